@@ -1,0 +1,95 @@
+"""What ``cms`` asks of the rooms above it: sources of bytes, sinks, and keys.
+
+Key operations never yield a private key, so that a token (PKCS#11) serves as
+well as a file. Nothing here knows mail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+
+class Source(Protocol):
+    """CMS or plaintext bytes that can be read from the start more than once."""
+
+    def open(self) -> BinaryIO:
+        """A new stream from the first byte; the caller closes it."""
+
+
+class SizedSource(Source, Protocol):
+    """A source whose length is known, as sealing to DER needs it."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+
+
+class Sink(Protocol):
+    """Receives plaintext or CMS bytes in order."""
+
+    def write(self, data: bytes, /) -> object:
+        """Takes the next bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerAndSerialNumber:
+    """RFC 5652 section 10.2.4."""
+
+    issuer: bytes
+    """DER of the issuer ``Name``, exactly as the RecipientInfo carries it."""
+    serial_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectKeyIdentifier:
+    """RFC 5652 section 6.2.1, the ``[0]`` choice of RecipientIdentifier."""
+
+    value: bytes
+
+
+RecipientIdentifier = IssuerAndSerialNumber | SubjectKeyIdentifier
+
+
+@dataclass(frozen=True, slots=True)
+class PKCS1v15:
+    """RSAES-PKCS1-v1_5 (RFC 8017 section 7.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OAEP:
+    """RSAES-OAEP (RFC 8017 section 7.1, RFC 4055 section 4.1)."""
+
+    hash_name: str = "sha1"
+    """``sha1``, ``sha224``, ``sha256``, ``sha384`` or ``sha512``."""
+    mgf_hash_name: str = "sha1"
+    label: bytes = b""
+
+
+RSAPadding = PKCS1v15 | OAEP
+
+
+class KeyOperations(Protocol):
+    """One private key, by what it can do."""
+
+    @property
+    def label(self) -> str:
+        """What a person calls this key: file name and subject, never a secret."""
+
+    def decrypt_rsa(self, encrypted_key: bytes, padding: RSAPadding) -> bytes:
+        """The content-encryption key of a KeyTransRecipientInfo.
+
+        With PKCS#1 v1.5 a wrong key may return random bytes of any length
+        instead of an error.
+
+        Raises:
+            DecryptionFailed: the padding did not fit, or this is not an RSA key.
+        """
+
+
+class KeySource(Protocol):
+    """Finds private keys by what a RecipientInfo says of them."""
+
+    def find(self, identifier: RecipientIdentifier) -> Sequence[KeyOperations]:
+        """All keys the identifier names (two certificates may share issuer and serial)."""

@@ -1,0 +1,210 @@
+"""Every error sectool raises, with the exit code of the command contract.
+
+Errors split first by reach: a ``MessageError`` costs one message and the run
+goes on; a ``MailboxError`` or ``RunError`` ends the run. ``exit_code`` and
+``hint`` are what the command line shows; nothing below ``cli`` prints.
+``TypeError`` and ``ValueError`` are left for a caller's bug.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SectoolError(Exception):
+    """Root of all errors of this package.
+
+    Args:
+        message: what is wrong, lower case, without a full stop. Never holds
+            plaintext, a passphrase or key material.
+        hint: what the person can do about it, one line; empty when nothing
+            helps.
+    """
+
+    exit_code: ClassVar[int] = 1
+    summary: ClassVar[str] = "failed"
+    """What the exit code means, as ``docs/exit-codes.md`` lists it."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A keyword-only argument does not survive the default pickling, and
+        # errors cross from workers to the parent.
+        return (_rebuild, (type(self), self.message, self.hint))
+
+
+def _rebuild(cls: type[SectoolError], message: str, hint: str) -> SectoolError:
+    return cls(message, hint=hint)
+
+
+# --- one message: recorded with its reason, the run goes on ------------------
+
+
+class MessageError(SectoolError):
+    """Costs one message; it stays untouched and is counted with its reason."""
+
+    exit_code = 3
+    summary = "finished, but some messages were not done"
+
+
+class MalformedMessage(MessageError):
+    """The message or its CMS is damaged or breaks a rule that has no safe reading."""
+
+
+class UnsupportedMessage(MessageError):
+    """The message is whole, but needs something that sectool does not do."""
+
+
+class LimitExceeded(MalformedMessage):
+    """A bound on depth, size or count of hostile input was reached."""
+
+
+class MissingKey(MessageError):
+    """No key of the history is named by the recipients of the message."""
+
+
+class DecryptionFailed(MessageError):
+    """Padding, tag, key or content did not fit.
+
+    One type and one text for every such failure: telling them apart would
+    make an oracle (Bleichenbacher, Vaudenay).
+    """
+
+    TEXT: ClassVar[str] = "the content does not decrypt with the key its recipient names"
+
+    def __init__(self, message: str = TEXT, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+
+
+class NotAccepted(MessageError):
+    """It opened, but is neither authenticated nor certainly mail: state ``review``."""
+
+
+class MessageChanged(MessageError):
+    """The stored copy is not the one that was read; nothing was removed."""
+
+
+class MessageVanished(MessageError):
+    """The stored copy is gone: the user or a server acted meanwhile."""
+
+
+# --- one mailbox -------------------------------------------------------------
+
+
+class MailboxError(SectoolError):
+    """Ends the work on one mailbox."""
+
+
+class NoSuchMailbox(MailboxError):
+    """There is no mailbox at that place, or of a kind sectool does not read."""
+
+    exit_code = 10
+    summary = "no such mailbox"
+
+
+class NotThisMailbox(MailboxError):
+    """The mailbox is not the one the job was begun on."""
+
+    exit_code = 14
+    summary = "not this job's mailbox"
+
+
+class ServerUnavailable(MailboxError):
+    """The server cannot be reached or asks to come back later."""
+
+    exit_code = 18
+    summary = "server unreachable or throttling; try again later"
+
+
+class LoginRefused(MailboxError):
+    """The server does not take the name and password."""
+
+    exit_code = 19
+    summary = "login refused"
+
+
+class ReadOnlyMailbox(MailboxError):
+    """The mailbox can be read, but not written."""
+
+    exit_code = 20
+    summary = "mailbox is read-only"
+
+
+# --- the run -----------------------------------------------------------------
+
+
+class RunError(SectoolError):
+    """Ends the run; the same command resumes once the cause is gone."""
+
+
+class UsageError(RunError):
+    """The command was asked for something it cannot mean."""
+
+    exit_code = 2
+    summary = "usage"
+
+
+class Locked(RunError):
+    """Another run holds the job or the mailbox."""
+
+    exit_code = 11
+    summary = "job or mailbox locked by another run"
+
+
+class PassphraseError(RunError):
+    """A key file's passphrase is wrong or missing, and no other key is left."""
+
+    exit_code = 12
+    summary = "wrong or missing passphrase"
+
+
+class JobLogDamaged(RunError):
+    """The job log is not one, or fails its integrity check."""
+
+    exit_code = 13
+    summary = "job log damaged"
+
+
+class CertificateUnusable(RunError):
+    """A new certificate must not be encrypted to."""
+
+    exit_code = 15
+    summary = "new certificate unusable"
+
+
+class CheckpointDamaged(RunError):
+    """A checkpoint or original is missing, or not the bytes the log knows."""
+
+    exit_code = 16
+    summary = "a checkpoint or original is missing or damaged"
+
+
+class NoSpace(RunError):
+    """The disk or a quota is full."""
+
+    exit_code = 17
+    summary = "not enough space or quota"
+
+
+class JobLogTooNew(RunError):
+    """The job log was written by a newer sectool."""
+
+    exit_code = 21
+    summary = "job log of a newer version"
+
+
+class Interrupted(RunError):
+    """The person (SIGINT) or the system (SIGTERM) asked the run to stop."""
+
+    exit_code = 130
+    summary = "interrupted"
+
+
+class Terminated(Interrupted):
+    """SIGTERM arrived."""
+
+    exit_code = 143
+    summary = "terminated"

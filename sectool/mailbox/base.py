@@ -1,0 +1,213 @@
+"""The seam between the engine and every store of mail.
+
+Terminology. A *mailbox* is the whole store of one person, a *folder* one list
+of messages in it. A *copy* is one message as it lies there. A *revision* is
+the compare-and-swap token of one copy.
+
+Reading is ``folders``, ``walk`` and ``fetch``; none of them changes anything.
+
+Writing is one announcement and three acts, each on a batch, and the engine
+writes its job log between them:
+
+1. ``announce`` chooses what the new copies will be called. Nothing is written
+   to the mailbox; the engine logs the answer as its intent.
+2. ``stage`` writes the new copies where no mail program sees them.
+3. ``barrier`` makes them durable, reads them back past the page cache,
+   compares them, and places them in their folders, durably.
+4. ``retire`` looks again that each old copy is still there, unchanged and not
+   newly deleted, carries its flags over, and removes it, durably.
+
+After a crash ``locate`` tells for an announced copy which of these happened.
+
+Batch calls answer one value per entry, in order: the result, or the
+``MessageError`` that cost this message. An error that concerns the whole
+batch (a full disk, a failed sync) is raised, and then nothing of the batch
+may be relied on.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sectool.errors import MessageError
+from sectool.message import Content, Flags, Listing, MessageRef, StoredMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can do; the engine branches on these, never on its kind."""
+
+    writable: bool
+    retire_is_atomic: bool
+    """True where placing the new copy and removing the old is one act."""
+    keeps_flags: bool
+    keeps_internal_date: bool
+    stable_names: bool
+    """True where a ref names the same bytes until the copy is replaced."""
+    line_end: bytes | None
+    """What the store turns all line ends into; None: bytes are kept as they are."""
+    spool_directory: Path | None = None
+    """A directory on the mailbox's file system from which ``stage`` can take a
+    file over by renaming it; None: ``stage`` copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxSpecification:
+    """How to open a mailbox again in another process; holds no secret."""
+
+    kind: str
+    """``maildir`` or ``memory``; others as stores are added."""
+    location: str
+    """Absolute path, or URL without password."""
+
+    @property
+    def url(self) -> str:
+        """``kind:location``, as the command line takes it."""
+        return f"{self.kind}:{self.location}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """New bytes for one stored copy."""
+
+    ref: MessageRef
+    """The copy to be replaced."""
+    content: Content
+    expected_revision: str
+    """Revision of the copy the new bytes were made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What a new copy will be called and hold; logged before anything is written."""
+
+    replaced: MessageRef
+    expected_revision: str
+    """Of the copy to be replaced."""
+    ref: MessageRef
+    """Of the new copy."""
+    digest: str
+    """SHA-256 of the new copy's bytes."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StagedCopy:
+    """A new copy on its way into the mailbox."""
+
+    announcement: Announcement
+    flags: Flags
+    """Of the old copy when the new one was staged: the base of the later merge."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedCopy:
+    """A new copy that lies durably in its folder."""
+
+    ref: MessageRef
+    revision: str
+    hint: str
+    """The listing hint the store will give for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What ``locate`` found of one announced replacement."""
+
+    placed: PlacedCopy | None
+    """The new copy, whole and with the announced digest, in its folder."""
+    old_present: bool
+    """Whether the copy to be replaced is still there with its revision."""
+
+
+class Mailbox(ABC):
+    """One person's store. Not thread-safe; each process opens its own."""
+
+    specification: MailboxSpecification
+    capabilities: Capabilities
+
+    # --- reading: changes nothing, not a time, not a flag, takes no lock ------
+
+    @abstractmethod
+    def folders(self) -> Iterator[str]:
+        """Names of all folders with ``/`` between levels, ``INBOX`` first."""
+
+    @abstractmethod
+    def walk(self, folder: str) -> Iterator[Listing]:
+        """Every message of a folder exactly once, without reading its bytes.
+
+        A server may deliver, rename and remove meanwhile: a message that was
+        there before and after the walk is in it; none is in it twice.
+        """
+
+    @abstractmethod
+    def fetch(self, ref: MessageRef) -> StoredMessage:
+        """One message with its bytes.
+
+        Raises:
+            MessageVanished: no such copy.
+            MessageError: it cannot be read; costs this message only.
+        """
+
+    # --- writing -------------------------------------------------------------
+
+    @abstractmethod
+    def announce(self, replacements: Sequence[Replacement]) -> list[Announcement]:
+        """Chooses the names of the new copies; writes nothing."""
+
+    @abstractmethod
+    def stage(
+        self, announced: Sequence[tuple[Announcement, Content]]
+    ) -> list[StagedCopy | MessageError]:
+        """Writes the new copies, with the flags, date, owner and mode of the old, unsynced.
+
+        Raises:
+            NoSpace: disk or quota full; nothing of the batch is left behind.
+            ReadOnlyMailbox: it cannot be written.
+        """
+
+    @abstractmethod
+    def barrier(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
+        """Makes the copies durable, reads them back, compares, places them, durably.
+
+        Raises:
+            SectoolError: a sync failed; nothing of the batch counts as durable.
+        """
+
+    @abstractmethod
+    def retire(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
+        """Removes the old copies whose new ones were placed, durably.
+
+        Answers the new copy as it lies afterwards (flags merged), or
+        ``MessageChanged`` / ``MessageVanished``, and then nothing was removed.
+        """
+
+    @abstractmethod
+    def locate(self, announcement: Announcement) -> Whereabouts:
+        """Finds out after a crash how far one replacement came."""
+
+    @abstractmethod
+    def discard(self, announcements: Sequence[Announcement]) -> None:
+        """Removes what ``stage`` left of copies that were never placed; no placed copy."""
+
+    # --- life ----------------------------------------------------------------
+
+    def close(self) -> None:
+        """Lets go of what the store holds open; further calls are a bug."""
+        return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

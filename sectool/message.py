@@ -1,0 +1,254 @@
+"""The values every store, the engine and the MIME layer exchange.
+
+A message is never a plain ``bytes``: its ``Content`` can be opened again and
+again, so one of a gigabyte passes as easily as one of a kilobyte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from sectool.outcome import Integrity
+
+COPY_BLOCK = 256 * 1024
+"""Bytes read at a time wherever content is copied or hashed."""
+
+
+class Content(Protocol):
+    """Bytes that can be read more than once."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all bytes, lower-case hexadecimal."""
+
+    def open(self) -> BinaryIO:
+        """A new stream from the first byte; the caller closes it."""
+
+
+class Sink(Protocol):
+    """Receives bytes in order."""
+
+    def write(self, data: bytes, /) -> object:
+        """Takes the next bytes."""
+
+
+def digest_stream(stream: BinaryIO) -> str:
+    """SHA-256 of what is left in ``stream``, lower-case hexadecimal."""
+    sha256 = hashlib.sha256()
+    while block := stream.read(COPY_BLOCK):
+        sha256.update(block)
+    return sha256.hexdigest()
+
+
+class DigestingSink:
+    """Passes bytes on to a stream and takes their SHA-256."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._sha256 = hashlib.sha256()
+
+    def write(self, data: bytes, /) -> int:
+        """Takes the next bytes."""
+        self._sha256.update(data)
+        return self._stream.write(data)
+
+    def hexdigest(self) -> str:
+        """Of what was written so far, lower-case hexadecimal."""
+        return self._sha256.hexdigest()
+
+
+@dataclass(frozen=True)
+class BytesContent:
+    """Content held in memory, for small messages."""
+
+    raw: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.raw)
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(self.raw).hexdigest()
+
+    def open(self) -> BinaryIO:
+        return io.BytesIO(self.raw)
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """A file, or a slice of one, opened without following a link at its last component."""
+
+    path: Path
+    offset: int = 0
+    """First byte of the slice."""
+    length: int | None = None
+    """Bytes of the slice; None: to the end of the file."""
+    known_digest: str = ""
+    """SHA-256 of the slice where it was taken while the file was written."""
+
+    @cached_property
+    def size(self) -> int:
+        if self.length is not None:
+            return self.length
+        return self.path.lstat().st_size - self.offset
+
+    @cached_property
+    def digest(self) -> str:
+        if self.known_digest:
+            return self.known_digest
+        with self.open() as stream:
+            return digest_stream(stream)
+
+    def open(self) -> BinaryIO:
+        stream = open_regular_file(self.path)
+        if self.offset == 0 and self.length is None:
+            return stream
+        return io.BufferedReader(_Slice(stream, self.offset, self.size), COPY_BLOCK)
+
+
+def open_regular_file(path: Path) -> BinaryIO:
+    """Opens a regular file for reading; a link, FIFO or device at ``path`` is refused.
+
+    Raises:
+        OSError: as ``open`` does, and ELOOP or EINVAL for what is not a file.
+    """
+    # O_NONBLOCK: a FIFO planted in a mailbox must not hang the run.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(22, "not a regular file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+class _Slice(io.RawIOBase):
+    """A read-only window on an open file, which it owns."""
+
+    def __init__(self, stream: BinaryIO, offset: int, length: int) -> None:
+        super().__init__()
+        self._stream = stream
+        self._left = length
+        stream.seek(offset)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)[: self._left]  # type: ignore[arg-type]  # the buffer protocol
+        count = self._stream.readinto(view)  # type: ignore[attr-defined]  # BufferedReader has it
+        self._left -= count
+        return int(count)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MessageRef:
+    """Where one stored copy lies; a hint across runs, never an identity."""
+
+    folder: str
+    """Folder name with ``/`` between levels; the inbox is ``INBOX``."""
+    key: str
+    """What names the copy in its folder: a Maildir base name (all before
+    ``:2,``), or UIDVALIDITY and UID joined by a colon."""
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """System flags and keywords of one stored copy (RFC 9051 section 2.3.2)."""
+
+    system: frozenset[str] = frozenset()
+    """Lower case without the backslash: answered, flagged, deleted, seen, draft, passed."""
+    keywords: frozenset[str] = frozenset()
+
+    @property
+    def deleted(self) -> bool:
+        return "deleted" in self.system
+
+    def merged(self, *, base: Flags, other: Flags) -> Flags:
+        """What ``self`` and ``other``, both grown from ``base``, say together.
+
+        A flag that either side set or cleared since ``base`` is so in the result.
+        """
+        return Flags(
+            _merge(self.system, base.system, other.system),
+            _merge(self.keywords, base.keywords, other.keywords),
+        )
+
+
+def _merge(ours: frozenset[str], base: frozenset[str], theirs: frozenset[str]) -> frozenset[str]:
+    removed = (base - ours) | (base - theirs)
+    return (ours | theirs) - removed
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a store tells of a message without reading it."""
+
+    ref: MessageRef
+    size: int
+    """Bytes as stored."""
+    flags: Flags
+    hint: str
+    """Store-made token that changes when the stored bytes may have: size and
+    mtime on a Maildir, UIDVALIDITY and UID on IMAP. Trusted to skip work on
+    resume, never to decide identity."""
+    internal_date: datetime | None = None
+    """When the store received it, aware; None where only ``fetch`` tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """One stored copy with its bytes."""
+
+    ref: MessageRef
+    content: Content
+    flags: Flags
+    internal_date: datetime
+    """When the store received it; always aware."""
+    revision: str
+    """Compare-and-swap token of this very copy: on file stores the SHA-256 of
+    its bytes, on IMAP UIDVALIDITY and UID."""
+
+
+@dataclass(frozen=True, slots=True)
+class InnerEntity:
+    """Plaintext that was proven to be plaintext.
+
+    Made only by ``smime.accept`` (a test holds that no other module calls the
+    constructor), and the only thing a checkpoint can be made from.
+    """
+
+    size: int
+    sha256: str
+    """Of the exact bytes that were encrypted, lower-case hexadecimal."""
+    content_type: str
+    """``encryptedContentInfo.contentType`` as a dotted object identifier."""
+    integrity: Integrity
+    has_header_block: bool
+    """False for the rare MIME body that was encrypted without any header."""
+    write_to: Callable[[Sink], None] = field(repr=False)
+    """Writes the plaintext to a stream. Content too large for memory is
+    decrypted a second time for it, and compared with ``sha256`` at the end."""

@@ -1,0 +1,140 @@
+"""What became of a message: its state, its proof, its integrity.
+
+The words are the contract of the command line, the JSON output, the job log
+and the documentation alike; a message has exactly one state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """The one state of a message."""
+
+    CLEAR = "clear"
+    SIGNED = "signed"
+    ENCRYPTED = "encrypted"
+    """Encrypted, and no keys were given to try."""
+    READABLE = "readable"
+    MISSING_KEY = "missing-key"
+    UNSUPPORTED = "unsupported"
+    MALFORMED = "malformed"
+    SEALED = "sealed"
+    """An encrypted layer under a signature: changing it would void the signature."""
+    REVIEW = "review"
+    """Opened, but not accepted as plaintext: a person decides."""
+    NOT_SELECTED = "not-selected"
+
+    CHECKPOINTED = "checkpointed"
+    DECRYPTED = "decrypted"
+    REENCRYPTED = "reencrypted"
+    """Replaced; proof ``structural``."""
+    VERIFIED = "verified"
+    """Replaced; proof ``opened``."""
+    ROLLED_BACK = "rolled-back"
+    REFUSED = "refused"
+    CHANGED = "changed"
+    """Someone else changed the message while it was worked on."""
+    FAILED = "failed"
+    PURGED = "purged"
+
+    LOST = "lost"
+    """In the job, but not found in the mailbox."""
+    NEW = "new"
+    """Found in the mailbox, but not in the job."""
+    OLD_KEY = "old-key"
+    """New, and only an old key opens it."""
+
+
+NOT_DONE = frozenset(
+    {
+        State.MISSING_KEY,
+        State.UNSUPPORTED,
+        State.MALFORMED,
+        State.SEALED,
+        State.REVIEW,
+        State.REFUSED,
+        State.CHANGED,
+        State.FAILED,
+        State.LOST,
+        State.OLD_KEY,
+    }
+)
+"""States that make a finished run end with exit code 3."""
+
+
+class Proof(StrEnum):
+    """How a replacement was proven to hold the message."""
+
+    STRUCTURAL = "structural"
+    """Read back, every recipient names its certificate, and the content
+    decrypts under the content-encryption key to the logged SHA-256."""
+    OPENED = "opened"
+    """Decrypted through the new private key."""
+
+
+class Integrity(StrEnum):
+    """What is known of a message's integrity; it never rises."""
+
+    NONE = "none"
+    AEAD = "aead"
+    """Unaltered since an unknown sealer."""
+    SIGNED = "signed"
+    SIGNED_UNMATCHED = "signed-unmatched"
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientKey:
+    """One recipient of an encrypted message, as its RecipientInfo names it."""
+
+    issuer: str
+    """RFC 4514 string; empty where only the subject key identifier is known."""
+    serial_number: str
+    """Lower-case hexadecimal; empty where only the subject key identifier is known."""
+    subject_key_identifier: str
+    """Lower-case hexadecimal; empty where issuer and serial number name the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """One message that a run left as it was, and why."""
+
+    folder: str
+    ref: str
+    message_id: str
+    state: State
+    reason: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """The counts of one run; ``counts`` always sum to ``messages``."""
+
+    mailbox: str = ""
+    job: str = ""
+    phase: str = ""
+    messages: int = 0
+    bytes: int = 0
+    counts: Counter[State] = field(default_factory=Counter)
+    keys: dict[RecipientKey, int] = field(default_factory=dict)
+    """How many messages name each recipient."""
+    keys_in_history: set[RecipientKey] = field(default_factory=set)
+    content_encryption_algorithms: Counter[str] = field(default_factory=Counter)
+    folders: Counter[str] = field(default_factory=Counter)
+    years: Counter[str] = field(default_factory=Counter)
+    not_done: list[NotDone] = field(default_factory=list)
+    space: int | None = None
+    """After a dry run: bytes of disk a real run would take."""
+    failure_code: int = 0
+    """Exit code of what cost messages and calls for more than a look at them,
+    such as 16 for damaged checkpoints; 0: nothing did."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every message is done, 3 when some are not, or ``failure_code``."""
+        if self.failure_code:
+            return self.failure_code
+        return 3 if any(self.counts[state] for state in NOT_DONE) else 0
