@@ -1,0 +1,34 @@
+"""The durable record of every step on every message; the only user of SQLite.
+
+Holds no subjects, no addresses, no key material and no plaintext.
+"""
+
+from sectool.joblog.log import JobLog
+from sectool.joblog.messages import KEPT, REPLACED, without_address
+from sectool.joblog.records import (
+    CheckpointRecord,
+    Examination,
+    Finished,
+    MessageRecord,
+    OriginalRecord,
+    PartRecord,
+    ReplacementRecord,
+    SealableMessage,
+    SealablePart,
+)
+
+__all__ = [
+    "KEPT",
+    "REPLACED",
+    "CheckpointRecord",
+    "Examination",
+    "Finished",
+    "JobLog",
+    "MessageRecord",
+    "OriginalRecord",
+    "PartRecord",
+    "ReplacementRecord",
+    "SealableMessage",
+    "SealablePart",
+    "without_address",
+]

@@ -1,0 +1,70 @@
+"""Counts the messages of a job; reads only."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sectool.outcome import NOT_DONE, NotDone, RecipientKey, State, Summary
+
+
+class Counts:
+    """Answers how many messages of a job are in which state, folder and year."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def found(self) -> tuple[int, int]:
+        """How many messages the job has, and how many of them the walk has seen."""
+        execute = self._connection.execute
+        found_later = (State.NEW, State.OLD_KEY)
+        (messages,) = execute(
+            "SELECT count(*) FROM counted WHERE state NOT IN (?, ?)", found_later
+        ).fetchone()
+        (seen,) = execute(
+            "SELECT count(*) FROM message JOIN temp.seen USING (message) WHERE state NOT IN (?, ?)",
+            found_later,
+        ).fetchone()
+        return int(messages), int(seen)
+
+    def summarise(self, summary: Summary) -> None:
+        """Adds the counts of all messages of the job to ``summary``."""
+        execute = self._connection.execute
+        for word, count, size in execute(
+            "SELECT word, count(*), sum(size) FROM counted GROUP BY word"
+        ):
+            summary.counts[State(word)] += count
+            summary.messages += count
+            summary.bytes += size
+        for folder, count in execute("SELECT folder, count(*) FROM counted GROUP BY folder"):
+            summary.folders[folder] += count
+        for year, count in execute(
+            "SELECT year, count(*) FROM counted WHERE year <> '' GROUP BY year"
+        ):
+            summary.years[year] += count
+        for algorithm, count in execute(
+            "SELECT content_encryption_algorithm, count(*) FROM part JOIN counted USING (message)"
+            " GROUP BY content_encryption_algorithm"
+        ):
+            summary.content_encryption_algorithms[algorithm] += count
+        self._summarise_recipients(summary)
+        self._summarise_not_done(summary)
+
+    def _summarise_recipients(self, summary: Summary) -> None:
+        rows = self._connection.execute(
+            "SELECT issuer, serial_number, subject_key_identifier, in_history, count(*)"
+            " FROM recipient JOIN message_recipient USING (recipient)"
+            " JOIN counted USING (message) GROUP BY recipient"
+        )
+        for issuer, serial_number, subject_key_identifier, in_history, count in rows:
+            key = RecipientKey(issuer, serial_number, subject_key_identifier)
+            summary.keys[key] = count
+            if in_history:
+                summary.keys_in_history.add(key)
+
+    def _summarise_not_done(self, summary: Summary) -> None:
+        rows = self._connection.execute(
+            "SELECT folder, key, message_id, word, reason FROM counted ORDER BY folder, message"
+        )
+        for folder, key, message_id, word, reason in rows:
+            if word in NOT_DONE:
+                summary.not_done.append(NotDone(folder, key, message_id, State(word), reason))

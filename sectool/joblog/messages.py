@@ -1,0 +1,365 @@
+"""What the job log knows of every message, and how it is found again.
+
+Inside a walk each stored copy claims one row: by place and hint where nothing
+changed, else by identity. Matching is by multiset, so that the same
+ciphertext in two folders is two messages.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from sectool.errors import JobLogDamaged
+from sectool.joblog.records import (
+    CheckpointRecord,
+    Examination,
+    MessageRecord,
+    SealableMessage,
+    SealablePart,
+)
+from sectool.joblog.schema import LEGAL_STEPS
+from sectool.message import Flags, Listing, MessageRef
+from sectool.outcome import Integrity, Proof, RecipientKey, State
+
+REPLACED = frozenset({State.REENCRYPTED, State.VERIFIED})
+"""States of a message whose stored copy is one that sectool wrote."""
+
+KEPT = REPLACED | {State.CHECKPOINTED}
+"""States that a further examination with other keys never takes back."""
+
+PAGE = 256
+"""Rows read at a time while the table is being changed."""
+
+_COLUMNS = "message, identity, state, reason, folder, key, hint, size, tried_with"
+
+_ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
+
+
+def _record(row: tuple[object, ...]) -> MessageRecord:
+    message, identity, state, reason, folder, key, hint, size, tried_with = row
+    return MessageRecord(
+        message=int(str(message)),
+        identity=str(identity),
+        state=State(str(state)),
+        reason=str(reason),
+        ref=MessageRef(str(folder), str(key)),
+        hint=str(hint),
+        size=int(str(size)),
+        tried_with=str(tried_with),
+    )
+
+
+def without_address(recipient: RecipientKey) -> RecipientKey:
+    """The recipient as the log may know it: an issuer that is a person keeps no address."""
+    return replace(recipient, issuer=_ADDRESS.sub("(address)", recipient.issuer))
+
+
+class MessageTable:
+    """The message rows of a job log; all writing happens inside ``JobLog.group``."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    # --- the one function through which every state changes ---------------------
+
+    def advance(
+        self,
+        message: int,
+        state: State,
+        *,
+        reason: str = "",
+        proof: Proof | None = None,
+        step: str = "",
+    ) -> None:
+        """Takes a message to ``state`` and writes the step down.
+
+        Args:
+            message: number of the row.
+            state: where to; must be a legal step from where it is.
+            reason: why it is not done; empty where it is.
+            proof: of a replacement.
+            step: name of the step; the state's own word when empty.
+
+        Raises:
+            JobLogDamaged: the row is not there, or the step is not legal from its state.
+        """
+        row = self._connection.execute(
+            "SELECT state FROM message WHERE message = ?", (message,)
+        ).fetchone()
+        if row is None or state not in LEGAL_STEPS[State(row[0])]:
+            raise JobLogDamaged(
+                f"message {message} of the job log cannot go from {row and row[0]} to {state}"
+            )
+        self._connection.execute(
+            "UPDATE message SET state = ?, reason = ?, proof = ? WHERE message = ?",
+            (state, reason, proof or "", message),
+        )
+        self.note_step(message, step or state)
+
+    def note_step(self, message: int, step: str) -> None:
+        """Writes down that a step was taken on a message."""
+        self._connection.execute(
+            "INSERT INTO step (at, message, name) VALUES (?, ?, ?)",
+            (datetime.now(UTC).isoformat(timespec="seconds"), message, step),
+        )
+
+    # --- a walk ---------------------------------------------------------------
+
+    def begin_walk(self) -> None:
+        """Forgets which messages were seen; kept in memory, not in the file."""
+        self._connection.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS seen (message INTEGER PRIMARY KEY)"
+        )
+        self._connection.execute("DELETE FROM temp.seen")
+
+    def see(self, message: int) -> None:
+        """The walk found this message."""
+        self._connection.execute("INSERT OR IGNORE INTO temp.seen VALUES (?)", (message,))
+
+    def at(self, ref: MessageRef) -> MessageRecord | None:
+        """The message that was last seen at this place."""
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message WHERE folder = ? AND key = ? AND presence = 'present'",
+            (ref.folder, ref.key),
+        ).fetchone()
+        return None if row is None else _record(row)
+
+    def claim(self, listing: Listing, identity: str) -> MessageRecord | None:
+        """The row of the stored copy at ``listing``, found by identity and moved to its place.
+
+        A row at this very place comes first, then one with the same name in
+        another folder, then any that the walk has not seen. The row is marked
+        as seen. None: no message of the job is left that this copy could be.
+        """
+        ref = listing.ref
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message WHERE identity = ?"
+            " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
+            " ORDER BY (folder = ? AND key = ?) DESC, (key = ?) DESC,"
+            " (folder = ?) DESC, (presence = 'present') DESC, message LIMIT 1",
+            (identity, ref.folder, ref.key, ref.key, ref.folder),
+        ).fetchone()
+        if row is None:
+            return None
+        record = _record(row)
+        self.relocate(record.message, ref, listing.hint, listing.size)
+        self.see(record.message)
+        return record
+
+    def claim_returned(self, listing: Listing, original_identity: str) -> MessageRecord | None:
+        """A replaced message whose new copy the walk did not find, but whose old copy is back.
+
+        Happens when a mailbox is restored from a backup. The row becomes
+        ``checkpointed`` again. Only after all copies have had their claim.
+        """
+        row = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message WHERE original_identity = ?"
+            " AND identity <> original_identity"
+            " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
+            " ORDER BY message LIMIT 1",
+            (original_identity,),
+        ).fetchone()
+        if row is None:
+            return None
+        record = _record(row)
+        self._connection.execute(
+            "UPDATE message SET identity = original_identity WHERE message = ?", (record.message,)
+        )
+        self.relocate(record.message, listing.ref, listing.hint, listing.size)
+        self.advance(record.message, State.CHECKPOINTED, step="returned")
+        self.see(record.message)
+        return record
+
+    def relocate(self, message: int, ref: MessageRef, hint: str, size: int) -> None:
+        """The message lies at ``ref`` now; whatever was noted there before is not."""
+        self._connection.execute(
+            "UPDATE message SET presence = 'gone'"
+            " WHERE folder = ? AND key = ? AND presence = 'present' AND message <> ?",
+            (ref.folder, ref.key, message),
+        )
+        self._connection.execute(
+            "UPDATE message SET folder = ?, key = ?, hint = ?, size = ?, presence = 'present'"
+            " WHERE message = ?",
+            (ref.folder, ref.key, hint, size, message),
+        )
+
+    def set_identity(self, message: int, identity: str) -> None:
+        """The stored copy is known by this identity from now on."""
+        self._connection.execute(
+            "UPDATE message SET identity = ? WHERE message = ?", (identity, message)
+        )
+
+    def end_walk(self, *, unseen: str) -> int:
+        """Gives the messages that a complete walk did not find a presence, ``gone`` or ``lost``.
+
+        Returns:
+            How many messages that were present before are not any more.
+        """
+        cursor = self._connection.execute(
+            "UPDATE message SET presence = ? WHERE presence = 'present'"
+            " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
+            (unseen,),
+        )
+        return cursor.rowcount
+
+    # --- what an examination found ------------------------------------------------
+
+    def record(self, examination: Examination) -> int:
+        """Takes down what an examination found, in the row of its message or a new one.
+
+        What is checkpointed or replaced stays so whatever this examination,
+        perhaps with fewer keys, says of it.
+
+        Returns:
+            Number of the row.
+        """
+        for checkpoint in examination.checkpoints:
+            self._add_checkpoint(checkpoint)
+        listing = Listing(examination.ref, examination.size, flags=Flags(), hint=examination.hint)
+        claimed = self.claim(listing, examination.identity)
+        if claimed is not None and claimed.state in KEPT:
+            return claimed.message
+        message = self._insert(examination) if claimed is None else claimed.message
+        if claimed is not None:
+            self.advance(message, examination.state, reason=examination.reason)
+            self._connection.execute(
+                "UPDATE message SET tried_with = ?, year = ?, message_id = ? WHERE message = ?",
+                (examination.tried_with, examination.year, examination.message_id, message),
+            )
+        self._write_parts(message, examination)
+        return message
+
+    def _insert(self, examination: Examination) -> int:
+        if examination.state not in LEGAL_STEPS[None]:
+            raise JobLogDamaged(f"no message of a job log begins as {examination.state}")
+        ref = examination.ref
+        cursor = self._connection.execute(
+            "INSERT INTO message (identity, original_identity, state, reason, proof, folder, key,"
+            " hint, size, year, internal_date, message_id, tried_with, presence)"
+            " VALUES (?, ?, ?, ?, '', '', '', '', 0, ?, ?, ?, ?, 'gone')",
+            (
+                examination.identity,
+                examination.identity,
+                examination.state,
+                examination.reason,
+                examination.year,
+                examination.internal_date,
+                examination.message_id,
+                examination.tried_with,
+            ),
+        )
+        message = int(cursor.lastrowid or 0)
+        self.relocate(message, ref, examination.hint, examination.size)
+        self.see(message)
+        self.note_step(message, examination.state)
+        return message
+
+    def _write_parts(self, message: int, examination: Examination) -> None:
+        self._connection.execute("DELETE FROM part WHERE message = ?", (message,))
+        self._connection.executemany(
+            "INSERT INTO part VALUES (?, ?, ?, ?)",
+            [
+                (message, part.path, part.content_digest, part.content_encryption_algorithm)
+                for part in examination.parts
+            ],
+        )
+        self._connection.execute("DELETE FROM message_recipient WHERE message = ?", (message,))
+        for recipient in dict.fromkeys(examination.recipients):
+            self._add_recipient(message, recipient, recipient in examination.in_history)
+
+    def _add_recipient(self, message: int, recipient: RecipientKey, in_history: bool) -> None:
+        recipient = without_address(recipient)
+        names = (recipient.issuer, recipient.serial_number, recipient.subject_key_identifier)
+        (number,) = self._connection.execute(
+            "INSERT INTO recipient (issuer, serial_number, subject_key_identifier, in_history)"
+            " VALUES (?, ?, ?, ?) ON CONFLICT (issuer, serial_number, subject_key_identifier)"
+            " DO UPDATE SET in_history = max(in_history, excluded.in_history)"
+            " RETURNING recipient",
+            (*names, int(in_history)),
+        ).fetchone()
+        self._connection.execute(
+            "INSERT OR IGNORE INTO message_recipient VALUES (?, ?)", (message, number)
+        )
+
+    def held_recipients(self) -> frozenset[RecipientKey]:
+        """Recipients whose keys the history held when the mail was decrypted."""
+        rows = self._connection.execute(
+            "SELECT issuer, serial_number, subject_key_identifier FROM recipient WHERE in_history"
+        )
+        return frozenset(RecipientKey(*row) for row in rows)
+
+    # --- checkpoints ----------------------------------------------------------------
+
+    def _add_checkpoint(self, checkpoint: CheckpointRecord) -> None:
+        self._connection.execute(
+            "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?) ON CONFLICT (content_digest)"
+            " DO UPDATE SET inner_sha256 = excluded.inner_sha256,"
+            " inner_size = excluded.inner_size, content_type = excluded.content_type,"
+            " integrity = excluded.integrity",
+            (
+                checkpoint.content_digest,
+                checkpoint.inner_sha256,
+                checkpoint.inner_size,
+                checkpoint.content_type,
+                checkpoint.integrity,
+            ),
+        )
+
+    def checkpoint(self, content_digest: str) -> CheckpointRecord | None:
+        """The checkpoint of an encrypted part, where there is one."""
+        row = self._connection.execute(
+            "SELECT * FROM checkpoint WHERE content_digest = ?", (content_digest,)
+        ).fetchone()
+        if row is None:
+            return None
+        digest, inner_sha256, inner_size, content_type, integrity = row
+        return CheckpointRecord(
+            digest, inner_sha256, inner_size, content_type, Integrity(integrity)
+        )
+
+    def sealable(self, *, after: int = 0) -> Iterator[SealableMessage]:
+        """Messages that wait to be encrypted, seen by the walk, in the order of their rows.
+
+        Those that failed or changed before are among them; rows may be changed
+        while this runs.
+        """
+        while True:
+            rows = self._connection.execute(
+                "SELECT message, identity, folder, key, size, internal_date FROM message"
+                " WHERE message > ? AND state IN ('checkpointed', 'failed', 'changed')"
+                " AND identity = original_identity"
+                " AND EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
+                " AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
+                " AND NOT EXISTS (SELECT 1 FROM part LEFT JOIN checkpoint USING (content_digest)"
+                "   WHERE part.message = message.message AND checkpoint.content_digest IS NULL)"
+                " ORDER BY message LIMIT ?",
+                (after, PAGE),
+            ).fetchall()
+            for message, identity, folder, key, size, date in rows:
+                yield SealableMessage(
+                    message=message,
+                    identity=identity,
+                    ref=MessageRef(folder, key),
+                    size=size,
+                    internal_date=date,
+                    parts=tuple(self._sealable_parts(message)),
+                )
+            if len(rows) < PAGE:
+                return
+            after = rows[-1][0]
+
+    def _sealable_parts(self, message: int) -> Iterator[SealablePart]:
+        rows = self._connection.execute(
+            "SELECT path, content_digest, inner_sha256, inner_size, content_type, integrity"
+            " FROM part JOIN checkpoint USING (content_digest) WHERE message = ? ORDER BY path",
+            (message,),
+        ).fetchall()
+        for path, digest, inner_sha256, inner_size, content_type, integrity in rows:
+            record = CheckpointRecord(
+                digest, inner_sha256, inner_size, content_type, Integrity(integrity)
+            )
+            yield SealablePart(path, record)

@@ -1,0 +1,132 @@
+"""What the engine tells the job log, and what it hears back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sectool.message import MessageRef
+from sectool.outcome import Integrity, Proof, RecipientKey, State
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """One encrypted part of a message."""
+
+    path: str
+    """Part path; empty for the root entity."""
+    content_digest: str
+    """SHA-256 of the decoded CMS, lower-case hexadecimal."""
+    content_encryption_algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord:
+    """A checkpoint that lies durably in the job directory."""
+
+    content_digest: str
+    inner_sha256: str
+    inner_size: int
+    content_type: str
+    """Dotted object identifier of what was encrypted."""
+    integrity: Integrity
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What an examination found of one stored message."""
+
+    ref: MessageRef
+    hint: str
+    size: int
+    identity: str
+    state: State
+    reason: str = ""
+    year: str = ""
+    """Of the header date, else of the internal date."""
+    internal_date: str = ""
+    """ISO 8601 with offset."""
+    message_id: str = ""
+    parts: tuple[PartRecord, ...] = ()
+    recipients: tuple[RecipientKey, ...] = ()
+    in_history: frozenset[RecipientKey] = frozenset()
+    """Those of ``recipients`` that the key history holds."""
+    checkpoints: tuple[CheckpointRecord, ...] = ()
+    tried_with: str = ""
+    """Digest of the key history it was tried with; empty: to be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRecord:
+    """One message of the job as the log knows it."""
+
+    message: int
+    """Number of the row."""
+    identity: str
+    state: State
+    reason: str
+    ref: MessageRef
+    """Where it was seen last."""
+    hint: str
+    size: int
+    tried_with: str
+
+
+@dataclass(frozen=True, slots=True)
+class SealablePart:
+    """One encrypted part and the checkpoint it is sealed from."""
+
+    path: str
+    checkpoint: CheckpointRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SealableMessage:
+    """A message that waits to be encrypted to the new recipients."""
+
+    message: int
+    identity: str
+    ref: MessageRef
+    size: int
+    internal_date: str
+    """ISO 8601 with offset."""
+    parts: tuple[SealablePart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacementRecord:
+    """One message that has, or may have, two copies in the mailbox."""
+
+    message: int
+    placed: bool
+    """True: the new copy was proven to lie durably in its folder."""
+    old: MessageRef
+    old_revision: str
+    new: MessageRef
+    new_digest: str
+    """SHA-256 of the new copy."""
+    new_size: int
+    new_identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalRecord:
+    """An original that lies durably in the job directory."""
+
+    message: int
+    digest: str
+    size: int
+    folder: str
+    internal_date: str
+    """ISO 8601 with offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A replacement whose old copy was removed."""
+
+    message: int
+    ref: MessageRef
+    hint: str
+    size: int
+    identity: str
+    proof: Proof

@@ -1,0 +1,144 @@
+"""The messages that have, or may have, two copies in the mailbox; and their originals."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from sectool.errors import JobLogDamaged
+from sectool.joblog.messages import MessageTable
+from sectool.joblog.records import Finished, OriginalRecord, ReplacementRecord
+from sectool.message import Listing, MessageRef
+from sectool.outcome import State
+
+
+class ReplacementTable:
+    """The replacement rows of a job log; all writing happens inside ``JobLog.group``.
+
+    A row is announced before anything is written to the mailbox, says
+    ``placed`` once the new copy is proven to lie there durably, and goes when
+    the old copy is gone.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, messages: MessageTable) -> None:
+        self._connection = connection
+        self._messages = messages
+
+    def announce(self, record: ReplacementRecord) -> None:
+        """The intent: which copy will stand for which, under which name, with which bytes."""
+        self._connection.execute(
+            "INSERT INTO replacement (message, step, old_folder, old_key, old_revision,"
+            " new_folder, new_key, new_digest, new_size, new_identity)"
+            " VALUES (?, 'announced', ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.message,
+                record.old.folder,
+                record.old.key,
+                record.old_revision,
+                record.new.folder,
+                record.new.key,
+                record.new_digest,
+                record.new_size,
+                record.new_identity,
+            ),
+        )
+        self._messages.note_step(record.message, "announced")
+
+    def place(self, message: int) -> None:
+        """The new copy lies durably in its folder and was read back."""
+        cursor = self._connection.execute(
+            "UPDATE replacement SET step = 'placed' WHERE message = ?", (message,)
+        )
+        if cursor.rowcount != 1:
+            raise JobLogDamaged(f"message {message} was placed without having been announced")
+        self._messages.note_step(message, "placed")
+
+    def withdraw(self, message: int) -> None:
+        """The new copy was never placed; the message stands as before."""
+        self._remove(message)
+        self._messages.note_step(message, "withdrawn")
+
+    def finish(self, finished: Finished, *, state: State, reason: str = "") -> None:
+        """Only the new copy counts from now on.
+
+        Args:
+            finished: where it lies.
+            state: ``reencrypted``, or ``changed`` where the old copy was not
+                removed by us.
+            reason: what happened to the old copy then.
+        """
+        self._remove(finished.message)
+        self._messages.relocate(finished.message, finished.ref, finished.hint, finished.size)
+        self._messages.set_identity(finished.message, finished.identity)
+        self._messages.advance(finished.message, state, reason=reason, proof=finished.proof)
+
+    def _remove(self, message: int) -> None:
+        cursor = self._connection.execute("DELETE FROM replacement WHERE message = ?", (message,))
+        if cursor.rowcount != 1:
+            raise JobLogDamaged(f"message {message} is not being replaced")
+
+    def open(self) -> list[ReplacementRecord]:
+        """All that an interrupted run left announced or placed."""
+        return [_record(row) for row in self._connection.execute(_SELECT)]
+
+    def follow(self, listing: Listing, identity: str) -> bool:
+        """Whether the copy at ``listing`` is one that an interrupted run placed.
+
+        Happens when folders were renamed before the run was resumed, so that it
+        was not found at the announced place. The announcement is given the
+        places where both copies lie now, for the run to end it there.
+        """
+        row = self._connection.execute(
+            "SELECT message FROM replacement WHERE new_identity = ?", (identity,)
+        ).fetchone()
+        if row is None:
+            return False
+        self._connection.execute(
+            "UPDATE replacement SET new_folder = ?, new_key = ?, (old_folder, old_key) ="
+            " (SELECT folder, key FROM message WHERE message.message = replacement.message)"
+            " WHERE message = ?",
+            (listing.ref.folder, listing.ref.key, row[0]),
+        )
+        self._messages.see(int(row[0]))
+        return True
+
+    # --- originals ------------------------------------------------------------------
+
+    def keep_original(self, original: OriginalRecord) -> None:
+        """An original lies durably in the job directory; the first one of a message stays."""
+        self._connection.execute(
+            "INSERT OR IGNORE INTO original VALUES (?, ?, ?, ?, ?)",
+            (
+                original.message,
+                original.digest,
+                original.size,
+                original.folder,
+                original.internal_date,
+            ),
+        )
+
+    def originals(self) -> Iterator[OriginalRecord]:
+        """All originals, in the order of their messages."""
+        for row in self._connection.execute("SELECT * FROM original ORDER BY message"):
+            yield OriginalRecord(*row)
+
+
+_SELECT = (
+    "SELECT message, step, old_folder, old_key, old_revision, new_folder, new_key,"
+    " new_digest, new_size, new_identity FROM replacement ORDER BY message"
+)
+
+
+def _record(row: tuple[object, ...]) -> ReplacementRecord:
+    message, step, old_folder, old_key, old_revision, *new = row
+    new_folder, new_key, new_digest, new_size, new_identity = new
+    return ReplacementRecord(
+        message=int(str(message)),
+        placed=step == "placed",
+        old=MessageRef(str(old_folder), str(old_key)),
+        old_revision=str(old_revision),
+        new=MessageRef(str(new_folder), str(new_key)),
+        new_digest=str(new_digest),
+        new_size=int(str(new_size)),
+        new_identity=str(new_identity),
+    )

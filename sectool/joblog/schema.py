@@ -1,0 +1,163 @@
+"""The tables of the job log and the steps that are legal in it.
+
+A message row is one message of the mailbox, found again after a move by its
+identity. A replacement row stands while a message has, or may have, two
+copies in the mailbox; its step says which act comes next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from sectool.outcome import State
+
+APPLICATION_ID = 0x5EC70001
+"""Marks the SQLite file as a job log (``PRAGMA application_id``)."""
+
+SCHEMA_VERSION = 1
+"""``PRAGMA user_version``; a newer one is refused, an older one is migrated."""
+
+TABLES = """
+CREATE TABLE job (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE phase (
+    name TEXT PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('begun', 'finished')),
+    options TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE message (
+    message INTEGER PRIMARY KEY,
+    identity TEXT NOT NULL,
+    original_identity TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    proof TEXT NOT NULL,
+    folder TEXT NOT NULL,
+    key TEXT NOT NULL,
+    hint TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    year TEXT NOT NULL,
+    internal_date TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    tried_with TEXT NOT NULL,
+    presence TEXT NOT NULL CHECK (presence IN ('present', 'gone', 'lost'))
+) STRICT;
+CREATE UNIQUE INDEX message_by_place ON message (folder, key) WHERE presence = 'present';
+CREATE INDEX message_by_identity ON message (identity);
+CREATE INDEX message_by_original_identity ON message (original_identity);
+CREATE INDEX message_by_state ON message (state);
+
+CREATE VIEW counted AS
+    SELECT *, CASE presence WHEN 'lost' THEN 'lost' ELSE state END AS word
+    FROM message WHERE presence <> 'gone';
+
+CREATE TABLE part (
+    message INTEGER NOT NULL REFERENCES message ON DELETE CASCADE,
+    path TEXT NOT NULL,
+    content_digest TEXT NOT NULL,
+    content_encryption_algorithm TEXT NOT NULL,
+    PRIMARY KEY (message, path)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE recipient (
+    recipient INTEGER PRIMARY KEY,
+    issuer TEXT NOT NULL,
+    serial_number TEXT NOT NULL,
+    subject_key_identifier TEXT NOT NULL,
+    in_history INTEGER NOT NULL CHECK (in_history IN (0, 1)),
+    UNIQUE (issuer, serial_number, subject_key_identifier)
+) STRICT;
+
+CREATE TABLE message_recipient (
+    message INTEGER NOT NULL REFERENCES message ON DELETE CASCADE,
+    recipient INTEGER NOT NULL REFERENCES recipient,
+    PRIMARY KEY (message, recipient)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE checkpoint (
+    content_digest TEXT PRIMARY KEY,
+    inner_sha256 TEXT NOT NULL,
+    inner_size INTEGER NOT NULL,
+    content_type TEXT NOT NULL,
+    integrity TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE original (
+    message INTEGER PRIMARY KEY REFERENCES message,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    folder TEXT NOT NULL,
+    internal_date TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE replacement (
+    message INTEGER PRIMARY KEY REFERENCES message,
+    step TEXT NOT NULL CHECK (step IN ('announced', 'placed')),
+    old_folder TEXT NOT NULL,
+    old_key TEXT NOT NULL,
+    old_revision TEXT NOT NULL,
+    new_folder TEXT NOT NULL,
+    new_key TEXT NOT NULL,
+    new_digest TEXT NOT NULL,
+    new_size INTEGER NOT NULL,
+    new_identity TEXT NOT NULL
+) STRICT;
+CREATE INDEX replacement_by_identity ON replacement (new_identity);
+
+CREATE TABLE step (
+    step INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    message INTEGER NOT NULL,
+    name TEXT NOT NULL
+) STRICT;
+"""
+
+SCHEMA_DIGEST_NAME = "schema"
+"""Row of ``job`` that holds the digest of the schema the file was made with."""
+
+
+def schema_digest(definitions: list[str]) -> str:
+    """Names a schema by its ``sqlite_schema`` texts; a trigger or view added later shows."""
+    return hashlib.sha256("\n".join(sorted(definitions)).encode()).hexdigest()
+
+
+_EXAMINED = frozenset(
+    {
+        State.CLEAR,
+        State.SIGNED,
+        State.MISSING_KEY,
+        State.UNSUPPORTED,
+        State.MALFORMED,
+        State.SEALED,
+        State.REVIEW,
+        State.FAILED,
+        State.CHECKPOINTED,
+    }
+)
+"""What an examination of a stored message may say."""
+
+_FOUND_LATER = frozenset({State.NEW, State.OLD_KEY})
+
+LEGAL_STEPS: dict[State | None, frozenset[State]] = {
+    None: _EXAMINED | _FOUND_LATER,
+    **dict.fromkeys(
+        _EXAMINED - {State.CHECKPOINTED},
+        _EXAMINED,
+    ),
+    **dict.fromkeys(_FOUND_LATER, _EXAMINED | _FOUND_LATER),
+    State.CHECKPOINTED: frozenset(
+        {State.CHECKPOINTED, State.REENCRYPTED, State.CHANGED, State.FAILED}
+    ),
+    State.FAILED: _EXAMINED | {State.REENCRYPTED, State.CHANGED},
+    # What someone changed meanwhile is looked at afresh.
+    State.CHANGED: _EXAMINED | {State.REENCRYPTED, State.CHANGED},
+    # Back to ``checkpointed`` when the mailbox shows the old copy again, as
+    # after a restored backup.
+    State.REENCRYPTED: frozenset({State.REENCRYPTED, State.VERIFIED, State.CHECKPOINTED}),
+    State.VERIFIED: frozenset({State.VERIFIED, State.CHECKPOINTED}),
+}
+"""For each state of a message the states one step may lead to; None: no row yet."""

@@ -1,0 +1,317 @@
+"""The job log: what is in it after a crash, and what it refuses to believe."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sectool.errors import JobLogDamaged, JobLogTooNew
+from sectool.joblog import (
+    CheckpointRecord,
+    Examination,
+    Finished,
+    JobLog,
+    PartRecord,
+    ReplacementRecord,
+)
+from sectool.message import Flags, Listing, MessageRef
+from sectool.outcome import Integrity, Proof, RecipientKey, State, Summary
+
+INBOX_COPY = MessageRef("INBOX", "1.M1P1.host")
+SENT_COPY = MessageRef("Sent", "2.M1P1.host")
+
+
+def examined(
+    ref: MessageRef = INBOX_COPY, state: State = State.CHECKPOINTED, identity: str = "one"
+) -> Examination:
+    return Examination(
+        ref=ref,
+        hint="100:1:1",
+        size=100,
+        identity=identity,
+        state=state,
+        year="2019",
+        internal_date="2019-01-02T03:04:05+00:00",
+        parts=(PartRecord("", f"{identity}-digest", "aes-256-cbc"),),
+        checkpoints=(
+            CheckpointRecord(f"{identity}-digest", "ab" * 32, 50, "1.2.3", Integrity.NONE),
+        ),
+    )
+
+
+def listing(ref: MessageRef, hint: str = "100:1:1") -> Listing:
+    return Listing(ref, 100, Flags(), hint)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "job.db"
+
+
+@pytest.fixture
+def log(path: Path) -> JobLog:
+    log = JobLog.create(path)
+    log.messages.begin_walk()
+    return log
+
+
+def recorded(log: JobLog, *examinations: Examination) -> list[int]:
+    with log.group():
+        return [log.messages.record(examination) for examination in examinations]
+
+
+def counts(log: JobLog) -> dict[State, int]:
+    summary = Summary()
+    log.counts.summarise(summary)
+    assert sum(summary.counts.values()) == summary.messages
+    return dict(summary.counts)
+
+
+def replacement(message: int) -> ReplacementRecord:
+    return ReplacementRecord(
+        message, False, INBOX_COPY, "old", MessageRef("INBOX", "new"), "new", 120, "new-identity"
+    )
+
+
+def test_what_a_group_wrote_is_there_when_the_log_is_opened_again(log: JobLog, path: Path) -> None:
+    recorded(log, examined())
+    log.close()
+    with JobLog.open(path) as again:
+        assert counts(again) == {State.CHECKPOINTED: 1}
+
+
+def test_a_group_that_fails_leaves_nothing_behind(log: JobLog) -> None:
+    def fail() -> None:
+        with log.group():
+            log.messages.record(examined())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert counts(log) == {}
+
+
+def test_the_same_ciphertext_in_two_folders_is_two_messages(log: JobLog) -> None:
+    first, second = recorded(log, examined(), examined(SENT_COPY))
+    assert first != second
+    assert counts(log) == {State.CHECKPOINTED: 2}
+
+
+def test_a_message_that_moved_between_folders_keeps_its_row(log: JobLog) -> None:
+    (first,) = recorded(log, examined())
+    log.messages.begin_walk()
+    (again,) = recorded(log, examined(SENT_COPY))
+    assert again == first
+    known = log.messages.at(SENT_COPY)
+    assert known is not None
+    assert known.message == first
+
+
+def test_an_examination_with_fewer_keys_does_not_take_a_checkpoint_back(log: JobLog) -> None:
+    recorded(log, examined())
+    log.messages.begin_walk()
+    recorded(log, replace(examined(state=State.MISSING_KEY), checkpoints=()))
+    assert counts(log) == {State.CHECKPOINTED: 1}
+
+
+def test_an_examination_with_more_keys_makes_a_missing_key_good(log: JobLog) -> None:
+    recorded(log, replace(examined(state=State.MISSING_KEY), checkpoints=()))
+    log.messages.begin_walk()
+    recorded(log, examined())
+    assert counts(log) == {State.CHECKPOINTED: 1}
+
+
+def test_a_message_the_user_deleted_before_the_move_is_not_counted(log: JobLog) -> None:
+    recorded(log, examined(), examined(SENT_COPY, identity="two"))
+    log.messages.begin_walk()
+    with log.group():
+        log.messages.claim(listing(INBOX_COPY), "one")
+        log.messages.end_walk(unseen="gone")
+    assert counts(log) == {State.CHECKPOINTED: 1}
+
+
+def test_a_message_not_found_after_the_move_is_counted_as_lost(log: JobLog) -> None:
+    recorded(log, examined(), examined(SENT_COPY, identity="two"))
+    log.messages.begin_walk()
+    with log.group():
+        log.messages.claim(listing(INBOX_COPY), "one")
+        log.messages.end_walk(unseen="lost")
+    assert counts(log) == {State.CHECKPOINTED: 1, State.LOST: 1}
+
+
+def test_two_equal_copies_are_claimed_by_two_rows_and_a_third_by_none(log: JobLog) -> None:
+    recorded(log, examined(), examined(SENT_COPY))
+    log.messages.begin_walk()
+    places = [MessageRef("Moved", name) for name in ("a", "b", "c")]
+    with log.group():
+        claims = [log.messages.claim(listing(place), "one") for place in places]
+    assert [claim is not None for claim in claims] == [True, True, False]
+
+
+def test_what_waits_to_be_sealed_was_seen_and_has_all_its_checkpoints(log: JobLog) -> None:
+    without_checkpoint = replace(
+        examined(MessageRef("INBOX", "x"), State.MISSING_KEY, "three"), checkpoints=()
+    )
+    recorded(log, examined(), examined(SENT_COPY, identity="two"), without_checkpoint)
+    log.messages.begin_walk()
+    with log.group():
+        log.messages.claim(listing(INBOX_COPY), "one")
+    (waiting,) = log.messages.sealable()
+    assert waiting.ref == INBOX_COPY
+    assert waiting.parts[0].checkpoint.content_digest == "one-digest"
+
+
+def test_a_finished_replacement_is_known_by_its_new_identity_and_place(log: JobLog) -> None:
+    (message,) = recorded(log, examined())
+    new = MessageRef("INBOX", "new")
+    with log.group():
+        log.replacements.announce(replacement(message))
+        log.replacements.place(message)
+        finished = Finished(message, new, "120:1:2", 120, "new-identity", Proof.STRUCTURAL)
+        log.replacements.finish(finished, state=State.REENCRYPTED)
+    assert log.replacements.open() == []
+    assert counts(log) == {State.REENCRYPTED: 1}
+    log.messages.begin_walk()
+    assert log.messages.claim(listing(new), "new-identity") is not None
+    assert list(log.messages.sealable()) == []
+
+
+def test_an_old_copy_that_comes_back_is_encrypted_again(log: JobLog) -> None:
+    (message,) = recorded(log, examined())
+    with log.group():
+        log.replacements.announce(replacement(message))
+        finished = Finished(
+            message, MessageRef("INBOX", "new"), "h", 120, "new-identity", Proof.STRUCTURAL
+        )
+        log.replacements.finish(finished, state=State.REENCRYPTED)
+    log.messages.begin_walk()
+    with log.group():
+        assert log.messages.claim(listing(INBOX_COPY), "one") is None
+        assert log.messages.claim_returned(listing(INBOX_COPY), "one") is not None
+    assert [waiting.message for waiting in log.messages.sealable()] == [message]
+
+
+def test_an_interrupted_replacement_is_found_open(log: JobLog, path: Path) -> None:
+    (message,) = recorded(log, examined())
+    with log.group():
+        log.replacements.announce(replacement(message))
+    log.close()
+    with JobLog.open(path) as again:
+        assert again.replacements.open() == [replacement(message)]
+
+
+ILLEGAL = [
+    (State.CLEAR, State.REENCRYPTED),
+    (State.MISSING_KEY, State.REENCRYPTED),
+    (State.CHECKPOINTED, State.CLEAR),
+    (State.CHECKPOINTED, State.MISSING_KEY),
+]
+
+
+@pytest.mark.parametrize(("start", "end"), ILLEGAL)
+def test_an_illegal_step_is_refused(log: JobLog, start: State, end: State) -> None:
+    (message,) = recorded(log, examined(state=start))
+    with pytest.raises(JobLogDamaged), log.group():
+        log.messages.advance(message, end)
+
+
+def test_an_address_in_an_issuer_does_not_get_into_the_log(log: JobLog, path: Path) -> None:
+    issuer = "1.2.840.113549.1.9.1=somebody@example.org,CN=Self Signed"
+    recorded(log, replace(examined(), recipients=(RecipientKey(issuer, "01", ""),)))
+    log.close()
+    assert b"somebody@example.org" not in path.read_bytes()
+
+
+def test_a_rehearsal_leaves_the_file_as_it_was(log: JobLog, path: Path) -> None:
+    recorded(log, examined())
+    log.close()
+    before = path.read_bytes()
+    with JobLog.rehearsal(path) as rehearsal:
+        rehearsal.messages.begin_walk()
+        recorded(rehearsal, examined(SENT_COPY, identity="two"))
+        assert counts(rehearsal) == {State.CHECKPOINTED: 2}
+    assert path.read_bytes() == before
+
+
+# --- B81: what a stranger, or a bad disk, may have made of the file ----------------
+
+
+def test_b81_a_file_that_is_not_sqlite_is_refused(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be looked at" * 50)
+    path.chmod(0o600)
+    with pytest.raises(JobLogDamaged):
+        JobLog.open(path)
+
+
+def test_b81_another_programs_database_is_refused(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    path.chmod(0o600)
+    with pytest.raises(JobLogDamaged):
+        JobLog.open(path)
+
+
+def test_b81_a_trigger_that_somebody_added_is_refused(log: JobLog, path: Path) -> None:
+    log.close()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TRIGGER t AFTER UPDATE ON message BEGIN DELETE FROM part; END")
+    connection.close()
+    with pytest.raises(JobLogDamaged):
+        JobLog.open(path)
+
+
+def test_b81_a_newer_schema_is_refused_as_such(log: JobLog, path: Path) -> None:
+    log.close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(JobLogTooNew):
+        JobLog.open(path)
+
+
+def test_b81_a_link_is_refused(log: JobLog, path: Path) -> None:
+    log.close()
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    with pytest.raises(JobLogDamaged):
+        JobLog.open(link)
+
+
+def test_b81_a_file_that_others_may_write_is_refused(log: JobLog, path: Path) -> None:
+    log.close()
+    path.chmod(0o666)
+    with pytest.raises(JobLogDamaged):
+        JobLog.open(path)
+
+
+def test_b81_every_damaged_page_is_noticed_or_harmless(log: JobLog, path: Path) -> None:
+    recorded(log, *(examined(MessageRef("INBOX", str(n)), identity=str(n)) for n in range(50)))
+    log.close()
+    whole = path.read_bytes()
+    for page in range(0, len(whole), 4096):
+        path.write_bytes(whole[:page] + b"\xa5" * 100 + whole[page + 100 :])
+        try:
+            with JobLog.open(path) as damaged:
+                counts(damaged)
+        except JobLogDamaged:
+            continue
+        except sqlite3.DatabaseError:
+            pytest.fail("an error of SQLite came through")
+
+
+def test_b81_a_truncated_file_is_refused(log: JobLog, path: Path) -> None:
+    recorded(log, *(examined(MessageRef("INBOX", str(n)), identity=str(n)) for n in range(50)))
+    log.close()
+    path.write_bytes(path.read_bytes()[: 4096 * 3])
+    with pytest.raises(JobLogDamaged):
+        JobLog.open(path)
+
+
+def test_a_half_made_log_does_not_stand_in_the_way(path: Path) -> None:
+    path.with_name("job.db.new").write_bytes(b"half")
+    with JobLog.create(path) as log:
+        assert log.value("job")
