@@ -1,0 +1,1 @@
+"""Key histories and the certificates to encrypt to; knows neither mail nor CMS."""

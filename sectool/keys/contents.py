@@ -1,0 +1,117 @@
+"""What one key file holds, gathered object by object: one that fails costs itself only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+from sectool.errors import SectoolError
+from sectool.keys import ber, limits
+from sectool.keys.certificates import HeldCertificate, read_certificate
+from sectool.keys.derivation import DerivationBudget
+from sectool.keys.encryption import decryptions
+from sectool.keys.passphrases import FilePassphrases
+from sectool.keys.private_keys import load_private_key
+from sectool.keys.problems import KeyFileError, damaged, over_limit, passphrase_needed
+
+
+@dataclass(slots=True)
+class FileContents:
+    """Keys, certificates and problems of one file, in the order of the file."""
+
+    passphrases: FilePassphrases
+    wants_keys: bool = True
+    """False where only certificates are asked for: then no passphrase is spent on PEM keys."""
+    private_keys: list[PrivateKeyTypes] = field(default_factory=list, repr=False)
+    certificates: list[HeldCertificate] = field(default_factory=list)
+    problems: list[KeyFileError] = field(default_factory=list)
+    budget: DerivationBudget = field(default_factory=DerivationBudget)
+
+    def add_private_key(self, encoded: bytes) -> None:
+        """Takes a private key that is not encrypted."""
+        self.attempt(lambda: self._keep(load_private_key(encoded)))
+
+    def add_encrypted_key(self, encoded: ber.Node) -> None:
+        """Takes an EncryptedPrivateKeyInfo (RFC 5958 section 3)."""
+        self.attempt(lambda: self._keep(self._open_key(encoded)))
+
+    def add_certificate(self, encoded: bytes) -> None:
+        """Takes a certificate."""
+        self.attempt(lambda: self._keep_certificate(read_certificate(encoded)))
+
+    def attempt(self, act: Callable[[], None]) -> None:
+        """Does ``act``; its failure becomes a problem of the file."""
+        try:
+            act()
+        except KeyFileError as error:
+            if len(self.problems) < limits.MAXIMUM_KEYS:
+                self.problems.append(error)
+
+    def open(
+        self,
+        algorithm: ber.Node,
+        ciphertext: bytes,
+        is_right: Callable[[bytes], bool],
+        what: str,
+    ) -> bytes:
+        """Plaintext under the first passphrase that makes sense of the ciphertext.
+
+        Raises:
+            KeyFileError: no passphrase does, or the encryption is unknown,
+                damaged or over a limit.
+        """
+        return self.first_right(
+            lambda passphrase: decryptions(algorithm, ciphertext, passphrase, self.budget),
+            is_right,
+            what,
+        )
+
+    def first_right(
+        self,
+        plaintexts: Callable[[str], Iterable[bytes]],
+        is_right: Callable[[bytes], bool],
+        what: str,
+    ) -> bytes:
+        """The first plaintext that makes sense, over all passphrases.
+
+        Args:
+            plaintexts: what one passphrase makes of the ciphertext.
+            is_right: looks at the form of a plaintext.
+            what: the thing that stays shut otherwise, for the error.
+        """
+        for passphrase in self.passphrases:
+            for plaintext in plaintexts(passphrase):
+                if is_right(plaintext):
+                    self.passphrases.worked(passphrase)
+                    return plaintext
+        raise passphrase_needed(what, given=self.passphrases.given)
+
+    def _open_key(self, encoded: ber.Node) -> PrivateKeyTypes:
+        parts = encoded.expect(ber.SEQUENCE).children()
+        if len(parts) != 2:
+            raise damaged("an encrypted private key is damaged")
+        algorithm, ciphertext = parts[0], parts[1].octets()
+        plaintext = self.open(algorithm, ciphertext, _is_private_key_info, "a private key")
+        return load_private_key(ber.read(plaintext).der())
+
+    def _keep(self, key: PrivateKeyTypes) -> None:
+        if len(self.private_keys) >= limits.MAXIMUM_KEYS:
+            raise over_limit(f"more than {limits.MAXIMUM_KEYS} private keys in one file")
+        self.private_keys.append(key)
+
+    def _keep_certificate(self, certificate: HeldCertificate) -> None:
+        if len(self.certificates) >= limits.MAXIMUM_CERTIFICATES:
+            raise over_limit(f"more than {limits.MAXIMUM_CERTIFICATES} certificates in one file")
+        self.certificates.append(certificate)
+
+
+def _is_private_key_info(plaintext: bytes) -> bool:
+    """Whether this has the form of PKCS#8, so that the passphrase was right."""
+    try:
+        parts = ber.read_exactly(plaintext).expect(ber.SEQUENCE).children()
+    except SectoolError:
+        return False
+    tags = [part.tag for part in parts[:3]]
+    return tags == [ber.INTEGER, ber.SEQUENCE, ber.OCTET_STRING]

@@ -1,0 +1,236 @@
+"""Turns passphrases into keys: PKCS#12 (RFC 7292 appendix B), PBKDF1 and 2 (RFC 8018), scrypt.
+
+A passphrase is text, a derivation takes bytes, and producers disagree about
+the step between: so there are several forms of each passphrase to try.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
+
+from sectool.keys import ber, limits
+from sectool.keys.problems import damaged, over_limit, unsupported
+
+HASHES = {
+    "1.2.840.113549.2.5": "md5",
+    "1.3.14.3.2.26": "sha1",
+    "2.16.840.1.101.3.4.2.4": "sha224",
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+    "2.16.840.1.101.3.4.2.5": "sha512_224",
+    "2.16.840.1.101.3.4.2.6": "sha512_256",
+}
+HMAC_HASHES = {
+    "1.2.840.113549.2.7": "sha1",
+    "1.2.840.113549.2.8": "sha224",
+    "1.2.840.113549.2.9": "sha256",
+    "1.2.840.113549.2.10": "sha384",
+    "1.2.840.113549.2.11": "sha512",
+    "1.2.840.113549.2.12": "sha512_224",
+    "1.2.840.113549.2.13": "sha512_256",
+}
+_PBKDF2 = "1.2.840.113549.1.5.12"
+_SCRYPT = "1.3.6.1.4.1.11591.4.11"
+
+KeyDerivation = Callable[[bytes, int], bytes]
+"""From a passphrase in bytes and a key size to a key."""
+
+
+class Purpose(IntEnum):
+    """What a PKCS#12 derivation is for (RFC 7292 appendix B.3)."""
+
+    KEY = 1
+    INITIALISATION_VECTOR = 2
+    MAC = 3
+
+
+class DerivationBudget:
+    """Counts the iterations that one file costs, and stops one that costs too much."""
+
+    def __init__(self) -> None:
+        self._left = limits.MAXIMUM_ITERATIONS_PER_FILE
+
+    def spend(self, iterations: int, salt: bytes) -> None:
+        """Allows one derivation.
+
+        Raises:
+            KeyFileError: it is over a limit, or its parameters make no sense.
+        """
+        if iterations < 1:
+            raise damaged("a key derivation has no iterations")
+        if iterations > limits.MAXIMUM_ITERATIONS:
+            raise over_limit(
+                f"a key derivation of {iterations:.3g} iterations"
+                f" (at most {limits.MAXIMUM_ITERATIONS} are done)"
+            )
+        if len(salt) > limits.MAXIMUM_SALT_BYTES:
+            raise over_limit("the salt of a key derivation is too long")
+        self._left -= iterations
+        if self._left < 0:
+            raise over_limit("too many key derivations for one file")
+
+
+def text_forms(passphrase: str) -> list[bytes]:
+    """The bytes that PKCS#5 derivations may have been given, likeliest first."""
+    texts = [passphrase, *(unicodedata.normalize(form, passphrase) for form in ("NFC", "NFD"))]
+    forms = [text.encode("utf-8", "surrogateescape") for text in texts]
+    with contextlib.suppress(UnicodeEncodeError):
+        forms.append(texts[1].encode("latin-1"))
+    return list(dict.fromkeys(forms))
+
+
+def bmp_forms(passphrase: str) -> list[bytes]:
+    """The bytes that PKCS#12 derivations may have been given, likeliest first.
+
+    RFC 7292 appendix B.1: big-endian UTF-16 with a terminator. An empty
+    passphrase is written with and without it; OpenSSL before 1.1 widened each
+    byte of UTF-8 to a character.
+    """
+    if not passphrase:
+        return [b"\0\0", b""]
+    forms = [passphrase.encode("utf-16-be", "surrogatepass") + b"\0\0"]
+    forms += [
+        form.decode("latin-1").encode("utf-16-be") + b"\0\0" for form in text_forms(passphrase)
+    ]
+    return list(dict.fromkeys(forms))
+
+
+@dataclass(frozen=True, slots=True)
+class PKCS12Derivation:
+    """The derivation of RFC 7292 appendix B.2."""
+
+    hash_name: str
+    salt: bytes
+    iterations: int
+
+    def derive(self, passphrase: bytes, purpose: Purpose, size: int) -> bytes:
+        """``size`` bytes from one of ``bmp_forms``."""
+        algorithm = _constructor(self.hash_name)
+        block_bytes = algorithm(b"").block_size
+        diversifier = bytes([purpose]) * block_bytes
+        mixed = _filled(self.salt, block_bytes) + _filled(passphrase, block_bytes)
+        key = b""
+        while True:
+            digest = algorithm(diversifier + mixed).digest()
+            for _ in range(self.iterations - 1):
+                digest = algorithm(digest).digest()
+            key += digest
+            if len(key) >= size:
+                return key[:size]
+            mixed = _advanced(mixed, _filled(digest, block_bytes))
+
+
+def _constructor(hash_name: str) -> Callable[[bytes], hashlib._Hash]:
+    # The named constructors take half the time of hashlib.new, over millions of rounds.
+    return getattr(hashlib, hash_name, None) or partial(hashlib.new, hash_name)
+
+
+def _filled(value: bytes, block_bytes: int) -> bytes:
+    """``value`` repeated to whole blocks; nothing stays nothing."""
+    size = -(-len(value) // block_bytes) * block_bytes
+    return (value * (size // len(value) + 1))[:size] if value else b""
+
+
+def _advanced(mixed: bytes, addend: bytes) -> bytes:
+    """Each block of ``mixed`` plus ``addend`` plus 1, step 6C."""
+    size = len(addend)
+    number = int.from_bytes(addend, "big") + 1
+    return b"".join(
+        ((int.from_bytes(mixed[i : i + size], "big") + number) % (1 << 8 * size)).to_bytes(
+            size, "big"
+        )
+        for i in range(0, len(mixed), size)
+    )
+
+
+def pbkdf1(hash_name: str, passphrase: bytes, salt: bytes, iterations: int) -> bytes:
+    """Key and initialisation vector, 16 bytes (RFC 8018 section 5.1)."""
+    digest = passphrase + salt
+    for _ in range(iterations):
+        digest = hashlib.new(hash_name, digest).digest()
+    return digest[:16]
+
+
+def read_derivation(algorithm: ber.Node, budget: DerivationBudget) -> KeyDerivation:
+    """The derivation that PBES2 or PBMAC1 parameters name.
+
+    Each call of it spends from ``budget``.
+
+    Raises:
+        KeyFileError: unknown, damaged or over a limit.
+    """
+    parts = algorithm.expect(ber.SEQUENCE).children()
+    if len(parts) != 2:
+        raise damaged("a key derivation has no parameters")
+    name, parameters = parts[0].object_identifier(), parts[1].children()
+    if name == _PBKDF2:
+        return _read_pbkdf2(parameters, budget)
+    if name == _SCRYPT:
+        return _read_scrypt(parameters, budget)
+    raise unsupported(f"the key derivation {name}")
+
+
+def _read_pbkdf2(parameters: list[ber.Node], budget: DerivationBudget) -> KeyDerivation:
+    if len(parameters) < 2:
+        raise damaged("PBKDF2 has no iterations")
+    salt, iterations = parameters[0].octets(), parameters[1].integer()
+    hash_name = "sha1"
+    for node in parameters[2:]:
+        if node.tag == ber.SEQUENCE:
+            hash_name = hmac_hash(node)
+
+    def derive(passphrase: bytes, size: int) -> bytes:
+        budget.spend(iterations, salt)
+        return hashlib.pbkdf2_hmac(hash_name, passphrase, salt, iterations, size)
+
+    return derive
+
+
+def hmac_hash(algorithm: ber.Node) -> str:
+    """The hash of an HMAC AlgorithmIdentifier."""
+    parts = algorithm.expect(ber.SEQUENCE).children()
+    name = parts[0].object_identifier() if parts else ""
+    if name not in HMAC_HASHES:
+        raise unsupported(f"the message authentication code {name}")
+    return HMAC_HASHES[name]
+
+
+def _read_scrypt(parameters: list[ber.Node], budget: DerivationBudget) -> KeyDerivation:
+    """RFC 7914 section 7."""
+    if len(parameters) < 4:
+        raise damaged("scrypt has no parameters")
+    salt = parameters[0].octets()
+    cost, block_size, parallelisation = (node.integer() for node in parameters[1:4])
+    if cost < 2 or cost & (cost - 1) or block_size < 1 or parallelisation < 1:
+        raise damaged("the parameters of scrypt make no sense")
+    if 128 * block_size * (cost + parallelisation) > limits.MAXIMUM_SCRYPT_BYTES:
+        raise over_limit("scrypt asks for too much memory")
+
+    def derive(passphrase: bytes, size: int) -> bytes:
+        budget.spend(cost * block_size * parallelisation, salt)
+        return _scrypt(passphrase, salt, (cost, block_size, parallelisation), size)
+
+    return derive
+
+
+def _scrypt(passphrase: bytes, salt: bytes, parameters: tuple[int, int, int], size: int) -> bytes:
+    cost, block_size, parallelisation = parameters
+    try:
+        return hashlib.scrypt(
+            passphrase,
+            salt=salt,
+            n=cost,
+            r=block_size,
+            p=parallelisation,
+            maxmem=2 * limits.MAXIMUM_SCRYPT_BYTES,
+            dklen=size,
+        )
+    except (ValueError, MemoryError) as error:
+        raise over_limit("scrypt refuses its parameters") from error

@@ -1,0 +1,211 @@
+"""A key history: all private keys of one user, found by what a RecipientInfo says of them.
+
+Lookup is a hash, whatever the number of keys (RFC 5652 section 6.2.1). Trying
+keys that nothing names is left to whoever asks for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from sectool.cms.seams import KeyOperations, RecipientIdentifier, SubjectKeyIdentifier
+from sectool.keys.certificates import (
+    HeldCertificate,
+    computed_key_identifiers,
+    public_key_bits,
+    read_certificate,
+    serial_number_text,
+)
+from sectool.keys.names import normalised_name
+from sectool.keys.private_keys import (
+    SoftwareKey,
+    describe_key,
+    encode_private_key,
+    encode_public_key,
+    load_trusted_private_key,
+)
+from sectool.keys.problems import KeyProblem
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class HeldKey:
+    """One private key of the history with the certificates that were issued for it."""
+
+    operations: SoftwareKey
+    certificates: tuple[HeldCertificate, ...]
+    """Oldest first; several after renewals, none for a bare key file."""
+    source: Path
+    """The first file the key was found in."""
+
+    @cached_property
+    def public_key_info(self) -> bytes:
+        """DER of the SubjectPublicKeyInfo, made from the private key."""
+        return encode_public_key(self.operations.private_key)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One certificate of the history, or one key without any: a line of ``sectool keys``."""
+
+    source: Path
+    algorithm: str
+    """Algorithm and size of the key, such as ``RSA 2048``."""
+    has_certificate: bool
+    subject: str = ""
+    """RFC 4514 string."""
+    issuer: str = ""
+    """RFC 4514 string."""
+    serial_number: str = ""
+    """Lower-case hexadecimal."""
+    subject_key_identifier: str = ""
+    """Lower-case hexadecimal: of the certificate, else SHA-1 of the public key."""
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    fingerprint: str = ""
+    """SHA-256 of the certificate, lower-case hexadecimal."""
+
+    def expired(self, at: datetime) -> bool:
+        """Whether the certificate has run out at ``at`` (aware); it decrypts all the same."""
+        return self.not_after is not None and self.not_after < at
+
+
+@dataclass(frozen=True, slots=True)
+class MaterialKey:
+    """One key as bytes."""
+
+    pkcs8: bytes = field(repr=False)
+    """DER, not encrypted: a secret."""
+    certificates: tuple[bytes, ...] = field(repr=False)
+    """DER."""
+    label: str
+    source: Path
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMaterial:
+    """The secrets of a key history, for the workers of one run.
+
+    It goes through the initialiser of the pool and nowhere else: never to a
+    disk, a log or an error text. Workers need neither passphrases nor the key
+    files, which may be gone by then.
+    """
+
+    keys: tuple[MaterialKey, ...] = field(repr=False)
+
+
+class KeyHistory:
+    """All keys of one user; a ``KeySource``.
+
+    Args:
+        keys: in any order, each key once.
+        problems: what could not be used of the files.
+    """
+
+    def __init__(self, keys: Iterable[HeldKey], problems: Iterable[KeyProblem] = ()) -> None:
+        self.keys = tuple(keys)
+        self.problems = tuple(problems)
+        self._by_issuer: defaultdict[tuple[Hashable, int], list[SoftwareKey]] = defaultdict(list)
+        self._by_key_identifier: defaultdict[bytes, list[SoftwareKey]] = defaultdict(list)
+        for key in self.keys:
+            self._index(key)
+
+    def _index(self, key: HeldKey) -> None:
+        for certificate in key.certificates:
+            name = (normalised_name(certificate.issuer), certificate.serial_number)
+            _add(self._by_issuer[name], key.operations)
+        for key_identifier in _key_identifiers(key):
+            _add(self._by_key_identifier[key_identifier], key.operations)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __repr__(self) -> str:
+        return f"KeyHistory({len(self.keys)} keys, {len(self.problems)} problems)"
+
+    def find(self, identifier: RecipientIdentifier) -> Sequence[KeyOperations]:
+        if isinstance(identifier, SubjectKeyIdentifier):
+            return tuple(self._by_key_identifier.get(identifier.value, ()))
+        name = (normalised_name(identifier.issuer), identifier.serial_number)
+        return tuple(self._by_issuer.get(name, ()))
+
+    @property
+    def keys_without_certificate(self) -> tuple[SoftwareKey, ...]:
+        """Keys that no issuer and serial number can name."""
+        return tuple(key.operations for key in self.keys if not key.certificates)
+
+    @cached_property
+    def entries(self) -> tuple[HistoryEntry, ...]:
+        """One for each certificate and each key without any, by start of validity."""
+        found = (entry for key in self.keys for entry in _entries(key))
+        return tuple(sorted(found, key=lambda e: (e.not_before or _NEVER, e.fingerprint)))
+
+    @property
+    def material(self) -> KeyMaterial:
+        """The secrets, for the pool's initialiser only."""
+        return KeyMaterial(tuple(_material(key) for key in self.keys))
+
+    @classmethod
+    def from_material(cls, material: KeyMaterial) -> KeyHistory:
+        """The same history in a worker, in milliseconds: the keys were checked by the parent."""
+        return cls(_from_material(key) for key in material.keys)
+
+
+def _add(keys: list[SoftwareKey], key: SoftwareKey) -> None:
+    if all(key is not other for other in keys):
+        keys.append(key)
+
+
+def _key_identifiers(key: HeldKey) -> Iterator[bytes]:
+    yield from computed_key_identifiers(key.public_key_info)
+    for certificate in key.certificates:
+        if certificate.subject_key_identifier is not None:
+            yield certificate.subject_key_identifier
+        if certificate.public_key_info != key.public_key_info:
+            yield from computed_key_identifiers(certificate.public_key_info)
+
+
+def _entries(key: HeldKey) -> Iterator[HistoryEntry]:
+    algorithm = describe_key(key.operations.private_key)
+    bits = public_key_bits(key.public_key_info)
+    computed = hashlib.sha1(bits, usedforsecurity=False).digest()
+    if not key.certificates:
+        yield HistoryEntry(key.source, algorithm, False, subject_key_identifier=computed.hex())
+    for certificate in key.certificates:
+        not_before, not_after = certificate.validity or (None, None)
+        yield HistoryEntry(
+            source=key.source,
+            algorithm=algorithm,
+            has_certificate=True,
+            subject=certificate.subject_name,
+            issuer=certificate.issuer_name,
+            serial_number=serial_number_text(certificate.serial_number),
+            subject_key_identifier=(certificate.subject_key_identifier or computed).hex(),
+            not_before=not_before,
+            not_after=not_after,
+            fingerprint=certificate.fingerprint,
+        )
+
+
+def _material(key: HeldKey) -> MaterialKey:
+    return MaterialKey(
+        pkcs8=encode_private_key(key.operations.private_key),
+        certificates=tuple(certificate.der for certificate in key.certificates),
+        label=key.operations.label,
+        source=key.source,
+    )
+
+
+def _from_material(key: MaterialKey) -> HeldKey:
+    return HeldKey(
+        operations=SoftwareKey(load_trusted_private_key(key.pkcs8), key.label),
+        certificates=tuple(read_certificate(der) for der in key.certificates),
+        source=key.source,
+    )

@@ -1,0 +1,172 @@
+"""Loads a key history from files and directories; one bad file never costs the others."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+from sectool.errors import PassphraseError, UsageError
+from sectool.keys import limits
+from sectool.keys.certificates import HeldCertificate, public_key_identity
+from sectool.keys.containers import (
+    KEY_SUFFIXES,
+    exists,
+    read_contents,
+    read_file,
+    recognise,
+)
+from sectool.keys.history import HeldKey, KeyHistory
+from sectool.keys.passphrases import Ask, Passphrases
+from sectool.keys.private_keys import SoftwareKey, describe_key, encode_public_key
+from sectool.keys.problems import KeyFileError, KeyProblem, ProblemKind, damaged
+from sectool.keys.specification import KeySpecification
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def load_key_history(specification: KeySpecification, ask: Ask | None = None) -> KeyHistory:
+    """Every private key of the files that are named, with all certificates for it.
+
+    Args:
+        specification: names the files, and where passphrases lie.
+        ask: asks a person for the passphrase of a named file, three times at
+            most for each; None where nobody can be asked.
+
+    Returns:
+        A history with at least one key. What could not be used stands in its
+        ``problems``.
+
+    Raises:
+        UsageError: a path does not exist, the passphrase files cannot be
+            read, or there is no private key.
+        PassphraseError: no key could be loaded, and a passphrase is missing.
+    """
+    if not specification.paths:
+        raise UsageError("no key files are named", hint="name them with --keys")
+    for path in specification.paths:
+        if not exists(path):
+            raise UsageError(f"there is no key file or directory {path}")
+    gathered = _Gathered(Passphrases(specification, ask))
+    for path in specification.paths:
+        gathered.add(path)
+    if not gathered.private_keys:
+        raise _no_keys(gathered.problems)
+    return KeyHistory(gathered.held_keys(), gathered.problems)
+
+
+def _no_keys(problems: list[KeyProblem]) -> UsageError | PassphraseError:
+    for problem in problems:
+        if problem.kind is ProblemKind.PASSPHRASE:
+            return PassphraseError(f"{problem.path}: {problem.reason}", hint=problem.hint)
+    if problems:
+        first = problems[0]
+        message = f"there is no usable private key; {first.path}: {first.reason}"
+        return UsageError(message, hint=first.hint)
+    return UsageError(
+        "there is no private key in the key files that are named",
+        hint="certificates alone open no mail: add the files that hold the keys",
+    )
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What was found so far."""
+
+    passphrases: Passphrases
+    private_keys: dict[bytes, tuple[PrivateKeyTypes, Path]] = field(default_factory=dict)
+    """By public key identity, with the first file that held it."""
+    certificates: dict[bytes, HeldCertificate] = field(default_factory=dict)
+    """By DER."""
+    problems: list[KeyProblem] = field(default_factory=list)
+    seen: set[Path] = field(default_factory=set)
+
+    def add(self, path: Path) -> None:
+        """Takes a file, or all key files below a directory."""
+        if not path.is_dir():
+            self._add_file(path, named=True)
+            return
+        for number, found in enumerate(_files_below(path, self.problems)):
+            if number >= limits.MAXIMUM_FILES:
+                reason = f"only {limits.MAXIMUM_FILES} files of the directory were looked at"
+                hint = "name a directory that holds key files only"
+                self.problems.append(KeyProblem(path, reason, hint, ProblemKind.LIMIT))
+                break
+            self._add_file(found, named=False)
+
+    def _add_file(self, path: Path, *, named: bool) -> None:
+        """A file of a directory that shows no sign of being a key file is passed over."""
+        resolved = path.resolve()
+        if resolved in self.seen:
+            return
+        self.seen.add(resolved)
+        expected = named or path.suffix.lower() in KEY_SUFFIXES
+        try:
+            raw = read_file(resolved)
+            if expected or recognise(raw) is not None:
+                self._add_contents(path, raw, named=named)
+        except KeyFileError as error:
+            if expected or error.kind is not ProblemKind.LIMIT:
+                self.problems.append(error.about(path))
+
+    def _add_contents(self, path: Path, raw: bytes, *, named: bool) -> None:
+        contents = read_contents(raw, self.passphrases.of(path))
+        self.problems.extend(error.about(path) for error in contents.problems)
+        for key in contents.private_keys:
+            identity = public_key_identity(encode_public_key(key))
+            self.private_keys.setdefault(identity, (key, path))
+        for certificate in contents.certificates:
+            self.certificates.setdefault(certificate.der, certificate)
+        if named and not (contents.private_keys or contents.certificates or contents.problems):
+            raise damaged("the file holds no private key and no certificate")
+
+    def held_keys(self) -> Iterator[HeldKey]:
+        """Keys with their certificates, matched by public key wherever they lay."""
+        issued: dict[bytes, list[HeldCertificate]] = {}
+        for certificate in self.certificates.values():
+            identity = public_key_identity(certificate.public_key_info)
+            issued.setdefault(identity, []).append(certificate)
+        for identity, (key, path) in self.private_keys.items():
+            certificates = sorted(issued.get(identity, ()), key=_start)
+            label = f"{path.name}: {_subject(key, certificates)}"
+            yield HeldKey(SoftwareKey(key, label), tuple(certificates), path)
+
+
+def _start(certificate: HeldCertificate) -> tuple[datetime, str]:
+    validity = certificate.validity
+    return (validity[0] if validity else _LONG_AGO, certificate.fingerprint)
+
+
+def _subject(key: PrivateKeyTypes, certificates: list[HeldCertificate]) -> str:
+    if certificates:
+        return certificates[-1].subject_name
+    return f"{describe_key(key)} without certificate"
+
+
+def _files_below(directory: Path, problems: list[KeyProblem]) -> Iterator[Path]:
+    """Regular files in a stable order; links are not followed."""
+
+    def report(error: OSError) -> None:
+        reason = f"the directory cannot be read: {error.strerror}"
+        where = Path(error.filename or directory)
+        problems.append(KeyProblem(where, reason, "", ProblemKind.UNREADABLE))
+
+    for folder, subdirectories, names in os.walk(directory, onerror=report, followlinks=False):
+        subdirectories.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            if _may_be_regular(path):
+                yield path
+
+
+def _may_be_regular(path: Path) -> bool:
+    """False for links, directories and devices; reading tells why where nothing is known."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return True

@@ -1,0 +1,72 @@
+"""Compares distinguished names as RFC 5280 section 7.1 asks.
+
+Certificate authorities renew with another string type, other case or other
+spaces, and RecipientInfos quote the name as some program wrote it: names that
+mean the same must find the same key.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Hashable
+
+from sectool.errors import SectoolError
+from sectool.keys import ber
+from sectool.keys.limits import MAXIMUM_NAME_BYTES
+from sectool.keys.problems import damaged
+
+_ENCODINGS = {
+    0x0C: "utf-8",
+    0x12: "ascii",  # NumericString
+    0x13: "latin-1",  # PrintableString; some authorities wrote Latin-1 into it
+    0x14: "latin-1",  # T61String: in practice always Latin-1
+    0x16: "latin-1",  # IA5String
+    0x1A: "latin-1",  # VisibleString
+    0x1C: "utf-32-be",  # UniversalString
+    0x1E: "utf-16-be",  # BMPString
+}
+
+
+def normalised_name(encoded: bytes) -> Hashable:
+    """A value that is equal for names that RFC 5280 calls equal.
+
+    Case, runs of spaces, string types and the order within a multi-valued
+    relative name do not count. A name that does not parse, or is too long,
+    equals only its very bytes.
+
+    Args:
+        encoded: DER or BER of a ``Name``. Hostile input is safe; nothing is raised.
+    """
+    if len(encoded) > MAXIMUM_NAME_BYTES:
+        return encoded
+    try:
+        relative_names = ber.read_exactly(encoded).expect(ber.SEQUENCE).children()
+        return tuple(_relative_name(node) for node in relative_names)
+    except SectoolError:
+        return encoded
+
+
+def _relative_name(node: ber.Node) -> tuple[Hashable, ...]:
+    attributes = {_attribute(child) for child in node.expect(ber.SET).children()}
+    return tuple(sorted(attributes))
+
+
+def _attribute(node: ber.Node) -> tuple[str, int, str]:
+    """Object identifier, tag where the value is no known string, and the value."""
+    parts = node.expect(ber.SEQUENCE).children()
+    if len(parts) < 2:
+        raise damaged("an attribute of a name has no value")
+    kind, value = parts[0].object_identifier(), parts[1]
+    encoding = _ENCODINGS.get(value.tag)
+    if encoding is not None:
+        try:
+            return kind, 0, _prepared(value.octets().decode(encoding))
+        except UnicodeDecodeError:
+            pass
+    return kind, value.tag, value.content.hex()
+
+
+def _prepared(text: str) -> str:
+    """The part of RFC 4518 that matters: compatibility forms, case, spaces."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.split())

@@ -1,0 +1,156 @@
+"""Private keys in software: loading them, describing them, and the operations they offer.
+
+RFC 5958 (PKCS#8), RFC 8017 (RSA), RFC 9935 (ML-KEM keys). Knows no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+)
+
+from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
+from sectool.errors import DecryptionFailed, SectoolError
+from sectool.keys import ber, limits
+from sectool.keys.problems import damaged, over_limit, unsupported
+
+_ML_KEM = frozenset({"2.16.840.1.101.3.4.4.2", "2.16.840.1.101.3.4.4.3"})
+_ML_KEM_SEED_BYTES = 64
+_HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
+    "sha1": hashes.SHA1,
+    "sha224": hashes.SHA224,
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SoftwareKey:
+    """A private key held in memory, as ``KeyOperations``."""
+
+    private_key: PrivateKeyTypes
+    label: str
+
+    def __repr__(self) -> str:
+        return f"SoftwareKey({self.label!r})"
+
+    def decrypt_rsa(self, encrypted_key: bytes, padding: RSAPadding) -> bytes:
+        if not isinstance(self.private_key, rsa.RSAPrivateKey):
+            raise DecryptionFailed
+        try:
+            return self.private_key.decrypt(encrypted_key, _padding(padding))
+        except Exception as error:  # whatever it is, it must look the same
+            raise DecryptionFailed from error
+
+
+def _padding(asked: RSAPadding) -> padding.AsymmetricPadding:
+    if isinstance(asked, PKCS1v15):
+        return padding.PKCS1v15()
+    assert isinstance(asked, OAEP)
+    return padding.OAEP(
+        mgf=padding.MGF1(_HASHES[asked.mgf_hash_name]()),
+        algorithm=_HASHES[asked.hash_name](),
+        label=asked.label or None,
+    )
+
+
+def load_private_key(encoded: bytes) -> PrivateKeyTypes:
+    """A private key that is not encrypted, checked for consistency.
+
+    Args:
+        encoded: DER of PKCS#8, or the older RSAPrivateKey and ECPrivateKey.
+
+    Raises:
+        KeyFileError: damaged, of an unknown kind, or over a limit.
+    """
+    encoded = _with_seed_only(encoded)
+    key = _load(encoded)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        return key
+    if key.key_size > limits.MAXIMUM_RSA_BITS:
+        raise over_limit(f"an RSA key of {key.key_size} bits")
+    if key.key_size > limits.MAXIMUM_VALIDATED_RSA_BITS:
+        return key
+    return _load(encoded, skip_validation=False)
+
+
+def load_trusted_private_key(pkcs8: bytes) -> PrivateKeyTypes:
+    """A key that ``load_private_key`` has checked before: a thousand times as fast."""
+    return _load(pkcs8)
+
+
+def _load(encoded: bytes, *, skip_validation: bool = True) -> PrivateKeyTypes:
+    try:
+        return load_der_private_key(encoded, None, unsafe_skip_rsa_key_validation=skip_validation)
+    except UnsupportedAlgorithm as error:
+        raise unsupported("a private key of a kind that is not known here") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _why_not(encoded) from error
+
+
+def _why_not(encoded: bytes) -> SectoolError:
+    """Tells a damaged key from one of an unknown kind."""
+    try:
+        algorithm = ber.read(encoded).children()[1].children()[0].object_identifier()
+    except (SectoolError, IndexError):
+        return damaged("a private key is damaged")
+    if algorithm in _ML_KEM:
+        return unsupported("an ML-KEM private key without its seed")
+    return damaged(f"a private key ({algorithm}) is damaged or of a kind that is not known here")
+
+
+def _with_seed_only(encoded: bytes) -> bytes:
+    """An ML-KEM key in the form ``both`` without its expanded half (RFC 9935 section 6).
+
+    The seed makes the whole key; the loader takes only the form ``seed``.
+    """
+    try:
+        version, algorithm, private_key, *_ = ber.read(encoded).children()
+        if algorithm.children()[0].object_identifier() not in _ML_KEM:
+            return encoded
+        both = ber.read_exactly(private_key.octets())
+        seed = both.children()[0].octets() if both.tag == ber.SEQUENCE else b""
+    except (SectoolError, ValueError, IndexError):
+        return encoded
+    if len(seed) != _ML_KEM_SEED_BYTES:
+        return encoded
+    octets = ber.encode(ber.OCTET_STRING, ber.encode(ber.context(0), seed))
+    return ber.encode_sequence(version.der(), algorithm.der(), octets)
+
+
+def encode_private_key(key: PrivateKeyTypes) -> bytes:
+    """PKCS#8 in DER, not encrypted."""
+    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+def encode_public_key(key: PrivateKeyTypes | PublicKeyTypes) -> bytes:
+    """SubjectPublicKeyInfo in DER, of a public key or of a private key's public half."""
+    public_key = key.public_key() if hasattr(key, "public_key") else key
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def describe_key(key: PrivateKeyTypes | PublicKeyTypes) -> str:
+    """Algorithm and size as people say it: ``RSA 2048``, ``EC secp256r1``, ``ML-KEM-768``."""
+    if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
+        return f"RSA {key.key_size}"
+    if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
+        return f"EC {key.curve.name}"
+    if isinstance(key, dsa.DSAPrivateKey | dsa.DSAPublicKey):
+        return f"DSA {key.key_size}"
+    name = type(key).__name__.removesuffix("PrivateKey").removesuffix("PublicKey")
+    for prefix in ("MLKEM", "MLDSA"):
+        if name.startswith(prefix):
+            return f"ML-{prefix[2:]}-{name.removeprefix(prefix)}"
+    return name

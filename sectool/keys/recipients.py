@@ -1,0 +1,266 @@
+"""The certificates to encrypt to after the move, each checked before a message is touched.
+
+RFC 8550 (S/MIME certificate handling) and RFC 5280 section 4.2.1 say what a
+certificate must allow. A mistake here would shut mail away from its owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from sectool.errors import CertificateUnusable, SectoolError
+from sectool.keys import ber
+from sectool.keys.certificates import (
+    PARSER_ERRORS,
+    HeldCertificate,
+    name_text,
+    parse_certificate,
+    public_key_identity,
+    read_extension,
+)
+from sectool.keys.containers import exists, read_contents, read_file
+from sectool.keys.contents import FileContents
+from sectool.keys.passphrases import Ask, Passphrases
+from sectool.keys.private_keys import describe_key, encode_public_key
+from sectool.keys.problems import KeyFileError, ProblemKind
+from sectool.keys.specification import KeySpecification
+
+MINIMUM_RSA_BITS = 2048
+_SMTP_UTF8_MAILBOX = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9")
+_UTF8_STRING = 0x0C
+_PURPOSES = frozenset(
+    {ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+)
+
+
+@dataclass(frozen=True)
+class NewRecipient:
+    """One certificate to encrypt to; it has passed the checks, and pickles."""
+
+    der: bytes
+    path: Path
+    """The file it was taken from."""
+    fingerprint: str
+    """SHA-256 of the certificate, lower-case hexadecimal."""
+    subject: str
+    """RFC 4514 string."""
+    addresses: tuple[str, ...]
+    """Mail addresses it names, as they are written there."""
+    not_after: datetime
+
+    @cached_property
+    def certificate(self) -> x509.Certificate:
+        """The parsed certificate."""
+        return parse_certificate(self.der)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The cached certificate is an object that does not pickle.
+        fields = (self.der, self.path, self.fingerprint, self.subject, self.addresses)
+        return (NewRecipient, (*fields, self.not_after))
+
+
+def load_new_recipients(
+    paths: Iterable[Path],
+    now: datetime,
+    *,
+    accept_fingerprints: frozenset[str] = frozenset(),
+    passphrases: KeySpecification | None = None,
+    ask: Ask | None = None,
+) -> tuple[NewRecipient, ...]:
+    """The certificates of the files, checked; each certificate once, in order.
+
+    Args:
+        paths: each a file with exactly one certificate that is not of an
+            authority (PEM, DER), or a PKCS#12 with one key.
+        now: aware; the certificates must be in date then.
+        accept_fingerprints: SHA-256 fingerprints of certificates whose dates
+            and usages a person has accepted as they are.
+        passphrases: where passphrases of PKCS#12 files lie; its paths are not used.
+        ask: asks a person for a passphrase.
+
+    Raises:
+        CertificateUnusable: a file is missing or unreadable, holds no single
+            certificate, or the certificate fails a check, which is named.
+        UsageError: the passphrase file or table cannot be read.
+    """
+    sources = Passphrases(passphrases or KeySpecification(), ask)
+    accepted = frozenset(text.replace(":", "").strip().lower() for text in accept_fingerprints)
+    recipients: dict[str, NewRecipient] = {}
+    for path in paths:
+        recipient = _recipient(path, _choose(path, _read(path, sources)))
+        _check(recipient, now, accepted)
+        recipients.setdefault(recipient.fingerprint, recipient)
+    return tuple(recipients.values())
+
+
+def _read(path: Path, sources: Passphrases) -> FileContents:
+    if not exists(path):
+        raise CertificateUnusable(
+            f"there is no certificate file {path}", hint="--to takes a PEM, DER or PKCS#12 file"
+        )
+    if path.is_dir():
+        raise CertificateUnusable(f"{path} is a directory", hint="repeat --to for each certificate")
+    try:
+        contents = read_contents(read_file(path.resolve()), sources.of(path), wants_keys=False)
+    except KeyFileError as error:
+        raise _unusable(path, error) from error
+    if not contents.certificates:
+        for problem in contents.problems:
+            raise _unusable(path, problem)
+        raise CertificateUnusable(f"{path} holds no certificate")
+    return contents
+
+
+def _unusable(path: Path, error: KeyFileError) -> CertificateUnusable:
+    hint = error.hint
+    if error.kind is ProblemKind.DAMAGED:
+        hint = "--to takes a PEM or DER certificate, or a PKCS#12 file"
+    return CertificateUnusable(f"{path}: {error.message}", hint=hint)
+
+
+def _choose(path: Path, contents: FileContents) -> HeldCertificate:
+    """The one certificate of the file that is meant."""
+    found = list({certificate.der: certificate for certificate in contents.certificates}.values())
+    own = _matching(contents, found)
+    candidates = own or [certificate for certificate in found if not _is_authority(certificate)]
+    if len(found) == 1:
+        candidates = found
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        raise CertificateUnusable(f"{path} holds only certificates of authorities")
+    names = "; ".join(f"{each.subject_name} ({each.fingerprint[:16]})" for each in candidates[:5])
+    raise CertificateUnusable(
+        f"{path} holds {len(candidates)} certificates to choose from: {names}",
+        hint="give a file with the one that is meant",
+    )
+
+
+def _matching(contents: FileContents, found: list[HeldCertificate]) -> list[HeldCertificate]:
+    """Certificates of the private keys in the file."""
+    keys = {public_key_identity(encode_public_key(key)) for key in contents.private_keys}
+    return [each for each in found if public_key_identity(each.public_key_info) in keys]
+
+
+def _is_authority(certificate: HeldCertificate) -> bool:
+    if certificate.parsed is None:
+        return False
+    try:
+        constraints = read_extension(certificate.parsed, x509.BasicConstraints)
+    except SectoolError:
+        return False
+    return constraints is not None and constraints.ca
+
+
+def _recipient(path: Path, held: HeldCertificate) -> NewRecipient:
+    certificate = held.parsed
+    if certificate is None or held.validity is None:
+        raise CertificateUnusable(f"{path}: the certificate is damaged or against its standard")
+    return NewRecipient(
+        der=held.der,
+        path=path,
+        fingerprint=held.fingerprint,
+        subject=name_text(certificate, "subject"),
+        addresses=tuple(dict.fromkeys(_addresses(certificate))),
+        not_after=held.validity[1],
+    )
+
+
+def _addresses(certificate: x509.Certificate) -> Iterator[str]:
+    """RFC 8550 section 3, RFC 9598 (SmtpUTF8Mailbox), and emailAddress of old subjects."""
+    try:
+        names = read_extension(certificate, x509.SubjectAlternativeName) or ()
+    except SectoolError:
+        names = ()
+    for name in names:
+        if isinstance(name, x509.RFC822Name):
+            yield name.value
+        elif isinstance(name, x509.OtherName) and name.type_id == _SMTP_UTF8_MAILBOX:
+            yield from _utf8_mailbox(name.value)
+    try:
+        attributes = certificate.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS)
+    except PARSER_ERRORS:
+        attributes = []
+    for attribute in attributes:
+        if isinstance(attribute.value, str):
+            yield attribute.value
+
+
+def _utf8_mailbox(encoded: bytes) -> Iterator[str]:
+    try:
+        yield ber.read_exactly(encoded).expect(_UTF8_STRING).octets().decode()
+    except (SectoolError, UnicodeDecodeError):
+        return
+
+
+def _check(recipient: NewRecipient, now: datetime, accepted: frozenset[str]) -> None:
+    """Every check of a new certificate, the ones that can be overridden last."""
+    certificate = recipient.certificate
+    _check_key(recipient)
+    if recipient.fingerprint in accepted:
+        return
+    hint = f"--accept-certificate {recipient.fingerprint} overrides this check"
+    for check in (_date_fault, _key_usage_fault, _extended_key_usage_fault):
+        fault = check(certificate, now)
+        if fault:
+            raise CertificateUnusable(f"{_named(recipient)} {fault}", hint=hint)
+
+
+def _named(recipient: NewRecipient) -> str:
+    return f"{recipient.path}: the certificate of {recipient.subject}"
+
+
+def _check_key(recipient: NewRecipient) -> None:
+    try:
+        key: PublicKeyTypes = recipient.certificate.public_key()
+    except PARSER_ERRORS as error:
+        raise CertificateUnusable(f"{_named(recipient)} has a key of an unknown type") from error
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise CertificateUnusable(
+            f"{_named(recipient)} has a key of type {describe_key(key)}",
+            hint="only RSA certificates can be encrypted to",
+        )
+    if key.key_size < MINIMUM_RSA_BITS:
+        raise CertificateUnusable(
+            f"{_named(recipient)} has an RSA key of {key.key_size} bits, under {MINIMUM_RSA_BITS}",
+            hint="ask for a certificate with a longer key",
+        )
+    if recipient.certificate.public_key_algorithm_oid == x509.PublicKeyAlgorithmOID.RSASSA_PSS:
+        raise CertificateUnusable(f"{_named(recipient)} has a key for signatures only (RSASSA-PSS)")
+
+
+def _date_fault(certificate: x509.Certificate, now: datetime) -> str:
+    if now < certificate.not_valid_before_utc:
+        return f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
+    if now > certificate.not_valid_after_utc:
+        return f"has expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
+    return ""
+
+
+def _key_usage_fault(certificate: x509.Certificate, _now: datetime) -> str:
+    try:
+        usage = read_extension(certificate, x509.KeyUsage)
+    except SectoolError:
+        return "has extensions that cannot be read"
+    if usage is None or usage.key_encipherment:
+        return ""
+    return "lacks keyEncipherment in its key usage"
+
+
+def _extended_key_usage_fault(certificate: x509.Certificate, _now: datetime) -> str:
+    try:
+        usage = read_extension(certificate, x509.ExtendedKeyUsage)
+    except SectoolError:
+        return "has extensions that cannot be read"
+    if usage is None or _PURPOSES.intersection(usage):
+        return ""
+    return "lacks emailProtection in its extended key usage"

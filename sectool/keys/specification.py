@@ -1,0 +1,18 @@
+"""Where a key history lies, as a value without secrets that jobs and workers can keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpecification:
+    """Names the files of a key history; holds no secret and pickles."""
+
+    paths: tuple[Path, ...] = ()
+    """Key files, and directories that are searched for them."""
+    passphrase_file: Path | None = None
+    """Its first line is a passphrase for every file."""
+    passphrases: Path | None = None
+    """CSV of file name (path, or name alone) and passphrase."""

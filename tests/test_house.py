@@ -1,0 +1,142 @@
+"""The house keeps its own rules: layers, sizes, who renames, what the papers say."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sectool import errors
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "sectool").rglob("*.py"))
+
+MUTATING_CALLS = {
+    "fsync",
+    "fdatasync",
+    "rename",
+    "renames",
+    "replace",
+    "link",
+    "hardlink_to",
+    "symlink_to",
+    "unlink",
+    "rmdir",
+    "rmtree",
+    "remove",
+    "truncate",
+}
+"""Calls that change names or durability; ``replace`` counts with one argument only."""
+
+
+def _calls(path: Path) -> Iterator[ast.Call]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield node
+
+
+def _is_mutating(call: ast.Call) -> bool:
+    assert isinstance(call.func, ast.Attribute)
+    name = call.func.attr
+    if name not in MUTATING_CALLS:
+        return False
+    if isinstance(call.func.value, ast.Name) and call.func.value.id == "durable":
+        return False
+    # str.replace and dataclasses.replace are not pathlib's.
+    return name != "replace" or (len(call.args) == 1 and not call.keywords)
+
+
+def test_arrows_between_rooms_point_down() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_module_is_longer_than_500_lines() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {path.name: length for path, length in lengths.items() if length > 500} == {}
+
+
+def test_no_function_is_longer_than_60_lines() -> None:
+    long = [
+        f"{path.name}:{node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60
+    ]
+    assert long == []
+
+
+def test_only_durable_renames_links_unlinks_and_syncs() -> None:
+    # The sample is demo data, unpacked into a directory nobody relies on.
+    exempt = {ROOT / "sectool" / "durable.py", ROOT / "sectool" / "demo" / "sample.py"}
+    found = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in SOURCES
+        if path not in exempt
+        for call in _calls(path)
+        if _is_mutating(call)
+    ]
+    assert found == []
+
+
+def test_every_call_of_durable_that_changes_a_disk_passes_a_crash_point() -> None:
+    tree = ast.parse((ROOT / "sectool" / "durable.py").read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    acts = {"rename", "unlink", "link_or_copy", "sync_files", "sync_directories"}
+    for function in functions:
+        if function.name in acts:
+            text = ast.unparse(function)
+            assert "crashpoint(f'{point}.before')" in text, function.name
+            assert "crashpoint(f'{point}.after')" in text, function.name
+
+
+def test_only_the_job_log_knows_sqlite() -> None:
+    users = {
+        path.parent.name
+        for path in SOURCES
+        if re.search(r"^\s*(import|from) sqlite3", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert users == {"joblog"}
+
+
+def test_only_the_command_line_knows_typer_and_tqdm() -> None:
+    users = {
+        path.parent.name
+        for path in SOURCES
+        if re.search(
+            r"^\s*(import|from) (typer|tqdm|click)", path.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    assert users == {"cli"}
+
+
+def _documented_codes() -> dict[int, str]:
+    text = (ROOT / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+    return {
+        int(code): words
+        for code, words in re.findall(r"^\| (\d+) \| ([^|]+) \|", text, re.MULTILINE)
+    }
+
+
+def _error_classes() -> list[type[errors.SectoolError]]:
+    return [
+        kind
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.SectoolError)
+    ]
+
+
+@pytest.mark.parametrize("kind", _error_classes(), ids=lambda kind: kind.__name__)
+def test_every_error_has_its_exit_code_in_the_table(kind: type[errors.SectoolError]) -> None:
+    assert _documented_codes()[kind.exit_code] == kind.summary
+
+
+def test_the_table_of_exit_codes_knows_no_code_that_no_error_has() -> None:
+    assert set(_documented_codes()) - {0} == {kind.exit_code for kind in _error_classes()}
