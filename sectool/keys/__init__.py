@@ -1,1 +1,22 @@
-"""Key histories and the certificates to encrypt to; knows neither mail nor CMS."""
+"""Key histories and the certificates to encrypt to; knows neither mail nor messages."""
+
+from sectool.keys.containers import looks_like_key_or_certificate
+from sectool.keys.history import HistoryEntry, KeyHistory, KeyMaterial
+from sectool.keys.loading import load_key_history
+from sectool.keys.passphrases import Ask
+from sectool.keys.problems import KeyProblem
+from sectool.keys.recipients import NewRecipient, load_new_recipients
+from sectool.keys.specification import KeySpecification
+
+__all__ = [
+    "Ask",
+    "HistoryEntry",
+    "KeyHistory",
+    "KeyMaterial",
+    "KeyProblem",
+    "KeySpecification",
+    "NewRecipient",
+    "load_key_history",
+    "load_new_recipients",
+    "looks_like_key_or_certificate",
+]

@@ -1,0 +1,1 @@
+"""The parts of the script that made the sample mailbox."""
