@@ -1,0 +1,96 @@
+"""CMS envelopes, streamed: described, opened and sealed (RFC 5652, 5083, 5084, 8017, 4055).
+
+Reads BER and DER, writes DER. Knows keys only by their operations, and no mail.
+"""
+
+from sectool.cms.envelope import (
+    EnvelopeDescription,
+    RecipientDescription,
+    describe_envelope,
+    identify,
+)
+from sectool.cms.limits import DEFAULT_LIMITS, Limits
+from sectool.cms.oids import (
+    AUTH_ENVELOPED_DATA,
+    AUTHENTICATED_DATA,
+    COMPRESSED_DATA,
+    DIGESTED_DATA,
+    ENCRYPTED_DATA,
+    ENVELOPED_DATA,
+    ID_DATA,
+    SIGNED_AND_ENVELOPED_DATA,
+    SIGNED_DATA,
+    TST_INFO,
+    content_type_name,
+)
+from sectool.cms.opening import (
+    Authenticated,
+    Opening,
+    Openings,
+    Unproven,
+    find_openings,
+    open_envelope,
+)
+from sectool.cms.profiles import Profile, Recipient
+from sectool.cms.recipients import RecipientKind
+from sectool.cms.sealing import CheckedEnvelope, Sealed, check_sealed, seal_envelope, sealed_size
+from sectool.cms.seams import (
+    OAEP,
+    IssuerAndSerialNumber,
+    KeyOperations,
+    KeySource,
+    PKCS1v15,
+    RecipientIdentifier,
+    RSAPadding,
+    Sink,
+    SizedSource,
+    Source,
+    SubjectKeyIdentifier,
+)
+from sectool.cms.sinks import DISCARD
+
+__all__ = [
+    "AUTHENTICATED_DATA",
+    "AUTH_ENVELOPED_DATA",
+    "COMPRESSED_DATA",
+    "DEFAULT_LIMITS",
+    "DIGESTED_DATA",
+    "DISCARD",
+    "ENCRYPTED_DATA",
+    "ENVELOPED_DATA",
+    "ID_DATA",
+    "OAEP",
+    "SIGNED_AND_ENVELOPED_DATA",
+    "SIGNED_DATA",
+    "TST_INFO",
+    "Authenticated",
+    "CheckedEnvelope",
+    "EnvelopeDescription",
+    "IssuerAndSerialNumber",
+    "KeyOperations",
+    "KeySource",
+    "Limits",
+    "Opening",
+    "Openings",
+    "PKCS1v15",
+    "Profile",
+    "RSAPadding",
+    "Recipient",
+    "RecipientDescription",
+    "RecipientIdentifier",
+    "RecipientKind",
+    "Sealed",
+    "Sink",
+    "SizedSource",
+    "Source",
+    "SubjectKeyIdentifier",
+    "Unproven",
+    "check_sealed",
+    "content_type_name",
+    "describe_envelope",
+    "find_openings",
+    "identify",
+    "open_envelope",
+    "seal_envelope",
+    "sealed_size",
+]

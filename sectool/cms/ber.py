@@ -1,0 +1,408 @@
+"""A pull reader for BER (X.690 section 8) over a stream, for hostile input.
+
+Iterative, bounded in depth and in everything it holds; large OCTET STRINGs are
+handed on in blocks. It hashes exactly the bytes that were consumed. It knows
+tags and lengths, not what they mean to CMS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import BinaryIO, Final, NamedTuple
+
+from sectool.cms.limits import DEFAULT_LIMITS, Limits
+from sectool.errors import LimitExceeded, MalformedMessage
+
+BLOCK: Final = 128 * 1024
+"""Bytes read from the stream at a time."""
+_HEADER_ROOM = 32
+"""No accepted header is longer: five identifier and seventeen length octets."""
+_LENGTH_OCTETS = 16
+_LONGEST = 1 << 62
+
+INTEGER = 0x02
+BIT_STRING = 0x03
+OCTET_STRING = 0x04
+NULL = 0x05
+OBJECT_IDENTIFIER = 0x06
+SEQUENCE = 0x10
+SET = 0x11
+
+
+def context(number: int) -> int:
+    """The tag of context-specific class with that number."""
+    return 0x80 | number
+
+
+class Header(NamedTuple):
+    """Identifier and length octets of one element."""
+
+    tag: int
+    """Class bits and tag number of the identifier octet, without the constructed
+    bit; a number above 30 stands shifted left by eight, over 0x1f and the class."""
+    constructed: bool
+    length: int | None
+    """Content length; None: indefinite, up to the end-of-contents octets."""
+    encoded: bytes
+    """The octets themselves."""
+
+
+_END = Header(0, False, 0, b"\0\0")
+
+
+class BERReader:
+    """Reads one BER structure front to back.
+
+    Elements are read in order: ``enter`` and ``leave`` walk into a constructed
+    one, ``read_*`` and ``skip`` pass one, ``peek`` looks without passing.
+
+    Every method raises ``MalformedMessage`` where the bytes are not what it asks
+    for or end too soon, ``LimitExceeded`` where a bound is reached, and lets the
+    ``OSError`` of the stream through. ``what`` names the element in such errors.
+
+    Args:
+        stream: read forward only, never sought.
+        limits: bounds on depth and size.
+    """
+
+    def __init__(self, stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._stream = stream
+        self.limits = limits
+        self._buffer = b""
+        self._position = 0
+        self._buffer_offset = 0
+        self._hashed = 0
+        self._sha256 = hashlib.sha256()
+        self._ahead: Header | None = None
+        # The innermost open element: whether its length is indefinite, and the
+        # offset no element inside may pass (None: nothing bounds it).
+        self._indefinite = False
+        self._end: int | None = None
+        self._outer: list[tuple[bool, int | None]] = []
+
+    @classmethod
+    def over(cls, raw: bytes, limits: Limits = DEFAULT_LIMITS) -> BERReader:
+        """A reader of bytes in memory that admits nothing after them."""
+        reader = cls(io.BytesIO(raw), limits)
+        reader._end = len(raw)
+        return reader
+
+    # --- position ---
+
+    @property
+    def offset(self) -> int:
+        """Bytes consumed so far; meaningful when nothing was peeked at."""
+        return self._buffer_offset + self._position
+
+    def digest(self) -> str:
+        """SHA-256 of the bytes consumed, lower-case hexadecimal."""
+        self._hash_consumed()
+        return self._sha256.hexdigest()
+
+    def count_trailing(self) -> int:
+        """Reads the stream to its end and counts the bytes not consumed."""
+        count = len(self._buffer) - self._position
+        while block := self._stream.read(BLOCK):
+            count += len(block)
+        return count
+
+    # --- elements ---
+
+    def peek(self) -> Header | None:
+        """The header of the next element, or None at the end of the open one."""
+        if self._ahead is None:
+            if not self._indefinite and self.offset == self._end:
+                return None
+            self._ahead = self._parse_header()
+            if self._ahead.tag == 0:
+                self._check_end_of_contents(self._ahead)
+                self._ahead = _END
+        return None if self._ahead is _END else self._ahead
+
+    def at(self, tag: int) -> bool:
+        """Whether the next element has that tag."""
+        header = self.peek()
+        return header is not None and header.tag == tag
+
+    def take(self, what: str) -> Header:
+        """The header of the next element, now passed; its content must follow."""
+        header = self.peek()
+        if header is None:
+            raise MalformedMessage(f"{what} is missing")
+        self._ahead = None
+        return header
+
+    def take_tag(self, tag: int, what: str) -> Header:
+        """As ``take``, of an element that must have that tag."""
+        header = self.take(what)
+        if header.tag != tag:
+            raise MalformedMessage(f"{what} is not where it belongs (found tag {header.tag:#04x})")
+        return header
+
+    def enter(self, tag: int, what: str) -> None:
+        """Walks into the next element, which must be constructed."""
+        self.enter_header(self.take_tag(tag, what), what)
+
+    def enter_header(self, header: Header, what: str) -> None:
+        """Walks into an element whose header was taken."""
+        if not header.constructed:
+            raise MalformedMessage(f"{what} is not constructed")
+        if len(self._outer) >= self.limits.depth:
+            raise LimitExceeded(f"elements are nested more than {self.limits.depth} deep")
+        self._outer.append((self._indefinite, self._end))
+        self._indefinite = header.length is None
+        if header.length is not None:
+            self._end = self.offset + header.length
+
+    def leave(self, what: str) -> None:
+        """Closes the open element, of which nothing may be left."""
+        if self.peek() is not None:
+            raise MalformedMessage(f"{what} holds more than it should")
+        self._close()
+
+    def skip(self, what: str) -> None:
+        """Passes the next element, whatever it holds."""
+        header = self.take(what)
+        depth = 0
+        while True:
+            if header.length is None:
+                self.enter_header(header, what)
+                depth += 1
+            else:
+                self._skip_content(header.length)
+            while depth and self.peek() is None:
+                self._close()
+                depth -= 1
+            if not depth:
+                return
+            header = self.take(what)
+
+    def read_raw(self, what: str, limit: int) -> bytes:
+        """The next element as encoded, header and all, of at most ``limit`` bytes."""
+        header = self.take(what)
+        parts: list[bytes] = []
+        size = depth = 0
+        while True:
+            parts.append(header.encoded)
+            size += len(header.encoded) + (header.length or 0)
+            if size > limit:
+                raise LimitExceeded(f"{what} is longer than {limit} bytes")
+            if header.length is None:
+                self.enter_header(header, what)
+                depth += 1
+            else:
+                parts.append(self._read_content(header.length))
+            while depth and self.peek() is None:
+                parts.append(_END.encoded)
+                self._close()
+                depth -= 1
+            if not depth:
+                return b"".join(parts)
+            header = self.take(what)
+
+    def read_primitive(self, tag: int, what: str, limit: int) -> bytes:
+        """The content of the next element, primitive and of at most ``limit`` bytes."""
+        header = self.take_tag(tag, what)
+        if header.constructed or header.length is None:
+            raise MalformedMessage(f"{what} is not primitive")
+        if header.length > limit:
+            raise LimitExceeded(f"{what} is longer than {limit} bytes")
+        return self._read_content(header.length)
+
+    def read_integer(self, what: str) -> int:
+        """An INTEGER (X.690 section 8.3)."""
+        content = self.read_primitive(INTEGER, what, self.limits.identifier_size)
+        if not content:
+            raise MalformedMessage(f"{what} is an empty integer")
+        return int.from_bytes(content, "big", signed=True)
+
+    def read_oid(self, what: str) -> str:
+        """An OBJECT IDENTIFIER in dotted form (X.690 section 8.19)."""
+        content = self.read_primitive(OBJECT_IDENTIFIER, what, self.limits.identifier_size)
+        return _dotted(content)
+
+    def read_octet_string(self, what: str, limit: int, *, tag: int = OCTET_STRING) -> bytes:
+        """An OCTET STRING of at most ``limit`` bytes, primitive or in segments."""
+        header = self.take_tag(tag, what)
+        if header.length is not None and header.length > 2 * limit + _HEADER_ROOM:
+            raise LimitExceeded(f"{what} is longer than {limit} bytes")
+        parts: list[bytes] = []
+        size = 0
+        for block in self.octet_string_blocks(header, what):
+            size += len(block)
+            if size > limit:
+                raise LimitExceeded(f"{what} is longer than {limit} bytes")
+            parts.append(block)
+        return b"".join(parts)
+
+    def octet_string_blocks(self, header: Header, what: str) -> Iterator[bytes]:
+        """The content of an OCTET STRING whose header was taken, in blocks.
+
+        Segments of a constructed one may nest; small ones are gathered. The
+        iterator must be read to its end before anything else is read.
+        """
+        if not header.constructed:
+            yield from self._content_blocks(header.length or 0)
+            return
+        self.enter_header(header, what)
+        depth = 1
+        while depth:
+            if block := self._gather_segments():
+                yield block
+            segment = self.peek()
+            self._ahead = None
+            if segment is None:
+                self._close()
+                depth -= 1
+            elif segment.tag != OCTET_STRING:
+                raise MalformedMessage(f"{what} holds a segment that is not an octet string")
+            elif segment.constructed:
+                self.enter_header(segment, what)
+                depth += 1
+            else:
+                yield from self._content_blocks(segment.length or 0)
+
+    # --- inside ---
+
+    def _gather_segments(self) -> bytes:
+        """Passes primitive segments that lie whole in the buffer, and joins them.
+
+        Does what ``peek`` and ``read`` would, but some mail comes in segments of
+        a few bytes each; whatever is unusual is left to them.
+        """
+        buffer, position = self._buffer, self._position
+        stop = len(buffer)
+        if self._end is not None:
+            stop = min(stop, self._end - self._buffer_offset)
+        parts: list[bytes] = []
+        while position + 4 <= stop and buffer[position] == OCTET_STRING:
+            length, start = buffer[position + 1], position + 2
+            if length == 0x82:
+                length, start = buffer[start] << 8 | buffer[start + 1], start + 2
+            elif length >= 0x80:
+                break
+            if start + length > stop:
+                break
+            position = start + length
+            parts.append(buffer[start:position])
+        self._position = position
+        return b"".join(parts)
+
+    def _close(self) -> None:
+        self._ahead = None
+        self._indefinite, self._end = self._outer.pop()
+
+    def _check_end_of_contents(self, header: Header) -> None:
+        if not self._indefinite or header.constructed or header.length != 0:
+            raise MalformedMessage("end-of-contents octets stand where nothing ends")
+
+    def _parse_header(self) -> Header:
+        if len(self._buffer) - self._position < _HEADER_ROOM:
+            self._fill(_HEADER_ROOM)
+        buffer, start = self._buffer, self._position
+        try:
+            identifier = buffer[start]
+            position = start + 1
+            tag = identifier & 0xDF
+            if tag & 0x1F == 0x1F:
+                tag, position = _long_tag(buffer, position, tag)
+            length: int | None = buffer[position]
+            position += 1
+            if length is not None and length >= 0x80:
+                length, position = _long_length(buffer, position, length & 0x7F)
+        except IndexError:
+            raise MalformedMessage("the structure ends too soon") from None
+        constructed = bool(identifier & 0x20)
+        if length is None and not constructed:
+            raise MalformedMessage("a primitive element has an indefinite length")
+        self._position = position
+        if self._end is not None and self.offset + (length or 0) > self._end:
+            raise MalformedMessage("an element is longer than what holds it")
+        return Header(tag, constructed, length, buffer[start:position])
+
+    def _read_content(self, length: int) -> bytes:
+        end = self._position + length
+        if end <= len(self._buffer):
+            content = self._buffer[self._position : end]
+            self._position = end
+            return content
+        return b"".join(self._content_blocks(length))
+
+    def _content_blocks(self, length: int) -> Iterator[bytes]:
+        while length:
+            block = self._next_part(length)
+            length -= len(block)
+            yield block
+
+    def _skip_content(self, length: int) -> None:
+        while length:
+            length -= len(self._next_part(length))
+
+    def _next_part(self, most: int) -> bytes:
+        """At least one byte and at most ``most`` of what follows."""
+        if self._position == len(self._buffer):
+            self._fill(1)
+        part = self._buffer[self._position : self._position + most]
+        if not part:
+            raise MalformedMessage("the structure ends too soon")
+        self._position += len(part)
+        return part
+
+    def _fill(self, wanted: int) -> None:
+        """Makes ``wanted`` bytes available, or as many as the stream still has."""
+        self._hash_consumed()
+        rest = self._buffer[self._position :]
+        self._buffer_offset += self._position
+        self._position = self._hashed = 0
+        while len(rest) < wanted and (block := self._stream.read(BLOCK)):
+            rest = rest + block if rest else block
+        self._buffer = rest
+
+    def _hash_consumed(self) -> None:
+        if self._position > self._hashed:
+            self._sha256.update(memoryview(self._buffer)[self._hashed : self._position])
+            self._hashed = self._position
+
+
+def _long_tag(buffer: bytes, position: int, tag: int) -> tuple[int, int]:
+    """A tag number above 30 (X.690 section 8.1.2.4), and where it ends."""
+    number = 0
+    for end in range(position + 1, position + 5):
+        octet = buffer[end - 1]
+        number = number << 7 | octet & 0x7F
+        if octet < 0x80:
+            return number << 8 | tag, end
+    raise LimitExceeded("a tag number is too large")
+
+
+def _long_length(buffer: bytes, position: int, octets: int) -> tuple[int | None, int]:
+    """The length octets after the first (X.690 section 8.1.3.5), and where they end."""
+    if not octets:
+        return None, position
+    if octets > _LENGTH_OCTETS:
+        raise LimitExceeded("a length is too large")
+    end = position + octets
+    if end > len(buffer):
+        raise MalformedMessage("the structure ends too soon")
+    length = int.from_bytes(buffer[position:end], "big")
+    if length > _LONGEST:
+        raise LimitExceeded("a length is too large")
+    return length, end
+
+
+@lru_cache(maxsize=512)
+def _dotted(content: bytes) -> str:
+    if not content or content[-1] & 0x80 or len(content) > 64:
+        raise MalformedMessage("an object identifier is malformed")
+    arcs: list[int] = []
+    arc = 0
+    for octet in content:
+        arc = arc << 7 | octet & 0x7F
+        if octet < 0x80:
+            arcs.append(arc)
+            arc = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(str(number) for number in (first, arcs[0] - 40 * first, *arcs[1:]))

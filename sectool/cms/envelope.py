@@ -1,0 +1,273 @@
+"""Walks an EnvelopedData or AuthEnvelopedData once (RFC 5652 section 6.1, RFC 5083), streaming.
+
+It reads structure and describes it; it decrypts nothing and judges no algorithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from sectool.cms import ber, der, oids
+from sectool.cms.ber import BERReader
+from sectool.cms.ciphers import SealedContent
+from sectool.cms.identifiers import (
+    AlgorithmIdentifier,
+    read_algorithm_identifier,
+    serial_hex,
+)
+from sectool.cms.limits import DEFAULT_LIMITS, Limits
+from sectool.cms.names import display_name
+from sectool.cms.recipients import RecipientInfo, RecipientKind, read_recipient_infos
+from sectool.cms.seams import (
+    IssuerAndSerialNumber,
+    RecipientIdentifier,
+    Source,
+    SubjectKeyIdentifier,
+)
+from sectool.errors import MalformedMessage
+
+_CONTENT_INFO = "ContentInfo"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """All of an envelope but its encrypted content."""
+
+    content_type: str
+    """Of the outer ContentInfo, dotted."""
+    recipient_infos: tuple[RecipientInfo, ...]
+    encrypted_content_type: str
+    content_encryption_algorithm: AlgorithmIdentifier
+    encrypted_content_size: int | None
+    """None: the content is absent (detached)."""
+    authenticated_attributes: bytes
+    """authAttrs as encoded, under its own tag; empty where absent."""
+    mac: bytes
+    """Empty in EnvelopedData."""
+    digest: str
+    """SHA-256 of the outer element as encoded, lower-case hexadecimal."""
+    size: int
+    """Bytes of the outer element as encoded."""
+    trailing_bytes: int
+    """Bytes of the source after it."""
+
+    def sealed_content(self, limits: Limits) -> SealedContent:
+        """What takes part in opening the content.
+
+        Raises:
+            MalformedMessage: the content is absent, or the attributes are damaged.
+        """
+        if self.encrypted_content_size is None:
+            raise MalformedMessage("the encrypted content is detached or absent")
+        return SealedContent(self.encrypted_content_size, self.mac, self._additional_data(limits))
+
+    def _additional_data(self, limits: Limits) -> bytes:
+        if not self.authenticated_attributes:
+            return b""
+        # RFC 5083 section 2.2: the DER encoding with the tag of a SET OF.
+        set_of = bytes((ber.SET | der.CONSTRUCTED,)) + self.authenticated_attributes[1:]
+        return der.canonical(set_of, limits)
+
+
+def identify(stream: BinaryIO) -> str:
+    """The content type of a ContentInfo, from the head of a stream (BER or DER).
+
+    Args:
+        stream: positioned at the first byte; up to 128 KiB are read.
+
+    Returns:
+        The dotted object identifier; see ``content_type_name``.
+
+    Raises:
+        MalformedMessage: it is not a ContentInfo.
+    """
+    reader = BERReader(stream)
+    try:
+        content_type = _enter_content_info(reader)
+        if reader.peek() is None or reader.at(ber.context(0)):
+            return content_type
+    except MalformedMessage as error:
+        raise MalformedMessage(f"this is not a CMS ContentInfo: {error}") from error
+    raise MalformedMessage("this is not a CMS ContentInfo")
+
+
+def _enter_content_info(reader: BERReader) -> str:
+    reader.enter(ber.SEQUENCE, _CONTENT_INFO)
+    return reader.read_oid("contentType")
+
+
+def read_envelope(
+    stream: BinaryIO,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    receive: Callable[[bytes], object] | None = None,
+    with_recipients: bool = True,
+) -> Envelope:
+    """Walks a whole envelope and what follows it.
+
+    Args:
+        stream: positioned at the first byte, left at its end.
+        limits: bounds on depth, size and count.
+        receive: takes the encrypted content in blocks; None: it is passed over.
+        with_recipients: False passes over the RecipientInfos unread.
+
+    Raises:
+        MalformedMessage: it is not a whole EnvelopedData or AuthEnvelopedData.
+        LimitExceeded: a bound was reached.
+    """
+    reader = BERReader(stream, limits)
+    content_type = _enter_content_info(reader)
+    if content_type not in {oids.ENVELOPED_DATA, oids.AUTH_ENVELOPED_DATA}:
+        name = oids.content_type_name(content_type)
+        raise MalformedMessage(f"the content is {name}, not an envelope")
+    reader.enter(ber.context(0), "the content of the ContentInfo")
+    reader.enter(ber.SEQUENCE, "the envelope")
+    reader.read_integer("version")
+    _skip_optional(reader, 0, "originatorInfo")
+    recipient_infos = _recipient_infos(reader, wanted=with_recipients)
+    encrypted_content_type, algorithm, size = _read_encrypted_content_info(reader, receive)
+    attributes = mac = b""
+    if content_type == oids.AUTH_ENVELOPED_DATA:
+        if reader.at(ber.context(1)):
+            attributes = reader.read_raw("authAttrs", limits.attributes_size)
+        mac = reader.read_octet_string("mac", limits.mac_size)
+        _skip_optional(reader, 2, "unauthAttrs")
+    else:
+        _skip_optional(reader, 1, "unprotectedAttrs")
+    for what in ("the envelope", "the content of the ContentInfo", _CONTENT_INFO):
+        reader.leave(what)
+    return Envelope(
+        content_type=content_type,
+        recipient_infos=recipient_infos,
+        encrypted_content_type=encrypted_content_type,
+        content_encryption_algorithm=algorithm,
+        encrypted_content_size=size,
+        authenticated_attributes=attributes,
+        mac=mac,
+        digest=reader.digest(),
+        size=reader.offset,
+        trailing_bytes=reader.count_trailing(),
+    )
+
+
+def _recipient_infos(reader: BERReader, *, wanted: bool) -> tuple[RecipientInfo, ...]:
+    if wanted:
+        return tuple(read_recipient_infos(reader))
+    reader.skip("recipientInfos")
+    return ()
+
+
+def _read_encrypted_content_info(
+    reader: BERReader, receive: Callable[[bytes], object] | None
+) -> tuple[str, AlgorithmIdentifier, int | None]:
+    what = "encryptedContentInfo"
+    reader.enter(ber.SEQUENCE, what)
+    content_type = reader.read_oid("the type of the encrypted content")
+    algorithm = read_algorithm_identifier(reader, "contentEncryptionAlgorithm")
+    size = None
+    if reader.at(ber.context(0)):
+        header = reader.take("encryptedContent")
+        size = 0
+        for block in reader.octet_string_blocks(header, "encryptedContent"):
+            size += len(block)
+            if receive is not None and block:
+                receive(block)
+    reader.leave(what)
+    return content_type, algorithm, size
+
+
+def _skip_optional(reader: BERReader, number: int, what: str) -> None:
+    if reader.at(ber.context(number)):
+        reader.skip(what)
+
+
+# --- description -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientDescription:
+    """One recipient of an envelope, as a report names it."""
+
+    kind: RecipientKind
+    identifier: RecipientIdentifier | None
+    """None where the recipient is not named by a certificate."""
+    key_encryption_algorithm: str
+    """Lower-case name, or the dotted identifier; empty where the kind is unknown."""
+
+    @property
+    def issuer(self) -> str:
+        """RFC 4514 form for display, or empty."""
+        if isinstance(self.identifier, IssuerAndSerialNumber):
+            return display_name(self.identifier.issuer)
+        return ""
+
+    @property
+    def serial_number(self) -> str:
+        """Lower-case hexadecimal, or empty."""
+        if isinstance(self.identifier, IssuerAndSerialNumber):
+            return serial_hex(self.identifier.serial_number)
+        return ""
+
+    @property
+    def subject_key_identifier(self) -> str:
+        """Lower-case hexadecimal, or empty."""
+        if isinstance(self.identifier, SubjectKeyIdentifier):
+            return self.identifier.value.hex()
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeDescription:
+    """What can be said of an envelope without a key."""
+
+    content_type: str
+    """Of the outer ContentInfo, dotted."""
+    recipients: tuple[RecipientDescription, ...]
+    """In the order of the message; a key agreement gives one for each key it names."""
+    content_encryption_algorithm: str
+    """Lower-case name such as ``aes-256-cbc``, or the dotted identifier."""
+    encrypted_content_type: str
+    """Dotted."""
+    encrypted_content_size: int | None
+    """Bytes; None: the content is absent (detached)."""
+    digest: str
+    """SHA-256 of the outer element exactly as encoded: the content digest."""
+    size: int
+    """Bytes of the outer element as encoded."""
+    trailing_bytes: int
+    """Bytes of the source after it."""
+
+
+def describe_envelope(source: Source, limits: Limits = DEFAULT_LIMITS) -> EnvelopeDescription:
+    """Walks a CMS envelope once, whatever its algorithms.
+
+    Raises:
+        MalformedMessage: it is not a whole EnvelopedData or AuthEnvelopedData.
+        LimitExceeded: a bound was reached.
+    """
+    with source.open() as stream:
+        return describe(read_envelope(stream, limits))
+
+
+def describe(envelope: Envelope) -> EnvelopeDescription:
+    """The description of an envelope that was read."""
+    return EnvelopeDescription(
+        content_type=envelope.content_type,
+        recipients=tuple(map(_describe_recipient, envelope.recipient_infos)),
+        content_encryption_algorithm=oids.content_encryption_name(
+            envelope.content_encryption_algorithm.oid
+        ),
+        encrypted_content_type=envelope.encrypted_content_type,
+        encrypted_content_size=envelope.encrypted_content_size,
+        digest=envelope.digest,
+        size=envelope.size,
+        trailing_bytes=envelope.trailing_bytes,
+    )
+
+
+def _describe_recipient(recipient_info: RecipientInfo) -> RecipientDescription:
+    algorithm = recipient_info.algorithm
+    name = oids.key_encryption_name(algorithm.oid) if algorithm else ""
+    return RecipientDescription(recipient_info.kind, recipient_info.identifier, name)

@@ -1,0 +1,114 @@
+"""AlgorithmIdentifier and RecipientIdentifier, read and written (RFC 5652 section 10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sectool.cms import ber, der, oids
+from sectool.cms.ber import BERReader
+from sectool.cms.names import display_name
+from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
+from sectool.errors import MalformedMessage, UnsupportedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class AlgorithmIdentifier:
+    """RFC 5280 section 4.1.1.2."""
+
+    oid: str
+    """Dotted form."""
+    parameters: bytes | None = None
+    """The parameters as encoded; None: absent."""
+
+    def encode(self) -> bytes:
+        """DER, if the parameters are."""
+        return der.sequence(der.oid(self.oid), self.parameters or b"")
+
+
+def read_algorithm_identifier(
+    reader: BERReader, what: str, *, tag: int = ber.SEQUENCE
+) -> AlgorithmIdentifier:
+    """Reads an AlgorithmIdentifier, also under an implicit tag."""
+    reader.enter(tag, what)
+    oid = reader.read_oid(what)
+    parameters = None
+    if reader.peek() is not None:
+        parameters = reader.read_raw(f"parameters of {what}", reader.limits.parameters_size)
+    reader.leave(what)
+    return AlgorithmIdentifier(oid, parameters)
+
+
+def require_null_or_absent(algorithm: AlgorithmIdentifier, what: str) -> None:
+    """Refuses parameters where the algorithm has none; writers differ on NULL and absence."""
+    if algorithm.parameters not in {None, der.NULL}:
+        raise MalformedMessage(f"{what} has parameters where none belong")
+
+
+_HASH_NAMES = {
+    oids.SHA1: "sha1",
+    oids.SHA224: "sha224",
+    oids.SHA256: "sha256",
+    oids.SHA384: "sha384",
+    oids.SHA512: "sha512",
+}
+_HASH_OIDS = {name: oid for oid, name in _HASH_NAMES.items()}
+
+
+def hash_name(algorithm: AlgorithmIdentifier, what: str) -> str:
+    """The name of a hash function, as ``hashlib`` spells it (RFC 4055 section 2.1)."""
+    name = _HASH_NAMES.get(algorithm.oid)
+    if name is None:
+        raise UnsupportedMessage(f"hash function {algorithm.oid} in {what} is not supported")
+    require_null_or_absent(algorithm, what)
+    return name
+
+
+def hash_algorithm(name: str) -> AlgorithmIdentifier:
+    """The AlgorithmIdentifier of a hash, with the NULL that RFC 4055 section 2.1 asks for."""
+    return AlgorithmIdentifier(_HASH_OIDS[name], der.NULL)
+
+
+def read_issuer_and_serial_number(reader: BERReader) -> IssuerAndSerialNumber:
+    """RFC 5652 section 10.2.4."""
+    what = "issuerAndSerialNumber"
+    reader.enter(ber.SEQUENCE, what)
+    if not reader.at(ber.SEQUENCE):
+        raise MalformedMessage("the issuer of a recipient is not a name")
+    issuer = reader.read_raw("the issuer of a recipient", reader.limits.name_size)
+    serial_number = reader.read_integer("the serial number of a recipient")
+    reader.leave(what)
+    return IssuerAndSerialNumber(issuer, serial_number)
+
+
+def read_recipient_identifier(reader: BERReader) -> RecipientIdentifier:
+    """RecipientIdentifier (RFC 5652 section 6.2.1)."""
+    tag = ber.context(0)
+    if reader.at(tag):
+        limit = reader.limits.identifier_size
+        return SubjectKeyIdentifier(
+            reader.read_octet_string("subjectKeyIdentifier", limit, tag=tag)
+        )
+    return read_issuer_and_serial_number(reader)
+
+
+def encode_recipient_identifier(identifier: RecipientIdentifier) -> bytes:
+    """DER of a RecipientIdentifier."""
+    if isinstance(identifier, SubjectKeyIdentifier):
+        return der.element(ber.context(0), identifier.value)
+    return der.sequence(identifier.issuer, der.integer(identifier.serial_number))
+
+
+def display_identifier(identifier: RecipientIdentifier) -> str:
+    """One line for a person, of bounded length and without control characters."""
+    if isinstance(identifier, SubjectKeyIdentifier):
+        return f"subject key identifier {identifier.value.hex()[:64]}"
+    issuer = display_name(identifier.issuer)
+    shown = issuer if len(issuer) <= 160 else issuer[:157] + "..."
+    return f"issuer {shown}, serial number {serial_hex(identifier.serial_number)[:80]}"
+
+
+def serial_hex(serial_number: int) -> str:
+    """A serial number in lower-case hexadecimal, whole octets, as certificate viewers show it."""
+    digits = f"{abs(serial_number):x}"
+    sign = "-" if serial_number < 0 else ""
+    return sign + digits.rjust(len(digits) + len(digits) % 2, "0")

@@ -1,0 +1,147 @@
+"""Object identifiers of CMS content types and algorithms, and what to call them.
+
+A name here says nothing about whether sectool can open it: reports name what
+they find.
+"""
+
+from __future__ import annotations
+
+_PKCS7 = "1.2.840.113549.1.7"
+_SMIME_CONTENT_TYPE = "1.2.840.113549.1.9.16.1"
+_SMIME_ALGORITHM = "1.2.840.113549.1.9.16.3"
+_RSADSI_ENCRYPTION = "1.2.840.113549.3"
+_AES = "2.16.840.1.101.3.4.1"
+_HASH = "2.16.840.1.101.3.4.2"
+_KEM = "2.16.840.1.101.3.4.4"
+_CAMELLIA = "1.2.392.200011.61.1.1.1"
+_SECG = "1.3.132.1"
+
+# Content types (RFC 5652, 5083, 3274, 3161, 5652 section 11 and their kin).
+ID_DATA = f"{_PKCS7}.1"
+SIGNED_DATA = f"{_PKCS7}.2"
+ENVELOPED_DATA = f"{_PKCS7}.3"
+SIGNED_AND_ENVELOPED_DATA = f"{_PKCS7}.4"
+DIGESTED_DATA = f"{_PKCS7}.5"
+ENCRYPTED_DATA = f"{_PKCS7}.6"
+AUTHENTICATED_DATA = f"{_SMIME_CONTENT_TYPE}.2"
+TST_INFO = f"{_SMIME_CONTENT_TYPE}.4"
+COMPRESSED_DATA = f"{_SMIME_CONTENT_TYPE}.9"
+AUTH_ENVELOPED_DATA = f"{_SMIME_CONTENT_TYPE}.23"
+
+# Key transport (RFC 8017, RFC 4055).
+RSA_ENCRYPTION = "1.2.840.113549.1.1.1"
+RSAES_OAEP = "1.2.840.113549.1.1.7"
+MGF1 = "1.2.840.113549.1.1.8"
+P_SPECIFIED = "1.2.840.113549.1.1.9"
+SHA1 = "1.3.14.3.2.26"
+SHA256 = f"{_HASH}.1"
+SHA384 = f"{_HASH}.2"
+SHA512 = f"{_HASH}.3"
+SHA224 = f"{_HASH}.4"
+
+# OtherRecipientInfo (RFC 9629).
+ORI_KEM = "1.2.840.113549.1.9.16.13.3"
+
+# Content encryption that has a row of its own (RFC 3565, RFC 5084, RFC 3370).
+AES_128_CBC = f"{_AES}.2"
+AES_192_CBC = f"{_AES}.22"
+AES_256_CBC = f"{_AES}.42"
+AES_128_GCM = f"{_AES}.6"
+AES_192_GCM = f"{_AES}.26"
+AES_256_GCM = f"{_AES}.46"
+DES_EDE3_CBC = f"{_RSADSI_ENCRYPTION}.7"
+
+_CONTENT_TYPE_NAMES = {
+    ID_DATA: "data",
+    SIGNED_DATA: "signed-data",
+    ENVELOPED_DATA: "enveloped-data",
+    SIGNED_AND_ENVELOPED_DATA: "signed-and-enveloped-data",
+    DIGESTED_DATA: "digested-data",
+    ENCRYPTED_DATA: "encrypted-data",
+    AUTHENTICATED_DATA: "authenticated-data",
+    TST_INFO: "tst-info",
+    COMPRESSED_DATA: "compressed-data",
+    AUTH_ENVELOPED_DATA: "auth-enveloped-data",
+}
+
+
+def _aes_names() -> dict[str, str]:
+    modes = {1: "ecb", 2: "cbc", 3: "ofb", 4: "cfb", 6: "gcm", 7: "ccm"}
+    return {
+        f"{_AES}.{20 * step + arc}": f"aes-{128 + 64 * step}-{mode}"
+        for step in range(3)
+        for arc, mode in modes.items()
+    }
+
+
+_CONTENT_ENCRYPTION_NAMES = {
+    **_aes_names(),
+    DES_EDE3_CBC: "des-ede3-cbc",
+    f"{_RSADSI_ENCRYPTION}.2": "rc2-cbc",
+    f"{_RSADSI_ENCRYPTION}.4": "rc4",
+    f"{_RSADSI_ENCRYPTION}.9": "rc5-cbc",
+    "1.3.14.3.2.7": "des-cbc",
+    "1.2.840.113533.7.66.10": "cast5-cbc",
+    "1.3.6.1.4.1.188.7.1.1.2": "idea-cbc",
+    "1.3.6.1.4.1.3029.1.2": "blowfish-cbc",
+    "1.3.6.1.4.1.11591.13.2.2": "serpent-128-cbc",
+    "1.3.6.1.4.1.11591.13.2.22": "serpent-192-cbc",
+    "1.3.6.1.4.1.11591.13.2.42": "serpent-256-cbc",
+    f"{_CAMELLIA}.2": "camellia-128-cbc",
+    f"{_CAMELLIA}.3": "camellia-192-cbc",
+    f"{_CAMELLIA}.4": "camellia-256-cbc",
+    "1.2.410.200004.1.4": "seed-cbc",
+    "1.2.410.200046.1.1.2": "aria-128-cbc",
+    "1.2.410.200046.1.1.7": "aria-192-cbc",
+    "1.2.410.200046.1.1.12": "aria-256-cbc",
+    "1.2.156.10197.1.104.2": "sm4-cbc",
+    "1.2.643.2.2.21": "gost28147-89",
+    f"{_SMIME_ALGORITHM}.18": "chacha20-poly1305",
+    f"{_SMIME_ALGORITHM}.31": "cek-hkdf-sha256",
+}
+
+_KEY_ENCRYPTION_NAMES = {
+    RSA_ENCRYPTION: "rsa-pkcs1-v1_5",
+    RSAES_OAEP: "rsa-oaep",
+    f"{_SMIME_ALGORITHM}.5": "dh-ess",
+    f"{_SMIME_ALGORITHM}.6": "3des-wrap",
+    f"{_SMIME_ALGORITHM}.7": "rc2-wrap",
+    f"{_SMIME_ALGORITHM}.9": "pwri-kek",
+    f"{_SMIME_ALGORITHM}.10": "dh-ssdh",
+    f"{_SMIME_ALGORITHM}.14": "rsa-kem",
+    f"{_SMIME_ALGORITHM}.19": "ecdh-hkdf-sha256",
+    f"{_SMIME_ALGORITHM}.20": "ecdh-hkdf-sha384",
+    f"{_SMIME_ALGORITHM}.21": "ecdh-hkdf-sha512",
+    "1.3.133.16.840.63.0.2": "ecdh-sha1kdf",
+    "1.3.133.16.840.63.0.3": "ecdh-cofactor-sha1kdf",
+    "1.3.133.16.840.63.0.16": "ecmqv-sha1kdf",
+    **{
+        f"{_SECG}.{family}.{arc}": f"{name}-{digest}kdf"
+        for family, name in ((11, "ecdh"), (14, "ecdh-cofactor"), (15, "ecmqv"))
+        for arc, digest in enumerate(("sha224", "sha256", "sha384", "sha512"))
+    },
+    f"{_AES}.5": "aes-128-wrap",
+    f"{_AES}.25": "aes-192-wrap",
+    f"{_AES}.45": "aes-256-wrap",
+    f"{_AES}.8": "aes-128-wrap-pad",
+    f"{_AES}.28": "aes-192-wrap-pad",
+    f"{_AES}.48": "aes-256-wrap-pad",
+    f"{_KEM}.1": "ml-kem-512",
+    f"{_KEM}.2": "ml-kem-768",
+    f"{_KEM}.3": "ml-kem-1024",
+}
+
+
+def content_type_name(oid: str) -> str:
+    """What a person calls a content type, or the dotted identifier itself."""
+    return _CONTENT_TYPE_NAMES.get(oid, oid)
+
+
+def content_encryption_name(oid: str) -> str:
+    """Lower-case name of a content-encryption algorithm, or the dotted identifier itself."""
+    return _CONTENT_ENCRYPTION_NAMES.get(oid, oid)
+
+
+def key_encryption_name(oid: str) -> str:
+    """Lower-case name of a key-encryption algorithm, or the dotted identifier itself."""
+    return _KEY_ENCRYPTION_NAMES.get(oid, oid)

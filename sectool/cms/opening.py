@@ -1,0 +1,312 @@
+"""Opens envelopes: candidate content-encryption keys, then the content, streamed (RFC 5652, 5083).
+
+What is proven about a decryption stands in its type. Whether unproven content
+is mail is for others to judge.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from sectool.cms import oids
+from sectool.cms.algorithms import content_cipher
+from sectool.cms.ciphers import ContentCipher, Decryptor, SealedContent
+from sectool.cms.envelope import Envelope, EnvelopeDescription, describe, read_envelope
+from sectool.cms.identifiers import display_identifier
+from sectool.cms.limits import DEFAULT_LIMITS, Limits
+from sectool.cms.recipients import RecipientInfo, UnwrappedKey, unwrap
+from sectool.cms.seams import KeyOperations, KeySource, RecipientIdentifier, Sink, Source
+from sectool.cms.sinks import DISCARD, HashingSink
+from sectool.errors import (
+    DecryptionFailed,
+    LimitExceeded,
+    MalformedMessage,
+    MessageChanged,
+    MessageError,
+    MissingKey,
+    UnsupportedMessage,
+)
+
+_NAMED_RECIPIENTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    content_type: str
+    """Of the encrypted content, dotted."""
+    content_encryption_algorithm: str
+    """Lower-case name such as ``aes-256-cbc``."""
+    size: int
+    """Bytes of plaintext."""
+    sha256: str
+    """Of the plaintext, lower-case hexadecimal."""
+    key_label: str
+    """The key that opened it, as ``KeyOperations.label`` has it."""
+    identifier: RecipientIdentifier
+    """The recipient that key was found by."""
+    aead: bool
+    """Whether an authentication tag over the content verified."""
+    envelope_digest: str
+    """SHA-256 of the outer element that was opened: the content digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated(_Opened):
+    """The right key opened it: a tag verified, or the key encryption checks itself.
+
+    Without ``aead`` the content itself may still have been altered on its way.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven(_Opened):
+    """Key length and padding fit, which a wrong key achieves once in some ten thousand times.
+
+    PKCS#1 v1.5 with CBC gives no better; the content must be judged before use.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class DecryptedContent:
+    """What is known of a plaintext that went to a sink."""
+
+    size: int
+    sha256: str
+    """Lower-case hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedEnvelope:
+    """An envelope whose content is ready to be opened under some key."""
+
+    source: Source
+    envelope: Envelope
+    cipher: ContentCipher
+    sealed: SealedContent
+    limits: Limits
+
+    @classmethod
+    def prepare(cls, source: Source, envelope: Envelope, limits: Limits) -> SealedEnvelope:
+        """Reads the algorithm and refuses what no key could open.
+
+        Raises:
+            MalformedMessage: content, tag or parameters cannot be whole.
+            UnsupportedMessage: the algorithm is not supported.
+        """
+        cipher = content_cipher(
+            envelope.content_encryption_algorithm, content_type=envelope.content_type
+        )
+        sealed = envelope.sealed_content(limits)
+        cipher.check(sealed)
+        return cls(source, envelope, cipher, sealed, limits)
+
+    def decrypt(self, content_encryption_key: bytes, sink: Sink) -> DecryptedContent:
+        """Reads the source again and writes the plaintext, unproven until this returns.
+
+        Raises:
+            DecryptionFailed: key, padding or tag do not fit.
+            MalformedMessage: the source is damaged.
+            MessageChanged: the source is not what was read before.
+            UnsupportedMessage: the library refuses the algorithm.
+        """
+        decryptor = self._decryptor(content_encryption_key)
+        plaintext = HashingSink(sink)
+        left = self.sealed.size
+
+        def receive(block: bytes) -> None:
+            nonlocal left
+            left -= len(block)
+            if left < 0:
+                raise _changed()
+            plaintext.write(decryptor.update(block))
+
+        with self.source.open() as stream:
+            again = read_envelope(stream, self.limits, receive=receive, with_recipients=False)
+        if again.digest != self.envelope.digest:
+            raise _changed()
+        plaintext.write(decryptor.finish())
+        return DecryptedContent(plaintext.size, plaintext.digest())
+
+    def _decryptor(self, content_encryption_key: bytes) -> Decryptor:
+        if len(content_encryption_key) not in self.cipher.key_sizes:
+            raise DecryptionFailed
+        try:
+            return self.cipher.decryptor(content_encryption_key, self.sealed)
+        except UnsupportedAlgorithm:
+            oid = self.envelope.content_encryption_algorithm.oid
+            name = oids.content_encryption_name(oid)
+            raise UnsupportedMessage(f"content encryption {name} is switched off here") from None
+
+
+def _changed() -> MessageChanged:
+    return MessageChanged("the encrypted message changed between two readings")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """One content-encryption key that may be the right one."""
+
+    key_label: str
+    identifier: RecipientIdentifier
+    _unwrapped: UnwrappedKey = field(repr=False)
+    _sealed: SealedEnvelope = field(repr=False)
+
+    def decrypt(self, sink: Sink) -> Authenticated | Unproven:
+        """Decrypts the content into a sink, reading the source once.
+
+        The sink receives plaintext *before* padding or tag are checked. It must
+        discard what it holds, or be discarded, when this raises.
+
+        Raises:
+            DecryptionFailed: padding or tag do not fit.
+            MalformedMessage: the source is damaged.
+            MessageChanged: the source is not what ``find_openings`` read.
+            UnsupportedMessage: the cryptographic library refuses the algorithm.
+        """
+        content = self._sealed.decrypt(self._unwrapped.content_encryption_key, sink)
+        envelope = self._sealed.envelope
+        # Only AEADs come this far in AuthEnvelopedData, and their tag verified.
+        aead = envelope.content_type == oids.AUTH_ENVELOPED_DATA
+        result = Authenticated if aead or self._unwrapped.is_proven else Unproven
+        return result(
+            content_type=envelope.encrypted_content_type,
+            content_encryption_algorithm=oids.content_encryption_name(
+                envelope.content_encryption_algorithm.oid
+            ),
+            size=content.size,
+            sha256=content.sha256,
+            key_label=self.key_label,
+            identifier=self.identifier,
+            aead=aead,
+            envelope_digest=envelope.digest,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    recipient_info: RecipientInfo
+    identifier: RecipientIdentifier
+    key: KeyOperations
+
+
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """The ways an envelope may open; iterate to try them in the order of its recipients.
+
+    Each step of the iteration uses a private key; a second iteration uses them
+    again. Keys of a wrong length and repeated keys are passed over.
+
+    Iteration raises:
+        DecryptionFailed: no key gave a content-encryption key.
+        MalformedMessage, UnsupportedMessage: likewise, for the reason met first.
+    """
+
+    description: EnvelopeDescription
+    _attempts: tuple[_Attempt, ...] = field(repr=False)
+    _sealed: SealedEnvelope = field(repr=False)
+
+    def __iter__(self) -> Iterator[Opening]:
+        proofs: dict[bytes, bool] = {}
+        problem: MessageError | None = None
+        for attempt in self._attempts:
+            try:
+                unwrapped = unwrap(attempt.recipient_info, attempt.key)
+            except MessageError as error:
+                problem = problem or error
+                continue
+            content_encryption_key = unwrapped.content_encryption_key
+            if len(content_encryption_key) not in self._sealed.cipher.key_sizes:
+                continue
+            proof = proofs.get(content_encryption_key)
+            if proof is not None and proof >= unwrapped.is_proven:
+                continue
+            proofs[content_encryption_key] = unwrapped.is_proven
+            yield Opening(attempt.key.label, attempt.identifier, unwrapped, self._sealed)
+        if not proofs:
+            raise problem or DecryptionFailed()
+
+
+def find_openings(source: Source, keys: KeySource, limits: Limits = DEFAULT_LIMITS) -> Openings:
+    """Reads an envelope and finds the keys its recipients name.
+
+    Walks the whole envelope, so that damage at its end is found before any key
+    is used; authenticated attributes follow the content they take part in.
+
+    Raises:
+        MissingKey: no recipient is known to ``keys``.
+        MalformedMessage: it is not a whole envelope, or breaks a rule.
+        UnsupportedMessage: a key is there, but the algorithm is not supported.
+        LimitExceeded: a bound was reached.
+    """
+    with source.open() as stream:
+        envelope = read_envelope(stream, limits)
+    description = describe(envelope)
+    attempts = _find_attempts(envelope, keys, limits)
+    sealed = SealedEnvelope.prepare(source, envelope, limits)
+    return Openings(description, attempts, sealed)
+
+
+def _find_attempts(envelope: Envelope, keys: KeySource, limits: Limits) -> tuple[_Attempt, ...]:
+    if not envelope.recipient_infos:
+        raise MalformedMessage("the message names no recipients")
+    attempts: list[_Attempt] = []
+    for recipient_info in envelope.recipient_infos:
+        identifier = recipient_info.identifier
+        if identifier is None:
+            continue
+        attempts += [_Attempt(recipient_info, identifier, key) for key in keys.find(identifier)]
+        if len(attempts) > limits.unwrap_attempts:
+            raise LimitExceeded(f"more than {limits.unwrap_attempts} keys would have to be tried")
+    if not attempts:
+        raise _missing_key(envelope)
+    return tuple(attempts)
+
+
+def _missing_key(envelope: Envelope) -> MissingKey:
+    recipient_infos = envelope.recipient_infos
+    named = [
+        display_identifier(info.identifier) if info.identifier else f"a recipient by {info.kind}"
+        for info in recipient_infos[:_NAMED_RECIPIENTS]
+    ]
+    more = len(recipient_infos) - len(named)
+    if more:
+        named.append(f"{more} more")
+    return MissingKey(
+        "no key for any recipient: " + "; ".join(named),
+        hint="add the key file that holds one of them with --keys",
+    )
+
+
+def open_envelope(
+    source: Source, sink: Sink, keys: KeySource, limits: Limits = DEFAULT_LIMITS
+) -> Authenticated | Unproven:
+    """Opens an envelope with the first candidate key that fits.
+
+    The sink receives nothing before padding and tag were checked: content up to
+    ``limits.buffered_content`` bytes is held in memory, larger content is
+    decrypted twice, the first time to check it. That is all it promises: an
+    ``Unproven`` result may be garbage under a wrong key. Where several keys may
+    fit and content decides, use ``find_openings``.
+
+    Raises:
+        MissingKey, DecryptionFailed, MalformedMessage, UnsupportedMessage,
+        LimitExceeded, MessageChanged: as ``find_openings`` and ``Opening.decrypt``.
+    """
+    openings = find_openings(source, keys, limits)
+    is_small = (openings.description.encrypted_content_size or 0) <= limits.buffered_content
+    for opening in openings:
+        buffer = io.BytesIO()
+        try:
+            result = opening.decrypt(buffer if is_small else DISCARD)
+        except DecryptionFailed:
+            continue
+        if is_small:
+            sink.write(buffer.getvalue())
+        elif opening.decrypt(sink).sha256 != result.sha256:
+            raise _changed()
+        return result
+    raise DecryptionFailed

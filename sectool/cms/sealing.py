@@ -1,0 +1,256 @@
+"""Seals content for new recipients, and proves the result (RFC 5652, 5083, 5084, 4055).
+
+DER with definite lengths, streamed: the size of the content is known before.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sectool.cms import ber, der, oids
+from sectool.cms.algorithms import CONTENT_ENCRYPTION
+from sectool.cms.ciphers import ContentEncryption, SealingCipher
+from sectool.cms.envelope import Envelope, read_envelope
+from sectool.cms.limits import DEFAULT_LIMITS, Limits
+from sectool.cms.opening import SealedEnvelope
+from sectool.cms.profiles import PROFILES, Profile, Recipient, distinct
+from sectool.cms.recipients import RecipientKind, encode_key_transport, rsa_padding_algorithm
+from sectool.cms.seams import Sink, SizedSource, Source
+from sectool.cms.sinks import DISCARD, HashingSink
+from sectool.errors import MalformedMessage, MessageChanged
+
+_BLOCK = 128 * 1024
+_TAG_SIZE = 16
+_SEQUENCE = ber.SEQUENCE | der.CONSTRUCTED
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A CMS that was written."""
+
+    digest: str
+    """SHA-256 of the CMS, lower-case hexadecimal: the content digest."""
+    size: int
+    """Bytes of the CMS."""
+    content_sha256: str
+    """Of the plaintext, lower-case hexadecimal."""
+    content_size: int
+    """Bytes of plaintext."""
+    content_encryption_key: bytes = field(repr=False)
+    """For ``check_sealed``; it must not be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedEnvelope:
+    """What the structural proof found."""
+
+    digest: str
+    """SHA-256 of the CMS, lower-case hexadecimal: the content digest."""
+    content_sha256: str
+    """Of the plaintext, lower-case hexadecimal."""
+    content_size: int
+    """Bytes of plaintext."""
+    content_type: str
+    """Of the encrypted content, dotted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """All of a CMS that stands around its encrypted content."""
+
+    head: bytes
+    """Everything before the encrypted content."""
+    encrypted_size: int
+    tail_size: int
+    """Bytes of the authentication tag as encoded; zero: the profile writes none."""
+
+    @property
+    def size(self) -> int:
+        return len(self.head) + self.encrypted_size + self.tail_size
+
+
+def seal_envelope(
+    source: SizedSource,
+    sink: Sink,
+    recipients: Sequence[Recipient],
+    *,
+    profile: Profile = Profile.COMPATIBLE,
+    content_type: str = oids.ID_DATA,
+) -> Sealed:
+    """Encrypts content to recipients, with a fresh key and initialization vector.
+
+    Args:
+        source: the content, read once.
+        sink: takes the CMS; discard it when this raises.
+        recipients: at least one; a certificate given twice counts once.
+        profile: what is written.
+        content_type: of the content, dotted, as it was found in the envelope opened.
+
+    Raises:
+        CertificateUnusable: a recipient cannot serve under the profile.
+        MessageChanged: the source is longer or shorter than its ``size``.
+        LimitExceeded: the content is longer than the algorithm allows (GCM: 64 GB).
+        ValueError: there is no recipient, or ``content_type`` is not dotted.
+    """
+    cipher = _new_cipher(profile)
+    content_encryption_key = secrets.token_bytes(_row(profile).key_sizes[0])
+    infos = _wrap(recipients, profile, content_encryption_key)
+    plan = _plan(infos, cipher, source.size, profile, content_type)
+    output = HashingSink(sink)
+    output.write(plan.head)
+    encryptor = cipher.encryptor(content_encryption_key)
+    content = HashingSink(DISCARD)
+    for block in _blocks(source):
+        content.write(block)
+        output.write(encryptor.update(block))
+    output.write(encryptor.finalize())
+    if plan.tail_size:
+        output.write(der.octet_string(encryptor.tag))
+    assert output.size == plan.size
+    return Sealed(
+        digest=output.digest(),
+        size=output.size,
+        content_sha256=content.digest(),
+        content_size=content.size,
+        content_encryption_key=content_encryption_key,
+    )
+
+
+def sealed_size(
+    content_size: int,
+    recipients: Sequence[Recipient],
+    *,
+    profile: Profile = Profile.COMPATIBLE,
+    content_type: str = oids.ID_DATA,
+) -> int:
+    """Bytes of the CMS that ``seal_envelope`` writes for so many bytes of content.
+
+    Raises:
+        CertificateUnusable: a recipient cannot serve under the profile.
+    """
+    infos = _wrap(recipients, profile, None)
+    return _plan(infos, _new_cipher(profile), content_size, profile, content_type).size
+
+
+def _row(profile: Profile) -> ContentEncryption:
+    return CONTENT_ENCRYPTION[PROFILES[profile].content_encryption]
+
+
+def _new_cipher(profile: Profile) -> SealingCipher:
+    row = _row(profile)
+    assert row.new is not None
+    return row.new(row)
+
+
+def _wrap(
+    recipients: Sequence[Recipient], profile: Profile, content_encryption_key: bytes | None
+) -> list[bytes]:
+    """The RecipientInfos; without a key, ones of the same size."""
+    if not recipients:
+        raise ValueError("an envelope needs at least one recipient")
+    infos: list[bytes] = []
+    for recipient in distinct(recipients):
+        padding = recipient.rsa_padding(profile)
+        if content_encryption_key is None:
+            encrypted_key = bytes(recipient.encrypted_key_size)
+        else:
+            encrypted_key = recipient.encrypt_key(content_encryption_key, padding)
+        infos.append(encode_key_transport(recipient.identifier, padding, encrypted_key))
+    return infos
+
+
+def _plan(
+    infos: list[bytes],
+    cipher: SealingCipher,
+    content_size: int,
+    profile: Profile,
+    content_type: str,
+) -> _Plan:
+    row = PROFILES[profile]
+    encrypted_size = cipher.encrypted_size(content_size)
+    has_tag = row.content_type == oids.AUTH_ENVELOPED_DATA
+    tail_size = len(der.octet_string(bytes(_TAG_SIZE))) if has_tag else 0
+    # From the inside out: each layer's header needs the length of all inside it.
+    head = der.oid(content_type) + cipher.algorithm.encode()
+    head += der.header(ber.context(0), encrypted_size)
+    head = der.header(_SEQUENCE, len(head) + encrypted_size) + head
+    # Version 0: RecipientInfos of version 0 and no attributes (RFC 5652 section
+    # 6.1), or AuthEnvelopedData, which is always 0 (RFC 5083 section 2.1).
+    head = der.integer(0) + der.set_of(infos) + head
+    rest = encrypted_size + tail_size
+    head = der.header(_SEQUENCE, len(head) + rest) + head
+    head = der.header(ber.context(0) | der.CONSTRUCTED, len(head) + rest) + head
+    head = der.oid(row.content_type) + head
+    head = der.header(_SEQUENCE, len(head) + rest) + head
+    return _Plan(head, encrypted_size, tail_size)
+
+
+def _blocks(source: SizedSource) -> Iterator[bytes]:
+    expected, size = source.size, 0
+    with source.open() as stream:
+        while block := stream.read(_BLOCK):
+            size += len(block)
+            if size > expected:
+                break
+            yield block
+    if size != expected:
+        raise MessageChanged(f"the content should have {expected} bytes, but {size} were read")
+
+
+# --- the structural proof ----------------------------------------------------
+
+
+def check_sealed(
+    source: Source,
+    content_encryption_key: bytes,
+    recipients: Sequence[Recipient],
+    *,
+    profile: Profile | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> CheckedEnvelope:
+    """Proves a sealed CMS without a private key: who can open it, and what it holds.
+
+    Args:
+        source: the CMS as it was read back, and nothing else.
+        content_encryption_key: from ``Sealed``.
+        recipients: those it must name, each once, and no others.
+        profile: where given, the algorithms must be those of the profile.
+        limits: bounds on hostile input.
+
+    Raises:
+        MalformedMessage: it is not such a CMS.
+        DecryptionFailed: the content does not open under the key.
+    """
+    with source.open() as stream:
+        envelope = read_envelope(stream, limits)
+    if envelope.trailing_bytes:
+        raise MalformedMessage(f"{envelope.trailing_bytes} bytes follow the envelope")
+    _check_recipients(envelope, distinct(recipients))
+    if profile is not None:
+        _check_profile(envelope, profile)
+    sealed = SealedEnvelope.prepare(source, envelope, limits)
+    content = sealed.decrypt(content_encryption_key, DISCARD)
+    return CheckedEnvelope(
+        envelope.digest, content.sha256, content.size, envelope.encrypted_content_type
+    )
+
+
+def _check_recipients(envelope: Envelope, recipients: Sequence[Recipient]) -> None:
+    expected = Counter(
+        (RecipientKind.KEY_TRANSPORT, recipient.identifier) for recipient in recipients
+    )
+    found = Counter((info.kind, info.identifier) for info in envelope.recipient_infos)
+    if found != expected:
+        raise MalformedMessage("the envelope does not name exactly the recipients it should")
+
+
+def _check_profile(envelope: Envelope, profile: Profile) -> None:
+    row = PROFILES[profile]
+    content = (envelope.content_type, envelope.content_encryption_algorithm.oid)
+    keys = {info.algorithm for info in envelope.recipient_infos}
+    expected = rsa_padding_algorithm(row.rsa_padding) if row.rsa_padding else None
+    if content != (row.content_type, row.content_encryption) or keys != {expected}:
+        raise MalformedMessage(f"the envelope is not as profile {profile.value} writes it")

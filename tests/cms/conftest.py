@@ -1,0 +1,455 @@
+"""People with keys, a maker of envelopes good and bad, and the peers they are held against."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
+from cryptography.x509.oid import NameOID
+
+from sectool import cms
+from sectool.cms import der, oids
+from sectool.cms.recipients import encode_key_transport
+from sectool.errors import DecryptionFailed
+from sectool.message import BytesContent
+
+HASHES: dict[str, type[hashes.HashAlgorithm]] = {
+    "sha1": hashes.SHA1,
+    "sha224": hashes.SHA224,
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
+CONTENT_ENCRYPTION_KEY = bytes(range(32))
+IV = bytes(range(100, 116))
+NONCE = bytes(range(12))
+CONTENT = b"Content-Type: text/plain\r\n\r\nThe plans are in the blue folder.\r\n"
+
+
+def asymmetric_padding(rsa_padding: cms.RSAPadding) -> padding.AsymmetricPadding:
+    if isinstance(rsa_padding, cms.PKCS1v15):
+        return padding.PKCS1v15()
+    return padding.OAEP(
+        padding.MGF1(HASHES[rsa_padding.mgf_hash_name]()),
+        HASHES[rsa_padding.hash_name](),
+        rsa_padding.label or None,
+    )
+
+
+@dataclass(frozen=True)
+class Person:
+    """An RSA key with its certificate; a private key by what it can do."""
+
+    label: str
+    key: rsa.RSAPrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def recipient(self) -> cms.Recipient:
+        return cms.Recipient(self.certificate)
+
+    @property
+    def subject_key_identifier(self) -> cms.SubjectKeyIdentifier:
+        extension = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        return cms.SubjectKeyIdentifier(extension.value.digest)
+
+    def decrypt_rsa(self, encrypted_key: bytes, rsa_padding: cms.RSAPadding) -> bytes:
+        try:
+            return self.key.decrypt(encrypted_key, asymmetric_padding(rsa_padding))
+        except ValueError:
+            raise DecryptionFailed from None
+
+    def pem(self) -> bytes:
+        private = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return private + self.certificate.public_bytes(Encoding.PEM)
+
+
+@dataclass
+class KeyRing:
+    """Finds keys by issuer and serial number, or by subject key identifier."""
+
+    keys: dict[cms.RecipientIdentifier, list[cms.KeyOperations]] = field(default_factory=dict)
+    asked: int = 0
+
+    def add(self, identifier: cms.RecipientIdentifier, *keys: cms.KeyOperations) -> KeyRing:
+        self.keys.setdefault(identifier, []).extend(keys)
+        return self
+
+    def find(self, identifier: cms.RecipientIdentifier) -> Sequence[cms.KeyOperations]:
+        self.asked += 1
+        return self.keys.get(identifier, ())
+
+
+def key_ring(*people: Person) -> KeyRing:
+    ring = KeyRing()
+    for person in people:
+        ring.add(person.recipient.identifier, person)
+        ring.add(person.subject_key_identifier, person)
+    return ring
+
+
+def make_person(label: str, *, key_bits: int = 2048, serial_number: int = 0) -> Person:
+    key = rsa.generate_private_key(65537, key_bits)
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example, Inc."),
+            x509.NameAttribute(NameOID.COMMON_NAME, label),
+        ]
+    )
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key())
+        .serial_number(serial_number or x509.random_serial_number())
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(3020, 1, 1, tzinfo=UTC))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Person(label, key, certificate)
+
+
+@dataclass(frozen=True)
+class Forge:
+    """Makes envelopes to one person, right by default and wrong where asked."""
+
+    person: Person
+
+    def recipient(
+        self,
+        *,
+        key: bytes = CONTENT_ENCRYPTION_KEY,
+        rsa_padding: cms.RSAPadding | None = None,
+        identifier: cms.RecipientIdentifier | None = None,
+        encrypted_key: bytes | None = None,
+        algorithm: bytes | None = None,
+    ) -> bytes:
+        """A KeyTransRecipientInfo; ``algorithm`` replaces the keyEncryptionAlgorithm."""
+        rsa_padding = rsa_padding or cms.PKCS1v15()
+        identifier = identifier or self.person.recipient.identifier
+        if encrypted_key is None:
+            public_key = self.person.key.public_key()
+            encrypted_key = public_key.encrypt(key, asymmetric_padding(rsa_padding))
+        if algorithm is None:
+            return encode_key_transport(identifier, rsa_padding, encrypted_key)
+        sample = encode_key_transport(identifier, cms.PKCS1v15(), encrypted_key)
+        right = der.sequence(der.oid(oids.RSA_ENCRYPTION), der.NULL)
+        replaced = sample.replace(right, algorithm)
+        return der.sequence(replaced[len(sample) - len(_content(sample)) :])
+
+    def envelope(
+        self,
+        content_type: str,
+        recipients: Sequence[bytes],
+        content_info: bytes,
+        *,
+        before: bytes = b"",
+        after: bytes = b"",
+        version: int = 0,
+    ) -> bytes:
+        """A ContentInfo; ``before`` stands ahead of the recipients, ``after`` at the end."""
+        recipient_infos = der.element(0x31, b"".join(recipients))  # in the order given
+        body = der.sequence(der.integer(version), before, recipient_infos, content_info, after)
+        return der.sequence(der.oid(content_type), der.explicit(0, body))
+
+    def cbc(
+        self,
+        content: bytes = CONTENT,
+        *,
+        recipients: Sequence[bytes] | None = None,
+        padded: bytes | None = None,
+        encrypted: bytes | None = None,
+        field: bytes | None = None,
+        algorithm: bytes | None = None,
+        iv: bytes = IV,
+        content_type: str = oids.ENVELOPED_DATA,
+        before: bytes = b"",
+        after: bytes = b"",
+        version: int = 0,
+    ) -> bytes:
+        """EnvelopedData with AES-256-CBC; ``field`` replaces encryptedContent as encoded."""
+        if padded is None:
+            pad = 16 - len(content) % 16
+            padded = content + bytes((pad,)) * pad
+        if encrypted is None:
+            cipher = Cipher(algorithms.AES(CONTENT_ENCRYPTION_KEY), modes.CBC(IV)).encryptor()
+            encrypted = cipher.update(padded)
+        if field is None:
+            field = der.element(0x80, encrypted)
+        if algorithm is None:
+            algorithm = der.sequence(der.oid(oids.AES_256_CBC), der.octet_string(iv))
+        content_info = der.sequence(der.oid(oids.ID_DATA), algorithm, field)
+        infos = [self.recipient()] if recipients is None else recipients
+        return self.envelope(
+            content_type, infos, content_info, before=before, after=after, version=version
+        )
+
+    def gcm(
+        self,
+        content: bytes = CONTENT,
+        *,
+        recipients: Sequence[bytes] | None = None,
+        nonce: bytes = NONCE,
+        tag_size: int | None = 16,
+        tag: Callable[[bytes], bytes] = lambda tag: tag,
+        attributes: bytes = b"",
+        signed_attributes: bytes | None = None,
+        content_type: str = oids.AUTH_ENVELOPED_DATA,
+        oid: str = oids.AES_256_GCM,
+        after: bytes = b"",
+    ) -> bytes:
+        """AuthEnvelopedData with AES-256-GCM; ``tag`` alters the right one of 16 bytes."""
+        working_nonce = nonce if 8 <= len(nonce) <= 128 else NONCE
+        cipher = Cipher(
+            algorithms.AES(CONTENT_ENCRYPTION_KEY), modes.GCM(working_nonce)
+        ).encryptor()
+        additional_data = attributes if signed_attributes is None else signed_attributes
+        if additional_data:
+            cipher.authenticate_additional_data(b"\x31" + additional_data[1:])
+        encrypted = cipher.update(content) + cipher.finalize()
+        parameters = der.sequence(
+            der.octet_string(nonce), b"" if tag_size is None else der.integer(tag_size)
+        )
+        content_info = der.sequence(
+            der.oid(oids.ID_DATA),
+            der.sequence(der.oid(oid), parameters),
+            der.element(0x80, encrypted),
+        )
+        infos = [self.recipient()] if recipients is None else recipients
+        mac = der.octet_string(tag(cipher.tag))
+        return self.envelope(content_type, infos, content_info, after=attributes + mac + after)
+
+
+def _content(encoded: bytes) -> bytes:
+    """What a definite element holds."""
+    octets = encoded[1] & 0x7F if encoded[1] & 0x80 else 0
+    return encoded[2 + octets :]
+
+
+@dataclass(frozen=True)
+class OpenSSL:
+    """The ``openssl`` command in a directory of its own."""
+
+    directory: Path
+    bob: Person
+
+    def encrypt(
+        self, content: bytes, *options: str, people: Sequence[Person] | None = None
+    ) -> bytes:
+        """CMS as ``openssl cms -encrypt -binary`` writes it, to Bob unless told otherwise."""
+        people = [self.bob] if people is None else people
+        self._write("content", content)
+        names = [self._write(f"{index}.pem", person.pem()) for index, person in enumerate(people)]
+        recipients = [word for name in names for word in ("-recip", name)]
+        return self.run(
+            "cms", "-encrypt", "-binary", "-in", "content", "-outform", "DER", *recipients, *options
+        )
+
+    def decrypt(self, envelope: bytes, person: Person) -> bytes:
+        """The content, by the key and certificate of a person."""
+        self._write("envelope", envelope)
+        pem = self._write("key.pem", person.pem())
+        return self.run(
+            *("cms", "-decrypt", "-binary", "-inform", "DER", "-in", "envelope"),
+            *("-inkey", pem, "-recip", pem),
+        )
+
+    def run(self, *arguments: str) -> bytes:
+        done = subprocess.run(
+            ["openssl", *arguments], cwd=self.directory, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+    def _write(self, name: str, content: bytes) -> str:
+        (self.directory / name).write_bytes(content)
+        return name
+
+
+@dataclass(frozen=True)
+class GPGSM:
+    """The ``gpgsm`` command with Bob's key in a home of its own."""
+
+    home: Path
+    bob: Person
+
+    def start(self) -> None:
+        """Imports the key; gpgsm 2.2 reads PKCS#12 of the old kind only."""
+        old = pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC
+        encryption = (
+            PrivateFormat.PKCS12.encryption_builder()
+            .key_cert_algorithm(old)
+            .hmac_hash(hashes.SHA1())
+            .build(b"x")
+        )
+        person = self.bob
+        p12 = pkcs12.serialize_key_and_certificates(
+            b"bob", person.key, person.certificate, None, encryption
+        )
+        fingerprint = person.certificate.fingerprint(hashes.SHA1()).hex().upper()
+        for name, content in {
+            "gpgsm.conf": b"disable-crl-checks\nno-tty\nbatch\n",
+            "gpg-agent.conf": b"allow-loopback-pinentry\n",
+            "trustlist.txt": f"{fingerprint} S relax\n".encode(),
+            "bob.p12": p12,
+        }.items():
+            (self.home / name).write_bytes(content)
+        self._run("--import", "bob.p12")
+
+    def stop(self) -> None:
+        """Ends the agent of this home."""
+        subprocess.run(
+            ["gpgconf", "--homedir", str(self.home), "--kill", "all"], check=False, timeout=30
+        )
+
+    def decrypt(self, envelope: bytes) -> bytes:
+        (self.home / "envelope").write_bytes(envelope)
+        return self._run("-d", "envelope")
+
+    def _run(self, *arguments: str) -> bytes:
+        done = subprocess.run(
+            [
+                *("gpgsm", "--homedir", str(self.home), "--pinentry-mode", "loopback"),
+                *("--passphrase-fd", "0", *arguments),
+            ],
+            cwd=self.home,
+            input=b"x\n",
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+
+def peer_missing(reason: str) -> None:
+    """Skips, or fails where continuous integration promised the peer."""
+    if os.environ.get("SECTOOL_REQUIRE_PEERS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def bob() -> Person:
+    return make_person("bob")
+
+
+@pytest.fixture(scope="session")
+def alice() -> Person:
+    return make_person("alice")
+
+
+@pytest.fixture(scope="session")
+def both(bob: Person, alice: Person) -> tuple[Person, Person]:
+    return bob, alice
+
+
+@pytest.fixture(scope="session")
+def person_maker() -> Callable[..., Person]:
+    return make_person
+
+
+@pytest.fixture(scope="session")
+def forge(bob: Person) -> Forge:
+    return Forge(bob)
+
+
+@pytest.fixture(scope="session")
+def ring() -> Callable[..., KeyRing]:
+    return key_ring
+
+
+@pytest.fixture
+def openssl(tmp_path: Path, bob: Person) -> OpenSSL:
+    if shutil.which("openssl") is None:
+        peer_missing("the openssl command is not installed")
+    return OpenSSL(tmp_path, bob)
+
+
+@pytest.fixture(scope="session")
+def gpgsm(tmp_path_factory: pytest.TempPathFactory, bob: Person) -> Iterator[GPGSM]:
+    if shutil.which("gpgsm") is None:
+        peer_missing("the gpgsm command is not installed")
+    peer = GPGSM(tmp_path_factory.mktemp("gpgsm"), bob)
+    peer.home.chmod(0o700)
+    try:
+        peer.start()
+        yield peer
+    finally:
+        peer.stop()
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    path = Path(__file__).parents[3] / "shared" / "corpus"
+    if not path.is_dir():
+        peer_missing("../shared/corpus is not here")
+    return path
+
+
+@pytest.fixture(scope="session")
+def open_bytes() -> Callable[..., tuple[cms.Authenticated | cms.Unproven, bytes]]:
+    """Opens bytes and answers the result with the content."""
+
+    def open_bytes(
+        raw: bytes, keys: cms.KeySource, limits: cms.Limits = cms.DEFAULT_LIMITS
+    ) -> tuple[cms.Authenticated | cms.Unproven, bytes]:
+        received: list[bytes] = []
+        sink = _ListSink(received)
+        result = cms.open_envelope(BytesContent(raw), sink, keys, limits)
+        return result, b"".join(received)
+
+    return open_bytes
+
+
+@pytest.fixture(scope="session")
+def open_as_bob(
+    bob: Person, open_bytes: Callable[..., tuple[cms.Authenticated | cms.Unproven, bytes]]
+) -> Callable[..., tuple[cms.Authenticated | cms.Unproven, bytes]]:
+    """As ``open_bytes``, with Bob's key."""
+
+    def open_as_bob(
+        raw: bytes, limits: cms.Limits = cms.DEFAULT_LIMITS
+    ) -> tuple[cms.Authenticated | cms.Unproven, bytes]:
+        return open_bytes(raw, key_ring(bob), limits)
+
+    return open_as_bob
+
+
+@dataclass(frozen=True)
+class _ListSink:
+    received: list[bytes]
+
+    def write(self, data: bytes, /) -> None:
+        self.received.append(data)
+
+
+@pytest.fixture(scope="session")
+def seal_bytes(bob: Person) -> Callable[..., tuple[bytes, cms.Sealed]]:
+    """Seals bytes, to Bob unless told otherwise, and answers the CMS with its record."""
+
+    def seal_bytes(
+        raw: bytes, *people: Person, profile: cms.Profile = cms.Profile.COMPATIBLE
+    ) -> tuple[bytes, cms.Sealed]:
+        received: list[bytes] = []
+        recipients = [person.recipient for person in people or (bob,)]
+        seal = partial(cms.seal_envelope, BytesContent(raw), _ListSink(received))
+        sealed = seal(recipients, profile=profile)
+        return b"".join(received), sealed
+
+    return seal_bytes

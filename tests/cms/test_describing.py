@@ -1,0 +1,173 @@
+"""An envelope is described without a key, whatever its algorithms."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sectool import cms
+from sectool.cms import der, oids
+from sectool.errors import LimitExceeded, MalformedMessage
+from sectool.message import BytesContent
+
+if TYPE_CHECKING:
+    from tests.cms.conftest import Forge, Person
+
+Seal = Callable[..., tuple[bytes, cms.Sealed]]
+
+
+def describe(raw: bytes, limits: cms.Limits = cms.DEFAULT_LIMITS) -> cms.EnvelopeDescription:
+    return cms.describe_envelope(BytesContent(raw), limits)
+
+
+def test_a_description_tells_all_that_stands_outside_the_content(forge: Forge, bob: Person) -> None:
+    raw = forge.cbc(bytes(100))
+    description = describe(raw + b"\r\n")
+    assert description.content_type == cms.ENVELOPED_DATA
+    assert description.content_encryption_algorithm == "aes-256-cbc"
+    assert description.encrypted_content_type == cms.ID_DATA
+    assert description.encrypted_content_size == 112
+    assert description.digest == hashlib.sha256(raw).hexdigest()
+    assert (description.size, description.trailing_bytes) == (len(raw), 2)
+    (recipient,) = description.recipients
+    assert recipient.kind == "key-transport"
+    assert recipient.key_encryption_algorithm == "rsa-pkcs1-v1_5"
+    assert recipient.identifier == bob.recipient.identifier
+    assert recipient.issuer == r"CN=bob,O=Example\, Inc."
+    assert int(recipient.serial_number, 16) == bob.certificate.serial_number
+    assert recipient.subject_key_identifier == ""
+
+
+def test_a_recipient_by_subject_key_identifier_is_shown_in_hexadecimal(
+    forge: Forge, bob: Person
+) -> None:
+    identifier = bob.subject_key_identifier
+    raw = forge.cbc(recipients=[forge.recipient(identifier=identifier)])
+    (recipient,) = describe(raw).recipients
+    assert recipient.subject_key_identifier == identifier.value.hex()
+    assert (recipient.issuer, recipient.serial_number) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("oid", "name"),
+    [
+        ("1.2.840.113549.3.2", "rc2-cbc"),
+        ("1.2.840.113549.3.7", "des-ede3-cbc"),
+        ("1.3.14.3.2.7", "des-cbc"),
+        ("1.2.840.113533.7.66.10", "cast5-cbc"),
+        ("1.2.392.200011.61.1.1.1.4", "camellia-256-cbc"),
+        ("2.16.840.1.101.3.4.1.7", "aes-128-ccm"),
+        ("2.16.840.1.101.3.4.1.46", "aes-256-gcm"),
+        ("1.2.840.113549.1.9.16.3.18", "chacha20-poly1305"),
+        ("1.2.3.4.5", "1.2.3.4.5"),
+    ],
+)
+def test_algorithms_are_named_though_they_cannot_be_opened(
+    oid: str, name: str, forge: Forge
+) -> None:
+    algorithm = der.sequence(der.oid(oid), der.sequence(der.integer(1)))
+    assert describe(forge.cbc(algorithm=algorithm)).content_encryption_algorithm == name
+
+
+def test_kinds_of_recipients_are_named(forge: Forge) -> None:
+    wrap = der.sequence(der.oid("2.16.840.1.101.3.4.1.45"))
+    recipients = [
+        der.element(
+            0xA2,
+            der.integer(4) + der.sequence(der.octet_string(b"l")) + wrap + der.octet_string(b"k"),
+        ),
+        der.element(0xA3, der.integer(0) + der.explicit(0, wrap) + wrap + der.octet_string(b"k")),
+        der.element(0xA4, der.oid("1.2.3") + der.NULL),
+        der.element(0xA7, b"\xff\xff"),
+    ]
+    description = describe(forge.cbc(recipients=recipients))
+    assert [recipient.kind for recipient in description.recipients] == [
+        "key-encryption-key",
+        "password",
+        "other",
+        "other",
+    ]
+
+
+def test_detached_content_is_described_as_absent(forge: Forge) -> None:
+    assert describe(forge.cbc(field=b"")).encrypted_content_size is None
+
+
+def test_ten_thousand_recipients_are_described(forge: Forge) -> None:
+    raw = forge.cbc(recipients=[forge.recipient()] * 10_000)
+    assert len(describe(raw).recipients) == 10_000
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param(cms.Limits(recipients=2), id="count"),
+        pytest.param(cms.Limits(recipient_infos_size=500), id="size"),
+        pytest.param(cms.Limits(name_size=10), id="name"),
+        pytest.param(cms.Limits(encrypted_key_size=255), id="encrypted-key"),
+        pytest.param(cms.Limits(parameters_size=4), id="parameters"),
+        pytest.param(cms.Limits(depth=3), id="depth"),
+    ],
+)
+def test_every_bound_is_kept(limits: cms.Limits, forge: Forge) -> None:
+    raw = forge.cbc(recipients=[forge.recipient()] * 3)
+    describe(raw)
+    with pytest.raises(LimitExceeded):
+        describe(raw, limits)
+
+
+def test_too_many_attributes_to_authenticate_are_refused(forge: Forge) -> None:
+    attributes = der.element(0xA1, der.octet_string(bytes(1000)))
+    with pytest.raises(LimitExceeded, match="authAttrs"):
+        describe(forge.gcm(attributes=attributes), cms.Limits(attributes_size=999))
+
+
+@pytest.mark.parametrize(
+    "oid",
+    [cms.ID_DATA, cms.SIGNED_DATA, cms.ENVELOPED_DATA, cms.COMPRESSED_DATA, "1.2.3"],
+)
+@pytest.mark.parametrize("form", ["der", "ber", "bare"])
+def test_the_content_type_is_identified_from_the_head(oid: str, form: str) -> None:
+    forms = {
+        "der": der.sequence(der.oid(oid), der.explicit(0, der.octet_string(bytes(500)))),
+        "ber": b"\x30\x80" + der.oid(oid) + b"\xa0\x80\x24\x80",
+        "bare": der.sequence(der.oid(oid)),
+    }
+    assert cms.identify(io.BytesIO(forms[form])) == oid
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"From: someone@example.org\r\n\r\nhello", id="mail"),
+        pytest.param(b"-----BEGIN PKCS7-----\n", id="pem"),
+        pytest.param(der.sequence(der.integer(3), der.sequence()), id="pkcs12"),
+        pytest.param(der.sequence(der.sequence(der.integer(1))), id="certificate"),
+        pytest.param(der.sequence(der.oid(oids.RSA_ENCRYPTION), der.NULL), id="algorithm"),
+        pytest.param(b"\x30\x80" * 10_000, id="B06"),
+    ],
+)
+def test_what_is_not_a_content_info_is_not_identified(raw: bytes) -> None:
+    with pytest.raises(MalformedMessage, match="not a CMS ContentInfo"):
+        cms.identify(io.BytesIO(raw))
+
+
+def test_another_content_type_is_named_when_it_is_no_envelope() -> None:
+    raw = der.sequence(der.oid(cms.SIGNED_DATA), der.explicit(0, der.sequence()))
+    with pytest.raises(MalformedMessage, match="signed-data"):
+        describe(raw)
+
+
+def test_names_of_content_types_are_known_or_dotted() -> None:
+    assert cms.content_type_name(cms.AUTH_ENVELOPED_DATA) == "auth-enveloped-data"
+    assert cms.content_type_name("1.2.3") == "1.2.3"
+
+
+def test_the_digest_is_what_sealing_said(seal_bytes: Seal) -> None:
+    raw, sealed = seal_bytes(b"content")
+    assert (describe(raw).digest, describe(raw).size) == (sealed.digest, sealed.size)

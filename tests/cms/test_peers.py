@@ -1,0 +1,105 @@
+"""Held against OpenSSL and gpgsm: they open what we seal, and we open what OpenSSL seals."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sectool import cms
+from sectool.message import BytesContent
+
+if TYPE_CHECKING:
+    from tests.cms.conftest import GPGSM, KeyRing, OpenSSL, Person
+
+Ring = Callable[..., "KeyRing"]
+OpenBytes = Callable[..., tuple[cms.Authenticated | cms.Unproven, bytes]]
+Seal = Callable[..., tuple[bytes, cms.Sealed]]
+
+CONTENT = b"Content-Type: text/plain\r\n\r\n" + random.Random(1).randbytes(20_000)
+
+
+FORMS = {"der": (), "B05-ber": ("-stream", "-indef")}
+PLAIN = {
+    "aes-128-cbc": ("-aes128",),
+    "aes-192-cbc": ("-aes192",),
+    "aes-256-cbc": ("-aes256",),
+    "des-ede3-cbc": ("-des3",),
+    "aes-128-gcm": ("-aes-128-gcm",),
+    "aes-256-gcm": ("-aes-256-gcm",),
+}
+OAEP = {
+    "defaults": (),
+    "sha256": ("-keyopt", "rsa_oaep_md:sha256"),
+    "sha512-mgf1-sha1": ("-keyopt", "rsa_oaep_md:sha512", "-keyopt", "rsa_mgf1_md:sha1"),
+    "sha384-label": ("-keyopt", "rsa_oaep_md:sha384", "-keyopt", "rsa_oaep_label:0102ff"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize(("algorithm", "options"), PLAIN.items(), ids=PLAIN)
+def test_what_openssl_seals_opens(
+    algorithm: str,
+    options: tuple[str, ...],
+    form: tuple[str, ...],
+    openssl: OpenSSL,
+    open_as_bob: OpenBytes,
+) -> None:
+    result, content = open_as_bob(openssl.encrypt(CONTENT, *form, *options))
+    assert content == CONTENT
+    assert result.content_encryption_algorithm == algorithm
+    assert type(result) is (cms.Authenticated if "gcm" in algorithm else cms.Unproven)
+
+
+@pytest.mark.parametrize("options", OAEP.values(), ids=OAEP)
+def test_what_openssl_seals_with_oaep_opens_authenticated(
+    options: tuple[str, ...], openssl: OpenSSL, open_as_bob: OpenBytes
+) -> None:
+    raw = openssl.encrypt(CONTENT, "-aes128", "-keyopt", "rsa_padding_mode:oaep", *options)
+    result, content = open_as_bob(raw)
+    assert content == CONTENT
+    assert type(result) is cms.Authenticated
+
+
+def test_what_openssl_seals_by_subject_key_identifier_opens(
+    openssl: OpenSSL, open_as_bob: OpenBytes
+) -> None:
+    result, content = open_as_bob(openssl.encrypt(CONTENT, "-aes256", "-keyid"))
+    assert content == CONTENT
+    assert isinstance(result.identifier, cms.SubjectKeyIdentifier)
+
+
+def test_openssl_sealing_to_several_opens_for_each(
+    openssl: OpenSSL, bob: Person, alice: Person, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    raw = openssl.encrypt(CONTENT, "-aes256", people=[alice, bob])
+    assert [open_bytes(raw, ring(person))[1] for person in (bob, alice)] == [CONTENT] * 2
+
+
+@pytest.mark.parametrize("profile", [cms.Profile.COMPATIBLE, cms.Profile.MODERN])
+@pytest.mark.parametrize("size", [0, 1, 16, 20_000, 1_000_003])
+def test_openssl_opens_what_is_sealed(
+    size: int,
+    profile: cms.Profile,
+    openssl: OpenSSL,
+    bob: Person,
+    seal_bytes: Seal,
+) -> None:
+    content = random.Random(size).randbytes(size)
+    raw, _ = seal_bytes(content, profile=profile)
+    assert openssl.decrypt(raw, bob) == content
+
+
+def test_gpgsm_opens_what_is_sealed_compatible(
+    gpgsm: GPGSM, both: tuple[Person, Person], seal_bytes: Seal
+) -> None:
+    raw, _ = seal_bytes(CONTENT, *both)
+    assert gpgsm.decrypt(raw) == CONTENT
+
+
+def test_openssl_password_recipients_are_described(openssl: OpenSSL) -> None:
+    raw = openssl.encrypt(CONTENT, "-aes256", "-pwri_password", "secret", people=[])
+    (recipient,) = cms.describe_envelope(BytesContent(raw)).recipients
+    assert (recipient.kind, recipient.key_encryption_algorithm) == ("password", "pwri-kek")
