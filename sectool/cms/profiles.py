@@ -44,6 +44,11 @@ class Profile(Enum):
     POST_QUANTUM = "post-quantum"
     """Key encapsulation that a quantum computer does not break."""
 
+    @property
+    def content_type(self) -> str:
+        """Of the envelopes it writes, dotted."""
+        return PROFILES[self].content_type
+
 
 @dataclass(frozen=True, slots=True)
 class ProfileRow:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from sectool.message import Sink
+
 
 class Source(Protocol):
     """CMS or plaintext bytes that can be read from the start more than once."""
@@ -24,13 +26,6 @@ class SizedSource(Source, Protocol):
     @property
     def size(self) -> int:
         """Length in bytes."""
-
-
-class Sink(Protocol):
-    """Receives plaintext or CMS bytes in order."""
-
-    def write(self, data: bytes, /) -> object:
-        """Takes the next bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +88,18 @@ class KeySource(Protocol):
 
     def find(self, identifier: RecipientIdentifier) -> Sequence[KeyOperations]:
         """All keys the identifier names (two certificates may share issuer and serial)."""
+
+
+__all__ = [
+    "OAEP",
+    "IssuerAndSerialNumber",
+    "KeyOperations",
+    "KeySource",
+    "PKCS1v15",
+    "RSAPadding",
+    "RecipientIdentifier",
+    "Sink",
+    "SizedSource",
+    "Source",
+    "SubjectKeyIdentifier",
+]

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -131,6 +132,19 @@ class Mailbox(ABC):
     specification: MailboxSpecification
     capabilities: Capabilities
 
+    @property
+    @abstractmethod
+    def lock_key(self) -> str:
+        """Names the mailbox for a lock held elsewhere: the same for every path that leads to it."""
+
+    @abstractmethod
+    def lock(self) -> AbstractContextManager[object]:
+        """Keeps other runs of this program out of the mailbox; no mail program waits for it.
+
+        Raises:
+            Locked: on entering, when another run holds it.
+        """
+
     # --- reading: changes nothing, not a time, not a flag, takes no lock ------
 
     @abstractmethod
@@ -153,6 +167,13 @@ class Mailbox(ABC):
             MessageVanished: no such copy.
             MessageError: it cannot be read; costs this message only.
         """
+
+    def file_of(self, ref: MessageRef) -> Path | None:  # noqa: ARG002  # for stores of files
+        """The file that holds just the bytes of this message and may get a second name.
+
+        None where there is no such file, or it is gone.
+        """
+        return None
 
     # --- writing -------------------------------------------------------------
 

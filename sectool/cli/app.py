@@ -1,0 +1,40 @@
+"""The typer application: one command a module."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sectool import __version__
+from sectool.cli import decrypt, demo, encrypt, keys, scan, status
+from sectool.cli.shell import say
+
+app = typer.Typer(
+    name="sectool",
+    help="Move encrypted mail from one set of keys to another without losing a message.",
+    epilog="Begin with: sectool demo",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+
+def _version(value: bool) -> None:  # typer's callback
+    if value:
+        say(f"sectool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def sectool(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Move encrypted mail from one set of keys to another without losing a message."""
+
+
+for _module in (scan, keys, decrypt, encrypt, status, demo):
+    _module.register(app)

@@ -1,0 +1,30 @@
+"""``sectool demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sectool.cli import options
+from sectool.cli.shell import say
+
+EXAMPLE = "Example: sectool demo /tmp/look"
+
+Directory = Annotated[
+    Path | None,
+    typer.Argument(metavar="[DIR]", help="Empty directory to play in. Default: a temporary one."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command(epilog=EXAMPLE)(demo)
+
+
+def demo(directory: Directory = None, verbose: options.Verbose = 0) -> None:
+    """Tell the whole story of a move on a copy of the sample mailbox."""
+    from sectool.demo.story import play
+
+    play(directory, say)

@@ -1,0 +1,175 @@
+"""Summaries as JSON for a program and as tables for a person, 80 columns wide."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+from sectool.cli.session import Manners
+from sectool.cli.shell import say
+from sectool.outcome import NOT_DONE, RecipientKey, State, Summary
+
+WIDTH = 80
+
+SHOWN = 20
+"""Messages that were not done are listed up to this number; JSON lists them all."""
+
+
+def show(summary: Summary, manners: Manners, *, hint: str = "", looks_only: bool = False) -> None:
+    """Prints a summary and ends the command with its exit code.
+
+    Args:
+        summary: what to print.
+        manners: how.
+        hint: what the person may want to do next.
+        looks_only: the command had nothing to do but to look, so what it saw
+            is no failure: exit code 0.
+    """
+    if manners.json:
+        print(json.dumps(as_json(summary), ensure_ascii=False))
+    elif not manners.quiet:
+        for line in as_table(summary):
+            say(line)
+        if hint:
+            say(f"\nnext: {hint}")
+    raise typer.Exit(0 if looks_only else summary.exit_code)
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """The document of the command contract."""
+    document: dict[str, Any] = {"format": 1, "mailbox": summary.mailbox}
+    if summary.job:
+        document["job"] = summary.job
+    document["phase"] = summary.phase
+    document["messages"] = summary.messages
+    document["bytes"] = summary.bytes
+    document["counts"] = {
+        state.value: summary.counts[state] for state in State if summary.counts[state]
+    }
+    document["keys"] = [
+        {
+            "issuer": key.issuer,
+            "serial_number": key.serial_number,
+            "subject_key_identifier": key.subject_key_identifier,
+            "in_history": key in summary.keys_in_history,
+            "messages": count,
+        }
+        for key, count in _by_count(summary)
+    ]
+    document["content_encryption_algorithms"] = dict(summary.content_encryption_algorithms)
+    document["folders"] = dict(summary.folders)
+    document["years"] = dict(sorted(summary.years.items()))
+    document["not_done"] = [
+        {
+            "folder": entry.folder,
+            "ref": entry.ref,
+            "message_id": entry.message_id,
+            "state": entry.state.value,
+            "reason": entry.reason,
+        }
+        for entry in summary.not_done
+    ]
+    if summary.space is not None:
+        document["space"] = summary.space
+    return document
+
+
+def _by_count(summary: Summary) -> list[tuple[RecipientKey, int]]:
+    return sorted(summary.keys.items(), key=lambda item: (-item[1], item[0].issuer))
+
+
+def as_table(summary: Summary) -> Iterable[str]:
+    """The same for a person, a line at a time."""
+    yield from _head(summary)
+    yield ""
+    yield from table(
+        ("state", "messages", ""),
+        [
+            (state.value, str(summary.counts[state]), "not done" if state in NOT_DONE else "")
+            for state in State
+            if summary.counts[state]
+        ],
+    )
+    if summary.keys:
+        yield ""
+        yield from table(
+            ("encrypted to", "messages", "key"),
+            [
+                (key_name(key), str(count), "held" if key in summary.keys_in_history else "-")
+                for key, count in _by_count(summary)
+            ],
+        )
+    if summary.content_encryption_algorithms:
+        yield ""
+        yield from table(
+            ("algorithm", "parts"),
+            [(name, str(n)) for name, n in summary.content_encryption_algorithms.most_common()],
+        )
+    yield from _not_done(summary)
+
+
+def _head(summary: Summary) -> Iterable[str]:
+    yield f"mailbox   {summary.mailbox}"
+    if summary.job:
+        yield f"job       {summary.job}"
+    if summary.phase:
+        yield f"phase     {summary.phase}"
+    yield f"messages  {summary.messages} ({size_text(summary.bytes)})"
+    if summary.space is not None:
+        yield f"space     {size_text(summary.space)} on disk for a real run"
+
+
+def _not_done(summary: Summary) -> Iterable[str]:
+    if not summary.not_done:
+        return
+    yield ""
+    yield f"not done ({len(summary.not_done)})"
+    for entry in summary.not_done[:SHOWN]:
+        place = entry.message_id or entry.ref
+        yield _shorten(f"  {entry.state.value:12} {entry.folder}  {place}", WIDTH)
+        yield from textwrap.wrap(
+            entry.reason, WIDTH, initial_indent=" " * 15, subsequent_indent=" " * 15
+        )
+    if len(summary.not_done) > SHOWN:
+        yield f"  and {len(summary.not_done) - SHOWN} more: --json lists them all"
+
+
+def key_name(key: RecipientKey) -> str:
+    """One line for a person who knows the key."""
+    if key.serial_number:
+        return f"{key.issuer} serial {key.serial_number}"
+    return f"subject key identifier {key.subject_key_identifier}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Lines of a table within 80 columns: the first column gives way, numbers stand right."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    spare = WIDTH - sum(widths) - 2 * (len(widths) - 1)
+    widths[0] = max(10, widths[0] + min(0, spare))
+    for row in (head, *rows):
+        cells = [_shorten(row[0], widths[0]).ljust(widths[0])]
+        for cell, title, width in zip(row[1:], head[1:], widths[1:], strict=True):
+            number = title in {"messages", "parts", "bits"}
+            cells.append(cell.rjust(width) if number else cell.ljust(width))
+        yield "  ".join(cells).rstrip()
+
+
+def _shorten(text: str, width: int) -> str:
+    """Takes out the middle, since names differ at both ends."""
+    if len(text) <= width:
+        return text
+    front = (width - 1) // 2
+    return f"{text[:front]}…{text[len(text) - (width - 1 - front) :]}"
+
+
+def size_text(size: float) -> str:
+    """Bytes in the unit a person would use."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError

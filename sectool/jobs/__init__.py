@@ -1,0 +1,150 @@
+"""The engine: what scan, decrypt and encrypt do, from a frozen specification to a summary.
+
+Prints nothing and asks nobody but through the functions it is given.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sectool.errors import UsageError
+from sectool.jobs.decrypt import decrypt
+from sectool.jobs.encrypt import encrypt
+from sectool.jobs.job import Job, check_apart, check_mailbox, look_at_job, open_job, rehearse_job
+from sectool.jobs.pool import harden
+from sectool.jobs.scan import scan
+from sectool.jobs.spec import (
+    Cancel,
+    JobSpec,
+    NeverCancelled,
+    Operation,
+    Selection,
+    default_workers,
+)
+from sectool.jobs.status import status
+from sectool.keys import Ask, KeyHistory, load_key_history, load_new_recipients
+from sectool.mailbox import Mailbox, open_mailbox, recognise
+from sectool.outcome import Summary
+from sectool.progress import NoProgress, Progress
+
+
+def run(
+    spec: JobSpec,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    ask: Ask | None = None,
+) -> Summary:
+    """Carries out one run.
+
+    Args:
+        spec: what to do.
+        progress: told what is going on.
+        cancel: asked whether to stop.
+        ask: for passphrases that no file and no variable gives; None: nobody is there.
+
+    Returns:
+        The counts; ``Summary.exit_code`` says whether every message is done.
+
+    Raises:
+        SectoolError: what ended the run; the same run resumes once the cause is gone.
+    """
+    progress = progress or NoProgress()
+    cancel = cancel or NeverCancelled()
+    operations = {
+        Operation.SCAN: _scan,
+        Operation.DECRYPT: _decrypt,
+        Operation.ENCRYPT: _encrypt,
+    }
+    return operations[spec.operation](spec, progress, cancel, ask)
+
+
+def _keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
+    if spec.keys is None:
+        return None
+    history = load_key_history(spec.keys, ask)
+    for problem in history.problems:
+        progress.warn(f"{problem.path}: {problem.reason}", hint=problem.hint)
+    return history
+
+
+def _mailbox(stack: ExitStack, location: str) -> Mailbox:
+    return stack.enter_context(open_mailbox(recognise(location)))
+
+
+def _scan(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+    with ExitStack() as stack:
+        mailbox = _mailbox(stack, _location(spec))
+        return scan(spec, mailbox, _keys(spec, progress, ask), progress=progress, cancel=cancel)
+
+
+def _decrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+    with ExitStack() as stack:
+        mailbox = _mailbox(stack, _location(spec))
+        job = _job(stack, spec, mailbox, create=True)
+        check_mailbox(job, mailbox)
+        keys = _keys(spec, progress, ask)
+        if keys is None:
+            raise UsageError("no keys were given", hint="name the key history with --keys")
+        return decrypt(spec, job, mailbox, keys, progress=progress, cancel=cancel)
+
+
+def _encrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+    with ExitStack() as stack:
+        recipients = load_new_recipients(
+            spec.new_certificates,
+            datetime.now(UTC),
+            accept_fingerprints=spec.accept_fingerprints,
+            passphrases=spec.keys,
+            ask=ask,
+        )
+        location = spec.mailbox or _mailbox_of(_directory(spec))
+        mailbox = _mailbox(stack, location)
+        job = _job(stack, spec, mailbox, create=False)
+        return encrypt(spec, job, mailbox, recipients, progress=progress, cancel=cancel)
+
+
+def _job(stack: ExitStack, spec: JobSpec, mailbox: Mailbox, *, create: bool) -> Job:
+    if spec.dry_run:
+        return stack.enter_context(rehearse_job(spec.job))
+    directory = _directory(spec)
+    check_apart(directory, mailbox.specification)
+    job = stack.enter_context(open_job(directory, create=create))
+    stack.enter_context(mailbox.lock())
+    return job
+
+
+def _mailbox_of(directory: Path) -> str:
+    with look_at_job(directory) as job:
+        if job.mailbox is None:
+            raise UsageError(
+                f"the job {directory} has no mailbox yet", hint="run `sectool decrypt` on it first"
+            )
+        return job.mailbox
+
+
+def _location(spec: JobSpec) -> str:
+    if spec.mailbox is None:
+        raise UsageError("no mailbox was given", hint="name it, as a path or a URL")
+    return spec.mailbox
+
+
+def _directory(spec: JobSpec) -> Path:
+    if spec.job is None:
+        raise UsageError("no job directory was given", hint="name it with --job")
+    return spec.job
+
+
+__all__ = [
+    "Ask",
+    "Cancel",
+    "JobSpec",
+    "NeverCancelled",
+    "Operation",
+    "Selection",
+    "default_workers",
+    "harden",
+    "run",
+    "status",
+]

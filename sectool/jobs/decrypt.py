@@ -1,0 +1,190 @@
+"""``decrypt``: a plaintext checkpoint of every encrypted part that the key history opens.
+
+The mailbox stays as it is. What a group of workers wrote is made durable
+first, then logged, so the log never claims a checkpoint that is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sectool.checkpoint import IncomingCheckpoint
+from sectool.joblog import Examination, JobLog, MessageRecord
+from sectool.jobs.job import Job
+from sectool.jobs.keyring import tried_with
+from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.tally import count_not_selected
+from sectool.jobs.walk import Selector, count, walk
+from sectool.jobs.worker import (
+    ExamineArgument,
+    ExamineContext,
+    Examined,
+    ExamineTask,
+    examine,
+    unread,
+)
+from sectool.keys import KeyHistory
+from sectool.mailbox import Mailbox
+from sectool.message import Listing
+from sectool.outcome import State, Summary
+from sectool.progress import Progress
+
+GROUP_MESSAGES = 128
+"""Messages made durable and logged together."""
+
+GROUP_BYTES = 32 * 1024 * 1024
+"""Plaintext bytes made durable together, unless one message has more."""
+
+DONE = frozenset({State.CLEAR, State.SIGNED, State.CHECKPOINTED, State.REENCRYPTED, State.VERIFIED})
+"""States that decrypting has nothing to add to."""
+
+SAME_AGAIN = frozenset(
+    {State.MISSING_KEY, State.UNSUPPORTED, State.MALFORMED, State.SEALED, State.REVIEW}
+)
+"""States that the same bytes and the same keys would only reach again."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """What waits to be made durable and logged together."""
+
+    examinations: list[Examination] = field(default_factory=list)
+    incoming: list[IncomingCheckpoint] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, examined: Examined) -> None:
+        if examined.examination is not None:
+            self.examinations.append(examined.examination)
+            self.incoming.extend(examined.incoming)
+            self.size += examined.inner_bytes
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.examinations) >= GROUP_MESSAGES or self.size >= GROUP_BYTES
+
+
+class _Decryption:
+    """One run of ``decrypt`` on one job."""
+
+    def __init__(
+        self, spec: JobSpec, job: Job, mailbox: Mailbox, keys: KeyHistory, cancel: Cancel
+    ) -> None:
+        self._spec = spec
+        self._job = job
+        self._log: JobLog = job.log
+        self._mailbox = mailbox
+        self._keys = keys
+        self._cancel = cancel
+        self._tried_with = tried_with(keys)
+        self._left_out = Summary()
+        self._plaintext_bytes = 0
+
+    def run(self, progress: Progress) -> Summary:
+        self._begin()
+        group = _Group()
+        progress.begin(Operation.DECRYPT, count(self._mailbox, self._cancel))
+        for answer in self._answers(progress):
+            group.add(answer)
+            if group.is_full:
+                self._commit(group)
+                group = _Group()
+            progress.advance()
+            self._cancel.check()
+        self._commit(group)
+        progress.end()
+        self._finish()
+        return self._summary()
+
+    def _begin(self) -> None:
+        self._log.messages.begin_walk()
+        if self._log.phase(Operation.DECRYPT) is None:
+            with self._log.group():
+                self._log.set_phase(Operation.DECRYPT, "begun", "")
+
+    def _finish(self) -> None:
+        with self._log.group():
+            if self._spec.selection.is_everything:
+                self._log.messages.end_walk(unseen="gone")
+            self._log.set_phase(Operation.DECRYPT, "finished", "")
+
+    def _answers(self, progress: Progress) -> Iterator[Examined]:
+        argument = ExamineArgument(
+            mailbox=self._mailbox.specification,
+            material=self._keys.material,
+            tried_with=self._tried_with,
+            checkpoints=None if self._spec.dry_run else self._job.directory / "checkpoints",
+        )
+        for answer in run_tasks(
+            examine,
+            self._tasks(progress),
+            make_context=ExamineContext,
+            context_argument=argument,
+            workers=self._spec.workers,
+        ):
+            if isinstance(answer, Died):
+                yield Examined(unread(answer.task.listing, answer.reason))
+            else:
+                yield answer
+
+    def _tasks(self, progress: Progress) -> Iterator[ExamineTask]:
+        selector = Selector(self._spec.selection)
+        for listing in walk(self._mailbox, self._cancel):
+            known = self._log.messages.at(listing.ref)
+            if known is not None and self._is_done(known, listing):
+                self._log.messages.see(known.message)
+                progress.advance()
+            elif selector.takes(listing):
+                yield ExamineTask(listing)
+            elif known is not None:
+                self._log.messages.see(known.message)
+            else:
+                count_not_selected(self._left_out, listing)
+
+    def _is_done(self, known: MessageRecord, listing: Listing) -> bool:
+        if known.hint != listing.hint:
+            return False
+        return known.state in DONE or (
+            known.state in SAME_AGAIN and known.tried_with == self._tried_with
+        )
+
+    def _commit(self, group: _Group) -> None:
+        self._plaintext_bytes += group.size
+        if not group.examinations:
+            return
+        if not self._spec.dry_run:
+            self._job.checkpoints.adopt(group.incoming)
+        with self._log.group():
+            for examination in group.examinations:
+                self._log.messages.record(examination)
+
+    def _summary(self) -> Summary:
+        summary = self._left_out
+        summary.mailbox = self._mailbox.specification.url
+        summary.job = str(self._spec.job or "")
+        summary.phase = Operation.DECRYPT
+        self._log.counts.summarise(summary)
+        if self._spec.dry_run:
+            summary.space = self._plaintext_bytes
+        return summary
+
+
+def decrypt(
+    spec: JobSpec,
+    job: Job,
+    mailbox: Mailbox,
+    keys: KeyHistory,
+    *,
+    progress: Progress,
+    cancel: Cancel,
+) -> Summary:
+    """Takes every message of the mailbox that is not done yet into the job.
+
+    In a dry run the job is a rehearsal and nothing that was opened is kept.
+
+    Raises:
+        NoSpace: disk or quota full; the same command resumes.
+        Interrupted: the run was asked to stop; the same command resumes.
+    """
+    return _Decryption(spec, job, mailbox, keys, cancel).run(progress)

@@ -1,0 +1,241 @@
+"""``encrypt``: every message of the job to the new recipients, wherever the mailbox is now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from sectool import durable
+from sectool.errors import NotThisMailbox, ReadOnlyMailbox, UsageError
+from sectool.jobs.job import MAILBOX_VALUE, Job
+from sectool.jobs.matching import Matcher
+from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.replace import NewMessage, Replacer
+from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.walk import Selector
+from sectool.jobs.worker import (
+    NotSealed,
+    SealArgument,
+    SealContext,
+    SealedMessage,
+    SealTask,
+    seal,
+)
+from sectool.keys import NewRecipient
+from sectool.mailbox import Mailbox
+from sectool.message import Flags, Listing
+from sectool.outcome import State, Summary
+from sectool.progress import Progress
+
+GROUP_MESSAGES = 64
+"""Messages replaced together: so many have two copies at once at most."""
+
+GROUP_BYTES = 32 * 1024 * 1024
+"""Bytes of new messages replaced together, unless one message has more."""
+
+GROWTH = 1.02
+"""New size of a message by its old one, at most, in the estimate of a dry run."""
+
+
+class _Encryption:
+    """One run of ``encrypt`` on one job."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        job: Job,
+        mailbox: Mailbox,
+        recipients: Sequence[NewRecipient],
+        cancel: Cancel,
+    ) -> None:
+        self._spec = spec
+        self._job = job
+        self._log = job.log
+        self._mailbox = mailbox
+        self._recipients = tuple(recipients)
+        self._cancel = cancel
+        self._replacer = Replacer(job, mailbox)
+        self._failure_code = 0
+        self._space = 0
+
+    def run(self, progress: Progress) -> Summary:
+        self._check_phases()
+        if not self._spec.dry_run:
+            self._sweep_spool()
+            self._replacer.recover(final=False)
+        matcher = Matcher(self._job, self._mailbox, workers=self._spec.workers, cancel=self._cancel)
+        match = matcher.run(progress)
+        if not self._spec.dry_run:
+            self._replacer.recover(final=True)
+        if match.found * 2 < match.messages and not self._spec.partial:
+            raise NotThisMailbox(
+                f"only {match.found} of the {match.messages} messages of the job are in"
+                f" {self._mailbox.specification.url}",
+                hint="name the mailbox the user was moved to, or add --partial if this is it",
+            )
+        self._begin()
+        self._encrypt(progress)
+        self._finish()
+        return self._summary()
+
+    # --- phases -------------------------------------------------------------------
+
+    def _check_phases(self) -> None:
+        """Holds that decrypting is over, and that nothing fixed by an earlier run differs."""
+        decrypted = self._log.phase(Operation.DECRYPT)
+        if decrypted is None:
+            raise UsageError(
+                "this job has no decrypt phase", hint="run `sectool decrypt` on it first"
+            )
+        if decrypted[0] != "finished" and not self._spec.partial:
+            raise UsageError(
+                "decrypting is not finished on this job",
+                hint="run the same `sectool decrypt` again, or add --partial to go on without",
+            )
+        begun = self._log.phase(Operation.ENCRYPT)
+        if begun is not None and begun[1] != self._options():
+            raise UsageError(
+                f"this job was begun with other recipients or another profile ({begun[1]})",
+                hint="give the same --to and --profile as before",
+            )
+        if not self._mailbox.capabilities.writable and not self._spec.dry_run:
+            raise ReadOnlyMailbox(
+                f"the mailbox {self._mailbox.specification.location} cannot be written",
+                hint="check its owner, mode and mount options",
+            )
+
+    def _options(self) -> str:
+        fingerprints = sorted(recipient.fingerprint for recipient in self._recipients)
+        return json.dumps({"to": fingerprints, "profile": self._spec.profile.value}, sort_keys=True)
+
+    def _begin(self) -> None:
+        with self._log.group():
+            self._log.set_value(MAILBOX_VALUE, self._mailbox.specification.url)
+            self._log.set_phase(Operation.ENCRYPT, "begun", self._options())
+
+    def _finish(self) -> None:
+        with self._log.group():
+            self._log.messages.end_walk(unseen="lost")
+            if next(self._log.messages.sealable(), None) is None:
+                self._log.set_phase(Operation.ENCRYPT, "finished", self._options())
+
+    # --- the work -------------------------------------------------------------------
+
+    def _encrypt(self, progress: Progress) -> None:
+        if self._spec.dry_run:
+            self._space = sum(int(task.size * GROWTH) * 2 for task in self._tasks())
+            return
+        progress.begin(Operation.ENCRYPT, sum(1 for _ in self._log.messages.sealable()))
+        group: list[NewMessage] = []
+        size = 0
+        for answer in self._answers():
+            self._cancel.check()
+            progress.advance()
+            if not isinstance(answer, SealedMessage):
+                self._take_down(answer)
+                continue
+            group.append(_new_message(answer))
+            size += answer.content.size
+            if len(group) >= GROUP_MESSAGES or size >= GROUP_BYTES:
+                self._replacer.replace(group)
+                group, size = [], 0
+        if group:
+            self._replacer.replace(group)
+        progress.end()
+
+    def _answers(self) -> Iterator[SealedMessage | NotSealed]:
+        argument = SealArgument(
+            mailbox=self._mailbox.specification,
+            checkpoints=self._job.directory / "checkpoints",
+            spool=self._spool(),
+            prefix=self._prefix(),
+            recipients=self._recipients,
+            profile=self._spec.profile,
+        )
+        for answer in run_tasks(
+            seal,
+            self._tasks(),
+            make_context=SealContext,
+            context_argument=argument,
+            workers=self._spec.workers,
+        ):
+            if isinstance(answer, Died):
+                yield NotSealed(answer.task.message, State.FAILED, answer.reason)
+            else:
+                yield answer
+
+    def _tasks(self) -> Iterator[SealTask]:
+        selector = Selector(self._spec.selection)
+        for message in self._log.messages.sealable():
+            date = datetime.fromisoformat(message.internal_date)
+            if selector.takes(Listing(message.ref, message.size, Flags(), "", date)):
+                yield SealTask(message)
+
+    def _take_down(self, answer: NotSealed) -> None:
+        self._failure_code = self._failure_code or answer.failure_code
+        with self._log.group():
+            self._log.messages.advance(answer.message.message, answer.state, reason=answer.reason)
+
+    # --- the spool --------------------------------------------------------------------
+
+    def _spool(self) -> Path:
+        directory = self._mailbox.capabilities.spool_directory or self._job.directory / "spool"
+        with durable.explained("make the spool directory"):
+            durable.make_directory(directory)
+        return directory
+
+    def _prefix(self) -> str:
+        return f"sectool.{self._job.name}."
+
+    def _sweep_spool(self) -> None:
+        """Removes new messages that an interrupted run wrote and never announced."""
+        with durable.explained("clean the spool directory"):
+            for leftover in self._spool().glob(f"{self._prefix()}*"):
+                durable.unlink(leftover, "spool.sweep", missing_ok=True)
+
+    def _summary(self) -> Summary:
+        summary = Summary(
+            mailbox=self._mailbox.specification.url,
+            job=str(self._spec.job or ""),
+            phase=Operation.ENCRYPT,
+            failure_code=self._failure_code,
+        )
+        self._log.counts.summarise(summary)
+        if self._spec.dry_run:
+            summary.space = self._space
+        return summary
+
+
+def _new_message(sealed: SealedMessage) -> NewMessage:
+    return NewMessage(
+        message=sealed.message.message,
+        ref=sealed.message.ref,
+        revision=sealed.revision,
+        content=sealed.content,
+        identity=sealed.identity,
+    )
+
+
+def encrypt(
+    spec: JobSpec,
+    job: Job,
+    mailbox: Mailbox,
+    recipients: Sequence[NewRecipient],
+    *,
+    progress: Progress,
+    cancel: Cancel,
+) -> Summary:
+    """Replaces every message of the job by one for the new recipients.
+
+    In a dry run the job is a rehearsal; the mailbox is matched and nothing is
+    sealed.
+
+    Raises:
+        UsageError: the job is not ready, or was begun with other recipients.
+        NotThisMailbox: less than half of the job is found here.
+        NoSpace: disk or quota full; the same command resumes.
+        Interrupted: the run was asked to stop; the same command resumes.
+    """
+    return _Encryption(spec, job, mailbox, recipients, cancel).run(progress)

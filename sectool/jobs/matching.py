@@ -1,0 +1,131 @@
+"""Finds the messages of a job again in a mailbox that may have moved.
+
+Where name and hint are those the log knows, the copy is taken as the same for
+now (its bytes are held against the job before it is replaced); every other
+copy is read and known by its content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from sectool.joblog import Examination, without_address
+from sectool.jobs.job import Job
+from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.spec import Cancel
+from sectool.jobs.walk import count, walk
+from sectool.jobs.worker import (
+    ExamineArgument,
+    ExamineContext,
+    ExamineTask,
+    examine,
+    unread,
+)
+from sectool.mailbox import Mailbox
+from sectool.message import Flags, Listing
+from sectool.outcome import State
+from sectool.progress import Progress
+
+GROUP = 256
+"""Messages whose places are logged together."""
+
+
+@dataclass(slots=True)
+class Match:
+    """How much of a job was found."""
+
+    messages: int
+    """Messages of the job."""
+    found: int
+    """Those of them that are in the mailbox."""
+
+
+class Matcher:
+    """One walk that holds a mailbox against a job."""
+
+    def __init__(self, job: Job, mailbox: Mailbox, *, workers: int, cancel: Cancel) -> None:
+        self._log = job.log
+        self._mailbox = mailbox
+        self._workers = workers
+        self._cancel = cancel
+        self._unmatched: list[Examination] = []
+
+    def run(self, progress: Progress) -> Match:
+        """Gives the job's messages their present places, and takes down what is not of the job."""
+        progress.begin("match", count(self._mailbox, self._cancel))
+        self._log.messages.begin_walk()
+        group: list[Examination] = []
+        for examination in self._examinations(progress):
+            progress.advance()
+            self._cancel.check()
+            group.append(examination)
+            if len(group) >= GROUP:
+                self._claim(group)
+                group = []
+        self._claim(group)
+        self._settle_unmatched()
+        messages, found = self._log.counts.found()
+        progress.end()
+        return Match(messages, found)
+
+    def _examinations(self, progress: Progress) -> Iterator[Examination]:
+        argument = ExamineArgument(
+            mailbox=self._mailbox.specification, material=None, tried_with="", checkpoints=None
+        )
+        for answer in run_tasks(
+            examine,
+            self._unfamiliar(progress),
+            make_context=ExamineContext,
+            context_argument=argument,
+            workers=self._workers,
+        ):
+            if isinstance(answer, Died):
+                yield unread(answer.task.listing, answer.reason)
+            elif answer.examination is not None:
+                yield answer.examination
+
+    def _unfamiliar(self, progress: Progress) -> Iterator[ExamineTask]:
+        for listing in walk(self._mailbox, self._cancel):
+            known = self._log.messages.at(listing.ref)
+            if known is not None and known.hint == listing.hint:
+                self._log.messages.see(known.message)
+                progress.advance()
+            else:
+                yield ExamineTask(listing, opening=False)
+
+    def _claim(self, group: list[Examination]) -> None:
+        with self._log.group():
+            for examination in group:
+                if self._log.messages.claim(_listing(examination), examination.identity) is None:
+                    self._unmatched.append(examination)
+
+    def _settle_unmatched(self) -> None:
+        # Only now is it certain which messages of the job no copy claimed.
+        with self._log.group():
+            for examination in self._unmatched:
+                if self._log.replacements.follow(_listing(examination), examination.identity):
+                    continue
+                returned = self._log.messages.claim_returned(
+                    _listing(examination), examination.identity
+                )
+                if returned is None:
+                    self._log.messages.record(self._newcomer(examination))
+        self._unmatched.clear()
+
+    def _newcomer(self, examination: Examination) -> Examination:
+        """What to call a copy that is none of the job's messages."""
+        parts = examination.parts
+        if parts and all(self._log.messages.checkpoint(part.content_digest) for part in parts):
+            # A further copy of a message that the job has: it can be encrypted
+            # as well, and would be lost to its owner if it were not.
+            return replace(examination, state=State.CHECKPOINTED)
+        held = self._log.messages.held_recipients()
+        if parts and any(without_address(key) in held for key in examination.recipients):
+            reason = "it came after decrypting, and only an old key opens it"
+            return replace(examination, state=State.OLD_KEY, reason=reason)
+        return replace(examination, state=State.NEW)
+
+
+def _listing(examination: Examination) -> Listing:
+    return Listing(examination.ref, examination.size, Flags(), examination.hint)

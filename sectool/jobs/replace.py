@@ -1,0 +1,243 @@
+"""Replaces stored messages, a group at a time, so that none is ever without a whole copy.
+
+The order is guarantee G1: originals kept; announced in the log; new copies
+staged; made durable, read back, placed; logged; old copies looked at again
+and removed; logged. ``recover`` picks up what an interrupted run left between
+any two of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sectool import durable
+from sectool.checkpoint import OriginalToKeep
+from sectool.errors import MessageError
+from sectool.joblog import Finished, OriginalRecord, ReplacementRecord
+from sectool.jobs.job import Job
+from sectool.mailbox import (
+    Announcement,
+    Mailbox,
+    PlacedCopy,
+    Replacement,
+    StagedCopy,
+)
+from sectool.message import FileContent, Flags, MessageRef
+from sectool.outcome import Proof, State
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """New bytes for one message of the job."""
+
+    message: int
+    """Number of its row in the log."""
+    ref: MessageRef
+    """The stored copy to be replaced."""
+    revision: str
+    """Of that copy."""
+    content: FileContent
+    identity: str
+    """What the new copy will be known by."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One message on its way through a group."""
+
+    new: NewMessage
+    announcement: Announcement
+
+
+class Replacer:
+    """Carries out replacements on one mailbox for one job."""
+
+    def __init__(self, job: Job, mailbox: Mailbox) -> None:
+        self._job = job
+        self._log = job.log
+        self._mailbox = mailbox
+
+    # --- a group --------------------------------------------------------------
+
+    def replace(self, group: Sequence[NewMessage]) -> None:
+        """Replaces the messages of one group; each ends in the log, done or with its reason.
+
+        Raises:
+            NoSpace: disk or quota full; the old copies are all there.
+            RunError: a sync failed; the old copies are all there.
+        """
+        steps = self._announce(self._keep_originals(group))
+        staged = self._stage(steps)
+        placed = self._place(staged)
+        self._retire(placed)
+
+    def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
+        keep: list[tuple[NewMessage, OriginalToKeep, OriginalRecord]] = []
+        for new in group:
+            try:
+                stored = self._mailbox.fetch(new.ref)
+            except MessageError as error:
+                self._give_up(new, State.CHANGED, error.message)
+                continue
+            if stored.revision != new.revision:
+                self._give_up(new, State.CHANGED, "it was changed while it was encrypted")
+                continue
+            original = OriginalToKeep(new.revision, stored.content, self._mailbox.file_of(new.ref))
+            record = OriginalRecord(
+                new.message,
+                new.revision,
+                stored.content.size,
+                new.ref.folder,
+                stored.internal_date.isoformat(),
+            )
+            keep.append((new, original, record))
+        self._job.originals.keep([original for _, original, _ in keep])
+        with self._log.group():
+            for _, _, record in keep:
+                self._log.replacements.keep_original(record)
+        return [new for new, _, _ in keep]
+
+    def _announce(self, group: Sequence[NewMessage]) -> list[_Step]:
+        replacements = [Replacement(new.ref, new.content, new.revision) for new in group]
+        announcements = self._mailbox.announce(replacements)
+        steps = [_Step(*pair) for pair in zip(group, announcements, strict=True)]
+        with self._log.group():
+            for step in steps:
+                self._log.replacements.announce(_record(step))
+        return steps
+
+    def _stage(self, steps: Sequence[_Step]) -> list[tuple[_Step, StagedCopy]]:
+        answers = self._mailbox.stage([(step.announcement, step.new.content) for step in steps])
+        staged: list[tuple[_Step, StagedCopy]] = []
+        for step, answer in zip(steps, answers, strict=True):
+            if isinstance(answer, StagedCopy):
+                staged.append((step, answer))
+            else:
+                self._withdraw(step, State.CHANGED, answer.message)
+        return staged
+
+    def _place(self, staged: Sequence[tuple[_Step, StagedCopy]]) -> list[tuple[_Step, StagedCopy]]:
+        answers = self._mailbox.barrier([copy for _, copy in staged])
+        placed = [
+            pair
+            for pair, answer in zip(staged, answers, strict=True)
+            if isinstance(answer, PlacedCopy)
+        ]
+        for (step, _), answer in zip(staged, answers, strict=True):
+            if isinstance(answer, MessageError):
+                self._withdraw(step, State.FAILED, answer.message)
+        with self._log.group():
+            for step, _ in placed:
+                self._log.replacements.place(step.new.message)
+        return placed
+
+    def _retire(self, placed: Sequence[tuple[_Step, StagedCopy]]) -> None:
+        answers = self._mailbox.retire([copy for _, copy in placed])
+        with self._log.group():
+            for (step, _), answer in zip(placed, answers, strict=True):
+                if isinstance(answer, PlacedCopy):
+                    self._finish(step, answer, State.REENCRYPTED)
+                else:
+                    self._settle(step, answer)
+
+    # --- what did not go as planned ----------------------------------------------
+
+    def _settle(self, step: _Step, error: MessageError) -> None:
+        """The old copy was not removed: the new one, where it is there, stays and is reported."""
+        found = self._mailbox.locate(step.announcement).placed
+        if found is not None:
+            self._finish(step, found, State.CHANGED, error.message)
+        else:
+            self._log.replacements.withdraw(step.new.message)
+            self._log.messages.advance(step.new.message, State.CHANGED, reason=error.message)
+
+    def _withdraw(self, step: _Step, state: State, reason: str) -> None:
+        self._mailbox.discard([step.announcement])
+        self._remove_spooled(step.new.content.path)
+        with self._log.group():
+            self._log.replacements.withdraw(step.new.message)
+            self._log.messages.advance(step.new.message, state, reason=reason)
+
+    def _give_up(self, new: NewMessage, state: State, reason: str) -> None:
+        self._remove_spooled(new.content.path)
+        with self._log.group():
+            self._log.messages.advance(new.message, state, reason=reason)
+
+    def _remove_spooled(self, path: Path) -> None:
+        with durable.explained("remove a new message that is not wanted"):
+            durable.unlink(path, "spool.discard", missing_ok=True)
+
+    def _finish(self, step: _Step, copy: PlacedCopy, state: State, reason: str = "") -> None:
+        finished = Finished(
+            message=step.new.message,
+            ref=copy.ref,
+            hint=copy.hint,
+            size=step.announcement.size,
+            identity=step.new.identity,
+            proof=Proof.STRUCTURAL,
+        )
+        self._log.replacements.finish(finished, state=state, reason=reason)
+
+    # --- after an interruption -----------------------------------------------------
+
+    def recover(self, *, final: bool) -> None:
+        """Brings the replacements that an interrupted run left open to an end.
+
+        Args:
+            final: False before the walk: what is found at neither of its places
+                is left for the walk to find. True after it: that was the last
+                place to look.
+        """
+        resumed: list[tuple[_Step, StagedCopy]] = []
+        for record in self._log.replacements.open():
+            step = _step(record)
+            where = self._mailbox.locate(step.announcement)
+            if where.placed is None:
+                if final or where.old_present:
+                    self._forget(step)
+            elif where.old_present:
+                # The flags at the time are not known: no flag is lost when both
+                # copies' flags are joined, as a merge with an empty base does.
+                resumed.append((step, StagedCopy(step.announcement, Flags())))
+            else:
+                with self._log.group():
+                    self._finish(step, where.placed, State.REENCRYPTED)
+        if resumed:
+            # What was placed before the interruption may not be durable yet.
+            self._retire(self._place(resumed))
+
+    def _forget(self, step: _Step) -> None:
+        """The new copy was never placed: the message stands as before."""
+        self._mailbox.discard([step.announcement])
+        with self._log.group():
+            self._log.replacements.withdraw(step.new.message)
+
+
+def _record(step: _Step) -> ReplacementRecord:
+    return ReplacementRecord(
+        message=step.new.message,
+        placed=False,
+        old=step.announcement.replaced,
+        old_revision=step.announcement.expected_revision,
+        new=step.announcement.ref,
+        new_digest=step.announcement.digest,
+        new_size=step.announcement.size,
+        new_identity=step.new.identity,
+    )
+
+
+def _step(record: ReplacementRecord) -> _Step:
+    announcement = Announcement(
+        replaced=record.old,
+        expected_revision=record.old_revision,
+        ref=record.new,
+        digest=record.new_digest,
+        size=record.new_size,
+    )
+    # The file it was written to is gone or swept by its name; only its place
+    # in the mailbox counts now.
+    content = FileContent(Path("/nonexistent"), known_digest=record.new_digest)
+    new = NewMessage(record.message, record.old, record.old_revision, content, record.new_identity)
+    return _Step(new, announcement)

@@ -1,0 +1,81 @@
+"""``scan``: says what a mailbox holds, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sectool.jobs.keyring import tried_with
+from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.spec import Cancel, JobSpec
+from sectool.jobs.tally import count_examination, count_not_selected
+from sectool.jobs.walk import Selector, count, walk
+from sectool.jobs.worker import (
+    ExamineArgument,
+    ExamineContext,
+    Examined,
+    ExamineTask,
+    examine,
+    unread,
+)
+from sectool.keys import KeyHistory
+from sectool.mailbox import Mailbox
+from sectool.outcome import State, Summary
+from sectool.progress import Progress
+
+
+def scan(
+    spec: JobSpec,
+    mailbox: Mailbox,
+    keys: KeyHistory | None,
+    *,
+    progress: Progress,
+    cancel: Cancel,
+) -> Summary:
+    """Examines every selected message and counts what it is.
+
+    With keys, every encrypted message is really opened and its content held
+    against the acceptance rule (G3), and discarded.
+    """
+    summary = Summary(mailbox=mailbox.specification.url, phase=spec.operation)
+    selector = Selector(spec.selection)
+
+    def tasks() -> Iterator[ExamineTask]:
+        for listing in walk(mailbox, cancel):
+            if selector.takes(listing):
+                yield ExamineTask(listing)
+            else:
+                count_not_selected(summary, listing)
+
+    argument = ExamineArgument(
+        mailbox=mailbox.specification,
+        material=None if keys is None else keys.material,
+        tried_with=tried_with(keys),
+        checkpoints=None,
+    )
+    progress.begin("scan", count(mailbox, cancel))
+    for answer in run_tasks(
+        examine,
+        tasks(),
+        make_context=ExamineContext,
+        context_argument=argument,
+        workers=spec.workers,
+    ):
+        _count(summary, answer)
+        progress.advance()
+        cancel.check()
+    progress.end()
+    return summary
+
+
+def _count(summary: Summary, answer: Examined | Died[ExamineTask]) -> None:
+    if isinstance(answer, Died):
+        answer = Examined(unread(answer.task.listing, answer.reason))
+    examination = answer.examination
+    if examination is None:
+        return
+    state = examination.state
+    if state is State.CHECKPOINTED:
+        state = State.READABLE
+    elif state is State.FAILED:
+        state = State.MALFORMED
+    count_examination(summary, examination, state)

@@ -1,0 +1,106 @@
+"""What a run is asked to do, as a value: frozen, picklable, without secrets."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from sectool.cms import Profile
+from sectool.keys import KeySpecification
+from sectool.message import Listing
+
+
+class Operation(StrEnum):
+    """What a run does."""
+
+    SCAN = "scan"
+    DECRYPT = "decrypt"
+    ENCRYPT = "encrypt"
+
+
+def default_workers() -> int:
+    """As many workers as this process may use processors, eight at most."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(available or 1, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which messages a run works on; the others are counted as ``not-selected``."""
+
+    folder: str = "*"
+    """Shell pattern over folder names; case counts."""
+    since: datetime | None = None
+    """Only messages whose internal date is not before this."""
+    before: datetime | None = None
+    """Only messages whose internal date is before this."""
+    limit: int | None = None
+    """At most so many messages are worked on; finished ones do not count."""
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether no message is left out."""
+        return self == Selection()
+
+    def takes_folder(self, folder: str) -> bool:
+        """Whether messages of this folder are worked on."""
+        return fnmatch.fnmatchcase(folder, self.folder)
+
+    def takes(self, listing: Listing) -> bool:
+        """Whether this message is worked on, the limit aside."""
+        date = listing.internal_date
+        if not self.takes_folder(listing.ref.folder):
+            return False
+        if date is None:
+            return True
+        return not (
+            (self.since is not None and date < self.since)
+            or (self.before is not None and date >= self.before)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One run of one operation."""
+
+    operation: Operation
+    mailbox: str | None
+    """Path or URL; None: where the job's mailbox was last."""
+    job: Path | None = None
+    """Job directory; None only for scans and dry runs."""
+    keys: KeySpecification | None = None
+    """The key history; for ``encrypt`` only where passphrases of the new
+    certificates' files come from."""
+    new_certificates: tuple[Path, ...] = ()
+    profile: Profile = Profile.COMPATIBLE
+    selection: Selection = field(default_factory=Selection)
+    workers: int = field(default_factory=default_workers)
+    """Worker processes; 0: everything happens in this process."""
+    dry_run: bool = False
+    partial: bool = False
+    """Encrypt although decrypting did not finish, or less than half of the job is found."""
+    accept_fingerprints: frozenset[str] = frozenset()
+    """SHA-256 fingerprints of new certificates whose checks the person overrode."""
+
+
+class Cancel(Protocol):
+    """Tells a run that it is to stop; asked between messages and between groups."""
+
+    def check(self) -> None:
+        """Nothing, or an error that ends the run.
+
+        Raises:
+            Interrupted: someone asked the run to stop.
+        """
+
+
+class NeverCancelled:
+    """A ``Cancel`` that nobody presses."""
+
+    def check(self) -> None:
+        pass

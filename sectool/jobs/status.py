@@ -1,0 +1,34 @@
+"""``status``: where a job stands, what is left, what failed and why; reads only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sectool.joblog import JobLog
+from sectool.jobs.job import look_at_job
+from sectool.jobs.spec import Operation
+from sectool.outcome import Summary
+
+
+def status(directory: Path) -> Summary:
+    """The counts of a job as its log tells them, also while a run is on.
+
+    Args:
+        directory: the job directory.
+
+    Raises:
+        UsageError: it is not a job directory.
+        JobLogDamaged: its log is not whole.
+    """
+    with look_at_job(directory) as job:
+        summary = Summary(mailbox=job.mailbox or "", job=str(directory), phase=_phase(job.log))
+        job.log.counts.summarise(summary)
+        return summary
+
+
+def _phase(log: JobLog) -> str:
+    for name in (Operation.ENCRYPT, Operation.DECRYPT):
+        phase = log.phase(name)
+        if phase is not None:
+            return f"{name} {phase[0]}"
+    return ""

@@ -1,0 +1,36 @@
+"""Counts what a scan finds, message by message."""
+
+from __future__ import annotations
+
+from sectool.joblog import Examination
+from sectool.message import Listing
+from sectool.outcome import NOT_DONE, NotDone, State, Summary
+
+
+def count_examination(summary: Summary, examination: Examination, state: State) -> None:
+    """Adds one examined message to ``summary``, under ``state``."""
+    ref = examination.ref
+    _count(summary, ref.folder, examination.size, state)
+    if examination.year:
+        summary.years[examination.year] += 1
+    for part in examination.parts:
+        summary.content_encryption_algorithms[part.content_encryption_algorithm] += 1
+    for key in dict.fromkeys(examination.recipients):
+        summary.keys[key] = summary.keys.get(key, 0) + 1
+    summary.keys_in_history |= examination.in_history
+    if state in NOT_DONE:
+        summary.not_done.append(
+            NotDone(ref.folder, ref.key, examination.message_id, state, examination.reason)
+        )
+
+
+def count_not_selected(summary: Summary, listing: Listing) -> None:
+    """Adds one message that the selection leaves out."""
+    _count(summary, listing.ref.folder, listing.size, State.NOT_SELECTED)
+
+
+def _count(summary: Summary, folder: str, size: int, state: State) -> None:
+    summary.messages += 1
+    summary.bytes += size
+    summary.counts[state] += 1
+    summary.folders[folder] += 1

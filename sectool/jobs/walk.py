@@ -1,0 +1,38 @@
+"""Walks a mailbox and says of each message whether there is work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sectool.jobs.spec import Cancel, Selection
+from sectool.mailbox import Mailbox
+from sectool.message import Listing
+
+
+def walk(mailbox: Mailbox, cancel: Cancel) -> Iterator[Listing]:
+    """Every message of every folder, until the run is cancelled."""
+    for folder in mailbox.folders():
+        for listing in mailbox.walk(folder):
+            cancel.check()
+            yield listing
+
+
+def count(mailbox: Mailbox, cancel: Cancel) -> int:
+    """How many messages a walk will find, for a progress bar."""
+    return sum(1 for _ in walk(mailbox, cancel))
+
+
+class Selector:
+    """Applies a selection, its limit included, to messages that have work on them."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._left = selection.limit
+
+    def takes(self, listing: Listing) -> bool:
+        """Whether this message is worked on; each yes counts towards the limit."""
+        if self._left == 0 or not self._selection.takes(listing):
+            return False
+        if self._left is not None:
+            self._left -= 1
+        return True

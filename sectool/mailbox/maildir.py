@@ -1,0 +1,212 @@
+"""The Maildir and Maildir++ store.
+
+Follows https://cr.yp.to/proto/maildir.html and the folder layouts of Courier
+(Maildir++) and Dovecot (``LAYOUT=fs``). Knows no MIME and no CMS, and takes
+no lock that a delivery waits for (``maildir_view`` says why none is needed).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from sectool import durable
+from sectool.errors import MessageError, NoSuchMailbox, ReadOnlyMailbox
+from sectool.locks import DirectoryLock
+from sectool.mailbox.base import (
+    Announcement,
+    Capabilities,
+    Mailbox,
+    MailboxSpecification,
+    PlacedCopy,
+    Replacement,
+    StagedCopy,
+    Whereabouts,
+)
+from sectool.mailbox.maildir_files import MaildirFiles, internal_date
+from sectool.mailbox.maildir_folders import MESSAGE_DIRECTORIES, Skipped, is_directory
+from sectool.mailbox.maildir_names import unique_name
+from sectool.mailbox.maildir_replacing import MaildirReplacer
+from sectool.mailbox.maildir_view import Entry
+from sectool.message import (
+    BytesContent,
+    Content,
+    Listing,
+    MessageRef,
+    StoredMessage,
+    digest_stream,
+    open_regular_file,
+)
+
+KIND = "maildir"
+
+MEMORY_LIMIT = 1024 * 1024
+"""Bytes up to which ``fetch`` keeps a message in memory."""
+
+
+@dataclass(frozen=True)
+class MaildirContent:
+    """A large message where it lies; found again when a server renames it."""
+
+    ref: MessageRef
+    size: int
+    digest: str
+    """SHA-256 of the bytes when the message was fetched."""
+    _files: MaildirFiles = field(repr=False)
+
+    def open(self) -> BinaryIO:
+        """A new stream from the first byte; the caller closes it.
+
+        Raises:
+            MessageVanished: the message is gone.
+            MessageError: it cannot be read.
+        """
+        return self._files.open(self.ref)
+
+
+class Maildir(Mailbox):
+    """A Maildir with its folders.
+
+    Args:
+        specification: of kind ``maildir``; its location is the directory.
+
+    Raises:
+        NoSuchMailbox: there is no Maildir.
+    """
+
+    def __init__(self, specification: MailboxSpecification) -> None:
+        self.specification = specification
+        self._root = Path(specification.location)
+        if not is_maildir(self._root):
+            raise NoSuchMailbox(
+                f"there is no Maildir at {specification.location}",
+                hint="a Maildir is a directory that holds cur and new",
+            )
+        self._files = MaildirFiles(self._root)
+        self._replacer = MaildirReplacer(self._files, self._root / "tmp")
+        self.capabilities = self._look_at_capabilities()
+
+    def _look_at_capabilities(self) -> Capabilities:
+        parts = [self._root / part for part in MESSAGE_DIRECTORIES]
+        needed = [self._root, *(part for part in parts if is_directory(part))]
+        writable = all(os.access(path, os.R_OK | os.W_OK | os.X_OK) for path in needed)
+        spool = self._root / "tmp"
+        return Capabilities(
+            writable=writable,
+            retire_is_atomic=False,
+            keeps_flags=True,
+            keeps_internal_date=True,
+            stable_names=True,
+            line_end=None,
+            spool_directory=spool if writable and is_directory(spool) else None,
+        )
+
+    @property
+    def lock_key(self) -> str:
+        status = self._root.stat()
+        return f"{KIND}-{status.st_dev:x}-{status.st_ino:x}"
+
+    def lock(self) -> AbstractContextManager[object]:
+        """Keeps other runs of this program out of the mailbox; mail programs do not notice it.
+
+        Raises:
+            Locked: on entering, when another run holds it.
+        """
+        return DirectoryLock(self._root, what="mailbox")
+
+    @property
+    def skipped(self) -> Sequence[Skipped]:
+        """What was seen so far and not read as mail: links, devices, FIFOs, directories."""
+        return self._files.skipped()
+
+    # --- reading -----------------------------------------------------------------
+
+    def folders(self) -> Iterator[str]:
+        yield from self._files.folders()
+
+    def walk(self, folder: str) -> Iterator[Listing]:
+        yield from self._files.walk(folder)
+
+    def fetch(self, ref: MessageRef) -> StoredMessage:
+        return self._files.with_file(ref, lambda path, entry: self._fetch(ref, path, entry))
+
+    def _fetch(self, ref: MessageRef, path: Path, entry: Entry) -> StoredMessage:
+        with open_regular_file(path) as stream:
+            status = os.fstat(stream.fileno())
+            raw = stream.read(MEMORY_LIMIT + 1)
+            content: Content = BytesContent(raw)
+            if len(raw) > MEMORY_LIMIT:
+                stream.seek(0)
+                content = MaildirContent(ref, status.st_size, digest_stream(stream), self._files)
+        return StoredMessage(
+            ref=ref,
+            content=content,
+            flags=self._files.view(ref.folder).letters().flags(entry.letters),
+            internal_date=internal_date(status),
+            revision=content.digest,
+        )
+
+    def file_of(self, ref: MessageRef) -> Path | None:
+        """The file that holds just the bytes of a message now; None if it is gone."""
+        try:
+            return self._files.with_file(ref, _existing)
+        except MessageError:
+            return None
+
+    # --- writing -------------------------------------------------------------------
+
+    def announce(self, replacements: Sequence[Replacement]) -> list[Announcement]:
+        with durable.explained("read the new copies"):
+            return [_announce(replacement) for replacement in replacements]
+
+    def stage(
+        self, announced: Sequence[tuple[Announcement, Content]]
+    ) -> list[StagedCopy | MessageError]:
+        self._require_writable()
+        return self._replacer.stage(announced)
+
+    def barrier(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
+        self._require_writable()
+        return self._replacer.barrier(staged)
+
+    def retire(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
+        self._require_writable()
+        return self._replacer.retire(staged)
+
+    def locate(self, announcement: Announcement) -> Whereabouts:
+        return self._replacer.locate(announcement)
+
+    def discard(self, announcements: Sequence[Announcement]) -> None:
+        self._replacer.discard(announcements)
+
+    def _require_writable(self) -> None:
+        if not self.capabilities.writable:
+            raise ReadOnlyMailbox(
+                f"the mailbox {self.specification.location} cannot be written",
+                hint="check the owner, the mode and the mount options",
+            )
+
+
+def _announce(replacement: Replacement) -> Announcement:
+    content = replacement.content
+    return Announcement(
+        replaced=replacement.ref,
+        expected_revision=replacement.expected_revision,
+        ref=MessageRef(replacement.ref.folder, unique_name(content.size)),
+        digest=content.digest,
+        size=content.size,
+    )
+
+
+def is_maildir(path: Path) -> bool:
+    """Whether ``path`` holds ``cur`` and ``new``; an empty ``tmp`` is lost by some ways to copy."""
+    return is_directory(path / "cur") and is_directory(path / "new")
+
+
+def _existing(path: Path, _: Entry) -> Path:
+    os.lstat(path)
+    return path

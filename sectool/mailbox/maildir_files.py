@@ -1,0 +1,272 @@
+"""Finds and reads the files of a Maildir's messages, whatever a server renames meanwhile.
+
+The one place that goes from a ``MessageRef`` to a path, through the tables of
+folders and files; it writes nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished
+from sectool.mailbox.maildir_folders import Folder, Skipped, find_folders
+from sectool.mailbox.maildir_view import Entry, FolderView
+from sectool.message import Flags, Listing, MessageRef, digest_stream, open_regular_file
+
+LOOKS = 32
+"""Times a file that is renamed again and again is looked for."""
+
+MISSES = 3
+"""Readings of a folder that never stands still, after which a name not seen is gone."""
+
+VIEW_LIMIT = 4
+"""Folders whose file names are kept in memory."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_GONE = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
+
+Answer = TypeVar("Answer")
+
+
+def internal_date(status: os.stat_result) -> datetime:
+    """A file's modification time, at the nearest moment that a ``datetime`` can say."""
+    try:
+        return _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if status.st_mtime_ns > 0 else _EPOCH
+
+
+def hint(status: os.stat_result) -> str:
+    """Changes when the bytes of a file may have: size, modification time, inode."""
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One message's file, whose bytes were just read."""
+
+    entry: Entry
+    status: os.stat_result
+    digest: str
+    """SHA-256 of its bytes."""
+    flags: Flags
+
+
+class MaildirFiles:
+    """The folders and files of one Maildir.
+
+    Args:
+        root: its directory, absolute.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folders: dict[str, Folder] = {}
+        self._views: OrderedDict[str, FolderView] = OrderedDict()
+        self._skipped_folders: list[Skipped] = []
+        self._skipped_files: dict[str, list[Skipped]] = {}
+
+    # --- folders -----------------------------------------------------------------
+
+    def folders(self) -> list[str]:
+        """Names of all folders, ``INBOX`` first; those seen before stay known."""
+        folders, self._skipped_folders = find_folders(self._root)
+        self._folders.update((folder.name, folder) for folder in folders)
+        return [folder.name for folder in folders]
+
+    def folder(self, name: str) -> Folder | None:
+        """A folder by name; None if the mailbox never had it."""
+        if name not in self._folders:
+            self.folders()
+        return self._folders.get(name)
+
+    def skipped(self) -> list[Skipped]:
+        """What was passed over, in the tree and in the folders that were walked."""
+        return sum(self._skipped_files.values(), list(self._skipped_folders))
+
+    def view(self, name: str) -> FolderView:
+        """The files of a folder, as read before, or freshly.
+
+        Raises:
+            MessageVanished: there is no such folder.
+            MailboxError: it cannot be listed.
+        """
+        view = self._views.pop(name, None)
+        if view is None:
+            folder = self.folder(name)
+            if folder is None:
+                raise MessageVanished(f"the mailbox has no folder {name}")
+            view = FolderView(folder)
+            view.refresh()
+        self._views[name] = view
+        while len(self._views) > VIEW_LIMIT:
+            self._views.popitem(last=False)
+        return view
+
+    # --- walking --------------------------------------------------------------------
+
+    def walk(self, name: str) -> Generator[Listing, None, None]:
+        """Every message that is in the folder from before the walk until after it, once.
+
+        Raises:
+            MailboxError: there is no such folder, or it cannot be listed.
+        """
+        folder = self.folder(name)
+        if folder is None:
+            raise MailboxError(
+                f"the mailbox has no folder {name}", hint="`sectool scan` shows the folders"
+            )
+        view = FolderView(folder)
+        view.refresh()
+        if view.skipped:
+            self._skipped_files[name] = view.skipped
+        self._views[name] = view
+        self._views.move_to_end(name)
+        listings = _Listings(view)
+        missing = yield from listings.of(view.keys())
+        if missing:
+            # Renamed or removed since the folder was read: read again for all of them.
+            view.refresh()
+            missing = yield from listings.of(_namesakes(view, missing))
+        yield from listings.hunt(set(missing))
+
+    # --- one message ------------------------------------------------------------------
+
+    def with_file(self, ref: MessageRef, act: Callable[[Path, Entry], Answer]) -> Answer:
+        """Calls ``act`` with the path of a message; again if it was renamed meanwhile.
+
+        Raises:
+            MessageVanished: there is no such message.
+            MessageError: its name is ambiguous, or ``act`` met an I/O error.
+        """
+        view = self.view(ref.folder)
+        misses = 0
+        for _ in range(LOOKS):
+            entry = view.find(ref.key)
+            if entry is not None:
+                try:
+                    return act(view.path(entry), entry)
+                except OSError as error:
+                    if error.errno not in _GONE:
+                        raise _unreadable(ref, error) from error
+            if entry is not None and view.glimpse(ref.key):
+                continue
+            view.refresh()
+            if ref.key not in view:
+                misses += 1
+                if view.settled or misses == MISSES:
+                    break
+        raise MessageVanished(f"the message {ref} is no longer there")
+
+    def open(self, ref: MessageRef) -> BinaryIO:
+        """The bytes of a message; the caller closes the stream."""
+        return self.with_file(ref, lambda path, _: open_regular_file(path))
+
+    def examine(self, ref: MessageRef, expected: str) -> Found:
+        """Reads a message and holds that it is what it should be.
+
+        Raises:
+            MessageVanished: there is no such message.
+            MessageChanged: its bytes do not have the SHA-256 ``expected``.
+            MessageError: it cannot be read.
+        """
+        found = self.with_file(ref, lambda path, entry: self._read(ref, path, entry))
+        if found.digest != expected:
+            raise MessageChanged(f"the message {ref} is not the one that was read before")
+        return found
+
+    def _read(self, ref: MessageRef, path: Path, entry: Entry) -> Found:
+        with open_regular_file(path) as stream:
+            status = os.fstat(stream.fileno())
+            digest = digest_stream(stream)
+        flags = self.view(ref.folder).letters().flags(entry.letters)
+        return Found(entry, status, digest, flags)
+
+    def is_unchanged(self, path: Path, found: Found) -> bool:
+        """Whether the very file that was read is there, as it was then.
+
+        Raises:
+            OSError: there is none.
+        """
+        status = os.lstat(path)
+        return stat.S_ISREG(status.st_mode) and (
+            (status.st_dev, hint(status)) == (found.status.st_dev, hint(found.status))
+        )
+
+
+def _unreadable(ref: MessageRef, error: OSError) -> MessageError:
+    reason = (error.strerror or type(error).__name__).lower()
+    return MessageError(
+        f"the message {ref} cannot be read: {reason}", hint="check the owner, the mode and the disk"
+    )
+
+
+def _namesakes(view: FolderView, keys: list[str]) -> list[str]:
+    """``keys`` as they are called now; without those that are certainly gone."""
+    names = (same for key in keys for same in view.namesakes(key))
+    return [key for key in dict.fromkeys(names) if key in view or not view.settled]
+
+
+class _Listings:
+    """Makes the listings of one walk through one folder."""
+
+    def __init__(self, view: FolderView) -> None:
+        self._view = view
+        self._letters = view.letters()
+        self._flags: dict[str, Flags] = {}
+        self._inodes: set[int] = set()
+        """Of files told already that share their base name with others: such a
+        file is known by its whole name, which changes with its flags."""
+
+    def of(self, keys: list[str]) -> Generator[Listing, None, list[str]]:
+        """Yields what is there of ``keys``; returns those that are not where they were."""
+        missing = []
+        for key in keys:
+            entry = self._view.entry(key)
+            status = self._view.status(entry) if entry is not None else None
+            if entry is None or status is None:
+                missing.append(key)
+            elif self._is_first(key, status):
+                yield self._listing(key, entry, status)
+        return missing
+
+    def hunt(self, keys: set[str]) -> Iterator[Listing]:
+        """Yields what is there of ``keys`` among files that are renamed without a pause.
+
+        One that several readings in a row did not show is gone.
+        """
+        for _ in range(LOOKS):
+            if not keys:
+                return
+            for key, entry, status in self._view.sightings(keys):
+                if key in keys:
+                    keys.discard(key)
+                    if self._is_first(key, status):
+                        yield self._listing(key, entry, status)
+
+    def _is_first(self, key: str, status: os.stat_result) -> bool:
+        if "/" not in key:
+            return True
+        is_first = status.st_ino not in self._inodes
+        self._inodes.add(status.st_ino)
+        return is_first
+
+    def _listing(self, key: str, entry: Entry, status: os.stat_result) -> Listing:
+        letters = entry.letters
+        if letters not in self._flags:
+            self._flags[letters] = self._letters.flags(letters)
+        return Listing(
+            MessageRef(self._view.folder.name, key),
+            status.st_size,
+            self._flags[letters],
+            hint(status),
+            internal_date(status),
+        )

@@ -1,0 +1,154 @@
+"""Finds the folders of a Maildir: Maildir++ and Dovecot's nested layout (``LAYOUT=fs``).
+
+The table from folder name to directory made here is the only way from a name
+to a path: a name given from outside is looked up, never joined to a path.
+Links are not followed; what is passed over is told.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sectool.errors import MailboxError
+from sectool.mailbox.maildir_names import decode_level, printable, safe_level
+
+INBOX = "INBOX"
+"""Name of the folder that is the Maildir's own directory."""
+
+MESSAGE_DIRECTORIES = ("cur", "new", "tmp")
+
+DEPTH_LIMIT = 32
+"""Levels of nested directories that are looked into."""
+
+FOLDER_LIMIT = 200_000
+"""Directories that are looked at in one mailbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One folder and where it lies."""
+
+    name: str
+    """Decoded, ``/`` between levels; printable, unique in the mailbox."""
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something in a mailbox that was not read as mail, and why."""
+
+    path: str
+    """Below the mailbox, printable."""
+    reason: str
+
+
+def is_directory(path: Path | str) -> bool:
+    """Whether a real directory is there: a link to one is not."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def find_folders(root: Path) -> tuple[list[Folder], list[Skipped]]:
+    """All folders below a Maildir, ``INBOX`` first, then by directory name.
+
+    Raises:
+        MailboxError: a directory cannot be listed; mail in it would be passed over.
+    """
+    finder = _Finder(root)
+    folders = [Folder(INBOX, root)]
+    taken = {INBOX}
+    for directory, levels in finder.find():
+        name = _unique("/".join(levels), directory.name, taken)
+        taken.add(name)
+        folders.append(Folder(name, directory))
+    return folders, finder.skipped
+
+
+def _unique(name: str, raw: str, taken: set[str]) -> str:
+    """``name``, or where another directory has it already, ``name`` with the directory's own."""
+    while name in taken:
+        name = f"{name} [{printable(raw)}]"
+    return name
+
+
+class _Finder:
+    def __init__(self, root: Path) -> None:
+        self.skipped: list[Skipped] = []
+        self._root = root
+        self._left = FOLDER_LIMIT
+
+    def find(self) -> Iterator[tuple[Path, list[str]]]:
+        for name in self._directories(self._root):
+            path = self._root / name
+            if not name.startswith("."):
+                yield from self._nested(path, [_level(name)])
+            elif self._holds_mail(path):
+                yield path, _maildir_plus_levels(name[1:])
+
+    def _nested(self, path: Path, levels: list[str]) -> Iterator[tuple[Path, list[str]]]:
+        if self._holds_mail(path):
+            yield path, levels
+        if len(levels) == DEPTH_LIMIT:
+            self._skip(path, f"more than {DEPTH_LIMIT} levels deep")
+            return
+        for name in self._directories(path):
+            if not name.startswith("."):
+                yield from self._nested(path / name, [*levels, _level(name)])
+
+    def _directories(self, path: Path) -> list[str]:
+        """Names of the real directories in ``path`` that may be folders."""
+        names = []
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.name in MESSAGE_DIRECTORIES:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        names.append(entry.name)
+                    elif entry.is_symlink() and entry.is_dir():
+                        self._skip(path / entry.name, "a link to a directory is not followed")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _cannot_list(path, error) from error
+        self._left -= len(names)
+        if self._left < 0:
+            raise MailboxError(
+                f"the mailbox has more than {FOLDER_LIMIT} directories",
+                hint="name a Maildir, not a directory far above it",
+            )
+        return sorted(names)
+
+    def _holds_mail(self, path: Path) -> bool:
+        for part in ("cur", "new"):
+            if (path / part).is_symlink():
+                self._skip(path / part, "a link to a directory is not followed")
+        return is_directory(path / "cur") or is_directory(path / "new")
+
+    def _skip(self, path: Path, reason: str) -> None:
+        self.skipped.append(Skipped(printable(str(path.relative_to(self._root))), reason))
+
+
+def _maildir_plus_levels(raw: str) -> list[str]:
+    decoded = [decode_level(level) for level in raw.split(".")]
+    levels = [level for level in decoded if level is not None]
+    return levels if len(levels) == len(decoded) else [safe_level(raw)]
+
+
+def _level(raw: str) -> str:
+    decoded = decode_level(raw)
+    return safe_level(raw) if decoded is None else decoded
+
+
+def _cannot_list(path: Path, error: OSError) -> MailboxError:
+    reason = (error.strerror or type(error).__name__).lower()
+    return MailboxError(
+        f"cannot list {printable(str(path))}: {reason}",
+        hint="check the owner and the mode; mail in it would be passed over",
+    )

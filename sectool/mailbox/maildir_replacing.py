@@ -1,0 +1,381 @@
+"""Replaces messages of a Maildir: staged in ``tmp``, made durable, placed, the old retired.
+
+Between any two steps, and after a crash at any of them, the message has at
+least one whole copy that every mail program sees, and at most two. A name
+that comes with an announcement is made into a path only if this package can
+have chosen it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from sectool import durable
+from sectool.crashpoints import crashpoint
+from sectool.errors import MessageChanged, MessageError, MessageVanished, RunError
+from sectool.mailbox.base import Announcement, PlacedCopy, StagedCopy, Whereabouts
+from sectool.mailbox.maildir_files import LOOKS, Found, MaildirFiles, hint
+from sectool.mailbox.maildir_names import INFO, is_unique_name
+from sectool.mailbox.maildir_view import Entry
+from sectool.message import COPY_BLOCK, Content, FileContent, Flags, MessageRef, open_regular_file
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A replacement whose old copy may go: both copies were read and carry the same flags."""
+
+    staged: StagedCopy
+    old: Found
+    new: Found
+    renamed: bool
+    """Whether the new copy was given another name for its flags."""
+
+
+class MaildirReplacer:
+    """The writing half of a Maildir.
+
+    Args:
+        files: the reading half.
+        spool: directory whose files may be taken over by renaming.
+    """
+
+    def __init__(self, files: MaildirFiles, spool: Path) -> None:
+        self._files = files
+        self._spool = spool
+
+    # --- stage -----------------------------------------------------------------
+
+    def stage(
+        self, announced: Sequence[tuple[Announcement, Content]]
+    ) -> list[StagedCopy | MessageError]:
+        """As ``Mailbox.stage``."""
+        try:
+            with durable.explained("write to the mailbox"):
+                return [_answer(self._stage, *entry) for entry in announced]
+        except BaseException:
+            with contextlib.suppress(OSError, MessageError):
+                for announcement, _ in announced:
+                    self._remove_staged(announcement)
+            raise
+
+    def _stage(self, announcement: Announcement, content: Content) -> StagedCopy:
+        old = self._files.examine(announcement.replaced, announcement.expected_revision)
+        staged = self._staging_path(announcement)
+        _make_part(staged.parent)
+        self._remove_staged(announcement)  # what an interrupted run may have left there
+        if not self._take_over(content, staged, old.status):
+            self._copy(content, staged, old.status)
+        return StagedCopy(announcement, old.flags)
+
+    def _take_over(self, content: Content, staged: Path, old: os.stat_result) -> bool:
+        """Renames a whole file of the spool directory; False where it must be copied."""
+        if not isinstance(content, FileContent) or content.path.parent != self._spool:
+            return False
+        with _open_new(lambda: open_regular_file(content.path)) as stream:
+            status = os.fstat(stream.fileno())
+            if content.offset or content.size != status.st_size or status.st_nlink != 1:
+                return False
+            _inherit(stream.fileno(), old)
+        try:
+            durable.rename(content.path, staged, "maildir.stage")
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # the folder is a file system of its own
+                raise
+            return False
+        return True
+
+    def _copy(self, content: Content, staged: Path, old: os.stat_result) -> None:
+        with _open_new(content.open) as source, durable.new_file(staged) as stream:
+            crashpoint("maildir.stage")
+            shutil.copyfileobj(source, stream, COPY_BLOCK)
+            stream.flush()  # a later write would change the time again
+            _inherit(stream.fileno(), old)
+
+    # --- barrier ------------------------------------------------------------------
+
+    def barrier(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
+        """As ``Mailbox.barrier``; a copy that was placed before is made durable again."""
+        paths = [_answer(self._whereabouts, copy) for copy in staged]
+        found = [path for path in paths if isinstance(path, Path)]
+        try:
+            with durable.explained("make the new copies durable"):
+                durable.sync_files(found, "maildir.sync")
+        except BaseException:
+            # What a failed sync covered is never trusted again, so none is kept.
+            with contextlib.suppress(OSError):
+                for copy in staged:
+                    self._remove_staged(copy.announcement)
+            raise
+        answers = [
+            path if isinstance(path, MessageError) else _answer(self._place, copy, path)
+            for copy, path in zip(staged, paths, strict=True)
+        ]
+        placed = [answer for answer in answers if not isinstance(answer, MessageError)]
+        with durable.explained("make the new names durable"):
+            durable.sync_directories((path.parent for path, _ in placed), "maildir.directory")
+        return [answer if isinstance(answer, MessageError) else answer[1] for answer in answers]
+
+    def _whereabouts(self, copy: StagedCopy) -> Path:
+        """Where the new copy is: in ``tmp``, or placed by a run that was interrupted."""
+        path = self._staging_path(copy.announcement)
+        if _is_file(path):
+            return path
+        return self._files.with_file(copy.announcement.ref, lambda path, _: path)
+
+    def _place(self, copy: StagedCopy, path: Path) -> tuple[Path, PlacedCopy]:
+        """Compares a synced copy with its announcement and gives it its name."""
+        announcement = copy.announcement
+        if path != self._staging_path(announcement):
+            return self._confirm(announcement)
+        try:
+            digest = durable.read_back_digest(path)
+        except OSError as error:
+            self._remove_staged(announcement)
+            raise MessageError(f"the new copy does not read back: {_reason(error)}") from error
+        if digest != announcement.digest:
+            self._remove_staged(announcement)
+            raise MessageError(
+                "the new copy reads back otherwise than it was written",
+                hint="the disk may be failing",
+            )
+        return self._move_in(copy, path)
+
+    def _move_in(self, copy: StagedCopy, path: Path) -> tuple[Path, PlacedCopy]:
+        ref = copy.announcement.ref
+        view = self._files.view(ref.folder)
+        letters = view.letters().letters(copy.flags)
+        entry = Entry("cur", f"{ref.key}{INFO}{letters}")
+        if not letters and self._is_new(copy.announcement.replaced):
+            entry = Entry("new", ref.key)
+        target = view.path(entry)
+        try:
+            with durable.explained("place the new copy"):
+                _make_part(target.parent)
+                durable.rename(path, target, "maildir.place")
+        except RunError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise MessageVanished("the new copy was removed while it waited in tmp") from error
+            raise
+        view.note(ref.key, entry)
+        return target, _placed(copy.announcement, os.lstat(target))
+
+    def _is_new(self, ref: MessageRef) -> bool:
+        try:
+            return self._files.with_file(ref, _part_of_existing) == "new"
+        except MessageError:
+            return False
+
+    def _confirm(self, announcement: Announcement) -> tuple[Path, PlacedCopy]:
+        found = self._files.examine(announcement.ref, announcement.digest)
+        path = self._files.view(announcement.ref.folder).path(found.entry)
+        return path, _placed(announcement, found.status)
+
+    # --- retire ---------------------------------------------------------------------
+
+    def retire(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
+        """As ``Mailbox.retire``."""
+        ready = [_answer(self._prepare, copy) for copy in staged]
+        self._sync_renamed([entry for entry in ready if isinstance(entry, _Ready)])
+        answers = [
+            entry if isinstance(entry, MessageError) else _answer(self._remove, entry)
+            for entry in ready
+        ]
+        removed = [
+            copy.announcement
+            for copy, answer in zip(staged, answers, strict=True)
+            if isinstance(answer, PlacedCopy)
+        ]
+        with durable.explained("make the removal of old copies durable"):
+            durable.sync_directories(
+                (path for copy in removed for path in self._parts(copy.replaced.folder)),
+                "maildir.retired",
+            )
+        return answers
+
+    def _prepare(self, copy: StagedCopy) -> _Ready:
+        """Reads both copies again and carries over the flags that changed meanwhile.
+
+        Raises:
+            MessageVanished: one of them is gone.
+            MessageChanged: one is not what it was, or the old one was deleted by the user.
+        """
+        announcement = copy.announcement
+        old = self._files.examine(announcement.replaced, announcement.expected_revision)
+        new = self._files.examine(announcement.ref, announcement.digest)
+        if old.flags.deleted and not (copy.flags.deleted or new.flags.deleted):
+            raise MessageChanged(f"the message {announcement.replaced} was marked as deleted")
+        merged = new.flags.merged(base=copy.flags, other=old.flags)
+        moved = new.entry.part == "new" and old.entry.part == "cur"
+        if merged == new.flags and not moved:
+            return _Ready(copy, old, new, renamed=False)
+        entry = self._set_flags(announcement.ref, merged)
+        return _Ready(copy, old, Found(entry, new.status, new.digest, merged), renamed=True)
+
+    def _set_flags(self, ref: MessageRef, flags: Flags) -> Entry:
+        view = self._files.view(ref.folder)
+        target = Entry("cur", f"{ref.key}{INFO}{view.letters().letters(flags)}")
+
+        def rename(path: Path, _: Entry) -> Entry:
+            if path != view.path(target):
+                durable.rename(path, view.path(target), "maildir.flags")
+            return target
+
+        entry = self._files.with_file(ref, rename)
+        view.note(ref.key, entry)
+        return entry
+
+    def _sync_renamed(self, ready: Sequence[_Ready]) -> None:
+        renamed = [entry.staged.announcement.ref.folder for entry in ready if entry.renamed]
+        with durable.explained("make the flags of new copies durable"):
+            durable.sync_directories(
+                (path for folder in renamed for path in self._parts(folder)), "maildir.flagged"
+            )
+
+    def _remove(self, ready: _Ready) -> PlacedCopy:
+        """Unlinks the old copy if both are still as they were read, else reads them again."""
+        announcement = ready.staged.announcement
+        for _ in range(LOOKS):
+            try:
+                if self._is_as_read(announcement.ref, ready.new) and self._is_as_read(
+                    announcement.replaced, ready.old
+                ):
+                    self._unlink(announcement.replaced, ready.old)
+                    return self._after(announcement)
+            except FileNotFoundError:
+                pass  # renamed by a server since it was looked at
+            ready = self._prepare(ready.staged)
+            self._sync_renamed([ready])
+        raise MessageChanged(f"the message {announcement.replaced} does not stand still")
+
+    def _is_as_read(self, ref: MessageRef, found: Found) -> bool:
+        path = self._files.view(ref.folder).path(found.entry)
+        return self._files.is_unchanged(path, found)
+
+    def _unlink(self, ref: MessageRef, found: Found) -> None:
+        view = self._files.view(ref.folder)
+        names = [found.entry, *view.twins(ref.key)]
+        for entry in dict.fromkeys(names):
+            durable.unlink(view.path(entry), "maildir.retire", missing_ok=entry != found.entry)
+        view.forget(ref.key)
+
+    def _after(self, announcement: Announcement) -> PlacedCopy:
+        """The new copy after the old one went, whatever a server made of its name since."""
+        try:
+            status = self._files.with_file(announcement.ref, lambda path, _: os.lstat(path))
+        except MessageVanished:
+            # The user removed the message the moment after; that is their right.
+            return PlacedCopy(announcement.ref, announcement.digest, "")
+        return _placed(announcement, status)
+
+    def _parts(self, folder: str) -> list[Path]:
+        directory = self._files.view(folder).folder.directory
+        return [path for path in (directory / "new", directory / "cur") if path.is_dir()]
+
+    # --- after a crash ----------------------------------------------------------------
+
+    def locate(self, announcement: Announcement) -> Whereabouts:
+        """As ``Mailbox.locate``."""
+        placed = _answer(self._files.examine, announcement.ref, announcement.digest)
+        old = _answer(self._files.examine, announcement.replaced, announcement.expected_revision)
+        return Whereabouts(
+            placed=_placed(announcement, placed.status) if isinstance(placed, Found) else None,
+            old_present=isinstance(old, Found),
+        )
+
+    def discard(self, announcements: Sequence[Announcement]) -> None:
+        """As ``Mailbox.discard``."""
+        with durable.explained("remove what was staged"):
+            for announcement in announcements:
+                self._remove_staged(announcement)
+
+    def _remove_staged(self, announcement: Announcement) -> None:
+        with contextlib.suppress(MessageError):
+            path = self._staging_path(announcement)
+            durable.unlink(path, "maildir.discard", missing_ok=True)
+
+    def _staging_path(self, announcement: Announcement) -> Path:
+        """Where a new copy waits; its name comes from a job log that may be a stranger's."""
+        if not is_unique_name(announcement.ref.key):
+            raise MessageError(f"{announcement.ref.key!r} is not the name of a new copy")
+        folder = self._files.folder(announcement.ref.folder)
+        if folder is None:
+            raise MessageVanished(f"the mailbox has no folder {announcement.ref.folder}")
+        return folder.directory / "tmp" / announcement.ref.key
+
+
+def _answer(act: Callable[..., Answer], *arguments: object) -> Answer | MessageError:
+    """What ``act`` returns, or the error that costs just this message."""
+    try:
+        return act(*arguments)
+    except MessageError as error:
+        return error
+
+
+def _open_new(opener: Callable[[], BinaryIO]) -> BinaryIO:
+    try:
+        return opener()
+    except OSError as error:
+        raise MessageError(f"the new copy cannot be read: {_reason(error)}") from error
+
+
+def _make_part(path: Path) -> None:
+    """Makes a missing ``tmp``, ``new`` or ``cur``, with the owner and mode of its folder.
+
+    Copied mailboxes lack those that were empty; one that belongs to another
+    user would keep their mail server from delivering.
+    """
+    if path.is_dir():
+        return
+    durable.make_directory(path)
+    folder = os.lstat(path.parent)
+    os.chown(path, folder.st_uid, folder.st_gid)
+    path.chmod(stat.S_IMODE(folder.st_mode))
+
+
+def _placed(announcement: Announcement, status: os.stat_result) -> PlacedCopy:
+    return PlacedCopy(announcement.ref, announcement.digest, hint(status))
+
+
+def _part_of_existing(path: Path, entry: Entry) -> str:
+    os.lstat(path)
+    return entry.part
+
+
+def _inherit(descriptor: int, old: os.stat_result) -> None:
+    """Gives a new file the owner, mode and modification time of the one it replaces."""
+    new = os.fstat(descriptor)
+    mode = stat.S_IMODE(old.st_mode) & 0o777
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        try:
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+        except PermissionError as error:
+            if new.st_uid != old.st_uid:
+                raise MessageError(
+                    "the new copy cannot be given the owner of the old",
+                    hint="run as the owner of the mailbox, or as root",
+                ) from error
+            # Rights meant for one group are not given to another.
+            mode &= 0o707
+    os.fchmod(descriptor, mode)
+    os.utime(descriptor, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()

@@ -1,0 +1,163 @@
+"""From what a person typed to a mailbox: a path, or a URL with its kind in front."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from sectool.errors import NoSuchMailbox
+from sectool.mailbox import maildir, memory
+from sectool.mailbox.base import Mailbox, MailboxSpecification
+from sectool.mailbox.maildir_names import printable
+
+NOT_SUPPORTED = {
+    "mbox": "mbox files are",
+    "eml": "folders of .eml files are",
+    "imap": "IMAP accounts are",
+    "imaps": "IMAP accounts are",
+}
+"""Kinds that a URL may name and this version does not read."""
+
+ENTRIES_LOOKED_AT = 10_000
+"""Entries of a directory that are looked at to say what it is instead."""
+
+_COPY_HINT = "copy the mail into a Maildir first, with doveadm sync or mbsync for instance"
+
+
+def recognise(location: str) -> MailboxSpecification:
+    """What ``location`` names.
+
+    Args:
+        location: a path, or ``maildir:`` and a path.
+
+    Raises:
+        NoSuchMailbox: nothing is there, or nothing that this version reads.
+    """
+    kind, colon, rest = location.partition(":")
+    if colon and kind.lower() in NOT_SUPPORTED:
+        raise NoSuchMailbox(
+            f"{NOT_SUPPORTED[kind.lower()]} not supported by this version", hint=_COPY_HINT
+        )
+    is_url = bool(colon) and kind.lower() == maildir.KIND
+    return _recognise_path(rest if is_url else location)
+
+
+def open_mailbox(specification: MailboxSpecification) -> Mailbox:
+    """Opens a mailbox, in any process.
+
+    Raises:
+        NoSuchMailbox: it is not there, or of a kind this version does not know.
+    """
+    openers: dict[str, Callable[[MailboxSpecification], Mailbox]] = {
+        maildir.KIND: maildir.Maildir,
+        memory.KIND: memory.MemoryMailbox,
+    }
+    opener = openers.get(specification.kind)
+    if opener is None:
+        raise NoSuchMailbox(
+            f"mailboxes of the kind {specification.kind!r} are not supported by this version",
+            hint=_COPY_HINT,
+        )
+    return opener(specification)
+
+
+def _recognise_path(text: str) -> MailboxSpecification:
+    path = _resolve(text)
+    if not maildir.is_maildir(path):
+        found, hint = _describe(path)
+        raise NoSuchMailbox(f"{printable(str(path))} is not a Maildir: it is {found}", hint=hint)
+    return MailboxSpecification(maildir.KIND, str(path))
+
+
+def _resolve(text: str) -> Path:
+    if not text:
+        raise NoSuchMailbox("no mailbox was given", hint="name a directory that holds cur and new")
+    try:
+        text.encode("utf-8")
+        return Path(text).resolve(strict=True)
+    except FileNotFoundError as error:
+        raise NoSuchMailbox(
+            f"there is nothing at {printable(text)}", hint="check the path"
+        ) from error
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise NoSuchMailbox(
+            f"cannot look at {printable(text)}: {reason}", hint="check the path"
+        ) from error
+    except (ValueError, RuntimeError) as error:  # a NUL, not UTF-8, links in a circle
+        raise NoSuchMailbox(
+            f"{text!a} is not a usable path", hint="give the directory another name"
+        ) from error
+
+
+# --- what it is instead ----------------------------------------------------------
+
+
+def _describe(path: Path) -> tuple[str, str]:
+    """What a path that is not a Maildir holds, and what to do about it."""
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode):
+            return _describe_file(path)
+        if stat.S_ISDIR(status.st_mode):
+            return _describe_directory(path)
+    except OSError as error:
+        return f"not readable ({(error.strerror or '').lower()})", "check the owner and the mode"
+    return "no directory", "name a directory that holds cur and new"
+
+
+def _describe_file(path: Path) -> tuple[str, str]:
+    with path.open("rb") as stream:
+        start = stream.read(5)
+    if start == b"From ":
+        return "an mbox file, which this version does not read", _COPY_HINT
+    return "a file", "name a directory that holds cur and new"
+
+
+def _describe_directory(path: Path) -> tuple[str, str]:
+    with os.scandir(path) as entries:
+        names = {entry.name for entry in itertools.islice(entries, ENTRIES_LOOKED_AT)}
+    dbox = _describe_dbox(path, names)
+    if dbox:
+        return f"a mailbox in Dovecot's {dbox} format, which this version does not read", _COPY_HINT
+    if any(name.lower().endswith(".eml") for name in names):
+        return "a folder of .eml files, which this version does not read", _COPY_HINT
+    return _describe_near_maildir(path, names)
+
+
+def _describe_near_maildir(path: Path, names: set[str]) -> tuple[str, str]:
+    if path.name in {"cur", "new", "tmp"} and maildir.is_maildir(path.parent):
+        return "a part of one", f"name {printable(str(path.parent))}"
+    if any((path / part).is_symlink() for part in ("cur", "new")):
+        return "a directory whose cur or new is a link", "links are not followed; copy the mailbox"
+    inside = next((name for name in sorted(names) if maildir.is_maildir(path / name)), None)
+    if inside is not None:
+        return "a directory that holds one", f"name {printable(str(path / inside))}"
+    if "cur" in names or "new" in names:
+        return "a directory without cur or without new", "make the missing directory"
+    return "a directory without cur and new", "name the directory that holds them"
+
+
+def _describe_dbox(path: Path, names: set[str]) -> str:
+    """Name of the dbox format a directory is in; empty for none."""
+    if "storage" in names and _any_starts_with(path / "storage", ("m.", "dovecot.map.index")):
+        return "mdbox"
+    if "dbox-Mails" in names or any(name.startswith("u.") for name in names):
+        return "dbox"
+    if "mailboxes" in names and (path / "mailboxes").is_dir():
+        return "mdbox" if "storage" in names else "sdbox"
+    if "storage" in path.parts and _any_starts_with(path, ("m.",)):
+        return "mdbox"
+    return ""
+
+
+def _any_starts_with(path: Path, prefixes: tuple[str, ...]) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            names = (entry.name for entry in itertools.islice(entries, ENTRIES_LOOKED_AT))
+            return any(name.startswith(prefixes) for name in names)
+    except OSError:
+        return False

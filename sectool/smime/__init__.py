@@ -1,0 +1,34 @@
+"""MIME and CMS as bytes: what is encrypted in a message, opened, accepted and put back.
+
+Messages are edited by splicing, never parsed and generated. Knows no store and
+no job.
+"""
+
+from sectool.smime.acceptance import accept
+from sectool.smime.identity import identity_of_body, identity_of_parts
+from sectool.smime.inventory import Inventory, take_inventory
+from sectool.smime.limits import DEFAULT_LIMITS, Limits
+from sectool.smime.opening import open_part
+from sectool.smime.parts import EncryptedPart, PartSource, Placement
+from sectool.smime.splice import outer_header, write_spliced
+from sectool.smime.transfer import Layer
+from sectool.smime.witness import PlaintextWitness, Verdict
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "EncryptedPart",
+    "Inventory",
+    "Layer",
+    "Limits",
+    "PartSource",
+    "Placement",
+    "PlaintextWitness",
+    "Verdict",
+    "accept",
+    "identity_of_body",
+    "identity_of_parts",
+    "open_part",
+    "outer_header",
+    "take_inventory",
+    "write_spliced",
+]

@@ -1,0 +1,150 @@
+"""Says of one stored message what it is, what is encrypted in it and what it is known by.
+
+Reads the message, decrypts nothing and changes nothing. Whatever is wrong with
+the message is in the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from sectool.errors import LimitExceeded
+from sectool.message import Content
+from sectool.outcome import State
+from sectool.smime.fields import HeaderBlock, read_header
+from sectool.smime.identity import identity_of_body, identity_of_parts
+from sectool.smime.limits import DEFAULT_LIMITS, Limits
+from sectool.smime.lines import LineScanner
+from sectool.smime.parts import EncryptedPart, Placement
+from sectool.smime.recognition import foreign_storage
+from sectool.smime.survey import Finding, Findings, survey
+
+_MAGIC_SIZE = 16
+_LONGEST_MESSAGE_ID = 998
+_LONGEST_DATE = 200
+
+_RANK = (State.MALFORMED, State.SEALED, State.UNSUPPORTED)
+"""What a message is when it is several of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What one stored message is."""
+
+    state: State
+    """``clear``, ``signed``, ``encrypted``, ``unsupported``, ``malformed`` or ``sealed``."""
+    reason: str
+    """Why it is none of the first three; empty for those."""
+    parts: tuple[EncryptedPart, ...]
+    """Every whole EnvelopedData and AuthEnvelopedData, in order, also where the
+    state says that they are not taken."""
+    identity: str
+    """What the message is known by, lower-case hexadecimal; no header line counts."""
+    message_id: str
+    """Of the first such field, with its angle brackets; empty where there is none."""
+    header_date: datetime | None
+    """Of the first Date field, aware; None where it is absent or cannot be read."""
+    line_end: bytes
+    """As the header has it: CRLF or LF."""
+
+
+def take_inventory(content: Content, limits: Limits = DEFAULT_LIMITS) -> Inventory:
+    """Reads a message in bounded memory, an encrypted part of it once more.
+
+    Args:
+        content: the stored bytes.
+        limits: bounds on hostile input; a message beyond them is ``malformed``.
+
+    Raises:
+        MessageChanged: the content became shorter meanwhile.
+        OSError: it cannot be read.
+    """
+    with content.open() as stream:
+        scanner = LineScanner(stream)
+        head = scanner.peek(_MAGIC_SIZE)
+        if reason := foreign_storage(head):
+            return _undone(content, State.UNSUPPORTED, reason)
+        if not head:
+            return _undone(content, State.MALFORMED, "the message is empty")
+        try:
+            header = read_header(scanner, limits=limits)
+        except LimitExceeded as error:
+            return _undone(content, State.MALFORMED, error.message)
+    if not header.fields:
+        return _undone(content, State.UNSUPPORTED, "the file has no message header")
+    return _of_message(content, header, limits)
+
+
+def _of_message(content: Content, header: HeaderBlock, limits: Limits) -> Inventory:
+    try:
+        findings = survey(content, limits, header.line_end)
+    except LimitExceeded as error:
+        findings = Findings(others=[Finding(State.MALFORMED, error.message)])
+    state, reason = _judge(findings)
+    if findings.parts:
+        identity = identity_of_parts(content, header.body_start, findings.parts)
+    else:
+        identity = identity_of_body(content, header.body_start)
+    return Inventory(
+        state=state,
+        reason=reason,
+        parts=tuple(findings.parts),
+        identity=identity,
+        message_id=_message_id(header),
+        header_date=_date(header),
+        line_end=header.line_end,
+    )
+
+
+def _undone(content: Content, state: State, reason: str) -> Inventory:
+    """The answer for what has no header that could be read."""
+    identity = identity_of_body(content, 0)
+    return Inventory(state, reason, (), identity, "", None, b"\n")
+
+
+def _judge(findings: Findings) -> tuple[State, str]:
+    others = [*findings.others, *_of_placements(findings.parts)]
+    for state in _RANK:
+        reasons = [finding.reason for finding in others if finding.state is state]
+        if reasons:
+            return state, reasons[0]
+    if findings.parts:
+        return State.ENCRYPTED, ""
+    return (State.SIGNED if findings.is_signed else State.CLEAR), ""
+
+
+def _of_placements(parts: Sequence[EncryptedPart]) -> list[Finding]:
+    findings: list[Finding] = []
+    for part in parts:
+        if part.placement is Placement.SEALED:
+            reason = f"the encrypted part {part.path} lies under a signature"
+            findings.append(Finding(State.SEALED, reason))
+        elif part.placement is Placement.WRAPPED:
+            reason = f"the encrypted part {part.path} stands among other parts; it is not taken"
+            findings.append(Finding(State.UNSUPPORTED, reason))
+    return findings
+
+
+def _message_id(header: HeaderBlock) -> str:
+    value = (header.first(b"message-id") or b"")[:_LONGEST_MESSAGE_ID]
+    text = value.decode("utf-8", "replace")
+    return "".join(character for character in text if character.isprintable())
+
+
+def _date(header: HeaderBlock) -> datetime | None:
+    value = header.first(b"date")
+    if value is None or len(value) > _LONGEST_DATE:
+        return None
+    try:
+        date = parsedate_to_datetime(value.decode("latin-1"))
+        # RFC 5322 section 3.3: "-0000" says nothing of the zone; the standard library
+        # gives a naive time for it.
+        aware = date if date.tzinfo else date.replace(tzinfo=UTC)
+        # A year at the edge of the calendar cannot be compared with others.
+        aware.astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return aware

@@ -1,0 +1,39 @@
+"""Bounds on hostile MIME input: one table, each bound with its reason.
+
+Bodies are not bounded here; they are streamed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one message may ask of us; sizes are in bytes."""
+
+    depth: int = 64
+    """Multiparts and forwarded messages open at a time: a long thread of forwards
+    that each attach the one before reaches some twenty."""
+    entities: int = 20_000
+    """Entities of one message: a digest of a busy list holds a few thousand."""
+    header_size: int = 8 * 1024 * 1024
+    """One header block: twenty thousand addresses in To take a megabyte."""
+    header_fields: int = 20_000
+    """Fields of one header block: a mail loop leaves some hundred Received."""
+    total_header_size: int = 64 * 1024 * 1024
+    """All header blocks of one message together."""
+    boundary_size: int = 16 * 1024
+    """A boundary; RFC 2046 allows 70 bytes, some programs write more."""
+    parameters: int = 200
+    """Parameters of one Content-Type, with the sections of RFC 2231."""
+    nested_contents: int = 6
+    """Contents inside contents (a signed message in a signed message)."""
+    nested_bodies: int = 50
+    """Bodies looked at inside one such content, each of which is decoded from its
+    beginning."""
+    armour_search: int = 64 * 1024
+    """How far into a text an OpenPGP message is looked for."""
+
+
+DEFAULT_LIMITS = Limits()

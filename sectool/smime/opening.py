@@ -1,0 +1,108 @@
+"""Opens an encrypted part with the keys at hand (RFC 8551 section 3.3).
+
+Nothing leaves before it was accepted: small content is held in memory, large
+content is decrypted twice, the first time only to be judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+
+from sectool import cms
+from sectool.errors import DecryptionFailed, MessageChanged, MessageError, NotAccepted
+from sectool.message import Content, InnerEntity, Sink
+from sectool.smime.acceptance import accept
+from sectool.smime.parts import EncryptedPart, PartSource
+from sectool.smime.witness import PlaintextWitness
+
+BUFFERED_CONTENT = 4 * 1024 * 1024
+"""Content up to this size, in bytes, is held in memory while it is judged."""
+
+
+class _Watched:
+    """Passes plaintext to a witness and to a buffer."""
+
+    def __init__(self, witness: PlaintextWitness, buffer: Sink) -> None:
+        self._witness = witness
+        self._buffer = buffer
+
+    def write(self, data: bytes, /) -> None:
+        self._witness.write(data)
+        self._buffer.write(data)
+
+
+def open_part(
+    content: Content,
+    part: EncryptedPart,
+    keys: cms.KeySource,
+    *,
+    buffered_content: int = BUFFERED_CONTENT,
+) -> InnerEntity:
+    """Decrypts a part with each key its recipients name, until one is proven right.
+
+    Args:
+        content: the stored message.
+        part: of the inventory of that very content.
+        keys: the key history.
+        buffered_content: content up to this size is held in memory.
+
+    Raises:
+        MissingKey: no recipient is known to ``keys``.
+        DecryptionFailed: no key fits.
+        NotAccepted: it opened, but is not certainly mail, or two keys give
+            different mail.
+        MalformedMessage: the CMS is damaged.
+        UnsupportedMessage: its algorithms are not supported.
+        MessageChanged: the content is not what the inventory was taken of.
+    """
+    openings = cms.find_openings(PartSource(content, part), keys)
+    if openings.description.digest != part.envelope.digest:
+        raise MessageChanged("the encrypted message changed since it was looked at")
+    is_small = (openings.description.encrypted_content_size or 0) <= buffered_content
+    accepted: dict[str, InnerEntity] = {}
+    refused: list[MessageError] = []
+    for opening in openings:
+        try:
+            opened, inner = _open(opening, part, is_small=is_small)
+        except (DecryptionFailed, NotAccepted) as error:
+            refused.append(error)
+            continue
+        if isinstance(opened, cms.Authenticated):
+            return inner
+        accepted.setdefault(inner.sha256, inner)
+    return _the_one(accepted, refused)
+
+
+def _the_one(accepted: dict[str, InnerEntity], refused: list[MessageError]) -> InnerEntity:
+    if len(accepted) > 1:
+        raise NotAccepted("ambiguous: two keys open it to different mail")
+    for inner in accepted.values():
+        return inner
+    # What a person should look at must not hide behind another key's failure.
+    raise next((error for error in refused if isinstance(error, NotAccepted)), DecryptionFailed())
+
+
+def _open(
+    opening: cms.Opening, part: EncryptedPart, *, is_small: bool
+) -> tuple[cms.Authenticated | cms.Unproven, InnerEntity]:
+    witness = PlaintextWitness(part.envelope.encrypted_content_type)
+    buffer = BytesIO()
+    opened = opening.decrypt(_Watched(witness, buffer if is_small else cms.DISCARD))
+    write_to = _from_memory(buffer.getvalue()) if is_small else _again(opening, opened.sha256)
+    return opened, accept(opened, witness, write_to)
+
+
+def _from_memory(plaintext: bytes) -> Callable[[Sink], None]:
+    def write_to(sink: Sink) -> None:
+        sink.write(plaintext)
+
+    return write_to
+
+
+def _again(opening: cms.Opening, sha256: str) -> Callable[[Sink], None]:
+    def write_to(sink: Sink) -> None:
+        if opening.decrypt(sink).sha256 != sha256:
+            raise MessageChanged("the encrypted message changed between two readings")
+
+    return write_to

@@ -1,0 +1,122 @@
+"""What is known of one encrypted part, and its CMS as a source.
+
+The offsets are into the stored bytes; nothing here finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import BinaryIO
+
+from sectool import cms
+from sectool.message import Content, digest_stream
+from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock
+from sectool.smime.transfer import Layer, open_decoded
+
+
+class Placement(StrEnum):
+    """How an encrypted part stands in its message."""
+
+    ROOT = "root"
+    """It is the whole body of the message."""
+    FORWARDED = "forwarded"
+    """It is the whole body of a message inside the message."""
+    WRAPPED = "wrapped"
+    """It stands among other parts, as list footers make it, and attackers do."""
+    SEALED = "sealed"
+    """It lies below a signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedPart:
+    """One EnvelopedData or AuthEnvelopedData and where it lies in the stored bytes."""
+
+    path: str
+    """Section as IMAP numbers it; empty for the root entity."""
+    placement: Placement
+    header: HeaderBlock
+    """Of the entity; ``header.start`` is where the entity begins."""
+    body_start: int
+    body_end: int
+    """Without the line end that belongs to a delimiter line."""
+    is_last: bool
+    """Whether nothing follows it in the message."""
+    line_end: bytes
+    """As the header of the message has it: CRLF or LF."""
+    layers: tuple[Layer, ...]
+    """Encodings around the CMS as found, outermost first."""
+    defects: tuple[str, ...]
+    """What is odd about the encoding, for a person."""
+    envelope: cms.EnvelopeDescription
+
+    @property
+    def content_fields(self) -> tuple[tuple[int, int], ...]:
+        """Where the fields lie that describe the encrypted body, as offsets from and to."""
+        return content_fields(self.header)
+
+
+def content_fields(header: HeaderBlock) -> tuple[tuple[int, int], ...]:
+    """Where the fields of ``CONTENT_FIELDS`` lie, in order, as offsets from and to."""
+    return tuple((one.start, one.end) for one in header.fields if one.name in CONTENT_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class BodySource:
+    """A decoded body that can be opened again and again."""
+
+    content: Content
+    start: int
+    end: int
+    layers: tuple[Layer, ...]
+    defects: set[str] = field(default_factory=set)
+    """Grows as streams are read."""
+
+    def open(self) -> BinaryIO:
+        """A new stream over the decoded bytes; the caller closes it."""
+        return open_decoded(self.content, self.start, self.end, self.layers, self.defects.add)
+
+
+class PartSource:
+    """The CMS of an encrypted part, decoded as it is read.
+
+    Args:
+        content: the stored message.
+        part: as the inventory of that very content gave it.
+    """
+
+    def __init__(self, content: Content, part: EncryptedPart) -> None:
+        self._body = BodySource(content, part.body_start, part.body_end, part.layers)
+
+    def open(self) -> BinaryIO:
+        """A new stream from the first byte of the CMS; the caller closes it."""
+        return self._body.open()
+
+
+_UNKNOWN_SIZE = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class NestedContent:
+    """Bytes that exist only decoded, to be walked like a message.
+
+    Its size is an upper bound: finding the true one would mean decoding all of it.
+    """
+
+    opener: Callable[[], BinaryIO]
+
+    @property
+    def size(self) -> int:
+        """More than any content has."""
+        return _UNKNOWN_SIZE
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all bytes, lower-case hexadecimal."""
+        with self.open() as stream:
+            return digest_stream(stream)
+
+    def open(self) -> BinaryIO:
+        """A new stream from the first byte; the caller closes it."""
+        return self.opener()

@@ -1,0 +1,87 @@
+"""What a body is called and what it turns out to be (RFC 8551 section 3.2, RFC 3156, RFC 9580).
+
+Labels only decide what is worth a look, and what must not pass for clear mail.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sectool.smime.content_type import parse_disposition
+from sectool.smime.entities import Entity
+
+PKCS7_MIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+_PKCS7_SUFFIXES = (b".p7m", b".p7s", b".p7z", b".p7c")
+_PGP_TYPES = frozenset({"application/pgp-encrypted", "application/pgp"})
+
+_FOREIGN_FILES = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+)
+_MAIL_CRYPT = b"CRYPTED\x03\x07"
+
+_PGP_MESSAGE = re.compile(
+    rb"^-----BEGIN PGP MESSAGE-----[ \t]*\r?\n"
+    rb"(?:[A-Za-z]{1,40}: [^\r\n]*\r?\n){0,20}"
+    rb"[ \t]*\r?\n"
+    rb"[A-Za-z0-9+/]{20,}",
+    re.MULTILINE,
+)
+
+
+def foreign_storage(head: bytes) -> str:
+    """Why a stored file is no plain message, judged by its first bytes; empty: it may be one."""
+    if head.startswith(_MAIL_CRYPT):
+        return "the file is encrypted by the mail server (mail_crypt)"
+    name = next((name for magic, name in _FOREIGN_FILES if head.startswith(magic)), "")
+    return f"the file is compressed by the mail server ({name})" if name else ""
+
+
+def is_candidate(entity: Entity) -> bool:
+    """Whether a body is worth a look for CMS."""
+    if entity.is_multipart or entity.content_type is None:
+        return not entity.is_multipart
+    return entity.content_type.main_type == "application" or is_named(entity)
+
+
+def is_named(entity: Entity) -> bool:
+    """Whether a parameter names the body as S/MIME, whatever its media type says."""
+    return "smime-type" in entity.parameters or _file_name(entity).endswith(_PKCS7_SUFFIXES)
+
+
+def is_labelled(entity: Entity) -> bool:
+    """Whether a body that is no CMS is damaged rather than something else."""
+    if entity.media_type in PKCS7_MIME:
+        return True
+    return entity.is_message and (
+        "smime-type" in entity.parameters or _file_name(entity).endswith(b".p7m")
+    )
+
+
+def _file_name(entity: Entity) -> bytes:
+    disposition = entity.header.first(b"content-disposition")
+    if disposition is not None:
+        name = parse_disposition(disposition).parameters.get("filename", b"")
+        if name.lower().endswith(_PKCS7_SUFFIXES):
+            return name.lower()
+    return entity.parameters.get("name", b"").lower()
+
+
+def pgp_reason(entity: Entity) -> str:
+    """Why a multipart or a leaf is not ours to open; empty: nothing speaks of OpenPGP."""
+    if entity.media_type == "multipart/encrypted":
+        protocol = entity.parameters.get("protocol", b"").decode("ascii", "replace").lower()
+        if "pgp" in protocol or not protocol:
+            return "PGP/MIME: only S/MIME is opened"
+        return "multipart/encrypted of an unknown protocol"
+    if entity.media_type in _PGP_TYPES:
+        return "PGP/MIME: only S/MIME is opened"
+    return ""
+
+
+def holds_pgp_message(text: bytes) -> bool:
+    """Whether an armoured OpenPGP message stands in a text (RFC 9580 section 6.2)."""
+    return _PGP_MESSAGE.search(text) is not None

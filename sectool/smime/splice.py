@@ -1,0 +1,116 @@
+"""Puts new CMS in the place of old; every other byte is copied (RFC 8551 section 3.3).
+
+Replaced are an entity's fields that describe the encrypted body, and the body.
+Messages are never parsed and generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sectool.message import Content, Sink
+from sectool.smime.fields import HeaderBlock, read_header
+from sectool.smime.lines import LineScanner
+from sectool.smime.parts import EncryptedPart, content_fields
+from sectool.smime.ranges import ForwardReader
+from sectool.smime.transfer import Base64Writer
+
+
+def outer_header(content: Content, part: EncryptedPart) -> bytes:
+    """The header of the stored message less the fields that describe an encrypted body.
+
+    Every other line is as it is stored; the blank line is not among them.
+
+    Args:
+        content: the stored message.
+        part: of its inventory; for one inside a forwarded message the header is
+            still that of the stored message.
+    """
+    with content.open() as stream:
+        header = read_header(LineScanner(stream))
+    kept: list[bytes] = []
+    with content.open() as stream:
+        reader = ForwardReader(stream)
+        for start, end in content_fields(header):
+            kept += reader.blocks_to(start)
+            reader.pass_to(end)
+        kept += reader.blocks_to(header.end)
+    raw = b"".join(kept)
+    return raw if not raw or raw.endswith(b"\n") else raw + part.line_end
+
+
+def write_spliced(
+    content: Content,
+    parts: Sequence[EncryptedPart],
+    sink: Sink,
+    write_cms: Callable[[EncryptedPart, Sink], object],
+    *,
+    smime_type: str,
+    line_end: bytes | None = None,
+    name: str = "smime.p7m",
+) -> None:
+    """Writes the message with new CMS for each of the parts.
+
+    Args:
+        content: the stored message.
+        parts: of its inventory, in order; those left out stay as they are.
+        sink: takes the new message.
+        write_cms: called once for each part, in order, with a sink for its CMS.
+        smime_type: ``enveloped-data`` or ``authEnveloped-data``.
+        line_end: of the new lines; None: as the header of the message has it.
+        name: file name for mail programs, ASCII without quotes.
+
+    Raises:
+        MessageChanged: the content became shorter than its inventory says.
+    """
+    with content.open() as stream:
+        reader = ForwardReader(stream)
+        for part in parts:
+            end = part.line_end if line_end is None else line_end
+            _write_header(reader, part.header, sink, _new_fields(part, smime_type, name, end))
+            _write_separator(reader, part, sink, end)
+            encoder = Base64Writer(sink, end, ends_last_line=part.is_last)
+            write_cms(part, encoder)
+            encoder.finish()
+            reader.pass_to(part.body_end)
+        _copy(reader, content.size, sink)
+
+
+def _new_fields(part: EncryptedPart, smime_type: str, name: str, line_end: bytes) -> bytes:
+    lines = [
+        f"Content-Type: application/pkcs7-mime; smime-type={smime_type};",
+        f' name="{name}"',
+        "Content-Transfer-Encoding: base64",
+        f'Content-Disposition: attachment; filename="{name}"',
+    ]
+    if not part.path and part.header.first(b"mime-version") is None:
+        lines.insert(0, "MIME-Version: 1.0")
+    return b"".join(line.encode("ascii") + line_end for line in lines)
+
+
+def _write_header(
+    reader: ForwardReader, header: HeaderBlock, sink: Sink, new_fields: bytes
+) -> None:
+    """Copies a header up to its end, with the new fields where the first old one was."""
+    replaced = content_fields(header) or ((header.end, header.end),)
+    for number, (start, end) in enumerate(replaced):
+        _copy(reader, start, sink)
+        if number == 0:
+            sink.write(new_fields)
+        reader.pass_to(end)
+    _copy(reader, header.end, sink)
+
+
+def _write_separator(
+    reader: ForwardReader, part: EncryptedPart, sink: Sink, line_end: bytes
+) -> None:
+    if part.body_start > part.header.end:
+        _copy(reader, part.body_start, sink)
+    else:
+        # The blank line was missing.
+        sink.write(line_end)
+
+
+def _copy(reader: ForwardReader, end: int, sink: Sink) -> None:
+    for block in reader.blocks_to(end):
+        sink.write(block)

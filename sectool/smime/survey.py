@@ -1,0 +1,224 @@
+"""Finds the encrypted parts of a message, by content and not by label (RFC 8551 section 3).
+
+It looks into forwarded messages, signatures and encoded attachments; it opens
+no encryption.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import BinaryIO
+
+from sectool import cms
+from sectool.errors import LimitExceeded, MalformedMessage
+from sectool.message import Content
+from sectool.outcome import State
+from sectool.smime import recognition
+from sectool.smime.entities import FORWARDED, Entity, EntityWalker
+from sectool.smime.limits import Limits
+from sectool.smime.parts import BodySource, EncryptedPart, NestedContent, Placement
+from sectool.smime.signed_data import is_certificates_only, signed_blocks
+from sectool.smime.transfer import HEAD_SIZE, declared_layers, find_layers, stream_of
+
+_ENVELOPES = frozenset({cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA})
+_OTHER_ENCRYPTION = frozenset({cms.ENCRYPTED_DATA, cms.SIGNED_AND_ENVELOPED_DATA})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that decides on the state of a message."""
+
+    state: State
+    reason: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a survey found, in the order of the message."""
+
+    parts: list[EncryptedPart] = field(default_factory=list)
+    others: list[Finding] = field(default_factory=list)
+    """All that is neither clear nor one of ``parts``."""
+    is_signed: bool = False
+    """Whether the message as a whole is signed."""
+
+    def note(self, state: State, reason: str) -> None:
+        """Adds a finding."""
+        self.others.append(Finding(state, reason))
+
+
+def survey(content: Content, limits: Limits, line_end: bytes) -> Findings:
+    """Looks at every entity of a message.
+
+    Args:
+        content: the stored message.
+        limits: bounds on hostile input.
+        line_end: of the message's header, for the parts.
+
+    Raises:
+        LimitExceeded: a bound was reached.
+    """
+    return _Survey(content, limits, line_end, nesting=0).take()
+
+
+class _Survey:
+    def __init__(self, content: Content, limits: Limits, line_end: bytes, *, nesting: int) -> None:
+        if nesting > limits.nested_contents:
+            raise LimitExceeded(f"contents are nested more than {limits.nested_contents} deep")
+        self._content = content
+        self._limits = limits
+        self._line_end = line_end
+        self._nesting = nesting
+        self._bodies = 0
+        self._findings = Findings()
+
+    def take(self) -> Findings:
+        with self._content.open() as stream:
+            walker = EntityWalker(stream, self._content.size, self._limits)
+            for entity in walker.walk():
+                self._look(entity)
+        return self._findings
+
+    def _look(self, entity: Entity) -> None:
+        if reason := recognition.pgp_reason(entity):
+            self._findings.note(State.UNSUPPORTED, reason)
+        elif entity.is_multipart:
+            if entity.media_type == "multipart/signed" and not entity.path:
+                self._findings.is_signed = True
+        elif entity.media_type in FORWARDED:
+            self._look_into(self._body(entity).open, _in_attachment)
+        elif recognition.is_candidate(entity):
+            self._look_at_body(entity)
+        if _is_text(entity) and not self._nesting:
+            self._look_for_armour(entity)
+
+    # --- bodies ---
+
+    def _body(self, entity: Entity) -> BodySource:
+        self._bodies += 1
+        if self._nesting and self._bodies > self._limits.nested_bodies:
+            raise LimitExceeded(
+                f"a content inside has more than {self._limits.nested_bodies} bodies to look at"
+            )
+        start = entity.header.body_start
+        declared = _declared_encoding(entity)
+        layers = find_layers(self._content, start, entity.body_end, declared)
+        return BodySource(self._content, start, entity.body_end, layers)
+
+    def _look_at_body(self, entity: Entity) -> None:
+        body = self._body(entity)
+        with body.open() as stream:
+            head = stream.read(HEAD_SIZE)
+        try:
+            content_type = cms.identify(io.BytesIO(head))
+        except MalformedMessage as error:
+            if recognition.is_labelled(entity):
+                what = error.message if head else "the body is empty"
+                self._findings.note(State.MALFORMED, f"labelled as S/MIME, but {what}")
+            return
+        if content_type in _ENVELOPES:
+            self._take_envelope(entity, body)
+        elif content_type in _OTHER_ENCRYPTION:
+            name = cms.content_type_name(content_type)
+            self._findings.note(State.UNSUPPORTED, f"CMS {name} is not supported")
+        elif content_type == cms.SIGNED_DATA:
+            self._take_signed(entity, body, head)
+
+    def _take_envelope(self, entity: Entity, body: BodySource) -> None:
+        try:
+            envelope = cms.describe_envelope(body)
+        except MalformedMessage as error:
+            self._findings.note(State.MALFORMED, f"encrypted, but damaged: {error.message}")
+            return
+        self._findings.parts.append(
+            EncryptedPart(
+                path=entity.path,
+                placement=_placement(entity),
+                header=entity.header,
+                body_start=entity.header.body_start,
+                body_end=entity.body_end,
+                is_last=entity.body_end >= self._content.size,
+                line_end=self._line_end,
+                layers=body.layers,
+                defects=tuple(sorted(body.defects)),
+                envelope=envelope,
+            )
+        )
+
+    def _take_signed(self, entity: Entity, body: BodySource, head: bytes) -> None:
+        try:
+            if is_certificates_only(io.BytesIO(head)):
+                return
+            if entity.is_message:
+                _drain(body)
+            self._findings.is_signed |= not entity.path
+            self._look_into(partial(_open_signed, body), _under_signature)
+        except LimitExceeded:
+            raise
+        except MalformedMessage as error:
+            # Elsewhere it is an attachment, signed as a document is.
+            if entity.is_message:
+                self._findings.note(State.MALFORMED, f"signed, but damaged: {error.message}")
+
+    # --- contents inside ---
+
+    def _look_into(
+        self, opener: Callable[[], BinaryIO], judge: Callable[[Findings], list[Finding]]
+    ) -> None:
+        nested = _Survey(
+            NestedContent(opener), self._limits, self._line_end, nesting=self._nesting + 1
+        ).take()
+        self._findings.others += judge(nested)
+
+    def _look_for_armour(self, entity: Entity) -> None:
+        start = entity.header.body_start
+        end = min(entity.body_end, start + self._limits.armour_search)
+        layers = declared_layers(_declared_encoding(entity))
+        with BodySource(self._content, start, end, layers).open() as stream:
+            if recognition.holds_pgp_message(stream.read(self._limits.armour_search)):
+                self._findings.note(State.UNSUPPORTED, "inline PGP: only S/MIME is opened")
+
+
+def _declared_encoding(entity: Entity) -> str:
+    value = entity.header.first(b"content-transfer-encoding") or b""
+    return value.decode("latin-1")
+
+
+def _is_text(entity: Entity) -> bool:
+    if entity.is_multipart:
+        return False
+    return entity.content_type is None or entity.content_type.main_type == "text"
+
+
+def _placement(entity: Entity) -> Placement:
+    if entity.is_signed:
+        return Placement.SEALED
+    if not entity.is_message:
+        return Placement.WRAPPED
+    return Placement.FORWARDED if entity.path else Placement.ROOT
+
+
+def _drain(body: BodySource) -> None:
+    with body.open() as stream:
+        for _ in signed_blocks(stream):
+            pass
+
+
+def _open_signed(body: BodySource) -> BinaryIO:
+    stream = body.open()
+    return stream_of(stream, signed_blocks(stream))
+
+
+def _in_attachment(nested: Findings) -> list[Finding]:
+    reason = "an encrypted message lies in an encoded attachment; it is not taken"
+    mine = [Finding(State.UNSUPPORTED, reason)] if nested.parts else []
+    return mine + nested.others
+
+
+def _under_signature(nested: Findings) -> list[Finding]:
+    reason = "an encrypted layer lies under an opaque signature"
+    mine = [Finding(State.SEALED, reason)] if nested.parts else []
+    return mine + nested.others

@@ -1,0 +1,362 @@
+"""Content transfer encodings, both ways, streamed (RFC 2045 section 6).
+
+The declared encoding is a hint: which layers cover a body is decided by what
+is found. It knows nothing of MIME structure.
+"""
+
+from __future__ import annotations
+
+import binascii
+import io
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from typing import BinaryIO, Protocol
+
+from sectool.message import Content, Sink
+
+BLOCK = 256 * 1024
+"""Encoded bytes read at a time."""
+HEAD_SIZE = 4096
+"""Encoded bytes that decide on the layers and on what a body holds."""
+_MOST_LAYERS = 3
+
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_WHITE_SPACE = b" \t\r\n"
+_NOT_ALPHABET = bytes(set(range(256)) - set(_ALPHABET))
+_NOT_ALPHABET_OR_PADDING = bytes(set(_NOT_ALPHABET) - set(b"="))
+_PLAIN = _ALPHABET + _WHITE_SPACE
+_ARMOUR_BEGIN = b"-----BEGIN "
+_ARMOUR_LABELS = (b"PKCS7-----", b"CMS-----", b"PKCS #7 SIGNED DATA-----")
+_LONGEST_QUOTED_LINE = 64 * 1024
+
+STRAY_CHARACTERS = "characters outside the base64 alphabet were skipped"
+MISSING_PADDING = "the base64 padding is missing"
+INCOMPLETE_BASE64 = "the base64 text ends inside a group"
+AFTER_PADDING = "text after the base64 padding was ignored"
+
+
+class Layer(StrEnum):
+    """One encoding around a body."""
+
+    BASE64 = "base64"
+    QUOTED_PRINTABLE = "quoted-printable"
+    ARMOUR = "pem"
+    """Base64 between the lines of RFC 7468."""
+
+
+class _Decoder(Protocol):
+    def update(self, block: bytes) -> bytes: ...
+
+    def finish(self) -> bytes: ...
+
+
+class Base64Decoder:
+    """Skips what is not of the alphabet, as RFC 2045 section 6.8 says, and notes it.
+
+    Args:
+        note: takes the description of each kind of defect met.
+    """
+
+    def __init__(self, note: Callable[[str], object]) -> None:
+        self._note = note
+        self._rest = b""
+        self._ended = False
+
+    def update(self, block: bytes) -> bytes:
+        """Decodes the whole groups of what has come so far."""
+        if self._ended:
+            if block.strip():
+                self._note(AFTER_PADDING)
+            return b""
+        text = block.translate(None, _WHITE_SPACE)
+        if text.translate(None, _ALPHABET):
+            text = self._cleaned(text)
+        text = self._rest + text
+        whole = len(text) & ~3
+        self._rest = text[whole:]
+        decoded = binascii.a2b_base64(text[:whole])
+        return decoded + self._last_group() if self._ended else decoded
+
+    def finish(self) -> bytes:
+        """Decodes a last group that lacks its padding."""
+        if self._ended or not self._rest:
+            return b""
+        if len(self._rest) > 1:
+            self._note(MISSING_PADDING)
+        return self._last_group()
+
+    def _cleaned(self, text: bytes) -> bytes:
+        """Without strays, and up to the padding that ends the data."""
+        if text.translate(None, _ALPHABET + b"="):
+            self._note(STRAY_CHARACTERS)
+            text = text.translate(None, _NOT_ALPHABET_OR_PADDING)
+        kept: list[bytes] = []
+        count = len(self._rest)
+        *runs, last = text.split(b"=")
+        for number, run in enumerate(runs):
+            kept.append(run)
+            count += len(run)
+            # A pad sign can only follow two or three characters of a group.
+            if count % 4 >= 2:
+                self._ended = True
+                if last or any(runs[number + 1 :]):
+                    self._note(AFTER_PADDING)
+                return b"".join(kept)
+            self._note(STRAY_CHARACTERS)
+        kept.append(last)
+        return b"".join(kept)
+
+    def _last_group(self) -> bytes:
+        rest, self._rest = self._rest, b""
+        self._ended = True
+        if len(rest) == 1:
+            self._note(INCOMPLETE_BASE64)
+            return b""
+        return binascii.a2b_base64(rest + b"=" * (-len(rest) % 4))
+
+
+class ArmourDecoder:
+    """Base64 between a BEGIN and an END line (RFC 7468)."""
+
+    def __init__(self, note: Callable[[str], object]) -> None:
+        self._base64 = Base64Decoder(note)
+        self._line = b""
+        self._inside = False
+        self._ended = False
+
+    def update(self, block: bytes) -> bytes:
+        """Decodes what has come of the text between the lines."""
+        if self._ended:
+            return b""
+        text = self._line + block
+        if not self._inside:
+            begin, end, text = text.partition(b"\n")
+            if not end:
+                self._line = begin[-BLOCK:]
+                return b""
+            self._inside = True
+        found = text.find(b"-----")
+        if found >= 0:
+            self._ended = True
+            return self._base64.update(text[:found]) + self._base64.finish()
+        # Fewer than five hyphens at the end may be the beginning of the END line.
+        keep = len(text) - len(text.rstrip(b"-"))
+        self._line = text[len(text) - keep :]
+        return self._base64.update(text[: len(text) - keep])
+
+    def finish(self) -> bytes:
+        """Decodes a last group where the END line is missing."""
+        return b"" if self._ended else self._base64.finish()
+
+
+class QuotedPrintableDecoder:
+    """RFC 2045 section 6.7; what is not a legal escape stays as it is."""
+
+    def __init__(self, _note: Callable[[str], object]) -> None:
+        self._line = b""
+
+    def update(self, block: bytes) -> bytes:
+        """Decodes the whole lines of what has come so far."""
+        text = self._line + block
+        end = text.rfind(b"\n") + 1
+        if not end and len(text) > _LONGEST_QUOTED_LINE:
+            # An escape must not be torn; there is no soft line break near.
+            end = len(text) - 3 + max(text[-3:].find(b"="), 0)
+        self._line = text[end:]
+        return binascii.a2b_qp(text[:end])
+
+    def finish(self) -> bytes:
+        """Decodes the last line."""
+        return binascii.a2b_qp(self._line)
+
+
+_DECODERS: dict[Layer, Callable[[Callable[[str], object]], _Decoder]] = {
+    Layer.BASE64: Base64Decoder,
+    Layer.ARMOUR: ArmourDecoder,
+    Layer.QUOTED_PRINTABLE: QuotedPrintableDecoder,
+}
+
+
+class _BlockStream(io.RawIOBase):
+    """The blocks of a generator as a stream; owns what they come from."""
+
+    def __init__(self, source: BinaryIO, blocks: Iterator[bytes]) -> None:
+        super().__init__()
+        self._source = source
+        self._blocks = blocks
+        self._block = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        target = memoryview(buffer)  # type: ignore[arg-type]  # the buffer protocol
+        while not self._block:
+            block = next(self._blocks, None)
+            if block is None:
+                return 0
+            self._block = memoryview(block)
+        count = min(len(target), len(self._block))
+        target[:count] = self._block[:count]
+        self._block = self._block[count:]
+        return count
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+
+def open_decoded(
+    content: Content,
+    start: int,
+    end: int,
+    layers: Sequence[Layer],
+    note: Callable[[str], object] = lambda _: None,
+) -> BinaryIO:
+    """A stream over a decoded range of a content; the caller closes it.
+
+    Args:
+        content: the stored bytes.
+        start: offset of the first encoded byte.
+        end: offset after the last.
+        layers: outermost first.
+        note: takes descriptions of defects met on the way.
+    """
+    stream = content.open()
+    try:
+        _pass(stream, start)
+    except BaseException:
+        stream.close()
+        raise
+    blocks = _blocks(stream, end - start)
+    for layer in layers:
+        blocks = _decoded(blocks, _DECODERS[layer](note))
+    return stream_of(stream, blocks)
+
+
+def stream_of(source: BinaryIO, blocks: Iterator[bytes]) -> BinaryIO:
+    """A stream over blocks that come from ``source``, which it closes."""
+    return io.BufferedReader(_BlockStream(source, blocks), BLOCK)
+
+
+def _pass(stream: BinaryIO, count: int) -> None:
+    if stream.seekable():
+        stream.seek(count)
+        return
+    for _ in _blocks(stream, count):
+        pass
+
+
+def _blocks(stream: BinaryIO, count: int) -> Iterator[bytes]:
+    while count > 0 and (block := stream.read(min(count, BLOCK))):
+        count -= len(block)
+        yield block
+
+
+def _decoded(blocks: Iterator[bytes], decoder: _Decoder) -> Iterator[bytes]:
+    for block in blocks:
+        yield decoder.update(block)
+    yield decoder.finish()
+
+
+# --- which layers ------------------------------------------------------------
+
+
+def find_layers(content: Content, start: int, end: int, declared: str) -> tuple[Layer, ...]:
+    """The layers that cover a body which may be CMS, outermost first.
+
+    Args:
+        content: the stored bytes.
+        start: offset of the body.
+        end: offset after it.
+        declared: value of Content-Transfer-Encoding.
+    """
+    end = min(end, start + HEAD_SIZE)
+    with open_decoded(content, start, end, ()) as stream:
+        head = stream.read(HEAD_SIZE)
+    layers: list[Layer] = []
+    layer = _declared_layer(declared)
+    if layer is Layer.BASE64 and head.lstrip().startswith(_ARMOUR_BEGIN):
+        layer = Layer.ARMOUR
+    if layer is None or looks_like_ber(head):
+        layer = _evident_layer(head)
+    while layer is not None and len(layers) < _MOST_LAYERS:
+        layers.append(layer)
+        decoder = _DECODERS[layer](lambda _: None)
+        head = decoder.update(head) + decoder.finish()
+        layer = _evident_layer(head)
+    return tuple(layers)
+
+
+def declared_layers(declared: str) -> tuple[Layer, ...]:
+    """The layers that a Content-Transfer-Encoding names: one or none."""
+    layer = _declared_layer(declared)
+    return () if layer is None else (layer,)
+
+
+def _declared_layer(declared: str) -> Layer | None:
+    word = declared.strip().strip('"').lower()
+    layers = (Layer.BASE64, Layer.QUOTED_PRINTABLE)
+    return next((layer for layer in layers if word.startswith(layer)), None)
+
+
+def looks_like_ber(head: bytes) -> bool:
+    """Whether a constructed SEQUENCE of a long or indefinite form may begin here."""
+    return head[:1] == b"\x30" and 0x80 <= (head[1] if len(head) > 1 else 0) <= 0x88
+
+
+def _evident_layer(head: bytes) -> Layer | None:
+    text = head.lstrip()
+    if text.startswith(_ARMOUR_BEGIN):
+        is_ours = text[len(_ARMOUR_BEGIN) :].startswith(_ARMOUR_LABELS)
+        return Layer.ARMOUR if is_ours else None
+    # 0x30 0x80 to 0x84 is "MI" in base64; a shorter CMS envelope does not exist.
+    if text.startswith(b"MI") and not text[:64].translate(None, _PLAIN + b"="):
+        return Layer.BASE64
+    return None
+
+
+# --- encoding ----------------------------------------------------------------
+
+
+class Base64Writer:
+    """Writes base64 in lines of 76 columns.
+
+    Args:
+        sink: takes the text.
+        line_end: CRLF or LF.
+        ends_last_line: False where the line end after the text belongs to what
+            follows, as before a delimiter line.
+    """
+
+    _GROUP = 57
+
+    def __init__(self, sink: Sink, line_end: bytes, *, ends_last_line: bool) -> None:
+        self._sink = sink
+        self._line_end = line_end
+        self._ends_last_line = ends_last_line
+        self._rest = b""
+        self._between = b""
+
+    def write(self, data: bytes, /) -> int:
+        """Encodes the whole lines of what has come so far."""
+        rest = self._rest + bytes(data)
+        whole = len(rest) - len(rest) % self._GROUP
+        self._rest = rest[whole:]
+        self._lines(rest[:whole])
+        return len(data)
+
+    def finish(self) -> None:
+        """Writes the last line."""
+        self._lines(self._rest)
+        self._rest = b""
+        if self._ends_last_line:
+            self._sink.write(self._between)
+
+    def _lines(self, data: bytes) -> None:
+        if not data:
+            return
+        text = binascii.b2a_base64(data, newline=False)
+        lines = self._line_end.join(text[start : start + 76] for start in range(0, len(text), 76))
+        self._sink.write(self._between + lines)
+        self._between = self._line_end

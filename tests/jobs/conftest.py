@@ -1,0 +1,63 @@
+"""Small real mailboxes, the keys of their owner, and specifications of runs on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sectool import jobs
+from sectool.keys import KeySpecification
+from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill, make_key
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    directory = tmp_path_factory.mktemp("keys")
+    history = directory / "history"
+    history.mkdir()
+    old = make_key(history, "old")
+    return Keys(old, make_key(directory, "new"), make_key(directory, "stranger"), history)
+
+
+@pytest.fixture(scope="session")
+def sample(keys: Keys) -> list[Mail]:
+    """Mail of every kind that the engine treats differently."""
+    to_oneself = encrypted(4, keys.old)
+    return [
+        Mail("", "cur/1300000001.M1P1.host,S=900:2,S", encrypted(1, keys.old)),
+        Mail("", "cur/1300000002.M2P1.host:2,", encrypted(2, keys.old, options=("-des3",))),
+        Mail("", "new/1300000003.M3P1.host", encrypted(3, keys.old, options=("-aes-128-gcm",))),
+        Mail("", "cur/1300000004.M4P1.host:2,FS", to_oneself),
+        Mail(".Sent", "cur/1300000005.M5P1.host:2,S", b"X-Copy: mine\n" + to_oneself),
+        Mail("", "cur/1300000006.M6P1.host:2,RS", CLEAR),
+        Mail(".Sent", "cur/1300000007.M7P1.host:2,", encrypted(7, keys.stranger)),
+        Mail("", "cur/1300000008.M8P1.host:2,", encrypted(8, keys.old)[:700]),
+    ]
+
+
+@pytest.fixture
+def maildir(sample: list[Mail], tmp_path: Path) -> Path:
+    """The sample, where it is before the move."""
+    directory = tmp_path / "Maildir"
+    fill(directory, sample)
+    return directory
+
+
+@pytest.fixture
+def specify(keys: Keys, tmp_path: Path) -> Specify:
+    """Makes a specification of a run without worker processes on a job beside the mailbox."""
+
+    def make(operation: str, mailbox: Path | None, **changes: object) -> jobs.JobSpec:
+        decrypting = operation != "encrypt"
+        fields: dict[str, object] = {
+            "job": None if operation == "scan" else tmp_path / "job",
+            "keys": KeySpecification((keys.history,), None, None) if decrypting else None,
+            "new_certificates": () if decrypting else (keys.new.certificate,),
+            "workers": 0,
+            **changes,
+        }
+        location = None if mailbox is None else str(mailbox)
+        return jobs.JobSpec(jobs.Operation(operation), location, **fields)  # type: ignore[arg-type]
+
+    return make

@@ -1,0 +1,95 @@
+"""Killed at every named point: nothing is lost, and the same command resumes (F01, F02)."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sectool import jobs
+from sectool.outcome import State, Summary
+from tests.support import checker, crash
+from tests.support.mailboxes import Keys, Mail, Specify, fill
+
+
+@pytest.fixture
+def before(sample: list[Mail], tmp_path: Path, keys: Keys) -> Counter[tuple[object, ...]]:
+    """What the mailbox means to its owner before anything happened."""
+    directory = tmp_path / "untouched"
+    fill(directory, sample)
+    return checker.meanings(directory, [keys.old])
+
+
+class Trial:
+    """A mailbox and a job, set up anew for every crash point."""
+
+    def __init__(self, sample: list[Mail], tmp_path: Path, specify: Specify) -> None:
+        self._sample = sample
+        self._directory = tmp_path / "trial"
+        self._specify = specify
+        self.maildir = self._directory / "Maildir"
+        self.job = self._directory / "job"
+
+    def set_up(self, operation: str) -> jobs.JobSpec:
+        if self._directory.exists():
+            shutil.rmtree(self._directory)
+        fill(self.maildir, self._sample)
+        if operation == "encrypt":
+            jobs.run(self.specification("decrypt"))
+        return self.specification(operation)
+
+    def specification(self, operation: str) -> jobs.JobSpec:
+        return self._specify(operation, self.maildir, job=self.job)
+
+    def numbers(self, operation: str, trace: Path) -> Iterator[int]:
+        trace.unlink(missing_ok=True)
+        names = crash.points(self.set_up(operation), trace)
+        assert len(names) > 10
+        yield from range(1, len(names) + 1)
+
+
+@pytest.fixture
+def trial(sample: list[Mail], tmp_path: Path, specify: Specify) -> Trial:
+    return Trial(sample, tmp_path, specify)
+
+
+def counts(summary: Summary) -> dict[State, int]:
+    return {state: count for state, count in summary.counts.items() if count}
+
+
+def test_decrypt_killed_at_every_point_resumes_to_the_same_end(
+    trial: Trial, tmp_path: Path, before: Counter[tuple[object, ...]], keys: Keys
+) -> None:
+    wanted = counts(jobs.run(trial.set_up("decrypt")))
+    checkpoints = {path.name for path in (trial.job / "checkpoints").glob("*.eml")}
+    for number in trial.numbers("decrypt", tmp_path / "trace"):
+        spec = trial.set_up("decrypt")
+        census = checker.census(trial.maildir)
+        crash.killed_at(spec, number)
+        assert checker.census(trial.maildir) == census, number
+        assert counts(jobs.run(spec)) == wanted, number
+        assert {path.name for path in (trial.job / "checkpoints").glob("*.eml")} == checkpoints
+        assert list((trial.job / "checkpoints" / "incoming").iterdir()) == [], number
+        assert checker.census(trial.maildir) == census, number
+    assert checker.meanings(trial.maildir, [keys.old]) == before
+
+
+def test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
+    trial: Trial, tmp_path: Path, before: Counter[tuple[object, ...]], keys: Keys
+) -> None:
+    wanted = counts(jobs.run(trial.set_up("encrypt")))
+    assert wanted[State.REENCRYPTED] == 5
+    for number in trial.numbers("encrypt", tmp_path / "trace"):
+        spec = trial.set_up("encrypt")
+        crash.killed_at(spec, number)
+        at_the_kill = checker.meanings(trial.maildir, [keys.old, keys.new])
+        for mail, copies in before.items():
+            assert copies <= at_the_kill[mail] <= 2 * copies, number
+        assert counts(jobs.run(spec)) == wanted, number
+        assert checker.meanings(trial.maildir, [keys.new]) == before, number
+        census = checker.census(trial.maildir)
+        assert counts(jobs.run(spec)) == wanted, number
+        assert checker.census(trial.maildir) == census, number

@@ -1,0 +1,234 @@
+"""Mailboxes seen from outside: what the user, the server and the delivery agent do to them."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sectool.mailbox import MailboxSpecification
+from sectool.mailbox.memory import MemoryStore
+from sectool.message import Flags, MessageRef
+from tests.support.mailbox_contract import DATE, OLD, SEEN, Seen
+
+LETTERS = {
+    "draft": "D",
+    "flagged": "F",
+    "passed": "P",
+    "answered": "R",
+    "seen": "S",
+    "deleted": "T",
+}
+NAMES = {letter: name for name, letter in LETTERS.items()}
+
+
+class MaildirWorld:
+    """A Maildir handled with nothing but the operating system."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._numbers = itertools.count(1)
+        self.make_folder(root)
+
+    @property
+    def specification(self) -> MailboxSpecification:
+        return MailboxSpecification("maildir", str(self.root))
+
+    @staticmethod
+    def make_folder(directory: Path) -> Path:
+        for part in ("cur", "new", "tmp"):
+            (directory / part).mkdir(parents=True, exist_ok=True)
+        return directory
+
+    def directory(self, folder: str) -> Path:
+        if folder == "INBOX":
+            return self.root
+        return self.make_folder(self.root / ("." + folder.replace("/", ".")))
+
+    def deliver(
+        self, folder: str, raw: bytes, *, flags: Flags = SEEN, date: datetime = DATE
+    ) -> MessageRef:
+        base = f"1300000000.M{next(self._numbers)}P1.host"
+        self.put(self.directory(folder) / "cur" / f"{base}:2,{self._letters(flags)}", raw, date)
+        return MessageRef(folder, base)
+
+    @staticmethod
+    def put(path: Path, raw: bytes, date: datetime = DATE) -> Path:
+        path.write_bytes(raw)
+        os.utime(path, (date.timestamp(), date.timestamp()))
+        return path
+
+    def path(self, ref: MessageRef) -> Path:
+        directory = self.directory(ref.folder)
+        found = [
+            path
+            for part in ("cur", "new")
+            for path in (directory / part).iterdir()
+            if path.name.partition(":2,")[0] == ref.key
+        ]
+        (only,) = found
+        return only
+
+    def set_flags(self, ref: MessageRef, flags: Flags) -> None:
+        name = f"{ref.key}:2,{self._letters(flags)}"
+        self.path(ref).rename(self.directory(ref.folder) / "cur" / name)
+
+    def overwrite(self, ref: MessageRef, raw: bytes) -> None:
+        self.path(ref).write_bytes(raw)
+
+    def remove(self, ref: MessageRef) -> None:
+        self.path(ref).unlink()
+
+    def move(self, ref: MessageRef, folder: str) -> None:
+        path = self.path(ref)
+        path.rename(self.directory(folder) / "cur" / path.name)
+
+    def seen(self) -> list[Seen]:
+        directories = {"INBOX": self.root} | {
+            path.name[1:].replace(".", "/"): path for path in self.root.glob(".?*")
+        }
+        found = [
+            Seen(folder, path.read_bytes(), self._flags(path.name), self._date(path))
+            for folder, directory in directories.items()
+            for part in ("cur", "new")
+            for path in (directory / part).iterdir()
+        ]
+        return sorted(found, key=lambda seen: (seen.raw, seen.folder))
+
+    def hidden(self) -> int:
+        return len(list(self.root.glob("**/tmp/*")))
+
+    def spoil_staged(self) -> None:
+        for path in self.root.glob("**/tmp/*"):
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+    @staticmethod
+    def _letters(flags: Flags) -> str:
+        return "".join(sorted(LETTERS[name] for name in flags.system))
+
+    @staticmethod
+    def _flags(name: str) -> Flags:
+        return Flags(frozenset(NAMES[letter] for letter in name.partition(":2,")[2]))
+
+    @staticmethod
+    def _date(path: Path) -> datetime:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+class MemoryWorld:
+    """A mailbox in memory through its own outside."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+
+    @property
+    def specification(self) -> MailboxSpecification:
+        return self.store.specification
+
+    def deliver(
+        self, folder: str, raw: bytes, *, flags: Flags = SEEN, date: datetime = DATE
+    ) -> MessageRef:
+        return self.store.deliver(folder, raw, flags=flags, date=date)
+
+    def set_flags(self, ref: MessageRef, flags: Flags) -> None:
+        self.store.set_flags(ref, flags)
+
+    def overwrite(self, ref: MessageRef, raw: bytes) -> None:
+        self.store.overwrite(ref, raw)
+
+    def remove(self, ref: MessageRef) -> None:
+        self.store.remove(ref)
+
+    def move(self, ref: MessageRef, folder: str) -> None:
+        self.store.move(ref, folder)
+
+    def seen(self) -> list[Seen]:
+        found = [
+            Seen(folder, copy.content.raw, copy.flags, copy.internal_date)
+            for folder, copies in self.store.folders.items()
+            for copy in copies.values()
+        ]
+        return sorted(found, key=lambda seen: (seen.raw, seen.folder))
+
+    def hidden(self) -> int:
+        return len(self.store.staged)
+
+    def spoil_staged(self) -> None:
+        for ref, copy in list(self.store.staged.items()):
+            raw = type(copy.content)(copy.content.raw[:-1] + b"?")
+            self.store.staged[ref] = type(copy)(raw, copy.flags, copy.internal_date, copy.version)
+
+
+@pytest.fixture
+def maildir(tmp_path: Path) -> MaildirWorld:
+    return MaildirWorld(tmp_path / "Maildir")
+
+
+@pytest.fixture
+def maildir_at() -> Callable[[Path], MaildirWorld]:
+    return MaildirWorld
+
+
+@pytest.fixture
+def memory_world() -> MemoryWorld:
+    return MemoryWorld(MemoryStore("test"))
+
+
+@pytest.fixture
+def read_only_memory_world() -> MemoryWorld:
+    world = MemoryWorld(MemoryStore("test", writable=False))
+    world.deliver("INBOX", OLD)
+    return world
+
+
+Mount = Callable[..., None]
+
+
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    """Mounts a file system until the test is over; skips where that is not allowed."""
+    if os.name != "posix" or os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    with contextlib.ExitStack() as stack:
+
+        def act(*arguments: str, at: Path) -> None:
+            done = subprocess.run(
+                ["mount", *arguments, str(at)], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                if os.environ.get("SECTOOL_REQUIRE_PEERS") == "1":
+                    pytest.fail(f"mount failed: {done.stderr}")
+                pytest.skip(f"mount failed: {done.stderr.strip()}")
+            stack.callback(subprocess.run, ["umount", str(at)], check=True)
+
+        yield act
+
+
+@pytest.fixture
+def read_only_maildir(maildir: MaildirWorld, mount: Mount, tmp_path: Path) -> MaildirWorld:
+    maildir.deliver("INBOX", OLD)
+    view = tmp_path / "view"
+    view.mkdir()
+    mount("--bind", str(maildir.root), at=view)
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(view)], check=True)
+    readable = MaildirWorld.__new__(MaildirWorld)
+    readable.root = view
+    return readable
+
+
+@pytest.fixture
+def modified_utf7() -> Callable[[str], str]:
+    """Encodes text that is all outside of ASCII."""
+
+    def encode(text: str) -> str:
+        run = base64.b64encode(text.encode("utf-16-be")).decode().rstrip("=").replace("/", ",")
+        return f"&{run}-"
+
+    return encode

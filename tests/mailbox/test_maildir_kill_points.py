@@ -1,0 +1,134 @@
+"""Killed at any step of a replacement, a Maildir has each message once or twice, whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sectool.mailbox import Mailbox, StagedCopy, open_mailbox
+from sectool.message import Flags
+from tests.support.mailbox_contract import World
+from tests.support.replacing_process import new_bytes, read_notes
+
+REPOSITORY = Path(__file__).parents[2]
+OLD = {b"Subject: one\n\nold one\n": "INBOX", b"Subject: two\n\nold two\n": "Sent"}
+NEW = {new_bytes(raw): folder for raw, folder in OLD.items()}
+VARIANTS = [(), ("spool",), ("flag",), ("spool", "flag")]
+
+
+def run(fault: str, *arguments: str) -> int:
+    environment = {**os.environ, "SECTOOL_FAULT": fault}
+    return subprocess.run(
+        [sys.executable, "-m", "tests.support.replacing_process", *arguments],
+        cwd=REPOSITORY,
+        env=environment,
+        check=False,
+    ).returncode
+
+
+def check_copies(world: World) -> None:
+    """Each message is there whole, at most twice, and not twice with the same bytes."""
+    seen = Counter(message.raw for message in world.seen())
+    assert set(seen) <= set(OLD) | set(NEW)
+    assert set(seen.values()) == {1}
+    for old in OLD:
+        assert 1 <= seen[old] + seen[new_bytes(old)] <= 2
+
+
+def recover(world: World, mailbox: Mailbox, notes: Path) -> None:
+    """What an engine does with the announcements it finds; holds ``locate`` against the files."""
+    raws = {message.raw for message in world.seen()}
+    old_by_folder = {folder: raw for raw, folder in OLD.items()}
+    for announcement in read_notes(notes):
+        where = mailbox.locate(announcement)
+        old = old_by_folder[announcement.replaced.folder]
+        assert where.old_present == (old in raws)
+        assert (where.placed is not None) == (new_bytes(old) in raws)
+        if where.placed is None:
+            mailbox.discard([announcement])
+        elif where.old_present:
+            resumed = [StagedCopy(announcement, Flags())]
+            mailbox.barrier(resumed)
+            mailbox.retire(resumed)
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=lambda options: "-".join(options) or "copied")
+def test_no_crash_costs_a_message(maildir: World, tmp_path: Path, options: tuple[str, ...]) -> None:
+    root, notes, trace = Path(maildir.specification.location), tmp_path / "notes", tmp_path / "t"
+    for raw, folder in OLD.items():
+        maildir.deliver(folder, raw)
+    pristine = shutil.copytree(root, tmp_path / "pristine")
+    assert run(f"trace@{trace}", str(root), str(notes), *options) == 0
+    assert {seen.raw for seen in maildir.seen()} == set(NEW)
+    points = trace.read_text().split()
+    wanted = {"maildir.sync.before", "maildir.place.after", "maildir.retire.before"}
+    wanted |= {"maildir.flags.after"} if "flag" in options else set()
+    wanted |= {"maildir.stage.after" if "spool" in options else "maildir.stage"}
+    assert wanted <= set(points)
+
+    for number, name in enumerate(points, 1):
+        shutil.rmtree(root)
+        notes.unlink(missing_ok=True)
+        shutil.copytree(pristine, root)
+        code = run(f"crash@{number}", str(root), str(notes), *options)
+        assert code == -signal.SIGKILL, name
+        check_copies(maildir)
+        recover(maildir, open_mailbox(maildir.specification), notes)
+        check_copies(maildir)
+        flags = {"seen", "flagged"} if "flag" in options else {"seen"}
+        for message in maildir.seen():
+            if message.raw in NEW:
+                assert message.flags.system == flags, name
+        assert len(maildir.seen()) == len(OLD), name
+        leftovers = [path.name for path in root.glob("**/tmp/*")]
+        assert [left for left in leftovers if not left.startswith("sectool.")] == [], name
+
+
+FAULTS = [
+    "fsync:error=EIO:when=1",
+    "fsync:error=EIO:when=2",
+    "fsync:error=EIO:when=3+",
+    "fsync:error=EIO:when=4",
+    "fsync:error=ENOSPC:when=1+",
+    "fchmod:error=EPERM:when=1+",
+    "utimensat:error=EROFS:when=2",
+    "rename:error=EIO:when=1",
+    "rename:error=EROFS:when=2",
+    "rename:error=ENOSPC:when=1+",
+    "unlink:error=EBUSY:when=3+",
+    "unlink:error=EPERM:when=4",
+    "write:error=ENOSPC:when=2+",
+    "write:error=EDQUOT:when=3+",
+]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("option", ["copy", "spool"])
+def test_no_failing_system_call_costs_a_message(
+    maildir: World, tmp_path: Path, fault: str, option: str
+) -> None:
+    root, notes = Path(maildir.specification.location), tmp_path / "notes"
+    for raw, folder in OLD.items():
+        maildir.deliver(folder, raw)
+    program = [sys.executable, "-m", "tests.support.replacing_process"]
+    command = ["strace", "-f", "-o", "/dev/null", "-e", f"inject={fault}"]
+    done = subprocess.run(
+        [*command, *program, str(root), str(notes), option],
+        cwd=REPOSITORY,
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode != 0
+    check_copies(maildir)
+    recover(maildir, open_mailbox(maildir.specification), notes)
+    check_copies(maildir)
+    assert len(maildir.seen()) == len(OLD)

@@ -1,0 +1,80 @@
+"""The mailbox in memory lets a test act between the steps of a replacement."""
+
+from __future__ import annotations
+
+import pytest
+
+from sectool.errors import MessageChanged, MessageVanished, NoSpace, NoSuchMailbox
+from sectool.mailbox import MailboxSpecification, StagedCopy, open_mailbox
+from sectool.mailbox.memory import MemoryStore
+from sectool.message import BytesContent, Flags
+from tests.support.mailbox_contract import DELETED, NEW, OLD, announce, place, stage
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore("hooked")
+
+
+def test_a_hook_acts_right_before_the_old_copy_is_looked_at(store: MemoryStore) -> None:
+    ref = store.deliver("INBOX", OLD)
+    mailbox = open_mailbox(store.specification)
+    staged = place(mailbox, [ref])
+    store.hooks.append(lambda step: (step == "retire.look" and store.set_flags(ref, DELETED)) or None)
+    (answer,) = mailbox.retire(staged)
+    assert type(answer) is MessageChanged
+
+
+def test_a_hook_may_remove_the_message_while_it_is_staged(store: MemoryStore) -> None:
+    ref = store.deliver("INBOX", OLD)
+    mailbox = open_mailbox(store.specification)
+    (announcement,) = announce(mailbox, [ref])
+    store.hooks.append(lambda step: store.remove(ref) if step == "stage" else None)
+    (answer,) = mailbox.stage([(announcement, BytesContent(NEW))])
+    assert type(answer) is MessageVanished
+
+
+def test_a_hook_that_fills_the_disk_leaves_nothing_of_the_batch(store: MemoryStore) -> None:
+    refs = [store.deliver("INBOX", OLD) for _ in range(3)]
+    mailbox = open_mailbox(store.specification)
+    steps: list[str] = []
+
+    def fill(step: str) -> None:
+        steps.append(step)
+        if len(steps) == 3:
+            raise NoSpace("the disk is full")
+
+    announced = announce(mailbox, refs)
+    store.hooks.append(fill)
+    with pytest.raises(NoSpace):
+        mailbox.stage([(entry, BytesContent(NEW)) for entry in announced])
+    assert store.staged == {}
+
+
+def test_the_hooks_hear_every_step_in_order(store: MemoryStore) -> None:
+    steps: list[str] = []
+    store.hooks.append(steps.append)
+    mailbox = open_mailbox(store.specification)
+    mailbox.retire(place(mailbox, [store.deliver("INBOX", OLD)]))
+    assert steps == ["stage", "barrier.place", "barrier.done", "retire.look", "retire.done"]
+
+
+def test_a_moved_message_has_another_name(store: MemoryStore) -> None:
+    ref = store.deliver("INBOX", OLD, flags=Flags(frozenset({"seen"})))
+    moved = store.move(ref, "Trash")
+    assert moved != ref
+    assert open_mailbox(store.specification).fetch(moved).flags.system == {"seen"}
+
+
+def test_what_is_staged_is_seen_by_another_opening(store: MemoryStore) -> None:
+    ref = store.deliver("INBOX", OLD)
+    staged = stage(open_mailbox(store.specification), [ref])
+    other = open_mailbox(store.specification)
+    other.barrier([StagedCopy(staged[0].announcement, staged[0].flags)])
+    assert len(list(other.walk("INBOX"))) == 2
+
+
+def test_a_store_that_nobody_holds_is_gone() -> None:
+    specification = MemoryStore("short-lived").specification
+    with pytest.raises(NoSuchMailbox):
+        open_mailbox(MailboxSpecification(specification.kind, "short-lived"))

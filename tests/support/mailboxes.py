@@ -1,0 +1,97 @@
+"""Small real mailboxes and keys, made with the openssl command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sectool import jobs
+from tests.support.checker import Key
+
+DAY = 86_400_000_000_000
+"""Nanoseconds."""
+
+
+def openssl(*arguments: object) -> bytes:
+    done = subprocess.run(
+        ["openssl", *map(str, arguments)], capture_output=True, check=True, stdin=subprocess.DEVNULL
+    )
+    return done.stdout
+
+
+def make_key(directory: Path, name: str) -> Key:
+    key = Key(directory / f"{name}.crt", directory / f"{name}.key")
+    openssl(
+        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650"),
+        *("-subj", f"/O=Example/CN={name}", "-addext", "keyUsage=keyEncipherment"),
+        *("-keyout", key.private_key, "-out", key.certificate),
+    )
+    return key
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Everybody's keys."""
+
+    old: Key
+    new: Key
+    stranger: Key
+    history: Path
+    """Directory with the old key and its certificate."""
+
+
+INNER = b"Content-Type: text/plain; charset=utf-8\r\n\r\nthis is message %d\r\n"
+
+
+def encrypted(number: int, key: Key, *, options: tuple[str, ...] = ("-aes256",)) -> bytes:
+    """A stored message, LF, whose body openssl encrypted."""
+    source = key.certificate.parent / f"inner-{os.getpid()}-{number}"
+    source.write_bytes(INNER % number)
+    try:
+        smime = openssl("cms", "-encrypt", "-binary", *options, "-in", source, key.certificate)
+    finally:
+        source.unlink()
+    header, _, body = smime.replace(b"\r\n", b"\n").partition(b"\n\n")
+    # Header lines before, between and after those of the encrypted body.
+    lines = header.split(b"\n")
+    outer = [
+        b"Received: from a.example.org by b.example.org;\n\tMon, 7 Jan 2019 10:00:00 +0100",
+        b"Subject: message %d" % number,
+        *lines,
+        b"Date: Mon, 7 Jan 2019 10:00:00 +0100",
+        b"Message-ID: <%d@example.org>" % number,
+        b"X-Odd:no space",
+    ]
+    return b"\n".join(outer) + b"\n\n" + body
+
+
+CLEAR = b"Subject: hello\nMessage-ID: <clear@example.org>\n\nnothing to hide\n"
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One message to be put in a Maildir."""
+
+    folder: str
+    name: str
+    raw: bytes
+
+
+def fill(maildir: Path, mail: list[Mail]) -> None:
+    """Makes a Maildir++ of these messages, each a day older than the next."""
+    for folder in {"", ".Sent", *(entry.folder for entry in mail)}:
+        for state in ("cur", "new", "tmp"):
+            (maildir / folder / state).mkdir(parents=True, exist_ok=True)
+    for number, entry in enumerate(mail):
+        path = maildir / entry.folder / entry.name
+        path.write_bytes(entry.raw)
+        path.chmod(0o600)
+        time = 1_300_000_000_123_456_789 + number * DAY
+        os.utime(path, ns=(time, time))
+
+
+Specify = Callable[..., jobs.JobSpec]
+"""Makes a specification of a run; see the fixture ``specify``."""

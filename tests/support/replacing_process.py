@@ -1,0 +1,92 @@
+"""One replacement of every message of a Maildir, in a process that a test can kill.
+
+Run as ``python -m tests.support.replacing_process MAILDIR NOTES [spool] [flag]``.
+NOTES receives the announcements before anything is written, as the job log of
+the engine would. ``spool`` lets the new copies be taken over by renaming,
+``flag`` marks the old copies after they were staged, as a mail program would.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from sectool.errors import MessageError
+from sectool.mailbox import (
+    Announcement,
+    Mailbox,
+    PlacedCopy,
+    Replacement,
+    StagedCopy,
+    open_mailbox,
+    recognise,
+)
+from sectool.message import BytesContent, Content, FileContent, MessageRef
+
+Good = TypeVar("Good")
+
+
+def new_bytes(old: bytes) -> bytes:
+    """What a message becomes."""
+    return old.replace(b"old", b"new") + b"and more\n"
+
+
+def read_notes(path: Path) -> list[Announcement]:
+    """The announcements that a process took down."""
+    if not path.exists() or not path.read_text():
+        return []  # it stopped before it wrote to the mailbox
+    return [
+        Announcement(
+            **{
+                **note,
+                "replaced": MessageRef(**note["replaced"]),
+                "ref": MessageRef(**note["ref"]),
+            }
+        )
+        for note in json.loads(path.read_text())
+    ]
+
+
+def main(location: str, notes: str, *options: str) -> None:
+    """Replaces everything."""
+    mailbox = open_mailbox(recognise(location))
+    replacements = [
+        _replacement(mailbox, listing.ref, spooled="spool" in options)
+        for folder in mailbox.folders()
+        for listing in mailbox.walk(folder)
+    ]
+    announced = mailbox.announce(replacements)
+    Path(notes).write_text(json.dumps([dataclasses.asdict(entry) for entry in announced]))
+    contents = [replacement.content for replacement in replacements]
+    staged = _good(StagedCopy, mailbox.stage(list(zip(announced, contents, strict=True))))
+    if "flag" in options:
+        for path in Path(location).glob("**/cur/*:2,S"):
+            path.rename(path.with_name(path.name.replace(":2,S", ":2,FS")))
+    _good(PlacedCopy, mailbox.barrier(staged))
+    _good(PlacedCopy, mailbox.retire(staged))
+
+
+def _replacement(mailbox: Mailbox, ref: MessageRef, *, spooled: bool) -> Replacement:
+    stored = mailbox.fetch(ref)
+    with stored.content.open() as stream:
+        content: Content = BytesContent(new_bytes(stream.read()))
+    spool = mailbox.capabilities.spool_directory
+    if spooled and spool is not None:
+        path = spool / f"sectool.test.{stored.revision[:16]}"
+        with content.open() as stream:
+            path.write_bytes(stream.read())
+        content = FileContent(path)
+    return Replacement(ref, content, stored.revision)
+
+
+def _good(kind: type[Good], answers: Sequence[Good | MessageError]) -> list[Good]:
+    assert all(isinstance(answer, kind) for answer in answers), answers
+    return [answer for answer in answers if isinstance(answer, kind)]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
