@@ -126,8 +126,11 @@ class Demo:
         checked = jobs.run(spec)
         self._counts(checked)
         wanted = decrypted.counts[State.CHECKPOINTED]
+        # ``review`` opens as well: odd mail that the old encryption vouched for
+        # and the compatible profile, which every mail program reads, does not.
+        opened = checked.counts[State.READABLE] + checked.counts[State.REVIEW]
         good = (
-            encrypted.counts[State.REENCRYPTED] == checked.counts[State.READABLE] == wanted
+            encrypted.counts[State.REENCRYPTED] == opened == wanted
             and checked.messages == decrypted.messages
         )
         self._tell("")

@@ -20,6 +20,9 @@ LOG_NAME = "job.db"
 LOCK_NAME = "lock"
 MAILBOX_VALUE = "mailbox"
 
+_HALF_MADE = frozenset({LOCK_NAME, f"{LOG_NAME}.new", f"{LOG_NAME}.new-journal"})
+"""What a run that was killed while it made the job may have left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -108,7 +111,7 @@ def look_at_job(directory: Path) -> Iterator[Job]:
 
 
 def _check_place(directory: Path) -> None:
-    if directory.is_dir() and any(entry.name != LOCK_NAME for entry in directory.iterdir()):
+    if directory.is_dir() and any(entry.name not in _HALF_MADE for entry in directory.iterdir()):
         raise UsageError(
             f"{directory} is not empty and not a job directory",
             hint="name a new directory; sectool makes it",

@@ -63,9 +63,7 @@ class MaildirReplacer:
             with durable.explained("write to the mailbox"):
                 return [_answer(self._stage, *entry) for entry in announced]
         except BaseException:
-            with contextlib.suppress(OSError, MessageError):
-                for announcement, _ in announced:
-                    self._remove_staged(announcement)
+            self._give_up([announcement for announcement, _ in announced])
             raise
 
     def _stage(self, announcement: Announcement, content: Content) -> StagedCopy:
@@ -112,9 +110,7 @@ class MaildirReplacer:
                 durable.sync_files(found, "maildir.sync")
         except BaseException:
             # What a failed sync covered is never trusted again, so none is kept.
-            with contextlib.suppress(OSError):
-                for copy in staged:
-                    self._remove_staged(copy.announcement)
+            self._give_up([copy.announcement for copy in staged])
             raise
         answers = [
             path if isinstance(path, MessageError) else _answer(self._place, copy, path)
@@ -159,15 +155,16 @@ class MaildirReplacer:
             entry = Entry("new", ref.key)
         target = view.path(entry)
         try:
+            status = path.lstat()  # renaming changes nothing of what is told of it
             with durable.explained("place the new copy"):
                 _make_part(target.parent)
                 durable.rename(path, target, "maildir.place")
-        except RunError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                raise MessageVanished("the new copy was removed while it waited in tmp") from error
-            raise
+        except (FileNotFoundError, RunError) as error:
+            if isinstance(error, RunError) and not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            raise MessageVanished("the new copy was removed while it waited in tmp") from error
         view.note(ref.key, entry)
-        return target, _placed(copy.announcement, os.lstat(target))
+        return target, _placed(copy.announcement, status)
 
     def _is_new(self, ref: MessageRef) -> bool:
         try:
@@ -226,8 +223,13 @@ class MaildirReplacer:
         target = Entry("cur", f"{ref.key}{INFO}{view.letters().letters(flags)}")
 
         def rename(path: Path, _: Entry) -> Entry:
-            if path != view.path(target):
-                durable.rename(path, view.path(target), "maildir.flags")
+            try:
+                if path != view.path(target):
+                    durable.rename(path, view.path(target), "maildir.flags")
+            except FileNotFoundError:
+                raise  # a server was quicker; the file is looked for again
+            except OSError as error:
+                raise durable.explain(error, "carry flags over to the new copy") from error
             return target
 
         entry = self._files.with_file(ref, rename)
@@ -253,6 +255,13 @@ class MaildirReplacer:
                     return self._after(announcement)
             except FileNotFoundError:
                 pass  # renamed by a server since it was looked at
+            except PermissionError as error:
+                raise MessageError(
+                    f"the old copy {announcement.replaced} cannot be removed: {_reason(error)}",
+                    hint="check its attributes, then remove one of the two copies",
+                ) from error
+            except OSError as error:
+                raise durable.explain(error, "remove an old copy") from error
             ready = self._prepare(ready.staged)
             self._sync_renamed([ready])
         raise MessageChanged(f"the message {announcement.replaced} does not stand still")
@@ -296,6 +305,12 @@ class MaildirReplacer:
         """As ``Mailbox.discard``."""
         with durable.explained("remove what was staged"):
             for announcement in announcements:
+                self._remove_staged(announcement)
+
+    def _give_up(self, announcements: Sequence[Announcement]) -> None:
+        """Removes what can be removed, on the way out with another error."""
+        for announcement in announcements:
+            with contextlib.suppress(OSError):
                 self._remove_staged(announcement)
 
     def _remove_staged(self, announcement: Announcement) -> None:

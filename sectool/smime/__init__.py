@@ -10,7 +10,7 @@ from sectool.smime.inventory import Inventory, take_inventory
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.opening import open_part
 from sectool.smime.parts import EncryptedPart, PartSource, Placement
-from sectool.smime.splice import outer_header, write_spliced
+from sectool.smime.splice import outer_header, smime_type_of, write_spliced
 from sectool.smime.transfer import Layer
 from sectool.smime.witness import PlaintextWitness, Verdict
 
@@ -29,6 +29,7 @@ __all__ = [
     "identity_of_parts",
     "open_part",
     "outer_header",
+    "smime_type_of",
     "take_inventory",
     "write_spliced",
 ]

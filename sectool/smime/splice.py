@@ -8,12 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sectool import cms
 from sectool.message import Content, Sink
 from sectool.smime.fields import HeaderBlock, read_header
 from sectool.smime.lines import LineScanner
 from sectool.smime.parts import EncryptedPart, content_fields
 from sectool.smime.ranges import ForwardReader
 from sectool.smime.transfer import Base64Writer
+
+_SMIME_TYPES = {
+    cms.ENVELOPED_DATA: "enveloped-data",
+    cms.AUTH_ENVELOPED_DATA: "authEnveloped-data",
+}
+
+
+def smime_type_of(content_type: str) -> str:
+    """The ``smime-type`` parameter for an envelope (RFC 8551 section 3.2.2).
+
+    Args:
+        content_type: of the envelope, dotted: EnvelopedData or AuthEnvelopedData.
+    """
+    return _SMIME_TYPES[content_type]
 
 
 def outer_header(content: Content, part: EncryptedPart) -> bytes:

@@ -20,7 +20,12 @@ def test_a_hook_acts_right_before_the_old_copy_is_looked_at(store: MemoryStore) 
     ref = store.deliver("INBOX", OLD)
     mailbox = open_mailbox(store.specification)
     staged = place(mailbox, [ref])
-    store.hooks.append(lambda step: (step == "retire.look" and store.set_flags(ref, DELETED)) or None)
+
+    def mark(step: str) -> None:
+        if step == "retire.look":
+            store.set_flags(ref, DELETED)
+
+    store.hooks.append(mark)
     (answer,) = mailbox.retire(staged)
     assert type(answer) is MessageChanged
 

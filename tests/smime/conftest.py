@@ -110,7 +110,9 @@ def wrong_key() -> Callable[..., KeyRing]:
     """Keys found by a person's identifier that give these content-encryption keys."""
 
     def wrong_key(person: Person, *content_encryption_keys: bytes) -> KeyRing:
-        keys = [FixedKey(f"key {number}", key) for number, key in enumerate(content_encryption_keys)]
+        keys = [
+            FixedKey(f"key {number}", key) for number, key in enumerate(content_encryption_keys)
+        ]
         return KeyRing({person.recipient.identifier: list(keys)})
 
     return wrong_key
