@@ -62,8 +62,10 @@ def make_message(source: Path, certificate: Path, target: Path) -> None:
         stream.write(b"Content-Transfer-Encoding: base64\n\n")
         stream.flush()
         encrypt = subprocess.Popen(
-            ["openssl", "cms", "-encrypt", "-binary", "-stream", "-outform", "DER", "-aes256"]
-            + ["-in", str(source), str(certificate)],
+            [
+                *("openssl", "cms", "-encrypt", "-binary", "-stream", "-outform", "DER"),
+                *("-aes256", "-in", str(source), str(certificate)),
+            ],
             stdout=subprocess.PIPE,
         )
         subprocess.run(["base64", "-w", "76"], stdin=encrypt.stdout, stdout=stream, check=True)

@@ -10,10 +10,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from sectool.demo.sample import sample_directory, unpack_maildir
-
 from sectool import jobs
 from sectool.crashpoints import VARIABLE
+from sectool.demo.sample import sample_directory, unpack_maildir
 from sectool.durable import explained
 from sectool.errors import RunError, UsageError
 from sectool.keys import KeySpecification

@@ -109,6 +109,7 @@ def read_header(
     start = scanner.offset
     starts: list[tuple[bytes, int]] = []
     lines: list[list[bytes]] = []
+    latest: list[bytes] | None = None
     line_end = b""
     line = b""
     while _may_continue(scanner.peek(_LONGEST_NAME)):
@@ -119,14 +120,17 @@ def read_header(
         if _is_delimiter(line, boundaries):
             scanner.push_back(line)
             break
-        if line[0] in b" \t" and lines:
-            lines[-1].append(line)
-        elif name := field_name(line):
+        if name := field_name(line):
             starts.append((name, scanner.offset - len(line)))
-            lines.append([line])
-        elif line[0] in b" \t":
+            lines.append(latest := [line])
+        elif line[0] not in b" \t":
+            # An mbox separator: of the header, but of no field.
+            latest = []
+        elif latest is None:
             scanner.push_back(line)
             break
+        else:
+            latest.append(line)
         line = b""
         if len(lines) > limits.header_fields:
             raise LimitExceeded(f"a header block has more than {limits.header_fields} fields")
