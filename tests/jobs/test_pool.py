@@ -1,0 +1,104 @@
+"""The pool: a worker that dies costs the message it worked on, and nothing else (F07, F13)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from sectool.crashpoints import VARIABLE
+from sectool.errors import NoSpace
+from sectool.jobs import pool
+from tests.support import pool_work
+from tests.support.pool_work import Task
+
+
+def run(tasks: list[Task], *, workers: int = 2, argument: object = "context") -> list[object]:
+    answers = pool.run_tasks(
+        pool_work.work,
+        tasks,
+        make_context=pool_work.context,
+        context_argument=argument,
+        workers=workers,
+    )
+    return list(answers)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_every_task_is_answered_once(workers: int) -> None:
+    answers = run([Task(number) for number in range(100)], workers=workers)
+    assert sorted(answers) == [(number, "context") for number in range(100)]  # type: ignore[type-var]
+
+
+def test_a_worker_that_dies_costs_only_its_own_task() -> None:
+    tasks = [Task(number, deed="die" if number == 17 else "") for number in range(80)]
+    answers = run(tasks)
+    died = [answer for answer in answers if isinstance(answer, pool.Died)]
+    assert [entry.task.number for entry in died] == [17]
+    assert "SIGKILL" in died[0].reason
+    assert len(answers) == 80
+
+
+def test_a_task_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "BASE_TIMEOUT", 1.0)
+    answers = run([Task(1, deed="hang"), Task(2)])
+    assert (2, "context") in answers
+    assert any(isinstance(answer, pool.Died) and answer.task.number == 1 for answer in answers)
+
+
+def test_what_ends_the_run_is_raised() -> None:
+    with pytest.raises(NoSpace, match="the answer"):
+        run([Task(1), Task(2, deed="fail")])
+
+
+def test_a_context_that_cannot_be_made_is_raised() -> None:
+    with pytest.raises(NoSpace, match="context"):
+        run([Task(1)], argument="broken")
+
+
+def test_tasks_are_taken_as_workers_get_free() -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[Task]:
+        number = 0
+        while True:
+            taken.append(number)
+            yield Task(number)
+            number += 1
+
+    answers = pool.run_tasks(
+        pool_work.work,
+        endless(),
+        make_context=pool_work.context,
+        context_argument=None,
+        workers=2,
+    )
+    assert next(answers) == (0, None)
+    assert len(taken) <= pool.BATCH_MESSAGES * (2 * pool.BATCHES_PER_WORKER + 1) + 1
+    answers.close()  # type: ignore[attr-defined]
+
+
+def test_batches_hold_few_messages_and_few_bytes() -> None:
+    small = list(pool.batches(Task(number) for number in range(100)))
+    assert [len(batch) for batch in small] == [32, 32, 32, 4]
+    large = list(pool.batches(Task(number, size=pool.BATCH_BYTES) for number in range(3)))
+    assert [len(batch) for batch in large] == [1, 1, 1]
+
+
+def test_workers_leave_no_core_and_have_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "trace@/dev/null")
+    (facts,) = pool.run_tasks(
+        pool_work.about_the_worker,
+        [Task(1)],
+        make_context=pool_work.context,
+        context_argument=None,
+        workers=1,
+    )
+    assert isinstance(facts, dict)
+    assert facts["core"] == (0, 0)
+    assert facts["memory"] == pool.WORKER_MEMORY
+    assert facts["interrupts"] == signal.SIG_IGN
+    assert facts["crash points"] is False
+    assert facts["process"] != os.getpid()
