@@ -77,7 +77,7 @@ def new_file(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
     descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), mode & 0o600)
     try:
         with os.fdopen(descriptor, "wb", COPY_BLOCK) as stream:
-            if mode != mode & 0o600 and hasattr(os, "fchmod"):
+            if hasattr(os, "fchmod"):
                 os.fchmod(descriptor, mode)
             yield stream
     except BaseException:
@@ -211,10 +211,14 @@ def make_directory(path: Path) -> None:
     if path.is_dir():
         return
     make_directory(path.parent)
-    with contextlib.suppress(FileExistsError):
+    try:
         path.mkdir(mode=0o700)
-        path.chmod(0o700)
-        _sync_directory(path.parent)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return
+    path.chmod(0o700)
+    _sync_directory(path.parent)
 
 
 def free_bytes(path: Path) -> int:

@@ -12,8 +12,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import click
 import typer
+from typer.exceptions import Abort, Exit, TyperException
 
 from sectool.errors import Interrupted, SectoolError, UsageError
 
@@ -35,7 +35,7 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = typer.main.get_command(app).main(words, prog_name="sectool", standalone_mode=False)
-    except click.exceptions.Exit as ended:
+    except Exit as ended:
         return ended.exit_code
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to tell.
@@ -59,10 +59,10 @@ def _failure(error: BaseException) -> tuple[SectoolError, int]:
     """What to tell of an error, and the exit code."""
     if isinstance(error, SectoolError):
         return error, error.exit_code
-    if isinstance(error, (click.Abort, KeyboardInterrupt)):
+    if isinstance(error, (Abort, KeyboardInterrupt)):
         interrupted = Interrupted("interrupted", hint="the same command resumes")
         return interrupted, interrupted.exit_code
-    if isinstance(error, click.ClickException):
+    if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "sectool"
         return UsageError(_lower(error.format_message()), hint=f"see `{path} --help`"), 2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,10 +15,13 @@ import pytest
 
 from sectool.errors import MessageError
 from sectool.mailbox import PlacedCopy, open_mailbox
-from tests.support.mailbox_contract import NEW, OLD, World, place
+from sectool.message import MessageRef
+from tests.support.mailbox_contract import DELETED, FLAGGED, NEW, OLD, World, place
 
-MESSAGES = 400
-ROUNDS = 25
+MESSAGES = 3000
+"""More names than one system call returns, so that a reading can miss one."""
+
+ROUNDS = 10
 
 RENAMING = """
 import itertools, os, pathlib, sys
@@ -102,6 +107,64 @@ def test_replacing_among_renames_loses_nothing(maildir: World) -> None:
     assert bodies.count(NEW) == len(refs)
     assert bodies.count(OLD) == len(refs) - done
     assert done > len(refs) // 2
+
+
+@contextmanager
+def acting_at_first_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]
+) -> Iterator[None]:
+    """Stops the block at the first crash point it passes, acts, and lets it go on."""
+    fifo = tmp_path / "points"
+    os.mkfifo(fifo)
+    monkeypatch.setenv("SECTOOL_FAULT", f"trace@{fifo}")
+
+    def play() -> None:
+        time.sleep(0.3)  # by now the block waits for somebody to read the name of its point
+        act()
+        with fifo.open() as stream:
+            while "end" not in stream.read():
+                pass
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    try:
+        yield
+    finally:
+        with fifo.open("a") as stream:
+            stream.write("end")
+        thread.join()
+
+
+LAST_MOMENT: dict[str, tuple[Callable[[World, MessageRef, MessageRef], None], bool]] = {
+    "old flagged": (lambda world, old, new: world.set_flags(old, FLAGGED), True),
+    "new flagged": (lambda world, old, new: world.set_flags(new, FLAGGED), True),
+    "old deleted": (lambda world, old, new: world.set_flags(old, DELETED), False),
+    "old removed": (lambda world, old, new: world.remove(old), False),
+    "old overwritten": (lambda world, old, new: world.overwrite(old, OLD + b"!"), False),
+    "new removed": (lambda world, old, new: world.remove(new), False),
+    "new overwritten": (lambda world, old, new: world.overwrite(new, b"X: y\n\n"), False),
+}
+
+
+@pytest.mark.parametrize(("act", "is_done"), LAST_MOMENT.values(), ids=LAST_MOMENT)
+def test_what_happens_at_the_last_moment_is_seen(
+    maildir: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    act: Callable[[World, MessageRef, MessageRef], None],
+    is_done: bool,
+) -> None:
+    ref = maildir.deliver("INBOX", OLD)
+    mailbox = open_mailbox(maildir.specification)
+    (staged,) = place(mailbox, [ref])
+    new = staged.announcement.ref
+    with acting_at_first_point(tmp_path, monkeypatch, lambda: act(maildir, ref, new)):
+        (answer,) = mailbox.retire([staged])
+    assert isinstance(answer, PlacedCopy) == is_done
+    seen = maildir.seen()
+    assert {OLD, NEW} & {message.raw for message in seen}
+    if is_done:
+        assert [(message.raw, message.flags) for message in seen] == [(NEW, FLAGGED)]
 
 
 @pytest.mark.parametrize("letters", ["", "S"])
