@@ -95,7 +95,7 @@ class OriginalStore:
         if entry.file is not None and self._may_link(entry.file):
             durable.link_or_copy(entry.file, target, "original.link")
             return
-        target.unlink(missing_ok=True)
+        durable.unlink(target, "original.overwrite", missing_ok=True)
         with entry.content.open() as reader, durable.new_file(target) as writer:
             shutil.copyfileobj(reader, writer, COPY_BLOCK)
 

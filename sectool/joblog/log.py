@@ -90,8 +90,8 @@ class JobLog:
         """Makes a new job log, whole or not at all, durably, and opens it."""
         building = path.with_name(f"{path.name}.new")
         with durable.explained("make the job log"):
-            building.unlink(missing_ok=True)
-            building.with_name(f"{building.name}-journal").unlink(missing_ok=True)
+            for leftover in (building, building.with_name(f"{building.name}-journal")):
+                durable.unlink(leftover, "joblog.create.sweep", missing_ok=True)
             with durable.new_file(building):
                 pass
         try:

@@ -139,10 +139,10 @@ class _Encryption:
             group.append(_new_message(answer))
             size += answer.content.size
             if len(group) >= GROUP_MESSAGES or size >= GROUP_BYTES:
-                self._replacer.replace(group)
+                self._replacer.carry_out(group)
                 group, size = [], 0
         if group:
-            self._replacer.replace(group)
+            self._replacer.carry_out(group)
         progress.end()
 
     def _answers(self) -> Iterator[SealedMessage | NotSealed]:

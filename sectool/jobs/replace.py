@@ -61,7 +61,7 @@ class Replacer:
 
     # --- a group --------------------------------------------------------------
 
-    def replace(self, group: Sequence[NewMessage]) -> None:
+    def carry_out(self, group: Sequence[NewMessage]) -> None:
         """Replaces the messages of one group; each ends in the log, done or with its reason.
 
         Raises:

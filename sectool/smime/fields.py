@@ -110,8 +110,8 @@ def read_header(
     starts: list[tuple[bytes, int]] = []
     lines: list[list[bytes]] = []
     latest: list[bytes] | None = None
-    line_end = b""
-    line = b""
+    count = 0
+    line_end = line = b""
     while _may_continue(scanner.peek(_LONGEST_NAME)):
         line = scanner.read_line(limits.header_size - (scanner.offset - start))
         line_end = line_end or (b"\r\n" if line.endswith(b"\r\n") else b"\n")
@@ -132,8 +132,9 @@ def read_header(
         else:
             latest.append(line)
         line = b""
-        if len(lines) > limits.header_fields:
-            raise LimitExceeded(f"a header block has more than {limits.header_fields} fields")
+        count += 1
+        if len(lines) > limits.header_fields or count > limits.header_lines:
+            raise LimitExceeded("a header block has too many fields or lines")
     fields = tuple(
         Field(name, offset, b"".join(parts))
         for (name, offset), parts in zip(starts, lines, strict=True)
