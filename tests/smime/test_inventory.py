@@ -532,3 +532,40 @@ def test_no_bytes_whatever_make_the_inventory_raise(raw: bytes) -> None:
         assert bool(inventory.reason) == (
             inventory.state not in {State.CLEAR, State.SIGNED, State.ENCRYPTED}
         )
+
+
+DAMAGED_LINES = {
+    "without a colon": b"this line has no colon",
+    "8-bit name": b"X-\xe4: x",
+    "space in the name": b"X foo: x",
+    "empty name": b": x",
+    "NUL in the name": b"X\0: x",
+}
+
+
+@pytest.mark.parametrize("line", DAMAGED_LINES.values(), ids=DAMAGED_LINES.keys())
+def test_a_damaged_line_does_not_hide_the_fields_behind_it(line: bytes) -> None:
+    message = (
+        b"Subject: plans\n" + line + b"\nContent-Type: multipart/signed; boundary=b\n"
+        b"Message-ID: <1@example.org>\n\n--b\n\nx\n--b--\n"
+    )
+    inventory = smime.take_inventory(BytesContent(message))
+    assert inventory.state is State.SIGNED
+    assert inventory.message_id == "<1@example.org>"
+
+
+def test_a_header_without_blank_line_still_ends_at_the_text() -> None:
+    message = b"Subject: plans\nthe text begins at once\nand goes on\n\nNote: not a field\n"
+    inventory = smime.take_inventory(BytesContent(message))
+    assert inventory.identity == smime.identity_of_body(BytesContent(message), 15)
+
+
+def test_cms_of_a_type_that_nobody_knows_is_not_called_clear() -> None:
+    content_info = bytes.fromhex("300f06092a864886f70d010733a0020500")
+    message = (
+        b"Content-Type: application/pkcs7-mime; smime-type=enveloped-data\n"
+        b"Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(content_info)
+    )
+    inventory = smime.take_inventory(BytesContent(message))
+    assert inventory.state is State.UNSUPPORTED
+    assert "1.2.840.113549.1.7.51" in inventory.reason
