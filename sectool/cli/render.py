@@ -43,6 +43,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     if summary.job or summary.phase != "scan":
         document["job"] = summary.job or None
     document["phase"] = summary.phase
+    document["finished"] = summary.is_finished
     document["messages"] = summary.messages
     document["bytes"] = summary.bytes
     document["counts"] = {
@@ -116,7 +117,7 @@ def _head(summary: Summary) -> Iterable[str]:
     if summary.job:
         yield f"job       {summary.job}"
     if summary.phase:
-        yield f"phase     {summary.phase}"
+        yield f"phase     {summary.phase}, {'finished' if summary.is_finished else 'begun'}"
     yield f"messages  {summary.messages} ({size_text(summary.bytes)})"
     if summary.space is not None:
         yield f"space     {size_text(summary.space)} on disk for a real run"

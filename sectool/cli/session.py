@@ -37,6 +37,11 @@ class TerminalProgress:
         self._shows_bars = shows_bars(manners)
         self._bar: tqdm[Never] | None = None
 
+    @property
+    def shows_totals(self) -> bool:
+        """Only a bar needs to know how much there is."""
+        return self._shows_bars
+
     def begin(self, stage: str, total: int | None) -> None:
         """A stage starts."""
         if self._shows_bars:

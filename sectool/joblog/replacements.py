@@ -68,7 +68,10 @@ class ReplacementTable:
             reason: what happened to the old copy then.
         """
         self._remove(finished.message)
-        self._messages.relocate(finished.message, finished.ref, finished.hint, finished.size)
+        place = (finished.ref, finished.hint, finished.size)
+        # A row there can only be this very copy, which a walk met before it was known.
+        self._messages.relocate(finished.message, *place, displaced="gone")
+        self._messages.see(finished.message)
         self._messages.set_identity(finished.message, finished.identity)
         self._messages.advance(finished.message, state, reason=reason, proof=finished.proof)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from sectool import durable
-from sectool.errors import NotThisMailbox, ReadOnlyMailbox, UsageError
+from sectool.errors import NotThisMailbox, ReadOnlyMailbox, SectoolError, UsageError
 from sectool.jobs.job import MAILBOX_VALUE, Job
 from sectool.jobs.matching import Matcher
 from sectool.jobs.pool import Died, run_tasks
@@ -62,21 +63,25 @@ class _Encryption:
 
     def run(self, progress: Progress) -> Summary:
         self._check_phases()
-        if not self._spec.dry_run:
-            self._sweep_spool()
-            self._replacer.recover(final=False)
+        self._sweep_spool()
         matcher = Matcher(self._job, self._mailbox, workers=self._spec.workers, cancel=self._cancel)
         match = matcher.run(progress)
-        if not self._spec.dry_run:
-            self._replacer.recover(final=True)
         if match.found * 2 < match.messages and not self._spec.partial:
             raise NotThisMailbox(
                 f"only {match.found} of the {match.messages} messages of the job are in"
                 f" {self._mailbox.specification.url}",
                 hint="name the mailbox the user was moved to, or add --partial if this is it",
             )
+        # Not before it is certain that this is the mailbox: what is open is
+        # given up where no copy of it is found.
+        if not self._spec.dry_run:
+            self._replacer.recover()
         self._begin()
-        self._encrypt(progress)
+        try:
+            self._encrypt(progress)
+        finally:
+            with contextlib.suppress(SectoolError):
+                self._sweep_spool()
         self._finish()
         return self._summary()
 
@@ -118,7 +123,8 @@ class _Encryption:
     def _finish(self) -> None:
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
-            if next(self._log.messages.sealable(), None) is None:
+            is_left = next(self._log.messages.sealable(), None) is not None
+            if not is_left and not self._log.replacements.open():
                 self._log.set_phase(Operation.ENCRYPT, "finished", self._options())
 
     # --- the work -------------------------------------------------------------------
@@ -190,7 +196,13 @@ class _Encryption:
         return f"sectool.{self._job.name}."
 
     def _sweep_spool(self) -> None:
-        """Removes new messages that an interrupted run wrote and never announced."""
+        """Removes new messages that were written and never announced.
+
+        By an interrupted run, by a worker that died, or by this run when it ends
+        early.
+        """
+        if self._spec.dry_run:
+            return
         with durable.explained("clean the spool directory"):
             for leftover in self._spool().glob(f"{self._prefix()}*"):
                 durable.unlink(leftover, "spool.sweep", missing_ok=True)
@@ -200,6 +212,7 @@ class _Encryption:
             mailbox=self._mailbox.specification.url,
             job=str(self._spec.job or ""),
             phase=Operation.ENCRYPT,
+            is_finished=(self._log.phase(Operation.ENCRYPT) or ("",))[0] == "finished",
             failure_code=self._failure_code,
         )
         self._log.counts.summarise(summary)
