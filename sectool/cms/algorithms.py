@@ -1,55 +1,94 @@
 """The table of content-encryption algorithms that can be opened.
 
 One row each; ``weak`` has those nothing is sealed with. Another algorithm is
-another row, and a class like ``ciphers.CBC`` where its mode or parameters are new.
+another row, and a class like ``ciphers.CBC`` or ``aead.CCM`` where its mode or parameters are new.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import SEED, Camellia
+from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from sectool.cms import oids
-from sectool.cms.ciphers import CBC, GCM, ContentCipher, ContentEncryption
+from sectool.cms.aead import CCM, GCM, ChaCha20Poly1305
+from sectool.cms.ciphers import CBC, ContentCipher, ContentEncryption
 from sectool.cms.identifiers import AlgorithmIdentifier
 from sectool.cms.weak import WEAK_CONTENT_ENCRYPTION
 from sectool.errors import MalformedMessage, UnsupportedMessage
 
 
-def _aes_cbc(oid: str, key_size: int) -> ContentEncryption:
+def _cbc(
+    oid: str,
+    key_size: int,
+    block_cipher: Callable[[bytes], BlockCipherAlgorithm],
+    specification: str,
+    *,
+    is_written: bool = False,
+) -> ContentEncryption:
     return ContentEncryption(
         oid=oid,
         key_sizes=(key_size,),
         block_size=16,
         is_aead=False,
-        specification="RFC 3565 section 4.1",
-        block_cipher=AES,
+        specification=specification,
         read=CBC.read,
-        new=CBC.new,
+        block_cipher=block_cipher,
+        new=CBC.new if is_written else None,
     )
 
 
-def _aes_gcm(oid: str, key_size: int) -> ContentEncryption:
+def _gcm(oid: str, key_size: int) -> ContentEncryption:
     return ContentEncryption(
         oid=oid,
         key_sizes=(key_size,),
         block_size=16,
         is_aead=True,
         specification="RFC 5084 section 3.2",
-        block_cipher=AES,
         read=GCM.read,
         new=GCM.new,
     )
 
 
+def _ccm(oid: str, key_size: int) -> ContentEncryption:
+    return ContentEncryption(
+        oid=oid,
+        key_sizes=(key_size,),
+        block_size=16,
+        is_aead=True,
+        specification="RFC 5084 section 3.1",
+        read=CCM.read,
+    )
+
+
+_CHACHA20_POLY1305 = ContentEncryption(
+    oid=oids.CHACHA20_POLY1305,
+    key_sizes=(32,),
+    block_size=64,
+    is_aead=True,
+    specification="RFC 8103 section 3",
+    read=ChaCha20Poly1305.read,
+)
+
 CONTENT_ENCRYPTION: dict[str, ContentEncryption] = {
     row.oid: row
     for row in (
-        _aes_cbc(oids.AES_128_CBC, 16),
-        _aes_cbc(oids.AES_192_CBC, 24),
-        _aes_cbc(oids.AES_256_CBC, 32),
-        _aes_gcm(oids.AES_128_GCM, 16),
-        _aes_gcm(oids.AES_192_GCM, 24),
-        _aes_gcm(oids.AES_256_GCM, 32),
+        _cbc(oids.AES_128_CBC, 16, AES, "RFC 3565 section 4.1", is_written=True),
+        _cbc(oids.AES_192_CBC, 24, AES, "RFC 3565 section 4.1", is_written=True),
+        _cbc(oids.AES_256_CBC, 32, AES, "RFC 3565 section 4.1", is_written=True),
+        _cbc(oids.CAMELLIA_128_CBC, 16, Camellia, "RFC 3657 section 3.2"),
+        _cbc(oids.CAMELLIA_192_CBC, 24, Camellia, "RFC 3657 section 3.2"),
+        _cbc(oids.CAMELLIA_256_CBC, 32, Camellia, "RFC 3657 section 3.2"),
+        _cbc(oids.SEED_CBC, 16, SEED, "RFC 4010 section 3"),
+        _gcm(oids.AES_128_GCM, 16),
+        _gcm(oids.AES_192_GCM, 24),
+        _gcm(oids.AES_256_GCM, 32),
+        _ccm(oids.AES_128_CCM, 16),
+        _ccm(oids.AES_192_CCM, 24),
+        _ccm(oids.AES_256_CCM, 32),
+        _CHACHA20_POLY1305,
         *WEAK_CONTENT_ENCRYPTION,
     )
 }

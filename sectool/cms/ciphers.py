@@ -1,7 +1,7 @@
-"""Content encryption in CBC and GCM, streamed, and what a row of the algorithm table is.
+"""Content encryption in CBC, streamed, and what a row of the algorithm table is.
 
-RFC 5652 section 6.3 (padding), RFC 3565, RFC 5084. Knows no keys and no
-structure around the encrypted content.
+RFC 5652 section 6.3 (padding), RFC 3565. Knows no keys and no structure around
+the encrypted content; modes with a tag stand in ``aead``.
 """
 
 from __future__ import annotations
@@ -11,29 +11,19 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Protocol
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import (
-    AEADDecryptionContext,
     BlockCipherAlgorithm,
     Cipher,
-    CipherContext,
     modes,
 )
 
-from sectool.cms import ber, der
+from sectool.cms import der
 from sectool.cms.ber import BERReader
 from sectool.cms.identifiers import AlgorithmIdentifier
 from sectool.errors import (
     DecryptionFailed,
-    LimitExceeded,
     MalformedMessage,
-    UnsupportedMessage,
 )
-
-GCM_NONCE_SIZE = 12
-GCM_TAG_SIZE = 16
-_GCM_TAG_SIZES = range(12, 17)
-_GCM_LONGEST = 2**36 - 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +110,41 @@ class ContentEncryption:
     key_sizes: tuple[int, ...]
     """Bytes a content-encryption key may have."""
     block_size: int
-    """Bytes of a cipher block."""
+    """Bytes of a cipher block and of an initialization vector."""
     is_aead: bool
     """True: only in AuthEnvelopedData; False: only in EnvelopedData."""
     specification: str
     """The document that gives its parameters."""
-    block_cipher: Callable[[bytes], BlockCipherAlgorithm]
-    """The block cipher under a key."""
     read: Callable[[ContentEncryption, bytes | None], ContentCipher]
     """Reads the encoded parameters; raises MalformedMessage or UnsupportedMessage."""
+    block_cipher: Callable[[bytes], BlockCipherAlgorithm] | None = None
+    """The block cipher under a key; None where ``read`` brings its own."""
     new: Callable[[ContentEncryption], SealingCipher] | None = None
     """Fresh parameters from the system's random source; None: never written."""
 
 
 # --- CBC ---------------------------------------------------------------------
+
+
+def parameters_reader(parameters: bytes | None) -> BERReader:
+    """A reader of parameters that must be there."""
+    if parameters is None:
+        raise MalformedMessage("the parameters of the content encryption are missing")
+    return BERReader.over(parameters)
+
+
+def read_iv(reader: BERReader, size: int) -> bytes:
+    """An initialization vector of ``size`` bytes."""
+    iv = reader.read_octet_string("the initialization vector", reader.limits.identifier_size)
+    if len(iv) != size:
+        raise MalformedMessage(f"the initialization vector has {len(iv)} bytes instead of {size}")
+    return iv
+
+
+def check_whole_blocks(size: int, block_size: int) -> None:
+    """Refuses encrypted content that CBC mode cannot have written."""
+    if not size or size % block_size:
+        raise MalformedMessage(f"{size} bytes of encrypted content are not whole cipher blocks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +157,7 @@ class CBC:
     @classmethod
     def read(cls, row: ContentEncryption, parameters: bytes | None) -> CBC:
         """The parameters are the initialization vector, one block long (RFC 3565 section 4.2)."""
-        if parameters is None:
-            raise MalformedMessage("the initialization vector is missing")
-        reader = BERReader.over(parameters)
-        iv = reader.read_octet_string("the initialization vector", reader.limits.identifier_size)
-        if len(iv) != row.block_size:
-            raise MalformedMessage(
-                f"the initialization vector has {len(iv)} bytes instead of {row.block_size}"
-            )
-        return cls(row, iv)
+        return cls(row, read_iv(parameters_reader(parameters), row.block_size))
 
     @classmethod
     def new(cls, row: ContentEncryption) -> CBC:
@@ -170,25 +173,36 @@ class CBC:
         return self.row.key_sizes
 
     def check(self, sealed: SealedContent) -> None:
-        if not sealed.size or sealed.size % self.row.block_size:
-            raise MalformedMessage(
-                f"{sealed.size} bytes of encrypted content are not whole cipher blocks"
-            )
+        check_whole_blocks(sealed.size, self.row.block_size)
 
     def encrypted_size(self, size: int) -> int:
         return size + self.row.block_size - size % self.row.block_size
 
     def decryptor(self, key: bytes, sealed: SealedContent) -> Decryptor:  # noqa: ARG002 - the seam
-        cipher = Cipher(self.row.block_cipher(key), modes.CBC(self.iv))
-        return _CBCDecryptor(cipher.decryptor(), self.row.block_size)
+        return CBCDecryptor(self._cipher(key).decryptor(), self.row.block_size)
 
     def encryptor(self, key: bytes) -> Encryptor:
-        cipher = Cipher(self.row.block_cipher(key), modes.CBC(self.iv))
-        return _CBCEncryptor(cipher.encryptor(), self.row.block_size)
+        return _CBCEncryptor(self._cipher(key).encryptor(), self.row.block_size)
+
+    def _cipher(self, key: bytes) -> Cipher[modes.CBC]:
+        assert self.row.block_cipher is not None
+        return Cipher(self.row.block_cipher(key), modes.CBC(self.iv))
 
 
-class _CBCDecryptor:
-    def __init__(self, context: CipherContext, block_size: int) -> None:
+class BlockContext(Protocol):
+    """Blocks under way through a cipher in CBC mode."""
+
+    def update(self, data: bytes, /) -> bytes:
+        """What ``data`` becomes, as far as whole blocks are there."""
+
+    def finalize(self) -> bytes:
+        """The rest; ValueError: no whole block was left."""
+
+
+class CBCDecryptor:
+    """Takes the padding off what a cipher in CBC mode gives."""
+
+    def __init__(self, context: BlockContext, block_size: int) -> None:
         self._context = context
         self._block_size = block_size
         self._held = b""
@@ -214,7 +228,7 @@ class _CBCDecryptor:
 class _CBCEncryptor:
     tag = b""
 
-    def __init__(self, context: CipherContext, block_size: int) -> None:
+    def __init__(self, context: BlockContext, block_size: int) -> None:
         self._context = context
         self._block_size = block_size
         self._size = 0
@@ -226,88 +240,3 @@ class _CBCEncryptor:
     def finalize(self) -> bytes:
         padding = self._block_size - self._size % self._block_size
         return self._context.update(bytes((padding,)) * padding) + self._context.finalize()
-
-
-# --- GCM ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class GCM:
-    """A block cipher in Galois/Counter Mode (RFC 5084 section 3.2)."""
-
-    row: ContentEncryption
-    nonce: bytes
-    tag_size: int | None
-    """aes-ICVlen; None where it is absent."""
-
-    @classmethod
-    def read(cls, row: ContentEncryption, parameters: bytes | None) -> GCM:
-        """GCMParameters: nonce and tag length."""
-        if parameters is None:
-            raise MalformedMessage("the GCM parameters are missing")
-        reader = BERReader.over(parameters)
-        reader.enter(ber.SEQUENCE, "GCM parameters")
-        nonce = reader.read_octet_string("the GCM nonce", reader.limits.identifier_size)
-        tag_size = None if reader.peek() is None else reader.read_integer("the GCM tag length")
-        reader.leave("GCM parameters")
-        if not nonce:
-            raise MalformedMessage("the GCM nonce is empty")
-        if len(nonce) != GCM_NONCE_SIZE:
-            raise UnsupportedMessage(f"a GCM nonce of {len(nonce)} bytes is not supported")
-        if tag_size is not None and tag_size not in _GCM_TAG_SIZES:
-            raise MalformedMessage("the GCM tag length is not 12 to 16")
-        return cls(row, nonce, tag_size)
-
-    @classmethod
-    def new(cls, row: ContentEncryption) -> GCM:
-        """With a fresh nonce; the key must be fresh as well."""
-        return cls(row, os.urandom(GCM_NONCE_SIZE), GCM_TAG_SIZE)
-
-    @property
-    def algorithm(self) -> AlgorithmIdentifier:
-        size = b"" if self.tag_size is None else der.integer(self.tag_size)
-        return AlgorithmIdentifier(self.row.oid, der.sequence(der.octet_string(self.nonce), size))
-
-    @property
-    def key_sizes(self) -> Container[int]:
-        return self.row.key_sizes
-
-    def check(self, sealed: SealedContent) -> None:
-        # The default is 12 (RFC 5084), but Exchange writes 16 and omits the
-        # length: both are verified in full, whichever stands there.
-        accepted = (12, 16) if self.tag_size is None else (self.tag_size,)
-        if len(sealed.mac) not in accepted:
-            raise MalformedMessage(
-                f"an authentication tag of {len(sealed.mac)} bytes is wrong here"
-            )
-        if sealed.size > _GCM_LONGEST:
-            raise MalformedMessage("the encrypted content is longer than GCM allows")
-
-    def encrypted_size(self, size: int) -> int:
-        if size > _GCM_LONGEST:
-            raise LimitExceeded("the content is longer than GCM allows")
-        return size
-
-    def decryptor(self, key: bytes, sealed: SealedContent) -> Decryptor:
-        mode = modes.GCM(self.nonce, sealed.mac, min_tag_length=min(_GCM_TAG_SIZES))
-        context = Cipher(self.row.block_cipher(key), mode).decryptor()
-        if sealed.additional_data:
-            context.authenticate_additional_data(sealed.additional_data)
-        return _AEADDecryptor(context)
-
-    def encryptor(self, key: bytes) -> Encryptor:
-        return Cipher(self.row.block_cipher(key), modes.GCM(self.nonce)).encryptor()
-
-
-class _AEADDecryptor:
-    def __init__(self, context: AEADDecryptionContext) -> None:
-        self._context = context
-
-    def update(self, data: bytes, /) -> bytes:
-        return self._context.update(data)
-
-    def finish(self) -> bytes:
-        try:
-            return self._context.finalize()
-        except InvalidTag:
-            raise DecryptionFailed from None

@@ -49,7 +49,21 @@ AES_256_CBC = f"{_AES}.42"
 AES_128_GCM = f"{_AES}.6"
 AES_192_GCM = f"{_AES}.26"
 AES_256_GCM = f"{_AES}.46"
+AES_128_CCM = f"{_AES}.7"
+AES_192_CCM = f"{_AES}.27"
+AES_256_CCM = f"{_AES}.47"
+CHACHA20_POLY1305 = f"{_SMIME_ALGORITHM}.18"
+CAMELLIA_128_CBC = f"{_CAMELLIA}.2"
+CAMELLIA_192_CBC = f"{_CAMELLIA}.3"
+CAMELLIA_256_CBC = f"{_CAMELLIA}.4"
+SEED_CBC = "1.2.410.200004.1.4"
+RC2_CBC = f"{_RSADSI_ENCRYPTION}.2"
 DES_EDE3_CBC = f"{_RSADSI_ENCRYPTION}.7"
+DES_CBC = "1.3.14.3.2.7"
+CAST5_CBC = "1.2.840.113533.7.66.10"
+IDEA_CBC = "1.3.6.1.4.1.188.7.1.1.2"
+BLOWFISH_CBC = "1.3.6.1.4.1.3029.1.2"
+CEK_HKDF_SHA256 = f"{_SMIME_ALGORITHM}.31"
 
 _CONTENT_TYPE_NAMES = {
     ID_DATA: "data",
@@ -77,27 +91,27 @@ def _aes_names() -> dict[str, str]:
 _CONTENT_ENCRYPTION_NAMES = {
     **_aes_names(),
     DES_EDE3_CBC: "des-ede3-cbc",
-    f"{_RSADSI_ENCRYPTION}.2": "rc2-cbc",
+    RC2_CBC: "rc2-cbc",
     f"{_RSADSI_ENCRYPTION}.4": "rc4",
     f"{_RSADSI_ENCRYPTION}.9": "rc5-cbc",
-    "1.3.14.3.2.7": "des-cbc",
-    "1.2.840.113533.7.66.10": "cast5-cbc",
-    "1.3.6.1.4.1.188.7.1.1.2": "idea-cbc",
-    "1.3.6.1.4.1.3029.1.2": "blowfish-cbc",
+    DES_CBC: "des-cbc",
+    CAST5_CBC: "cast5-cbc",
+    IDEA_CBC: "idea-cbc",
+    BLOWFISH_CBC: "blowfish-cbc",
     "1.3.6.1.4.1.11591.13.2.2": "serpent-128-cbc",
     "1.3.6.1.4.1.11591.13.2.22": "serpent-192-cbc",
     "1.3.6.1.4.1.11591.13.2.42": "serpent-256-cbc",
-    f"{_CAMELLIA}.2": "camellia-128-cbc",
-    f"{_CAMELLIA}.3": "camellia-192-cbc",
-    f"{_CAMELLIA}.4": "camellia-256-cbc",
-    "1.2.410.200004.1.4": "seed-cbc",
+    CAMELLIA_128_CBC: "camellia-128-cbc",
+    CAMELLIA_192_CBC: "camellia-192-cbc",
+    CAMELLIA_256_CBC: "camellia-256-cbc",
+    SEED_CBC: "seed-cbc",
     "1.2.410.200046.1.1.2": "aria-128-cbc",
     "1.2.410.200046.1.1.7": "aria-192-cbc",
     "1.2.410.200046.1.1.12": "aria-256-cbc",
     "1.2.156.10197.1.104.2": "sm4-cbc",
     "1.2.643.2.2.21": "gost28147-89",
-    f"{_SMIME_ALGORITHM}.18": "chacha20-poly1305",
-    f"{_SMIME_ALGORITHM}.31": "cek-hkdf-sha256",
+    CHACHA20_POLY1305: "chacha20-poly1305",
+    CEK_HKDF_SHA256: "cek-hkdf-sha256",
 }
 
 _KEY_ENCRYPTION_NAMES = {

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from sectool.keys import ber, rc2
+from sectool.cms import rc2
+from sectool.keys import ber
 from sectool.keys.derivation import (
     HASHES,
     DerivationBudget,
@@ -28,14 +29,13 @@ from sectool.keys.derivation import (
     read_derivation,
     text_forms,
 )
-from sectool.keys.limits import MAXIMUM_RC2_BYTES
-from sectool.keys.problems import damaged, over_limit, unsupported
+from sectool.keys.problems import damaged, unsupported
 
 _PBES2 = "1.2.840.113549.1.5.13"
 _PBMAC1 = "1.2.840.113549.1.5.14"
 _RC2_CBC = "1.2.840.113549.3.2"
-_RC2_VERSIONS = {160: 40, 120: 64, 58: 128}
-"""RFC 8018 appendix B.2.3: how parameters write the effective key bits."""
+_RC2_DEFAULT_BITS = 32
+"""RFC 8018 appendix B.2.3: where the parameters name no version."""
 
 Decryption = Callable[[bytes, bytes, bytes], bytes]
 """From key, initialisation vector and ciphertext to plaintext with its padding."""
@@ -70,9 +70,8 @@ def _rc4(key: bytes, _iv: bytes, ciphertext: bytes) -> bytes:
 
 def _rc2(effective_bits: int) -> Decryption:
     def decrypt(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
-        if len(ciphertext) > MAXIMUM_RC2_BYTES:
-            raise over_limit(f"more than {MAXIMUM_RC2_BYTES} bytes encrypted with RC2")
-        return rc2.decrypt_cbc(key, effective_bits, iv, ciphertext)
+        decryptor = rc2.RC2Decryptor(key, effective_bits, iv)
+        return decryptor.update(ciphertext) + decryptor.finalize()
 
     return decrypt
 
@@ -178,16 +177,15 @@ def _read_cipher(algorithm: ber.Node, derivation: ber.Node) -> tuple[_Encryption
 def _read_rc2(parameters: ber.Node, derivation: ber.Node) -> tuple[_Encryption, bytes]:
     """RC2 takes its key size from the derivation, where that says one."""
     *version, iv = parameters.expect(ber.SEQUENCE).children() or [parameters]
-    number = version[0].integer() if version else 32
-    bits = _RC2_VERSIONS.get(number, number if 256 <= number <= 1024 else 32)
+    bits = rc2.effective_key_bits(version[0].integer()) if version else _RC2_DEFAULT_BITS
     sizes = [
         node.integer()
         for node in derivation.children()[1].children()[2:]
         if node.tag == ber.INTEGER
     ]
     key_bytes = sizes[0] if sizes else max(bits // 8, 1)
-    if not 1 <= key_bytes <= 128:
-        raise damaged("the key size of RC2 makes no sense")
+    if bits not in rc2.EFFECTIVE_BITS or key_bytes not in rc2.KEY_SIZES:
+        raise unsupported(f"RC2 with {bits} bits and a key of {key_bytes} bytes")
     return _Encryption(_rc2(bits), key_bytes, 8), iv.octets()
 
 

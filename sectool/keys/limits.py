@@ -36,9 +36,6 @@ MAXIMUM_ITERATIONS = 5_000_000
 MAXIMUM_ITERATIONS_PER_FILE = 50_000_000
 """Over all derivations of one file: all bags, all passphrases that were tried."""
 
-MAXIMUM_RC2_BYTES = 1024 * 1024
-"""Of one ciphertext in RC2, which is decrypted in Python: some three seconds."""
-
 MAXIMUM_SALT_BYTES = 4096
 """Of one key derivation; the PKCS#12 derivation hashes the salt in every round."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sectool import cms
+from sectool.errors import UnsupportedMessage
 from sectool.message import BytesContent
 
 if TYPE_CHECKING:
@@ -27,9 +28,23 @@ PLAIN = {
     "aes-192-cbc": ("-aes192",),
     "aes-256-cbc": ("-aes256",),
     "des-ede3-cbc": ("-des3",),
+    "camellia-128-cbc": ("-camellia128",),
+    "camellia-192-cbc": ("-camellia192",),
+    "camellia-256-cbc": ("-camellia256",),
     "aes-128-gcm": ("-aes-128-gcm",),
+    "aes-192-gcm": ("-aes-192-gcm",),
     "aes-256-gcm": ("-aes-256-gcm",),
 }
+LEGACY = {
+    "rc2-cbc 40": ("-rc2-40-cbc",),
+    "rc2-cbc 64": ("-rc2-64-cbc",),
+    "rc2-cbc 128": ("-rc2-cbc",),
+    "des-cbc": ("-des",),
+    "cast5-cbc": ("-cast5-cbc",),
+    "blowfish-cbc": ("-bf-cbc",),
+    "seed-cbc": ("-seed",),
+}
+"""What OpenSSL writes with its legacy provider."""
 OAEP = {
     "defaults": (),
     "sha256": ("-keyopt", "rsa_oaep_md:sha256"),
@@ -51,6 +66,30 @@ def test_what_openssl_seals_opens(
     assert content == CONTENT
     assert result.content_encryption_algorithm == algorithm
     assert type(result) is (cms.Authenticated if "gcm" in algorithm else cms.Unproven)
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize(("name", "options"), LEGACY.items(), ids=LEGACY)
+def test_what_openssl_seals_with_its_legacy_provider_opens(
+    name: str,
+    options: tuple[str, ...],
+    form: tuple[str, ...],
+    openssl: OpenSSL,
+    open_as_bob: OpenBytes,
+) -> None:
+    providers = ("-provider", "legacy", "-provider", "default")
+    result, content = open_as_bob(openssl.encrypt(CONTENT, *form, *providers, *options))
+    assert content == CONTENT
+    assert result.content_encryption_algorithm == name.split(maxsplit=1)[0]
+    assert type(result) is cms.Unproven
+
+
+def test_rc4_of_openssl_is_recognised_and_unsupported(
+    openssl: OpenSSL, open_as_bob: OpenBytes
+) -> None:
+    providers = ("-provider", "legacy", "-provider", "default")
+    with pytest.raises(UnsupportedMessage, match="rc4"):
+        open_as_bob(openssl.encrypt(CONTENT, *providers, "-rc4"))
 
 
 @pytest.mark.parametrize("options", OAEP.values(), ids=OAEP)

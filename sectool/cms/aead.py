@@ -1,0 +1,236 @@
+"""Content encryption with a tag, streamed: AES-GCM, AES-CCM and ChaCha20-Poly1305.
+
+RFC 5084, RFC 8103. Knows no keys and no structure around the encrypted content.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from typing import Protocol
+
+import Cryptodome.Cipher.AES
+from Cryptodome.Cipher import ChaCha20_Poly1305
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import AEADDecryptionContext, Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+
+from sectool.cms import ber, der
+from sectool.cms.ciphers import (
+    ContentEncryption,
+    Decryptor,
+    Encryptor,
+    SealedContent,
+    parameters_reader,
+)
+from sectool.cms.identifiers import AlgorithmIdentifier
+from sectool.errors import (
+    DecryptionFailed,
+    LimitExceeded,
+    MalformedMessage,
+    UnsupportedMessage,
+)
+
+_DEFAULT_TAG_SIZE = 12
+_FULL_TAG_SIZE = 16
+_GCM_NONCE_SIZE = 12
+_GCM_TAG_SIZES = range(12, 17)
+_GCM_LONGEST = 2**36 - 32
+_CCM_NONCE_SIZES = range(7, 14)
+_CCM_TAG_SIZES = range(4, 17, 2)
+_CHACHA20_NONCE_SIZE = 12
+_CHACHA20_LONGEST = 2**38 - 64
+
+
+def _read_parameters(parameters: bytes | None, mode: str) -> tuple[bytes, int | None]:
+    """Nonce and tag length of GCMParameters and CCMParameters, which look alike."""
+    reader = parameters_reader(parameters)
+    reader.enter(ber.SEQUENCE, f"{mode} parameters")
+    nonce = reader.read_octet_string(f"the {mode} nonce", reader.limits.identifier_size)
+    tag_size = None if reader.peek() is None else reader.read_integer(f"the {mode} tag length")
+    reader.leave(f"{mode} parameters")
+    return nonce, tag_size
+
+
+def _check_tag(mac: bytes, declared: int | None) -> None:
+    # The default is 12 (RFC 5084), but Exchange writes 16 and omits the
+    # length: both are verified in full, whichever stands there.
+    accepted = (_DEFAULT_TAG_SIZE, _FULL_TAG_SIZE) if declared is None else (declared,)
+    if len(mac) not in accepted:
+        raise MalformedMessage(f"an authentication tag of {len(mac)} bytes is wrong here")
+
+
+def _check_length(size: int, longest: int) -> None:
+    if size > longest:
+        raise MalformedMessage("the encrypted content is longer than its algorithm allows")
+
+
+@dataclass(frozen=True, slots=True)
+class GCM:
+    """AES in Galois/Counter Mode (RFC 5084 section 3.2)."""
+
+    row: ContentEncryption
+    nonce: bytes
+    tag_size: int | None
+    """aes-ICVlen; None where it is absent."""
+
+    @classmethod
+    def read(cls, row: ContentEncryption, parameters: bytes | None) -> GCM:
+        """GCMParameters: nonce and tag length."""
+        nonce, tag_size = _read_parameters(parameters, "GCM")
+        if not nonce:
+            raise MalformedMessage("the GCM nonce is empty")
+        if len(nonce) != _GCM_NONCE_SIZE:
+            raise UnsupportedMessage(f"a GCM nonce of {len(nonce)} bytes is not supported")
+        if tag_size is not None and tag_size not in _GCM_TAG_SIZES:
+            raise MalformedMessage("the GCM tag length is not 12 to 16")
+        return cls(row, nonce, tag_size)
+
+    @classmethod
+    def new(cls, row: ContentEncryption) -> GCM:
+        """With a fresh nonce; the key must be fresh as well."""
+        return cls(row, os.urandom(_GCM_NONCE_SIZE), _FULL_TAG_SIZE)
+
+    @property
+    def algorithm(self) -> AlgorithmIdentifier:
+        size = b"" if self.tag_size is None else der.integer(self.tag_size)
+        return AlgorithmIdentifier(self.row.oid, der.sequence(der.octet_string(self.nonce), size))
+
+    @property
+    def key_sizes(self) -> Container[int]:
+        return self.row.key_sizes
+
+    def check(self, sealed: SealedContent) -> None:
+        _check_tag(sealed.mac, self.tag_size)
+        _check_length(sealed.size, _GCM_LONGEST)
+
+    def encrypted_size(self, size: int) -> int:
+        if size > _GCM_LONGEST:
+            raise LimitExceeded("the content is longer than GCM allows")
+        return size
+
+    def decryptor(self, key: bytes, sealed: SealedContent) -> Decryptor:
+        mode = modes.GCM(self.nonce, sealed.mac, min_tag_length=min(_GCM_TAG_SIZES))
+        context = Cipher(AES(key), mode).decryptor()
+        if sealed.additional_data:
+            context.authenticate_additional_data(sealed.additional_data)
+        return _GCMDecryptor(context)
+
+    def encryptor(self, key: bytes) -> Encryptor:
+        return Cipher(AES(key), modes.GCM(self.nonce)).encryptor()
+
+
+class _GCMDecryptor:
+    def __init__(self, context: AEADDecryptionContext) -> None:
+        self._context = context
+
+    def update(self, data: bytes, /) -> bytes:
+        return self._context.update(data)
+
+    def finish(self) -> bytes:
+        try:
+            return self._context.finalize()
+        except InvalidTag:
+            raise DecryptionFailed from None
+
+
+@dataclass(frozen=True, slots=True)
+class CCM:
+    """AES in Counter with CBC-MAC mode (RFC 5084 section 3.1); opened only."""
+
+    row: ContentEncryption
+    nonce: bytes
+    tag_size: int | None
+    """aes-ICVlen; None where it is absent."""
+
+    @classmethod
+    def read(cls, row: ContentEncryption, parameters: bytes | None) -> CCM:
+        """CCMParameters: nonce and tag length."""
+        nonce, tag_size = _read_parameters(parameters, "CCM")
+        if len(nonce) not in _CCM_NONCE_SIZES:
+            raise MalformedMessage("the CCM nonce has not 7 to 13 bytes")
+        if tag_size is not None and tag_size not in _CCM_TAG_SIZES:
+            raise MalformedMessage("the CCM tag length is not an even number from 4 to 16")
+        return cls(row, nonce, tag_size)
+
+    @property
+    def key_sizes(self) -> Container[int]:
+        return self.row.key_sizes
+
+    def check(self, sealed: SealedContent) -> None:
+        _check_tag(sealed.mac, self.tag_size)
+        # The nonce and the length field share 15 bytes (RFC 3610 section 2.1).
+        _check_length(sealed.size, 256 ** (15 - len(self.nonce)) - 1)
+
+    def decryptor(self, key: bytes, sealed: SealedContent) -> Decryptor:
+        # Both lengths stand in the first block that is authenticated, so the
+        # cipher is told before it sees any content.
+        cipher = Cryptodome.Cipher.AES.new(  # type: ignore[call-overload]  # the stub lacks msg_len
+            key,
+            Cryptodome.Cipher.AES.MODE_CCM,
+            nonce=self.nonce,
+            mac_len=len(sealed.mac),
+            msg_len=sealed.size,
+            assoc_len=len(sealed.additional_data),
+        )
+        return _begin(cipher, sealed)
+
+
+@dataclass(frozen=True, slots=True)
+class ChaCha20Poly1305:
+    """ChaCha20 with Poly1305 (RFC 8103, RFC 8439); opened only."""
+
+    row: ContentEncryption
+    nonce: bytes
+
+    @classmethod
+    def read(cls, row: ContentEncryption, parameters: bytes | None) -> ChaCha20Poly1305:
+        """AEADChaCha20Poly1305Nonce (RFC 8103 section 3)."""
+        reader = parameters_reader(parameters)
+        nonce = reader.read_octet_string("the nonce", reader.limits.identifier_size)
+        if len(nonce) != _CHACHA20_NONCE_SIZE:
+            raise MalformedMessage("the ChaCha20-Poly1305 nonce has not 12 bytes")
+        return cls(row, nonce)
+
+    @property
+    def key_sizes(self) -> Container[int]:
+        return self.row.key_sizes
+
+    def check(self, sealed: SealedContent) -> None:
+        _check_tag(sealed.mac, _FULL_TAG_SIZE)
+        _check_length(sealed.size, _CHACHA20_LONGEST)
+
+    def decryptor(self, key: bytes, sealed: SealedContent) -> Decryptor:
+        return _begin(ChaCha20_Poly1305.new(key=key, nonce=self.nonce), sealed)
+
+
+class _TaggedCipher(Protocol):
+    @property
+    def update(self) -> Callable[[bytes], object]: ...
+    @property
+    def decrypt(self) -> Callable[[bytes], bytes]: ...
+    @property
+    def verify(self) -> Callable[[bytes], object]: ...
+
+
+def _begin(cipher: _TaggedCipher, sealed: SealedContent) -> Decryptor:
+    if sealed.additional_data:
+        cipher.update(sealed.additional_data)
+    return _TaggedDecryptor(cipher, sealed.mac)
+
+
+class _TaggedDecryptor:
+    def __init__(self, cipher: _TaggedCipher, mac: bytes) -> None:
+        self._cipher = cipher
+        self._mac = mac
+
+    def update(self, data: bytes, /) -> bytes:
+        return self._cipher.decrypt(data)
+
+    def finish(self) -> bytes:
+        try:
+            self._cipher.verify(self._mac)
+        except ValueError:
+            raise DecryptionFailed from None
+        return b""
