@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from sectool.cms import oids
 from sectool.cms.aead import CCM, GCM, ChaCha20Poly1305
+from sectool.cms.cek_hkdf import DerivedKeyCipher, read_inner_algorithm
 from sectool.cms.ciphers import CBC, ContentCipher, ContentEncryption
 from sectool.cms.identifiers import AlgorithmIdentifier
 from sectool.cms.weak import WEAK_CONTENT_ENCRYPTION
@@ -108,6 +109,9 @@ def content_cipher(algorithm: AlgorithmIdentifier, *, content_type: str) -> Cont
         UnsupportedMessage: the algorithm has no row.
         MalformedMessage: its parameters are damaged, or it does not belong there.
     """
+    if algorithm.oid == oids.CEK_HKDF_SHA256:
+        inner = read_inner_algorithm(algorithm)
+        return DerivedKeyCipher(content_cipher(inner, content_type=content_type), inner)
     name = oids.content_encryption_name(algorithm.oid)
     row = CONTENT_ENCRYPTION.get(algorithm.oid)
     if row is None:
