@@ -39,6 +39,38 @@ SHA384 = f"{_HASH}.2"
 SHA512 = f"{_HASH}.3"
 SHA224 = f"{_HASH}.4"
 
+# Key agreement (RFC 5753 section 7.1.4, RFC 8418 section 4, RFC 5480, RFC 8410).
+EC_PUBLIC_KEY = "1.2.840.10045.2.1"
+X25519 = "1.3.101.110"
+X448 = "1.3.101.111"
+ECDH_SHA1_KDF = "1.3.133.16.840.63.0.2"
+ECDH_SHA224_KDF = f"{_SECG}.11.0"
+ECDH_SHA256_KDF = f"{_SECG}.11.1"
+ECDH_SHA384_KDF = f"{_SECG}.11.2"
+ECDH_SHA512_KDF = f"{_SECG}.11.3"
+ECDH_COFACTOR_SHA1_KDF = "1.3.133.16.840.63.0.3"
+ECDH_COFACTOR_SHA224_KDF = f"{_SECG}.14.0"
+ECDH_COFACTOR_SHA256_KDF = f"{_SECG}.14.1"
+ECDH_COFACTOR_SHA384_KDF = f"{_SECG}.14.2"
+ECDH_COFACTOR_SHA512_KDF = f"{_SECG}.14.3"
+ECDH_HKDF_SHA256 = f"{_SMIME_ALGORITHM}.19"
+ECDH_HKDF_SHA384 = f"{_SMIME_ALGORITHM}.20"
+ECDH_HKDF_SHA512 = f"{_SMIME_ALGORITHM}.21"
+
+# Key encapsulation (RFC 9936, RFC 8619).
+ML_KEM_512 = f"{_KEM}.1"
+ML_KEM_768 = f"{_KEM}.2"
+ML_KEM_1024 = f"{_KEM}.3"
+HKDF_SHA256 = f"{_SMIME_ALGORITHM}.28"
+HKDF_SHA384 = f"{_SMIME_ALGORITHM}.29"
+HKDF_SHA512 = f"{_SMIME_ALGORITHM}.30"
+
+# Key wrap (RFC 3565, RFC 3217).
+AES_128_WRAP = f"{_AES}.5"
+AES_192_WRAP = f"{_AES}.25"
+AES_256_WRAP = f"{_AES}.45"
+TRIPLE_DES_WRAP = f"{_SMIME_ALGORITHM}.6"
+
 # OtherRecipientInfo (RFC 9629).
 ORI_KEM = "1.2.840.113549.1.9.16.13.3"
 
@@ -118,31 +150,31 @@ _KEY_ENCRYPTION_NAMES = {
     RSA_ENCRYPTION: "rsa-pkcs1-v1_5",
     RSAES_OAEP: "rsa-oaep",
     f"{_SMIME_ALGORITHM}.5": "dh-ess",
-    f"{_SMIME_ALGORITHM}.6": "3des-wrap",
+    TRIPLE_DES_WRAP: "3des-wrap",
     f"{_SMIME_ALGORITHM}.7": "rc2-wrap",
     f"{_SMIME_ALGORITHM}.9": "pwri-kek",
     f"{_SMIME_ALGORITHM}.10": "dh-ssdh",
     f"{_SMIME_ALGORITHM}.14": "rsa-kem",
-    f"{_SMIME_ALGORITHM}.19": "ecdh-hkdf-sha256",
-    f"{_SMIME_ALGORITHM}.20": "ecdh-hkdf-sha384",
-    f"{_SMIME_ALGORITHM}.21": "ecdh-hkdf-sha512",
-    "1.3.133.16.840.63.0.2": "ecdh-sha1kdf",
-    "1.3.133.16.840.63.0.3": "ecdh-cofactor-sha1kdf",
+    ECDH_HKDF_SHA256: "ecdh-hkdf-sha256",
+    ECDH_HKDF_SHA384: "ecdh-hkdf-sha384",
+    ECDH_HKDF_SHA512: "ecdh-hkdf-sha512",
+    ECDH_SHA1_KDF: "ecdh-sha1kdf",
+    ECDH_COFACTOR_SHA1_KDF: "ecdh-cofactor-sha1kdf",
     "1.3.133.16.840.63.0.16": "ecmqv-sha1kdf",
     **{
         f"{_SECG}.{family}.{arc}": f"{name}-{digest}kdf"
         for family, name in ((11, "ecdh"), (14, "ecdh-cofactor"), (15, "ecmqv"))
         for arc, digest in enumerate(("sha224", "sha256", "sha384", "sha512"))
     },
-    f"{_AES}.5": "aes-128-wrap",
-    f"{_AES}.25": "aes-192-wrap",
-    f"{_AES}.45": "aes-256-wrap",
+    AES_128_WRAP: "aes-128-wrap",
+    AES_192_WRAP: "aes-192-wrap",
+    AES_256_WRAP: "aes-256-wrap",
     f"{_AES}.8": "aes-128-wrap-pad",
     f"{_AES}.28": "aes-192-wrap-pad",
     f"{_AES}.48": "aes-256-wrap-pad",
-    f"{_KEM}.1": "ml-kem-512",
-    f"{_KEM}.2": "ml-kem-768",
-    f"{_KEM}.3": "ml-kem-1024",
+    ML_KEM_512: "ml-kem-512",
+    ML_KEM_768: "ml-kem-768",
+    ML_KEM_1024: "ml-kem-1024",
 }
 
 

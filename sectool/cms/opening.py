@@ -18,9 +18,10 @@ from sectool.cms.ciphers import ContentCipher, Decryptor, SealedContent
 from sectool.cms.envelope import Envelope, EnvelopeDescription, describe, read_envelope
 from sectool.cms.identifiers import display_identifier
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
-from sectool.cms.recipients import RecipientInfo, UnwrappedKey, unwrap
+from sectool.cms.recipients import RecipientInfo, UnwrappedKey
 from sectool.cms.seams import KeyOperations, KeySource, RecipientIdentifier, Sink, Source
 from sectool.cms.sinks import DISCARD, HashingSink
+from sectool.cms.unwrapping import unwrap
 from sectool.errors import (
     DecryptionFailed,
     LimitExceeded,

@@ -6,7 +6,7 @@ certificates are judged elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -19,17 +19,33 @@ from cryptography.hazmat.primitives.asymmetric import (
     ec,
     ed448,
     ed25519,
-    padding,
+    mlkem,
     rsa,
     x448,
     x25519,
 )
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from sectool.cms import ber, oids
 from sectool.cms.ber import BERReader
-from sectool.cms.seams import OAEP, IssuerAndSerialNumber, PKCS1v15, RSAPadding
+from sectool.cms.key_encryption import KeyAgreement, KeyEncapsulation, KeyEncryption, KeyTransport
+from sectool.cms.recipients import RecipientKind
+from sectool.cms.seams import OAEP, IssuerAndSerialNumber, PKCS1v15
 from sectool.errors import CertificateUnusable, MalformedMessage
 
+_RSA, _X25519, _ML_KEM_768, _ML_KEM_1024 = "RSA", "X25519", "ML-KEM-768", "ML-KEM-1024"
+_KEY_KINDS = (
+    (rsa.RSAPublicKey, _RSA),
+    (x25519.X25519PublicKey, _X25519),
+    (x448.X448PublicKey, "X448"),
+    (mlkem.MLKEM768PublicKey, _ML_KEM_768),
+    (mlkem.MLKEM1024PublicKey, _ML_KEM_1024),
+)
+_SIGNING_KEYS = (
+    (ed25519.Ed25519PublicKey, "an Ed25519"),
+    (ed448.Ed448PublicKey, "an Ed448"),
+    (dsa.DSAPublicKey, "a DSA"),
+)
 RSA_KEY_BITS = range(2048, 16384 + 1)
 """Sizes of RSA keys that are encrypted to."""
 
@@ -58,32 +74,35 @@ class ProfileRow:
     """Of the envelope, dotted."""
     content_encryption: str
     """Dotted."""
-    rsa_padding: RSAPadding | None
-    """None: RSA recipients are refused."""
+    key_encryption: Mapping[str, KeyEncryption]
+    """By kind of key, as ``_KEY_KINDS`` and curves are called; other kinds are refused."""
 
 
-PROFILES: dict[Profile, ProfileRow] = {
-    Profile.COMPATIBLE: ProfileRow(oids.ENVELOPED_DATA, oids.AES_256_CBC, PKCS1v15()),
-    Profile.MODERN: ProfileRow(
-        oids.AUTH_ENVELOPED_DATA, oids.AES_256_GCM, OAEP("sha256", "sha256")
-    ),
-    Profile.POST_QUANTUM: ProfileRow(oids.AUTH_ENVELOPED_DATA, oids.AES_256_GCM, None),
+_COMPATIBLE_CURVES: Mapping[str, KeyEncryption] = {
+    "secp256r1": KeyAgreement(oids.ECDH_SHA256_KDF),
+    "secp384r1": KeyAgreement(oids.ECDH_SHA384_KDF),
 }
-
-_KEY_NAMES = (
-    (ec.EllipticCurvePublicKey, "an elliptic-curve key"),
-    (x25519.X25519PublicKey, "an X25519 key"),
-    (x448.X448PublicKey, "an X448 key"),
-    (ed25519.Ed25519PublicKey, "an Ed25519 key, which only signs"),
-    (ed448.Ed448PublicKey, "an Ed448 key, which only signs"),
-    (dsa.DSAPublicKey, "a DSA key, which only signs"),
-)
-_HASHES: dict[str, type[hashes.HashAlgorithm]] = {
-    "sha1": hashes.SHA1,
-    "sha224": hashes.SHA224,
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
+PROFILES: dict[Profile, ProfileRow] = {
+    Profile.COMPATIBLE: ProfileRow(
+        oids.ENVELOPED_DATA,
+        oids.AES_256_CBC,
+        {_RSA: KeyTransport(PKCS1v15()), **_COMPATIBLE_CURVES},
+    ),
+    Profile.MODERN: ProfileRow(
+        oids.AUTH_ENVELOPED_DATA,
+        oids.AES_256_GCM,
+        {
+            _RSA: KeyTransport(OAEP("sha256", "sha256")),
+            **_COMPATIBLE_CURVES,
+            "secp521r1": KeyAgreement(oids.ECDH_SHA512_KDF),
+            _X25519: KeyAgreement(oids.ECDH_HKDF_SHA256),
+        },
+    ),
+    Profile.POST_QUANTUM: ProfileRow(
+        oids.AUTH_ENVELOPED_DATA,
+        oids.AES_256_GCM,
+        {_ML_KEM_768: KeyEncapsulation(), _ML_KEM_1024: KeyEncapsulation()},
+    ),
 }
 
 
@@ -116,68 +135,82 @@ class Recipient:
         Raises:
             CertificateUnusable: says why.
         """
-        self.rsa_padding(profile)
+        self.key_encryption(profile)
 
-    def rsa_padding(self, profile: Profile) -> RSAPadding:
-        """The padding this certificate's key is used with; raises as ``check`` does."""
-        rsa_padding = PROFILES[profile].rsa_padding
-        self._rsa_key  # noqa: B018 - a kind of key that is never usable is said first
-        if rsa_padding is None:
-            raise CertificateUnusable(f"an RSA key cannot serve under profile {profile.value}")
-        return rsa_padding
+    def key_encryption(self, profile: Profile) -> KeyEncryption:
+        """How a profile encrypts to this certificate's key; raises as ``check`` does."""
+        kind = _kind(self.public_key)
+        key_encryption = PROFILES[profile].key_encryption.get(kind)
+        if key_encryption is None:
+            able = [str(other.value) for other in Profile if kind in PROFILES[other].key_encryption]
+            raise CertificateUnusable(
+                f"the certificate's {kind} key cannot serve under profile {profile.value}",
+                hint=f"--profile {able[0]} takes it" if able else "no profile takes such a key",
+            )
+        return key_encryption
 
-    @property
-    def encrypted_key_size(self) -> int:
-        """Bytes of a content-encryption key encrypted to this certificate."""
-        return (self._rsa_key.key_size + 7) // 8
-
-    def encrypt_key(self, content_encryption_key: bytes, rsa_padding: RSAPadding) -> bytes:
-        """Encrypts a content-encryption key.
+    def encode_recipient_info(self, profile: Profile, content_encryption_key: bytes) -> bytes:
+        """DER of the RecipientInfo that a profile writes.
 
         Raises:
-            CertificateUnusable: the key of the certificate does not work.
+            CertificateUnusable: the key of the certificate does not work, or not here.
         """
+        key_encryption = self.key_encryption(profile)
         try:
-            return self._rsa_key.encrypt(content_encryption_key, _padding(rsa_padding))
+            return key_encryption.encode(self.identifier, self.public_key, content_encryption_key)
         except (ValueError, UnsupportedAlgorithm) as error:
             raise CertificateUnusable("the certificate's key cannot encrypt") from error
 
+    @property
+    def recipient_kind(self) -> RecipientKind:
+        """The kind of RecipientInfo that is written to it."""
+        if isinstance(self.public_key, rsa.RSAPublicKey):
+            return RecipientKind.KEY_TRANSPORT
+        if isinstance(self.public_key, mlkem.MLKEM768PublicKey | mlkem.MLKEM1024PublicKey):
+            return RecipientKind.KEM
+        return RecipientKind.KEY_AGREEMENT
+
     @cached_property
-    def _rsa_key(self) -> rsa.RSAPublicKey:
+    def public_key(self) -> PublicKeyTypes:
+        """The key that is encrypted to.
+
+        Raises:
+            CertificateUnusable: no profile encrypts to such a key.
+        """
         try:
             key = self.certificate.public_key()
         except (ValueError, UnsupportedAlgorithm) as error:
             raise CertificateUnusable("the certificate's key is of an unknown kind") from error
-        if not isinstance(key, rsa.RSAPublicKey):
-            names = [name for kind, name in _KEY_NAMES if isinstance(key, kind)]
-            name = names[0] if names else "a key of unknown kind"
-            raise CertificateUnusable(
-                f"the certificate has {name}; only RSA keys can be encrypted to"
-            )
-        if key.key_size not in RSA_KEY_BITS:
-            raise CertificateUnusable(
-                f"the certificate's RSA key has {key.key_size} bits; "
-                f"{RSA_KEY_BITS.start} to {RSA_KEY_BITS.stop - 1} are accepted"
-            )
-        exponent = key.public_numbers().e
-        if exponent < 3 or exponent % 2 == 0:
-            raise CertificateUnusable("the certificate's RSA key has an unusable exponent")
+        if isinstance(key, rsa.RSAPublicKey):
+            _check_rsa(key)
+        for kind, name in _SIGNING_KEYS:
+            if isinstance(key, kind):
+                raise CertificateUnusable(f"the certificate has {name} key, which only signs")
         return key
+
+
+def _kind(key: PublicKeyTypes) -> str:
+    """What the tables of the profiles call a kind of key."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return key.curve.name
+    names = [name for kind, name in _KEY_KINDS if isinstance(key, kind)]
+    return names[0] if names else "unknown"
+
+
+def _check_rsa(key: rsa.RSAPublicKey) -> None:
+    if key.key_size not in RSA_KEY_BITS:
+        raise CertificateUnusable(
+            f"the certificate's RSA key has {key.key_size} bits; "
+            f"{RSA_KEY_BITS.start} to {RSA_KEY_BITS.stop - 1} are accepted"
+        )
+    exponent = key.public_numbers().e
+    if exponent < 3 or exponent % 2 == 0:
+        raise CertificateUnusable("the certificate's RSA key has an unusable exponent")
 
 
 def distinct(recipients: Sequence[Recipient]) -> tuple[Recipient, ...]:
     """The recipients, each certificate once."""
     return tuple({recipient.fingerprint: recipient for recipient in recipients}.values())
-
-
-def _padding(rsa_padding: RSAPadding) -> padding.AsymmetricPadding:
-    if isinstance(rsa_padding, PKCS1v15):
-        return padding.PKCS1v15()
-    return padding.OAEP(
-        mgf=padding.MGF1(_HASHES[rsa_padding.mgf_hash_name]()),
-        algorithm=_HASHES[rsa_padding.hash_name](),
-        label=rsa_padding.label or None,
-    )
 
 
 def _issuer_and_serial_number(to_be_signed: bytes) -> IssuerAndSerialNumber:

@@ -1,7 +1,7 @@
-"""RecipientInfos: read, described, unwrapped (RFC 5652 section 6.2, RFC 8017, RFC 4055).
+"""RecipientInfos: read and named, whatever their kind (RFC 5652 section 6.2, RFC 9629 section 3).
 
-Every kind is recognised and named; which can be unwrapped is one table at the
-end. Another kind is another reader, and a row there.
+What only a private key can use is kept as encoded, so that a message with many
+recipients costs little and damage to another's RecipientInfo harms nobody.
 """
 
 from __future__ import annotations
@@ -10,27 +10,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sectool.cms import ber, der, oids
+from sectool.cms import ber, oids
 from sectool.cms.ber import BERReader
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
-    encode_recipient_identifier,
-    hash_algorithm,
-    hash_name,
     read_algorithm_identifier,
     read_issuer_and_serial_number,
     read_recipient_identifier,
-    require_null_or_absent,
 )
-from sectool.cms.seams import (
-    OAEP,
-    KeyOperations,
-    PKCS1v15,
-    RecipientIdentifier,
-    RSAPadding,
-    SubjectKeyIdentifier,
-)
-from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
+from sectool.cms.seams import RecipientIdentifier, SubjectKeyIdentifier
+from sectool.errors import LimitExceeded
 
 
 class RecipientKind(StrEnum):
@@ -54,7 +43,10 @@ class RecipientInfo:
     algorithm: AlgorithmIdentifier | None = None
     """keyEncryptionAlgorithm, or the KEM; None where the kind is unknown."""
     encrypted_key: bytes = b""
-    """The content-encryption key as wrapped; empty for kinds that cannot be unwrapped."""
+    """The content-encryption key as wrapped; empty where ``detail`` holds it."""
+    detail: bytes = b""
+    """Further elements of its kind as encoded, read when a key is at hand: originator and ukm of
+    a key agreement, kekid, keyDerivationAlgorithm, and what follows the kem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +55,7 @@ class UnwrappedKey:
 
     content_encryption_key: bytes = field(repr=False)
     is_proven: bool
-    """Whether the key encryption checks itself (OAEP): a wrong key cannot get here."""
-
-
-# --- reading -----------------------------------------------------------------
+    """Whether the key encryption checks itself (OAEP, key wrap): a wrong key cannot get here."""
 
 
 def read_recipient_infos(reader: BERReader) -> Iterator[RecipientInfo]:
@@ -115,8 +104,7 @@ def _read_key_agreement(reader: BERReader) -> Iterator[RecipientInfo]:
     what = "KeyAgreeRecipientInfo"
     reader.enter(ber.context(1), what)
     reader.read_integer("version")
-    _skip_optional(reader, 0, "originator")
-    _skip_optional(reader, 1, "ukm")
+    detail = _read_optional(reader, 0, "originator") + _read_optional(reader, 1, "ukm")
     algorithm = read_algorithm_identifier(reader, "keyEncryptionAlgorithm")
     reader.enter(ber.SEQUENCE, "recipientEncryptedKeys")
     while reader.peek() is not None:
@@ -124,7 +112,9 @@ def _read_key_agreement(reader: BERReader) -> Iterator[RecipientInfo]:
         identifier = _read_key_agree_identifier(reader)
         encrypted_key = reader.read_octet_string("encryptedKey", reader.limits.encrypted_key_size)
         reader.leave("RecipientEncryptedKey")
-        yield RecipientInfo(RecipientKind.KEY_AGREEMENT, identifier, algorithm, encrypted_key)
+        yield RecipientInfo(
+            RecipientKind.KEY_AGREEMENT, identifier, algorithm, encrypted_key, detail
+        )
     reader.leave("recipientEncryptedKeys")
     reader.leave(what)
 
@@ -146,22 +136,22 @@ def _read_key_encryption_key(reader: BERReader) -> Iterator[RecipientInfo]:
     what = "KEKRecipientInfo"
     reader.enter(ber.context(2), what)
     reader.read_integer("version")
-    reader.skip("kekid")
+    detail = reader.read_raw("kekid", reader.limits.parameters_size)
     algorithm = read_algorithm_identifier(reader, "keyEncryptionAlgorithm")
     encrypted_key = reader.read_octet_string("encryptedKey", reader.limits.encrypted_key_size)
     reader.leave(what)
-    yield RecipientInfo(RecipientKind.KEY_ENCRYPTION_KEY, None, algorithm, encrypted_key)
+    yield RecipientInfo(RecipientKind.KEY_ENCRYPTION_KEY, None, algorithm, encrypted_key, detail)
 
 
 def _read_password(reader: BERReader) -> Iterator[RecipientInfo]:
     what = "PasswordRecipientInfo"
     reader.enter(ber.context(3), what)
     reader.read_integer("version")
-    _skip_optional(reader, 0, "keyDerivationAlgorithm")
+    detail = _read_optional(reader, 0, "keyDerivationAlgorithm")
     algorithm = read_algorithm_identifier(reader, "keyEncryptionAlgorithm")
     encrypted_key = reader.read_octet_string("encryptedKey", reader.limits.encrypted_key_size)
     reader.leave(what)
-    yield RecipientInfo(RecipientKind.PASSWORD, None, algorithm, encrypted_key)
+    yield RecipientInfo(RecipientKind.PASSWORD, None, algorithm, encrypted_key, detail)
 
 
 def _read_other(reader: BERReader) -> Iterator[RecipientInfo]:
@@ -176,21 +166,23 @@ def _read_other(reader: BERReader) -> Iterator[RecipientInfo]:
 
 
 def _read_kem(reader: BERReader) -> RecipientInfo:
-    """KEMRecipientInfo (RFC 9629 section 3), as far as it names its recipient."""
+    """KEMRecipientInfo (RFC 9629 section 3)."""
     what = "KEMRecipientInfo"
     reader.enter(ber.SEQUENCE, what)
     reader.read_integer("version")
     identifier = read_recipient_identifier(reader)
     algorithm = read_algorithm_identifier(reader, "kem")
+    detail = b""
     while reader.peek() is not None:
-        reader.skip(what)
+        detail += reader.read_raw(what, reader.limits.encrypted_key_size - len(detail))
     reader.leave(what)
-    return RecipientInfo(RecipientKind.KEM, identifier, algorithm)
+    return RecipientInfo(RecipientKind.KEM, identifier, algorithm, detail=detail)
 
 
-def _skip_optional(reader: BERReader, number: int, what: str) -> None:
+def _read_optional(reader: BERReader, number: int, what: str) -> bytes:
     if reader.at(ber.context(number)):
-        reader.skip(what)
+        return reader.read_raw(what, reader.limits.parameters_size)
+    return b""
 
 
 _READERS: dict[int, Callable[[BERReader], Iterator[RecipientInfo]]] = {
@@ -200,135 +192,3 @@ _READERS: dict[int, Callable[[BERReader], Iterator[RecipientInfo]]] = {
     ber.context(3): _read_password,
     ber.context(4): _read_other,
 }
-
-
-# --- RSA key transport -------------------------------------------------------
-
-
-def _read_pkcs1_v15(algorithm: AlgorithmIdentifier) -> RSAPadding:
-    require_null_or_absent(algorithm, "rsaEncryption")
-    return PKCS1v15()
-
-
-def _read_oaep(algorithm: AlgorithmIdentifier) -> RSAPadding:
-    """RSAES-OAEP-params (RFC 4055 section 4.1), which must be present."""
-    what = "RSAES-OAEP-params"
-    if algorithm.parameters is None:
-        raise MalformedMessage(f"{what} are missing")
-    reader = BERReader.over(algorithm.parameters)
-    reader.enter(ber.SEQUENCE, what)
-    default = OAEP()
-    hash_function, mgf_hash, label = default.hash_name, default.mgf_hash_name, default.label
-    if reader.at(ber.context(0)):
-        reader.enter(ber.context(0), what)
-        hash_function = hash_name(read_algorithm_identifier(reader, "hashFunc"), what)
-        reader.leave(what)
-    if reader.at(ber.context(1)):
-        reader.enter(ber.context(1), what)
-        mgf_hash = _mgf1_hash(read_algorithm_identifier(reader, "maskGenFunc"))
-        reader.leave(what)
-    if reader.at(ber.context(2)):
-        reader.enter(ber.context(2), what)
-        label = _oaep_label(read_algorithm_identifier(reader, "pSourceFunc"))
-        reader.leave(what)
-    reader.leave(what)
-    return OAEP(hash_function, mgf_hash, label)
-
-
-def _mgf1_hash(algorithm: AlgorithmIdentifier) -> str:
-    if algorithm.oid != oids.MGF1:
-        raise UnsupportedMessage(f"mask generation function {algorithm.oid} is not supported")
-    if algorithm.parameters is None:
-        raise MalformedMessage("the hash function of MGF1 is missing")
-    reader = BERReader.over(algorithm.parameters)
-    return hash_name(read_algorithm_identifier(reader, "the hash function of MGF1"), "MGF1")
-
-
-def _oaep_label(algorithm: AlgorithmIdentifier) -> bytes:
-    if algorithm.oid != oids.P_SPECIFIED:
-        raise UnsupportedMessage(f"OAEP label source {algorithm.oid} is not supported")
-    if algorithm.parameters is None:
-        raise MalformedMessage("the OAEP label is missing")
-    reader = BERReader.over(algorithm.parameters)
-    return reader.read_octet_string("the OAEP label", reader.limits.identifier_size)
-
-
-_RSA_PADDINGS: dict[str, Callable[[AlgorithmIdentifier], RSAPadding]] = {
-    oids.RSA_ENCRYPTION: _read_pkcs1_v15,
-    oids.RSAES_OAEP: _read_oaep,
-}
-
-
-def rsa_padding(algorithm: AlgorithmIdentifier) -> RSAPadding:
-    """The padding a keyEncryptionAlgorithm names.
-
-    Raises:
-        MalformedMessage: its parameters are damaged; never read as another padding.
-        UnsupportedMessage: it is none of RSA.
-    """
-    read = _RSA_PADDINGS.get(algorithm.oid)
-    if read is None:
-        name = oids.key_encryption_name(algorithm.oid)
-        raise UnsupportedMessage(f"key encryption {name} is not supported")
-    return read(algorithm)
-
-
-def rsa_padding_algorithm(padding: RSAPadding) -> AlgorithmIdentifier:
-    """The keyEncryptionAlgorithm of a padding, in DER: what has its default is left out."""
-    if isinstance(padding, PKCS1v15):
-        return AlgorithmIdentifier(oids.RSA_ENCRYPTION, der.NULL)
-    default = OAEP()
-    fields: list[bytes] = []
-    if padding.hash_name != default.hash_name:
-        fields.append(der.explicit(0, hash_algorithm(padding.hash_name).encode()))
-    if padding.mgf_hash_name != default.mgf_hash_name:
-        mgf = AlgorithmIdentifier(oids.MGF1, hash_algorithm(padding.mgf_hash_name).encode())
-        fields.append(der.explicit(1, mgf.encode()))
-    if padding.label:
-        source = AlgorithmIdentifier(oids.P_SPECIFIED, der.octet_string(padding.label))
-        fields.append(der.explicit(2, source.encode()))
-    return AlgorithmIdentifier(oids.RSAES_OAEP, der.sequence(*fields))
-
-
-def encode_key_transport(
-    identifier: RecipientIdentifier, padding: RSAPadding, encrypted_key: bytes
-) -> bytes:
-    """DER of a KeyTransRecipientInfo (RFC 5652 section 6.2.1)."""
-    version = 2 if isinstance(identifier, SubjectKeyIdentifier) else 0
-    return der.sequence(
-        der.integer(version),
-        encode_recipient_identifier(identifier),
-        rsa_padding_algorithm(padding).encode(),
-        der.octet_string(encrypted_key),
-    )
-
-
-# --- unwrapping --------------------------------------------------------------
-
-
-def _unwrap_key_transport(recipient_info: RecipientInfo, key: KeyOperations) -> UnwrappedKey:
-    assert recipient_info.algorithm is not None
-    padding = rsa_padding(recipient_info.algorithm)
-    content_encryption_key = key.decrypt_rsa(recipient_info.encrypted_key, padding)
-    return UnwrappedKey(content_encryption_key, is_proven=isinstance(padding, OAEP))
-
-
-_UNWRAPPERS: dict[RecipientKind, Callable[[RecipientInfo, KeyOperations], UnwrappedKey]] = {
-    RecipientKind.KEY_TRANSPORT: _unwrap_key_transport,
-}
-
-
-def unwrap(recipient_info: RecipientInfo, key: KeyOperations) -> UnwrappedKey:
-    """The content-encryption key, through one private key.
-
-    Raises:
-        DecryptionFailed: the key does not fit.
-        MalformedMessage: the algorithm's parameters are damaged.
-        UnsupportedMessage: this kind of recipient or its algorithm is not supported.
-    """
-    unwrapper = _UNWRAPPERS.get(recipient_info.kind)
-    if unwrapper is None:
-        algorithm = recipient_info.algorithm
-        name = f" with {oids.key_encryption_name(algorithm.oid)}" if algorithm else ""
-        raise UnsupportedMessage(f"recipients by {recipient_info.kind}{name} are not supported")
-    return unwrapper(recipient_info, key)

@@ -17,8 +17,8 @@ from sectool.cms.envelope import Envelope, read_envelope
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.opening import SealedEnvelope
 from sectool.cms.profiles import PROFILES, Profile, Recipient, distinct
-from sectool.cms.recipients import RecipientKind, encode_key_transport, rsa_padding_algorithm
-from sectool.cms.seams import Sink, SizedSource, Source
+from sectool.cms.recipients import RecipientInfo
+from sectool.cms.seams import IssuerAndSerialNumber, Sink, SizedSource, Source
 from sectool.cms.sinks import DISCARD, HashingSink
 from sectool.errors import MalformedMessage, MessageChanged
 
@@ -98,7 +98,8 @@ def seal_envelope(
     cipher = _new_cipher(profile)
     content_encryption_key = secrets.token_bytes(_row(profile).key_sizes[0])
     infos = _wrap(recipients, profile, content_encryption_key)
-    plan = _plan(infos, cipher, source.size, profile, content_type)
+    head = der.integer(_version(recipients, profile)) + der.set_of(infos)
+    plan = _plan(head, cipher, source.size, profile, content_type)
     output = HashingSink(sink)
     output.write(plan.head)
     encryptor = cipher.encryptor(content_encryption_key)
@@ -131,8 +132,10 @@ def sealed_size(
     Raises:
         CertificateUnusable: a recipient cannot serve under the profile.
     """
-    infos = _wrap(recipients, profile, None)
-    return _plan(infos, _new_cipher(profile), content_size, profile, content_type).size
+    # The size of a RecipientInfo does not depend on what the key is.
+    infos = _wrap(recipients, profile, bytes(_row(profile).key_sizes[0]))
+    head = der.integer(_version(recipients, profile)) + der.set_of(infos)
+    return _plan(head, _new_cipher(profile), content_size, profile, content_type).size
 
 
 def _row(profile: Profile) -> ContentEncryption:
@@ -146,24 +149,26 @@ def _new_cipher(profile: Profile) -> SealingCipher:
 
 
 def _wrap(
-    recipients: Sequence[Recipient], profile: Profile, content_encryption_key: bytes | None
+    recipients: Sequence[Recipient], profile: Profile, content_encryption_key: bytes
 ) -> list[bytes]:
-    """The RecipientInfos; without a key, ones of the same size."""
+    """The RecipientInfos, each certificate once."""
     if not recipients:
         raise ValueError("an envelope needs at least one recipient")
-    infos: list[bytes] = []
-    for recipient in distinct(recipients):
-        padding = recipient.rsa_padding(profile)
-        if content_encryption_key is None:
-            encrypted_key = bytes(recipient.encrypted_key_size)
-        else:
-            encrypted_key = recipient.encrypt_key(content_encryption_key, padding)
-        infos.append(encode_key_transport(recipient.identifier, padding, encrypted_key))
-    return infos
+    return [
+        recipient.encode_recipient_info(profile, content_encryption_key)
+        for recipient in distinct(recipients)
+    ]
+
+
+def _version(recipients: Sequence[Recipient], profile: Profile) -> int:
+    """Of EnvelopedData without attributes (RFC 5652 section 6.1); AuthEnvelopedData has 0."""
+    if profile.content_type == oids.AUTH_ENVELOPED_DATA:
+        return 0
+    return max(recipient.key_encryption(profile).envelope_version for recipient in recipients)
 
 
 def _plan(
-    infos: list[bytes],
+    version_and_recipients: bytes,
     cipher: SealingCipher,
     content_size: int,
     profile: Profile,
@@ -177,9 +182,7 @@ def _plan(
     head = der.oid(content_type) + cipher.algorithm.encode()
     head += der.header(ber.context(0), encrypted_size)
     head = der.header(_SEQUENCE, len(head) + encrypted_size) + head
-    # Version 0: RecipientInfos of version 0 and no attributes (RFC 5652 section
-    # 6.1), or AuthEnvelopedData, which is always 0 (RFC 5083 section 2.1).
-    head = der.integer(0) + der.set_of(infos) + head
+    head = version_and_recipients + head
     rest = encrypted_size + tail_size
     head = der.header(_SEQUENCE, len(head) + rest) + head
     head = der.header(ber.context(0) | der.CONSTRUCTED, len(head) + rest) + head
@@ -230,7 +233,7 @@ def check_sealed(
         raise MalformedMessage(f"{envelope.trailing_bytes} bytes follow the envelope")
     _check_recipients(envelope, distinct(recipients))
     if profile is not None:
-        _check_profile(envelope, profile)
+        _check_profile(envelope, distinct(recipients), profile)
     sealed = SealedEnvelope.prepare(source, envelope, limits)
     content = sealed.decrypt(content_encryption_key, DISCARD)
     return CheckedEnvelope(
@@ -239,18 +242,24 @@ def check_sealed(
 
 
 def _check_recipients(envelope: Envelope, recipients: Sequence[Recipient]) -> None:
-    expected = Counter(
-        (RecipientKind.KEY_TRANSPORT, recipient.identifier) for recipient in recipients
-    )
+    expected = Counter((recipient.recipient_kind, recipient.identifier) for recipient in recipients)
     found = Counter((info.kind, info.identifier) for info in envelope.recipient_infos)
     if found != expected:
         raise MalformedMessage("the envelope does not name exactly the recipients it should")
 
 
-def _check_profile(envelope: Envelope, profile: Profile) -> None:
+def _check_profile(envelope: Envelope, recipients: Sequence[Recipient], profile: Profile) -> None:
     row = PROFILES[profile]
     content = (envelope.content_type, envelope.content_encryption_algorithm.oid)
-    keys = {info.algorithm for info in envelope.recipient_infos}
-    expected = rsa_padding_algorithm(row.rsa_padding) if row.rsa_padding else None
-    if content != (row.content_type, row.content_encryption) or keys != {expected}:
-        raise MalformedMessage(f"the envelope is not as profile {profile.value} writes it")
+    by_identifier = {recipient.identifier: recipient for recipient in recipients}
+    if content == (row.content_type, row.content_encryption) and all(
+        isinstance(info.identifier, IssuerAndSerialNumber)
+        and _is_of_profile(info, by_identifier[info.identifier], profile)
+        for info in envelope.recipient_infos
+    ):
+        return
+    raise MalformedMessage(f"the envelope is not as profile {profile.value} writes it")
+
+
+def _is_of_profile(info: RecipientInfo, recipient: Recipient, profile: Profile) -> bool:
+    return recipient.key_encryption(profile).has_written(info, recipient.public_key)

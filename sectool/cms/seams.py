@@ -82,6 +82,26 @@ class KeyOperations(Protocol):
             DecryptionFailed: the padding did not fit, or this is not an RSA key.
         """
 
+    def agree(self, public_key: bytes) -> bytes:
+        """The shared secret Z of an ECDH key agreement, before any key derivation.
+
+        Args:
+            public_key: the other side's, on the curve of this key: a point as
+                RFC 5480 section 2.2 encodes it, or the bytes of X25519 and X448.
+
+        Raises:
+            DecryptionFailed: it is no such point, or this key does not agree.
+        """
+
+    def decapsulate(self, ciphertext: bytes) -> bytes:
+        """The shared secret of a KEM ciphertext.
+
+        A wrong key returns another secret instead of an error (FIPS 203).
+
+        Raises:
+            DecryptionFailed: the ciphertext has a wrong size, or this is not a KEM key.
+        """
+
 
 class KeySource(Protocol):
     """Finds private keys by what a RecipientInfo says of them."""

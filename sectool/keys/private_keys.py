@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import (
+    dsa,
+    ec,
+    mlkem,
+    padding,
+    rsa,
+    x448,
+    x25519,
+)
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -51,6 +59,29 @@ class SoftwareKey:
             raise DecryptionFailed
         try:
             return self.private_key.decrypt(encrypted_key, _padding(padding))
+        except Exception as error:  # whatever it is, it must look the same
+            raise DecryptionFailed from error
+
+    def agree(self, public_key: bytes) -> bytes:
+        key = self.private_key
+        try:
+            if isinstance(key, ec.EllipticCurvePrivateKey):
+                point = ec.EllipticCurvePublicKey.from_encoded_point(key.curve, public_key)
+                return key.exchange(ec.ECDH(), point)
+            if isinstance(key, x25519.X25519PrivateKey):
+                return key.exchange(x25519.X25519PublicKey.from_public_bytes(public_key))
+            if isinstance(key, x448.X448PrivateKey):
+                return key.exchange(x448.X448PublicKey.from_public_bytes(public_key))
+        except Exception as error:  # whatever it is, it must look the same
+            raise DecryptionFailed from error
+        raise DecryptionFailed
+
+    def decapsulate(self, ciphertext: bytes) -> bytes:
+        key = self.private_key
+        if not isinstance(key, mlkem.MLKEM768PrivateKey | mlkem.MLKEM1024PrivateKey):
+            raise DecryptionFailed
+        try:
+            return key.decapsulate(ciphertext)
         except Exception as error:  # whatever it is, it must look the same
             raise DecryptionFailed from error
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -35,6 +35,10 @@ from sectool.keys.problems import KeyFileError, ProblemKind
 from sectool.keys.specification import KeySpecification
 
 MINIMUM_RSA_BITS = 2048
+CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+"""Elliptic curves that are encrypted to; which profile takes which is not judged here."""
+_AGREEING_KEYS = (ec.EllipticCurvePublicKey, x25519.X25519PublicKey)
+_ENCIPHERING_KEYS = (rsa.RSAPublicKey, mlkem.MLKEM768PublicKey, mlkem.MLKEM1024PublicKey)
 _SMTP_UTF8_MAILBOX = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9")
 _UTF8_STRING = 0x0C
 _PURPOSES = frozenset(
@@ -224,12 +228,14 @@ def _check_key(recipient: NewRecipient) -> None:
         key: PublicKeyTypes = recipient.certificate.public_key()
     except PARSER_ERRORS as error:
         raise CertificateUnusable(f"{_named(recipient)} has a key of an unknown type") from error
-    if not isinstance(key, rsa.RSAPublicKey):
+    if not isinstance(key, _AGREEING_KEYS + _ENCIPHERING_KEYS) or (
+        isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in CURVES
+    ):
         raise CertificateUnusable(
             f"{_named(recipient)} has a key of type {describe_key(key)}",
-            hint="only RSA certificates can be encrypted to",
+            hint="RSA, P-256, P-384, P-521, X25519 and ML-KEM keys can be encrypted to",
         )
-    if key.key_size < MINIMUM_RSA_BITS:
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < MINIMUM_RSA_BITS:
         raise CertificateUnusable(
             f"{_named(recipient)} has an RSA key of {key.key_size} bits, under {MINIMUM_RSA_BITS}",
             hint="ask for a certificate with a longer key",
@@ -251,9 +257,11 @@ def _key_usage_fault(certificate: x509.Certificate, _now: datetime) -> str:
         usage = read_extension(certificate, x509.KeyUsage)
     except SectoolError:
         return "has extensions that cannot be read"
-    if usage is None or usage.key_encipherment:
-        return ""
-    return "lacks keyEncipherment in its key usage"
+    if isinstance(certificate.public_key(), _AGREEING_KEYS):
+        name, allowed = "keyAgreement", usage is None or usage.key_agreement
+    else:
+        name, allowed = "keyEncipherment", usage is None or usage.key_encipherment
+    return "" if allowed else f"lacks {name} in its key usage"
 
 
 def _extended_key_usage_fault(certificate: x509.Certificate, _now: datetime) -> str:

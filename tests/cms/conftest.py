@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem, padding, rsa, x448, x25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     pkcs12,
 )
 from cryptography.x509.oid import NameOID
 
 from sectool import cms
 from sectool.cms import der, oids
-from sectool.cms.recipients import encode_key_transport
+from sectool.cms.key_transport import encode_key_transport
 from sectool.errors import DecryptionFailed
+from sectool.keys.private_keys import SoftwareKey
 from sectool.message import BytesContent
 
 HASHES: dict[str, type[hashes.HashAlgorithm]] = {
@@ -76,9 +80,77 @@ class Person:
         except ValueError:
             raise DecryptionFailed from None
 
+    def agree(self, public_key: bytes) -> bytes:
+        raise DecryptionFailed
+
+    def decapsulate(self, ciphertext: bytes) -> bytes:
+        raise DecryptionFailed
+
     def pem(self) -> bytes:
         private = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return private + self.certificate.public_bytes(Encoding.PEM)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A key of any kind with a certificate of somebody else's, as the software keys offer it."""
+
+    label: str
+    key: PrivateKeyTypes
+    certificate: x509.Certificate
+
+    @property
+    def recipient(self) -> cms.Recipient:
+        return cms.Recipient(self.certificate)
+
+    @property
+    def operations(self) -> SoftwareKey:
+        return SoftwareKey(self.key, self.label)
+
+    @property
+    def subject_key_identifier(self) -> cms.SubjectKeyIdentifier:
+        extension = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        return cms.SubjectKeyIdentifier(extension.value.digest)
+
+    def pem(self) -> bytes:
+        private = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return private + self.certificate.public_bytes(Encoding.PEM)
+
+
+KEYS: dict[str, Callable[[], PrivateKeyTypes]] = {
+    "rsa": lambda: rsa.generate_private_key(65537, 2048),
+    "p-256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "p-384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "p-521": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "brainpool-256": lambda: ec.generate_private_key(ec.BrainpoolP256R1()),
+    "brainpool-384": lambda: ec.generate_private_key(ec.BrainpoolP384R1()),
+    "brainpool-512": lambda: ec.generate_private_key(ec.BrainpoolP512R1()),
+    "x25519": x25519.X25519PrivateKey.generate,
+    "x448": x448.X448PrivateKey.generate,
+    "ml-kem-768": mlkem.MLKEM768PrivateKey.generate,
+    "ml-kem-1024": mlkem.MLKEM1024PrivateKey.generate,
+}
+
+
+@cache
+def make_holder(kind: str, label: str = "") -> Holder:
+    """A holder of a key of ``KEYS``; another label makes another key."""
+    key = KEYS[kind]()
+    label = label or kind
+    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Authority of {label}")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, label)])
+    public_key = key.public_key()
+    encoded = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    identifier = x509.SubjectKeyIdentifier(hashlib.sha1(encoded).digest())
+    certificate = (
+        x509.CertificateBuilder(authority, subject, public_key)  # type: ignore[arg-type]
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(3020, 1, 1, tzinfo=UTC))
+        .add_extension(identifier, critical=False)
+        .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    )
+    return Holder(label, key, certificate)
 
 
 @dataclass
@@ -97,11 +169,12 @@ class KeyRing:
         return self.keys.get(identifier, ())
 
 
-def key_ring(*people: Person) -> KeyRing:
+def key_ring(*people: Person | Holder) -> KeyRing:
     ring = KeyRing()
     for person in people:
-        ring.add(person.recipient.identifier, person)
-        ring.add(person.subject_key_identifier, person)
+        operations = person.operations if isinstance(person, Holder) else person
+        ring.add(person.recipient.identifier, operations)
+        ring.add(person.subject_key_identifier, operations)
     return ring
 
 
@@ -249,7 +322,7 @@ class OpenSSL:
     bob: Person
 
     def encrypt(
-        self, content: bytes, *options: str, people: Sequence[Person] | None = None
+        self, content: bytes, *options: str, people: Sequence[Person | Holder] | None = None
     ) -> bytes:
         """CMS as ``openssl cms -encrypt -binary`` writes it, to Bob unless told otherwise."""
         people = [self.bob] if people is None else people
@@ -260,7 +333,7 @@ class OpenSSL:
             "cms", "-encrypt", "-binary", "-in", "content", "-outform", "DER", *recipients, *options
         )
 
-    def decrypt(self, envelope: bytes, person: Person) -> bytes:
+    def decrypt(self, envelope: bytes, person: Person | Holder) -> bytes:
         """The content, by the key and certificate of a person."""
         self._write("envelope", envelope)
         pem = self._write("key.pem", person.pem())
@@ -365,6 +438,11 @@ def person_maker() -> Callable[..., Person]:
 
 
 @pytest.fixture(scope="session")
+def holder() -> Callable[..., Holder]:
+    return make_holder
+
+
+@pytest.fixture(scope="session")
 def forge(bob: Person) -> Forge:
     return Forge(bob)
 
@@ -444,7 +522,7 @@ def seal_bytes(bob: Person) -> Callable[..., tuple[bytes, cms.Sealed]]:
     """Seals bytes, to Bob unless told otherwise, and answers the CMS with its record."""
 
     def seal_bytes(
-        raw: bytes, *people: Person, profile: cms.Profile = cms.Profile.COMPATIBLE
+        raw: bytes, *people: Person | Holder, profile: cms.Profile = cms.Profile.COMPATIBLE
     ) -> tuple[bytes, cms.Sealed]:
         received: list[bytes] = []
         recipients = [person.recipient for person in people or (bob,)]

@@ -210,7 +210,7 @@ BAD: dict[str, tuple[Case, type[MessageError]]] = {
     ),
     "B14-key-agreement-of-mine": (
         lambda forge: forge.cbc(recipients=[_key_agreement(forge)]),
-        UnsupportedMessage,
+        MalformedMessage,
     ),
     "B16-signed-inside-enveloped-label": (
         lambda forge: forge.cbc(content_type=oids.SIGNED_DATA),

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 
 from sectool import cms
 from sectool.errors import MissingKey, UnsupportedMessage
+from sectool.keys.private_keys import SoftwareKey, load_private_key
 from sectool.message import BytesContent
 
 if TYPE_CHECKING:
@@ -75,10 +76,11 @@ def test_chacha20_poly1305_of_rfc_9216_opens_authenticated(
     assert content.startswith(b"This is some sample content")
 
 
-def test_x25519_key_agreement_is_described_and_its_key_unsupported(
+def test_x25519_key_agreement_of_rfc_9216_opens_authenticated(
     corpus: Path, bob: Person, ring: Ring, open_bytes: OpenBytes
 ) -> None:
-    path = corpus / "rfc9216-cms" / "authEnvelopedForDanaX25519HKDF.p7m"
+    folder = corpus / "rfc9216-cms"
+    path = folder / "authEnvelopedForDanaX25519HKDF.p7m"
     description = describe(path)
     (recipient,) = description.recipients
     assert recipient.identifier is not None
@@ -89,10 +91,31 @@ def test_x25519_key_agreement_is_described_and_its_key_unsupported(
     )
     assert recipient.serial_number == "0e4b0a36a9efba9c9a3b68248e521dc0def3a7"
     assert recipient.issuer.startswith("CN=Sample LAMPS Ed25519 Certification Authority,")
-    with pytest.raises(UnsupportedMessage, match="key-agreement with ecdh-hkdf-sha256"):
-        open_bytes(path.read_bytes(), ring().add(recipient.identifier, bob))
+    dana = load_pem_private_key((folder / "lamps-dana.decrypt.p8.pem").read_bytes(), None)
+    keys = ring().add(recipient.identifier, SoftwareKey(dana, "dana"))
+    result, content = open_bytes(path.read_bytes(), keys)
+    assert (type(result), result.aead) == (cms.Authenticated, True)
+    assert content.startswith(b"This is some sample content")
     with pytest.raises(MissingKey):
         open_bytes(path.read_bytes(), ring(bob))
+
+
+def test_both_recipients_of_mixed_kinds_of_rfc_9216_open_it(
+    corpus: Path, lamps_bob: Person, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    folder = corpus / "rfc9216-cms"
+    raw = (folder / "encryptedForBobAndDana.p7m").read_bytes()
+    dana = load_pem_private_key((folder / "lamps-dana.decrypt.p8.pem").read_bytes(), None)
+    others = [
+        recipient.identifier
+        for recipient in cms.describe_envelope(BytesContent(raw)).recipients
+        if recipient.identifier not in {None, lamps_bob.recipient.identifier}
+    ]
+    assert len(others) == 1
+    assert others[0] is not None
+    _, for_bob = open_bytes(raw, ring(lamps_bob))
+    _, for_dana = open_bytes(raw, ring().add(others[0], SoftwareKey(dana, "dana")))
+    assert for_bob == for_dana
 
 
 def test_a_shared_key_recipient_is_described(corpus: Path) -> None:
@@ -111,6 +134,46 @@ def test_kem_recipients_are_described(corpus: Path) -> None:
         assert recipient.kind == ("key-transport" if misfiled else "kem")
         assert recipient.key_encryption_algorithm in path.name.replace("mlkem", "ml-kem-")
         assert recipient.identifier is not None
+
+
+def ml_kem_key(path: Path) -> SoftwareKey:
+    """The key of the same size beside a message, from its seed."""
+    size = "1024" if "1024" in path.name else "768"
+    (key_file,) = [
+        *path.parent.glob(f"mlkem{size}-*_seed_priv.der"),
+        *path.parent.glob(f"ml-kem-{size}-*_priv.der"),
+    ]
+    return SoftwareKey(load_private_key(key_file.read_bytes()), key_file.name)
+
+
+def test_ml_kem_messages_of_two_implementers_open_authenticated(
+    corpus: Path, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    opened = []
+    for path in sorted((corpus / "ml-kem").rglob("*kemri*.der")):
+        (recipient,) = describe(path).recipients
+        if recipient.kind != "kem":
+            continue
+        assert recipient.identifier is not None
+        keys = ring().add(recipient.identifier, ml_kem_key(path))
+        result, content = open_bytes(path.read_bytes(), keys)
+        assert content == (path.parent / "expected_plaintext.txt").read_bytes()
+        assert type(result) is cms.Authenticated
+        opened.append(path.parent.name)
+    assert (opened.count("redhound"), opened.count("cht")) == (8, 2)
+
+
+def test_ml_kem_in_a_key_transport_recipient_is_unsupported(
+    corpus: Path, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    paths = sorted((corpus / "ml-kem" / "cht").glob("*kemri_auth*.der"))
+    assert len(paths) == 2
+    for path in paths:
+        (recipient,) = describe(path).recipients
+        assert recipient.identifier is not None
+        keys = ring().add(recipient.identifier, ml_kem_key(path))
+        with pytest.raises(UnsupportedMessage, match="ml-kem"):
+            open_bytes(path.read_bytes(), keys)
 
 
 def test_signed_messages_are_told_from_envelopes(corpus: Path) -> None:

@@ -13,7 +13,7 @@ from sectool.errors import UnsupportedMessage
 from sectool.message import BytesContent
 
 if TYPE_CHECKING:
-    from tests.cms.conftest import GPGSM, KeyRing, OpenSSL, Person
+    from tests.cms.conftest import GPGSM, Holder, KeyRing, OpenSSL, Person
 
 Ring = Callable[..., "KeyRing"]
 OpenBytes = Callable[..., tuple[cms.Authenticated | cms.Unproven, bytes]]
@@ -129,6 +129,69 @@ def test_openssl_opens_what_is_sealed(
     content = random.Random(size).randbytes(size)
     raw, _ = seal_bytes(content, profile=profile)
     assert openssl.decrypt(raw, bob) == content
+
+
+AGREEMENT = {
+    f"{kind} {name}": (kind, options, expected)
+    for kind in ("p-256", "p-384", "p-521", "brainpool-256", "brainpool-384", "brainpool-512")
+    for name, options, expected in [
+        ("defaults", ["-aes128"], "ecdh-sha1kdf"),
+        ("sha224", ["-aes128", "-keyopt", "ecdh_kdf_md:sha224"], "ecdh-sha224kdf"),
+        ("sha256 aes-192-wrap", ["-aes192", "-keyopt", "ecdh_kdf_md:sha256"], "ecdh-sha256kdf"),
+        ("sha384 aes-256-wrap", ["-aes256", "-keyopt", "ecdh_kdf_md:sha384"], "ecdh-sha384kdf"),
+        ("sha512 aes-256-gcm", ["-aes-256-gcm", "-keyopt", "ecdh_kdf_md:sha512"], "ecdh-sha512kdf"),
+        ("3des-wrap", ["-des3", "-keyopt", "ecdh_kdf_md:sha256"], "ecdh-sha256kdf"),
+        ("rKeyId", ["-aes256", "-keyid"], "ecdh-sha1kdf"),
+        (
+            "cofactor",
+            ["-aes256", "-keyopt", "ecdh_kdf_md:sha256", "-keyopt", "ecdh_cofactor_mode:1"],
+            "ecdh-cofactor-sha256kdf",
+        ),
+    ]
+}
+
+
+@pytest.mark.parametrize(("kind", "options", "expected"), AGREEMENT.values(), ids=AGREEMENT)
+def test_what_openssl_seals_to_elliptic_curves_opens_authenticated(
+    kind: str,
+    options: list[str],
+    expected: str,
+    openssl: OpenSSL,
+    holder: Callable[..., Holder],
+    ring: Ring,
+    open_bytes: OpenBytes,
+) -> None:
+    someone = holder(kind)
+    raw = openssl.encrypt(CONTENT, *options, people=[someone])
+    result, content = open_bytes(raw, ring(someone))
+    assert content == CONTENT
+    assert type(result) is cms.Authenticated
+    (recipient,) = cms.describe_envelope(BytesContent(raw)).recipients
+    assert recipient.key_encryption_algorithm == expected
+
+
+@pytest.mark.parametrize(
+    ("profile", "kind"),
+    [
+        (cms.Profile.COMPATIBLE, "p-256"),
+        (cms.Profile.COMPATIBLE, "p-384"),
+        (cms.Profile.MODERN, "p-256"),
+        (cms.Profile.MODERN, "p-384"),
+        (cms.Profile.MODERN, "p-521"),
+    ],
+)
+def test_openssl_opens_what_is_sealed_to_elliptic_curves(
+    profile: cms.Profile,
+    kind: str,
+    openssl: OpenSSL,
+    bob: Person,
+    holder: Callable[..., Holder],
+    seal_bytes: Seal,
+) -> None:
+    someone = holder(kind)
+    raw, _ = seal_bytes(CONTENT, bob, someone, profile=profile)
+    assert openssl.decrypt(raw, someone) == CONTENT
+    assert openssl.decrypt(raw, bob) == CONTENT
 
 
 def test_gpgsm_opens_what_is_sealed_compatible(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x448
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
@@ -175,8 +175,8 @@ def test_an_envelope_needs_a_recipient() -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        pytest.param(lambda: ec.generate_private_key(ec.SECP256R1()), "elliptic-curve", id="ec"),
-        pytest.param(x25519.X25519PrivateKey.generate, "X25519", id="x25519"),
+        pytest.param(lambda: ec.generate_private_key(ec.SECP256K1()), "secp256k1", id="secp256k1"),
+        pytest.param(x448.X448PrivateKey.generate, "X448", id="x448"),
         pytest.param(ed25519.Ed25519PrivateKey.generate, "only signs", id="B42-ed25519"),
         pytest.param(lambda: rsa.generate_private_key(65537, 1024), "1024 bits", id="B41-rsa-1024"),
         pytest.param(lambda: rsa.generate_private_key(65537, 2047), "2047 bits", id="rsa-2047"),

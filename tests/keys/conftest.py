@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mlkem, rsa, x448, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -79,7 +79,14 @@ def key_of(
         "other": other_rsa_key,
         "small": small_rsa_key,
         "ec": ec_key,
+        "secp384r1": ec.generate_private_key(ec.SECP384R1()),
+        "secp521r1": ec.generate_private_key(ec.SECP521R1()),
+        "secp256k1": ec.generate_private_key(ec.SECP256K1()),
+        "brainpool": ec.generate_private_key(ec.BrainpoolP256R1()),
         "x25519": x25519.X25519PrivateKey.generate(),
+        "x448": x448.X448PrivateKey.generate(),
+        "ml-kem-768": mlkem.MLKEM768PrivateKey.generate(),
+        "ml-kem-1024": mlkem.MLKEM1024PrivateKey.generate(),
         "ed25519": ed25519.Ed25519PrivateKey.generate(),
     }
 

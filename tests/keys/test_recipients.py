@@ -38,6 +38,7 @@ def key_usage(**allowed: bool) -> x509.KeyUsage:
 
 SIGNING = key_usage(digital_signature=True)
 ENCIPHERING = key_usage(key_encipherment=True)
+AGREEING = key_usage(key_agreement=True)
 AUTHORITY = x509.BasicConstraints(ca=True, path_length=None)
 EMAIL = ExtendedKeyUsageOID.EMAIL_PROTECTION
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
@@ -84,9 +85,38 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "keyEncipherment": ("rsa", {"extensions": [SIGNING]}),
     "emailProtection": ("rsa", {"extensions": [x509.ExtendedKeyUsage([SERVER])]}),
     "1024 bits": ("small", {}),
-    "EC secp256r1": ("ec", {}),
+    "EC secp256k1": ("secp256k1", {}),
+    "Ed25519": ("ed25519", {}),
+    "X448": ("x448", {}),
 }
-NOT_OVERRIDDEN = {"1024 bits", "EC secp256r1"}
+NOT_OVERRIDDEN = {"1024 bits", "EC secp256k1", "Ed25519", "X448"}
+KEY_USAGES = {
+    "RSA": ("rsa", ENCIPHERING, "keyEncipherment"),
+    "EC secp256r1": ("ec", AGREEING, "keyAgreement"),
+    "EC secp384r1": ("secp384r1", AGREEING, "keyAgreement"),
+    "EC secp521r1": ("secp521r1", AGREEING, "keyAgreement"),
+    "X25519": ("x25519", AGREEING, "keyAgreement"),
+    "ML-KEM-768": ("ml-kem-768", ENCIPHERING, "keyEncipherment"),
+    "ML-KEM-1024": ("ml-kem-1024", ENCIPHERING, "keyEncipherment"),
+}
+
+
+@pytest.mark.parametrize(("name", "usage", "asked"), KEY_USAGES.values(), ids=KEY_USAGES)
+def test_every_kind_of_key_asks_for_its_own_usage(
+    name: str,
+    usage: x509.KeyUsage,
+    asked: str,
+    key_of: dict[str, PrivateKeyTypes],
+    certify: Any,
+    write: Write,
+) -> None:
+    key = key_of[name]
+    assert load(write(certify(key, extensions=[usage])))
+    assert load(write(certify(key)))
+    other = AGREEING if usage is ENCIPHERING else ENCIPHERING
+    for lacking in (SIGNING, other):
+        with pytest.raises(CertificateUnusable, match=f"lacks {asked}"):
+            load(write(certify(key, extensions=[lacking])))
 
 
 @pytest.mark.parametrize("fault", FAULTS)

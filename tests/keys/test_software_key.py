@@ -1,4 +1,4 @@
-"""RSA keys open what was encrypted to them; every failure looks the same."""
+"""Keys decrypt, agree and decapsulate as their kind does; every failure looks the same."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, x448, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
 from sectool.errors import DecryptionFailed
@@ -72,3 +73,67 @@ def test_a_wrong_label_fails(rsa_key: rsa.RSAPrivateKey) -> None:
 
 def test_the_repr_of_a_key_is_its_label(rsa_key: rsa.RSAPrivateKey) -> None:
     assert repr(SoftwareKey(rsa_key, "a.p12: CN=Alice")) == "SoftwareKey('a.p12: CN=Alice')"
+
+
+def peer_of(key: PrivateKeyTypes, *, compressed: bool = False) -> tuple[bytes, bytes]:
+    """The public key of a fresh peer, and the secret it shares with a key."""
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        peer = ec.generate_private_key(key.curve)
+        form = PublicFormat.CompressedPoint if compressed else PublicFormat.UncompressedPoint
+        point = peer.public_key().public_bytes(Encoding.X962, form)
+        return point, peer.exchange(ec.ECDH(), key.public_key())
+    if isinstance(key, x25519.X25519PrivateKey):
+        other = x25519.X25519PrivateKey.generate()
+        return other.public_key().public_bytes_raw(), other.exchange(key.public_key())
+    assert isinstance(key, x448.X448PrivateKey)
+    last = x448.X448PrivateKey.generate()
+    return last.public_key().public_bytes_raw(), last.exchange(key.public_key())
+
+
+AGREEING = ["ec", "secp384r1", "secp521r1", "brainpool", "x25519", "x448"]
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["whole", "compressed"])
+@pytest.mark.parametrize("name", AGREEING)
+def test_both_sides_of_an_agreement_have_one_secret(
+    name: str, compressed: bool, key_of: dict[str, PrivateKeyTypes]
+) -> None:
+    public_key, secret = peer_of(key_of[name], compressed=compressed)
+    assert SoftwareKey(key_of[name], "k").agree(public_key) == secret
+
+
+NO_PEERS = {
+    "not an agreeing key": ("rsa", b"\4" + bytes(64)),
+    "a signing key": ("ed25519", bytes(32)),
+    "off the curve": ("ec", b"\4" + bytes(63) + b"\1"),
+    "at infinity": ("ec", b"\0"),
+    "of another curve": ("ec", b"\4" + bytes(96)),
+    "empty": ("ec", b""),
+    "of low order": ("x25519", bytes(32)),
+    "too short": ("x25519", bytes(31)),
+    "of low order, X448": ("x448", bytes(56)),
+}
+
+
+@pytest.mark.parametrize(("name", "public_key"), NO_PEERS.values(), ids=NO_PEERS)
+def test_a_peer_that_cannot_be_agreed_with_fails(
+    name: str, public_key: bytes, key_of: dict[str, PrivateKeyTypes]
+) -> None:
+    with pytest.raises(DecryptionFailed) as caught:
+        SoftwareKey(key_of[name], "k").agree(public_key)
+    assert caught.value.message == DecryptionFailed.TEXT
+
+
+@pytest.mark.parametrize("name", ["ml-kem-768", "ml-kem-1024"])
+def test_a_secret_is_decapsulated(name: str, key_of: dict[str, PrivateKeyTypes]) -> None:
+    secret, ciphertext = key_of[name].public_key().encapsulate()  # type: ignore[union-attr]
+    assert SoftwareKey(key_of[name], "k").decapsulate(ciphertext) == secret
+
+
+@pytest.mark.parametrize(("name", "size"), [("ml-kem-768", 1568), ("ml-kem-1024", 0), ("ec", 1088)])
+def test_a_ciphertext_for_another_kind_of_key_fails(
+    name: str, size: int, key_of: dict[str, PrivateKeyTypes]
+) -> None:
+    with pytest.raises(DecryptionFailed) as caught:
+        SoftwareKey(key_of[name], "k").decapsulate(bytes(size))
+    assert caught.value.message == DecryptionFailed.TEXT

@@ -47,6 +47,12 @@ class Person:
         except ValueError:
             raise DecryptionFailed from None
 
+    def agree(self, public_key: bytes) -> bytes:
+        raise DecryptionFailed
+
+    def decapsulate(self, ciphertext: bytes) -> bytes:
+        raise DecryptionFailed
+
 
 @dataclass(frozen=True)
 class FixedKey:
@@ -57,6 +63,12 @@ class FixedKey:
 
     def decrypt_rsa(self, encrypted_key: bytes, rsa_padding: cms.RSAPadding) -> bytes:
         return self.content_encryption_key
+
+    def agree(self, public_key: bytes) -> bytes:
+        raise DecryptionFailed
+
+    def decapsulate(self, ciphertext: bytes) -> bytes:
+        raise DecryptionFailed
 
 
 @dataclass

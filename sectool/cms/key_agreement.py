@@ -1,0 +1,200 @@
+"""Key agreement on elliptic curves, read and written (RFC 5753, RFC 8418).
+
+The shared secret is the private key's to compute; key derivation and key wrap
+are done here, so that a token needs to know neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.x963kdf import X963KDF
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from sectool.cms import ber, der, oids
+from sectool.cms.ber import BERReader
+from sectool.cms.identifiers import (
+    AlgorithmIdentifier,
+    encode_recipient_identifier,
+    read_algorithm_identifier,
+)
+from sectool.cms.key_wrap import AES_256_WRAP, key_wrap, wrap_with_aes_256
+from sectool.cms.recipients import RecipientInfo, UnwrappedKey
+from sectool.cms.seams import IssuerAndSerialNumber, KeyOperations
+from sectool.errors import MalformedMessage, UnsupportedMessage
+
+AgreementPublicKey = ec.EllipticCurvePublicKey | x25519.X25519PublicKey
+"""Kinds of keys that are encrypted to."""
+
+_POINT_KEYS = {oids.EC_PUBLIC_KEY, oids.X25519, oids.X448}
+_VERSION = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementScheme:
+    """One row of the table of key-agreement schemes."""
+
+    oid: str
+    hash_function: Callable[[], hashes.HashAlgorithm]
+    derive: Callable[[hashes.HashAlgorithm, bytes, bytes, int], bytes]
+    """From hash, shared secret, shared information and a size in bytes to a key."""
+    specification: str
+    """The document that describes it."""
+
+
+def _x963(hash_function: hashes.HashAlgorithm, secret: bytes, info: bytes, size: int) -> bytes:
+    return X963KDF(hash_function, length=size, sharedinfo=info).derive(secret)
+
+
+def _hkdf(hash_function: hashes.HashAlgorithm, secret: bytes, info: bytes, size: int) -> bytes:
+    return HKDF(hash_function, length=size, salt=None, info=info).derive(secret)
+
+
+# Cofactor and standard agreement give the same secret: every curve here has
+# cofactor one, and X25519 and X448 clear theirs by themselves.
+_X963_SCHEMES = (
+    (oids.ECDH_SHA1_KDF, oids.ECDH_COFACTOR_SHA1_KDF, hashes.SHA1),
+    (oids.ECDH_SHA224_KDF, oids.ECDH_COFACTOR_SHA224_KDF, hashes.SHA224),
+    (oids.ECDH_SHA256_KDF, oids.ECDH_COFACTOR_SHA256_KDF, hashes.SHA256),
+    (oids.ECDH_SHA384_KDF, oids.ECDH_COFACTOR_SHA384_KDF, hashes.SHA384),
+    (oids.ECDH_SHA512_KDF, oids.ECDH_COFACTOR_SHA512_KDF, hashes.SHA512),
+)
+_HKDF_SCHEMES = (
+    (oids.ECDH_HKDF_SHA256, hashes.SHA256),
+    (oids.ECDH_HKDF_SHA384, hashes.SHA384),
+    (oids.ECDH_HKDF_SHA512, hashes.SHA512),
+)
+SCHEMES = {
+    **{
+        oid: AgreementScheme(oid, hash_function, _x963, "RFC 5753 section 7.1.4")
+        for *pair, hash_function in _X963_SCHEMES
+        for oid in pair
+    },
+    **{
+        oid: AgreementScheme(oid, hash_function, _hkdf, "RFC 8418 section 2.2")
+        for oid, hash_function in _HKDF_SCHEMES
+    },
+}
+"""Rows by object identifier."""
+
+
+def _key_encryption_key(
+    scheme: AgreementScheme,
+    secret: bytes,
+    wrap: AlgorithmIdentifier,
+    user_keying_material: bytes | None,
+) -> bytes:
+    """The derived key; the information bound to it is ECC-CMS-SharedInfo (RFC 5753 section 7.2)."""
+    size = key_wrap(wrap).key_size
+    fields = [der.canonical(wrap.encode())]
+    if user_keying_material is not None:
+        fields.append(der.explicit(0, der.octet_string(user_keying_material)))
+    fields.append(der.explicit(2, der.octet_string((8 * size).to_bytes(4, "big"))))
+    return scheme.derive(scheme.hash_function(), secret, der.sequence(*fields), size)
+
+
+# --- reading -----------------------------------------------------------------
+
+
+def unwrap_key_agreement(recipient_info: RecipientInfo, key: KeyOperations) -> UnwrappedKey:
+    """The key of a RecipientEncryptedKey; raises as ``unwrap``."""
+    algorithm = recipient_info.algorithm
+    assert algorithm is not None
+    scheme = SCHEMES.get(algorithm.oid)
+    if scheme is None:
+        name = oids.key_encryption_name(algorithm.oid)
+        raise UnsupportedMessage(f"recipients by key-agreement with {name} are not supported")
+    if algorithm.parameters is None:
+        raise MalformedMessage("the key wrap of a key agreement is missing")
+    wrap = read_algorithm_identifier(
+        BERReader.over(algorithm.parameters), "the key wrap of a key agreement"
+    )
+    row = key_wrap(wrap)
+    public_key, user_keying_material = _read_detail(recipient_info.detail)
+    secret = key.agree(public_key)
+    key_encryption_key = _key_encryption_key(scheme, secret, wrap, user_keying_material)
+    unwrapped = row.unwrap(key_encryption_key, recipient_info.encrypted_key)
+    return UnwrappedKey(unwrapped, is_proven=True)
+
+
+def _read_detail(detail: bytes) -> tuple[bytes, bytes | None]:
+    """The originator's public key and the user keying material (RFC 5652 section 6.2.2)."""
+    reader = BERReader.over(detail)
+    reader.enter(ber.context(0), "the originator of a key agreement")
+    public_key = _read_originator(reader)
+    reader.leave("the originator of a key agreement")
+    user_keying_material = None
+    if reader.at(ber.context(1)):
+        reader.enter(ber.context(1), "ukm")
+        user_keying_material = reader.read_octet_string("ukm", reader.limits.parameters_size)
+        reader.leave("ukm")
+    return public_key, user_keying_material
+
+
+def _read_originator(reader: BERReader) -> bytes:
+    tag = ber.context(1)
+    if not reader.at(tag):
+        raise UnsupportedMessage("a key agreement with the static key of a sender is not supported")
+    what = "originatorKey"
+    reader.enter(tag, what)
+    algorithm = read_algorithm_identifier(reader, f"the algorithm of {what}")
+    if algorithm.oid not in _POINT_KEYS:
+        raise UnsupportedMessage(f"key agreement with a key of kind {algorithm.oid}")
+    bits = reader.read_primitive(ber.BIT_STRING, what, reader.limits.encrypted_key_size)
+    reader.leave(what)
+    if bits[:1] != b"\0":
+        raise MalformedMessage(f"{what} is not whole bytes")
+    return bits[1:]
+
+
+# --- writing -----------------------------------------------------------------
+
+
+def key_agreement_algorithm(scheme_oid: str) -> AlgorithmIdentifier:
+    """The keyEncryptionAlgorithm that is written: a scheme with AES-256 key wrap."""
+    return AlgorithmIdentifier(scheme_oid, AES_256_WRAP.encode())
+
+
+def encode_key_agreement(
+    identifier: IssuerAndSerialNumber,
+    public_key: AgreementPublicKey,
+    scheme_oid: str,
+    content_encryption_key: bytes,
+) -> bytes:
+    """DER of a KeyAgreeRecipientInfo with an ephemeral key (RFC 5753 section 3.1).
+
+    Raises:
+        ValueError: the library refuses the public key.
+    """
+    originator_key, secret = _agree_ephemeral(public_key)
+    key_encryption_key = _key_encryption_key(SCHEMES[scheme_oid], secret, AES_256_WRAP, None)
+    wrapped = wrap_with_aes_256(key_encryption_key, content_encryption_key)
+    encrypted_key = der.sequence(encode_recipient_identifier(identifier), der.octet_string(wrapped))
+    return der.element(
+        ber.context(1) | der.CONSTRUCTED,
+        der.integer(_VERSION)
+        + der.explicit(0, originator_key)
+        + key_agreement_algorithm(scheme_oid).encode()
+        + der.sequence(encrypted_key),
+    )
+
+
+def _agree_ephemeral(public_key: AgreementPublicKey) -> tuple[bytes, bytes]:
+    """OriginatorPublicKey under its tag, and the shared secret."""
+    if isinstance(public_key, x25519.X25519PublicKey):
+        ephemeral = x25519.X25519PrivateKey.generate()
+        oid, secret = oids.X25519, ephemeral.exchange(public_key)
+        octets = ephemeral.public_key().public_bytes_raw()
+    else:
+        private_key = ec.generate_private_key(public_key.curve)
+        oid, secret = oids.EC_PUBLIC_KEY, private_key.exchange(ec.ECDH(), public_key)
+        octets = private_key.public_key().public_bytes(
+            Encoding.X962, PublicFormat.UncompressedPoint
+        )
+    # RFC 5753 section 3.1.1: parameters absent, the curve is the recipient's.
+    key = AlgorithmIdentifier(oid).encode() + der.element(ber.BIT_STRING, b"\0" + octets)
+    return der.element(ber.context(1) | der.CONSTRUCTED, key), secret

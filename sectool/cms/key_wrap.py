@@ -1,0 +1,100 @@
+"""Key wrap: a content-encryption key under a key-encryption key (RFC 3394, RFC 3217).
+
+Every algorithm here checks itself: what comes out was wrapped under that key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
+from sectool.cms import oids
+from sectool.cms.identifiers import AlgorithmIdentifier, require_null_or_absent
+from sectool.errors import DecryptionFailed, UnsupportedMessage
+
+_TRIPLE_DES_BLOCK = 8
+_TRIPLE_DES_VECTOR = bytes.fromhex("4adda22c79e82105")
+"""RFC 3217 section 3.1, of the outer encryption."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyWrap:
+    """One row of the table of key-wrap algorithms."""
+
+    oid: str
+    key_size: int
+    """Bytes of the key-encryption key."""
+    specification: str
+    """The document that describes it."""
+    unwrap: Callable[[bytes, bytes], bytes]
+    """From key-encryption key and wrapped key to the key; raises DecryptionFailed."""
+
+
+def _aes_unwrap(key_encryption_key: bytes, wrapped: bytes) -> bytes:
+    try:
+        return aes_key_unwrap(key_encryption_key, wrapped)
+    except (InvalidUnwrap, ValueError):
+        raise DecryptionFailed from None
+
+
+def _triple_des_unwrap(key_encryption_key: bytes, wrapped: bytes) -> bytes:
+    """RFC 3217 section 3.2; the key inside may be of any whole number of blocks.
+
+    Parity bits are not looked at: OpenSSL wraps AES keys this way.
+    """
+    if len(wrapped) % _TRIPLE_DES_BLOCK or len(wrapped) < 4 * _TRIPLE_DES_BLOCK:
+        raise DecryptionFailed
+    outer = _triple_des_cbc(key_encryption_key, _TRIPLE_DES_VECTOR, wrapped)[::-1]
+    vector, inner = outer[:_TRIPLE_DES_BLOCK], outer[_TRIPLE_DES_BLOCK:]
+    opened = _triple_des_cbc(key_encryption_key, vector, inner)
+    key, checksum = opened[:-_TRIPLE_DES_BLOCK], opened[-_TRIPLE_DES_BLOCK:]
+    expected = hashlib.sha1(key, usedforsecurity=False).digest()[:_TRIPLE_DES_BLOCK]
+    if not hmac.compare_digest(checksum, expected):
+        raise DecryptionFailed
+    return key
+
+
+def _triple_des_cbc(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
+    decryptor = Cipher(TripleDES(key), modes.CBC(iv)).decryptor()
+    return decryptor.update(ciphertext) + decryptor.finalize()
+
+
+_KEY_WRAPS = {
+    row.oid: row
+    for row in (
+        KeyWrap(oids.AES_128_WRAP, 16, "RFC 3565 section 2.3.2", _aes_unwrap),
+        KeyWrap(oids.AES_192_WRAP, 24, "RFC 3565 section 2.3.2", _aes_unwrap),
+        KeyWrap(oids.AES_256_WRAP, 32, "RFC 3565 section 2.3.2", _aes_unwrap),
+        KeyWrap(oids.TRIPLE_DES_WRAP, 24, "RFC 3217 section 3", _triple_des_unwrap),
+    )
+}
+
+
+def key_wrap(algorithm: AlgorithmIdentifier) -> KeyWrap:
+    """The row of a KeyWrapAlgorithm.
+
+    Raises:
+        UnsupportedMessage: it has none.
+        MalformedMessage: it has parameters where none belong.
+    """
+    row = _KEY_WRAPS.get(algorithm.oid)
+    if row is None:
+        name = oids.key_encryption_name(algorithm.oid)
+        raise UnsupportedMessage(f"key wrap {name} is not supported")
+    require_null_or_absent(algorithm, oids.key_encryption_name(algorithm.oid))
+    return row
+
+
+AES_256_WRAP = AlgorithmIdentifier(oids.AES_256_WRAP)
+"""What is written, whatever the kind of recipient."""
+
+
+def wrap_with_aes_256(key_encryption_key: bytes, content_encryption_key: bytes) -> bytes:
+    """Wraps under a key of 32 bytes; the result is 8 bytes longer."""
+    return aes_key_wrap(key_encryption_key, content_encryption_key)

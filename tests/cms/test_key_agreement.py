@@ -1,0 +1,492 @@
+"""Key agreement opens whatever its curve, derivation and wrap, and seals for the keys of a profile.
+
+The messages are made by an implementation of the derivations and wraps that
+stands here, apart from the one under test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives.asymmetric import ec, x448, x25519
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from sectool import cms
+from sectool.cms import der, oids
+from sectool.cms.identifiers import AlgorithmIdentifier
+from sectool.cms.key_wrap import key_wrap
+from sectool.errors import (
+    CertificateUnusable,
+    DecryptionFailed,
+    MalformedMessage,
+    MessageError,
+    UnsupportedMessage,
+)
+from sectool.message import BytesContent
+
+if TYPE_CHECKING:
+    from tests.cms.conftest import Forge, Holder, KeyRing, Person
+
+Ring = Callable[..., "KeyRing"]
+HolderOf = Callable[..., "Holder"]
+OpenBytes = Callable[..., tuple[cms.Authenticated | cms.Unproven, bytes]]
+Seal = Callable[..., tuple[bytes, cms.Sealed]]
+
+CONTENT = b"Content-Type: text/plain\r\n\r\nThe plans are in the blue folder.\r\n"
+KEY = bytes(range(32))
+CURVES = ["p-256", "p-384", "p-521", "brainpool-256", "brainpool-384", "brainpool-512"]
+MONTGOMERY = ["x25519", "x448"]
+SCHEMES = {
+    "ecdh-sha1kdf": ("1.3.133.16.840.63.0.2", "x963", "sha1"),
+    "ecdh-sha224kdf": ("1.3.132.1.11.0", "x963", "sha224"),
+    "ecdh-sha256kdf": ("1.3.132.1.11.1", "x963", "sha256"),
+    "ecdh-sha384kdf": ("1.3.132.1.11.2", "x963", "sha384"),
+    "ecdh-sha512kdf": ("1.3.132.1.11.3", "x963", "sha512"),
+    "ecdh-cofactor-sha1kdf": ("1.3.133.16.840.63.0.3", "x963", "sha1"),
+    "ecdh-cofactor-sha224kdf": ("1.3.132.1.14.0", "x963", "sha224"),
+    "ecdh-cofactor-sha256kdf": ("1.3.132.1.14.1", "x963", "sha256"),
+    "ecdh-cofactor-sha384kdf": ("1.3.132.1.14.2", "x963", "sha384"),
+    "ecdh-cofactor-sha512kdf": ("1.3.132.1.14.3", "x963", "sha512"),
+    "ecdh-hkdf-sha256": ("1.2.840.113549.1.9.16.3.19", "hkdf", "sha256"),
+    "ecdh-hkdf-sha384": ("1.2.840.113549.1.9.16.3.20", "hkdf", "sha384"),
+    "ecdh-hkdf-sha512": ("1.2.840.113549.1.9.16.3.21", "hkdf", "sha512"),
+}
+WRAPS = {
+    "aes-128-wrap": ("2.16.840.1.101.3.4.1.5", 16, b""),
+    "aes-192-wrap": ("2.16.840.1.101.3.4.1.25", 24, b""),
+    "aes-256-wrap": ("2.16.840.1.101.3.4.1.45", 32, b""),
+    "aes-256-wrap null": ("2.16.840.1.101.3.4.1.45", 32, der.NULL),
+    "3des-wrap": ("1.2.840.113549.1.9.16.3.6", 24, der.NULL),
+}
+
+
+def derive(kind: str, hash_name: str, secret: bytes, info: bytes, size: int) -> bytes:
+    output = b""
+    if kind == "x963":
+        for counter in range(1, 10):
+            block = secret + counter.to_bytes(4, "big") + info
+            output += hashlib.new(hash_name, block).digest()
+        return output[:size]
+    key = hmac.digest(bytes(hashlib.new(hash_name).digest_size), secret, hash_name)
+    block = b""
+    for counter in range(1, 10):
+        block = hmac.digest(key, block + info + bytes((counter,)), hash_name)
+        output += block
+    return output[:size]
+
+
+def triple_des_wrap(key_encryption_key: bytes, key: bytes, vector: bytes | None = None) -> bytes:
+    def encrypt(iv: bytes, data: bytes) -> bytes:
+        return Cipher(TripleDES(key_encryption_key), modes.CBC(iv)).encryptor().update(data)
+
+    vector = vector or os.urandom(8)
+    inner = encrypt(vector, key + hashlib.sha1(key).digest()[:8])
+    return encrypt(bytes.fromhex("4adda22c79e82105"), (vector + inner)[::-1])
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one KeyAgreeRecipientInfo is made."""
+
+    scheme: str = "ecdh-sha256kdf"
+    wrap: str = "aes-256-wrap"
+    ukm: bytes | None = None
+    by_key_identifier: bool = False
+    compressed: bool = False
+    originator_parameters: bytes = b""
+    alter_key: Callable[[bytes], bytes] = lambda key: key
+    alter_point: Callable[[bytes], bytes] = lambda point: point
+
+    def make(self, *holders: Holder) -> bytes:
+        """With one ephemeral key, on the curve of the first holder's key."""
+        scheme, _, _ = SCHEMES[self.scheme]
+        oid, octets, agree = self._ephemeral(holders[0])
+        point = der.element(3, b"\0" + self.alter_point(octets))
+        algorithm = der.sequence(der.oid(oid), self.originator_parameters)
+        originator = der.explicit(0, der.element(0xA1, algorithm + point))
+        ukm = b"" if self.ukm is None else der.explicit(1, der.octet_string(self.ukm))
+        return der.element(
+            0xA1,
+            der.integer(3)
+            + originator
+            + ukm
+            + der.sequence(der.oid(scheme), self._wrap_algorithm())
+            + der.sequence(*(self._encrypted_key(holder, agree(holder)) for holder in holders)),
+        )
+
+    def _ephemeral(self, holder: Holder) -> tuple[str, bytes, Callable[[Holder], bytes]]:
+        key = holder.key
+        if isinstance(key, ec.EllipticCurvePrivateKey):
+            ephemeral = ec.generate_private_key(key.curve)
+            form = (
+                PublicFormat.CompressedPoint if self.compressed else PublicFormat.UncompressedPoint
+            )
+            octets = ephemeral.public_key().public_bytes(Encoding.X962, form)
+            return (
+                oids.EC_PUBLIC_KEY,
+                octets,
+                lambda other: ephemeral.exchange(ec.ECDH(), other.key.public_key()),
+            )
+        montgomery: x25519.X25519PrivateKey | x448.X448PrivateKey
+        if isinstance(key, x25519.X25519PrivateKey):
+            oid, montgomery = oids.X25519, x25519.X25519PrivateKey.generate()
+        else:
+            oid, montgomery = oids.X448, x448.X448PrivateKey.generate()
+        octets = montgomery.public_key().public_bytes_raw()
+        return oid, octets, lambda other: montgomery.exchange(other.key.public_key())
+
+    def _wrap_algorithm(self) -> bytes:
+        oid, _, parameters = WRAPS[self.wrap]
+        return der.sequence(der.oid(oid), parameters)
+
+    def _encrypted_key(self, holder: Holder, secret: bytes) -> bytes:
+        _, kind, hash_name = SCHEMES[self.scheme]
+        _, size, _ = WRAPS[self.wrap]
+        ukm = b"" if self.ukm is None else der.explicit(0, der.octet_string(self.ukm))
+        bits = der.explicit(2, der.octet_string((size * 8).to_bytes(4, "big")))
+        info = der.sequence(self._wrap_algorithm(), ukm, bits)
+        key_encryption_key = derive(kind, hash_name, secret, info, size)
+        wrap = triple_des_wrap if self.wrap == "3des-wrap" else aes_key_wrap
+        identifier = holder.recipient.identifier
+        name = der.sequence(identifier.issuer, der.integer(identifier.serial_number))
+        if self.by_key_identifier:
+            date = der.element(0x18, b"20200101000000Z")
+            name = der.element(0xA0, der.octet_string(holder.subject_key_identifier.value) + date)
+        return der.sequence(name, der.octet_string(self.alter_key(wrap(key_encryption_key, KEY))))
+
+
+# --- reading ---
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("kind", CURVES + MONTGOMERY)
+def test_every_curve_opens_with_every_scheme(
+    kind: str, scheme: str, holder: HolderOf, forge: Forge, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    someone = holder(kind)
+    raw = forge.cbc(recipients=[Agreement(scheme).make(someone)])
+    result, content = open_bytes(raw, ring(someone))
+    assert (content, type(result), result.aead) == (CONTENT, cms.Authenticated, False)
+    (recipient,) = cms.describe_envelope(BytesContent(raw)).recipients
+    assert (recipient.kind, recipient.key_encryption_algorithm) == ("key-agreement", scheme)
+
+
+@pytest.mark.parametrize(
+    "ukm", [None, b"", b"user keying material"], ids=["no-ukm", "empty", "ukm"]
+)
+@pytest.mark.parametrize("wrap", WRAPS)
+@pytest.mark.parametrize("scheme", ["ecdh-sha1kdf", "ecdh-hkdf-sha256"])
+def test_every_wrap_opens_with_and_without_ukm(
+    scheme: str,
+    wrap: str,
+    ukm: bytes | None,
+    holder: HolderOf,
+    forge: Forge,
+    ring: Ring,
+    open_bytes: OpenBytes,
+) -> None:
+    someone = holder("p-256")
+    raw = forge.gcm(recipients=[Agreement(scheme, wrap, ukm).make(someone)])
+    result, content = open_bytes(raw, ring(someone))
+    assert (content, type(result), result.aead) == (CONTENT, cms.Authenticated, True)
+
+
+FORMS = {
+    "rKeyId": Agreement(by_key_identifier=True),
+    "compressed point": Agreement(compressed=True),
+    "originator with NULL": Agreement(originator_parameters=der.NULL),
+    "originator with its curve": Agreement(originator_parameters=der.oid("1.2.840.10045.3.1.7")),
+}
+
+
+@pytest.mark.parametrize("agreement", FORMS.values(), ids=FORMS)
+def test_every_form_of_recipient_and_originator_opens(
+    agreement: Agreement, holder: HolderOf, forge: Forge, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    someone = holder("p-256")
+    _, content = open_bytes(forge.cbc(recipients=[agreement.make(someone)]), ring(someone))
+    assert content == CONTENT
+
+
+def test_each_recipient_of_one_agreement_opens_it(
+    holder: HolderOf, forge: Forge, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    people = [holder("p-384", name) for name in ("one", "two", "three")]
+    raw = forge.cbc(recipients=[Agreement().make(*people)])
+    for person in people:
+        assert open_bytes(raw, ring(person))[1] == CONTENT
+
+
+def test_recipients_of_mixed_kinds_open_each(
+    holder: HolderOf, forge: Forge, bob: Person, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    people = [holder(kind) for kind in ("p-256", "x25519", "p-521")]
+    agreements = [Agreement().make(person) for person in people]
+    raw = forge.cbc(recipients=[agreements[0], forge.recipient(), *agreements[1:]])
+    for person in (bob, *people):
+        assert open_bytes(raw, ring(person))[1] == CONTENT
+
+
+def test_the_triple_des_wrap_of_rfc_3217_opens() -> None:
+    key_encryption_key = bytes.fromhex("255e0d1c07b646dfb3134cc843ba8aa71f025b7c0838251f")
+    key = bytes.fromhex("2923bf85e06dd6ae529149f1f1bae9eab3a7da3d860d3e98")
+    wrapped = bytes.fromhex(
+        "690107618ef092b3b48ca1796b234ae9fa33ebb4159604037db5d6a84eb3aac2768c632775a467d4"
+    )
+    row = key_wrap(AlgorithmIdentifier(oids.TRIPLE_DES_WRAP, der.NULL))
+    assert row.unwrap(key_encryption_key, wrapped) == key
+
+
+# --- what does not open ---
+
+
+def flip(position: int) -> Callable[[bytes], bytes]:
+    def flipped(raw: bytes) -> bytes:
+        altered = bytearray(raw)
+        altered[position] ^= 1
+        return bytes(altered)
+
+    return flipped
+
+
+FAILING = {
+    "wrapped key altered": Agreement(alter_key=flip(3)),
+    "wrapped key cut": Agreement(alter_key=lambda key: key[:-1]),
+    "wrapped key cut by blocks": Agreement(alter_key=lambda key: key[:8]),
+    "wrapped key empty": Agreement(alter_key=lambda key: b""),
+    "3des-wrapped key altered": Agreement(wrap="3des-wrap", alter_key=flip(3)),
+    "3des-wrapped key cut": Agreement(wrap="3des-wrap", alter_key=lambda key: key[:-1]),
+    "3des-wrapped key cut by blocks": Agreement(wrap="3des-wrap", alter_key=lambda key: key[:24]),
+    "3des-wrapped key empty": Agreement(wrap="3des-wrap", alter_key=lambda key: b""),
+    "point off the curve": Agreement(alter_point=flip(-1)),
+    "point empty": Agreement(alter_point=lambda point: b""),
+    "point of another curve": Agreement(alter_point=lambda point: b"\4" + bytes(96)),
+    "point at infinity": Agreement(alter_point=lambda point: b"\0"),
+}
+
+
+@pytest.mark.parametrize("agreement", FAILING.values(), ids=FAILING)
+def test_a_failed_agreement_says_the_same_as_every_failure(
+    agreement: Agreement, holder: HolderOf, forge: Forge, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    someone = holder("p-256")
+    with pytest.raises(DecryptionFailed) as caught:
+        open_bytes(forge.cbc(recipients=[agreement.make(someone)]), ring(someone))
+    assert str(caught.value) == DecryptionFailed.TEXT
+
+
+@pytest.mark.parametrize("kind", MONTGOMERY)
+def test_a_public_key_of_low_order_fails(
+    kind: str, holder: HolderOf, forge: Forge, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    someone = holder(kind)
+    agreement = Agreement(alter_point=lambda point: bytes(len(point)))
+    with pytest.raises(DecryptionFailed):
+        open_bytes(forge.cbc(recipients=[agreement.make(someone)]), ring(someone))
+
+
+@pytest.mark.parametrize("other", ["p-256", "p-384", "x25519", "ml-kem-768", "rsa"])
+@pytest.mark.parametrize("wrap", ["aes-256-wrap", "3des-wrap"])
+def test_another_key_under_the_same_identifier_fails(
+    other: str, wrap: str, holder: HolderOf, forge: Forge, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    """B23."""
+    someone = holder("p-256")
+    keys = ring().add(someone.recipient.identifier, holder(other, "other").operations)
+    with pytest.raises(DecryptionFailed):
+        open_bytes(forge.gcm(recipients=[Agreement(wrap=wrap).make(someone)]), keys)
+
+
+def static_originator(raw: bytes, holder: Holder) -> bytes:
+    """The originator as an identifier instead of a key."""
+    start = raw.index(der.oid(oids.EC_PUBLIC_KEY)) - 6
+    end = raw.index(der.oid("1.3.132.1.11.1")) - 2
+    identifier = holder.recipient.identifier
+    name = der.sequence(identifier.issuer, der.integer(identifier.serial_number))
+    rest = raw[end:]
+    assert raw[start] == 0xA0
+    return der.element(0xA1, der.integer(3) + der.explicit(0, name) + rest)
+
+
+def replaced(old: bytes, new: bytes) -> Callable[[bytes, Holder], bytes]:
+    def replace_one(raw: bytes, _holder: Holder) -> bytes:
+        assert len(old) == len(new)
+        assert raw.count(old) == 1
+        return raw.replace(old, new)
+
+    return replace_one
+
+
+DAMAGED: dict[str, tuple[Callable[[bytes, Holder], bytes], type[MessageError]]] = {
+    "ecmqv": (
+        replaced(der.oid("1.3.132.1.11.1"), der.oid("1.3.132.1.15.1")),
+        UnsupportedMessage,
+    ),
+    "aes-256-wrap-pad": (
+        replaced(der.oid(oids.AES_256_WRAP), der.oid("2.16.840.1.101.3.4.1.48")),
+        UnsupportedMessage,
+    ),
+    "dsa originator": (
+        replaced(der.oid(oids.EC_PUBLIC_KEY), der.oid("1.2.840.10040.4.1")),
+        UnsupportedMessage,
+    ),
+    "originator by identifier": (static_originator, UnsupportedMessage),
+    "originator bits not whole": (
+        replaced(b"\x03\x42\x00\x04", b"\x03\x42\x01\x04"),
+        MalformedMessage,
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "error"), DAMAGED.values(), ids=DAMAGED)
+def test_what_cannot_be_read_fails_as_its_kind(
+    damage: Callable[[bytes, Holder], bytes],
+    error: type[MessageError],
+    holder: HolderOf,
+    forge: Forge,
+    ring: Ring,
+    open_bytes: OpenBytes,
+) -> None:
+    someone = holder("p-256")
+    raw = forge.cbc(recipients=[damage(Agreement().make(someone), someone)])
+    with pytest.raises(MessageError) as caught:
+        open_bytes(raw, ring(someone))
+    assert type(caught.value) is error
+
+
+def test_damage_to_an_originator_does_not_hide_the_other_recipients(
+    holder: HolderOf, forge: Forge, open_as_bob: OpenBytes
+) -> None:
+    damaged = der.element(
+        0xA1,
+        der.integer(3)
+        + der.explicit(0, der.integer(5))
+        + der.sequence(der.oid("1.3.132.1.11.1"))
+        + der.sequence(),
+    )
+    _, content = open_as_bob(forge.cbc(recipients=[damaged, forge.recipient()]))
+    assert content == CONTENT
+
+
+# --- sealing ---
+
+SEALED = {
+    "compatible p-256": (cms.Profile.COMPATIBLE, "p-256", "ecdh-sha256kdf"),
+    "compatible p-384": (cms.Profile.COMPATIBLE, "p-384", "ecdh-sha384kdf"),
+    "modern p-256": (cms.Profile.MODERN, "p-256", "ecdh-sha256kdf"),
+    "modern p-384": (cms.Profile.MODERN, "p-384", "ecdh-sha384kdf"),
+    "modern p-521": (cms.Profile.MODERN, "p-521", "ecdh-sha512kdf"),
+    "modern x25519": (cms.Profile.MODERN, "x25519", "ecdh-hkdf-sha256"),
+}
+
+
+@pytest.mark.parametrize(("profile", "kind", "scheme"), SEALED.values(), ids=SEALED)
+def test_what_is_sealed_opens_and_is_proven(
+    profile: cms.Profile,
+    kind: str,
+    scheme: str,
+    holder: HolderOf,
+    ring: Ring,
+    seal_bytes: Seal,
+    open_bytes: OpenBytes,
+) -> None:
+    someone = holder(kind)
+    raw, sealed = seal_bytes(CONTENT, someone, profile=profile)
+    result, content = open_bytes(raw, ring(someone))
+    assert (content, type(result)) == (CONTENT, cms.Authenticated)
+    assert der.canonical(raw) == raw
+    (recipient,) = cms.describe_envelope(BytesContent(raw)).recipients
+    assert recipient.key_encryption_algorithm == scheme
+    assert oids.AES_256_WRAP in str(recipient) or der.oid(oids.AES_256_WRAP) in raw
+    checked = cms.check_sealed(
+        BytesContent(raw), sealed.content_encryption_key, [someone.recipient], profile=profile
+    )
+    assert checked.content_sha256 == sealed.content_sha256
+    assert cms.sealed_size(len(CONTENT), [someone.recipient], profile=profile) == len(raw)
+
+
+REFUSED = {
+    "compatible p-521": (cms.Profile.COMPATIBLE, "p-521"),
+    "compatible x25519": (cms.Profile.COMPATIBLE, "x25519"),
+    **{
+        f"{profile.value} {kind}": (profile, kind)
+        for profile in (cms.Profile.COMPATIBLE, cms.Profile.MODERN)
+        for kind in ("brainpool-256", "x448", "ml-kem-768", "ml-kem-1024")
+    },
+    **{
+        f"post-quantum {kind}": (cms.Profile.POST_QUANTUM, kind)
+        for kind in ("p-256", "p-384", "p-521", "x25519", "x448", "rsa")
+    },
+}
+
+
+@pytest.mark.parametrize(("profile", "kind"), REFUSED.values(), ids=REFUSED)
+def test_a_key_that_a_profile_does_not_take_is_refused(
+    profile: cms.Profile, kind: str, holder: HolderOf, seal_bytes: Seal
+) -> None:
+    someone = holder(kind)
+    with pytest.raises(CertificateUnusable, match=profile.value) as caught:
+        someone.recipient.check(profile)
+    assert caught.value.hint
+    with pytest.raises(CertificateUnusable):
+        seal_bytes(CONTENT, someone, profile=profile)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "version"), [(["rsa"], 0), (["p-256"], 2), (["rsa", "p-384"], 2)], ids=str
+)
+def test_the_version_is_that_of_the_recipients(
+    kinds: list[str], version: int, holder: HolderOf, seal_bytes: Seal
+) -> None:
+    raw, _ = seal_bytes(CONTENT, *(holder(kind) for kind in kinds))
+    start = raw.index(der.oid(oids.ENVELOPED_DATA)) + len(der.oid(oids.ENVELOPED_DATA))
+    assert der.integer(version) == raw[start + 8 : start + 11]
+
+
+@pytest.mark.parametrize("profile", [cms.Profile.COMPATIBLE, cms.Profile.MODERN])
+def test_recipients_of_mixed_kinds_are_sealed_to(
+    profile: cms.Profile,
+    holder: HolderOf,
+    bob: Person,
+    ring: Ring,
+    seal_bytes: Seal,
+    open_bytes: OpenBytes,
+) -> None:
+    people = (bob, holder("p-256"), holder("p-384"))
+    raw, sealed = seal_bytes(CONTENT, *people, profile=profile)
+    recipients = [person.recipient for person in people]
+    cms.check_sealed(BytesContent(raw), sealed.content_encryption_key, recipients, profile=profile)
+    for person in people:
+        assert open_bytes(raw, ring(person))[1] == CONTENT
+
+
+@pytest.mark.parametrize(
+    "agreement",
+    [
+        Agreement(wrap="aes-128-wrap"),
+        Agreement("ecdh-sha1kdf"),
+        Agreement("ecdh-cofactor-sha256kdf"),
+    ],
+    ids=["wrap", "derivation", "cofactor"],
+)
+def test_another_agreement_than_the_profile_writes_is_not_proven(
+    agreement: Agreement, holder: HolderOf, forge: Forge
+) -> None:
+    someone = holder("p-256")
+    profile = cms.Profile.COMPATIBLE
+    for made, is_right in ((replace(agreement), False), (Agreement(), True)):
+        raw = BytesContent(forge.cbc(recipients=[made.make(someone)]))
+        if is_right:
+            cms.check_sealed(raw, KEY, [someone.recipient], profile=profile)
+        else:
+            with pytest.raises(MalformedMessage, match="compatible"):
+                cms.check_sealed(raw, KEY, [someone.recipient], profile=profile)
