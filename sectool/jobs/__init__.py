@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sectool import cms
 from sectool.durable import explained
-from sectool.errors import RunError, UsageError
+from sectool.errors import CertificateUnusable, RunError, UsageError
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
 from sectool.jobs.job import Job, check_apart, check_mailbox, look_at_job, open_job, rehearse_job
@@ -25,7 +26,7 @@ from sectool.jobs.spec import (
     default_workers,
 )
 from sectool.jobs.status import status
-from sectool.keys import Ask, KeyHistory, load_key_history, load_new_recipients
+from sectool.keys import Ask, KeyHistory, NewRecipient, load_key_history, load_new_recipients
 from sectool.mailbox import Mailbox, open_mailbox, recognise
 from sectool.outcome import Summary
 from sectool.progress import NoProgress, Progress
@@ -97,6 +98,17 @@ def _decrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None)
         return decrypt(spec, job, mailbox, keys, progress=progress, cancel=cancel)
 
 
+def _check_profile(spec: JobSpec, recipients: tuple[NewRecipient, ...]) -> None:
+    """Refuses keys that the profile does not take, before the job fixes its options."""
+    for recipient in recipients:
+        try:
+            cms.Recipient(recipient.certificate).check(spec.profile)
+        except CertificateUnusable as error:
+            raise CertificateUnusable(
+                f"{recipient.path}: {error.message}", hint=error.hint
+            ) from error
+
+
 def _encrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
     with ExitStack() as stack:
         recipients = load_new_recipients(
@@ -106,6 +118,7 @@ def _encrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None)
             passphrases=spec.keys,
             ask=ask,
         )
+        _check_profile(spec, recipients)
         location = spec.mailbox or _mailbox_of(_directory(spec))
         mailbox = _mailbox(stack, location)
         job = _job(stack, spec, mailbox, create=False)

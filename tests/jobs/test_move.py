@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sectool import jobs
+from sectool.cms import Profile
 from sectool.errors import (
     CertificateUnusable,
     Locked,
@@ -255,6 +256,15 @@ def test_a_key_file_is_no_certificate(maildir: Path, specify: Specify, tmp_path:
     (tmp_path / "text").write_text("not a certificate")
     with pytest.raises(CertificateUnusable):
         jobs.run(specify("encrypt", maildir, new_certificates=(tmp_path / "text",)))
+
+
+def test_a_key_that_the_profile_does_not_take_leaves_the_job_as_it_was(
+    maildir: Path, specify: Specify
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    with pytest.raises(CertificateUnusable, match="post-quantum"):
+        jobs.run(specify("encrypt", maildir, profile=Profile.POST_QUANTUM))
+    assert counts(jobs.run(specify("encrypt", maildir))) == ENCRYPTED
 
 
 def test_a_pilot_of_two_messages_encrypts_two(maildir: Path, specify: Specify) -> None:
