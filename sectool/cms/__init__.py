@@ -47,6 +47,7 @@ from sectool.cms.seams import (
     Source,
     SubjectKeyIdentifier,
 )
+from sectool.cms.shared_secrets import SharedSecrets
 from sectool.cms.sinks import DISCARD
 
 __all__ = [
@@ -80,6 +81,7 @@ __all__ = [
     "RecipientIdentifier",
     "RecipientKind",
     "Sealed",
+    "SharedSecrets",
     "Sink",
     "SizedSource",
     "Source",

@@ -22,6 +22,10 @@ class Limits:
     unwrap_attempts: int = 100
     """Private-key operations for one envelope: a person holds some forty keys, and
     a repeated RecipientInfo must not buy endless work (or token operations)."""
+    password_attempts: int = 10
+    """Passwords times PasswordRecipientInfos of one envelope: each costs a derivation."""
+    password_iterations: int = 1_000_000
+    """Of PBKDF2 for one password: under a second."""
     name_size: int = 16 * 1024
     """An issuer Name."""
     identifier_size: int = 1024

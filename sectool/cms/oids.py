@@ -9,6 +9,8 @@ from __future__ import annotations
 _PKCS7 = "1.2.840.113549.1.7"
 _SMIME_CONTENT_TYPE = "1.2.840.113549.1.9.16.1"
 _SMIME_ALGORITHM = "1.2.840.113549.1.9.16.3"
+_PKCS5 = "1.2.840.113549.1.5"
+_RSADSI_DIGEST = "1.2.840.113549.2"
 _RSADSI_ENCRYPTION = "1.2.840.113549.3"
 _AES = "2.16.840.1.101.3.4.1"
 _HASH = "2.16.840.1.101.3.4.2"
@@ -70,6 +72,15 @@ AES_128_WRAP = f"{_AES}.5"
 AES_192_WRAP = f"{_AES}.25"
 AES_256_WRAP = f"{_AES}.45"
 TRIPLE_DES_WRAP = f"{_SMIME_ALGORITHM}.6"
+
+# Passwords (RFC 3211, RFC 8018).
+PWRI_KEK = f"{_SMIME_ALGORITHM}.9"
+PBKDF2 = f"{_PKCS5}.12"
+PSEUDORANDOM_FUNCTIONS = {
+    f"{_RSADSI_DIGEST}.{arc}": name
+    for arc, name in enumerate(("sha1", "sha224", "sha256", "sha384", "sha512"), 7)
+}
+"""Hashes of the HMACs of PBKDF2, as ``hashlib`` spells them (RFC 8018 appendix B.1)."""
 
 # OtherRecipientInfo (RFC 9629).
 ORI_KEM = "1.2.840.113549.1.9.16.13.3"
@@ -152,7 +163,7 @@ _KEY_ENCRYPTION_NAMES = {
     f"{_SMIME_ALGORITHM}.5": "dh-ess",
     TRIPLE_DES_WRAP: "3des-wrap",
     f"{_SMIME_ALGORITHM}.7": "rc2-wrap",
-    f"{_SMIME_ALGORITHM}.9": "pwri-kek",
+    PWRI_KEK: "pwri-kek",
     f"{_SMIME_ALGORITHM}.10": "dh-ssdh",
     f"{_SMIME_ALGORITHM}.14": "rsa-kem",
     ECDH_HKDF_SHA256: "ecdh-hkdf-sha256",

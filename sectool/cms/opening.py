@@ -7,8 +7,9 @@ is mail is for others to judge.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -18,8 +19,9 @@ from sectool.cms.ciphers import ContentCipher, Decryptor, SealedContent
 from sectool.cms.envelope import Envelope, EnvelopeDescription, describe, read_envelope
 from sectool.cms.identifiers import display_identifier
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
-from sectool.cms.recipients import RecipientInfo, UnwrappedKey
-from sectool.cms.seams import KeyOperations, KeySource, RecipientIdentifier, Sink, Source
+from sectool.cms.recipients import RecipientKind, UnwrappedKey
+from sectool.cms.seams import KeySource, RecipientIdentifier, Sink, Source
+from sectool.cms.shared_secrets import NO_SECRETS, SharedSecrets, find_shared_keys
 from sectool.cms.sinks import DISCARD, HashingSink
 from sectool.cms.unwrapping import unwrap
 from sectool.errors import (
@@ -47,8 +49,8 @@ class _Opened:
     """Of the plaintext, lower-case hexadecimal."""
     key_label: str
     """The key that opened it, as ``KeyOperations.label`` has it."""
-    identifier: RecipientIdentifier
-    """The recipient that key was found by."""
+    identifier: RecipientIdentifier | None
+    """The recipient that key was found by; None: a shared secret opened it."""
     aead: bool
     """Whether an authentication tag over the content verified."""
     envelope_digest: str
@@ -152,7 +154,7 @@ class Opening:
     """One content-encryption key that may be the right one."""
 
     key_label: str
-    identifier: RecipientIdentifier
+    identifier: RecipientIdentifier | None
     _unwrapped: UnwrappedKey = field(repr=False)
     _sealed: SealedEnvelope = field(repr=False)
 
@@ -189,9 +191,9 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    recipient_info: RecipientInfo
-    identifier: RecipientIdentifier
-    key: KeyOperations
+    key_label: str
+    identifier: RecipientIdentifier | None
+    unwrap: Callable[[], UnwrappedKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,7 @@ class Openings:
         problem: MessageError | None = None
         for attempt in self._attempts:
             try:
-                unwrapped = unwrap(attempt.recipient_info, attempt.key)
+                unwrapped = attempt.unwrap()
             except MessageError as error:
                 problem = problem or error
                 continue
@@ -226,13 +228,25 @@ class Openings:
             if proof is not None and proof >= unwrapped.is_proven:
                 continue
             proofs[content_encryption_key] = unwrapped.is_proven
-            yield Opening(attempt.key.label, attempt.identifier, unwrapped, self._sealed)
+            yield Opening(attempt.key_label, attempt.identifier, unwrapped, self._sealed)
         if not proofs:
             raise problem or DecryptionFailed()
 
 
-def find_openings(source: Source, keys: KeySource, limits: Limits = DEFAULT_LIMITS) -> Openings:
+def find_openings(
+    source: Source,
+    keys: KeySource,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    secrets: SharedSecrets = NO_SECRETS,
+) -> Openings:
     """Reads an envelope and finds the keys its recipients name.
+
+    Args:
+        source: the CMS.
+        keys: private keys.
+        limits: bounds on hostile input.
+        secrets: shared keys and passwords, where a person gave any.
 
     Walks the whole envelope, so that damage at its end is found before any key
     is used; authenticated attributes follow the content they take part in.
@@ -246,20 +260,32 @@ def find_openings(source: Source, keys: KeySource, limits: Limits = DEFAULT_LIMI
     with source.open() as stream:
         envelope = read_envelope(stream, limits)
     description = describe(envelope)
-    attempts = _find_attempts(envelope, keys, limits)
+    attempts = _find_attempts(envelope, keys, secrets, limits)
     sealed = SealedEnvelope.prepare(source, envelope, limits)
     return Openings(description, attempts, sealed)
 
 
-def _find_attempts(envelope: Envelope, keys: KeySource, limits: Limits) -> tuple[_Attempt, ...]:
+def _find_attempts(
+    envelope: Envelope, keys: KeySource, secrets: SharedSecrets, limits: Limits
+) -> tuple[_Attempt, ...]:
     if not envelope.recipient_infos:
         raise MalformedMessage("the message names no recipients")
     attempts: list[_Attempt] = []
+    passwords = 0
     for recipient_info in envelope.recipient_infos:
         identifier = recipient_info.identifier
-        if identifier is None:
-            continue
-        attempts += [_Attempt(recipient_info, identifier, key) for key in keys.find(identifier)]
+        if identifier is not None:
+            attempts += [
+                _Attempt(key.label, identifier, partial(unwrap, recipient_info, key))
+                for key in keys.find(identifier)
+            ]
+        for shared in find_shared_keys(recipient_info, secrets, limits):
+            attempts.append(_Attempt(shared.label, None, shared.unwrap))
+            passwords += recipient_info.kind is RecipientKind.PASSWORD
+        if passwords > limits.password_attempts:
+            raise LimitExceeded(
+                f"more than {limits.password_attempts} passwords would have to be tried"
+            )
         if len(attempts) > limits.unwrap_attempts:
             raise LimitExceeded(f"more than {limits.unwrap_attempts} keys would have to be tried")
     if not attempts:
@@ -283,7 +309,12 @@ def _missing_key(envelope: Envelope) -> MissingKey:
 
 
 def open_envelope(
-    source: Source, sink: Sink, keys: KeySource, limits: Limits = DEFAULT_LIMITS
+    source: Source,
+    sink: Sink,
+    keys: KeySource,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    secrets: SharedSecrets = NO_SECRETS,
 ) -> Authenticated | Unproven:
     """Opens an envelope with the first candidate key that fits.
 
@@ -297,7 +328,7 @@ def open_envelope(
         MissingKey, DecryptionFailed, MalformedMessage, UnsupportedMessage,
         LimitExceeded, MessageChanged: as ``find_openings`` and ``Opening.decrypt``.
     """
-    openings = find_openings(source, keys, limits)
+    openings = find_openings(source, keys, limits, secrets=secrets)
     is_small = (openings.description.encrypted_content_size or 0) <= limits.buffered_content
     for opening in openings:
         buffer = io.BytesIO()
