@@ -417,6 +417,11 @@ def peer_missing(reason: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.fixture(scope="session", name="peer_missing")
+def peer_missing_fixture() -> Callable[[str], None]:
+    return peer_missing
+
+
 @pytest.fixture(scope="session")
 def bob() -> Person:
     return make_person("bob")
