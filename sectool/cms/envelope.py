@@ -125,8 +125,12 @@ def read_envelope(
     reader.enter(ber.context(0), "the content of the ContentInfo")
     reader.enter(ber.SEQUENCE, "the envelope")
     reader.read_integer("version")
-    _skip_optional(reader, 0, "originatorInfo")
-    recipient_infos = _recipient_infos(reader, wanted=with_recipients)
+    originator_info = _read_originator_info(reader)
+    recipient_infos: tuple[RecipientInfo, ...] = ()
+    if with_recipients:
+        recipient_infos = tuple(read_recipient_infos(reader, originator_info))
+    else:
+        reader.skip("recipientInfos")
     encrypted_content_type, algorithm, size = _read_encrypted_content_info(reader, receive)
     attributes = mac = b""
     if content_type == oids.AUTH_ENVELOPED_DATA:
@@ -152,11 +156,20 @@ def read_envelope(
     )
 
 
-def _recipient_infos(reader: BERReader, *, wanted: bool) -> tuple[RecipientInfo, ...]:
-    if wanted:
-        return tuple(read_recipient_infos(reader))
-    reader.skip("recipientInfos")
-    return ()
+def _read_originator_info(reader: BERReader) -> bytes:
+    """OriginatorInfo as encoded, where it is of a size to keep; else empty.
+
+    Hardly a message needs it, so that it must never be a reason not to open one.
+    """
+    tag, what = ber.context(0), "originatorInfo"
+    header = reader.peek()
+    limit = reader.limits.originator_info_size
+    if header is None or header.tag != tag:
+        return b""
+    if header.length is None or header.length + len(header.encoded) > limit:
+        reader.skip(what)
+        return b""
+    return reader.read_raw(what, limit)
 
 
 def _read_encrypted_content_info(

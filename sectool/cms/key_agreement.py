@@ -21,8 +21,10 @@ from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     encode_recipient_identifier,
     read_algorithm_identifier,
+    read_recipient_identifier,
 )
 from sectool.cms.key_wrap import AES_256_WRAP, key_wrap, wrap_with_aes_256
+from sectool.cms.originators import originator_public_key
 from sectool.cms.recipients import RecipientInfo, UnwrappedKey
 from sectool.cms.seams import IssuerAndSerialNumber, KeyOperations
 from sectool.errors import MalformedMessage, UnsupportedMessage
@@ -114,18 +116,22 @@ def unwrap_key_agreement(recipient_info: RecipientInfo, key: KeyOperations) -> U
         BERReader.over(algorithm.parameters), "the key wrap of a key agreement"
     )
     row = key_wrap(wrap)
-    public_key, user_keying_material = _read_detail(recipient_info.detail)
+    public_key, user_keying_material = _read_detail(recipient_info)
     secret = key.agree(public_key)
     key_encryption_key = _key_encryption_key(scheme, secret, wrap, user_keying_material)
     unwrapped = row.unwrap(key_encryption_key, recipient_info.encrypted_key)
     return UnwrappedKey(unwrapped, is_proven=True)
 
 
-def _read_detail(detail: bytes) -> tuple[bytes, bytes | None]:
+def _read_detail(recipient_info: RecipientInfo) -> tuple[bytes, bytes | None]:
     """The originator's public key and the user keying material (RFC 5652 section 6.2.2)."""
-    reader = BERReader.over(detail)
+    reader = BERReader.over(recipient_info.detail)
     reader.enter(ber.context(0), "the originator of a key agreement")
-    public_key = _read_originator(reader)
+    if reader.at(ber.context(1)):
+        public_key = _read_originator_key(reader)
+    else:
+        identifier = read_recipient_identifier(reader)
+        public_key = originator_public_key(recipient_info.originator_info, identifier)
     reader.leave("the originator of a key agreement")
     user_keying_material = None
     if reader.at(ber.context(1)):
@@ -135,12 +141,9 @@ def _read_detail(detail: bytes) -> tuple[bytes, bytes | None]:
     return public_key, user_keying_material
 
 
-def _read_originator(reader: BERReader) -> bytes:
-    tag = ber.context(1)
-    if not reader.at(tag):
-        raise UnsupportedMessage("a key agreement with the static key of a sender is not supported")
+def _read_originator_key(reader: BERReader) -> bytes:
     what = "originatorKey"
-    reader.enter(tag, what)
+    reader.enter(ber.context(1), what)
     algorithm = read_algorithm_identifier(reader, f"the algorithm of {what}")
     if algorithm.oid not in _POINT_KEYS:
         raise UnsupportedMessage(f"key agreement with a key of kind {algorithm.oid}")

@@ -34,6 +34,8 @@ class Limits:
     """An encryptedKey or KEM ciphertext: RSA-16384 takes 2048, ML-KEM-1024 1568."""
     parameters_size: int = 16 * 1024
     """The parameters of an AlgorithmIdentifier."""
+    originator_info_size: int = 256 * 1024
+    """Certificates of a sender that are kept; more are passed over."""
     attributes_size: int = 1024 * 1024
     """Authenticated attributes, which are held to be authenticated."""
     mac_size: int = 64

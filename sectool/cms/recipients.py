@@ -7,7 +7,7 @@ recipients costs little and damage to another's RecipientInfo harms nobody.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from sectool.cms import ber, oids
@@ -47,6 +47,8 @@ class RecipientInfo:
     detail: bytes = b""
     """Further elements of its kind as encoded, read when a key is at hand: originator and ukm of
     a key agreement, kekid, keyDerivationAlgorithm, and what follows the kem."""
+    originator_info: bytes = b""
+    """Of the envelope, as encoded: may hold the certificate that a key agreement names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,14 @@ class UnwrappedKey:
     """Whether the key encryption checks itself (OAEP, key wrap): a wrong key cannot get here."""
 
 
-def read_recipient_infos(reader: BERReader) -> Iterator[RecipientInfo]:
+def read_recipient_infos(
+    reader: BERReader, originator_info: bytes = b""
+) -> Iterator[RecipientInfo]:
     """Reads RecipientInfos (RFC 5652 section 6.2) and passes them.
+
+    Args:
+        reader: before the SET.
+        originator_info: of the envelope, as encoded, for the key agreements.
 
     Raises:
         MalformedMessage: a RecipientInfo of a known kind is damaged.
@@ -75,7 +83,10 @@ def read_recipient_infos(reader: BERReader) -> Iterator[RecipientInfo]:
                 raise LimitExceeded(f"the message has more than {limits.recipients} recipients")
             if reader.offset - start > limits.recipient_infos_size:
                 raise LimitExceeded("the recipients of the message take too much space")
-            yield recipient_info
+            if originator_info and recipient_info.kind is RecipientKind.KEY_AGREEMENT:
+                yield replace(recipient_info, originator_info=originator_info)
+            else:
+                yield recipient_info
     reader.leave("recipientInfos")
 
 

@@ -377,6 +377,98 @@ def test_damage_to_an_originator_does_not_hide_the_other_recipients(
     assert content == CONTENT
 
 
+# --- a sender with a key of its own ---
+
+
+@dataclass(frozen=True)
+class Static:
+    """A key agreement with the key of a sender's certificate."""
+
+    sender: Holder
+
+    def make(self, holder: Holder, name: bytes) -> bytes:
+        key = self.sender.key
+        public_key = holder.key.public_key()
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        assert isinstance(public_key, ec.EllipticCurvePublicKey)
+        secret = key.exchange(ec.ECDH(), public_key)
+        agreement = Agreement(ukm=b"fresh")
+        return der.element(
+            0xA1,
+            der.integer(3)
+            + der.explicit(0, name)
+            + der.explicit(1, der.octet_string(b"fresh"))
+            + der.sequence(der.oid("1.3.132.1.11.1"), agreement._wrap_algorithm())
+            + der.sequence(agreement._encrypted_key(holder, secret)),
+        )
+
+    @property
+    def by_issuer(self) -> bytes:
+        identifier = self.sender.recipient.identifier
+        return der.sequence(identifier.issuer, der.integer(identifier.serial_number))
+
+    @property
+    def by_key_identifier(self) -> bytes:
+        return der.element(0x80, self.sender.subject_key_identifier.value)
+
+    @property
+    def certificate(self) -> bytes:
+        return self.sender.certificate.public_bytes(Encoding.DER)
+
+
+def originator_info(*certificates: bytes) -> bytes:
+    return der.element(0xA0, der.element(0xA0, b"".join(certificates)))
+
+
+@pytest.mark.parametrize("by", ["issuer and serial number", "subject key identifier"])
+def test_a_sender_whose_certificate_is_in_the_message_is_found(
+    by: str, holder: HolderOf, forge: Forge, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    someone, static = holder("p-256"), Static(holder("p-256", "sender"))
+    other = Static(holder("p-256", "bystander"))
+    name = static.by_issuer if by.startswith("issuer") else static.by_key_identifier
+    attribute_certificate = der.element(0xA2, der.sequence(der.integer(1)))
+    before = originator_info(attribute_certificate, other.certificate, static.certificate)
+    raw = forge.cbc(before=before, recipients=[static.make(someone, name)])
+    result, content = open_bytes(raw, ring(someone))
+    assert (content, type(result)) == (CONTENT, cms.Authenticated)
+
+
+NO_SENDERS: dict[str, tuple[Callable[[Static], bytes], type[MessageError]]] = {
+    "none": (lambda static: b"", UnsupportedMessage),
+    "no certificates": (lambda static: der.element(0xA0, b""), UnsupportedMessage),
+    "too large to keep": (
+        lambda static: originator_info(static.certificate, der.octet_string(bytes(300_000))),
+        UnsupportedMessage,
+    ),
+    "damaged": (lambda static: originator_info(der.sequence(b"\x05\x00")), MalformedMessage),
+    "not a certificate": (lambda static: originator_info(der.sequence()), MalformedMessage),
+    "too many": (
+        lambda static: originator_info(*[der.element(0xA2, b"")] * 101, static.certificate),
+        UnsupportedMessage,
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "error"), NO_SENDERS.values(), ids=NO_SENDERS)
+def test_a_sender_whose_certificate_is_not_there_fails_as_its_kind(
+    make: Callable[[Static], bytes],
+    error: type[MessageError],
+    holder: HolderOf,
+    forge: Forge,
+    bob: Person,
+    ring: Ring,
+    open_bytes: OpenBytes,
+) -> None:
+    someone, static = holder("p-256"), Static(holder("p-256", "sender"))
+    recipients = [static.make(someone, static.by_issuer), forge.recipient()]
+    raw = forge.cbc(before=make(static), recipients=recipients)
+    with pytest.raises(MessageError) as caught:
+        open_bytes(raw, ring(someone))
+    assert type(caught.value) is error
+    assert open_bytes(raw, ring(bob))[1] == CONTENT
+
+
 # --- sealing ---
 
 SEALED = {
