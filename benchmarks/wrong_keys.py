@@ -265,6 +265,12 @@ class _Recorded:
         self.content_encryption_key = found
         return found
 
+    def agree(self, public_key: bytes) -> bytes:
+        return self._operations.agree(public_key)
+
+    def decapsulate(self, ciphertext: bytes) -> bytes:
+        return self._operations.decapsulate(ciphertext)
+
 
 class RecordingKeys:
     """A key history of one key whose content-encryption keys can be looked at."""

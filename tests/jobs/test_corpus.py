@@ -26,13 +26,9 @@ HEADER = (
     b"Content-Transfer-Encoding: base64\n\n"
 )
 
-RC2 = "content encryption rc2-cbc is not supported"
 NO_HEADER = "opened, but not certainly mail: the content has no MIME header"
 ENCRYPTED_DATA = "CMS encrypted-data is not supported"
-CHACHA20 = "content encryption chacha20-poly1305 is not supported"
-HKDF = "recipients by key-agreement with ecdh-hkdf-sha256 are not supported"
 BY_KEK = "no key for any recipient: a recipient by key-encryption-key"
-KEM = "recipients by kem with {} are not supported"
 MISFILED_KEM = "key encryption {} is not supported"
 
 EXPECTED: dict[str, tuple[State, str]] = {
@@ -51,13 +47,13 @@ EXPECTED: dict[str, tuple[State, str]] = {
     "rfc4134/4.11.bin": (State.CLEAR, ""),  # certificates only
     # Opened to "This is some sample content.": no header, and nothing proves the key.
     "rfc4134/5.1.bin": (State.REVIEW, NO_HEADER),
-    "rfc4134/5.2.bin": (State.UNSUPPORTED, RC2),
+    "rfc4134/5.2.bin": (State.REVIEW, NO_HEADER),
     "rfc4134/5.3.eml": (State.REVIEW, NO_HEADER),
     "rfc4134/6.0.bin": (State.CLEAR, ""),  # digested, not encrypted
     "rfc4134/7.1.bin": (State.UNSUPPORTED, ENCRYPTED_DATA),
     "rfc4134/7.2.bin": (State.UNSUPPORTED, ENCRYPTED_DATA),
-    "rfc9216-cms/authEnvelopedForBobChaCha20Poly1305.p7m": (State.UNSUPPORTED, CHACHA20),
-    "rfc9216-cms/authEnvelopedForDanaX25519HKDF.p7m": (State.UNSUPPORTED, HKDF),
+    "rfc9216-cms/authEnvelopedForBobChaCha20Poly1305.p7m": (State.READABLE, ""),
+    "rfc9216-cms/authEnvelopedForDanaX25519HKDF.p7m": (State.READABLE, ""),
     "rfc9216-cms/encryptedForBobAndDana.p7m": (State.READABLE, ""),
     "rfc9216-cms/encryptedForBobRSAOaep.p7m": (State.READABLE, ""),
     "rfc9216-cms/encryptedKekri.p7m": (State.MISSING_KEY, BY_KEK),
@@ -71,17 +67,18 @@ for _bits, _oid in (("768", "2.16.840.1.101.3.4.4.2"), ("1024", "2.16.840.1.101.
     _name = f"ml-kem-{_bits}"
     _path = f"ml-kem/cht/{_name}-{_oid}_kemri"
     _kdf = "id-alg-hkdf-with-sha512"
-    EXPECTED[f"{_path}_{_kdf}.der"] = (State.UNSUPPORTED, KEM.format(_name))
+    EXPECTED[f"{_path}_{_kdf}.der"] = (State.READABLE, "")
     # These carry the ML-KEM identifier in a KeyTransRecipientInfo, whatever their names.
     EXPECTED[f"{_path}_auth_{_kdf}.der"] = (State.UNSUPPORTED, MISFILED_KEM.format(_name))
     for _variant in ("kemri", "kemri_auth"):
         for _ukm in ("", "_ukm"):
             _path = f"ml-kem/redhound/mlkem{_bits}-{_oid}_{_variant}"
             _path += f"_id-alg-hkdf-with-sha256{_ukm}.der"
-            EXPECTED[_path] = (State.UNSUPPORTED, KEM.format(_name))
+            EXPECTED[_path] = (State.READABLE, "")
 
 KEY_SUFFIXES = (".pri", ".cer", ".crt", ".pem", "_priv.der", "_ee.der", "ta.der")
 FOLDERS = ("rfc4134", "rfc9216-cms", "ml-kem/cht", "ml-kem/redhound")
+SAMPLE = b"This is some sample content."
 READABLE = [name for name, (state, _) in EXPECTED.items() if state is State.READABLE]
 
 
@@ -212,9 +209,19 @@ def test_a_move_of_the_corpus_takes_what_is_readable_and_leaves_the_rest(
         corpus / "rfc9216-cms/lamps-bob.encrypt.crt",
         corpus / "rfc9216-cms/lamps-bob.decrypt.p8.pem",
     )
-    wanted = sorted(digests([before[name] for name in READABLE], bob))
+    # OpenSSL 3.0 opens only RSA recipients among these; what the others hold is known.
+    by_openssl = [name for name in READABLE if name.startswith("rfc9216-cms/encrypted")]
+    contents = [content_of(corpus / name) for name in READABLE if name not in by_openssl]
+    wanted = digests([before[name] for name in by_openssl], bob)
+    wanted = sorted([*wanted, *(hashlib.sha256(content).hexdigest() for content in contents)])
     new = [mail.raw for mail in checker.stored_mail(tmp_path / "Maildir")]
     assert sorted(digests([raw for raw in new if raw not in before.values()], keys.new)) == wanted
+
+
+def content_of(path: Path) -> bytes:
+    """What a message of the corpus holds, as its makers say."""
+    expected = path.with_name("expected_plaintext.txt")
+    return expected.read_bytes() if expected.exists() else SAMPLE
 
 
 def digests(messages: list[bytes], key: checker.Key) -> list[str]:
