@@ -106,8 +106,8 @@ CBC_CASES = {
     "seed-cbc": block_cipher(oids.SEED_CBC, 16, decrepit.SEED),
     "des-ede3-cbc three keys": block_cipher(oids.DES_EDE3_CBC, 24, decrepit.TripleDES),
     "des-ede3-cbc two keys": block_cipher(oids.DES_EDE3_CBC, 16, two_key_triple_des),
-    "des-cbc": block_cipher(oids.DES_CBC, 8, single_des),
-    "rc2-cbc 40": rc2(5, 40, 160),
+    "B38-des-cbc": block_cipher(oids.DES_CBC, 8, single_des),
+    "B38-rc2-cbc 40": rc2(5, 40, 160),
     "rc2-cbc 40 of a key of 128": rc2(16, 40, 160),
     "rc2-cbc 56": rc2(7, 56, 52),
     "rc2-cbc 64": rc2(8, 64, 120),
@@ -252,7 +252,7 @@ def chacha20(key: bytes, content: bytes, additional_data: bytes) -> bytes:
 
 
 AEAD_CASES = {
-    "aes-128-ccm": ccm(oids.AES_128_CCM, 16),
+    "B45-aes-128-ccm": ccm(oids.AES_128_CCM, 16),
     "aes-192-ccm": ccm(oids.AES_192_CCM, 24),
     "aes-256-ccm": ccm(oids.AES_256_CCM, 32),
     **{

@@ -267,9 +267,9 @@ FAILING = {
     "3des-wrapped key cut": Agreement(wrap="3des-wrap", alter_key=lambda key: key[:-1]),
     "3des-wrapped key cut by blocks": Agreement(wrap="3des-wrap", alter_key=lambda key: key[:24]),
     "3des-wrapped key empty": Agreement(wrap="3des-wrap", alter_key=lambda key: b""),
-    "point off the curve": Agreement(alter_point=flip(-1)),
+    "B40-point off the curve": Agreement(alter_point=flip(-1)),
     "point empty": Agreement(alter_point=lambda point: b""),
-    "point of another curve": Agreement(alter_point=lambda point: b"\4" + bytes(96)),
+    "B40-point of another curve": Agreement(alter_point=lambda point: b"\4" + bytes(96)),
     "point at infinity": Agreement(alter_point=lambda point: b"\0"),
 }
 
@@ -288,6 +288,7 @@ def test_a_failed_agreement_says_the_same_as_every_failure(
 def test_a_public_key_of_low_order_fails(
     kind: str, holder: HolderOf, forge: Forge, ring: Ring, open_bytes: OpenBytes
 ) -> None:
+    """B40: the secret would be all zero."""
     someone = holder(kind)
     agreement = Agreement(alter_point=lambda point: bytes(len(point)))
     with pytest.raises(DecryptionFailed):
