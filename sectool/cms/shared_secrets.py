@@ -61,15 +61,11 @@ class SharedKey:
 def find_shared_keys(
     recipient_info: RecipientInfo, secrets: SharedSecrets, limits: Limits
 ) -> Iterator[SharedKey]:
-    """The shared secrets that may open a recipient; other kinds of recipients give none.
-
-    Raises:
-        MalformedMessage: the kekid is damaged.
-    """
+    """The shared secrets that may open a recipient; other kinds of recipients give none."""
     if recipient_info.kind is RecipientKind.KEY_ENCRYPTION_KEY:
         name = _key_identifier(recipient_info.detail)
-        key = secrets.key_encryption_keys.get(name)
-        if key is not None:
+        key = secrets.key_encryption_keys.get(name) if name is not None else None
+        if name is not None and key is not None:
             label = f"shared key {name.hex()[:64]}"
             yield SharedKey(label, partial(_unwrap_with_key, recipient_info, key))
     if recipient_info.kind is RecipientKind.PASSWORD:
@@ -81,11 +77,17 @@ def find_shared_keys(
 # --- KEKRecipientInfo --------------------------------------------------------
 
 
-def _key_identifier(detail: bytes) -> bytes:
-    """The keyIdentifier of a KEKIdentifier; date and other attributes are passed over."""
+def _key_identifier(detail: bytes) -> bytes | None:
+    """The keyIdentifier of a KEKIdentifier; date and other attributes are passed over.
+
+    None where it is damaged: the other recipients are not to suffer from it.
+    """
     reader = BERReader.over(detail)
-    reader.enter(ber.SEQUENCE, "kekid")
-    return reader.read_octet_string("keyIdentifier", reader.limits.identifier_size)
+    try:
+        reader.enter(ber.SEQUENCE, "kekid")
+        return reader.read_octet_string("keyIdentifier", reader.limits.identifier_size)
+    except MalformedMessage:
+        return None
 
 
 def _unwrap_with_key(recipient_info: RecipientInfo, key: bytes) -> UnwrappedKey:

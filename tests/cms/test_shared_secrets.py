@@ -21,7 +21,7 @@ from sectool.errors import (
 from sectool.message import BytesContent
 
 if TYPE_CHECKING:
-    from tests.cms.conftest import Forge, KeyRing, OpenSSL
+    from tests.cms.conftest import Forge, KeyRing, OpenSSL, Person
 
 Ring = Callable[..., "KeyRing"]
 
@@ -193,6 +193,20 @@ def test_a_bad_password_recipient_fails_as_its_kind(
     with pytest.raises(MessageError) as caught:
         open_with(forge.cbc(recipients=[recipient]), ring(), password(PASSWORD))
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    "kekid",
+    [der.sequence(), der.integer(5), der.sequence(der.octet_string(bytes(2000)))],
+    ids=["empty", "an integer", "too long"],
+)
+def test_a_damaged_kekid_does_not_hide_the_other_recipients(
+    kekid: bytes, forge: Forge, bob: Person, ring: Ring
+) -> None:
+    wrap = der.sequence(der.oid(oids.AES_256_WRAP))
+    damaged = der.element(0xA2, der.integer(4) + kekid + wrap + der.octet_string(bytes(40)))
+    raw = forge.cbc(recipients=[damaged, forge.recipient()])
+    assert open_with(raw, ring(bob), shared(bytes(32)))[1] == CONTENT
 
 
 def test_secrets_are_not_shown() -> None:
