@@ -9,6 +9,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_the_readme_has_two_lines_to_set_up() -> None:
 
 
 def _imported() -> set[str]:
-    """Packages that are neither Python's nor ours."""
+    """Distributions of the packages that are neither Python's nor ours."""
     names = set()
     for path in (ROOT / "sectool").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -117,7 +118,10 @@ def _imported() -> set[str]:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.partition(".")[0])
-    return names - sys.stdlib_module_names - {"sectool"}
+    # pycryptodomex is imported as Cryptodome.
+    distributions = packages_distributions()
+    others = names - sys.stdlib_module_names - {"sectool"}
+    return {distribution for name in others for distribution in distributions[name]}
 
 
 def test_what_is_imported_is_what_is_installed() -> None:
