@@ -63,7 +63,7 @@ class Counts:
 
     def _summarise_not_done(self, summary: Summary) -> None:
         rows = self._connection.execute(
-            "SELECT folder, key, message_id, word, reason FROM counted ORDER BY folder, message"
+            "SELECT folder, key, message_id, word, told FROM counted ORDER BY folder, message"
         )
         for folder, key, message_id, word, reason in rows:
             if word in NOT_DONE:
