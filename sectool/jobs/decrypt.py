@@ -14,6 +14,7 @@ from sectool.joblog import Examination, JobLog, MessageRecord
 from sectool.jobs.job import Job
 from sectool.jobs.keyring import tried_with
 from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.reopen import close_reopening, reopen
 from sectool.jobs.spec import Cancel, JobSpec, Operation
 from sectool.jobs.tally import count_not_selected
 from sectool.jobs.walk import Selector, count, walk
@@ -98,6 +99,7 @@ class _Decryption:
         return self._summary()
 
     def _begin(self) -> None:
+        reopen(self._job)
         self._log.messages.begin_walk()
         if self._log.phase(Operation.DECRYPT) is None:
             with self._log.group():
@@ -107,6 +109,9 @@ class _Decryption:
         with self._log.group():
             if self._spec.selection.is_everything:
                 self._log.messages.end_walk(unseen="gone")
+                if self._log.phase(Operation.ENCRYPT) is None:
+                    self._log.messages.forgive_losses()
+            close_reopening(self._log)
             self._log.set_phase(Operation.DECRYPT, "finished", "")
 
     def _answers(self, progress: Progress) -> Iterator[Examined]:
@@ -145,7 +150,7 @@ class _Decryption:
     def _is_done(self, known: MessageRecord, listing: Listing) -> bool:
         if known.hint != listing.hint:
             return False
-        return known.state in DONE or (
+        return (known.state in DONE or known.replaced) or (
             known.state in SAME_AGAIN and known.tried_with == self._tried_with
         )
 

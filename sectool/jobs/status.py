@@ -27,7 +27,7 @@ def status(directory: Path) -> Summary:
 
 
 def _phase(log: JobLog) -> str:
-    for name in (Operation.ENCRYPT, Operation.DECRYPT):
+    for name in (Operation.ROLLBACK, Operation.ENCRYPT, Operation.DECRYPT):
         phase = log.phase(name)
         if phase is not None:
             return f"{name} {phase[0]}"
