@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sectool import __version__
-from sectool.cli import decrypt, demo, encrypt, keys, scan, status
+from sectool.cli import decrypt, demo, encrypt, keys, purge, rollback, scan, status, verify
 from sectool.cli.shell import say
 
 app = typer.Typer(
@@ -36,5 +36,5 @@ def sectool(
     """Move encrypted mail from one set of keys to another without losing a message."""
 
 
-for _module in (scan, keys, decrypt, encrypt, status, demo):
+for _module in (scan, keys, decrypt, encrypt, status, verify, rollback, purge, demo):
     _module.register(app)
