@@ -143,6 +143,13 @@ class PurgeTable:
         ).fetchone()
         return int(count)
 
+    def count_abandoned(self) -> int:
+        """How many messages in the mailbox lost their checkpoint before they were replaced."""
+        (count,) = self._connection.execute(
+            "SELECT count(*) FROM counted WHERE word = 'purged' AND identity = original_identity"
+        ).fetchone()
+        return int(count)
+
     # --- the steps -----------------------------------------------------------------
 
     def intend(self, removal: Removal) -> None:

@@ -24,7 +24,7 @@ from sectool.jobs.walk import count, walk
 from sectool.keys import HeldKey, KeyHistory, KeyMaterial, newest_entry
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import BytesContent, Content, Listing
-from sectool.outcome import RecipientKey, RetiredKey
+from sectool.outcome import RecipientKey, RetiredKey, State
 from sectool.progress import Progress
 
 LAYERS = 4
@@ -93,11 +93,19 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
     """Which of the old keys one stored message needs."""
     try:
         content = context.mailbox.fetch(task.listing.ref).content
+        if _is_opaque(smime.take_inventory(content)):
+            return Needs(unread=True)
         return Needs(frozenset(_needed(context, content, dict(task.checkpoints), LAYERS)))
     except MessageVanished:
         return Needs()
     except (MessageError, MemoryError):
         return Needs(unread=True)
+
+
+def _is_opaque(inventory: smime.Inventory) -> bool:
+    """Whether it is a file that no header could be read of, such as a compressed one."""
+    readable = inventory.parts or inventory.message_id or inventory.header_date
+    return inventory.state is State.UNSUPPORTED and not readable
 
 
 def _needed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from pathlib import Path
@@ -296,6 +297,16 @@ def test_before_encrypting_the_old_key_is_needed_by_all(
     jobs.run(specify("decrypt", maildir))
     (answer,) = retired(specify, keys.old)
     assert (answer.messages, answer.may_be_destroyed) == (5, False)
+
+
+def test_a_message_that_cannot_be_looked_into_keeps_every_old_key(
+    encrypted_job: Path, maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    compressed = gzip.compress(encrypted(41, keys.old))
+    (maildir / "new" / "1500000001.M1P1.host").write_bytes(compressed)
+    (answer,) = retired(specify, keys.old, verify_keys=specification(keys.new))
+    assert (answer.messages, answer.may_be_destroyed) == (0, False)
+    assert answer.reason == "1 messages could not be read"
 
 
 def test_the_new_key_itself_is_never_free_to_go(
