@@ -171,10 +171,11 @@ class _Rollback:
         )
         if not self._spec.dry_run:
             self._replacer.recover(final=True)
-        with self._log.group():
-            self._log.set_phase(Operation.ROLLBACK, "begun", "")
-        progress.warn("the mail that is put back needs the old keys again", hint="keep them")
-        self._restore_all(progress)
+        if next(self._log.replaced.to_restore(), None) is not None:
+            with self._log.group():
+                self._log.set_phase(Operation.ROLLBACK, "begun", "")
+            progress.warn("the mail that is put back needs the old keys again", hint="keep them")
+            self._restore_all(progress)
         self._finish()
         return self._summary()
 
@@ -246,7 +247,8 @@ class _Rollback:
     def _finish(self) -> None:
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
-            if next(self._log.replaced.to_restore(), None) is None:
+            begun = self._log.phase(Operation.ROLLBACK) is not None
+            if begun and next(self._log.replaced.to_restore(), None) is None:
                 self._log.set_phase(Operation.ROLLBACK, "finished", "")
 
     def _summary(self) -> Summary:

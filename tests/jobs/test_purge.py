@@ -234,6 +234,7 @@ def test_a_purged_message_cannot_be_rolled_back_and_that_is_told(
     assert counts(summary) == PURGED
     assert summary.exit_code == 3
     assert checker.census(maildir) == census
+    assert counts(jobs.run(specify("encrypt", None))) == PURGED  # the job is not closed
 
 
 def test_an_old_copy_restored_after_the_purge_needs_its_old_key(
