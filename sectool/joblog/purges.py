@@ -58,7 +58,10 @@ class PurgeTable:
             abandon: no message needs any file.
         """
         execute = self._connection.execute
-        execute("CREATE TEMP TABLE IF NOT EXISTS freed (kind TEXT, message INTEGER)")
+        execute(
+            "CREATE TEMP TABLE IF NOT EXISTS freed"
+            " (kind TEXT, message INTEGER, PRIMARY KEY (kind, message)) WITHOUT ROWID"
+        )
         execute("DELETE FROM temp.freed")
         everything = "SELECT ?, m.message FROM message AS m WHERE "
         insert = f"INSERT INTO temp.freed {everything}"
@@ -107,14 +110,16 @@ class PurgeTable:
         rows = self._connection.execute(
             "SELECT content_digest FROM part AS p JOIN checkpoint USING (content_digest)"
             " WHERE p.message = ?"
-            " AND p.message IN (SELECT message FROM temp.freed WHERE kind = 'checkpoint')"
+            " AND EXISTS (SELECT 1 FROM temp.freed"
+            "   WHERE kind = 'checkpoint' AND freed.message = p.message)"
             " AND NOT EXISTS (SELECT 1 FROM tombstone WHERE kind = 'checkpoint'"
             "   AND digest = content_digest AND step = 'removed')"
             # A message that left the job needs nothing; one that is purged has a replacement.
             " AND NOT EXISTS (SELECT 1 FROM part AS other JOIN message AS m"
             "   ON m.message = other.message WHERE other.content_digest = p.content_digest"
-            "   AND m.presence <> 'gone' AND m.state <> 'purged' AND m.message NOT IN"
-            "     (SELECT message FROM temp.freed WHERE kind = 'checkpoint'))",
+            "   AND m.presence <> 'gone' AND m.state <> 'purged' AND NOT EXISTS"
+            "     (SELECT 1 FROM temp.freed"
+            "       WHERE kind = 'checkpoint' AND freed.message = m.message))",
             (message,),
         )
         return [str(digest) for (digest,) in rows]
@@ -122,13 +127,15 @@ class PurgeTable:
     def _originals_of(self, message: int) -> list[str]:
         rows = self._connection.execute(
             "SELECT digest FROM original AS o WHERE o.message = ?"
-            " AND o.message IN (SELECT message FROM temp.freed WHERE kind = 'original')"
+            " AND EXISTS (SELECT 1 FROM temp.freed"
+            "   WHERE kind = 'original' AND freed.message = o.message)"
             " AND NOT EXISTS (SELECT 1 FROM tombstone WHERE kind = 'original'"
             "   AND tombstone.digest = o.digest AND step = 'removed')"
             " AND NOT EXISTS (SELECT 1 FROM original AS other JOIN message AS m"
             "   ON m.message = other.message WHERE other.digest = o.digest"
-            "   AND m.state <> 'purged' AND m.message NOT IN"
-            "     (SELECT message FROM temp.freed WHERE kind = 'original'))",
+            "   AND m.state <> 'purged' AND NOT EXISTS"
+            "     (SELECT 1 FROM temp.freed"
+            "       WHERE kind = 'original' AND freed.message = m.message))",
             (message,),
         )
         return [str(digest) for (digest,) in rows]

@@ -48,6 +48,7 @@ CREATE TABLE message (
         CHECK (presence IN ('present', 'displaced', 'changed', 'gone', 'lost'))
 ) STRICT;
 CREATE UNIQUE INDEX message_by_place ON message (folder, key) WHERE presence = 'present';
+CREATE INDEX message_by_last_place ON message (folder, key);
 CREATE INDEX message_by_identity ON message (identity);
 CREATE INDEX message_by_original_identity ON message (original_identity);
 CREATE INDEX message_by_state ON message (state);
@@ -69,6 +70,7 @@ CREATE TABLE part (
     content_encryption_algorithm TEXT NOT NULL,
     PRIMARY KEY (message, path)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX part_by_content_digest ON part (content_digest);
 
 CREATE TABLE recipient (
     recipient INTEGER PRIMARY KEY,
@@ -100,6 +102,7 @@ CREATE TABLE original (
     folder TEXT NOT NULL,
     internal_date TEXT NOT NULL
 ) STRICT;
+CREATE INDEX original_by_digest ON original (digest);
 
 CREATE TABLE replacement (
     message INTEGER PRIMARY KEY REFERENCES message,
