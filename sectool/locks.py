@@ -18,6 +18,10 @@ DESCRIPTION_LIMIT = 512
 """Bytes of a lock file that are read and shown."""
 
 
+_HELD = (BlockingIOError, PermissionError)
+"""What a lock that another process holds is told by; anything else is a fault of the disk."""
+
+
 class Lock:
     """An exclusive lock on a file, held from ``acquire`` to ``release`` or the process's end.
 
@@ -43,17 +47,23 @@ class Lock:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(self._path, flags, 0o600)
         try:
-            _lock(descriptor)
-        except OSError as error:
-            holder = _description(descriptor)
+            self._hold(descriptor)
+        except BaseException:
             os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def _hold(self, descriptor: int) -> None:
+        try:
+            _lock(descriptor)
+        except _HELD as error:
+            holder = _description(descriptor)
             raise Locked(
                 f"the {self._what} is in use{holder and f' by {holder}'}",
                 hint="wait until that run has ended, or stop it",
             ) from error
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{self._holder}\n".encode("utf-8", "replace")[:DESCRIPTION_LIMIT])
-        self._descriptor = descriptor
 
     def release(self) -> None:
         """Gives the lock back; without effect when it is not held."""
@@ -94,16 +104,22 @@ class DirectoryLock:
             return self
         descriptor = os.open(self._directory, os.O_RDONLY)
         try:
-            _lock(descriptor)
-        except OSError as error:
-            holder = _holder(descriptor)
+            self._hold(descriptor)
+        except BaseException:
             os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return self
+
+    def _hold(self, descriptor: int) -> None:
+        try:
+            _lock(descriptor)
+        except _HELD as error:
+            holder = _holder(descriptor)
             raise Locked(
                 f"the {self._what} {self._directory} is in use{holder and f' by {holder}'}",
                 hint="wait until that run has ended, or stop it",
             ) from error
-        self._descriptor = descriptor
-        return self
 
     def __exit__(
         self,

@@ -141,6 +141,9 @@ class Summary:
     mailbox: str = ""
     job: str = ""
     phase: str = ""
+    """``scan``, ``decrypt`` or ``encrypt``."""
+    is_finished: bool = True
+    """False: the phase was begun and not brought to an end."""
     messages: int = 0
     bytes: int = 0
     counts: Counter[State] = field(default_factory=Counter)

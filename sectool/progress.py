@@ -8,6 +8,10 @@ from typing import Protocol
 class Progress(Protocol):
     """Receives what a run is doing; every call returns quickly and never raises."""
 
+    @property
+    def shows_totals(self) -> bool:
+        """Whether counting ahead is worth its time."""
+
     def begin(self, stage: str, total: int | None) -> None:
         """A stage starts; ``total`` counts its messages, None while unknown."""
 
@@ -26,6 +30,8 @@ class Progress(Protocol):
 
 class NoProgress:
     """A ``Progress`` that does nothing: the default of every operation."""
+
+    shows_totals = False
 
     def begin(self, stage: str, total: int | None) -> None:
         pass

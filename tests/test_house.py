@@ -32,7 +32,8 @@ MUTATING_CALLS = {
     "remove",
     "truncate",
 }
-"""Calls that change names or durability; ``replace`` counts with one argument only."""
+"""Calls that change names or durability; ``replace`` counts with one argument only,
+``remove`` where it is not a list's."""
 
 
 def _calls(path: Path) -> Iterator[ast.Call]:
@@ -48,6 +49,8 @@ def _is_mutating(call: ast.Call) -> bool:
         return False
     if isinstance(call.func.value, ast.Name) and call.func.value.id == "durable":
         return False
+    if name == "remove":
+        return isinstance(call.func.value, ast.Name) and call.func.value.id == "os"
     # str.replace and dataclasses.replace are not pathlib's.
     return name != "replace" or (len(call.args) == 1 and not call.keywords)
 

@@ -77,6 +77,11 @@ class CheckpointStore:
         with durable.explained("make the checkpoint directory"):
             durable.make_directory(self._directory)
             durable.make_directory(self.incoming)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Removes incoming checkpoints that were never adopted; while nobody writes any."""
+        with durable.explained("clean the checkpoint directory"):
             for leftover in self.incoming.iterdir():
                 durable.unlink(leftover, "checkpoint.sweep", missing_ok=True)
 

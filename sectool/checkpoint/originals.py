@@ -8,13 +8,14 @@ message, and are not touched here.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sectool import durable
-from sectool.errors import CheckpointDamaged
+from sectool.errors import CheckpointDamaged, MessageError
 from sectool.message import COPY_BLOCK, Content, FileContent
 
 
@@ -50,8 +51,11 @@ class OriginalStore:
         """Where an original lies."""
         return self._directory / f"{digest}.eml"
 
-    def keep(self, originals: Sequence[OriginalToKeep]) -> None:
+    def keep(self, originals: Sequence[OriginalToKeep]) -> dict[str, MessageError]:
         """Keeps originals, durably; one that is kept already stays as it is.
+
+        Returns:
+            By digest, why a message could not be read any more; all others are kept.
 
         Raises:
             NoSpace: disk or quota full; nothing was removed from the mailbox.
@@ -60,18 +64,39 @@ class OriginalStore:
         with durable.explained("keep the originals"):
             wanted = {entry.digest: entry for entry in originals}
             missing = [entry for entry in wanted.values() if not self.path(entry.digest).exists()]
-            for entry in missing:
-                self._write(entry)
+            refused = self._write_all(missing)
+            missing = [entry for entry in missing if entry.digest not in refused]
             durable.sync_files((self._new(entry.digest) for entry in missing), "original.sync")
             for entry in missing:
-                if durable.read_back_digest(self._new(entry.digest)) != entry.digest:
-                    raise CheckpointDamaged(
-                        "an original reads back otherwise than the message it was made from",
-                        hint="the disk may be failing; nothing was removed from the mailbox",
-                    )
+                self._check(entry)
             for entry in missing:
                 durable.rename(self._new(entry.digest), self.path(entry.digest), "original.rename")
             durable.sync_directories([self._directory], "original.directory")
+        return refused
+
+    def _write_all(self, missing: Sequence[OriginalToKeep]) -> dict[str, MessageError]:
+        refused: dict[str, MessageError] = {}
+        for entry in missing:
+            try:
+                self._write(entry)
+            except MessageError as error:
+                refused[entry.digest] = error
+        return refused
+
+    def _check(self, entry: OriginalToKeep) -> None:
+        path = self._new(entry.digest)
+        if durable.read_back_digest(path) == entry.digest:
+            return
+        if entry.file is not None:
+            # The name may have been given to another file before it was linked.
+            self._copy(entry)
+            durable.sync_files([path], "original.sync")
+            if durable.read_back_digest(path) == entry.digest:
+                return
+        raise CheckpointDamaged(
+            "an original reads back otherwise than the message it was made from",
+            hint="the disk may be failing; nothing was removed from the mailbox",
+        )
 
     def purge(self, digests: Sequence[str]) -> None:
         """Removes originals, durably; one that is gone already does no harm."""
@@ -104,11 +129,16 @@ class OriginalStore:
         return self._directory / f"{digest}.new"
 
     def _write(self, entry: OriginalToKeep) -> None:
+        # A server may have renamed the file since: its content is found again.
+        with contextlib.suppress(FileNotFoundError):
+            if entry.file is not None and self._may_link(entry.file):
+                durable.link_or_copy(entry.file, self._new(entry.digest), "original.link")
+                return
+        self._copy(entry)
+
+    def _copy(self, entry: OriginalToKeep) -> None:
         target = self._new(entry.digest)
-        if entry.file is not None and self._may_link(entry.file):
-            durable.link_or_copy(entry.file, target, "original.link")
-            return
-        target.unlink(missing_ok=True)
+        durable.unlink(target, "original.overwrite", missing_ok=True)
         with entry.content.open() as reader, durable.new_file(target) as writer:
             shutil.copyfileobj(reader, writer, COPY_BLOCK)
 

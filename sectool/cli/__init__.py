@@ -9,6 +9,11 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of the ``sectool`` console script; ends the process with the contract's code."""
-    from sectool.cli.shell import run_app
+    try:
+        from sectool.cli.shell import run_app
 
-    raise SystemExit(run_app())
+        code = run_app()
+    except KeyboardInterrupt:
+        # While the imports above ran, or after the answer: nothing was under way.
+        code = 130
+    raise SystemExit(code)

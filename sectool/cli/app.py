@@ -8,13 +8,12 @@ import typer
 
 from sectool import __version__
 from sectool.cli import decrypt, demo, encrypt, keys, purge, rollback, scan, status, verify
-from sectool.cli.shell import say
+from sectool.cli.shell import say, write
+from sectool.errors import UsageError
 
 app = typer.Typer(
     name="sectool",
-    help="Move encrypted mail from one set of keys to another without losing a message.",
     epilog="Begin with: sectool demo",
-    no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
@@ -22,18 +21,22 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:  # typer's callback
     if value:
-        say(f"sectool {__version__}")
+        write(f"sectool {__version__}")
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def sectool(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Move encrypted mail from one set of keys to another without losing a message."""
+    if context.invoked_subcommand is None:
+        say(context.get_help())
+        raise typer.Exit(UsageError.exit_code)
 
 
 for _module in (scan, keys, decrypt, encrypt, status, verify, rollback, purge, demo):

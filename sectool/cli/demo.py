@@ -14,7 +14,7 @@ EXAMPLE = "Example: sectool demo /tmp/look"
 
 Directory = Annotated[
     Path | None,
-    typer.Argument(metavar="[DIR]", help="Empty directory to play in. Default: a temporary one."),
+    typer.Argument(metavar="DIR", help="Empty directory to play in. Default: a temporary one."),
 ]
 
 

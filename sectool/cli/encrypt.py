@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool encrypt /srv/mail/new --job ~/move --to new.pem"
 
 Mailbox = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[MAILBOX]", help="Where the mailbox is now. Default: where it was last."
-    ),
+    typer.Argument(metavar="MAILBOX", help="Where the mailbox is now. Default: where it was last."),
 ]
 Job = Annotated[Path, typer.Option("--job", metavar="DIR", help="Job directory that decrypt made.")]
 To = Annotated[
@@ -50,51 +49,44 @@ Accept = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(encrypt)
+    app.command(epilog=EXAMPLE)(spread(encrypt))
 
 
 def encrypt(
+    mailbox: Mailbox = None,
+    *,
     job: Job,
     to: To,
-    mailbox: Mailbox = None,
     profile: ProfileName = "compatible",
     partial: Partial = False,
     accept_certificate: Accept = [],  # noqa: B006  # typer copies it
     verify_keys: afterwards.VerifyKeys = [],  # noqa: B006
-    passphrase_file: options.PassphraseFile = None,
-    passphrases: options.Passphrases = None,
+    passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
-    folder: options.Folder = "*",
-    since: options.Since = None,
-    before: options.Before = None,
-    limit: options.Limit = None,
-    workers: options.Workers = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    run: options.RunOptions,
+    manners: options.Manners,
 ) -> None:
-    """After the move: encrypt every message of the job to the new certificate.
+    """After the move: encrypt the mail of the job to the new keys.
 
     Each new message is proven before the old one is removed; the old ones are
     kept in the job directory. The same command resumes.
     """
     from sectool import jobs
     from sectool.cli.render import show
-    from sectool.cli.session import Manners, run_job
+    from sectool.cli.session import run_job
 
-    manners = Manners(json, quiet, verbose)
     spec = jobs.JobSpec(
         jobs.Operation.ENCRYPT,
         options.mailbox_not_certificate(mailbox),
         job=job,
-        keys=options.passphrase_sources(passphrase_file, passphrases),
+        keys=passphrases.of([]),
         new_certificates=tuple(to),
         profile=options.profile(profile),
-        selection=options.selection(folder, since, before, limit),
-        workers=jobs.default_workers() if workers is None else workers,
+        selection=run.selection,
+        workers=run.processes,
         dry_run=dry_run,
         partial=partial,
         accept_fingerprints=options.fingerprints(accept_certificate),
-        verify_keys=options.key_specification(verify_keys, passphrase_file, passphrases),
+        verify_keys=passphrases.of(verify_keys) if verify_keys else None,
     )
     show(run_job(spec, manners), manners)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sectool.cli import options
+from sectool.cli.groups import spread
+from sectool.cli.layout import fact, table, wrapped
+from sectool.cli.shell import answer, say
 
 if TYPE_CHECKING:
     from sectool.keys import HistoryEntry, KeyHistory
@@ -27,46 +31,34 @@ OfMailbox = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(keys)
+    app.command(epilog=EXAMPLE)(spread(keys))
 
 
 def keys(
     paths: Paths,
+    *,
     mailbox: OfMailbox = None,
-    passphrase_file: options.PassphraseFile = None,
-    passphrases: options.Passphrases = None,
+    passphrases: options.PassphraseOptions,
     workers: options.Workers = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    manners: options.Manners,
 ) -> None:
-    """Show a key history: every key of every file, and what could not be read."""
+    """Show every key of a key history, and what could not be read."""
     from sectool import jobs
-    from sectool.cli.session import Manners, passphrase_prompt, run_job
+    from sectool.cli.session import passphrase_prompt, run_job
     from sectool.keys import load_key_history
 
-    manners = Manners(json, quiet, verbose)
-    specification = options.key_specification(paths, passphrase_file, passphrases)
-    assert specification is not None
-    history = load_key_history(specification, passphrase_prompt())
+    jobs.harden()
+    history = load_key_history(passphrases.of(paths), passphrase_prompt())
     needed = None
     if mailbox is not None:
-        spec = jobs.JobSpec(
-            jobs.Operation.SCAN,
-            mailbox,
-            workers=jobs.default_workers() if workers is None else workers,
-        )
+        spec = jobs.JobSpec(jobs.Operation.SCAN, mailbox, workers=options.worker_processes(workers))
         needed = run_job(spec, manners)
     _show(history, needed, manners)
 
 
-def _show(history: KeyHistory, needed: Summary | None, manners: Any) -> None:
-    import json as codec  # the option has the name
-
-    from sectool.cli.shell import say
-
+def _show(history: KeyHistory, needed: Summary | None, manners: options.Manners) -> None:
     if manners.json:
-        print(codec.dumps(_document(history, needed), ensure_ascii=False))
+        answer(_document(history, needed))
     elif not manners.quiet:
         for line in _lines(history, needed):
             say(line)
@@ -115,32 +107,45 @@ def _document(history: KeyHistory, needed: Summary | None) -> dict[str, Any]:
 
 
 def _lines(history: KeyHistory, needed: Summary | None) -> Iterator[str]:
-    from sectool.cli.render import table
-
-    head = ["subject", "algorithm", "valid from", "until", "file"]
+    head = ["key", "algorithm", "valid from", "until", "file"]
     rows = [
         [
-            entry.subject or "(no certificate)",
+            str(number),
             entry.algorithm,
-            f"{entry.not_before:%Y-%m-%d}" if entry.not_before else "-",
-            f"{entry.not_after:%Y-%m-%d}" if entry.not_after else "-",
+            _day(entry.not_before),
+            _day(entry.not_after),
             entry.source.name,
         ]
-        for entry in history.entries
+        for number, entry in enumerate(history.entries, 1)
     ]
     if needed is not None:
-        head.append("messages")
+        head.insert(4, "messages")
         for row, entry in zip(rows, history.entries, strict=True):
-            row.append(str(_messages(entry, needed)))
-    yield from table(head, rows)
-    for entry in history.entries:
-        if entry.has_certificate:
-            yield ""
-            yield f"  serial {entry.serial_number}"
-            yield f"  issuer {entry.issuer}"
-            yield f"  sha256 {entry.fingerprint}"
+            row.insert(4, str(_messages(entry, needed)))
+    yield from table(head, rows, gives_way=len(head) - 1)
+    for number, entry in enumerate(history.entries, 1):
+        yield ""
+        yield f"key {number}"
+        for name, text in _facts(entry):
+            yield from fact(name, text)
     for problem in history.problems:
         yield ""
-        yield f"not read: {problem.path}: {problem.reason}"
+        yield from wrapped(f"not read: {problem.path}: {problem.reason}", indent=2)
         if problem.hint:
-            yield f"  hint: {problem.hint}"
+            yield from wrapped(f"  hint: {problem.hint}", indent=4)
+
+
+def _facts(entry: HistoryEntry) -> Iterator[tuple[str, str]]:
+    if entry.has_certificate:
+        yield "subject", entry.subject
+        yield "issuer", entry.issuer
+        yield "serial", entry.serial_number
+        yield "sha256", entry.fingerprint
+    else:
+        yield "subject", "unknown: no certificate for this key was given"
+    yield "key id", entry.subject_key_identifier
+    yield "file", str(entry.source)
+
+
+def _day(time: datetime | None) -> str:
+    return "-" if time is None else f"{time:%Y-%m-%d}"

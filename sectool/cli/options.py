@@ -1,7 +1,9 @@
-"""Options that mean the same wherever they stand."""
+"""Options that mean the same wherever they stand, alone and in groups."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,32 +28,8 @@ Keys = Annotated[
         help="PKCS#12, PEM or DER file, or a directory of them. Repeat for more.",
     ),
 ]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option("--passphrase-file", metavar="FILE", help="File with the keys' passphrase."),
-]
-Passphrases = Annotated[
-    Path | None,
-    typer.Option("--passphrases", metavar="CSV", help="File with rows: key file name, passphrase."),
-]
-Folder = Annotated[
-    str, typer.Option("--folder", metavar="GLOB", help="Only folders whose name matches.")
-]
-Since = Annotated[
-    datetime | None,
-    typer.Option(
-        "--since", metavar="DATE", formats=["%Y-%m-%d"], help="Only mail received on or after."
-    ),
-]
-Before = Annotated[
-    datetime | None,
-    typer.Option(
-        "--before", metavar="DATE", formats=["%Y-%m-%d"], help="Only mail received before."
-    ),
-]
-Limit = Annotated[
-    int | None,
-    typer.Option("--limit", metavar="N", min=0, help="Work on at most N messages."),
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Do everything but write; show what it would take.")
 ]
 Workers = Annotated[
     int | None,
@@ -63,46 +41,120 @@ Workers = Annotated[
         help="Worker processes; 0: none. Default: one for each processor, 8 at most.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv: also where errors arose.")
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Say more; -vv: also where errors arose.",
+    ),
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Do everything but write; show what it would take.")
-]
 
 
-def selection(
-    folder: str, since: datetime | None, before: datetime | None, limit: int | None
-) -> Selection:
-    """Builds the selection; dates are days in the local time zone."""
-    from sectool.jobs import Selection
-
-    return Selection(
-        folder=folder,
-        since=since and since.astimezone(),
-        before=before and before.astimezone(),
-        limit=limit,
-    )
+def _start_of_day(text: str) -> datetime:
+    """A day as a person writes it, in the local time zone."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").astimezone()
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is no day like 2024-12-31") from None
 
 
-def key_specification(
-    paths: list[Path], passphrase_file: Path | None, passphrases: Path | None
-) -> KeySpecification | None:
-    """Names the key history; None where no keys were given."""
-    from sectool.keys import KeySpecification
+@dataclass(frozen=True)
+class PassphraseOptions:
+    """Where passphrases of key files come from; they are never arguments."""
 
-    if not paths:
-        return None
-    return KeySpecification(tuple(paths), passphrase_file, passphrases)
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--passphrase-file",
+            metavar="FILE",
+            help="File with the keys' passphrase. Else SECTOOL_PASSPHRASE, or you are asked.",
+        ),
+    ] = None
+    passphrases: Annotated[
+        Path | None,
+        typer.Option(
+            "--passphrases", metavar="CSV", help="File with rows: key file name, passphrase."
+        ),
+    ] = None
+
+    def of(self, paths: list[Path]) -> KeySpecification:
+        """The key history at ``paths``; none where the files are named elsewhere."""
+        from sectool.keys import KeySpecification
+
+        return KeySpecification(tuple(paths), self.passphrase_file, self.passphrases)
 
 
-def passphrase_sources(passphrase_file: Path | None, passphrases: Path | None) -> KeySpecification:
-    """Where passphrases come from, for files that are named elsewhere."""
-    from sectool.keys import KeySpecification
+@dataclass(frozen=True)
+class RunOptions:
+    """How much of the mailbox a run takes, and with how many hands."""
 
-    return KeySpecification((), passphrase_file, passphrases)
+    folder: Annotated[
+        str,
+        typer.Option(
+            "--folder", metavar="GLOB", help="Only folders whose name matches: 'Archive/*'."
+        ),
+    ] = "*"
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--since",
+            metavar="DATE",
+            parser=_start_of_day,
+            help="Only mail received on this day or later: 2024-12-31.",
+        ),
+    ] = None
+    before: Annotated[
+        datetime | None,
+        typer.Option(
+            "--before",
+            metavar="DATE",
+            parser=_start_of_day,
+            help="Only mail received before that day.",
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="Work on at most N messages."),
+    ] = None
+    workers: Workers = None
+
+    @property
+    def selection(self) -> Selection:
+        """Which messages."""
+        from sectool.jobs import Selection
+
+        return Selection(
+            folder=self.folder,
+            since=self.since,
+            before=self.before,
+            limit=self.limit,
+        )
+
+    @property
+    def processes(self) -> int:
+        """Worker processes, the default filled in."""
+        return worker_processes(self.workers)
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How a person, or a program, wants to be talked to."""
+
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on standard output.")
+    ] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False
+    verbose: Verbose = 0
+
+
+def worker_processes(workers: int | None) -> int:
+    """As many as asked for; None: as this machine is good for."""
+    from sectool.jobs import default_workers
+
+    return default_workers() if workers is None else workers
 
 
 def profile(name: str) -> Profile:
@@ -118,7 +170,14 @@ def profile(name: str) -> Profile:
 
 def fingerprints(texts: list[str]) -> frozenset[str]:
     """SHA-256 fingerprints, with or without colons, as lower-case hexadecimal."""
-    return frozenset(text.replace(":", "").lower() for text in texts)
+    found = {text.replace(":", "").lower() for text in texts}
+    for text in found:
+        if not re.fullmatch("[0-9a-f]{64}", text):
+            raise UsageError(
+                f"{text!r} is no SHA-256 fingerprint",
+                hint="openssl x509 -noout -fingerprint -sha256 -in CERT shows it",
+            )
+    return frozenset(found)
 
 
 def mailbox_not_certificate(mailbox: str | None) -> str | None:

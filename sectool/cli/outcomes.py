@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from sectool.cli.layout import table
 from sectool.outcome import Purged, RetiredKey, Summary
 
 
@@ -56,7 +57,7 @@ def _purged(purged: Purged) -> Iterable[str]:
 
 
 def _retire(keys: list[RetiredKey]) -> Iterable[str]:
-    from sectool.cli.render import key_name, table
+    from sectool.cli.render import key_name
 
     rows = [
         (key_name(entry.key), str(entry.messages), "yes" if entry.may_be_destroyed else "no")

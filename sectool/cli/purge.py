@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool purge ~/move --verify-keys new.p12 --dry-run"
 
@@ -21,23 +22,21 @@ Abandon = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(purge)
+    app.command(epilog=EXAMPLE)(spread(purge))
 
 
 def purge(
     directory: afterwards.Directory,
     mailbox: afterwards.Mailbox = None,
+    *,
     verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
     accept_unproven: afterwards.AcceptUnproven = False,
     abandon: Abandon = False,
     partial: afterwards.Partial = False,
-    passphrase_file: options.PassphraseFile = None,
-    passphrases: options.Passphrases = None,
+    passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
     workers: options.Workers = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    manners: options.Manners,
 ) -> None:
     """Remove checkpoints and originals that are no longer needed.
 
@@ -46,17 +45,16 @@ def purge(
     """
     from sectool import jobs
     from sectool.cli.render import show
-    from sectool.cli.session import Manners, run_job
+    from sectool.cli.session import run_job
 
-    manners = Manners(json, quiet, verbose)
     spec = jobs.JobSpec(
         jobs.Operation.PURGE,
         mailbox,
         job=directory,
-        workers=jobs.default_workers() if workers is None else workers,
+        workers=options.worker_processes(workers),
         dry_run=dry_run,
         partial=partial,
-        verify_keys=options.key_specification(verify_keys, passphrase_file, passphrases),
+        verify_keys=passphrases.of(verify_keys) if verify_keys else None,
         accept_unproven=accept_unproven,
         abandon=abandon,
     )

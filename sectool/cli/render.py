@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import typer
 
 from sectool.cli import outcomes
-from sectool.cli.session import Manners
-from sectool.cli.shell import say
+from sectool.cli.layout import WIDTH, shorten, table
+from sectool.cli.options import Manners
+from sectool.cli.shell import answer, say
 from sectool.outcome import NOT_DONE, RecipientKey, State, Summary
-
-WIDTH = 80
 
 SHOWN = 20
 """Messages that were not done are listed up to this number; JSON lists them all."""
@@ -31,7 +29,7 @@ def show(summary: Summary, manners: Manners, *, hint: str = "", looks_only: bool
             is no failure: exit code 0.
     """
     if manners.json:
-        print(json.dumps(as_json(summary), ensure_ascii=False))
+        answer(as_json(summary))
     elif not manners.quiet:
         for line in as_table(summary):
             say(line)
@@ -43,9 +41,10 @@ def show(summary: Summary, manners: Manners, *, hint: str = "", looks_only: bool
 def as_json(summary: Summary) -> dict[str, Any]:
     """The document of the command contract."""
     document: dict[str, Any] = {"format": 1, "mailbox": summary.mailbox}
-    if summary.job:
-        document["job"] = summary.job
+    if summary.job or summary.phase != "scan":
+        document["job"] = summary.job or None
     document["phase"] = summary.phase
+    document["finished"] = summary.is_finished
     document["messages"] = summary.messages
     document["bytes"] = summary.bytes
     document["counts"] = {
@@ -97,9 +96,10 @@ def as_table(summary: Summary) -> Iterable[str]:
         ],
     )
     if summary.keys:
+        title = "was encrypted to" if summary.phase.startswith("encrypt") else "encrypted to"
         yield ""
         yield from table(
-            ("encrypted to", "messages", "key"),
+            (title, "messages", "key"),
             [
                 (key_name(key), str(count), "held" if key in summary.keys_in_history else "-")
                 for key, count in _by_count(summary)
@@ -120,7 +120,7 @@ def _head(summary: Summary) -> Iterable[str]:
     if summary.job:
         yield f"job       {summary.job}"
     if summary.phase:
-        yield f"phase     {summary.phase}"
+        yield f"phase     {summary.phase}, {'finished' if summary.is_finished else 'begun'}"
     yield f"messages  {summary.messages} ({size_text(summary.bytes)})"
     if summary.space is not None:
         yield f"space     {size_text(summary.space)} on disk for a real run"
@@ -133,7 +133,7 @@ def _not_done(summary: Summary) -> Iterable[str]:
     yield f"not done ({len(summary.not_done)})"
     for entry in summary.not_done[:SHOWN]:
         place = entry.message_id or entry.ref
-        yield _shorten(f"  {entry.state.value:12} {entry.folder}  {place}", WIDTH)
+        yield shorten(f"  {entry.state.value:12} {entry.folder}  {place}", WIDTH)
         yield from textwrap.wrap(
             entry.reason, WIDTH, initial_indent=" " * 15, subsequent_indent=" " * 15
         )
@@ -146,27 +146,6 @@ def key_name(key: RecipientKey) -> str:
     if key.serial_number:
         return f"{key.issuer} serial {key.serial_number}"
     return f"subject key identifier {key.subject_key_identifier}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Lines of a table within 80 columns: the first column gives way, numbers stand right."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    spare = WIDTH - sum(widths) - 2 * (len(widths) - 1)
-    widths[0] = max(10, widths[0] + min(0, spare))
-    for row in (head, *rows):
-        cells = [_shorten(row[0], widths[0]).ljust(widths[0])]
-        for cell, title, width in zip(row[1:], head[1:], widths[1:], strict=True):
-            number = title in {"messages", "parts", "bits"}
-            cells.append(cell.rjust(width) if number else cell.ljust(width))
-        yield "  ".join(cells).rstrip()
-
-
-def _shorten(text: str, width: int) -> str:
-    """Takes out the middle, since names differ at both ends."""
-    if len(text) <= width:
-        return text
-    front = (width - 1) // 2
-    return f"{text[:front]}…{text[len(text) - (width - 1 - front) :]}"
 
 
 def size_text(size: float) -> str:

@@ -5,45 +5,40 @@ from __future__ import annotations
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool rollback ~/move"
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(rollback)
+    app.command(epilog=EXAMPLE)(spread(rollback))
 
 
 def rollback(
     directory: afterwards.Directory,
     mailbox: afterwards.Mailbox = None,
+    *,
     partial: afterwards.Partial = False,
     dry_run: options.DryRun = False,
-    folder: options.Folder = "*",
-    since: options.Since = None,
-    before: options.Before = None,
-    limit: options.Limit = None,
-    workers: options.Workers = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    run: options.RunOptions,
+    manners: options.Manners,
 ) -> None:
-    """Put the originals back, with the flags and in the folders of now.
+    """Put the originals back.
 
-    Mail that was deleted since stays deleted. The mail needs the old keys
+    With the flags and in the folders of now. Mail that was deleted since stays deleted. The mail needs the old keys
     again, and encrypt is closed on this job until decrypt was run once more.
     """
     from sectool import jobs
     from sectool.cli.render import show
-    from sectool.cli.session import Manners, run_job
+    from sectool.cli.session import run_job
 
-    manners = Manners(json, quiet, verbose)
     spec = jobs.JobSpec(
         jobs.Operation.ROLLBACK,
         mailbox,
         job=directory,
-        selection=options.selection(folder, since, before, limit),
-        workers=jobs.default_workers() if workers is None else workers,
+        selection=run.selection,
+        workers=run.processes,
         dry_run=dry_run,
         partial=partial,
     )

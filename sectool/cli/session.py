@@ -1,17 +1,16 @@
-"""Runs one job for a command: progress on a terminal, interrupts, passphrases, the answer."""
+"""Runs one job for a command: progress on a terminal, interrupts, passphrases."""
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Never
 
-from sectool.cli.shell import say
-from sectool.errors import Interrupted, Terminated
+from sectool.cli.layout import shorten
+from sectool.cli.options import Manners
+from sectool.cli.shell import plain, say
+from sectool.cli.stopping import SignalCancel, handling, stopping_at_once
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -19,19 +18,15 @@ if TYPE_CHECKING:
     from sectool.jobs import JobSpec
     from sectool.outcome import Summary
 
+PROMPT_WIDTH = 48
+"""Columns for the name of a key file in a question, so that there is room to type."""
 
-@dataclass(frozen=True, slots=True)
-class Manners:
-    """How a person, or a program, wants to be talked to."""
 
-    json: bool = False
-    quiet: bool = False
-    verbose: int = 0
-
-    @property
-    def shows_bars(self) -> bool:
-        """Whether progress bars are drawn: only for a person at a terminal."""
-        return not self.quiet and not self.json and sys.stderr.isatty()
+def shows_bars(manners: Manners) -> bool:
+    """Whether progress bars are drawn: only for a person at a terminal that can redraw a line."""
+    if manners.quiet or manners.json or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 class TerminalProgress:
@@ -39,11 +34,17 @@ class TerminalProgress:
 
     def __init__(self, manners: Manners) -> None:
         self._manners = manners
+        self._shows_bars = shows_bars(manners)
         self._bar: tqdm[Never] | None = None
+
+    @property
+    def shows_totals(self) -> bool:
+        """Only a bar needs to know how much there is."""
+        return self._shows_bars
 
     def begin(self, stage: str, total: int | None) -> None:
         """A stage starts."""
-        if self._manners.shows_bars:
+        if self._shows_bars:
             from tqdm import tqdm
 
             self._bar = tqdm(
@@ -63,7 +64,7 @@ class TerminalProgress:
 
     def note(self, text: str) -> None:
         """Said with ``-v`` only."""
-        if self._manners.verbose:
+        if self._manners.verbose and not self._manners.quiet:
             self._say(f"sectool: {text}")
 
     def warn(self, text: str, *, hint: str = "") -> None:
@@ -79,49 +80,29 @@ class TerminalProgress:
         say(text)
 
 
-class SignalCancel:
-    """A ``Cancel`` that SIGINT and SIGTERM press; a second SIGINT ends the process at once."""
-
-    def __init__(self) -> None:
-        self._received: int | None = None
-
-    def receive(self, number: int, _frame: FrameType | None) -> None:
-        """Handler of both signals."""
-        if self._received is not None:
-            raise KeyboardInterrupt
-        self._received = number
-        if not sys.stderr.closed:
-            say("sectool: stopping after the messages under way; once more stops at once")
-
-    def check(self) -> None:
-        """Ends the run when a signal came."""
-        if self._received == signal.SIGINT:
-            raise Interrupted("interrupted", hint="the same command resumes")
-        if self._received is not None:
-            raise Terminated("terminated", hint="the same command resumes")
-
-
-@contextmanager
-def _signals(cancel: SignalCancel) -> Iterator[None]:
-    before = {
-        number: signal.signal(number, cancel.receive) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def passphrase_prompt() -> Callable[[str], str] | None:
     """Asks for passphrases at the terminal; None where nobody is there to answer."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         return None
+
+    asked = ""
 
     def ask(name: str) -> str:
         from getpass import getpass
 
-        return getpass(f"passphrase of {name}: ", stream=sys.stderr)
+        nonlocal asked
+        if name == asked:
+            say("sectool: that passphrase does not open it; none at all leaves it out")
+        asked = name
+        # Nothing is under way while a person types, so an interrupt need not wait.
+        with stopping_at_once():
+            try:
+                return getpass(f"passphrase of {shorten(plain(name), PROMPT_WIDTH)}: ")
+            except (EOFError, KeyboardInterrupt) as error:
+                say()
+                if isinstance(error, EOFError):
+                    return ""
+                raise
 
     return ask
 
@@ -131,9 +112,9 @@ def run_job(spec: JobSpec, manners: Manners) -> Summary:
     from sectool import jobs
 
     jobs.harden()
-    cancel = SignalCancel()
+    cancel = SignalCancel(quiet=manners.quiet)
     progress = TerminalProgress(manners)
-    with _signals(cancel):
+    with handling(cancel.receive):
         try:
             return jobs.run(spec, progress, cancel, passphrase_prompt())
         finally:

@@ -1,24 +1,33 @@
-"""The one place that turns errors into words and exit codes, and the terminal's manners.
+"""The one place that turns errors into words and exit codes, and writes to the two streams.
 
-Without ``--json`` everything is for a person and goes to standard error. With
-it, one JSON document goes to standard output, also when the run fails.
+What is for a person goes to standard error. With ``--json`` one JSON document
+goes to standard output besides, also when the command fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import typer
-from typer.exceptions import Abort, Exit, TyperException
 
-from sectool.errors import Interrupted, SectoolError, UsageError
+from sectool.cli.stopping import Stopped, interruption, stopping_at_once
+from sectool.errors import Interrupted, RunError, SectoolError, UsageError
 
 TRACEBACK_VERBOSITY = 2
 """``-vv``: errors come with the place in the source they came from."""
+
+COMPLETION_VARIABLE = "_SECTOOL_COMPLETE"
+"""Set by the completion script of the person's shell."""
+
+# Typer stands on click or, since 0.26, on a copy of its own: this name is right for both.
+_TyperUsageError: Any = typer.BadParameter.__base__
 
 
 def run_app(arguments: Sequence[str] | None = None) -> int:
@@ -30,64 +39,173 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code of the command contract.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _occupy_standard_descriptors()
+    try:
+        with stopping_at_once():
+            _run(words)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last line of defence
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            return 1
+        if _verbosity(words) >= TRACEBACK_VERBOSITY:
+            say(_trace(error))
+        failure = _failure(error)
+        _tell(failure, as_json="--json" in words)
+        return failure.exit_code
+    return 0
+
+
+def _run(words: list[str]) -> None:
     from sectool.cli.app import app  # needs this module
 
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        code = typer.main.get_command(app).main(words, prog_name="sectool", standalone_mode=False)
-    except Exit as ended:
-        return ended.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last line of defence
-        if _verbosity(words) >= TRACEBACK_VERBOSITY:
-            traceback.print_exception(error)
-        failure, code = _failure(error)
-        _tell(failure, code, as_json="--json" in words)
-    return int(code or 0)
+    command = typer.main.get_command(app)
+    if COMPLETION_VARIABLE in os.environ:
+        command.main(words, prog_name="sectool")
+    # Not main(): it answers interrupts in words of its own.
+    with command.make_context("sectool", words) as context:
+        command.invoke(context)
+
+
+def _occupy_standard_descriptors() -> None:
+    """Else a file of the job would be opened under the number of a closed standard stream."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads standard output any more (``| head -1``): no one is left to tell.
+
+    A pipe to a worker process may break as well, and that is no reason to be silent.
+    """
+    watch = select.poll()
+    watch.register(1, select.POLLOUT)
+    if not any(event & select.POLLERR for _, event in watch.poll(0)):
+        return False
+    # What is still in the buffer must not fail once more at the end of the process.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return True
 
 
 def _verbosity(words: Sequence[str]) -> int:
-    return sum(
-        word.count("v") for word in words if word.startswith("-v") and set(word[1:]) == {"v"}
-    ) + words.count("--verbose")
+    bundles = (word[1:] for word in words if word.startswith("-") and set(word[1:]) <= {"v", "q"})
+    return sum(bundle.count("v") for bundle in bundles) + words.count("--verbose")
 
 
-def _failure(error: BaseException) -> tuple[SectoolError, int]:
-    """What to tell of an error, and the exit code."""
+# --- failures ----------------------------------------------------------------------
+
+
+def _failure(error: BaseException) -> SectoolError:
+    """What to tell of an error."""
     if isinstance(error, SectoolError):
-        return error, error.exit_code
-    if isinstance(error, (Abort, KeyboardInterrupt)):
-        interrupted = Interrupted("interrupted", hint="the same command resumes")
-        return interrupted, interrupted.exit_code
-    if isinstance(error, TyperException):
-        context = getattr(error, "ctx", None)
+        return error
+    if isinstance(error, Stopped):
+        return interruption(error.number)
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return Interrupted("interrupted", hint="the same command resumes")
+    if isinstance(error, _TyperUsageError):
+        context = error.ctx
         path = context.command_path if context else "sectool"
-        return UsageError(_lower(error.format_message()), hint=f"see `{path} --help`"), 2
-    # The text of a foreign error may hold anything, so only its kind is shown.
-    bug = SectoolError(
-        f"sectool met an error of its own ({type(error).__name__}); nothing was removed",
+        return UsageError(_lower(error.format_message()), hint=f"see `{path} --help`")
+    return SectoolError(
+        f"sectool met an error of its own ({_kind(error)}); nothing was removed",
         hint="run it again with -vv and report what it prints; the same command resumes",
     )
-    return bug, bug.exit_code
 
 
-def _tell(error: SectoolError, code: int, *, as_json: bool) -> None:
+def _tell(error: SectoolError, *, as_json: bool) -> None:
+    hint = error.hint or _general_hint(error)
     if as_json:
-        body = {"code": code, "message": error.message, "hint": error.hint}
-        print(json.dumps({"format": 1, "error": body}, ensure_ascii=False))
-        return
-    say(f"sectool: error: {error.message}")
-    if error.hint:
-        say(f"sectool: hint: {error.hint}")
+        body = {"code": error.exit_code, "message": error.message, "hint": hint}
+        # Where standard output is the trouble, standard error has to do.
+        with contextlib.suppress(SectoolError, OSError):
+            answer({"format": 1, "error": body})
+    say(f"sectool: error: {_one_line(error.message)}")
+    say(f"sectool: hint: {_one_line(hint)}")
+
+
+def _general_hint(error: SectoolError) -> str:
+    if isinstance(error, UsageError):
+        return "see `sectool --help`"
+    return "once the cause is gone the same command resumes"
+
+
+def _kind(error: BaseException) -> str:
+    """The text of a foreign error may hold anything, so only its kind is shown."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{type(error).__name__}: {os.strerror(error.errno).lower()}"
+    return type(error).__name__
+
+
+def _trace(error: BaseException) -> str:
+    """Where an error and its causes arose."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    before = "" if cause is None else _trace(cause)
+    words = f": {error}" if isinstance(error, SectoolError) else ""
+    places = "".join(traceback.format_tb(error.__traceback__))
+    return f"{before}{places}{_kind(error)}{words}\n"
 
 
 def _lower(text: str) -> str:
-    return (text[:1].lower() + text[1:]).rstrip(".").replace("\n", " ")
+    return (text[:1].lower() + text[1:]).rstrip(".")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
+# --- the two streams ---------------------------------------------------------------
+
+
+def answer(document: dict[str, Any]) -> None:
+    """One JSON document on standard output: UTF-8 whatever the locale (RFC 8259 section 8.1).
+
+    Raises:
+        RunError: standard output is closed, or cannot be written.
+        BrokenPipeError: nobody reads it any more.
+    """
+    text = json.dumps(document, ensure_ascii=False)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escaped(c) for c in text)
+    write(text)
+
+
+def write(text: str) -> None:
+    """One line on standard output.
+
+    Raises:
+        RunError: standard output is closed, or cannot be written.
+        BrokenPipeError: nobody reads it any more.
+    """
+    if sys.stdout is None:
+        raise RunError("standard output is closed", hint="leave it open, the answer goes there")
+    try:
+        sys.stdout.buffer.write(f"{text}\n".encode())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunError(
+            f"cannot write to standard output: {(error.strerror or '').lower()}",
+            hint="the work is done; `sectool status` shows a job again",
+        ) from error
+
+
+def _escaped(character: str) -> str:
+    """As JSON writes it; half a surrogate pair, from a name that is not UTF-8, is no character."""
+    return "\ufffd" if "\ud800" <= character <= "\udfff" else json.dumps(character)[1:-1]
+
+
+def plain(text: str) -> str:
+    """Without what a terminal could obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def say(text: str = "") -> None:
-    """One line for a person, on standard error; what a terminal could obey is taken out."""
-    print("".join(c if c.isprintable() or c == "\n" else "?" for c in text), file=sys.stderr)
+    """One line for a person, on standard error; nobody there to read it is no reason to stop."""
+    with contextlib.suppress(OSError):
+        print(plain(text), file=sys.stderr)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import options
+from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool status ~/move"
 
@@ -16,18 +17,12 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Job directory.")
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(status)
+    app.command(epilog=EXAMPLE)(spread(status))
 
 
-def status(
-    directory: Directory,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-) -> None:
+def status(directory: Directory, manners: options.Manners) -> None:
     """Show where a job stands, what is left, what failed and why."""
     from sectool import jobs
     from sectool.cli.render import show
-    from sectool.cli.session import Manners
 
-    show(jobs.status(directory), Manners(json, quiet, verbose), looks_only=True)
+    show(jobs.status(directory), manners, looks_only=True)

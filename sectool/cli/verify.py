@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool verify ~/move --verify-keys new.p12 --retire ~/keys"
 
@@ -27,50 +28,43 @@ Retire = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(verify)
+    app.command(epilog=EXAMPLE)(spread(verify))
 
 
 def verify(
     directory: afterwards.Directory,
     mailbox: afterwards.Mailbox = None,
+    *,
     verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
     deep: Deep = False,
     retire: Retire = [],  # noqa: B006
     accept_unproven: afterwards.AcceptUnproven = False,
     partial: afterwards.Partial = False,
-    passphrase_file: options.PassphraseFile = None,
-    passphrases: options.Passphrases = None,
+    passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
-    folder: options.Folder = "*",
-    since: options.Since = None,
-    before: options.Before = None,
-    limit: options.Limit = None,
-    workers: options.Workers = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    run: options.RunOptions,
+    manners: options.Manners,
 ) -> None:
-    """Hold the mailbox against the job: what is there, lost, new or changed.
+    """Prove the mailbox against the job: what is there, lost or new.
 
     The mailbox stays as it is. With --verify-keys every replaced message is
     opened with the new key and compared with what was encrypted.
     """
     from sectool import jobs
     from sectool.cli.render import show
-    from sectool.cli.session import Manners, run_job
+    from sectool.cli.session import run_job
 
-    manners = Manners(json, quiet, verbose)
     spec = jobs.JobSpec(
         jobs.Operation.VERIFY,
         mailbox,
         job=directory,
-        selection=options.selection(folder, since, before, limit),
-        workers=jobs.default_workers() if workers is None else workers,
+        selection=run.selection,
+        workers=run.processes,
         dry_run=dry_run,
         partial=partial,
-        verify_keys=options.key_specification(verify_keys, passphrase_file, passphrases),
+        verify_keys=passphrases.of(verify_keys) if verify_keys else None,
         deep=deep,
-        retire=options.key_specification(retire, passphrase_file, passphrases),
+        retire=passphrases.of(retire) if retire else None,
         accept_unproven=accept_unproven,
     )
     show(run_job(spec, manners), manners)

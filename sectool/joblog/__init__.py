@@ -4,7 +4,7 @@ Holds no subjects, no addresses, no key material and no plaintext.
 """
 
 from sectool.joblog.log import JobLog
-from sectool.joblog.messages import KEPT, REPLACED, without_address
+from sectool.joblog.messages import KEPT, REPLACED, UNREAD, without_address
 from sectool.joblog.records import (
     CheckpointRecord,
     Examination,
@@ -23,6 +23,7 @@ from sectool.joblog.records import (
 __all__ = [
     "KEPT",
     "REPLACED",
+    "UNREAD",
     "CheckpointRecord",
     "Examination",
     "Finished",

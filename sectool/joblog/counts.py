@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
 from sectool.outcome import NOT_DONE, NotDone, RecipientKey, State, Summary
@@ -63,8 +64,9 @@ class Counts:
 
     def _summarise_not_done(self, summary: Summary) -> None:
         rows = self._connection.execute(
-            "SELECT folder, key, message_id, word, told FROM counted ORDER BY folder, message"
+            "SELECT folder, key, message_id, word, told FROM counted"
+            " WHERE word IN (SELECT value FROM json_each(?)) ORDER BY folder, message",
+            (json.dumps(sorted(NOT_DONE)),),
         )
         for folder, key, message_id, word, reason in rows:
-            if word in NOT_DONE:
-                summary.not_done.append(NotDone(folder, key, message_id, State(word), reason))
+            summary.not_done.append(NotDone(folder, key, message_id, State(word), reason))

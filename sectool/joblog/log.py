@@ -62,6 +62,10 @@ def explain(error: sqlite3.Error, path: Path) -> SectoolError:
     )
 
 
+def _is_half_written(error: BaseException | None) -> bool:
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY_ROLLBACK"
+
+
 def _damaged(path: Path, reason: str) -> JobLogDamaged:
     return JobLogDamaged(
         f"the job log {path} is damaged: {reason}",
@@ -96,8 +100,8 @@ class JobLog:
         """Makes a new job log, whole or not at all, durably, and opens it."""
         building = path.with_name(f"{path.name}.new")
         with durable.explained("make the job log"):
-            building.unlink(missing_ok=True)
-            building.with_name(f"{building.name}-journal").unlink(missing_ok=True)
+            for leftover in (building, building.with_name(f"{building.name}-journal")):
+                durable.unlink(leftover, "joblog.create.sweep", missing_ok=True)
             with durable.new_file(building):
                 pass
         try:
@@ -151,10 +155,22 @@ class JobLog:
             connection.executescript(TABLES)
             connection.execute("INSERT INTO job VALUES ('job', 'rehearsal')")
         else:
-            with cls.open(path, read_only=True) as log:
+            with cls._open_to_look(path) as log:
                 log._connection.backup(connection)  # noqa: SLF001  # of its own kind
         _configure(connection, read_only=True)
         return cls(Path(":memory:"), connection)
+
+    @classmethod
+    def _open_to_look(cls, path: Path) -> Self:
+        try:
+            return cls.open(path, read_only=True)
+        except RunError as error:
+            if not _is_half_written(error.__cause__):
+                raise
+        # A run was killed in the middle of a commit. Until that is undone nobody
+        # can read the file, and only who may write to it can undo it.
+        cls.open(path).close()
+        return cls.open(path, read_only=True)
 
     def close(self) -> None:
         """Closes the file; what was not committed is undone."""

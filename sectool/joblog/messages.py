@@ -34,6 +34,9 @@ KEPT = REPLACED | {State.CHECKPOINTED}
 PAGE = 256
 """Rows read at a time while the table is being changed."""
 
+UNREAD = "unread:"
+"""Begins the identity of a copy that could not be read; nothing is found again by it."""
+
 _COLUMNS = (
     "message, identity, state, reason, folder, key, hint, size, tried_with,"
     " identity <> original_identity"
@@ -80,6 +83,7 @@ class MessageTable:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._unseen = "gone"
 
     # --- the one function through which every state changes ---------------------
 
@@ -134,12 +138,22 @@ class MessageTable:
 
     # --- a walk ---------------------------------------------------------------
 
-    def begin_walk(self) -> None:
-        """Forgets which messages were seen; kept in memory, not in the file."""
+    def begin_walk(self, *, unseen: str = "gone") -> None:
+        """Forgets which messages were seen; kept in memory, not in the file.
+
+        Args:
+            unseen: presence of a message at whose place the walk finds another,
+                until it turns up elsewhere: ``gone`` or ``lost``.
+        """
+        self._unseen = unseen
         self._connection.execute(
             "CREATE TEMP TABLE IF NOT EXISTS seen (message INTEGER PRIMARY KEY)"
         )
         self._connection.execute("DELETE FROM temp.seen")
+        self._connection.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS spent (identity TEXT PRIMARY KEY) WITHOUT ROWID"
+        )
+        self._connection.execute("DELETE FROM temp.spent")
 
     def see(self, message: int) -> None:
         """The walk found this message."""
@@ -165,6 +179,11 @@ class MessageTable:
         as seen. None: no message of the job is left that this copy could be.
         """
         ref = listing.ref
+        # No message becomes unseen during a walk: without this, thousands of mails
+        # with the same body would be looked through for each of them.
+        spent = "SELECT 1 FROM temp.spent WHERE identity = ?"
+        if self._connection.execute(spent, (identity,)).fetchone():
+            return None
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM message WHERE identity = ?"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
@@ -173,11 +192,23 @@ class MessageTable:
             (identity, ref.folder, ref.key, ref.key, ref.folder),
         ).fetchone()
         if row is None:
+            self._connection.execute("INSERT INTO temp.spent VALUES (?)", (identity,))
             return None
         record = _record(row)
-        self.relocate(record.message, ref, listing.hint, listing.size)
+        self.relocate(record.message, ref, listing.hint, listing.size, displaced=self._unseen)
         self.see(record.message)
         return record
+
+    def stays(self, ref: MessageRef) -> bool:
+        """Whether a message of the job is at ``ref`` and no copy elsewhere claimed it.
+
+        It is marked as seen. For a copy that cannot be read now, after all
+        others have had their claim: what it is, only its place can tell.
+        """
+        known = self.at(ref)
+        if known is not None:
+            self.see(known.message)
+        return known is not None
 
     def claim_returned(self, listing: Listing, original_identity: str) -> MessageRecord | None:
         """A replaced message whose new copy the walk did not find, but whose old copy is back.
@@ -199,20 +230,23 @@ class MessageTable:
         self._connection.execute(
             "UPDATE message SET identity = original_identity WHERE message = ?", (record.message,)
         )
-        self.relocate(record.message, listing.ref, listing.hint, listing.size)
+        place = (listing.ref, listing.hint, listing.size)
+        self.relocate(record.message, *place, displaced=self._unseen)
         self.advance(record.message, State.CHECKPOINTED, step="returned")
         self.see(record.message)
         return record
 
-    def relocate(self, message: int, ref: MessageRef, hint: str, size: int) -> None:
-        """The message lies at ``ref`` now; whatever was noted there before is not.
+    def relocate(
+        self, message: int, ref: MessageRef, hint: str, size: int, *, displaced: str
+    ) -> None:
+        """The message lies at ``ref`` now; what was noted there before gets ``displaced``.
 
-        That other message is ``displaced`` until the walk finds it, or ends.
+        A copy that could not be read before, and can be now, leaves no trace.
         """
         self._connection.execute(
-            "UPDATE message SET presence = 'displaced'"
+            "UPDATE message SET presence = iif(substr(identity, 1, ?) = ?, 'gone', ?)"
             " WHERE folder = ? AND key = ? AND presence = 'present' AND message <> ?",
-            (ref.folder, ref.key, message),
+            (len(UNREAD), UNREAD, displaced, ref.folder, ref.key, message),
         )
         self._connection.execute(
             "UPDATE message SET folder = ?, key = ?, hint = ?, size = ?, presence = 'present'"
@@ -253,16 +287,16 @@ class MessageTable:
     def end_walk(self, *, unseen: str) -> int:
         """Gives the messages that a complete walk did not find a presence, ``gone`` or ``lost``.
 
-        What was never of the job is ``gone`` in any case: its absence is no loss.
+        Mail that never was of the job cannot be lost to it.
 
         Returns:
             How many messages that were there before are not any more.
         """
         cursor = self._connection.execute(
-            "UPDATE message SET presence = CASE WHEN state IN ('new', 'old-key') THEN 'gone'"
-            " ELSE ? END WHERE presence IN ('present', 'displaced', 'changed')"
+            "UPDATE message SET presence = iif(state IN (?, ?), 'gone', ?)"
+            " WHERE presence IN ('present', 'changed')"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
-            (unseen,),
+            (State.NEW, State.OLD_KEY, unseen),
         )
         return cursor.rowcount
 
@@ -317,7 +351,7 @@ class MessageTable:
             ),
         )
         message = int(cursor.lastrowid or 0)
-        self.relocate(message, ref, examination.hint, examination.size)
+        self.relocate(message, ref, examination.hint, examination.size, displaced=self._unseen)
         self.see(message)
         self.note_step(message, examination.state)
         return message
@@ -377,6 +411,13 @@ class MessageTable:
             ),
         )
 
+    def content_digests(self, message: int) -> list[str]:
+        """Content digests of all encrypted parts of a message."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT content_digest FROM part WHERE message = ?", (message,)
+        )
+        return [str(digest) for (digest,) in rows]
+
     def checkpoint(self, content_digest: str) -> CheckpointRecord | None:
         """The checkpoint of an encrypted part, where there is one."""
         row = self._connection.execute(
@@ -392,8 +433,8 @@ class MessageTable:
     def sealable(self, *, after: int = 0) -> Iterator[SealableMessage]:
         """Messages that wait to be encrypted, seen by the walk, in the order of their rows.
 
-        Those that failed or changed before are among them; rows may be changed
-        while this runs.
+        Those that failed or changed before are among them, but not those that
+        have two copies already; rows may be changed while this runs.
         """
         while True:
             rows = self._connection.execute(
@@ -401,6 +442,8 @@ class MessageTable:
                 " WHERE message > ? AND state IN ('checkpointed', 'failed', 'changed')"
                 " AND identity = original_identity AND presence = 'present'"
                 " AND EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
+                " AND NOT EXISTS"
+                "   (SELECT 1 FROM replacement WHERE replacement.message = message.message)"
                 " AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
                 f" AND {CHECKPOINTS_STAND}"
                 " ORDER BY message LIMIT ?",

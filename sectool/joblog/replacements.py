@@ -69,7 +69,10 @@ class ReplacementTable:
             reason: what happened to the old copy then.
         """
         self._remove(finished.message)
-        self._messages.relocate(finished.message, finished.ref, finished.hint, finished.size)
+        place = (finished.ref, finished.hint, finished.size)
+        # A row there can only be this very copy, which a walk met before it was known.
+        self._messages.relocate(finished.message, *place, displaced="gone")
+        self._messages.see(finished.message)
         self._messages.set_identity(finished.message, finished.identity)
         self._messages.advance(finished.message, state, reason=reason, proof=finished.proof)
 
@@ -89,6 +92,19 @@ class ReplacementTable:
             (ref.folder, ref.key),
         ).fetchone()
         return None if row is None else int(row[0])
+
+    def meet(self, message: int) -> None:
+        """The walk met the new copy at its announced place; the old one may have been moved.
+
+        Only after all copies have had their claim.
+        """
+        self._connection.execute(
+            "UPDATE replacement SET (old_folder, old_key) ="
+            " (SELECT folder, key FROM message WHERE message.message = replacement.message)"
+            " WHERE message = ?",
+            (message,),
+        )
+        self._messages.see(message)
 
     def follow(self, listing: Listing, identity: str) -> bool:
         """Whether the copy at ``listing`` is one that an interrupted run placed.

@@ -45,7 +45,7 @@ CREATE TABLE message (
     message_id TEXT NOT NULL,
     tried_with TEXT NOT NULL,
     presence TEXT NOT NULL
-        CHECK (presence IN ('present', 'displaced', 'changed', 'gone', 'lost'))
+        CHECK (presence IN ('present', 'changed', 'gone', 'lost'))
 ) STRICT;
 CREATE UNIQUE INDEX message_by_place ON message (folder, key) WHERE presence = 'present';
 CREATE INDEX message_by_last_place ON message (folder, key);

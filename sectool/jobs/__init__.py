@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sectool.errors import UsageError
+from sectool.durable import explained
+from sectool.errors import RunError, UsageError
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
 from sectool.jobs.job import Job, check_apart, check_mailbox, look_at_job, open_job, rehearse_job
@@ -71,7 +72,13 @@ def run(
         Operation.ROLLBACK: _rollback,
         Operation.PURGE: _purge,
     }
-    return operations[spec.operation](spec, progress, cancel, ask)
+    try:
+        return operations[spec.operation](spec, progress, cancel, ask)
+    except RunError:
+        # Who stops all processes of a run at once stops the workers, too: not
+        # their end is to be told then, but that someone asked for it.
+        cancel.check()
+        raise
 
 
 def _keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
@@ -161,7 +168,8 @@ def _job(stack: ExitStack, spec: JobSpec, mailbox: Mailbox, *, create: bool) -> 
     directory = _directory(spec)
     check_apart(directory, mailbox.specification)
     job = stack.enter_context(open_job(directory, create=create))
-    stack.enter_context(mailbox.lock())
+    with explained(f"lock the mailbox {mailbox.specification.location}"):
+        stack.enter_context(mailbox.lock())
     finish_purge(job)
     return job
 

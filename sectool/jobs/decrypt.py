@@ -7,9 +7,10 @@ first, then logged, so the log never claims a checkpoint that is not there.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sectool.checkpoint import IncomingCheckpoint
+from sectool.errors import Interrupted
 from sectool.joblog import Examination, JobLog, MessageRecord
 from sectool.jobs.job import Job
 from sectool.jobs.keyring import tried_with
@@ -84,26 +85,35 @@ class _Decryption:
 
     def run(self, progress: Progress) -> Summary:
         self._begin()
-        group = _Group()
-        progress.begin(Operation.DECRYPT, count(self._mailbox, self._cancel))
-        for answer in self._answers(progress):
-            group.add(answer)
-            if group.is_full:
-                self._commit(group)
-                group = _Group()
-            progress.advance()
-            self._cancel.check()
-        self._commit(group)
+        progress.begin(Operation.DECRYPT, count(self._mailbox, progress, self._cancel))
+        self._work(progress)
         progress.end()
         self._finish()
         return self._summary()
 
+    def _work(self, progress: Progress) -> None:
+        group = _Group()
+        try:
+            for answer in self._answers(progress):
+                group.add(answer)
+                if group.is_full:
+                    self._commit(group)
+                    group = _Group()
+                progress.advance()
+                self._cancel.check()
+        except Interrupted:
+            # What is opened already need not be opened again.
+            self._commit(group)
+            raise
+        self._commit(group)
+
     def _begin(self) -> None:
         reopen(self._job)
         self._log.messages.begin_walk()
-        if self._log.phase(Operation.DECRYPT) is None:
-            with self._log.group():
-                self._log.set_phase(Operation.DECRYPT, "begun", "")
+        # Also when it was finished before: mail that came since is not done until
+        # this run is.
+        with self._log.group():
+            self._log.set_phase(Operation.DECRYPT, "begun", "")
 
     def _finish(self) -> None:
         with self._log.group():
@@ -137,6 +147,8 @@ class _Decryption:
         selector = Selector(self._spec.selection)
         for listing in walk(self._mailbox, self._cancel):
             known = self._log.messages.at(listing.ref)
+            if known is not None and known.state is State.CHECKPOINTED:
+                known = self._with_checkpoints(known)
             if known is not None and self._is_done(known, listing):
                 self._log.messages.see(known.message)
                 progress.advance()
@@ -146,6 +158,16 @@ class _Decryption:
                 self._log.messages.see(known.message)
             else:
                 count_not_selected(self._left_out, listing)
+
+    def _with_checkpoints(self, known: MessageRecord) -> MessageRecord:
+        """``known``, or what it is without the checkpoints that someone removed."""
+        digests = self._log.messages.content_digests(known.message)
+        if all(self._job.checkpoints.path(digest).is_file() for digest in digests):
+            return known
+        reason = "its checkpoint is missing"
+        with self._log.group():
+            self._log.messages.advance(known.message, State.FAILED, reason=reason)
+        return replace(known, state=State.FAILED, reason=reason)
 
     def _is_done(self, known: MessageRecord, listing: Listing) -> bool:
         if known.hint != listing.hint:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from sectool.errors import NotThisMailbox, ReadOnlyMailbox, UsageError
+from sectool.errors import NotThisMailbox, ReadOnlyMailbox, SectoolError, UsageError
 from sectool.jobs.job import MAILBOX_VALUE, Job
 from sectool.jobs.matching import Matcher
 from sectool.jobs.pool import Died, run_tasks
@@ -65,19 +66,25 @@ class _Encryption:
         self._check_phases()
         if not self._spec.dry_run:
             self._spool.sweep()
-            self._replacer.recover(final=False)
         matcher = Matcher(self._job, self._mailbox, workers=self._spec.workers, cancel=self._cancel)
         match = matcher.run(progress)
-        if not self._spec.dry_run:
-            self._replacer.recover(final=True)
         if match.found * 2 < match.messages and not self._spec.partial:
             raise NotThisMailbox(
                 f"only {match.found} of the {match.messages} messages of the job are in"
                 f" {self._mailbox.specification.url}",
                 hint="name the mailbox the user was moved to, or add --partial if this is it",
             )
+        # Not before it is certain that this is the mailbox: what is open is
+        # given up where no copy of it is found.
+        if not self._spec.dry_run:
+            self._replacer.recover()
         self._begin()
-        self._encrypt(progress)
+        try:
+            self._encrypt(progress)
+        finally:
+            if not self._spec.dry_run:
+                with contextlib.suppress(SectoolError):
+                    self._spool.sweep()
         self._finish()
         return self._summary()
 
@@ -120,7 +127,8 @@ class _Encryption:
     def _finish(self) -> None:
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
-            if next(self._log.messages.sealable(), None) is None:
+            is_left = next(self._log.messages.sealable(), None) is not None
+            if not is_left and not self._log.replacements.open():
                 self._log.set_phase(Operation.ENCRYPT, "finished", self._options())
 
     # --- the work -------------------------------------------------------------------
@@ -141,10 +149,10 @@ class _Encryption:
             group.append(_new_message(answer))
             size += answer.content.size
             if len(group) >= GROUP_MESSAGES or size >= GROUP_BYTES:
-                self._replacer.replace(group)
+                self._replacer.carry_out(group)
                 group, size = [], 0
         if group:
-            self._replacer.replace(group)
+            self._replacer.carry_out(group)
         progress.end()
 
     def _answers(self) -> Iterator[SealedMessage | NotSealed]:
@@ -185,6 +193,7 @@ class _Encryption:
             mailbox=self._mailbox.specification.url,
             job=str(self._spec.job or ""),
             phase=Operation.ENCRYPT,
+            is_finished=(self._log.phase(Operation.ENCRYPT) or ("",))[0] == "finished",
             failure_code=self._failure_code,
         )
         self._log.counts.summarise(summary)

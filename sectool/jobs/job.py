@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sectool import durable
 from sectool.checkpoint import CheckpointStore, OriginalStore
-from sectool.errors import NotThisMailbox, UsageError
+from sectool.errors import NotThisMailbox, SectoolError, UsageError
 from sectool.joblog import JobLog
 from sectool.locks import Lock
 from sectool.mailbox import Mailbox, MailboxSpecification
@@ -77,13 +77,19 @@ def open_job(directory: Path, *, create: bool) -> Iterator[Job]:
         with durable.explained(f"make the job directory {directory}"):
             durable.make_directory(directory)
     holder = f"sectool, process {os.getpid()} on {platform.node()}"
-    with Lock(directory / LOCK_NAME, what=f"job {directory}", holder=holder):
+    with ExitStack() as stack:
+        with durable.explained(f"lock the job directory {directory}"):
+            stack.enter_context(Lock(directory / LOCK_NAME, what=f"job {directory}", holder=holder))
         log = JobLog.open(path) if path.exists() else JobLog.create(path)
-        with log:
-            job = _job(directory, log)
-            job.checkpoints.prepare()
-            job.originals.prepare()
+        job = _job(directory, stack.enter_context(log))
+        job.checkpoints.prepare()
+        job.originals.prepare()
+        try:
             yield job
+        finally:
+            # What a worker that died has left is plaintext that nobody needs.
+            with suppress(SectoolError):
+                job.checkpoints.sweep()
 
 
 @contextmanager

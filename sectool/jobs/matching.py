@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sectool.joblog import Examination, without_address
+from sectool.joblog import UNREAD, Examination, without_address
 from sectool.jobs.job import Job
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.spec import Cancel
@@ -61,11 +61,12 @@ class Matcher:
         self._workers = workers
         self._cancel = cancel
         self._unmatched: list[Examination] = []
+        self._in_flight: list[int] = []
 
     def run(self, progress: Progress) -> Match:
         """Gives the job's messages their present places, and takes down what is not of the job."""
-        progress.begin("match", count(self._mailbox, self._cancel))
-        self._log.messages.begin_walk()
+        progress.begin("match", count(self._mailbox, progress, self._cancel))
+        self._log.messages.begin_walk(unseen="lost")
         group: list[Examination] = []
         for examination in self._examinations(progress):
             progress.advance()
@@ -102,7 +103,7 @@ class Matcher:
             in_flight = self._log.replacements.at(listing.ref)
             if in_flight is not None:
                 # The second copy of a message that an interrupted run was replacing.
-                self._log.messages.see(in_flight)
+                self._in_flight.append(in_flight)
                 progress.advance()
             elif known is not None and known.hint == listing.hint and not self._deep:
                 self._log.messages.see(known.message)
@@ -119,7 +120,11 @@ class Matcher:
     def _settle_unmatched(self) -> None:
         # Only now is it certain which messages of the job no copy claimed.
         with self._log.group():
+            for message in self._in_flight:
+                self._log.replacements.meet(message)
             for examination in self._unmatched:
+                if _is_unread(examination) and self._log.messages.stays(examination.ref):
+                    continue
                 if self._log.replacements.follow(_listing(examination), examination.identity):
                     continue
                 returned = self._log.messages.claim_returned(
@@ -130,9 +135,12 @@ class Matcher:
                 ):
                     self._log.messages.record(self._newcomer(examination))
         self._unmatched.clear()
+        self._in_flight.clear()
 
     def _newcomer(self, examination: Examination) -> Examination:
         """What to call a copy that is none of the job's messages."""
+        if _is_unread(examination):
+            return examination
         parts = examination.parts
         if parts and all(self._log.messages.checkpoint(part.content_digest) for part in parts):
             # A further copy of a message that the job has: it can be encrypted
@@ -143,6 +151,10 @@ class Matcher:
             reason = "it came after decrypting, and only an old key opens it"
             return replace(examination, state=State.OLD_KEY, reason=reason)
         return replace(examination, state=State.NEW)
+
+
+def _is_unread(examination: Examination) -> bool:
+    return examination.identity.startswith(UNREAD)
 
 
 def _listing(examination: Examination) -> Listing:

@@ -14,11 +14,15 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from sectool import durable
 from sectool.crashpoints import VARIABLE
+from sectool.errors import RunError
 
 TaskT = TypeVar("TaskT", bound="Sized")
 AnswerT = TypeVar("AnswerT")
@@ -37,6 +41,9 @@ BASE_TIMEOUT = 120.0
 
 SECONDS_PER_BYTE = 2e-6
 """Further seconds for each byte of stored mail: a slow disk reads 1 MB in 2 s at worst."""
+
+STARTING = "start worker processes (--workers 0 needs none)"
+"""What fails where shared memory or descriptors are short."""
 
 WORKER_MEMORY = 2 * 1024**3
 """Address space of a worker in bytes: what a hostile message can take at most."""
@@ -107,14 +114,15 @@ class _Pool:
         method = "forkserver" if "forkserver" in methods else "spawn"
         context = multiprocessing.get_context(method)
         if method == "forkserver":
-            context.set_forkserver_preload(["sectool.jobs.worker"])
+            _start_server(context)
         self._workers = workers
-        self._pool = ProcessPool(
-            max_workers=workers,
-            initializer=_initialise,
-            initargs=(make_context, argument),
-            context=context,
-        )
+        with durable.explained(STARTING):
+            self._pool = ProcessPool(
+                max_workers=workers,
+                initializer=_initialise,
+                initargs=(make_context, argument),
+                context=context,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +150,11 @@ class _Pool:
 
     def _schedule(self, work: Callable[[Any, TaskT], AnswerT], batch: Sequence[TaskT]) -> Any:
         timeout = BASE_TIMEOUT + SECONDS_PER_BYTE * sum(task.size for task in batch)
-        return self._pool.schedule(_do, args=(work, batch), timeout=timeout)
+        try:
+            with durable.explained(STARTING):
+                return self._pool.schedule(_do, args=(work, batch), timeout=timeout)
+        except RuntimeError as error:
+            raise _pool_is_gone() from error
 
     def _answers(
         self,
@@ -164,6 +176,8 @@ class _Pool:
 
         try:
             future.result()
+        except BrokenExecutor as error:
+            raise _pool_is_gone() from error
         except ProcessExpired as error:
             return f"the worker process died of it ({_cause(error.exitcode)})"
         except FutureTimeout:
@@ -171,10 +185,65 @@ class _Pool:
         return None
 
 
+def _pool_is_gone() -> RunError:
+    # A worker that is killed at its work costs one batch; one that is killed while
+    # it tells the result, and the server that starts workers, cost the run.
+    return RunError(
+        "the worker processes were stopped by someone else",
+        hint="the same command resumes; add --workers 0 to go on in one process",
+    )
+
+
 def _cause(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
+    if exit_code is not None and -exit_code in set(signal.Signals):
         return signal.Signals(-exit_code).name
     return f"exit code {exit_code}"
+
+
+def _start_server(context: Any) -> None:
+    """Starts the process that workers are forked from, deaf to interrupts and without a voice.
+
+    What it ignores its children ignore from their first instruction on: the
+    parent alone decides what an interrupt means, and it alone talks to a person
+    (a worker's last words could hold plaintext).
+    """
+    from multiprocessing import forkserver  # noqa: PLC0415  # not on Windows
+
+    context.set_forkserver_preload(["sectool.jobs.worker"])
+    with _interrupts_ignored(), _standard_error_closed():
+        forkserver.ensure_running()
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """SIGINT is ignored for the moment in which a child inherits how it is handled."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not the main thread: whoever runs it there handles no signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """Descriptor 2 leads nowhere for the moment in which a child inherits it."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed already
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 # --- in the worker ---------------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.checkpoint import OriginalToKeep
-from sectool.errors import MessageError
+from sectool.errors import MessageChanged, MessageError, MessageVanished
 from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
 from sectool.jobs.job import Job
 from sectool.mailbox import (
@@ -78,7 +78,7 @@ class Replacer:
     Args:
         job: whose messages are replaced.
         mailbox: where they are now.
-        purpose: of what ``replace`` does; ``recover`` ends those of any purpose.
+        purpose: of what ``carry_out`` does; ``recover`` ends those of any purpose.
     """
 
     def __init__(self, job: Job, mailbox: Mailbox, purpose: Purpose = Purpose.ENCRYPT) -> None:
@@ -89,7 +89,7 @@ class Replacer:
 
     # --- a group --------------------------------------------------------------
 
-    def replace(self, group: Sequence[NewMessage]) -> None:
+    def carry_out(self, group: Sequence[NewMessage]) -> None:
         """Replaces the messages of one group; each ends in the log, done or with its reason.
 
         Raises:
@@ -123,11 +123,15 @@ class Replacer:
                 stored.internal_date.isoformat(),
             )
             keep.append((new, original, record))
-        self._job.originals.keep([original for _, original, _ in keep])
+        refused = self._job.originals.keep([original for _, original, _ in keep])
+        for new, original, _ in keep:
+            if original.digest in refused:
+                self._give_up(new, State.CHANGED, refused[original.digest].message)
+        kept = [entry for entry in keep if entry[1].digest not in refused]
         with self._log.group():
-            for _, _, record in keep:
+            for _, _, record in kept:
                 self._log.replacements.keep_original(record)
-        return [new for new, _, _ in keep]
+        return [new for new, _, _ in kept]
 
     def _announce(self, group: Sequence[NewMessage]) -> list[_Step]:
         replacements = [Replacement(new.ref, new.content, new.revision) for new in group]
@@ -144,6 +148,8 @@ class Replacer:
         for step, answer in zip(steps, answers, strict=True):
             if isinstance(answer, StagedCopy):
                 staged.append((step, answer))
+                if step.new.content.path.exists():  # it was copied, not renamed
+                    self._remove_spooled(step.new.content.path)
             else:
                 self._withdraw(step, State.CHANGED, answer.message)
         return staged
@@ -168,20 +174,21 @@ class Replacer:
         with self._log.group():
             for (step, _), answer in zip(placed, answers, strict=True):
                 if isinstance(answer, PlacedCopy):
-                    self._finish(step, answer, step.meaning.state)
+                    self._finish(step, answer)
                 else:
                     self._settle(step, answer)
 
     # --- what did not go as planned ----------------------------------------------
 
     def _settle(self, step: _Step, error: MessageError) -> None:
-        """The old copy was not removed: the new one, where it is there, stays and is reported."""
-        found = self._mailbox.locate(step.announcement).placed
-        if found is not None:
-            self._finish(step, found, State.CHANGED, error.message)
-        else:
-            self._log.replacements.withdraw(step.new.message)
-            self._log.messages.advance(step.new.message, State.CHANGED, reason=error.message)
+        """The old copy was not removed: nothing else is, and the message is reported.
+
+        One of the two copies may have been moved by the user just now, so the log
+        goes on saying that there are two: the next run looks what is left of them.
+        """
+        acted = isinstance(error, (MessageChanged, MessageVanished))
+        state = State.CHANGED if acted else State.FAILED
+        self._log.messages.advance(step.new.message, state, reason=error.message)
 
     def _withdraw(self, step: _Step, state: State, reason: str) -> None:
         self._mailbox.discard([step.announcement])
@@ -199,7 +206,7 @@ class Replacer:
         with durable.explained("remove a new message that is not wanted"):
             durable.unlink(path, "spool.discard", missing_ok=True)
 
-    def _finish(self, step: _Step, copy: PlacedCopy, state: State, reason: str = "") -> None:
+    def _finish(self, step: _Step, copy: PlacedCopy) -> None:
         finished = Finished(
             message=step.new.message,
             ref=copy.ref,
@@ -208,32 +215,29 @@ class Replacer:
             identity=step.new.identity,
             proof=step.meaning.proof,
         )
-        self._log.replacements.finish(finished, state=state, reason=reason)
+        self._log.replacements.finish(finished, state=step.meaning.state)
 
     # --- after an interruption -----------------------------------------------------
 
-    def recover(self, *, final: bool) -> None:
-        """Brings the replacements that an interrupted run left open to an end.
+    def recover(self) -> None:
+        """Brings the replacements that an earlier run left open to an end.
 
-        Args:
-            final: False before the walk: what is found at neither of its places
-                is left for the walk to find. True after it: that was the last
-                place to look.
+        After the walk: it has given each the places where its two copies are now,
+        wherever the mailbox or the user moved them.
         """
         resumed: list[tuple[_Step, StagedCopy]] = []
         for record in self._log.replacements.open():
             step = _step(record)
             where = self._mailbox.locate(step.announcement)
             if where.placed is None:
-                if final or where.old_present:
-                    self._forget(step)
+                self._forget(step)
             elif where.old_present:
                 # The flags at the time are not known: no flag is lost when both
                 # copies' flags are joined, as a merge with an empty base does.
                 resumed.append((step, StagedCopy(step.announcement, Flags())))
             else:
                 with self._log.group():
-                    self._finish(step, where.placed, step.meaning.state)
+                    self._finish(step, where.placed)
         if resumed:
             # What was placed before the interruption may not be durable yet.
             self._retire(self._place(resumed))

@@ -188,7 +188,7 @@ def retire(
         current=None if current is None else current.material,
         checkpoints=job.directory / "checkpoints",
     )
-    progress.begin("retire", count(mailbox, cancel))
+    progress.begin("retire", count(mailbox, progress, cancel))
     needed: Counter[int] = Counter()
     unread = 0
     for answer in run_tasks(

@@ -7,6 +7,7 @@ acts is that of every replacement (``replace``).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from sectool.errors import (
     MessageError,
     MessageVanished,
     ReadOnlyMailbox,
+    SectoolError,
     UsageError,
 )
 from sectool.joblog import Purpose, ReplacedMessage
@@ -160,7 +162,6 @@ class _Rollback:
         self._check()
         if not self._spec.dry_run:
             self._spool.sweep()
-            self._replacer.recover(final=False)
         match_again(
             self._spec,
             self._job,
@@ -170,12 +171,17 @@ class _Rollback:
             cancel=self._cancel,
         )
         if not self._spec.dry_run:
-            self._replacer.recover(final=True)
+            self._replacer.recover()
         if next(self._log.replaced.to_restore(), None) is not None:
             with self._log.group():
                 self._log.set_phase(Operation.ROLLBACK, "begun", "")
             progress.warn("the mail that is put back needs the old keys again", hint="keep them")
-            self._restore_all(progress)
+            try:
+                self._restore_all(progress)
+            finally:
+                if not self._spec.dry_run:
+                    with contextlib.suppress(SectoolError):
+                        self._spool.sweep()
         self._finish()
         return self._summary()
 
@@ -208,10 +214,10 @@ class _Rollback:
             group.append(answer)
             size += answer.content.size
             if len(group) >= GROUP_MESSAGES or size >= GROUP_BYTES:
-                self._replacer.replace(group)
+                self._replacer.carry_out(group)
                 group, size = [], 0
         if group:
-            self._replacer.replace(group)
+            self._replacer.carry_out(group)
         progress.end()
 
     def _tasks(self) -> Iterator[RestoreTask]:
@@ -248,7 +254,8 @@ class _Rollback:
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
             begun = self._log.phase(Operation.ROLLBACK) is not None
-            if begun and next(self._log.replaced.to_restore(), None) is None:
+            is_left = next(self._log.replaced.to_restore(), None) is not None
+            if begun and not is_left and not self._log.replacements.open():
                 self._log.set_phase(Operation.ROLLBACK, "finished", "")
 
     def _summary(self) -> Summary:
@@ -256,6 +263,7 @@ class _Rollback:
             mailbox=self._mailbox.specification.url,
             job=str(self._spec.job or ""),
             phase=Operation.ROLLBACK,
+            is_finished=(self._log.phase(Operation.ROLLBACK) or ("finished",))[0] == "finished",
             failure_code=self._failure_code,
         )
         self._log.counts.summarise(summary)

@@ -52,7 +52,7 @@ def scan(
         tried_with=tried_with(keys),
         checkpoints=None,
     )
-    progress.begin("scan", count(mailbox, cancel))
+    progress.begin("scan", count(mailbox, progress, cancel))
     for answer in run_tasks(
         examine,
         tasks(),

@@ -21,14 +21,17 @@ def status(directory: Path) -> Summary:
         JobLogDamaged: its log is not whole.
     """
     with look_at_job(directory) as job:
-        summary = Summary(mailbox=job.mailbox or "", job=str(directory), phase=_phase(job.log))
+        phase, is_finished = _phase(job.log)
+        summary = Summary(
+            mailbox=job.mailbox or "", job=str(directory), phase=phase, is_finished=is_finished
+        )
         job.log.counts.summarise(summary)
         return summary
 
 
-def _phase(log: JobLog) -> str:
+def _phase(log: JobLog) -> tuple[str, bool]:
     for name in (Operation.ROLLBACK, Operation.ENCRYPT, Operation.DECRYPT):
         phase = log.phase(name)
         if phase is not None:
-            return f"{name} {phase[0]}"
-    return ""
+            return name.value, phase[0] == "finished"
+    return "", False

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sectool.jobs.spec import Cancel, Selection
 from sectool.mailbox import Mailbox
 from sectool.message import Listing
+from sectool.progress import Progress
 
 
 def walk(mailbox: Mailbox, cancel: Cancel) -> Iterator[Listing]:
@@ -17,9 +18,9 @@ def walk(mailbox: Mailbox, cancel: Cancel) -> Iterator[Listing]:
             yield listing
 
 
-def count(mailbox: Mailbox, cancel: Cancel) -> int:
-    """How many messages a walk will find, for a progress bar."""
-    return sum(1 for _ in walk(mailbox, cancel))
+def count(mailbox: Mailbox, progress: Progress, cancel: Cancel) -> int | None:
+    """How many messages a walk will find; None where nobody wants to see it."""
+    return sum(1 for _ in walk(mailbox, cancel)) if progress.shows_totals else None
 
 
 class Selector:

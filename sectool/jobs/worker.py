@@ -28,7 +28,13 @@ from sectool.errors import (
     NotAccepted,
     UnsupportedMessage,
 )
-from sectool.joblog import CheckpointRecord, Examination, PartRecord, SealableMessage
+from sectool.joblog import (
+    UNREAD,
+    CheckpointRecord,
+    Examination,
+    PartRecord,
+    SealableMessage,
+)
 from sectool.keys import KeyHistory, KeyMaterial, NewRecipient
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import DigestingSink, FileContent, InnerEntity, Listing, StoredMessage
@@ -115,15 +121,21 @@ def examine(context: ExamineContext, task: ExamineTask) -> Examined:
         return Examined(None)
     except MessageError as error:
         return Examined(unread(listing, error.message))
+    except OSError as error:
+        return Examined(unread(listing, f"it cannot be read: {_reason(error)}"))
     except MemoryError:
         return Examined(unread(listing, "it needs more memory than a message may take"))
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
 
 
 def unread(listing: Listing, reason: str) -> Examination:
     """What to say of a message whose bytes could not be read."""
     # Not known by content, since that could not be read; the place has to do.
     place = f"{listing.ref.folder}\0{listing.ref.key}\0{listing.hint}"
-    identity = f"unread:{hashlib.sha256(place.encode('utf-8', 'surrogateescape')).hexdigest()}"
+    identity = f"{UNREAD}{hashlib.sha256(place.encode('utf-8', 'surrogateescape')).hexdigest()}"
     return Examination(
         listing.ref, listing.hint, listing.size, identity, State.FAILED, reason=reason
     )
@@ -272,13 +284,6 @@ class NotSealed:
     failure_code: int = 0
 
 
-_SMIME_TYPES = {
-    cms.ENVELOPED_DATA: "enveloped-data",
-    cms.AUTH_ENVELOPED_DATA: "authEnveloped-data",
-}
-"""The ``smime-type`` of what a profile writes (RFC 8551 section 3.2.2)."""
-
-
 class SealContext:
     """The mailbox, the checkpoints and the new recipients, opened once in each worker."""
 
@@ -306,6 +311,8 @@ def seal(context: SealContext, task: SealTask) -> SealedMessage | NotSealed:
         return NotSealed(message, State.FAILED, error.message)
     except CheckpointDamaged as error:
         return NotSealed(message, State.FAILED, error.message, error.exit_code)
+    except OSError as error:
+        return NotSealed(message, State.FAILED, f"it cannot be read: {_reason(error)}")
     except MemoryError:
         reason = "it needs more memory than a message may take"
         return NotSealed(message, State.FAILED, reason)
@@ -318,12 +325,27 @@ def _seal(context: SealContext, message: SealableMessage) -> SealedMessage:
         raise MessageChanged("the message is not the one the job knows")
     path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
     with durable.explained("write a new message"), durable.new_file(path) as stream:
-        digest, sealed = _write(context, message, stored, inventory, stream)
+        try:
+            digest, sealed = _write(context, message, stored, inventory, stream)
+        except OSError as error:
+            # Not of writing, which ends the run: what cannot be read costs this message.
+            raise MessageError(f"it cannot be read: {_reason(error)}") from error
         crashpoint("seal.written")
         stream.flush()
         content = FileContent(path, known_digest=digest)
         identity = _prove(context, message, sealed, content)
     return SealedMessage(message, stored.revision, content, identity)
+
+
+class _SpoolSink:
+    """Takes a new message; a disk that takes no more ends the run."""
+
+    def __init__(self, sink: cms.Sink) -> None:
+        self._sink = sink
+
+    def write(self, data: bytes, /) -> object:
+        with durable.explained("write a new message"):
+            return self._sink.write(data)
 
 
 def _write(
@@ -357,9 +379,9 @@ def _write(
     smime.write_spliced(
         stored.content,
         inventory.parts,
-        digesting,
+        _SpoolSink(digesting),
         write_cms,
-        smime_type=_SMIME_TYPES[context.profile.content_type],
+        smime_type=smime.smime_type_of(context.profile.content_type),
     )
     return digesting.hexdigest(), sealed
 

@@ -19,6 +19,8 @@ _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _MBOX_LINE = re.compile(rb">?From ")
 _FOLD = re.compile(rb"\r?\n")
 
+_LOOK_AHEAD = 16 * 1024
+"""Bytes in which a field is looked for behind a line that is none."""
 _LONGEST_NAME = 256
 """A field name with its colon; longer ones begin no field."""
 
@@ -95,8 +97,9 @@ def read_header(
 ) -> HeaderBlock:
     """Reads the header of the entity at the scanner's position, and its blank line.
 
-    A line that is neither field nor continuation ends the header where no blank
-    line does, as in other programs; so does a delimiter line.
+    A line that is neither field nor continuation ends the header, unless a field
+    follows it before the next blank line: such lines occur in real mail, and what
+    follows them says whether the message is encrypted. A delimiter line ends it too.
 
     Args:
         scanner: left at the first byte of the body.
@@ -110,9 +113,9 @@ def read_header(
     starts: list[tuple[bytes, int]] = []
     lines: list[list[bytes]] = []
     latest: list[bytes] | None = None
-    line_end = b""
-    line = b""
-    while _may_continue(scanner.peek(_LONGEST_NAME)):
+    count = 0
+    line_end = line = b""
+    while _may_continue(scanner.peek(_LONGEST_NAME)) or (starts and _goes_on(scanner)):
         line = scanner.read_line(limits.header_size - (scanner.offset - start))
         line_end = line_end or (b"\r\n" if line.endswith(b"\r\n") else b"\n")
         if is_blank(line):
@@ -124,7 +127,7 @@ def read_header(
             starts.append((name, scanner.offset - len(line)))
             lines.append(latest := [line])
         elif line[0] not in b" \t":
-            # An mbox separator: of the header, but of no field.
+            # An mbox separator or a damaged line: of the header, but of no field.
             latest = []
         elif latest is None:
             scanner.push_back(line)
@@ -132,8 +135,9 @@ def read_header(
         else:
             latest.append(line)
         line = b""
-        if len(lines) > limits.header_fields:
-            raise LimitExceeded(f"a header block has more than {limits.header_fields} fields")
+        count += 1
+        if len(lines) > limits.header_fields or count > limits.header_lines:
+            raise LimitExceeded("a header block has too many fields or lines")
     fields = tuple(
         Field(name, offset, b"".join(parts))
         for (name, offset), parts in zip(starts, lines, strict=True)
@@ -151,6 +155,17 @@ def _may_continue(head: bytes) -> bool:
         or _FIELD.match(head) is not None
         or _MBOX_LINE.match(head) is not None
     )
+
+
+def _goes_on(scanner: LineScanner) -> bool:
+    """Whether a field follows a line that is none, before the next blank line."""
+    _, *following = scanner.peek(_LOOK_AHEAD).split(b"\n")
+    for line in following:
+        if not line.strip(b"\r"):
+            return False
+        if field_name(line):
+            return True
+    return False
 
 
 def _is_delimiter(line: bytes, boundaries: Sequence[bytes]) -> bool:

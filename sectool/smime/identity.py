@@ -30,7 +30,10 @@ class _CanonicalDigest:
         # Its line feed may come with the next block.
         self._carriage_return = b"\r" if text.endswith(b"\r") else b""
         text = text.removesuffix(b"\r") if self._carriage_return else text
-        self._sha256.update(text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+        # Most mail has line ends of one kind, which are told faster than replaced.
+        if text.count(b"\n") != text.count(b"\r\n"):
+            text = text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        self._sha256.update(text)
 
     def mark(self, text: bytes) -> None:
         """Counts something that is no text, apart from what stands before and after."""

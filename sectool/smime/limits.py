@@ -21,7 +21,9 @@ class Limits:
     """One header block: twenty thousand addresses in To take a megabyte."""
     header_fields: int = 20_000
     """Fields of one header block: a mail loop leaves some hundred Received."""
-    total_header_size: int = 64 * 1024 * 1024
+    header_lines: int = 100_000
+    """Lines of one header block: one for each address of a long list."""
+    total_header_size: int = 16 * 1024 * 1024
     """All header blocks of one message together."""
     boundary_size: int = 16 * 1024
     """A boundary; RFC 2046 allows 70 bytes, some programs write more."""

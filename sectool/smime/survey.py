@@ -24,6 +24,9 @@ from sectool.smime.signed_data import is_certificates_only, signed_blocks
 from sectool.smime.transfer import HEAD_SIZE, declared_layers, find_layers, stream_of
 
 _ENVELOPES = frozenset({cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA})
+_CLEAR_TYPES = frozenset(
+    {cms.ID_DATA, cms.DIGESTED_DATA, cms.AUTHENTICATED_DATA, cms.COMPRESSED_DATA, cms.TST_INFO}
+)
 _OTHER_ENCRYPTION = frozenset({cms.ENCRYPTED_DATA, cms.SIGNED_AND_ENVELOPED_DATA})
 
 
@@ -126,6 +129,10 @@ class _Survey:
             self._findings.note(State.UNSUPPORTED, f"CMS {name} is not supported")
         elif content_type == cms.SIGNED_DATA:
             self._take_signed(entity, body, head)
+        elif content_type not in _CLEAR_TYPES:
+            # It may be an encryption that nobody here has heard of.
+            name = cms.content_type_name(content_type)
+            self._findings.note(State.UNSUPPORTED, f"CMS {name} is not known")
 
     def _take_envelope(self, entity: Entity, body: BodySource) -> None:
         try:

@@ -68,10 +68,13 @@ class Base64Decoder:
             if block.strip():
                 self._note(AFTER_PADDING)
             return b""
-        text = block.translate(None, _WHITE_SPACE)
-        if text.translate(None, _ALPHABET):
-            text = self._cleaned(text)
-        text = self._rest + text
+        text = self._rest + block.translate(None, _WHITE_SPACE)
+        whole = len(text) & ~3
+        self._rest = text[whole:]
+        decoded = _decode_groups(memoryview(text)[:whole])
+        if decoded is not None:
+            return decoded
+        text = self._cleaned(text)
         whole = len(text) & ~3
         self._rest = text[whole:]
         decoded = binascii.a2b_base64(text[:whole])
@@ -79,9 +82,10 @@ class Base64Decoder:
 
     def finish(self) -> bytes:
         """Decodes a last group that lacks its padding."""
-        if self._ended or not self._rest:
+        if self._ended:
             return b""
-        if len(self._rest) > 1:
+        self._rest = self._cleaned(self._rest)
+        if len(self._rest) > 1 and not self._ended:
             self._note(MISSING_PADDING)
         return self._last_group()
 
@@ -91,7 +95,7 @@ class Base64Decoder:
             self._note(STRAY_CHARACTERS)
             text = text.translate(None, _NOT_ALPHABET_OR_PADDING)
         kept: list[bytes] = []
-        count = len(self._rest)
+        count = 0
         *runs, last = text.split(b"=")
         for number, run in enumerate(runs):
             kept.append(run)
@@ -168,6 +172,16 @@ class QuotedPrintableDecoder:
     def finish(self) -> bytes:
         """Decodes the last line."""
         return binascii.a2b_qp(self._line)
+
+
+def _decode_groups(text: memoryview) -> bytes | None:
+    """Decodes whole groups; None where some of the text is not of the alphabet."""
+    try:
+        decoded = binascii.a2b_base64(text)
+    except binascii.Error:
+        return None
+    # Whatever was skipped, or was padding, is missing from the length.
+    return decoded if len(decoded) * 4 == len(text) * 3 else None
 
 
 _DECODERS: dict[Layer, Callable[[Callable[[str], object]], _Decoder]] = {

@@ -126,7 +126,9 @@ class PlaintextWitness:
 
     def has_header_block(self) -> bool:
         """Whether the content begins with header fields, so that it is a MIME entity."""
-        return self._content_type == cms.ID_DATA and bool(self._header().fields)
+        header = self._header()
+        is_whole = header.body_start > header.end or header.end == self._size
+        return self._content_type == cms.ID_DATA and bool(header.fields) and is_whole
 
     def judge(self) -> tuple[Verdict, str]:
         """The verdict on all that was taken, and what speaks against the content.

@@ -350,7 +350,7 @@ def test_status_tells_the_counts_of_the_last_run(
     jobs.run(specify("decrypt", maildir))
     summary = jobs.status(tmp_path / "job")
     assert counts(summary) == DECRYPTED
-    assert summary.phase == "decrypt finished"
+    assert (summary.phase, summary.is_finished) == ("decrypt", True)
 
 
 def test_a_specification_pickles(maildir: Path, specify: Specify) -> None:

@@ -230,4 +230,5 @@ def test_a_message_is_put_back_a_second_time(
 
 def test_status_says_that_the_job_was_rolled_back(encrypted_job: Path, specify: Specify) -> None:
     jobs.run(specify("rollback", None))
-    assert jobs.status(encrypted_job).phase == "rollback finished"
+    summary = jobs.status(encrypted_job)
+    assert (summary.phase, summary.is_finished) == ("rollback", True)

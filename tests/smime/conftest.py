@@ -212,7 +212,11 @@ class OpenSSL:
 
     @staticmethod
     def _person(arguments: Sequence[str]) -> Sequence[str]:
-        return ("-signer", "bob.pem") if "-sign" in arguments else ("bob.pem",)
+        if "-sign" in arguments:
+            return ("-signer", "bob.pem")
+        if "-decrypt" in arguments:
+            return ("-inkey", "bob.pem", "-recip", "bob.pem")
+        return ("bob.pem",)
 
 
 @pytest.fixture

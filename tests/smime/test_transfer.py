@@ -83,6 +83,16 @@ def test_a_base64_line_of_a_million_characters_decodes() -> None:
     assert decoded(base64.b64encode(raw), Layer.BASE64) == (raw, set())
 
 
+@pytest.mark.parametrize("step", range(1, 12))
+def test_armour_decodes_alike_however_it_is_cut_into_blocks(step: int) -> None:
+    # No padding ends it before its last line does.
+    raw = bytes(range(90))
+    text = armoured(b"CMS", raw)
+    decoder = transfer.ArmourDecoder(lambda _: None)
+    pieces = [decoder.update(text[at : at + step]) for at in range(0, len(text), step)]
+    assert b"".join(pieces) + decoder.finish() == raw
+
+
 @given(st.binary(max_size=300))
 def test_quoted_printable_decodes_as_the_standard_library_does(raw: bytes) -> None:
     text = quopri.encodestring(raw)
@@ -95,8 +105,8 @@ def test_quoted_printable_without_line_ends_is_not_torn_inside_an_escape() -> No
     assert decoded(text, Layer.QUOTED_PRINTABLE)[0] == raw
 
 
-def armoured(label: bytes) -> bytes:
-    text = base64.encodebytes(DER)
+def armoured(label: bytes, raw: bytes = DER) -> bytes:
+    text = base64.encodebytes(raw)
     return b"-----BEGIN " + label + b"-----\n" + text + b"-----END " + label + b"-----\n"
 
 

@@ -1,0 +1,62 @@
+"""Text in columns for a terminal of 80; knows nothing of what the text says."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+WIDTH = 80
+
+NUMBERS = frozenset({"messages", "parts"})
+"""Titles of columns that stand right."""
+
+
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, gives_way: int = 0
+) -> Iterable[str]:
+    """Lines of a table within 80 columns: one column gives way, numbers stand right."""
+    widths = [max(columns_of(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    spare = WIDTH - sum(widths) - 2 * (len(widths) - 1)
+    widths[gives_way] = max(10, widths[gives_way] + min(0, spare))
+    for row in (head, *rows):
+        cells = []
+        for cell, title, width in zip(row, head, widths, strict=True):
+            text = shorten(cell, width)
+            padding = " " * (width - columns_of(text))
+            cells.append(padding + text if title in NUMBERS else text + padding)
+        yield "  ".join(cells).rstrip()
+
+
+def wrapped(text: str, *, indent: int) -> Iterable[str]:
+    """A text in lines of 80 columns, all but the first indented."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False)
+
+
+def fact(name: str, text: str) -> Iterable[str]:
+    """A name and what there is to say of it, in columns."""
+    return wrapped(f"  {name:8} {text}", indent=11)
+
+
+def columns_of(text: str) -> int:
+    """Columns a terminal needs: characters of East Asia are wide, accents stand on others."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_columns_of_character, text))
+
+
+def _columns_of_character(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def shorten(text: str, width: int) -> str:
+    """Takes out the middle, since names differ at both ends."""
+    if columns_of(text) <= width:
+        return text
+    front = len(text) // 2
+    back = len(text) - front
+    while front + back > 2 and columns_of(text[:front]) + columns_of(text[-back:]) >= width:
+        front, back = (front - 1, back) if front >= back else (front, back - 1)
+    return f"{text[:front]}…{text[-back:]}"

@@ -1,0 +1,108 @@
+"""--help teaches, fits 80 columns and is quick; completion knows the commands."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+Fixture = Any
+
+COMMANDS = ["scan", "keys", "decrypt", "encrypt", "status", "demo"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_an_example(command: str, run: Fixture) -> None:
+    answer = run(command, "--help")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.rstrip().splitlines()[-1].startswith(f"  Example: sectool {command}")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_80_columns_on_a_wider_terminal(
+    command: str, run: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    answer = run(*command.split(), "--help")
+    assert max(map(len, answer.out.splitlines())) <= 80
+
+
+def test_the_list_of_commands_cuts_no_sentence(run: Fixture) -> None:
+    assert "..." not in run("--help").out.partition("Commands:")[2]
+
+
+def test_without_a_command_help_is_shown_and_the_code_is_usage(run: Fixture) -> None:
+    answer = run()
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("Usage: sectool")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_shorter_than_40_lines(command: str) -> None:
+    module = importlib.import_module(f"sectool.cli.{command}")
+    assert len(inspect.getsource(getattr(module, command)).splitlines()) < 40
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_loads_nothing_heavy(command: str) -> None:
+    script = (
+        "import sys; from sectool.cli.shell import run_app; run_app(sys.argv[1:]);"
+        "print([name for name in ('cryptography', 'pebble', 'tqdm', 'sqlite3', 'rich',"
+        " 'multiprocessing', 'sectool.jobs', 'sectool.keys') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+SHARED = {
+    "--json": ["scan", "keys", "decrypt", "encrypt", "status"],
+    "--quiet": ["scan", "keys", "decrypt", "encrypt", "status"],
+    "--verbose": COMMANDS,
+    "--folder": ["scan", "decrypt", "encrypt"],
+    "--since": ["scan", "decrypt", "encrypt"],
+    "--before": ["scan", "decrypt", "encrypt"],
+    "--limit": ["scan", "decrypt", "encrypt"],
+    "--workers": ["scan", "keys", "decrypt", "encrypt"],
+    "--passphrase-file": ["scan", "keys", "decrypt", "encrypt"],
+    "--passphrases": ["scan", "keys", "decrypt", "encrypt"],
+    "--dry-run": ["decrypt", "encrypt"],
+}
+"""Options that mean the same wherever they stand, and where they stand."""
+
+
+@pytest.mark.parametrize("option", SHARED)
+def test_an_option_is_offered_by(option: str, run: Fixture) -> None:
+    offering = [name for name in COMMANDS if f"{option} " in run(name, "--help").out]
+    assert offering == SHARED[option]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("sectool s", {"scan", "status"}),
+        ("sectool decrypt --pass", {"--passphrase-file", "--passphrases"}),
+    ],
+)
+def test_completion_offers(
+    words: str, offered: set[str], run_process: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_SECTOOL_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    assert set(run_process().out.split()) == offered
+
+
+def test_the_shell_is_given_a_completion_script(
+    run_process: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_SECTOOL_COMPLETE", "source_bash")
+    assert "complete -o default -F" in run_process().out

@@ -1,0 +1,286 @@
+"""Faults of disks and of people: nothing is lost, nothing is hidden, the same command resumes.
+
+F14, F16, F20-F22, F25, F27 and F39, the last three with strace or chattr where they are there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from sectool import jobs
+from sectool.checkpoint import OriginalStore, OriginalToKeep
+from sectool.errors import Interrupted, MessageVanished, NotThisMailbox, UsageError
+from sectool.message import BytesContent
+from sectool.outcome import State, Summary
+from tests.support import checker
+from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
+
+ENCRYPTED = {
+    State.REENCRYPTED: 5,
+    State.CLEAR: 1,
+    State.MISSING_KEY: 1,
+    State.MALFORMED: 1,
+}
+
+
+def counts(summary: Summary) -> dict[State, int]:
+    assert sum(summary.counts.values()) == summary.messages
+    return {state: count for state, count in summary.counts.items() if count}
+
+
+def first_message(maildir: Path) -> Path:
+    return next((maildir / "cur").glob("1300000001*"))
+
+
+# --- the job log ------------------------------------------------------------------------
+
+
+def die_inside_a_commit(log: Path) -> None:
+    """A process writes half a transaction into the file and is killed."""
+    child = os.fork()
+    if not child:
+        connection = sqlite3.connect(log, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE message SET state = 'clear'")
+        rows = [(number, "then", 1, "nonsense" * 20) for number in range(10_000, 12_000)]
+        connection.executemany("INSERT INTO step VALUES (?, ?, ?, ?)", rows)
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_job_killed_inside_a_commit_is_found_again_without_naming_the_mailbox(
+    maildir: Path, specify: Specify, tmp_path: Path, dry_run: bool
+) -> None:
+    decrypted = counts(jobs.run(specify("decrypt", maildir)))
+    die_inside_a_commit(tmp_path / "job" / "job.db")
+    assert (tmp_path / "job" / "job.db-journal").stat().st_size > 0
+    if dry_run:
+        assert counts(jobs.run(specify("encrypt", None, dry_run=True))) == decrypted
+    else:
+        assert counts(jobs.run(specify("encrypt", None))) == ENCRYPTED
+
+
+def test_the_status_of_a_job_killed_inside_a_commit_is_what_was_committed(
+    maildir: Path, specify: Specify, tmp_path: Path
+) -> None:
+    decrypted = counts(jobs.run(specify("decrypt", maildir)))
+    die_inside_a_commit(tmp_path / "job" / "job.db")
+    assert counts(jobs.status(tmp_path / "job")) == decrypted
+
+
+# --- nothing is hidden --------------------------------------------------------------------
+
+
+def test_a_message_whose_name_another_one_has_now_is_lost_not_forgotten(
+    maildir: Path, specify: Specify
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    victim = first_message(maildir)
+    victim.unlink()
+    victim.write_bytes(CLEAR + b"something else\n")
+    wanted = {**ENCRYPTED, State.REENCRYPTED: 4, State.LOST: 1, State.NEW: 1}
+    assert counts(jobs.run(specify("encrypt", maildir))) == wanted
+
+
+def test_a_lost_message_shows_where_the_others_took_over_each_others_names(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = tmp_path / "numbers"
+    fill(maildir, [Mail("", f"cur/{n}:2,S", encrypted(n, keys.old)) for n in range(1, 5)])
+    jobs.run(specify("decrypt", maildir))
+    for number in range(2, 5):
+        (maildir / "cur" / f"{number}:2,S").replace(maildir / "cur" / f"{number - 1}:2,S")
+    summary = jobs.run(specify("encrypt", maildir))
+    assert counts(summary) == {State.REENCRYPTED: 3, State.LOST: 1}
+
+
+def test_a_wrong_mailbox_named_once_leaves_no_lost_messages_behind(
+    maildir: Path, specify: Specify, tmp_path: Path
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    fill(tmp_path / "other", [Mail("", f"cur/{n}.x:2,", CLEAR + b"%d\n" % n) for n in range(4)])
+    with pytest.raises(NotThisMailbox):
+        jobs.run(specify("encrypt", tmp_path / "other"))
+    assert counts(jobs.run(specify("encrypt", maildir))) == ENCRYPTED
+
+
+def test_new_mail_that_the_user_deletes_is_not_lost(maildir: Path, specify: Specify) -> None:
+    jobs.run(specify("decrypt", maildir))
+    arrival = maildir / "new" / "1500000000.M1P1.host"
+    arrival.write_bytes(CLEAR + b"hello\n")
+    assert jobs.run(specify("encrypt", maildir)).counts[State.NEW] == 1
+    arrival.unlink()
+    assert counts(jobs.run(specify("encrypt", maildir))) == ENCRYPTED
+
+
+def test_decrypt_makes_checkpoints_again_that_someone_removed(
+    maildir: Path, specify: Specify, tmp_path: Path
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    checkpoints = tmp_path / "job" / "checkpoints"
+    names = {path.name for path in checkpoints.glob("*.eml")}
+    shutil.rmtree(checkpoints)
+    jobs.run(specify("decrypt", maildir))
+    assert {path.name for path in checkpoints.glob("*.eml")} == names
+    assert counts(jobs.run(specify("encrypt", maildir))) == ENCRYPTED
+
+
+class PressedAtOnce:
+    def check(self) -> None:
+        raise Interrupted("interrupted")
+
+
+def test_a_later_decrypt_that_was_interrupted_has_to_be_finished_before_encrypting(
+    maildir: Path, specify: Specify
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    with pytest.raises(Interrupted):
+        jobs.run(specify("decrypt", maildir), cancel=PressedAtOnce())
+    with pytest.raises(UsageError, match="not finished"):
+        jobs.run(specify("encrypt", maildir))
+
+
+# --- what cannot be done, and what is left behind -------------------------------------------
+
+
+@pytest.fixture
+def immovable(maildir: Path) -> Iterator[Path]:
+    """A message that nobody can remove, link or rename."""
+    path = first_message(maildir)
+    chattr = shutil.which("chattr")
+    if chattr is None or subprocess.run([chattr, "+i", path], check=False).returncode:
+        pytest.skip("files cannot be made immutable here")
+    yield path
+    subprocess.run(["chattr", "-i", path], check=False)
+
+
+def test_an_old_copy_that_cannot_be_removed_gets_one_new_copy_and_is_tried_again(
+    maildir: Path, specify: Specify, keys: Keys, immovable: Path
+) -> None:
+    before = checker.meanings(maildir, [keys.old])
+    jobs.run(specify("decrypt", maildir))
+    failed = {**ENCRYPTED, State.REENCRYPTED: 4, State.FAILED: 1}
+    assert counts(jobs.run(specify("encrypt", maildir))) == failed
+    census = checker.census(maildir)
+    assert counts(jobs.run(specify("encrypt", maildir))) == failed
+    assert checker.census(maildir) == census
+    subprocess.run(["chattr", "-i", immovable], check=True)
+    assert counts(jobs.run(specify("encrypt", maildir))) == ENCRYPTED
+    assert checker.meanings(maildir, [keys.new]) == before
+
+
+def test_nothing_stays_in_the_spool_where_it_is_not_in_the_mailbox(
+    maildir: Path, specify: Specify, tmp_path: Path
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    (maildir / "tmp").rmdir()
+    assert counts(jobs.run(specify("encrypt", maildir))) == ENCRYPTED
+    assert list((tmp_path / "job" / "spool").iterdir()) == []
+
+
+def test_an_original_whose_file_was_renamed_meanwhile_is_copied(tmp_path: Path) -> None:
+    store = OriginalStore(tmp_path / "originals")
+    store.prepare()
+    digest = sha256(CLEAR).hexdigest()
+    assert store.keep([OriginalToKeep(digest, BytesContent(CLEAR), tmp_path / "gone")]) == {}
+    assert store.path(digest).read_bytes() == CLEAR
+
+
+def test_an_original_whose_name_another_file_has_now_is_copied(tmp_path: Path) -> None:
+    store = OriginalStore(tmp_path / "originals")
+    store.prepare()
+    digest = sha256(CLEAR).hexdigest()
+    (tmp_path / "file").write_bytes(b"another message")
+    store.keep([OriginalToKeep(digest, BytesContent(CLEAR), tmp_path / "file")])
+    assert store.path(digest).read_bytes() == CLEAR
+    assert (tmp_path / "file").read_bytes() == b"another message"
+
+
+@dataclass(frozen=True)
+class VanishedContent:
+    size: int = 1
+    digest: str = "00" * 32
+
+    def open(self) -> object:
+        raise MessageVanished("it is gone")
+
+
+def test_a_message_that_vanished_costs_the_others_no_original(tmp_path: Path) -> None:
+    store = OriginalStore(tmp_path / "originals")
+    store.prepare()
+    digest = sha256(CLEAR).hexdigest()
+    gone = OriginalToKeep("00" * 32, VanishedContent(), None)  # type: ignore[arg-type]
+    refused = store.keep([gone, OriginalToKeep(digest, BytesContent(CLEAR), None)])
+    assert list(refused) == ["00" * 32]
+    assert store.path(digest).exists()
+
+
+# --- faults of the disk, by the system call ---------------------------------------------------
+
+
+@pytest.fixture
+def strace() -> str:
+    found = shutil.which("strace")
+    trial = [found or "strace", "-o", os.devnull, "true"]
+    works = found is not None and subprocess.run(trial, check=False).returncode == 0
+    if not works and os.environ.get("SECTOOL_REQUIRE_PEERS") == "1":
+        pytest.fail("strace is not there, or may not trace")
+    if not works:
+        pytest.skip("strace is not there, or may not trace")
+    return str(found)
+
+
+FAULTS = [
+    ("fsync,fdatasync:error=EIO:when=9", 1),
+    ("fsync,fdatasync:error=EIO:when=21", 1),
+    ("rename:error=EIO:when=1", 1),
+    ("rename:error=EXDEV:when=8", 3),
+    ("unlink:error=EIO:when=3", 1),
+    ("link,linkat:error=EIO:when=1+", 3),
+    ("pwrite64:error=ENOSPC:when=5", 17),
+    ("write:error=ENOSPC:when=2", 17),
+    ("write:error=EDQUOT:when=1", 17),
+]
+"""What is injected into an encrypt run, and the code it ends with."""
+
+
+@pytest.mark.parametrize(("fault", "code"), FAULTS)
+def test_a_disk_fault_loses_nothing_is_told_and_resumes(
+    strace: str,
+    maildir: Path,
+    specify: Specify,
+    keys: Keys,
+    tmp_path: Path,
+    fault: str,
+    code: int,
+) -> None:
+    before = checker.meanings(maildir, [keys.old])
+    jobs.run(specify("decrypt", maildir))
+    trace = tmp_path / "strace"
+    command = [strace, "-f", "-o", trace, "-e", f"trace={fault.partition(':')[0]}"]
+    command += ["-e", f"inject={fault}", sys.executable, "-m", "sectool", "encrypt", maildir]
+    command += ["--job", tmp_path / "job", "--to", keys.new.certificate, "--workers", "0"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert "(INJECTED)" in trace.read_text()
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    at_the_fault = checker.meanings(maildir, [keys.old, keys.new])
+    for mail, copies in before.items():
+        assert copies <= at_the_fault[mail] <= 2 * copies
+    assert counts(jobs.run(specify("encrypt", maildir))) == ENCRYPTED
+    assert checker.meanings(maildir, [keys.new]) == before
+    assert list((maildir / "tmp").iterdir()) == []

@@ -1,0 +1,162 @@
+"""One message of 64 MB passes through a whole move in little memory, as openssl streamed it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support import checker
+from tests.support.mailboxes import Keys, Mail, fill
+
+MB = 1024 * 1024
+CONTENT_SIZE = 64 * MB
+HEADROOM = 24 * MB
+"""Address space a run may take for the large message beyond what it takes for a small one."""
+
+HEAD = b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+ALGORITHMS = ("-aes256", "-aes-128-gcm")
+
+IN_PROCESS = """
+import resource, sys
+limit = int(sys.argv[1])
+if limit:
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+from sectool.cli.shell import run_app
+code = run_app(sys.argv[2:])
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmPeak"))
+print(int(peak.split()[1]) * 1024)
+sys.exit(code)
+"""
+"""Runs a command in one process with bounded address space; prints the most it had."""
+
+
+@dataclass(frozen=True)
+class Large:
+    """A Maildir with one message whose content is large."""
+
+    maildir: Path
+    inner_sha256: str
+
+
+def stored(inner: Path, keys: Keys, algorithm: str, directory: Path) -> bytes:
+    """A message as a mail program stores it: the CMS streamed, so in BER, and in base64."""
+    target = directory / "cms"
+    subprocess.run(
+        [
+            *("openssl", "cms", "-encrypt", "-binary", "-stream", "-outform", "DER", algorithm),
+            *("-in", inner, "-out", target, keys.old.certificate),
+        ],
+        check=True,
+    )
+    header = (
+        b"From: a@example.org\nSubject: large\nMIME-Version: 1.0\n"
+        b"Content-Type: application/pkcs7-mime; smime-type=enveloped-data\n"
+        b"Content-Transfer-Encoding: base64\n\n"
+    )
+    return header + base64.encodebytes(target.read_bytes())
+
+
+def make(directory: Path, keys: Keys, algorithm: str, size: int) -> Large:
+    inner = directory / "inner"
+    block = bytes(range(256)) * 4096
+    inner.write_bytes(HEAD + (block * (size // len(block) + 1))[:size])
+    digest = hashlib.sha256(inner.read_bytes()).hexdigest()
+    raw = stored(inner, keys, algorithm, directory)
+    maildir = directory / "Maildir"
+    fill(maildir, [Mail("", f"cur/1300000001.M1P1.host,S={len(raw)}:2,S", raw)])
+    return Large(maildir, digest)
+
+
+Build = Callable[[str, int], Large]
+
+
+@pytest.fixture
+def build(tmp_path: Path, keys: Keys) -> Build:
+    def build(algorithm: str, size: int) -> Large:
+        directory = tmp_path / f"{size}{algorithm}"
+        directory.mkdir()
+        return make(directory, keys, algorithm, size)
+
+    return build
+
+
+def phases(large: Large, keys: Keys, workers: int) -> list[list[str]]:
+    job = large.maildir.parent / "job"
+    common = ["--job", str(job), "--workers", str(workers), "--quiet"]
+    return [
+        ["scan", str(large.maildir), "--keys", str(keys.history), *common[2:]],
+        ["decrypt", str(large.maildir), "--keys", str(keys.history), *common],
+        ["encrypt", str(large.maildir), "--to", str(keys.new.certificate), *common],
+    ]
+
+
+def peaks(large: Large, keys: Keys, limits: list[int]) -> list[int]:
+    """Address space in bytes that each command took, all in one process."""
+    found = []
+    for arguments, limit in zip(phases(large, keys, workers=0), limits, strict=True):
+        done = subprocess.run(
+            [sys.executable, "-c", IN_PROCESS, str(limit), *arguments],
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, (arguments[0], done.stderr.decode())
+        found.append(int(done.stdout))
+    return found
+
+
+def check_moved(large: Large, keys: Keys) -> None:
+    (mail,) = checker.stored_mail(large.maildir)
+    assert checker.inner_digests(mail.raw, [keys.new]) == (large.inner_sha256,)
+    assert (mail.flags, mail.mtime_ns) == ("S", 1_300_000_000_123_456_789)
+    checker.opened.cache_clear()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_large_message_takes_little_more_memory_than_a_small_one(
+    build: Build, keys: Keys, algorithm: str
+) -> None:
+    small = peaks(build(algorithm, 100_000), keys, [0, 0, 0])
+    large = build(algorithm, CONTENT_SIZE)
+    peaks(large, keys, [peak + HEADROOM for peak in small])
+    check_moved(large, keys)
+
+
+def test_worker_processes_move_a_large_message_in_little_memory(build: Build, keys: Keys) -> None:
+    large = build("-aes256", CONTENT_SIZE)
+    limit = partial(resource.setrlimit, resource.RLIMIT_AS, (512 * MB, 512 * MB))
+    for arguments in phases(large, keys, workers=2):
+        done = subprocess.run(
+            [sys.executable, "-m", "sectool", *arguments],
+            preexec_fn=limit,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, (arguments[0], done.stderr.decode())
+    check_moved(large, keys)
+
+
+def test_a_large_message_that_ends_too_soon_leaves_nothing_behind(build: Build, keys: Keys) -> None:
+    large = build("-aes256", 8 * MB)
+    (path,) = (large.maildir / "cur").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - 4000])
+    codes = [
+        subprocess.run(
+            [sys.executable, "-m", "sectool", *arguments], capture_output=True, check=False
+        ).returncode
+        for arguments in phases(large, keys, workers=0)[:2]
+    ]
+    assert codes == [0, 3]
+    job = large.maildir.parent / "job"
+    assert [path for path in (job / "checkpoints").rglob("*") if path.is_file()] == []
+    shutil.rmtree(job)

@@ -1,0 +1,150 @@
+"""Garbage is never taken for plaintext (G3): keys that fit a recipient's name but not its mail."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from benchmarks.wrong_keys import SIZES, Keys, Made, Maker, Trial, make_keys, run_in_processes
+from sectool import cms, jobs, smime
+from sectool.errors import MessageError
+from sectool.keys import KeySpecification, load_key_history
+from sectool.message import BytesContent
+from sectool.outcome import State
+from tests.support import checker
+from tests.support.mailboxes import Mail, encrypted, fill
+
+TRIALS = 20_000
+PROCESSES = 2
+
+
+@pytest.fixture(scope="module")
+def renewed(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """The held key and the one mail went to have the same issuer and serial number."""
+    return make_keys(tmp_path_factory.mktemp("renewed"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """The same with quicker keys of 1024 bits, where the private key is not what is tried."""
+    return make_keys(tmp_path_factory.mktemp("small"), key_bits=1024)
+
+
+# --- the acceptance rule -------------------------------------------------------------------
+
+
+def test_no_message_to_another_key_of_the_same_name_is_accepted(renewed: Keys) -> None:
+    figures = run_in_processes(Trial.WRONG_KEY, renewed, TRIALS, PROCESSES)
+    assert figures.trials == TRIALS
+    assert figures.accepted == 0
+    assert figures.review <= figures.padded <= figures.right_length
+    # A wrong key gives a content-encryption key of the right length now and then, or the
+    # trials tried nothing.
+    assert 0 < figures.right_length < TRIALS // 50
+
+
+def test_no_wrong_content_encryption_key_of_the_right_length_is_accepted(small: Keys) -> None:
+    figures = run_in_processes(Trial.WRONG_CONTENT_KEY, small, TRIALS, PROCESSES)
+    assert (figures.trials, figures.right_length) == (TRIALS, TRIALS)
+    assert figures.accepted == 0
+    # The garbage follows from the seeds, so these figures are the same every time.
+    assert figures.review == 0
+    assert TRIALS / 400 < figures.padded < TRIALS / 150
+
+
+def test_no_random_plaintext_is_accepted_where_even_the_padding_passes(small: Keys) -> None:
+    trials = TRIALS // 5
+    figures = run_in_processes(Trial.RANDOM_PLAINTEXT, small, trials, PROCESSES, chunk_size=2000)
+    assert (figures.trials, figures.padded) == (trials, trials)
+    assert figures.accepted == 0
+    # Seven bytes can be all printable by chance, and so be somebody's "thanks!".
+    assert figures.review <= trials / 1000
+    assert set(figures.sizes) <= {8, 64, 72, 80}
+
+
+def test_random_bytes_never_pass_the_strict_test() -> None:
+    source = random.Random(2005)
+    verdicts: Counter[smime.Verdict] = Counter()
+    for _ in range(5 * TRIALS):
+        witness = smime.PlaintextWitness(cms.ID_DATA)
+        witness.write(source.randbytes(source.choice(SIZES)))
+        verdicts[witness.judge()[0]] += 1
+    assert verdicts[smime.Verdict.PLAINTEXT] == 0
+    assert verdicts[smime.Verdict.GARBAGE] > 0.9 * verdicts.total()
+
+
+# --- a whole run -----------------------------------------------------------------------------
+
+
+def made(trial: Trial, keys: Keys, count: int) -> list[Made]:
+    maker = Maker(trial, keys, seed=1)
+    return [maker.make() for _ in range(count)]
+
+
+def test_a_run_with_wrong_keys_writes_no_checkpoint_but_of_what_opens(
+    renewed: Keys, tmp_path: Path
+) -> None:
+    garbage = [
+        *made(Trial.WRONG_KEY, renewed, 150),
+        *made(Trial.WRONG_CONTENT_KEY, renewed, 50),
+        *(one for one in made(Trial.RANDOM_PLAINTEXT, renewed, 150) if len(one.encrypted) > 80),
+    ][:300]
+    assert len(garbage) > 260
+    pem = renewed.directory / "held.pem"
+    good = encrypted(1, checker.Key(pem, pem))
+    mail = [Mail("", f"cur/13{n:08}.M1P1.host:2,S", one.raw) for n, one in enumerate(garbage)]
+    maildir = tmp_path / "Maildir"
+    fill(maildir, [*mail, Mail("", "cur/1400000000.M1P1.host:2,S", good)])
+    census = checker.census(maildir)
+    spec = jobs.JobSpec(
+        jobs.Operation.DECRYPT,
+        str(maildir),
+        job=tmp_path / "job",
+        keys=KeySpecification((renewed.directory,)),
+        workers=0,
+    )
+    summary = jobs.run(spec)
+    assert +summary.counts == {State.MALFORMED: len(garbage), State.CHECKPOINTED: 1}
+    assert {entry.reason for entry in summary.not_done} == {
+        "the content does not decrypt with the key its recipient names"
+    }
+    files = [path for path in (tmp_path / "job" / "checkpoints").rglob("*") if path.is_file()]
+    (envelope,) = checker.envelopes(good)
+    assert [path.stem for path in files] == [hashlib.sha256(envelope).hexdigest()]
+    assert checker.census(maildir) == census
+
+
+# --- the right key beside the wrong one --------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing_first", [False, True])
+def test_with_both_keys_of_a_name_every_message_opens_with_the_right_one(
+    renewed: Keys, tmp_path: Path, missing_first: bool
+) -> None:
+    (tmp_path / "missing.pem").write_bytes(renewed.missing)
+    paths = (tmp_path, renewed.directory) if missing_first else (renewed.directory, tmp_path)
+    history = load_key_history(KeySpecification(paths), None)
+    assert len(history) == 2
+    whole = (one for one in made(Trial.WRONG_KEY, renewed, 400) if len(one.content) >= 150)
+    for one in islice(whole, 100):
+        content = BytesContent(one.raw)
+        (part,) = smime.take_inventory(content).parts
+        inner = smime.open_part(content, part, history)
+        assert inner.sha256 == hashlib.sha256(one.content).hexdigest()
+
+
+def test_a_key_of_another_size_under_the_same_name_opens_nothing(
+    tmp_path: Path, renewed: Keys
+) -> None:
+    smaller = make_keys(tmp_path, key_bits=1024)
+    history = load_key_history(KeySpecification((smaller.directory,)), None)
+    for one in made(Trial.WRONG_KEY, renewed, 100):
+        content = BytesContent(one.raw)
+        (part,) = smime.take_inventory(content).parts
+        with pytest.raises(MessageError):
+            smime.open_part(content, part, history)

@@ -1,0 +1,208 @@
+"""Parts are opened, judged, and given out only when they were accepted."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable
+
+import pytest
+
+from sectool import cms, smime
+from sectool.errors import (
+    DecryptionFailed,
+    MalformedMessage,
+    MessageChanged,
+    MissingKey,
+    NotAccepted,
+)
+from sectool.message import BytesContent, InnerEntity
+from sectool.outcome import Integrity
+from sectool.smime import opening
+
+Seal = Callable[..., bytes]
+Mail = Callable[..., bytes]
+
+
+def open_all(raw: bytes, keys: cms.KeySource, buffered_content: int = 1 << 20) -> InnerEntity:
+    content = BytesContent(raw)
+    (part,) = smime.take_inventory(content).parts
+    return smime.open_part(content, part, keys, buffered_content=buffered_content)
+
+
+def plaintext(inner: InnerEntity) -> bytes:
+    sink = io.BytesIO()
+    inner.write_to(sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("buffered", [0, 1 << 20], ids=["decrypted twice", "in memory"])
+@pytest.mark.parametrize("profile", [cms.Profile.COMPATIBLE, cms.Profile.MODERN])
+def test_a_part_opens_to_the_bytes_that_were_sealed(
+    profile: cms.Profile, buffered: int, seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    content = b"Content-Type: text/plain\r\n\r\n" + bytes(range(32, 127)) * 1000
+    inner = open_all(mail(seal(content, profile=profile)), bobs_keys, buffered)
+    assert plaintext(inner) == content
+    assert plaintext(inner) == content
+    assert (inner.size, inner.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert inner.content_type == cms.ID_DATA
+    assert inner.has_header_block
+    aead = profile is cms.Profile.MODERN
+    assert inner.integrity is (Integrity.AEAD if aead else Integrity.NONE)
+
+
+def test_mail_of_the_openssl_command_opens(
+    openssl: Callable[..., bytes], inner: bytes, bobs_keys: cms.KeySource
+) -> None:
+    raw = openssl(inner, "smime", "-encrypt", "-aes256", "-binary", "-subject", "plans")
+    assert plaintext(open_all(raw, bobs_keys)) == inner
+
+
+def test_the_openssl_command_opens_what_was_spliced(
+    openssl: Callable[..., bytes], inner: bytes, seal: Seal, mail: Mail
+) -> None:
+    raw = mail(seal(), line_end=b"\n")
+    content = BytesContent(raw)
+    sink = io.BytesIO()
+    smime.write_spliced(
+        content,
+        smime.take_inventory(content).parts,
+        sink,
+        lambda _, cms_sink: cms_sink.write(seal()),
+        smime_type="enveloped-data",
+    )
+    assert openssl(sink.getvalue(), "smime", "-decrypt") == inner
+
+
+def test_a_part_for_someone_else_misses_its_key(
+    seal: Seal, mail: Mail, alice: object, bobs_keys: cms.KeySource
+) -> None:
+    with pytest.raises(MissingKey):
+        open_all(mail(seal(b"Subject: x\r\n\r\n", alice)), bobs_keys)
+
+
+def test_content_that_is_not_data_keeps_its_type(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    signed = b"\x30\x0e\x02\x01\x01\x31\x00" + bytes(9)
+    inner = open_all(mail(seal(signed, content_type=cms.SIGNED_DATA)), bobs_keys)
+    assert (inner.content_type, inner.has_header_block) == (cms.SIGNED_DATA, False)
+
+
+def test_unproven_text_without_header_is_for_a_person(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    with pytest.raises(NotAccepted):
+        open_all(mail(seal(b"Dear Bob,\r\n\r\nsee you tomorrow.\r\n" * 5)), bobs_keys)
+
+
+def test_authenticated_text_without_header_is_taken(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    raw = mail(seal(b"Dear Bob,\r\n", profile=cms.Profile.MODERN))
+    inner = open_all(raw, bobs_keys)
+    assert (plaintext(inner), inner.has_header_block) == (b"Dear Bob,\r\n", False)
+
+
+def test_unproven_garbage_fails_as_a_wrong_key_does(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    garbage = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(60))
+    with pytest.raises(DecryptionFailed):
+        open_all(mail(seal(garbage)), bobs_keys)
+
+
+def test_no_wrong_key_opens_a_part(
+    seal: Seal, mail: Mail, bob: object, wrong_key: Callable[..., cms.KeySource]
+) -> None:
+    raw = mail(seal(b"Content-Type: text/plain\r\n\r\nshort\r\n"))
+    content = BytesContent(raw)
+    (part,) = smime.take_inventory(content).parts
+    for number in range(300):
+        key = hashlib.sha256(number.to_bytes(2)).digest()
+        with pytest.raises((DecryptionFailed, NotAccepted)):
+            smime.open_part(content, part, wrong_key(bob, key))
+
+
+def test_the_right_key_is_found_among_wrong_ones(
+    seal: Seal, mail: Mail, inner: bytes, bob: object, ring: Callable[..., cms.KeySource],
+    wrong_key: Callable[..., cms.KeySource], inventory_of: Callable[[bytes], smime.Inventory],
+) -> None:  # fmt: skip
+    raw = mail(seal())
+    (part,) = inventory_of(raw).parts
+    identifier = part.envelope.recipients[0].identifier
+    assert identifier is not None
+    wrong = wrong_key(bob, bytes(32), bytes(range(32)))
+    both = [*wrong.find(identifier), *ring(bob).find(identifier)]
+
+    class Both:
+        def find(self, _: cms.RecipientIdentifier) -> list[cms.KeyOperations]:
+            return both
+
+    assert plaintext(open_all(raw, Both())) == inner
+
+
+def test_two_different_plaintexts_that_pass_are_ambiguous(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    # No message can be made that opens to mail under two keys: that would take as
+    # much luck as the strict test asks for.
+    inner = open_all(mail(seal()), bobs_keys)
+    other = open_all(mail(seal(b"Subject: other\r\n\r\n")), bobs_keys)
+    with pytest.raises(NotAccepted, match="ambiguous"):
+        opening._the_one({inner.sha256: inner, other.sha256: other}, [])
+
+
+def test_a_message_that_changed_since_its_inventory_is_not_opened(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    raw, other = mail(seal()), mail(seal())
+    (part,) = smime.take_inventory(BytesContent(raw)).parts
+    with pytest.raises(MessageChanged):
+        smime.open_part(BytesContent(other), part, bobs_keys)
+
+
+def test_a_message_cut_since_its_inventory_is_malformed(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    raw = mail(seal())
+    (part,) = smime.take_inventory(BytesContent(raw)).parts
+    with pytest.raises(MalformedMessage):
+        smime.open_part(BytesContent(raw[:-100]), part, bobs_keys)
+
+
+def test_large_content_that_changes_between_two_readings_is_refused(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    raw = bytearray(mail(seal(b"Subject: x\r\n\r\n" + b"x" * 100_000)))
+
+    class Changing:
+        size = len(raw)
+        digest = ""
+
+        def open(self) -> io.BytesIO:
+            return io.BytesIO(raw)
+
+    content = Changing()
+    (part,) = smime.take_inventory(content).parts
+    inner = smime.open_part(content, part, bobs_keys, buffered_content=0)
+    middle = len(raw) - 10_000
+    raw[middle] = ord("A") if raw[middle] != ord("A") else ord("B")
+    with pytest.raises(MessageChanged):
+        inner.write_to(io.BytesIO())
+
+
+def test_a_forwarded_part_opens(seal: Seal, mail: Mail, bobs_keys: cms.KeySource) -> None:
+    raw = b"Subject: fwd\r\nContent-Type: message/rfc822\r\n\r\n" + mail(seal())
+    assert open_all(raw, bobs_keys).has_header_block
+
+
+def test_bytes_after_the_envelope_are_no_part_of_it(
+    seal: Seal, mail: Mail, inner: bytes, bobs_keys: cms.KeySource
+) -> None:
+    envelope = seal()
+    body = base64.encodebytes(envelope + b"\0\0\0")
+    opened = open_all(mail(b"", body=body), bobs_keys)
+    assert plaintext(opened) == inner

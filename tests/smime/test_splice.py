@@ -1,0 +1,192 @@
+"""New CMS in the place of old: every other byte is kept."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sectool import cms, smime
+from sectool.message import BytesContent
+
+NEW_FIELDS = (
+    b"Content-Type: application/pkcs7-mime; smime-type=enveloped-data;|"
+    b' name="smime.p7m"|'
+    b"Content-Transfer-Encoding: base64|"
+    b'Content-Disposition: attachment; filename="smime.p7m"|'
+)
+REPLACED = (
+    b"Content-Type: application/x-pkcs7-mime;|\tname=old.p7m|",
+    b"content-transfer-encoding:base64|",
+    b"Content-Disposition: attachment;| filename=old.p7m|",
+    b"Content-Description: S/MIME|",
+    b"Content-ID: <1@example.org>|",
+)
+KEPT = (
+    b"From: a@example.org|",
+    b"MIME-Version: 1.0 (odd)|",
+    b"X-Long: one|\ttwo|  three|",
+    b"Subject: \xe4\xf6|",
+    b"Content-Language: en|",
+    b"Content-Type-X: no|",
+    b">From a@b Mon Jan 7|",
+    b"DKIM-Signature: v=1; h=from:|  subject|",
+)
+
+
+def splice(raw: bytes, *envelopes: bytes, parts: Sequence[smime.EncryptedPart] = ()) -> bytes:
+    """The message with these CMS in the places of its parts."""
+    content = BytesContent(raw)
+    parts = parts or smime.take_inventory(content).parts
+    left = list(envelopes)
+    sink = io.BytesIO()
+
+    def write_cms(_part: smime.EncryptedPart, cms_sink: cms.Sink) -> None:
+        cms_sink.write(left.pop(0))
+
+    smime.write_spliced(content, parts, sink, write_cms, smime_type="enveloped-data")
+    assert not left
+    return sink.getvalue()
+
+
+def entity(envelope: bytes, line_end: bytes, fields: Sequence[bytes] = REPLACED[:2]) -> bytes:
+    text = base64.encodebytes(envelope).removesuffix(b"\n").replace(b"\n", line_end)
+    return b"".join(fields).replace(b"|", line_end) + line_end + text
+
+
+@given(
+    st.permutations([*REPLACED, *KEPT]),
+    st.integers(2, len(REPLACED) + len(KEPT)),
+    st.sampled_from([b"\r\n", b"\n"]),
+)
+def test_of_the_header_only_the_fields_of_the_body_are_replaced(
+    envelope: bytes, fields: list[bytes], count: int, line_end: bytes
+) -> None:
+    fields = [b"To: b@example.org|", *fields[:count]]
+    text = base64.encodebytes(envelope).replace(b"\n", line_end)
+    raw = b"".join(fields).replace(b"|", line_end) + line_end + text
+    places = [index for index, field in enumerate(fields) if field in REPLACED]
+    expected = list(fields)
+    mime_version = b"" if any(b"MIME-V" in field for field in fields) else b"MIME-Version: 1.0|"
+    expected.insert(places[0] if places else len(fields), mime_version + NEW_FIELDS)
+    kept = b"".join(field for field in expected if field not in REPLACED)
+    assert splice(raw, envelope) == kept.replace(b"|", line_end) + line_end + text
+
+
+def layouts(envelope: bytes, line_end: bytes) -> dict[str, bytes]:
+    root = b"From: a@example.org|MIME-Version: 1.0|".replace(b"|", line_end)
+    part = entity(envelope, line_end)
+    inside = root + part
+
+    def multipart(*parts: bytes, end: bytes = b"--b--|epilogue|") -> bytes:
+        text = b"Content-Type: multipart/mixed; boundary=b||preamble|"
+        body = b"".join(b"--b|" + one + b"|" for one in parts) + end
+        return root + (text + body).replace(b"|", line_end)
+
+    rfc822 = b"Content-Type: message/rfc822||" + inside
+    text = b"Content-Type: text/plain||hello"
+    return {
+        "root": inside,
+        "root with a line end": inside + line_end,
+        "root without a blank line": root + b"Content-Type: application/pkcs7-mime" + line_end
+        + base64.encodebytes(envelope),
+        "forward": multipart(text, rfc822, text),
+        "two forwards": multipart(rfc822, rfc822),
+        "forward at the end of a torn multipart": multipart(text, rfc822, end=b""),
+        "forward alone": root + b"Content-Type: message/rfc822" + line_end * 2 + inside,
+        "wrapped": multipart(part, text),
+        "wrapped without header": multipart(
+            b"|" + base64.encodebytes(envelope).rstrip().replace(b"\n", line_end)
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
+@pytest.mark.parametrize("name", layouts(b"", b""))
+def test_new_parts_are_found_in_the_old_places_among_the_same_bytes(
+    name: str, line_end: bytes, envelope: bytes, seal: Callable[..., bytes]
+) -> None:
+    raw = layouts(envelope, line_end)[name]
+    before = smime.take_inventory(BytesContent(raw))
+    new = [seal(b"Subject: new\r\n\r\n%d" % number) for number in range(len(before.parts))]
+    spliced = splice(raw, *new)
+    after = smime.take_inventory(BytesContent(spliced))
+    assert [part.path for part in after.parts] == [part.path for part in before.parts]
+    assert [part.placement for part in after.parts] == [part.placement for part in before.parts]
+    assert after.state is before.state
+    for part, envelope_bytes in zip(after.parts, new, strict=True):
+        assert not part.defects
+        assert spliced[part.body_start : part.body_end].endswith(b"\n") is part.is_last
+        with smime.PartSource(BytesContent(spliced), part).open() as stream:
+            assert stream.read() == envelope_bytes
+    # Only the digests of the parts tell the two messages apart.
+    old_parts = [
+        replace(part, envelope=other.envelope)
+        for part, other in zip(after.parts, before.parts, strict=True)
+    ]
+    start = body_start(spliced)
+    assert smime.identity_of_parts(BytesContent(spliced), start, old_parts) == before.identity
+    assert surroundings(spliced, after) == surroundings(raw, before)
+
+
+def body_start(raw: bytes) -> int:
+    """Where the root body begins."""
+    return min(raw.index(blank) + len(blank) for blank in (b"\r\n\r\n", b"\n\n") if blank in raw)
+
+
+def surroundings(raw: bytes, inventory: smime.Inventory) -> list[bytes]:
+    """All but the headers and bodies of the parts."""
+    pieces, position = [], 0
+    for part in inventory.parts:
+        pieces.append(raw[position : part.header.start])
+        position = part.body_end
+    return [*pieces, raw[position:].strip()]
+
+
+@pytest.mark.parametrize("name", layouts(b"", b""))
+def test_splicing_twice_changes_nothing_more(name: str, envelope: bytes) -> None:
+    raw = layouts(envelope, b"\r\n")[name]
+    count = len(smime.take_inventory(BytesContent(raw)).parts)
+    once = splice(raw, *[envelope] * count)
+    assert splice(once, *[envelope] * count) == once
+
+
+def test_one_of_several_parts_can_be_replaced_alone(
+    envelope: bytes, seal: Callable[..., bytes]
+) -> None:
+    raw = layouts(envelope, b"\r\n")["two forwards"]
+    parts = smime.take_inventory(BytesContent(raw)).parts
+    spliced = splice(raw, seal(), parts=parts[1:])
+    assert spliced.startswith(raw[: parts[1].header.start])
+    after = smime.take_inventory(BytesContent(spliced)).parts
+    assert after[0].envelope == parts[0].envelope
+    assert after[1].envelope.digest != parts[1].envelope.digest
+
+
+def test_the_outer_header_is_the_root_header_without_what_describes_a_body(
+    envelope: bytes,
+) -> None:
+    for line_end in (b"\r\n", b"\n"):
+        raw = entity(envelope, line_end, [KEPT[0], *REPLACED, *KEPT[1:]])
+        content = BytesContent(raw)
+        (part,) = smime.take_inventory(content).parts
+        assert smime.outer_header(content, part) == b"".join(KEPT).replace(b"|", line_end)
+
+
+def test_the_outer_header_of_a_forward_is_that_of_the_stored_message(envelope: bytes) -> None:
+    content = BytesContent(layouts(envelope, b"\n")["forward"])
+    (part,) = smime.take_inventory(content).parts
+    assert smime.outer_header(content, part) == b"From: a@example.org\nMIME-Version: 1.0\n"
+
+
+TYPES = {cms.ENVELOPED_DATA: "enveloped-data", cms.AUTH_ENVELOPED_DATA: "authEnveloped-data"}
+
+
+@pytest.mark.parametrize("content_type", TYPES)
+def test_the_smime_type_is_that_of_rfc_8551(content_type: str) -> None:
+    assert smime.smime_type_of(content_type) == TYPES[content_type]

@@ -1,0 +1,127 @@
+"""The README is true: its sectool commands do what they say, and its set-up is what CI does."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sectool.cli.shell import run_app
+from sectool.demo.sample import sample_directory, unpack_maildir
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+BLOCKS = re.findall(r"^```\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+SETTING_UP = [line for block in BLOCKS for line in block.splitlines() if "venv" in line]
+COMMANDS = [
+    line
+    for text in (*BLOCKS, *re.findall(r"`(sectool [^`]+)`", README))
+    for line in text.splitlines()
+    if line.startswith("sectool ")
+]
+"""In the order of the page, those inside a sentence last."""
+
+
+def test_the_readme_shows_each_command_of_a_move() -> None:
+    shown = [command.split()[1] for command in COMMANDS]
+    assert shown[:4] == ["scan", "decrypt", "encrypt", "status"]
+    assert "keys" in shown[4:]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the README takes for granted: a mailbox, its keys, and where it will be moved to."""
+    sample = sample_directory()
+    unpack_maildir(sample, tmp_path / "Maildir")
+    shutil.copytree(sample / "keys" / "old", tmp_path / "keys")
+    shutil.copy(sample / "keys" / "passphrase.txt", tmp_path / "pass.txt")
+    shutil.copy(sample / "keys" / "new" / "owner-new.pem", tmp_path / "new.pem")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    # Inside a sentence a command stands without its options.
+    monkeypatch.setenv("SECTOOL_PASSPHRASE", "sample")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+MOVED = "/srv/mail/alice/Maildir"
+
+
+def _words(command: str, home: Path) -> Iterator[str]:
+    for word in shlex.split(command)[1:]:
+        path = word.replace("~", str(home), 1).replace(MOVED, str(home / "server" / "Maildir"))
+        assert path.startswith(str(home)) or "/" not in path, f"where is {word}?"
+        yield path
+
+
+def test_every_command_of_the_readme_works_as_it_stands_there(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ended = {}
+    for command in COMMANDS:
+        if MOVED in command:
+            (home / "server").mkdir()
+            shutil.move(home / "Maildir", home / "server" / "Maildir")
+        ended[command.split()[1]] = run_app(list(_words(command, home)))
+    # The sample has mail that no key opens: exit code 3 from what had to open it.
+    assert ended == {"scan": 0, "decrypt": 3, "encrypt": 3, "status": 0, "keys": 0}, (
+        capfd.readouterr().err
+    )
+
+
+def test_the_demo_ends_well(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["demo", str(tmp_path / "look")]) == 0
+    assert "open after it" in capfd.readouterr().err
+
+
+def _acts(line: str) -> list[str]:
+    """The commands of a line, as the README writes them."""
+    plain = (
+        line.strip().replace('"$environment"', ".venv").replace('"$environment/bin/', ".venv/bin/")
+    )
+    plain = re.sub(r'(\.venv/bin/\w+)"', r"\1", plain).replace(" --quiet", "")
+    return plain.split(" && ")
+
+
+@pytest.mark.parametrize("line", SETTING_UP)
+def test_what_the_readme_says_to_type_is_what_ci_runs(line: str) -> None:
+    run = [act for line in CI.splitlines() for act in _acts(line)]
+    places = [
+        next((place for place, ran in enumerate(run) if ran.startswith(act)), None)
+        for act in _acts(line)
+    ]
+    assert None not in places, list(zip(_acts(line), places, strict=True))
+
+
+def test_the_readme_has_two_lines_to_set_up() -> None:
+    assert [line.split(" && ")[-1] for line in SETTING_UP] == [
+        ".venv/bin/sectool demo",
+        ".venv/bin/pytest",
+    ]
+
+
+def _imported() -> set[str]:
+    """Packages that are neither Python's nor ours."""
+    names = set()
+    for path in (ROOT / "sectool").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.partition(".")[0])
+    return names - sys.stdlib_module_names - {"sectool"}
+
+
+def test_what_is_imported_is_what_is_installed() -> None:
+    # The tests' own packages bring others along that a fresh installation lacks.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.match(r"[\w-]+", text)[0] for text in project["dependencies"]}  # type: ignore[index]
+    assert _imported() == declared
