@@ -26,8 +26,9 @@ def rollback(
 ) -> None:
     """Put the originals back.
 
-    With the flags and in the folders of now. Mail that was deleted since stays deleted. The mail needs the old keys
-    again, and encrypt is closed on this job until decrypt was run once more.
+    With the flags and in the folders of now. Mail that was deleted since stays
+    deleted. The mail needs the old keys again, and encrypt is closed on this
+    job until decrypt was run once more.
     """
     from sectool import jobs
     from sectool.cli.render import show
