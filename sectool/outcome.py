@@ -109,6 +109,31 @@ class NotDone:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class RetiredKey:
+    """One old key, and whether anything in the mailbox still needs it."""
+
+    key: RecipientKey
+    file: str
+    """Name of the file it was read from."""
+    messages: int
+    """Messages in the mailbox that only this key, or others of its history, open."""
+    may_be_destroyed: bool
+    reason: str
+    """Why not; empty where it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What went, or in a dry run would go, from the job directory."""
+
+    checkpoints: int = 0
+    originals: int = 0
+    bytes: int = 0
+    kept: int = 0
+    """Checkpoints and originals that stay."""
+
+
 @dataclass(slots=True)
 class Summary:
     """The counts of one run; ``counts`` always sum to ``messages``."""
@@ -131,6 +156,10 @@ class Summary:
     not_done: list[NotDone] = field(default_factory=list)
     space: int | None = None
     """After a dry run: bytes of disk a real run would take."""
+    retire: list[RetiredKey] | None = None
+    """The answer to ``verify --retire``."""
+    purged: Purged | None = None
+    """What ``purge`` removed."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
     such as 16 for damaged checkpoints; 0: nothing did."""

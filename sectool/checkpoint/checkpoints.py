@@ -135,6 +135,19 @@ class CheckpointStore:
         for entry in incoming:
             durable.unlink(entry.path, "checkpoint.discard", missing_ok=True)
 
+    def purge(self, content_digests: Sequence[str]) -> None:
+        """Removes checkpoints, durably; one that is gone already does no harm."""
+        with durable.explained("remove checkpoints"):
+            for digest in content_digests:
+                durable.unlink(self.path(digest), "checkpoint.purge", missing_ok=True)
+            if content_digests:
+                durable.sync_directories([self._directory], "checkpoint.purged")
+
+    def size(self, content_digest: str) -> int:
+        """Bytes that the file of a checkpoint takes; 0 where there is none."""
+        path = self.path(content_digest)
+        return path.lstat().st_size if path.is_file() else 0
+
     def open(self, content_digest: str) -> Checkpoint:
         """The checkpoint of a part, from the file alone.
 

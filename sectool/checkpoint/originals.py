@@ -98,6 +98,19 @@ class OriginalStore:
             hint="the disk may be failing; nothing was removed from the mailbox",
         )
 
+    def purge(self, digests: Sequence[str]) -> None:
+        """Removes originals, durably; one that is gone already does no harm."""
+        with durable.explained("remove originals"):
+            for digest in digests:
+                durable.unlink(self.path(digest), "original.purge", missing_ok=True)
+            if digests:
+                durable.sync_directories([self._directory], "original.purged")
+
+    def size(self, digest: str) -> int:
+        """Bytes that the file of an original takes; 0 where there is none."""
+        path = self.path(digest)
+        return path.lstat().st_size if path.is_file() else 0
+
     def open(self, digest: str) -> FileContent:
         """The bytes of an original.
 

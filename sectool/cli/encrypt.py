@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sectool.cli import options
+from sectool.cli import afterwards, options
 from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool encrypt /srv/mail/new --job ~/move --to new.pem"
@@ -60,6 +60,7 @@ def encrypt(
     profile: ProfileName = "compatible",
     partial: Partial = False,
     accept_certificate: Accept = [],  # noqa: B006  # typer copies it
+    verify_keys: afterwards.VerifyKeys = [],  # noqa: B006
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
     run: options.RunOptions,
@@ -86,5 +87,6 @@ def encrypt(
         dry_run=dry_run,
         partial=partial,
         accept_fingerprints=options.fingerprints(accept_certificate),
+        verify_keys=passphrases.of(verify_keys) if verify_keys else None,
     )
     show(run_job(spec, manners), manners)

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from sectool.cli import outcomes
 from sectool.cli.layout import WIDTH, shorten, table
 from sectool.cli.options import Manners
 from sectool.cli.shell import answer, say
@@ -74,6 +75,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     ]
     if summary.space is not None:
         document["space"] = summary.space
+    document.update(outcomes.as_json(summary))
     return document
 
 
@@ -109,6 +111,7 @@ def as_table(summary: Summary) -> Iterable[str]:
             ("algorithm", "parts"),
             [(name, str(n)) for name, n in summary.content_encryption_algorithms.most_common()],
         )
+    yield from outcomes.as_table(summary)
     yield from _not_done(summary)
 
 

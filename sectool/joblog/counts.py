@@ -64,7 +64,7 @@ class Counts:
 
     def _summarise_not_done(self, summary: Summary) -> None:
         rows = self._connection.execute(
-            "SELECT folder, key, message_id, word, reason FROM counted"
+            "SELECT folder, key, message_id, word, told FROM counted"
             " WHERE word IN (SELECT value FROM json_each(?)) ORDER BY folder, message",
             (json.dumps(sorted(NOT_DONE)),),
         )

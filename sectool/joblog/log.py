@@ -23,6 +23,8 @@ from sectool.crashpoints import crashpoint
 from sectool.errors import JobLogDamaged, JobLogTooNew, Locked, NoSpace, RunError, SectoolError
 from sectool.joblog.counts import Counts
 from sectool.joblog.messages import MessageTable
+from sectool.joblog.purges import PurgeTable
+from sectool.joblog.replaced import ReplacedMessages
 from sectool.joblog.replacements import ReplacementTable
 from sectool.joblog.schema import (
     APPLICATION_ID,
@@ -77,6 +79,8 @@ class JobLog:
     Attributes:
         messages: what is known of every message.
         replacements: the messages that are being replaced, and their originals.
+        replaced: the messages that were, for proving and undoing.
+        purges: what may go from the job directory, and what has gone.
         counts: how many messages are in which state.
     """
 
@@ -85,6 +89,8 @@ class JobLog:
         self._connection = connection
         self.messages = MessageTable(connection)
         self.replacements = ReplacementTable(connection, self.messages)
+        self.replaced = ReplacedMessages(connection, self.messages)
+        self.purges = PurgeTable(connection, self.messages)
         self.counts = Counts(connection)
 
     # --- life ------------------------------------------------------------
@@ -232,6 +238,10 @@ class JobLog:
             " ON CONFLICT (name) DO UPDATE SET state = excluded.state, options = excluded.options",
             (name, state, options),
         )
+
+    def drop_phase(self, name: str) -> None:
+        """Forgets a phase, so that it may begin anew; inside a group."""
+        self._connection.execute("DELETE FROM phase WHERE name = ?", (name,))
 
 
 # --- opening -----------------------------------------------------------------

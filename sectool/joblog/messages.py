@@ -37,13 +37,29 @@ PAGE = 256
 UNREAD = "unread:"
 """Begins the identity of a copy that could not be read; nothing is found again by it."""
 
-_COLUMNS = "message, identity, state, reason, folder, key, hint, size, tried_with"
+_COLUMNS = (
+    "message, identity, state, reason, folder, key, hint, size, tried_with,"
+    " identity <> original_identity"
+)
+
+STANDING = (
+    "NOT EXISTS (SELECT 1 FROM tombstone"
+    " WHERE kind = 'checkpoint' AND digest = checkpoint.content_digest)"
+)
+"""Condition on a checkpoint: it was not purged."""
+
+CHECKPOINTS_STAND = (
+    "NOT EXISTS (SELECT 1 FROM part LEFT JOIN checkpoint"
+    f" ON checkpoint.content_digest = part.content_digest AND {STANDING}"
+    " WHERE part.message = message.message AND checkpoint.content_digest IS NULL)"
+)
+"""Condition on a message: each of its parts has a checkpoint that was not purged."""
 
 _ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
 
 
 def _record(row: tuple[object, ...]) -> MessageRecord:
-    message, identity, state, reason, folder, key, hint, size, tried_with = row
+    message, identity, state, reason, folder, key, hint, size, tried_with, replaced = row
     return MessageRecord(
         message=int(str(message)),
         identity=str(identity),
@@ -53,6 +69,7 @@ def _record(row: tuple[object, ...]) -> MessageRecord:
         hint=str(hint),
         size=int(str(size)),
         tried_with=str(tried_with),
+        replaced=bool(replaced),
     )
 
 
@@ -104,6 +121,14 @@ class MessageTable:
         )
         self.note_step(message, step or state)
 
+    def prove(self, message: int, proof: Proof) -> None:
+        """The replacement of a message was opened; one that is purged stays so."""
+        (state,) = self._connection.execute(
+            "SELECT state FROM message WHERE message = ?", (message,)
+        ).fetchone()
+        purged = State(state) is State.PURGED
+        self.advance(message, State.PURGED if purged else State.VERIFIED, proof=proof)
+
     def note_step(self, message: int, step: str) -> None:
         """Writes down that a step was taken on a message."""
         self._connection.execute(
@@ -133,6 +158,10 @@ class MessageTable:
     def see(self, message: int) -> None:
         """The walk found this message."""
         self._connection.execute("INSERT OR IGNORE INTO temp.seen VALUES (?)", (message,))
+
+    def unsee(self, message: int) -> None:
+        """A message that the walk found has gone since."""
+        self._connection.execute("DELETE FROM temp.seen WHERE message = ?", (message,))
 
     def at(self, ref: MessageRef) -> MessageRecord | None:
         """The message that was last seen at this place."""
@@ -185,11 +214,12 @@ class MessageTable:
         """A replaced message whose new copy the walk did not find, but whose old copy is back.
 
         Happens when a mailbox is restored from a backup. The row becomes
-        ``checkpointed`` again. Only after all copies have had their claim.
+        ``checkpointed`` again, unless its checkpoint is purged. Only after all
+        copies have had their claim.
         """
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM message WHERE original_identity = ?"
-            " AND identity <> original_identity"
+            " AND identity <> original_identity AND state <> 'purged'"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
             " ORDER BY message LIMIT 1",
             (original_identity,),
@@ -230,21 +260,49 @@ class MessageTable:
             "UPDATE message SET identity = ? WHERE message = ?", (identity, message)
         )
 
+    def mark_changed(self, listing: Listing, message_id: str) -> bool:
+        """Whether the copy at ``listing`` stands where a message of the job was, with its name.
+
+        Only after all copies have had their claim: then its content is not that
+        of the message any more, and the message is ``changed`` until a copy with
+        its content turns up.
+        """
+        row = self._connection.execute(
+            "SELECT message FROM message WHERE folder = ? AND key = ? AND message_id = ?"
+            " AND message_id <> '' AND state NOT IN ('new', 'old-key') AND presence <> 'gone'"
+            " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
+            (listing.ref.folder, listing.ref.key, message_id),
+        ).fetchone()
+        if row is not None:
+            self.set_changed(int(row[0]))
+        return row is not None
+
+    def set_changed(self, message: int) -> None:
+        """The copy at the place of this message is not it any more; its state waits."""
+        self._connection.execute(
+            "UPDATE message SET presence = 'changed' WHERE message = ?", (message,)
+        )
+        self.see(message)
+
     def end_walk(self, *, unseen: str) -> int:
         """Gives the messages that a complete walk did not find a presence, ``gone`` or ``lost``.
 
         Mail that never was of the job cannot be lost to it.
 
         Returns:
-            How many messages that were present before are not any more.
+            How many messages that were there before are not any more.
         """
         cursor = self._connection.execute(
             "UPDATE message SET presence = iif(state IN (?, ?), 'gone', ?)"
-            " WHERE presence = 'present'"
+            " WHERE presence IN ('present', 'changed')"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
             (State.NEW, State.OLD_KEY, unseen),
         )
         return cursor.rowcount
+
+    def forgive_losses(self) -> None:
+        """What was missed before the move was deleted by its owner: it leaves the job."""
+        self._connection.execute("UPDATE message SET presence = 'gone' WHERE presence = 'lost'")
 
     # --- what an examination found ------------------------------------------------
 
@@ -261,7 +319,7 @@ class MessageTable:
             self._add_checkpoint(checkpoint)
         listing = Listing(examination.ref, examination.size, flags=Flags(), hint=examination.hint)
         claimed = self.claim(listing, examination.identity)
-        if claimed is not None and claimed.state in KEPT:
+        if claimed is not None and (claimed.state in KEPT or claimed.replaced):
             return claimed.message
         message = self._insert(examination) if claimed is None else claimed.message
         if claimed is not None:
@@ -336,6 +394,10 @@ class MessageTable:
 
     def _add_checkpoint(self, checkpoint: CheckpointRecord) -> None:
         self._connection.execute(
+            "DELETE FROM tombstone WHERE kind = 'checkpoint' AND digest = ?",
+            (checkpoint.content_digest,),
+        )
+        self._connection.execute(
             "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?) ON CONFLICT (content_digest)"
             " DO UPDATE SET inner_sha256 = excluded.inner_sha256,"
             " inner_size = excluded.inner_size, content_type = excluded.content_type,"
@@ -359,7 +421,7 @@ class MessageTable:
     def checkpoint(self, content_digest: str) -> CheckpointRecord | None:
         """The checkpoint of an encrypted part, where there is one."""
         row = self._connection.execute(
-            "SELECT * FROM checkpoint WHERE content_digest = ?", (content_digest,)
+            f"SELECT * FROM checkpoint WHERE content_digest = ? AND {STANDING}", (content_digest,)
         ).fetchone()
         if row is None:
             return None
@@ -378,13 +440,12 @@ class MessageTable:
             rows = self._connection.execute(
                 "SELECT message, identity, folder, key, size, internal_date FROM message"
                 " WHERE message > ? AND state IN ('checkpointed', 'failed', 'changed')"
-                " AND identity = original_identity"
+                " AND identity = original_identity AND presence = 'present'"
                 " AND EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
                 " AND NOT EXISTS"
                 "   (SELECT 1 FROM replacement WHERE replacement.message = message.message)"
                 " AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
-                " AND NOT EXISTS (SELECT 1 FROM part LEFT JOIN checkpoint USING (content_digest)"
-                "   WHERE part.message = message.message AND checkpoint.content_digest IS NULL)"
+                f" AND {CHECKPOINTS_STAND}"
                 " ORDER BY message LIMIT ?",
                 (after, PAGE),
             ).fetchall()
@@ -395,13 +456,14 @@ class MessageTable:
                     ref=MessageRef(folder, key),
                     size=size,
                     internal_date=date,
-                    parts=tuple(self._sealable_parts(message)),
+                    parts=tuple(self.parts(message)),
                 )
             if len(rows) < PAGE:
                 return
             after = rows[-1][0]
 
-    def _sealable_parts(self, message: int) -> Iterator[SealablePart]:
+    def parts(self, message: int) -> Iterator[SealablePart]:
+        """The encrypted parts the message had at first, each with what the log knows of it."""
         rows = self._connection.execute(
             "SELECT path, content_digest, inner_sha256, inner_size, content_type, integrity"
             " FROM part JOIN checkpoint USING (content_digest) WHERE message = ? ORDER BY path",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sectool.message import MessageRef
 from sectool.outcome import Integrity, Proof, RecipientKey, State
@@ -69,6 +70,8 @@ class MessageRecord:
     hint: str
     size: int
     tried_with: str
+    replaced: bool
+    """Whether its copy is another than the one the job first found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,14 @@ class SealableMessage:
     parts: tuple[SealablePart, ...]
 
 
+class Purpose(StrEnum):
+    """What a message is being replaced for."""
+
+    ENCRYPT = "encrypt"
+    ROLLBACK = "rollback"
+    """The new copy is the original."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplacementRecord:
     """One message that has, or may have, two copies in the mailbox."""
@@ -106,6 +117,7 @@ class ReplacementRecord:
     """SHA-256 of the new copy."""
     new_size: int
     new_identity: str
+    purpose: Purpose = Purpose.ENCRYPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +141,38 @@ class Finished:
     hint: str
     size: int
     identity: str
-    proof: Proof
+    proof: Proof | None
+    """None where the new copy is the original."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedMessage:
+    """A message whose stored copy is one that sectool wrote."""
+
+    message: int
+    identity: str
+    """Of the present copy."""
+    original_identity: str
+    """Of the copy the job first found."""
+    ref: MessageRef
+    size: int
+    internal_date: str
+    """ISO 8601 with offset."""
+    original: str
+    """SHA-256 of the original; empty where none was kept."""
+    parts: tuple[SealablePart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Files of the job directory that are to go together."""
+
+    messages: tuple[int, ...] = ()
+    """Rows they belong to."""
+    checkpoints: tuple[str, ...] = ()
+    """Content digests."""
+    originals: tuple[str, ...] = ()
+    """SHA-256 of the originals."""
+
+    def __bool__(self) -> bool:
+        return bool(self.messages or self.checkpoints or self.originals)

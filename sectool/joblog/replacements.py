@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sectool.errors import JobLogDamaged
 from sectool.joblog.messages import MessageTable
-from sectool.joblog.records import Finished, OriginalRecord, ReplacementRecord
+from sectool.joblog.records import Finished, OriginalRecord, Purpose, ReplacementRecord
 from sectool.message import Listing, MessageRef
 from sectool.outcome import State
 
@@ -27,11 +27,12 @@ class ReplacementTable:
     def announce(self, record: ReplacementRecord) -> None:
         """The intent: which copy will stand for which, under which name, with which bytes."""
         self._connection.execute(
-            "INSERT INTO replacement (message, step, old_folder, old_key, old_revision,"
+            "INSERT INTO replacement (message, purpose, step, old_folder, old_key, old_revision,"
             " new_folder, new_key, new_digest, new_size, new_identity)"
-            " VALUES (?, 'announced', ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, 'announced', ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.message,
+                record.purpose,
                 record.old.folder,
                 record.old.key,
                 record.old_revision,
@@ -63,8 +64,8 @@ class ReplacementTable:
 
         Args:
             finished: where it lies.
-            state: ``reencrypted``, or ``changed`` where the old copy was not
-                removed by us.
+            state: ``reencrypted`` or ``rolled-back``, or ``changed`` where the
+                old copy was not removed by us.
             reason: what happened to the old copy then.
         """
         self._remove(finished.message)
@@ -83,6 +84,27 @@ class ReplacementTable:
     def open(self) -> list[ReplacementRecord]:
         """All that an interrupted run left announced or placed."""
         return [_record(row) for row in self._connection.execute(_SELECT)]
+
+    def at(self, ref: MessageRef) -> int | None:
+        """The message whose new copy was announced for this place."""
+        row = self._connection.execute(
+            "SELECT message FROM replacement WHERE new_folder = ? AND new_key = ?",
+            (ref.folder, ref.key),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def meet(self, message: int) -> None:
+        """The walk met the new copy at its announced place; the old one may have been moved.
+
+        Only after all copies have had their claim.
+        """
+        self._connection.execute(
+            "UPDATE replacement SET (old_folder, old_key) ="
+            " (SELECT folder, key FROM message WHERE message.message = replacement.message)"
+            " WHERE message = ?",
+            (message,),
+        )
+        self._messages.see(message)
 
     def follow(self, listing: Listing, identity: str) -> bool:
         """Whether the copy at ``listing`` is one that an interrupted run placed.
@@ -110,6 +132,9 @@ class ReplacementTable:
     def keep_original(self, original: OriginalRecord) -> None:
         """An original lies durably in the job directory; the first one of a message stays."""
         self._connection.execute(
+            "DELETE FROM tombstone WHERE kind = 'original' AND digest = ?", (original.digest,)
+        )
+        self._connection.execute(
             "INSERT OR IGNORE INTO original VALUES (?, ?, ?, ?, ?)",
             (
                 original.message,
@@ -127,16 +152,17 @@ class ReplacementTable:
 
 
 _SELECT = (
-    "SELECT message, step, old_folder, old_key, old_revision, new_folder, new_key,"
+    "SELECT message, purpose, step, old_folder, old_key, old_revision, new_folder, new_key,"
     " new_digest, new_size, new_identity FROM replacement ORDER BY message"
 )
 
 
 def _record(row: tuple[object, ...]) -> ReplacementRecord:
-    message, step, old_folder, old_key, old_revision, *new = row
+    message, purpose, step, old_folder, old_key, old_revision, *new = row
     new_folder, new_key, new_digest, new_size, new_identity = new
     return ReplacementRecord(
         message=int(str(message)),
+        purpose=Purpose(str(purpose)),
         placed=step == "placed",
         old=MessageRef(str(old_folder), str(old_key)),
         old_revision=str(old_revision),

@@ -44,15 +44,23 @@ CREATE TABLE message (
     internal_date TEXT NOT NULL,
     message_id TEXT NOT NULL,
     tried_with TEXT NOT NULL,
-    presence TEXT NOT NULL CHECK (presence IN ('present', 'gone', 'lost'))
+    presence TEXT NOT NULL
+        CHECK (presence IN ('present', 'changed', 'gone', 'lost'))
 ) STRICT;
 CREATE UNIQUE INDEX message_by_place ON message (folder, key) WHERE presence = 'present';
+CREATE INDEX message_by_last_place ON message (folder, key);
 CREATE INDEX message_by_identity ON message (identity);
 CREATE INDEX message_by_original_identity ON message (original_identity);
 CREATE INDEX message_by_state ON message (state);
 
 CREATE VIEW counted AS
-    SELECT *, CASE presence WHEN 'lost' THEN 'lost' ELSE state END AS word
+    SELECT *,
+        CASE WHEN presence IN ('lost', 'changed') THEN presence ELSE state END AS word,
+        CASE presence
+            WHEN 'lost' THEN 'it is not in the mailbox'
+            WHEN 'changed' THEN 'its content was changed by someone else'
+            ELSE reason
+        END AS told
     FROM message WHERE presence <> 'gone';
 
 CREATE TABLE part (
@@ -62,6 +70,7 @@ CREATE TABLE part (
     content_encryption_algorithm TEXT NOT NULL,
     PRIMARY KEY (message, path)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX part_by_content_digest ON part (content_digest);
 
 CREATE TABLE recipient (
     recipient INTEGER PRIMARY KEY,
@@ -93,9 +102,11 @@ CREATE TABLE original (
     folder TEXT NOT NULL,
     internal_date TEXT NOT NULL
 ) STRICT;
+CREATE INDEX original_by_digest ON original (digest);
 
 CREATE TABLE replacement (
     message INTEGER PRIMARY KEY REFERENCES message,
+    purpose TEXT NOT NULL CHECK (purpose IN ('encrypt', 'rollback')),
     step TEXT NOT NULL CHECK (step IN ('announced', 'placed')),
     old_folder TEXT NOT NULL,
     old_key TEXT NOT NULL,
@@ -107,6 +118,17 @@ CREATE TABLE replacement (
     new_identity TEXT NOT NULL
 ) STRICT;
 CREATE INDEX replacement_by_identity ON replacement (new_identity);
+
+CREATE TABLE purging (
+    message INTEGER PRIMARY KEY REFERENCES message
+) STRICT;
+
+CREATE TABLE tombstone (
+    kind TEXT NOT NULL CHECK (kind IN ('checkpoint', 'original')),
+    digest TEXT NOT NULL,
+    step TEXT NOT NULL CHECK (step IN ('intended', 'removed')),
+    PRIMARY KEY (kind, digest)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE step (
     step INTEGER PRIMARY KEY,
@@ -142,6 +164,11 @@ _EXAMINED = frozenset(
 
 _FOUND_LATER = frozenset({State.NEW, State.OLD_KEY})
 
+_REPLACED = frozenset({State.REENCRYPTED, State.VERIFIED})
+
+_UNDOING = frozenset({State.ROLLED_BACK, State.CHANGED, State.PURGED})
+"""Where undoing or purging a replacement may lead."""
+
 LEGAL_STEPS: dict[State | None, frozenset[State]] = {
     None: _EXAMINED | _FOUND_LATER,
     **dict.fromkeys(
@@ -150,14 +177,18 @@ LEGAL_STEPS: dict[State | None, frozenset[State]] = {
     ),
     **dict.fromkeys(_FOUND_LATER, _EXAMINED | _FOUND_LATER),
     State.CHECKPOINTED: frozenset(
-        {State.CHECKPOINTED, State.REENCRYPTED, State.CHANGED, State.FAILED}
+        {State.CHECKPOINTED, State.REENCRYPTED, State.CHANGED, State.FAILED, State.PURGED}
     ),
-    State.FAILED: _EXAMINED | {State.REENCRYPTED, State.CHANGED},
+    State.FAILED: _EXAMINED | _REPLACED | _UNDOING,
     # What someone changed meanwhile is looked at afresh.
-    State.CHANGED: _EXAMINED | {State.REENCRYPTED, State.CHANGED},
+    State.CHANGED: _EXAMINED | _REPLACED | _UNDOING,
     # Back to ``checkpointed`` when the mailbox shows the old copy again, as
     # after a restored backup.
-    State.REENCRYPTED: frozenset({State.REENCRYPTED, State.VERIFIED, State.CHECKPOINTED}),
-    State.VERIFIED: frozenset({State.VERIFIED, State.CHECKPOINTED}),
+    State.REENCRYPTED: _REPLACED | _UNDOING | {State.CHECKPOINTED, State.FAILED},
+    State.VERIFIED: _REPLACED | _UNDOING | {State.CHECKPOINTED, State.FAILED},
+    # The old copy is back, so it is looked at like any other.
+    State.ROLLED_BACK: _EXAMINED | _UNDOING,
+    # What was given up before it was replaced can be decrypted once more.
+    State.PURGED: _EXAMINED | {State.PURGED, State.FAILED},
 }
 """For each state of a message the states one step may lead to; None: no row yet."""

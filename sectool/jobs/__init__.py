@@ -16,6 +16,9 @@ from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
 from sectool.jobs.job import Job, check_apart, check_mailbox, look_at_job, open_job, rehearse_job
 from sectool.jobs.pool import harden
+from sectool.jobs.prove import prove_replaced
+from sectool.jobs.purge import finish_purge, purge
+from sectool.jobs.rollback import rollback
 from sectool.jobs.scan import scan
 from sectool.jobs.spec import (
     Cancel,
@@ -26,7 +29,16 @@ from sectool.jobs.spec import (
     default_workers,
 )
 from sectool.jobs.status import status
-from sectool.keys import Ask, KeyHistory, NewRecipient, load_key_history, load_new_recipients
+from sectool.jobs.tally import summarise_again
+from sectool.jobs.verify import verify
+from sectool.keys import (
+    Ask,
+    KeyHistory,
+    KeySpecification,
+    NewRecipient,
+    load_key_history,
+    load_new_recipients,
+)
 from sectool.mailbox import Mailbox, open_mailbox, recognise
 from sectool.outcome import Summary
 from sectool.progress import NoProgress, Progress
@@ -58,6 +70,9 @@ def run(
         Operation.SCAN: _scan,
         Operation.DECRYPT: _decrypt,
         Operation.ENCRYPT: _encrypt,
+        Operation.VERIFY: _verify,
+        Operation.ROLLBACK: _rollback,
+        Operation.PURGE: _purge,
     }
     try:
         return operations[spec.operation](spec, progress, cancel, ask)
@@ -69,9 +84,15 @@ def run(
 
 
 def _keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
-    if spec.keys is None:
+    return _history(spec.keys, progress, ask)
+
+
+def _history(
+    keys: KeySpecification | None, progress: Progress, ask: Ask | None
+) -> KeyHistory | None:
+    if keys is None:
         return None
-    history = load_key_history(spec.keys, ask)
+    history = load_key_history(keys, ask)
     for problem in history.problems:
         progress.warn(f"{problem.path}: {problem.reason}", hint=problem.hint)
     return history
@@ -119,10 +140,40 @@ def _encrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None)
             ask=ask,
         )
         _check_profile(spec, recipients)
-        location = spec.mailbox or _mailbox_of(_directory(spec))
-        mailbox = _mailbox(stack, location)
-        job = _job(stack, spec, mailbox, create=False)
-        return encrypt(spec, job, mailbox, recipients, progress=progress, cancel=cancel)
+        keys = _history(spec.verify_keys, progress, ask)
+        mailbox, job = _where_it_is(stack, spec)
+        summary = encrypt(spec, job, mailbox, recipients, progress=progress, cancel=cancel)
+        if keys is None or spec.dry_run:
+            return summary
+        prove_replaced(spec, job, mailbox, keys, progress=progress, cancel=cancel)
+        return summarise_again(summary, job)
+
+
+def _verify(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+    with ExitStack() as stack:
+        keys = _history(spec.verify_keys, progress, ask)
+        retired = _history(spec.retire, progress, ask)
+        mailbox, job = _where_it_is(stack, spec)
+        return verify(spec, job, mailbox, keys, retired, progress=progress, cancel=cancel)
+
+
+def _rollback(spec: JobSpec, progress: Progress, cancel: Cancel, _: Ask | None) -> Summary:
+    with ExitStack() as stack:
+        mailbox, job = _where_it_is(stack, spec)
+        return rollback(spec, job, mailbox, progress=progress, cancel=cancel)
+
+
+def _purge(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+    with ExitStack() as stack:
+        keys = _history(spec.verify_keys, progress, ask)
+        mailbox, job = _where_it_is(stack, spec)
+        return purge(spec, job, mailbox, keys, progress=progress, cancel=cancel)
+
+
+def _where_it_is(stack: ExitStack, spec: JobSpec) -> tuple[Mailbox, Job]:
+    """The mailbox that was named, else where the job's mailbox was last; and the job."""
+    mailbox = _mailbox(stack, spec.mailbox or _mailbox_of(_directory(spec)))
+    return mailbox, _job(stack, spec, mailbox, create=False)
 
 
 def _job(stack: ExitStack, spec: JobSpec, mailbox: Mailbox, *, create: bool) -> Job:
@@ -133,6 +184,7 @@ def _job(stack: ExitStack, spec: JobSpec, mailbox: Mailbox, *, create: bool) -> 
     job = stack.enter_context(open_job(directory, create=create))
     with explained(f"lock the mailbox {mailbox.specification.location}"):
         stack.enter_context(mailbox.lock())
+    finish_purge(job)
     return job
 
 

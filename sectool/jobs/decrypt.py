@@ -15,6 +15,7 @@ from sectool.joblog import Examination, JobLog, MessageRecord
 from sectool.jobs.job import Job
 from sectool.jobs.keyring import tried_with
 from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.reopen import close_reopening, reopen
 from sectool.jobs.spec import Cancel, JobSpec, Operation
 from sectool.jobs.tally import count_not_selected
 from sectool.jobs.walk import Selector, count, walk
@@ -107,6 +108,7 @@ class _Decryption:
         self._commit(group)
 
     def _begin(self) -> None:
+        reopen(self._job)
         self._log.messages.begin_walk()
         # Also when it was finished before: mail that came since is not done until
         # this run is.
@@ -117,6 +119,9 @@ class _Decryption:
         with self._log.group():
             if self._spec.selection.is_everything:
                 self._log.messages.end_walk(unseen="gone")
+                if self._log.phase(Operation.ENCRYPT) is None:
+                    self._log.messages.forgive_losses()
+            close_reopening(self._log)
             self._log.set_phase(Operation.DECRYPT, "finished", "")
 
     def _answers(self, progress: Progress) -> Iterator[Examined]:
@@ -167,7 +172,7 @@ class _Decryption:
     def _is_done(self, known: MessageRecord, listing: Listing) -> bool:
         if known.hint != listing.hint:
             return False
-        return known.state in DONE or (
+        return (known.state in DONE or known.replaced) or (
             known.state in SAME_AGAIN and known.tried_with == self._tried_with
         )
 

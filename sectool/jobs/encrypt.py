@@ -6,15 +6,15 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 
-from sectool import durable
 from sectool.errors import NotThisMailbox, ReadOnlyMailbox, SectoolError, UsageError
 from sectool.jobs.job import MAILBOX_VALUE, Job
 from sectool.jobs.matching import Matcher
 from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.reopen import check_not_rolled_back
 from sectool.jobs.replace import NewMessage, Replacer
 from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.spool import Spool
 from sectool.jobs.walk import Selector
 from sectool.jobs.worker import (
     NotSealed,
@@ -58,12 +58,14 @@ class _Encryption:
         self._recipients = tuple(recipients)
         self._cancel = cancel
         self._replacer = Replacer(job, mailbox)
+        self._spool = Spool(job, mailbox)
         self._failure_code = 0
         self._space = 0
 
     def run(self, progress: Progress) -> Summary:
         self._check_phases()
-        self._sweep_spool()
+        if not self._spec.dry_run:
+            self._spool.sweep()
         matcher = Matcher(self._job, self._mailbox, workers=self._spec.workers, cancel=self._cancel)
         match = matcher.run(progress)
         if match.found * 2 < match.messages and not self._spec.partial:
@@ -80,8 +82,9 @@ class _Encryption:
         try:
             self._encrypt(progress)
         finally:
-            with contextlib.suppress(SectoolError):
-                self._sweep_spool()
+            if not self._spec.dry_run:
+                with contextlib.suppress(SectoolError):
+                    self._spool.sweep()
         self._finish()
         return self._summary()
 
@@ -89,6 +92,7 @@ class _Encryption:
 
     def _check_phases(self) -> None:
         """Holds that decrypting is over, and that nothing fixed by an earlier run differs."""
+        check_not_rolled_back(self._log)
         decrypted = self._log.phase(Operation.DECRYPT)
         if decrypted is None:
             raise UsageError(
@@ -155,8 +159,8 @@ class _Encryption:
         argument = SealArgument(
             mailbox=self._mailbox.specification,
             checkpoints=self._job.directory / "checkpoints",
-            spool=self._spool(),
-            prefix=self._prefix(),
+            spool=self._spool.directory,
+            prefix=self._spool.prefix,
             recipients=self._recipients,
             profile=self._spec.profile,
         )
@@ -184,29 +188,6 @@ class _Encryption:
         with self._log.group():
             self._log.messages.advance(answer.message.message, answer.state, reason=answer.reason)
 
-    # --- the spool --------------------------------------------------------------------
-
-    def _spool(self) -> Path:
-        directory = self._mailbox.capabilities.spool_directory or self._job.directory / "spool"
-        with durable.explained("make the spool directory"):
-            durable.make_directory(directory)
-        return directory
-
-    def _prefix(self) -> str:
-        return f"sectool.{self._job.name}."
-
-    def _sweep_spool(self) -> None:
-        """Removes new messages that were written and never announced.
-
-        By an interrupted run, by a worker that died, or by this run when it ends
-        early.
-        """
-        if self._spec.dry_run:
-            return
-        with durable.explained("clean the spool directory"):
-            for leftover in self._spool().glob(f"{self._prefix()}*"):
-                durable.unlink(leftover, "spool.sweep", missing_ok=True)
-
     def _summary(self) -> Summary:
         summary = Summary(
             mailbox=self._mailbox.specification.url,
@@ -216,6 +197,8 @@ class _Encryption:
             failure_code=self._failure_code,
         )
         self._log.counts.summarise(summary)
+        if self._log.purges.count_abandoned():
+            summary.failure_code = summary.failure_code or 3
         if self._spec.dry_run:
             summary.space = self._space
         return summary

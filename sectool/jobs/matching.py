@@ -42,14 +42,26 @@ class Match:
 
 
 class Matcher:
-    """One walk that holds a mailbox against a job."""
+    """One walk that holds a mailbox against a job.
 
-    def __init__(self, job: Job, mailbox: Mailbox, *, workers: int, cancel: Cancel) -> None:
+    Args:
+        job: whose messages are looked for.
+        mailbox: where.
+        workers: processes; 0: this one.
+        cancel: asked between messages.
+        deep: no hint is trusted, every message is read.
+    """
+
+    def __init__(
+        self, job: Job, mailbox: Mailbox, *, workers: int, cancel: Cancel, deep: bool = False
+    ) -> None:
+        self._deep = deep
         self._log = job.log
         self._mailbox = mailbox
         self._workers = workers
         self._cancel = cancel
         self._unmatched: list[Examination] = []
+        self._in_flight: list[int] = []
 
     def run(self, progress: Progress) -> Match:
         """Gives the job's messages their present places, and takes down what is not of the job."""
@@ -88,7 +100,12 @@ class Matcher:
     def _unfamiliar(self, progress: Progress) -> Iterator[ExamineTask]:
         for listing in walk(self._mailbox, self._cancel):
             known = self._log.messages.at(listing.ref)
-            if known is not None and known.hint == listing.hint:
+            in_flight = self._log.replacements.at(listing.ref)
+            if in_flight is not None:
+                # The second copy of a message that an interrupted run was replacing.
+                self._in_flight.append(in_flight)
+                progress.advance()
+            elif known is not None and known.hint == listing.hint and not self._deep:
                 self._log.messages.see(known.message)
                 progress.advance()
             else:
@@ -103,6 +120,8 @@ class Matcher:
     def _settle_unmatched(self) -> None:
         # Only now is it certain which messages of the job no copy claimed.
         with self._log.group():
+            for message in self._in_flight:
+                self._log.replacements.meet(message)
             for examination in self._unmatched:
                 if _is_unread(examination) and self._log.messages.stays(examination.ref):
                     continue
@@ -111,9 +130,12 @@ class Matcher:
                 returned = self._log.messages.claim_returned(
                     _listing(examination), examination.identity
                 )
-                if returned is None:
+                if returned is None and not self._log.messages.mark_changed(
+                    _listing(examination), examination.message_id
+                ):
                     self._log.messages.record(self._newcomer(examination))
         self._unmatched.clear()
+        self._in_flight.clear()
 
     def _newcomer(self, examination: Examination) -> Examination:
         """What to call a copy that is none of the job's messages."""

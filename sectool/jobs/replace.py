@@ -15,7 +15,7 @@ from pathlib import Path
 from sectool import durable
 from sectool.checkpoint import OriginalToKeep
 from sectool.errors import MessageChanged, MessageError, MessageVanished
-from sectool.joblog import Finished, OriginalRecord, ReplacementRecord
+from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
 from sectool.jobs.job import Job
 from sectool.mailbox import (
     Announcement,
@@ -26,6 +26,22 @@ from sectool.mailbox import (
 )
 from sectool.message import FileContent, Flags, MessageRef
 from sectool.outcome import Proof, State
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What it means that a replacement is finished."""
+
+    state: State
+    proof: Proof | None
+    keeps_original: bool
+    """Whether the copy that is replaced must be kept first."""
+
+
+_MEANINGS = {
+    Purpose.ENCRYPT: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=True),
+    Purpose.ROLLBACK: _Meaning(State.ROLLED_BACK, None, keeps_original=False),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +65,24 @@ class _Step:
 
     new: NewMessage
     announcement: Announcement
+    purpose: Purpose
+
+    @property
+    def meaning(self) -> _Meaning:
+        return _MEANINGS[self.purpose]
 
 
 class Replacer:
-    """Carries out replacements on one mailbox for one job."""
+    """Carries out replacements on one mailbox for one job.
 
-    def __init__(self, job: Job, mailbox: Mailbox) -> None:
+    Args:
+        job: whose messages are replaced.
+        mailbox: where they are now.
+        purpose: of what ``carry_out`` does; ``recover`` ends those of any purpose.
+    """
+
+    def __init__(self, job: Job, mailbox: Mailbox, purpose: Purpose = Purpose.ENCRYPT) -> None:
+        self._purpose = purpose
         self._job = job
         self._log = job.log
         self._mailbox = mailbox
@@ -68,7 +96,9 @@ class Replacer:
             NoSpace: disk or quota full; the old copies are all there.
             RunError: a sync failed; the old copies are all there.
         """
-        steps = self._announce(self._keep_originals(group))
+        if _MEANINGS[self._purpose].keeps_original:
+            group = self._keep_originals(group)
+        steps = self._announce(group)
         staged = self._stage(steps)
         placed = self._place(staged)
         self._retire(placed)
@@ -106,7 +136,7 @@ class Replacer:
     def _announce(self, group: Sequence[NewMessage]) -> list[_Step]:
         replacements = [Replacement(new.ref, new.content, new.revision) for new in group]
         announcements = self._mailbox.announce(replacements)
-        steps = [_Step(*pair) for pair in zip(group, announcements, strict=True)]
+        steps = [_Step(*pair, self._purpose) for pair in zip(group, announcements, strict=True)]
         with self._log.group():
             for step in steps:
                 self._log.replacements.announce(_record(step))
@@ -183,9 +213,9 @@ class Replacer:
             hint=copy.hint,
             size=step.announcement.size,
             identity=step.new.identity,
-            proof=Proof.STRUCTURAL,
+            proof=step.meaning.proof,
         )
-        self._log.replacements.finish(finished, state=State.REENCRYPTED)
+        self._log.replacements.finish(finished, state=step.meaning.state)
 
     # --- after an interruption -----------------------------------------------------
 
@@ -222,6 +252,7 @@ class Replacer:
 def _record(step: _Step) -> ReplacementRecord:
     return ReplacementRecord(
         message=step.new.message,
+        purpose=step.purpose,
         placed=False,
         old=step.announcement.replaced,
         old_revision=step.announcement.expected_revision,
@@ -244,4 +275,4 @@ def _step(record: ReplacementRecord) -> _Step:
     # in the mailbox counts now.
     content = FileContent(Path("/nonexistent"), known_digest=record.new_digest)
     new = NewMessage(record.message, record.old, record.old_revision, content, record.new_identity)
-    return _Step(new, announcement)
+    return _Step(new, announcement, record.purpose)

@@ -21,6 +21,9 @@ class Operation(StrEnum):
     SCAN = "scan"
     DECRYPT = "decrypt"
     ENCRYPT = "encrypt"
+    VERIFY = "verify"
+    ROLLBACK = "rollback"
+    PURGE = "purge"
 
 
 def default_workers() -> int:
@@ -86,6 +89,16 @@ class JobSpec:
     """Encrypt although decrypting did not finish, or less than half of the job is found."""
     accept_fingerprints: frozenset[str] = frozenset()
     """SHA-256 fingerprints of new certificates whose checks the person overrode."""
+    verify_keys: KeySpecification | None = None
+    """New private keys that replaced messages are opened with; None: none is opened."""
+    deep: bool = False
+    """Read every message and open every replaced one, whatever was known before."""
+    retire: KeySpecification | None = None
+    """Old keys to answer for, whether they may be destroyed."""
+    accept_unproven: bool = False
+    """Take a structural proof where one by opening is asked for."""
+    abandon: bool = False
+    """Purge what belongs to messages that were not replaced, too."""
 
 
 class Cancel(Protocol):

@@ -30,7 +30,7 @@ def status(directory: Path) -> Summary:
 
 
 def _phase(log: JobLog) -> tuple[str, bool]:
-    for name in (Operation.ENCRYPT, Operation.DECRYPT):
+    for name in (Operation.ROLLBACK, Operation.ENCRYPT, Operation.DECRYPT):
         phase = log.phase(name)
         if phase is not None:
             return name.value, phase[0] == "finished"

@@ -1,7 +1,7 @@
 """Key histories and the certificates to encrypt to; knows neither mail nor messages."""
 
 from sectool.keys.containers import looks_like_key_or_certificate
-from sectool.keys.history import HistoryEntry, KeyHistory, KeyMaterial
+from sectool.keys.history import HeldKey, HistoryEntry, KeyHistory, KeyMaterial, newest_entry
 from sectool.keys.loading import load_key_history
 from sectool.keys.passphrases import Ask
 from sectool.keys.problems import KeyProblem
@@ -10,6 +10,7 @@ from sectool.keys.specification import KeySpecification
 
 __all__ = [
     "Ask",
+    "HeldKey",
     "HistoryEntry",
     "KeyHistory",
     "KeyMaterial",
@@ -19,4 +20,5 @@ __all__ = [
     "load_key_history",
     "load_new_recipients",
     "looks_like_key_or_certificate",
+    "newest_entry",
 ]

@@ -77,6 +77,11 @@ class HistoryEntry:
         return self.not_after is not None and self.not_after < at
 
 
+def newest_entry(key: HeldKey) -> HistoryEntry:
+    """The line of a key with the certificate that was issued for it last."""
+    return list(_entries(key))[-1]
+
+
 @dataclass(frozen=True, slots=True)
 class MaterialKey:
     """One key as bytes."""

@@ -1,0 +1,61 @@
+"""``sectool purge``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sectool.cli import afterwards, options
+from sectool.cli.groups import spread
+
+EXAMPLE = "Example: sectool purge ~/move --verify-keys new.p12 --dry-run"
+
+Abandon = Annotated[
+    bool,
+    typer.Option(
+        "--abandon",
+        help="Remove everything, also what belongs to messages that were not replaced.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command(epilog=EXAMPLE)(spread(purge))
+
+
+def purge(
+    directory: afterwards.Directory,
+    mailbox: afterwards.Mailbox = None,
+    *,
+    verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
+    accept_unproven: afterwards.AcceptUnproven = False,
+    abandon: Abandon = False,
+    partial: afterwards.Partial = False,
+    passphrases: options.PassphraseOptions,
+    dry_run: options.DryRun = False,
+    workers: options.Workers = None,
+    manners: options.Manners,
+) -> None:
+    """Remove checkpoints and originals that are no longer needed.
+
+    Only of messages whose replacement is in the mailbox now and was opened
+    with the new key. What is removed cannot be rolled back.
+    """
+    from sectool import jobs
+    from sectool.cli.render import show
+    from sectool.cli.session import run_job
+
+    spec = jobs.JobSpec(
+        jobs.Operation.PURGE,
+        mailbox,
+        job=directory,
+        workers=options.worker_processes(workers),
+        dry_run=dry_run,
+        partial=partial,
+        verify_keys=passphrases.of(verify_keys) if verify_keys else None,
+        accept_unproven=accept_unproven,
+        abandon=abandon,
+    )
+    show(run_job(spec, manners), manners)

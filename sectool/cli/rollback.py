@@ -1,0 +1,46 @@
+"""``sectool rollback``."""
+
+from __future__ import annotations
+
+import typer
+
+from sectool.cli import afterwards, options
+from sectool.cli.groups import spread
+
+EXAMPLE = "Example: sectool rollback ~/move"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command(epilog=EXAMPLE)(spread(rollback))
+
+
+def rollback(
+    directory: afterwards.Directory,
+    mailbox: afterwards.Mailbox = None,
+    *,
+    partial: afterwards.Partial = False,
+    dry_run: options.DryRun = False,
+    run: options.RunOptions,
+    manners: options.Manners,
+) -> None:
+    """Put the originals back.
+
+    With the flags and in the folders of now. Mail that was deleted since stays
+    deleted. The mail needs the old keys again, and encrypt is closed on this
+    job until decrypt was run once more.
+    """
+    from sectool import jobs
+    from sectool.cli.render import show
+    from sectool.cli.session import run_job
+
+    spec = jobs.JobSpec(
+        jobs.Operation.ROLLBACK,
+        mailbox,
+        job=directory,
+        selection=run.selection,
+        workers=run.processes,
+        dry_run=dry_run,
+        partial=partial,
+    )
+    show(run_job(spec, manners), manners)

@@ -1,0 +1,191 @@
+"""What may go from the job directory, and what has gone.
+
+A file goes in three steps: the intent is logged, the file is removed and its
+directory synced, the removal is logged. A tombstone stays, so that a missing
+file is known to have been purged and not lost.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from sectool.joblog.messages import MessageTable
+from sectool.joblog.records import Removal
+from sectool.outcome import Proof, State
+
+ABANDONED = frozenset(
+    {
+        State.CHECKPOINTED,
+        State.REENCRYPTED,
+        State.VERIFIED,
+        State.CHANGED,
+        State.FAILED,
+        State.PURGED,
+    }
+)
+"""States that become ``purged`` with their files; others only lose the files."""
+
+_SEEN = "EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = m.message)"
+
+_IN_FLIGHT = "EXISTS (SELECT 1 FROM replacement WHERE replacement.message = m.message)"
+
+_PURGEABLE = (
+    f"m.presence = 'present' AND {_SEEN} AND NOT {_IN_FLIGHT}"
+    " AND m.identity <> m.original_identity"
+    " AND (m.proof = 'opened' OR (? AND m.state IN ('reencrypted', 'verified')))"
+)
+"""The replacement is in the mailbox now, and proven; the value: unproven ones count too."""
+
+_RESTORED = f"m.presence = 'present' AND {_SEEN} AND NOT {_IN_FLIGHT} AND m.state = 'rolled-back'"
+"""The original lies in the mailbox again; its checkpoint has no replacement."""
+
+
+class PurgeTable:
+    """The tombstones of a job log; all writing happens inside ``JobLog.group``."""
+
+    def __init__(self, connection: sqlite3.Connection, messages: MessageTable) -> None:
+        self._connection = connection
+        self._messages = messages
+
+    # --- what may go -----------------------------------------------------------
+
+    def release(self, *, accept_unproven: bool, abandon: bool) -> None:
+        """Works out, after a walk, which messages need their files no more; kept in memory.
+
+        Args:
+            accept_unproven: a structural proof is enough.
+            abandon: no message needs any file.
+        """
+        execute = self._connection.execute
+        execute(
+            "CREATE TEMP TABLE IF NOT EXISTS freed"
+            " (kind TEXT, message INTEGER, PRIMARY KEY (kind, message)) WITHOUT ROWID"
+        )
+        execute("DELETE FROM temp.freed")
+        everything = "SELECT ?, m.message FROM message AS m WHERE "
+        insert = f"INSERT INTO temp.freed {everything}"
+        for kind in ("checkpoint", "original"):
+            if abandon:
+                execute(f"{insert} NOT {_IN_FLIGHT}", (kind,))
+            else:
+                execute(f"{insert} {_PURGEABLE}", (kind, accept_unproven))
+        if not abandon:
+            execute(f"{insert} {_RESTORED}", ("original",))
+
+    def released(self) -> list[int]:
+        """Messages that let go of a checkpoint or an original, in order."""
+        rows = self._connection.execute(
+            "SELECT message FROM temp.freed JOIN part USING (message)"
+            "   JOIN checkpoint USING (content_digest) WHERE kind = 'checkpoint'"
+            " UNION SELECT message FROM temp.freed JOIN original USING (message)"
+            "   WHERE kind = 'original' ORDER BY message"
+        )
+        return [int(message) for (message,) in rows]
+
+    def removal(self, messages: Iterable[int]) -> Removal:
+        """The files of these messages that no other message needs.
+
+        A message counts when a file of it goes, or when it is not known as
+        purged yet because its files went with those of another.
+        """
+        chosen: list[int] = []
+        checkpoints: dict[str, None] = {}
+        originals: dict[str, None] = {}
+        for message in messages:
+            own = self._checkpoints_of(message), self._originals_of(message)
+            checkpoints.update(dict.fromkeys(own[0]))
+            originals.update(dict.fromkeys(own[1]))
+            if any(own) or self._state(message) in ABANDONED - {State.PURGED}:
+                chosen.append(message)
+        return Removal(tuple(chosen), tuple(checkpoints), tuple(originals))
+
+    def _state(self, message: int) -> State:
+        (state,) = self._connection.execute(
+            "SELECT state FROM message WHERE message = ?", (message,)
+        ).fetchone()
+        return State(state)
+
+    def _checkpoints_of(self, message: int) -> list[str]:
+        rows = self._connection.execute(
+            "SELECT content_digest FROM part AS p JOIN checkpoint USING (content_digest)"
+            " WHERE p.message = ?"
+            " AND EXISTS (SELECT 1 FROM temp.freed"
+            "   WHERE kind = 'checkpoint' AND freed.message = p.message)"
+            " AND NOT EXISTS (SELECT 1 FROM tombstone WHERE kind = 'checkpoint'"
+            "   AND digest = content_digest AND step = 'removed')"
+            # A message that left the job needs nothing; one that is purged has a replacement.
+            " AND NOT EXISTS (SELECT 1 FROM part AS other JOIN message AS m"
+            "   ON m.message = other.message WHERE other.content_digest = p.content_digest"
+            "   AND m.presence <> 'gone' AND m.state <> 'purged' AND NOT EXISTS"
+            "     (SELECT 1 FROM temp.freed"
+            "       WHERE kind = 'checkpoint' AND freed.message = m.message))",
+            (message,),
+        )
+        return [str(digest) for (digest,) in rows]
+
+    def _originals_of(self, message: int) -> list[str]:
+        rows = self._connection.execute(
+            "SELECT digest FROM original AS o WHERE o.message = ?"
+            " AND EXISTS (SELECT 1 FROM temp.freed"
+            "   WHERE kind = 'original' AND freed.message = o.message)"
+            " AND NOT EXISTS (SELECT 1 FROM tombstone WHERE kind = 'original'"
+            "   AND tombstone.digest = o.digest AND step = 'removed')"
+            " AND NOT EXISTS (SELECT 1 FROM original AS other JOIN message AS m"
+            "   ON m.message = other.message WHERE other.digest = o.digest"
+            "   AND m.state <> 'purged' AND NOT EXISTS"
+            "     (SELECT 1 FROM temp.freed"
+            "       WHERE kind = 'original' AND freed.message = m.message))",
+            (message,),
+        )
+        return [str(digest) for (digest,) in rows]
+
+    def count_kept(self) -> int:
+        """How many checkpoints and originals of the job stand."""
+        (count,) = self._connection.execute(
+            "SELECT (SELECT count(*) FROM checkpoint WHERE content_digest NOT IN"
+            "   (SELECT digest FROM tombstone WHERE kind = 'checkpoint'))"
+            " + (SELECT count(DISTINCT digest) FROM original WHERE digest NOT IN"
+            "   (SELECT digest FROM tombstone WHERE kind = 'original'))"
+        ).fetchone()
+        return int(count)
+
+    def count_abandoned(self) -> int:
+        """How many messages in the mailbox lost their checkpoint before they were replaced."""
+        (count,) = self._connection.execute(
+            "SELECT count(*) FROM counted WHERE word = 'purged' AND identity = original_identity"
+        ).fetchone()
+        return int(count)
+
+    # --- the steps -----------------------------------------------------------------
+
+    def intend(self, removal: Removal) -> None:
+        """Before anything is removed: what will be."""
+        execute = self._connection.executemany
+        execute("INSERT OR IGNORE INTO purging VALUES (?)", [(m,) for m in removal.messages])
+        tombstones = [("checkpoint", digest) for digest in removal.checkpoints]
+        tombstones += [("original", digest) for digest in removal.originals]
+        execute("INSERT OR IGNORE INTO tombstone VALUES (?, ?, 'intended')", tombstones)
+
+    def intended(self) -> Removal:
+        """What a run, this one or one that was interrupted, has set out to remove."""
+        execute = self._connection.execute
+        digests: dict[str, list[str]] = {"checkpoint": [], "original": []}
+        for kind, digest in execute("SELECT kind, digest FROM tombstone WHERE step = 'intended'"):
+            digests[kind].append(digest)
+        messages = tuple(message for (message,) in execute("SELECT message FROM purging"))
+        return Removal(messages, tuple(digests["checkpoint"]), tuple(digests["original"]))
+
+    def finish(self) -> None:
+        """All that was intended is gone, durably."""
+        execute = self._connection.execute
+        rows = execute(
+            "SELECT message, state, proof FROM message JOIN purging USING (message)"
+        ).fetchall()
+        for message, state, proof in rows:
+            if State(state) in ABANDONED:
+                self._messages.advance(message, State.PURGED, proof=Proof(proof) if proof else None)
+            else:
+                self._messages.note_step(message, State.PURGED)
+        execute("UPDATE tombstone SET step = 'removed'")
+        execute("DELETE FROM purging")

@@ -1,0 +1,236 @@
+"""Answers for each old key whether anything in the mailbox still needs it.
+
+Every message is read and its recipients are held against the old keys; what
+the new keys really open counts as free of them. Replaced messages are also
+looked into, in their checkpoint or through the new keys, since an envelope
+inside the envelope kept its old recipients.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from sectool import smime
+from sectool.checkpoint import CheckpointStore
+from sectool.errors import CheckpointDamaged, MessageError, MessageVanished
+from sectool.jobs.job import Job
+from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.spec import Cancel, JobSpec
+from sectool.jobs.walk import count, walk
+from sectool.keys import HeldKey, KeyHistory, KeyMaterial, newest_entry
+from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
+from sectool.message import BytesContent, Content, Listing
+from sectool.outcome import RecipientKey, RetiredKey, State
+from sectool.progress import Progress
+
+LAYERS = 4
+"""Envelopes inside each other that are looked at."""
+
+IN_MEMORY = 64 * 1024 * 1024
+"""Plaintext up to this size, in bytes, is looked into without a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedArgument:
+    """What a worker that looks for needed keys is made from."""
+
+    mailbox: MailboxSpecification
+    retired: KeyMaterial
+    """The old keys."""
+    current: KeyMaterial | None
+    """The new keys."""
+    checkpoints: Path
+
+
+@dataclass(frozen=True, slots=True)
+class NeedTask:
+    """One stored message to look at."""
+
+    listing: Listing
+    checkpoints: tuple[tuple[str, str], ...]
+    """Part path and content digest of the checkpoint, where it is a replaced message."""
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+        return self.listing.size
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Which old keys one message needs, by their number in the history."""
+
+    keys: frozenset[int] = frozenset()
+    unread: bool = False
+    """It could not be read, so nothing is known."""
+
+
+class NeedContext:
+    """The mailbox, both histories and the checkpoints, opened once in each worker."""
+
+    def __init__(self, argument: NeedArgument) -> None:
+        self.mailbox = open_mailbox(argument.mailbox)
+        self.retired = KeyHistory.from_material(argument.retired)
+        self.current = _others(argument.current, self.retired)
+        self.checkpoints = CheckpointStore(argument.checkpoints)
+        self.numbers = {id(key.operations): n for n, key in enumerate(self.retired.keys)}
+
+
+def _others(current: KeyMaterial | None, retired: KeyHistory) -> KeyHistory | None:
+    """The new keys, less those that are asked about: no key stands in for itself."""
+    if current is None:
+        return None
+    asked = {key.public_key_info for key in retired.keys}
+    history = KeyHistory.from_material(current)
+    return KeyHistory(key for key in history.keys if key.public_key_info not in asked)
+
+
+def find_needs(context: NeedContext, task: NeedTask) -> Needs:
+    """Which of the old keys one stored message needs."""
+    try:
+        content = context.mailbox.fetch(task.listing.ref).content
+        if _is_opaque(smime.take_inventory(content)):
+            return Needs(unread=True)
+        return Needs(frozenset(_needed(context, content, dict(task.checkpoints), LAYERS)))
+    except MessageVanished:
+        return Needs()
+    except (MessageError, MemoryError):
+        return Needs(unread=True)
+
+
+def _is_opaque(inventory: smime.Inventory) -> bool:
+    """Whether it is a file that no header could be read of, such as a compressed one."""
+    readable = inventory.parts or inventory.message_id or inventory.header_date
+    return inventory.state is State.UNSUPPORTED and not readable
+
+
+def _needed(
+    context: NeedContext, content: Content, checkpoints: dict[str, str], layers: int
+) -> Iterator[int]:
+    for part in smime.take_inventory(content).parts if layers else ():
+        named = set(_named(context, part))
+        inside = _kept(context, checkpoints.get(part.path))
+        opened = False
+        if context.current is not None and (named or inside is None):
+            opened, plaintext = _open(content, part, context.current)
+            inside = inside or plaintext
+        if not opened:
+            yield from named
+        if inside is not None:
+            yield from _needed(context, inside, {}, layers - 1)
+
+
+def _named(context: NeedContext, part: smime.EncryptedPart) -> Iterator[int]:
+    for recipient in part.envelope.recipients:
+        if recipient.identifier is not None:
+            for key in context.retired.find(recipient.identifier):
+                yield context.numbers[id(key)]
+
+
+def _kept(context: NeedContext, content_digest: str | None) -> Content | None:
+    if content_digest is None:
+        return None
+    try:
+        return context.checkpoints.open(content_digest).inner
+    except CheckpointDamaged:
+        return None  # purged, as a rule
+
+
+def _open(
+    content: Content, part: smime.EncryptedPart, keys: KeyHistory
+) -> tuple[bool, Content | None]:
+    """Whether the new keys open a part, and its plaintext where memory holds it.
+
+    The plaintext is only looked through for further envelopes, never kept.
+    """
+    try:
+        inner = smime.open_part(content, part, keys)
+        if inner.size > IN_MEMORY:
+            return True, None
+        buffer = BytesIO()
+        inner.write_to(buffer)
+    except MessageError:
+        return False, None
+    return True, BytesContent(buffer.getvalue())
+
+
+# --- in the parent ------------------------------------------------------------------
+
+
+def retire(
+    spec: JobSpec,
+    job: Job,
+    mailbox: Mailbox,
+    retired: KeyHistory,
+    current: KeyHistory | None,
+    *,
+    progress: Progress,
+    cancel: Cancel,
+) -> list[RetiredKey]:
+    """One answer for each key of ``retired``, after a walk that matched the job.
+
+    Args:
+        spec: ``accept_unproven``: a structural proof is enough.
+        job: its log says which messages were replaced, and how that was proven.
+        mailbox: read whole, whatever the selection is.
+        retired: the old keys.
+        current: the new keys; None: what names an old key needs it.
+        progress: told of each message.
+        cancel: asked between messages.
+    """
+    argument = NeedArgument(
+        mailbox=mailbox.specification,
+        retired=retired.material,
+        current=None if current is None else current.material,
+        checkpoints=job.directory / "checkpoints",
+    )
+    progress.begin("retire", count(mailbox, progress, cancel))
+    needed: Counter[int] = Counter()
+    unread = 0
+    for answer in run_tasks(
+        find_needs,
+        _tasks(job, mailbox, cancel),
+        make_context=NeedContext,
+        context_argument=argument,
+        workers=spec.workers,
+    ):
+        if isinstance(answer, Died) or answer.unread:
+            unread += 1
+        else:
+            needed.update(answer.keys)
+        progress.advance()
+    progress.end()
+    unproven = 0 if spec.accept_unproven else job.log.replaced.count_unproven()
+    return [
+        _answer(key, needed[number], unread, unproven) for number, key in enumerate(retired.keys)
+    ]
+
+
+def _tasks(job: Job, mailbox: Mailbox, cancel: Cancel) -> Iterator[NeedTask]:
+    for listing in walk(mailbox, cancel):
+        known = job.log.messages.at(listing.ref)
+        checkpoints: tuple[tuple[str, str], ...] = ()
+        if known is not None and known.replaced:
+            parts = job.log.messages.parts(known.message)
+            checkpoints = tuple((part.path, part.checkpoint.content_digest) for part in parts)
+        yield NeedTask(listing, checkpoints)
+
+
+def _answer(key: HeldKey, messages: int, unread: int, unproven: int) -> RetiredKey:
+    reason = ""
+    if messages:
+        reason = f"{messages} messages need it"
+    elif unread:
+        reason = f"{unread} messages could not be read"
+    elif unproven:
+        reason = f"{unproven} replaced messages were not opened with the new key"
+    return RetiredKey(_name(key), key.source.name, messages, not reason, reason)
+
+
+def _name(key: HeldKey) -> RecipientKey:
+    entry = newest_entry(key)
+    return RecipientKey(entry.issuer, entry.serial_number, entry.subject_key_identifier)

@@ -1,0 +1,291 @@
+"""``rollback``: puts the originals back, wherever the mailbox is now.
+
+A message is restored in place of its replacement, with the flags and in the
+folder that this has now; what the user deleted stays deleted. The order of
+acts is that of every replacement (``replace``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sectool import durable, smime
+from sectool.checkpoint import OriginalStore
+from sectool.crashpoints import crashpoint
+from sectool.errors import (
+    CheckpointDamaged,
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    ReadOnlyMailbox,
+    SectoolError,
+    UsageError,
+)
+from sectool.joblog import Purpose, ReplacedMessage
+from sectool.jobs.job import Job
+from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.prove import listing_of
+from sectool.jobs.rematch import match_again
+from sectool.jobs.replace import NewMessage, Replacer
+from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.spool import Spool
+from sectool.jobs.walk import Selector
+from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
+from sectool.message import COPY_BLOCK, DigestingSink, FileContent
+from sectool.outcome import State, Summary
+from sectool.progress import Progress
+
+GROUP_MESSAGES = 64
+"""Messages restored together: so many have two copies at once at most."""
+
+GROUP_BYTES = 32 * 1024 * 1024
+"""Bytes of originals restored together, unless one message has more."""
+
+# --- in the worker ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreArgument:
+    """What a worker that fetches originals is made from."""
+
+    mailbox: MailboxSpecification
+    originals: Path
+    spool: Path
+    """Directory for the copies of originals."""
+    prefix: str
+    """Their names begin so, so that a later run knows them for this job's."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreTask:
+    """One message whose original is to be put back."""
+
+    message: ReplacedMessage
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+        return self.message.size
+
+
+@dataclass(frozen=True, slots=True)
+class NotRestored:
+    """A message whose original cannot be put back, and why."""
+
+    message: int
+    state: State
+    reason: str
+    failure_code: int = 0
+
+
+class RestoreContext:
+    """The mailbox and the originals, opened once in each worker."""
+
+    def __init__(self, argument: RestoreArgument) -> None:
+        self.mailbox = open_mailbox(argument.mailbox)
+        self.originals = OriginalStore(argument.originals)
+        self.spool = argument.spool
+        self.prefix = argument.prefix
+
+
+def restore(context: RestoreContext, task: RestoreTask) -> NewMessage | NotRestored:
+    """Copies one original to the spool, and compares both it and the stored copy with the log.
+
+    Raises:
+        NoSpace: the copy could not be written.
+    """
+    message = task.message.message
+    try:
+        return _restore(context, task.message)
+    except (MessageChanged, MessageVanished) as error:
+        return NotRestored(message, State.CHANGED, error.message)
+    except MessageError as error:
+        return NotRestored(message, State.FAILED, error.message)
+    except CheckpointDamaged as error:
+        return NotRestored(message, State.FAILED, error.message, error.exit_code)
+    except MemoryError:
+        reason = "it needs more memory than a message may take"
+        return NotRestored(message, State.FAILED, reason)
+
+
+def _restore(context: RestoreContext, message: ReplacedMessage) -> NewMessage:
+    stored = context.mailbox.fetch(message.ref)
+    if smime.take_inventory(stored.content).identity != message.identity:
+        raise MessageChanged("the message is not the one the job knows")
+    original = context.originals.open(message.original)
+    path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
+    with durable.explained("write an original"), durable.new_file(path) as stream:
+        digesting = DigestingSink(stream)
+        _copy(original, digesting)
+        if digesting.hexdigest() != message.original:
+            raise CheckpointDamaged(f"the original {message.original[:16]}… is not what was kept")
+        crashpoint("restore.written")
+    content = FileContent(path, known_digest=message.original)
+    return NewMessage(
+        message.message, message.ref, stored.revision, content, message.original_identity
+    )
+
+
+def _copy(original: FileContent, sink: DigestingSink) -> None:
+    try:
+        source = original.open()
+    except OSError as error:
+        reason = (error.strerror or "cannot be read").lower()
+        raise CheckpointDamaged(f"an original is missing or damaged: {reason}") from error
+    with source:
+        shutil.copyfileobj(source, sink, COPY_BLOCK)
+
+
+# --- in the parent ------------------------------------------------------------------
+
+
+class _Rollback:
+    """One run of ``rollback`` on one job."""
+
+    def __init__(self, spec: JobSpec, job: Job, mailbox: Mailbox, cancel: Cancel) -> None:
+        self._spec = spec
+        self._job = job
+        self._log = job.log
+        self._mailbox = mailbox
+        self._cancel = cancel
+        self._replacer = Replacer(job, mailbox, Purpose.ROLLBACK)
+        self._spool = Spool(job, mailbox)
+        self._failure_code = 0
+        self._space = 0
+
+    def run(self, progress: Progress) -> Summary:
+        self._check()
+        if not self._spec.dry_run:
+            self._spool.sweep()
+        match_again(
+            self._spec,
+            self._job,
+            self._mailbox,
+            deep=False,
+            progress=progress,
+            cancel=self._cancel,
+        )
+        if not self._spec.dry_run:
+            self._replacer.recover()
+        if next(self._log.replaced.to_restore(), None) is not None:
+            with self._log.group():
+                self._log.set_phase(Operation.ROLLBACK, "begun", "")
+            progress.warn("the mail that is put back needs the old keys again", hint="keep them")
+            try:
+                self._restore_all(progress)
+            finally:
+                if not self._spec.dry_run:
+                    with contextlib.suppress(SectoolError):
+                        self._spool.sweep()
+        self._finish()
+        return self._summary()
+
+    def _check(self) -> None:
+        if self._log.phase(Operation.ENCRYPT) is None:
+            raise UsageError(
+                "no message of this job was replaced, so there is nothing to put back",
+                hint="`sectool status` shows where the job stands",
+            )
+        if not self._mailbox.capabilities.writable and not self._spec.dry_run:
+            raise ReadOnlyMailbox(
+                f"the mailbox {self._mailbox.specification.location} cannot be written",
+                hint="check its owner, mode and mount options",
+            )
+
+    def _restore_all(self, progress: Progress) -> None:
+        if self._spec.dry_run:
+            self._space = sum(self._job.originals.size(t.message.original) for t in self._tasks())
+            return
+        tasks = list(self._tasks())
+        progress.begin(Operation.ROLLBACK, len(tasks))
+        group: list[NewMessage] = []
+        size = 0
+        for answer in self._answers(tasks):
+            self._cancel.check()
+            progress.advance()
+            if isinstance(answer, NotRestored):
+                self._take_down(answer)
+                continue
+            group.append(answer)
+            size += answer.content.size
+            if len(group) >= GROUP_MESSAGES or size >= GROUP_BYTES:
+                self._replacer.carry_out(group)
+                group, size = [], 0
+        if group:
+            self._replacer.carry_out(group)
+        progress.end()
+
+    def _tasks(self) -> Iterator[RestoreTask]:
+        selector = Selector(self._spec.selection)
+        for message in self._log.replaced.to_restore():
+            if selector.takes(listing_of(message)):
+                yield RestoreTask(message)
+
+    def _answers(self, tasks: list[RestoreTask]) -> Iterator[NewMessage | NotRestored]:
+        argument = RestoreArgument(
+            mailbox=self._mailbox.specification,
+            originals=self._job.directory / "originals",
+            spool=self._spool.directory,
+            prefix=self._spool.prefix,
+        )
+        for answer in run_tasks(
+            restore,
+            tasks,
+            make_context=RestoreContext,
+            context_argument=argument,
+            workers=self._spec.workers,
+        ):
+            if isinstance(answer, Died):
+                yield NotRestored(answer.task.message.message, State.FAILED, answer.reason)
+            else:
+                yield answer
+
+    def _take_down(self, answer: NotRestored) -> None:
+        self._failure_code = self._failure_code or answer.failure_code
+        with self._log.group():
+            self._log.messages.advance(answer.message, answer.state, reason=answer.reason)
+
+    def _finish(self) -> None:
+        with self._log.group():
+            self._log.messages.end_walk(unseen="lost")
+            begun = self._log.phase(Operation.ROLLBACK) is not None
+            is_left = next(self._log.replaced.to_restore(), None) is not None
+            if begun and not is_left and not self._log.replacements.open():
+                self._log.set_phase(Operation.ROLLBACK, "finished", "")
+
+    def _summary(self) -> Summary:
+        summary = Summary(
+            mailbox=self._mailbox.specification.url,
+            job=str(self._spec.job or ""),
+            phase=Operation.ROLLBACK,
+            is_finished=(self._log.phase(Operation.ROLLBACK) or ("finished",))[0] == "finished",
+            failure_code=self._failure_code,
+        )
+        self._log.counts.summarise(summary)
+        if self._log.replaced.count_purged():
+            # Without their originals they stay as they are.
+            summary.failure_code = summary.failure_code or 3
+        if self._spec.dry_run:
+            summary.space = self._space
+        return summary
+
+
+def rollback(
+    spec: JobSpec, job: Job, mailbox: Mailbox, *, progress: Progress, cancel: Cancel
+) -> Summary:
+    """Puts back what was there before the first replacement, and closes the job to ``encrypt``.
+
+    In a dry run the job is a rehearsal and nothing is put back.
+
+    Raises:
+        UsageError: nothing of the job was replaced.
+        NotThisMailbox: less than half of the job is found here.
+        NoSpace: disk or quota full; the same command resumes.
+        Interrupted: the run was asked to stop; the same command resumes.
+    """
+    return _Rollback(spec, job, mailbox, cancel).run(progress)

@@ -1,0 +1,63 @@
+"""``verify``: holds the mailbox against the job log, and changes nothing in the mailbox."""
+
+from __future__ import annotations
+
+from sectool.jobs.job import Job
+from sectool.jobs.prove import prove_replaced
+from sectool.jobs.rematch import match_again
+from sectool.jobs.retire import retire
+from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.keys import KeyHistory
+from sectool.mailbox import Mailbox
+from sectool.outcome import State, Summary
+from sectool.progress import Progress
+
+
+def verify(
+    spec: JobSpec,
+    job: Job,
+    mailbox: Mailbox,
+    keys: KeyHistory | None,
+    retired: KeyHistory | None,
+    *,
+    progress: Progress,
+    cancel: Cancel,
+) -> Summary:
+    """Finds every message of the job by identity, and says what became of it.
+
+    Args:
+        spec: its selection decides which messages are opened.
+        job: in a dry run a rehearsal.
+        mailbox: where the job's mail is now.
+        keys: the new private keys, to open replaced messages with; None: none is opened.
+        retired: old keys to answer for; None: nobody asked.
+        progress: told of each message.
+        cancel: asked between messages.
+
+    Raises:
+        NotThisMailbox: less than half of the job is found here.
+        Interrupted: the run was asked to stop.
+    """
+    match_again(spec, job, mailbox, deep=spec.deep, progress=progress, cancel=cancel)
+    if keys is not None:
+        prove_replaced(spec, job, mailbox, keys, progress=progress, cancel=cancel)
+    with job.log.group():
+        job.log.messages.end_walk(unseen="lost")
+    summary = _summary(spec, job, mailbox)
+    if retired is not None:
+        summary.retire = retire(spec, job, mailbox, retired, keys, progress=progress, cancel=cancel)
+    return summary
+
+
+def _summary(spec: JobSpec, job: Job, mailbox: Mailbox) -> Summary:
+    summary = Summary(
+        mailbox=mailbox.specification.url, job=str(spec.job or ""), phase=Operation.VERIFY
+    )
+    job.log.counts.summarise(summary)
+    if job.log.purges.count_abandoned():
+        summary.failure_code = 3
+    encrypted = job.log.phase(Operation.ENCRYPT)
+    if encrypted is not None and encrypted[0] == "finished" and summary.counts[State.CHECKPOINTED]:
+        # Old mail that came back, as from a backup, is left to the next encrypt.
+        summary.failure_code = 3
+    return summary

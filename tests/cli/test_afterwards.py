@@ -1,0 +1,123 @@
+"""verify, rollback and purge on the command line: the document, the codes, the words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sectool.cli.shell import run_app
+from tests.support.checker import Key
+from tests.support.mailboxes import CLEAR, Mail, encrypted, fill, make_key
+
+pytestmark = pytest.mark.filterwarnings("default")  # typer's own
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Key]:
+    directory = tmp_path_factory.mktemp("keys")
+    return {name: make_key(directory, name) for name in ("old", "new")}
+
+
+@pytest.fixture
+def job(tmp_path: Path, keys: dict[str, Key], capsys: pytest.CaptureFixture[str]) -> Path:
+    mail = [
+        Mail("", "cur/1300000001.M1P1.host:2,S", encrypted(1, keys["old"])),
+        Mail("", "cur/1300000002.M2P1.host:2,", CLEAR),
+    ]
+    fill(tmp_path / "Maildir", mail)
+    mailbox, job = str(tmp_path / "Maildir"), str(tmp_path / "job")
+    old = [*named("--keys", keys["old"]), "--workers", "0"]
+    assert run_app(["decrypt", mailbox, "--job", job, *old, "--quiet"]) == 0
+    to = ["--to", str(keys["new"].certificate), "--workers", "0", "--quiet"]
+    assert run_app(["encrypt", "--job", job, *to]) == 0
+    capsys.readouterr()
+    return tmp_path / "job"
+
+
+def named(option: str, key: Key) -> list[str]:
+    return [option, str(key.certificate), option, str(key.private_key)]
+
+
+def document(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> dict[str, Any]:
+    command = [str(word) for word in words]
+    assert run_app([*command, "--workers", "0", "--json", "--quiet"]) == code
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def test_verify_prints_the_document_with_job_and_phase(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = document(capsys, "verify", job)
+    assert (answer["format"], answer["job"], answer["phase"]) == (1, str(job), "verify")
+    assert answer["messages"] == 2
+    assert answer["counts"] == {"clear": 1, "reencrypted": 1}
+    assert "retire" not in answer
+
+
+def test_retire_names_each_key_and_whether_it_may_go(
+    job: Path, keys: dict[str, Key], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*named("--verify-keys", keys["new"]), *named("--retire", keys["old"])]
+    answer = document(capsys, "verify", job, *words)
+    (key,) = answer["retire"]
+    assert key["messages"] == 0
+    assert key["may_be_destroyed"] is True
+    assert key["issuer"] == "CN=old,O=Example"
+    assert key["serial_number"]
+
+
+def test_purge_tells_what_would_go_and_what_went(
+    job: Path, keys: dict[str, Key], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["purge", job, *named("--verify-keys", keys["new"])]
+    rehearsed = document(capsys, *words, "--dry-run")["purged"]
+    assert (rehearsed["checkpoints"], rehearsed["originals"], rehearsed["kept"]) == (1, 1, 0)
+    answer = document(capsys, *words)
+    assert answer["purged"] == rehearsed
+    assert answer["counts"] == {"clear": 1, "purged": 1}
+
+
+def test_rollback_closes_the_job_to_encrypt(
+    job: Path, keys: dict[str, Key], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert document(capsys, "rollback", job)["counts"] == {"clear": 1, "rolled-back": 1}
+    to = ["--to", str(keys["new"].certificate)]
+    error = document(capsys, "encrypt", "--job", job, *to, code=2)["error"]
+    assert error["code"] == 2
+    assert "sectool decrypt" in error["hint"]
+
+
+def test_a_rollback_says_that_the_old_keys_are_needed(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_app(["rollback", str(job), "--workers", "0"]) == 0
+    assert "needs the old keys again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["verify", "rollback", "purge"])
+def test_help_ends_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"Example: sectool {command}" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", ["verify", "rollback", "purge"])
+def test_what_is_no_job_directory_is_usage(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document(capsys, command, tmp_path, code=2)
+
+
+def test_tables_tell_a_person_the_same(
+    job: Path, keys: dict[str, Key], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*named("--verify-keys", keys["new"]), *named("--retire", keys["old"])]
+    assert run_app(["verify", str(job), *words, "--workers", "0"]) == 0
+    assert "yes" in capsys.readouterr().err
+    assert run_app(["purge", str(job), "--workers", "0"]) == 0
+    assert "1 checkpoints, 1 originals" in capsys.readouterr().err

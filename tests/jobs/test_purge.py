@@ -1,0 +1,257 @@
+"""purge: goes by what is in the mailbox now, and by nothing less than proof."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from sectool import jobs
+from sectool.errors import NotThisMailbox
+from sectool.keys import KeySpecification
+from sectool.outcome import Purged, State, Summary
+from tests.support import checker
+from tests.support.mailboxes import Keys, Mail, Specify, fill
+
+OTHERS = {State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
+PURGED = {**OTHERS, State.PURGED: 5}
+REENCRYPTED = {**OTHERS, State.REENCRYPTED: 5}
+
+
+def counts(summary: Summary) -> dict[State, int]:
+    assert sum(summary.counts.values()) == summary.messages
+    return {state: count for state, count in summary.counts.items() if count}
+
+
+def files(job: Path) -> tuple[int, int]:
+    """How many checkpoints and originals there are."""
+    return (
+        len(list((job / "checkpoints").glob("*.eml"))),
+        len(list((job / "originals").glob("*.eml"))),
+    )
+
+
+def dump(job: Path) -> list[str]:
+    """Everything that stands in the job log."""
+    connection = sqlite3.connect(job / "job.db")
+    try:
+        return list(connection.iterdump())
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def new(keys: Keys) -> KeySpecification:
+    return KeySpecification((keys.new.certificate, keys.new.private_key))
+
+
+@pytest.fixture
+def encrypted_job(maildir: Path, specify: Specify, tmp_path: Path) -> Path:
+    jobs.run(specify("decrypt", maildir))
+    jobs.run(specify("encrypt", maildir))
+    return tmp_path / "job"
+
+
+def message(maildir: Path, number: int) -> Path:
+    wanted = b"Message-ID: <%d@example.org>" % number
+    return next(p for p in maildir.rglob("cur/*") if wanted in p.read_bytes())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_was_opened_with_the_new_key_is_purged(
+    encrypted_job: Path, maildir: Path, specify: Specify, new: KeySpecification, workers: int
+) -> None:
+    census = checker.census(maildir)
+    summary = jobs.run(specify("purge", None, verify_keys=new, workers=workers))
+    assert counts(summary) == PURGED
+    assert summary.purged is not None
+    assert (summary.purged.checkpoints, summary.purged.originals, summary.purged.kept) == (4, 5, 0)
+    assert files(encrypted_job) == (0, 0)
+    assert checker.census(maildir) == census
+
+
+def test_a_proof_of_an_earlier_verify_counts(
+    encrypted_job: Path, specify: Specify, new: KeySpecification
+) -> None:
+    jobs.run(specify("verify", None, verify_keys=new))
+    assert counts(jobs.run(specify("purge", None))) == PURGED
+
+
+def test_without_a_proof_nothing_goes(encrypted_job: Path, specify: Specify) -> None:
+    summary = jobs.run(specify("purge", None))
+    assert counts(summary) == REENCRYPTED
+    assert summary.purged == Purged(kept=9)
+    assert summary.exit_code == 3
+    assert files(encrypted_job) == (4, 5)
+
+
+def test_an_unproven_message_is_purged_where_that_is_accepted(
+    encrypted_job: Path, specify: Specify
+) -> None:
+    assert counts(jobs.run(specify("purge", None, accept_unproven=True))) == PURGED
+    assert files(encrypted_job) == (0, 0)
+
+
+def test_mail_the_new_key_does_not_open_keeps_everything(
+    maildir: Path, specify: Specify, keys: Keys, new: KeySpecification, tmp_path: Path
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    jobs.run(specify("encrypt", maildir, new_certificates=(keys.stranger.certificate,)))
+    summary = jobs.run(specify("purge", None, verify_keys=new, accept_unproven=True))
+    assert counts(summary) == {**OTHERS, State.FAILED: 5}
+    assert files(tmp_path / "job") == (4, 5)
+
+
+def test_a_second_purge_changes_nothing(
+    encrypted_job: Path, specify: Specify, new: KeySpecification
+) -> None:
+    jobs.run(specify("purge", None, verify_keys=new))
+    log = dump(encrypted_job)
+    summary = jobs.run(specify("purge", None))
+    assert counts(summary) == PURGED
+    assert summary.purged == Purged()
+    assert dump(encrypted_job) == log
+
+
+def test_a_dry_run_of_purge_tells_what_would_go_and_removes_nothing(
+    encrypted_job: Path, specify: Specify, new: KeySpecification, tmp_path: Path
+) -> None:
+    census = checker.census(tmp_path)
+    summary = jobs.run(specify("purge", None, verify_keys=new, dry_run=True))
+    kept = [*(encrypted_job / "checkpoints").glob("*.eml")]
+    kept += (encrypted_job / "originals").glob("*.eml")
+    size = sum(path.stat().st_size for path in kept)
+    assert summary.purged == Purged(checkpoints=4, originals=5, bytes=size, kept=0)
+    assert checker.census(tmp_path) == census
+
+
+def test_a_message_that_is_not_there_now_keeps_its_files(
+    encrypted_job: Path, maildir: Path, specify: Specify, new: KeySpecification
+) -> None:
+    jobs.run(specify("verify", None, verify_keys=new))
+    message(maildir, 1).unlink()
+    summary = jobs.run(specify("purge", None))
+    assert counts(summary) == {**PURGED, State.PURGED: 4, State.LOST: 1}
+    assert files(encrypted_job) == (1, 1)
+
+
+def test_a_message_that_changed_since_it_was_opened_keeps_its_files(
+    encrypted_job: Path, maildir: Path, specify: Specify, new: KeySpecification
+) -> None:
+    jobs.run(specify("verify", None, verify_keys=new))
+    path = message(maildir, 1)
+    status = path.stat()
+    with path.open("r+b") as stream:
+        stream.seek(-200, os.SEEK_END)
+        stream.write(b"AAAA")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    summary = jobs.run(specify("purge", None))
+    assert counts(summary) == {**PURGED, State.PURGED: 4, State.CHANGED: 1}
+    assert files(encrypted_job) == (1, 1)
+
+
+def test_a_checkpoint_that_two_messages_share_stays_while_one_needs_it(
+    maildir: Path, specify: Specify, new: KeySpecification, tmp_path: Path
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    jobs.run(specify("encrypt", maildir, selection=jobs.Selection(folder="Sent")))
+    summary = jobs.run(specify("purge", None, verify_keys=new))
+    assert counts(summary) == {**OTHERS, State.PURGED: 1, State.CHECKPOINTED: 4}
+    assert files(tmp_path / "job") == (4, 0)
+    assert counts(jobs.run(specify("encrypt", None))) == {
+        **OTHERS,
+        State.PURGED: 1,
+        State.REENCRYPTED: 4,
+    }
+    assert counts(jobs.run(specify("purge", None, verify_keys=new))) == PURGED
+    assert files(tmp_path / "job") == (0, 0)
+
+
+def test_what_was_not_replaced_goes_only_when_it_is_abandoned(
+    maildir: Path, specify: Specify, tmp_path: Path
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    summary = jobs.run(specify("purge", None, accept_unproven=True))
+    assert counts(summary) == {**OTHERS, State.CHECKPOINTED: 5}
+    assert files(tmp_path / "job") == (4, 0)
+    summary = jobs.run(specify("purge", None, abandon=True))
+    assert counts(summary) == PURGED
+    assert files(tmp_path / "job") == (0, 0)
+
+
+def test_what_was_abandoned_can_be_decrypted_again(
+    maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    before = checker.meanings(maildir, [keys.old])
+    jobs.run(specify("decrypt", maildir))
+    jobs.run(specify("purge", None, abandon=True))
+    summary = jobs.run(specify("encrypt", None))
+    assert counts(summary) == PURGED
+    assert summary.exit_code == 3
+    assert counts(jobs.run(specify("decrypt", maildir))) == {**OTHERS, State.CHECKPOINTED: 5}
+    assert counts(jobs.run(specify("encrypt", None))) == REENCRYPTED
+    assert checker.meanings(maildir, [keys.new]) == before
+
+
+def test_after_a_rollback_the_originals_go_and_the_checkpoints_stay(
+    encrypted_job: Path, maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    jobs.run(specify("rollback", None))
+    census = checker.census(maildir)
+    summary = jobs.run(specify("purge", None))
+    assert counts(summary) == {**OTHERS, State.ROLLED_BACK: 5}
+    assert files(encrypted_job) == (4, 0)
+    assert checker.census(maildir) == census
+    jobs.run(specify("decrypt", maildir))
+    assert counts(jobs.run(specify("encrypt", None))) == REENCRYPTED
+    assert counts(jobs.run(specify("rollback", None))) == {**OTHERS, State.ROLLED_BACK: 5}
+
+
+# --- later commands ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", ["decrypt", "encrypt", "verify"])
+def test_later_commands_say_purged_and_change_nothing(
+    encrypted_job: Path, maildir: Path, specify: Specify, new: KeySpecification, operation: str
+) -> None:
+    jobs.run(specify("purge", None, verify_keys=new))
+    census = checker.census(maildir)
+    summary = jobs.run(specify(operation, maildir))
+    assert counts(summary) == PURGED
+    assert summary.exit_code == 3  # for the others
+    assert checker.census(maildir) == census
+    assert counts(jobs.status(encrypted_job)) == PURGED
+
+
+def test_a_purged_message_cannot_be_rolled_back_and_that_is_told(
+    encrypted_job: Path, maildir: Path, specify: Specify, new: KeySpecification
+) -> None:
+    jobs.run(specify("purge", None, verify_keys=new))
+    census = checker.census(maildir)
+    summary = jobs.run(specify("rollback", None))
+    assert counts(summary) == PURGED
+    assert summary.exit_code == 3
+    assert checker.census(maildir) == census
+    assert counts(jobs.run(specify("encrypt", None))) == PURGED  # the job is not closed
+
+
+def test_an_old_copy_restored_after_the_purge_needs_its_old_key(
+    encrypted_job: Path, maildir: Path, specify: Specify, sample: list[Mail], new: KeySpecification
+) -> None:
+    jobs.run(specify("purge", None, verify_keys=new))
+    message(maildir, 1).unlink()
+    fill(maildir, sample[:1])
+    summary = jobs.run(specify("verify", None))
+    assert counts(summary) == {**PURGED, State.PURGED: 4, State.LOST: 1, State.OLD_KEY: 1}
+
+
+def test_a_wrong_mailbox_purges_nothing(
+    encrypted_job: Path, specify: Specify, tmp_path: Path, new: KeySpecification
+) -> None:
+    jobs.run(specify("verify", None, verify_keys=new))
+    fill(tmp_path / "other", [])
+    with pytest.raises(NotThisMailbox):
+        jobs.run(specify("purge", tmp_path / "other"))
+    assert files(encrypted_job) == (4, 5)
