@@ -118,10 +118,10 @@ def _imported() -> set[str]:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.partition(".")[0])
-    # pycryptodomex is imported as Cryptodome.
+    # pycryptodomex is imported as Cryptodome; case does not matter to pip (Pebble).
     distributions = packages_distributions()
     others = names - sys.stdlib_module_names - {"sectool"}
-    return {distribution for name in others for distribution in distributions[name]}
+    return {distribution.lower() for name in others for distribution in distributions[name]}
 
 
 def test_what_is_imported_is_what_is_installed() -> None:
