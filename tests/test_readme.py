@@ -34,8 +34,9 @@ COMMANDS = [
 
 def test_the_readme_shows_each_command_of_a_move() -> None:
     shown = [command.split()[1] for command in COMMANDS]
-    assert shown[:4] == ["scan", "decrypt", "encrypt", "status"]
-    assert "keys" in shown[4:]
+    story = ["scan", "decrypt", "encrypt", "status", "verify", "rollback", "purge"]
+    assert shown[: len(story)] == story
+    assert "keys" in shown[len(story) :]
 
 
 @pytest.fixture
@@ -45,7 +46,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     unpack_maildir(sample, tmp_path / "Maildir")
     shutil.copytree(sample / "keys" / "old", tmp_path / "keys")
     shutil.copy(sample / "keys" / "passphrase.txt", tmp_path / "pass.txt")
-    shutil.copy(sample / "keys" / "new" / "owner-new.pem", tmp_path / "new.pem")
+    for kind in ("pem", "key"):
+        shutil.copy(sample / "keys" / "new" / f"owner-new.{kind}", tmp_path / f"new.{kind}")
     monkeypatch.setenv("HOME", str(tmp_path))
     # Inside a sentence a command stands without its options.
     monkeypatch.setenv("SECTOOL_PASSPHRASE", "sample")
@@ -73,9 +75,8 @@ def test_every_command_of_the_readme_works_as_it_stands_there(
             shutil.move(home / "Maildir", home / "server" / "Maildir")
         ended[command.split()[1]] = run_app(list(_words(command, home)))
     # The sample has mail that no key opens: exit code 3 from what had to open it.
-    assert ended == {"scan": 0, "decrypt": 3, "encrypt": 3, "status": 0, "keys": 0}, (
-        capfd.readouterr().err
-    )
+    done = {"decrypt": 3, "encrypt": 3, "verify": 3, "rollback": 3, "purge": 3}
+    assert ended == {"scan": 0, "status": 0, "keys": 0, **done}, capfd.readouterr().err
 
 
 def test_the_demo_ends_well(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
