@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from tests.support import checker
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
 
 MESSAGES = 40
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until what must happen has happened."""
 
 pytestmark = pytest.mark.skipif(
@@ -145,11 +146,14 @@ def test_a_worker_that_is_killed_costs_no_message(
     run = Run(decrypted, tmp_path / "job", keys.new.certificate)
     run.wait_for_work()
     others = [process for process in run.processes() if process != run.process.pid]
-    if others:
-        os.kill(max(others), signal.SIGKILL)
+    # The run, or this very process of it, may have come to its end meanwhile.
+    with contextlib.suppress(ProcessLookupError):
+        if others:
+            os.kill(max(others), signal.SIGKILL)
     returned, text = run.end()
-    # One that dies while it tells its result ends the run; the run says how to go on.
-    assert returned in {0, 1}, text
+    # One that dies while it tells its result ends the run; the run says how to go
+    # on. One that dies with a single message costs that one until the next run.
+    assert returned in {0, 1, 3}, text
     assert "of its own" not in text
     assert list((decrypted / "tmp").iterdir()) == []
     assert counts(jobs.run(specify("encrypt", decrypted))) == {State.REENCRYPTED: MESSAGES}
