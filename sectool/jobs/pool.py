@@ -10,6 +10,7 @@ this process.
 from __future__ import annotations
 
 import collections
+import itertools
 import multiprocessing
 import os
 import signal
@@ -102,8 +103,13 @@ def run_tasks(
         for task in tasks:
             yield work(context, task)
         return
+    waiting = batches(tasks)
+    first = next(waiting, None)
+    if first is None:
+        # A run that finds nothing to do starts no process.
+        return
     with _Pool(workers, make_context, context_argument) as pool:
-        yield from pool.run(work, tasks)
+        yield from pool.run(work, itertools.chain([first], waiting))
 
 
 class _Pool:
@@ -132,9 +138,8 @@ class _Pool:
         self._pool.join()
 
     def run(
-        self, work: Callable[[Any, TaskT], AnswerT], tasks: Iterable[TaskT]
+        self, work: Callable[[Any, TaskT], AnswerT], waiting: Iterator[list[TaskT]]
     ) -> Iterator[AnswerT | Died[TaskT]]:
-        waiting = batches(tasks)
         under_way: collections.deque[tuple[list[TaskT], Any]] = collections.deque()
         exhausted = False
         while under_way or not exhausted:

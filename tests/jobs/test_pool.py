@@ -48,6 +48,11 @@ def test_a_task_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(isinstance(answer, pool.Died) and answer.task.number == 1 for answer in answers)
 
 
+def test_a_run_without_tasks_starts_no_worker() -> None:
+    # A context that cannot be made would be raised by the first one.
+    assert run([], argument="broken") == []
+
+
 def test_what_ends_the_run_is_raised() -> None:
     with pytest.raises(NoSpace, match="the answer"):
         run([Task(1), Task(2, deed="fail")])
