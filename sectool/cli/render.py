@@ -96,7 +96,7 @@ def as_table(summary: Summary) -> Iterable[str]:
         ],
     )
     if summary.keys:
-        title = "was encrypted to" if summary.phase.startswith("encrypt") else "encrypted to"
+        title = "encrypted to" if summary.phase in {"scan", "decrypt"} else "was encrypted to"
         yield ""
         yield from table(
             (title, "messages", "key"),

@@ -36,6 +36,9 @@ GROUP_MESSAGES = 64
 GROUP_BYTES = 32 * 1024 * 1024
 """Bytes of new messages replaced together, unless one message has more."""
 
+_NOT_FIXED = ""
+"""Options of a phase that has replaced nothing yet: a later run may choose others."""
+
 GROWTH = 1.02
 """New size of a message by its old one, at most, in the estimate of a dry run."""
 
@@ -104,7 +107,7 @@ class _Encryption:
                 hint="run the same `sectool decrypt` again, or add --partial to go on without",
             )
         begun = self._log.phase(Operation.ENCRYPT)
-        if begun is not None and begun[1] != self._options():
+        if begun is not None and begun[1] not in {_NOT_FIXED, self._options()}:
             raise UsageError(
                 f"this job was begun with other recipients or another profile ({begun[1]})",
                 hint="give the same --to and --profile as before",
@@ -122,14 +125,25 @@ class _Encryption:
     def _begin(self) -> None:
         with self._log.group():
             self._log.set_value(MAILBOX_VALUE, self._mailbox.specification.url)
-            self._log.set_phase(Operation.ENCRYPT, "begun", self._options())
+            self._log.set_phase(Operation.ENCRYPT, "begun", self._fixed_options())
+
+    def _fixed_options(self) -> str:
+        phase = self._log.phase(Operation.ENCRYPT)
+        return _NOT_FIXED if phase is None else phase[1]
+
+    def _carry_out(self, group: Sequence[NewMessage]) -> None:
+        """Replaces a group; the first one fixes recipients and profile for the whole job."""
+        if self._fixed_options() == _NOT_FIXED:
+            with self._log.group():
+                self._log.set_phase(Operation.ENCRYPT, "begun", self._options())
+        self._replacer.carry_out(group)
 
     def _finish(self) -> None:
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
             is_left = next(self._log.messages.sealable(), None) is not None
             if not is_left and not self._log.replacements.open():
-                self._log.set_phase(Operation.ENCRYPT, "finished", self._options())
+                self._log.set_phase(Operation.ENCRYPT, "finished", self._fixed_options())
 
     # --- the work -------------------------------------------------------------------
 
@@ -149,10 +163,10 @@ class _Encryption:
             group.append(_new_message(answer))
             size += answer.content.size
             if len(group) >= GROUP_MESSAGES or size >= GROUP_BYTES:
-                self._replacer.carry_out(group)
+                self._carry_out(group)
                 group, size = [], 0
         if group:
-            self._replacer.carry_out(group)
+            self._carry_out(group)
         progress.end()
 
     def _answers(self) -> Iterator[SealedMessage | NotSealed]:

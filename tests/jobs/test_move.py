@@ -251,6 +251,20 @@ def test_other_recipients_on_resume_are_refused(
         jobs.run(specify("encrypt", maildir, new_certificates=(keys.stranger.certificate,)))
 
 
+def test_recipients_are_not_fixed_before_the_first_replacement(
+    maildir: Path, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    checkpoints = tmp_path / "job" / "checkpoints"
+    checkpoints.rename(tmp_path / "away")
+    checkpoints.mkdir(mode=0o700)
+    assert jobs.run(specify("encrypt", maildir)).counts[State.FAILED] == 5
+    shutil.rmtree(checkpoints)
+    (tmp_path / "away").rename(checkpoints)
+    spec = specify("encrypt", maildir, new_certificates=(keys.stranger.certificate,))
+    assert jobs.run(spec).counts[State.REENCRYPTED] == 5
+
+
 def test_a_key_file_is_no_certificate(maildir: Path, specify: Specify, tmp_path: Path) -> None:
     jobs.run(specify("decrypt", maildir))
     (tmp_path / "text").write_text("not a certificate")
