@@ -201,12 +201,6 @@ def public_key_identity(public_key_info: bytes) -> bytes:
         return bits
 
 
-def serial_number_text(serial_number: int) -> str:
-    """Lower-case hexadecimal with whole bytes, as certificate viewers show it."""
-    digits = format(abs(serial_number), "x")
-    return ("-" if serial_number < 0 else "") + "0" * (len(digits) % 2) + digits
-
-
 def computed_key_identifiers(public_key_info: bytes) -> Iterator[bytes]:
     """Subject key identifiers that may name a key without the extension.
 

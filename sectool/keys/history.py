@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from sectool.cms.identifiers import serial_hex
 from sectool.cms.seams import KeyOperations, RecipientIdentifier, SubjectKeyIdentifier
 from sectool.keys.certificates import (
     HeldCertificate,
     computed_key_identifiers,
     public_key_bits,
     read_certificate,
-    serial_number_text,
 )
 from sectool.keys.names import normalised_name
 from sectool.keys.private_keys import (
@@ -191,7 +191,7 @@ def _entries(key: HeldKey) -> Iterator[HistoryEntry]:
             has_certificate=True,
             subject=certificate.subject_name,
             issuer=certificate.issuer_name,
-            serial_number=serial_number_text(certificate.serial_number),
+            serial_number=serial_hex(certificate.serial_number),
             subject_key_identifier=(certificate.subject_key_identifier or computed).hex(),
             not_before=not_before,
             not_after=not_after,
