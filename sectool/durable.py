@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sectool.crashpoints import crashpoint
-from sectool.errors import NoSpace, ReadOnlyMailbox, RunError, SectoolError
+from sectool.errors import NoSpace, ReadOnlyMailbox, RunError, SectoolError, reason_of
 from sectool.message import COPY_BLOCK, digest_stream, open_regular_file
 
 SYNC_THREADS = 8
@@ -40,7 +40,7 @@ def explain(error: OSError, what: str) -> SectoolError:
         error: as the system raised it.
         what: what was attempted, such as ``write the checkpoint``.
     """
-    reason = (error.strerror or type(error).__name__).lower()
+    reason = reason_of(error)
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return NoSpace(
             f"cannot {what}: {reason}",

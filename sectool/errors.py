@@ -208,3 +208,8 @@ class Terminated(Interrupted):
 
     exit_code = 143
     summary = "terminated"
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says of an error, in lower case, for the middle of a message."""
+    return (error.strerror or type(error).__name__).lower()

@@ -4,7 +4,8 @@ Holds no subjects, no addresses, no key material and no plaintext.
 """
 
 from sectool.joblog.log import JobLog
-from sectool.joblog.messages import KEPT, REPLACED, UNREAD, without_address
+from sectool.joblog.messages import KEPT, REPLACED, UNREAD
+from sectool.joblog.parts import without_address
 from sectool.joblog.records import (
     CheckpointRecord,
     Examination,

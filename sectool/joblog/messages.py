@@ -7,23 +7,20 @@ ciphertext in two folders is two messages.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from sectool.errors import JobLogDamaged
+from sectool.joblog.parts import CHECKPOINTS_STAND, PartTable
 from sectool.joblog.records import (
-    CheckpointRecord,
     Examination,
     MessageRecord,
     SealableMessage,
-    SealablePart,
 )
 from sectool.joblog.schema import LEGAL_STEPS
 from sectool.message import Flags, Listing, MessageRef
-from sectool.outcome import Integrity, Proof, RecipientKey, State
+from sectool.outcome import Proof, State
 
 REPLACED = frozenset({State.REENCRYPTED, State.VERIFIED})
 """States of a message whose stored copy is one that sectool wrote."""
@@ -42,21 +39,6 @@ _COLUMNS = (
     " identity <> original_identity"
 )
 
-STANDING = (
-    "NOT EXISTS (SELECT 1 FROM tombstone"
-    " WHERE kind = 'checkpoint' AND digest = checkpoint.content_digest)"
-)
-"""Condition on a checkpoint: it was not purged."""
-
-CHECKPOINTS_STAND = (
-    "NOT EXISTS (SELECT 1 FROM part LEFT JOIN checkpoint"
-    f" ON checkpoint.content_digest = part.content_digest AND {STANDING}"
-    " WHERE part.message = message.message AND checkpoint.content_digest IS NULL)"
-)
-"""Condition on a message: each of its parts has a checkpoint that was not purged."""
-
-_ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
-
 
 def _record(row: tuple[object, ...]) -> MessageRecord:
     message, identity, state, reason, folder, key, hint, size, tried_with, replaced = row
@@ -73,16 +55,12 @@ def _record(row: tuple[object, ...]) -> MessageRecord:
     )
 
 
-def without_address(recipient: RecipientKey) -> RecipientKey:
-    """The recipient as the log may know it: an issuer that is a person keeps no address."""
-    return replace(recipient, issuer=_ADDRESS.sub("(address)", recipient.issuer))
-
-
 class MessageTable:
     """The message rows of a job log; all writing happens inside ``JobLog.group``."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.parts = PartTable(connection)
         self._unseen = "gone"
 
     # --- the one function through which every state changes ---------------------
@@ -316,7 +294,7 @@ class MessageTable:
             Number of the row.
         """
         for checkpoint in examination.checkpoints:
-            self._add_checkpoint(checkpoint)
+            self.parts.add_checkpoint(checkpoint)
         listing = Listing(examination.ref, examination.size, flags=Flags(), hint=examination.hint)
         claimed = self.claim(listing, examination.identity)
         if claimed is not None and (claimed.state in KEPT or claimed.replaced):
@@ -328,7 +306,7 @@ class MessageTable:
                 "UPDATE message SET tried_with = ?, year = ?, message_id = ? WHERE message = ?",
                 (examination.tried_with, examination.year, examination.message_id, message),
             )
-        self._write_parts(message, examination)
+        self.parts.write(message, examination)
         return message
 
     def _insert(self, examination: Examination) -> int:
@@ -356,79 +334,7 @@ class MessageTable:
         self.note_step(message, examination.state)
         return message
 
-    def _write_parts(self, message: int, examination: Examination) -> None:
-        self._connection.execute("DELETE FROM part WHERE message = ?", (message,))
-        self._connection.executemany(
-            "INSERT INTO part VALUES (?, ?, ?, ?)",
-            [
-                (message, part.path, part.content_digest, part.content_encryption_algorithm)
-                for part in examination.parts
-            ],
-        )
-        self._connection.execute("DELETE FROM message_recipient WHERE message = ?", (message,))
-        for recipient in dict.fromkeys(examination.recipients):
-            self._add_recipient(message, recipient, recipient in examination.in_history)
-
-    def _add_recipient(self, message: int, recipient: RecipientKey, in_history: bool) -> None:
-        recipient = without_address(recipient)
-        names = (recipient.issuer, recipient.serial_number, recipient.subject_key_identifier)
-        (number,) = self._connection.execute(
-            "INSERT INTO recipient (issuer, serial_number, subject_key_identifier, in_history)"
-            " VALUES (?, ?, ?, ?) ON CONFLICT (issuer, serial_number, subject_key_identifier)"
-            " DO UPDATE SET in_history = max(in_history, excluded.in_history)"
-            " RETURNING recipient",
-            (*names, int(in_history)),
-        ).fetchone()
-        self._connection.execute(
-            "INSERT OR IGNORE INTO message_recipient VALUES (?, ?)", (message, number)
-        )
-
-    def held_recipients(self) -> frozenset[RecipientKey]:
-        """Recipients whose keys the history held when the mail was decrypted."""
-        rows = self._connection.execute(
-            "SELECT issuer, serial_number, subject_key_identifier FROM recipient WHERE in_history"
-        )
-        return frozenset(RecipientKey(*row) for row in rows)
-
-    # --- checkpoints ----------------------------------------------------------------
-
-    def _add_checkpoint(self, checkpoint: CheckpointRecord) -> None:
-        self._connection.execute(
-            "DELETE FROM tombstone WHERE kind = 'checkpoint' AND digest = ?",
-            (checkpoint.content_digest,),
-        )
-        self._connection.execute(
-            "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?) ON CONFLICT (content_digest)"
-            " DO UPDATE SET inner_sha256 = excluded.inner_sha256,"
-            " inner_size = excluded.inner_size, content_type = excluded.content_type,"
-            " integrity = excluded.integrity",
-            (
-                checkpoint.content_digest,
-                checkpoint.inner_sha256,
-                checkpoint.inner_size,
-                checkpoint.content_type,
-                checkpoint.integrity,
-            ),
-        )
-
-    def content_digests(self, message: int) -> list[str]:
-        """Content digests of all encrypted parts of a message."""
-        rows = self._connection.execute(
-            "SELECT DISTINCT content_digest FROM part WHERE message = ?", (message,)
-        )
-        return [str(digest) for (digest,) in rows]
-
-    def checkpoint(self, content_digest: str) -> CheckpointRecord | None:
-        """The checkpoint of an encrypted part, where there is one."""
-        row = self._connection.execute(
-            f"SELECT * FROM checkpoint WHERE content_digest = ? AND {STANDING}", (content_digest,)
-        ).fetchone()
-        if row is None:
-            return None
-        digest, inner_sha256, inner_size, content_type, integrity = row
-        return CheckpointRecord(
-            digest, inner_sha256, inner_size, content_type, Integrity(integrity)
-        )
+    # --- what waits to be encrypted ---------------------------------------------------
 
     def sealable(self, *, after: int = 0) -> Iterator[SealableMessage]:
         """Messages that wait to be encrypted, seen by the walk, in the order of their rows.
@@ -456,21 +362,8 @@ class MessageTable:
                     ref=MessageRef(folder, key),
                     size=size,
                     internal_date=date,
-                    parts=tuple(self.parts(message)),
+                    parts=tuple(self.parts.of(message)),
                 )
             if len(rows) < PAGE:
                 return
             after = rows[-1][0]
-
-    def parts(self, message: int) -> Iterator[SealablePart]:
-        """The encrypted parts the message had at first, each with what the log knows of it."""
-        rows = self._connection.execute(
-            "SELECT path, content_digest, inner_sha256, inner_size, content_type, integrity"
-            " FROM part JOIN checkpoint USING (content_digest) WHERE message = ? ORDER BY path",
-            (message,),
-        ).fetchall()
-        for path, digest, inner_sha256, inner_size, content_type, integrity in rows:
-            record = CheckpointRecord(
-                digest, inner_sha256, inner_size, content_type, Integrity(integrity)
-            )
-            yield SealablePart(path, record)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from sectool.joblog.messages import CHECKPOINTS_STAND, PAGE, MessageTable
+from sectool.joblog.messages import PAGE, MessageTable
+from sectool.joblog.parts import CHECKPOINTS_STAND
 from sectool.joblog.records import ReplacedMessage
 from sectool.message import MessageRef
 from sectool.outcome import Proof
@@ -99,7 +100,7 @@ class ReplacedMessages:
                     size=size,
                     internal_date=date,
                     original=original,
-                    parts=tuple(self._messages.parts(message)),
+                    parts=tuple(self._messages.parts.of(message)),
                 )
             if len(rows) < PAGE:
                 return

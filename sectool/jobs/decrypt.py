@@ -12,14 +12,7 @@ from dataclasses import dataclass, field, replace
 from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import Interrupted
 from sectool.joblog import Examination, JobLog, MessageRecord
-from sectool.jobs.job import Job
-from sectool.jobs.keyring import tried_with
-from sectool.jobs.pool import Died, run_tasks
-from sectool.jobs.reopen import close_reopening, reopen
-from sectool.jobs.spec import Cancel, JobSpec, Operation
-from sectool.jobs.tally import count_not_selected
-from sectool.jobs.walk import Selector, count, walk
-from sectool.jobs.worker import (
+from sectool.jobs.examine import (
     ExamineArgument,
     ExamineContext,
     Examined,
@@ -27,6 +20,13 @@ from sectool.jobs.worker import (
     examine,
     unread,
 )
+from sectool.jobs.job import Job
+from sectool.jobs.keyring import tried_with
+from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.reopen import close_reopening, reopen
+from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.tally import count_not_selected
+from sectool.jobs.walk import Selector, count, walk
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import Listing
@@ -161,7 +161,7 @@ class _Decryption:
 
     def _with_checkpoints(self, known: MessageRecord) -> MessageRecord:
         """``known``, or what it is without the checkpoints that someone removed."""
-        digests = self._log.messages.content_digests(known.message)
+        digests = self._log.messages.parts.content_digests(known.message)
         if all(self._job.checkpoints.path(digest).is_file() for digest in digests):
             return known
         reason = "its checkpoint is missing"

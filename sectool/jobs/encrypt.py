@@ -13,10 +13,7 @@ from sectool.jobs.matching import Matcher
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.reopen import check_not_rolled_back
 from sectool.jobs.replace import NewMessage, Replacer
-from sectool.jobs.spec import Cancel, JobSpec, Operation
-from sectool.jobs.spool import Spool
-from sectool.jobs.walk import Selector
-from sectool.jobs.worker import (
+from sectool.jobs.seal import (
     NotSealed,
     SealArgument,
     SealContext,
@@ -24,6 +21,9 @@ from sectool.jobs.worker import (
     SealTask,
     seal,
 )
+from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.spool import Spool
+from sectool.jobs.walk import Selector
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox
 from sectool.message import Flags, Listing

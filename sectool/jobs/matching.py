@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from sectool.joblog import UNREAD, Examination, without_address
-from sectool.jobs.job import Job
-from sectool.jobs.pool import Died, run_tasks
-from sectool.jobs.spec import Cancel
-from sectool.jobs.walk import count, walk
-from sectool.jobs.worker import (
+from sectool.jobs.examine import (
     ExamineArgument,
     ExamineContext,
     ExamineTask,
     examine,
     unread,
 )
+from sectool.jobs.job import Job
+from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.spec import Cancel
+from sectool.jobs.walk import count, walk
 from sectool.mailbox import Mailbox
 from sectool.message import Flags, Listing
 from sectool.outcome import State
@@ -142,11 +142,13 @@ class Matcher:
         if _is_unread(examination):
             return examination
         parts = examination.parts
-        if parts and all(self._log.messages.checkpoint(part.content_digest) for part in parts):
+        if parts and all(
+            self._log.messages.parts.checkpoint(part.content_digest) for part in parts
+        ):
             # A further copy of a message that the job has: it can be encrypted
             # as well, and would be lost to its owner if it were not.
             return replace(examination, state=State.CHECKPOINTED)
-        held = self._log.messages.held_recipients()
+        held = self._log.messages.parts.held_recipients()
         if parts and any(without_address(key) in held for key in examination.recipients):
             reason = "it came after decrypting, and only an old key opens it"
             return replace(examination, state=State.OLD_KEY, reason=reason)

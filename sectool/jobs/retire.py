@@ -215,7 +215,7 @@ def _tasks(job: Job, mailbox: Mailbox, cancel: Cancel) -> Iterator[NeedTask]:
         known = job.log.messages.at(listing.ref)
         checkpoints: tuple[tuple[str, str], ...] = ()
         if known is not None and known.replaced:
-            parts = job.log.messages.parts(known.message)
+            parts = job.log.messages.parts.of(known.message)
             checkpoints = tuple((part.path, part.checkpoint.content_digest) for part in parts)
         yield NeedTask(listing, checkpoints)
 

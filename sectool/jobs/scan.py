@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sectool.jobs.keyring import tried_with
-from sectool.jobs.pool import Died, run_tasks
-from sectool.jobs.spec import Cancel, JobSpec
-from sectool.jobs.tally import count_examination, count_not_selected
-from sectool.jobs.walk import Selector, count, walk
-from sectool.jobs.worker import (
+from sectool.jobs.examine import (
     ExamineArgument,
     ExamineContext,
     Examined,
@@ -17,6 +12,11 @@ from sectool.jobs.worker import (
     examine,
     unread,
 )
+from sectool.jobs.keyring import tried_with
+from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.spec import Cancel, JobSpec
+from sectool.jobs.tally import count_examination, count_not_selected
+from sectool.jobs.walk import Selector, count, walk
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.outcome import State, Summary

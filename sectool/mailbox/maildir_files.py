@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished
+from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
 from sectool.mailbox.maildir_folders import Folder, Skipped, find_folders
 from sectool.mailbox.maildir_view import Entry, FolderView
 from sectool.message import Flags, Listing, MessageRef, digest_stream, open_regular_file
@@ -203,7 +203,7 @@ class MaildirFiles:
 
 
 def _unreadable(ref: MessageRef, error: OSError) -> MessageError:
-    reason = (error.strerror or type(error).__name__).lower()
+    reason = reason_of(error)
     return MessageError(
         f"the message {ref} cannot be read: {reason}", hint="check the owner, the mode and the disk"
     )

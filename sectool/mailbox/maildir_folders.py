@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sectool.errors import MailboxError
+from sectool.errors import MailboxError, reason_of
 from sectool.mailbox.maildir_names import decode_level, printable, safe_level
 
 INBOX = "INBOX"
@@ -147,7 +147,7 @@ def _level(raw: str) -> str:
 
 
 def _cannot_list(path: Path, error: OSError) -> MailboxError:
-    reason = (error.strerror or type(error).__name__).lower()
+    reason = reason_of(error)
     return MailboxError(
         f"cannot list {printable(str(path))}: {reason}",
         hint="check the owner and the mode; mail in it would be passed over",

@@ -20,7 +20,7 @@ from typing import BinaryIO, TypeVar
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
-from sectool.errors import MessageChanged, MessageError, MessageVanished, RunError
+from sectool.errors import MessageChanged, MessageError, MessageVanished, RunError, reason_of
 from sectool.mailbox.base import Announcement, PlacedCopy, StagedCopy, Whereabouts
 from sectool.mailbox.maildir_files import LOOKS, Found, MaildirFiles, hint
 from sectool.mailbox.maildir_names import INFO, is_unique_name
@@ -137,7 +137,7 @@ class MaildirReplacer:
             digest = durable.read_back_digest(path)
         except OSError as error:
             self._remove_staged(announcement)
-            raise MessageError(f"the new copy does not read back: {_reason(error)}") from error
+            raise MessageError(f"the new copy does not read back: {reason_of(error)}") from error
         if digest != announcement.digest:
             self._remove_staged(announcement)
             raise MessageError(
@@ -257,7 +257,7 @@ class MaildirReplacer:
                 pass  # renamed by a server since it was looked at
             except PermissionError as error:
                 raise MessageError(
-                    f"the old copy {announcement.replaced} cannot be removed: {_reason(error)}",
+                    f"the old copy {announcement.replaced} cannot be removed: {reason_of(error)}",
                     hint="check its attributes, then remove one of the two copies",
                 ) from error
             except OSError as error:
@@ -340,7 +340,7 @@ def _open_new(opener: Callable[[], BinaryIO]) -> BinaryIO:
     try:
         return opener()
     except OSError as error:
-        raise MessageError(f"the new copy cannot be read: {_reason(error)}") from error
+        raise MessageError(f"the new copy cannot be read: {reason_of(error)}") from error
 
 
 def _make_part(path: Path) -> None:
@@ -390,7 +390,3 @@ def _is_file(path: Path) -> bool:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except FileNotFoundError:
         return False
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sectool.errors import MailboxError, MessageError
+from sectool.errors import MailboxError, MessageError, reason_of
 from sectool.mailbox.maildir_folders import Folder, Skipped, is_directory
 from sectool.mailbox.maildir_names import FlagLetters, delivery_order, printable, split_name
 from sectool.message import open_regular_file
@@ -281,7 +281,7 @@ class FolderView:
             self.skipped.append(Skipped(f"{self.folder.name}/{part}/{printable(name)}", reason))
 
     def _cannot_list(self, part: str, error: OSError) -> MailboxError:
-        reason = (error.strerror or type(error).__name__).lower()
+        reason = reason_of(error)
         return MailboxError(
             f"cannot list {part} of the folder {self.folder.name}: {reason}",
             hint="check the owner and the mode; mail in it would be passed over",

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from sectool.errors import NoSuchMailbox
+from sectool.errors import NoSuchMailbox, reason_of
 from sectool.mailbox import maildir, memory
 from sectool.mailbox.base import Mailbox, MailboxSpecification
 from sectool.mailbox.maildir_names import printable
@@ -83,7 +83,7 @@ def _resolve(text: str) -> Path:
             f"there is nothing at {printable(text)}", hint="check the path"
         ) from error
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
+        reason = reason_of(error)
         raise NoSuchMailbox(
             f"cannot look at {printable(text)}: {reason}", hint="check the path"
         ) from error

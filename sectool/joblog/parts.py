@@ -1,0 +1,125 @@
+"""The encrypted parts of the job's messages, their recipients and checkpoints."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sectool.joblog.records import CheckpointRecord, Examination, SealablePart
+from sectool.outcome import Integrity, RecipientKey
+
+STANDING = (
+    "NOT EXISTS (SELECT 1 FROM tombstone"
+    " WHERE kind = 'checkpoint' AND digest = checkpoint.content_digest)"
+)
+"""Condition on a checkpoint: it was not purged."""
+
+CHECKPOINTS_STAND = (
+    "NOT EXISTS (SELECT 1 FROM part LEFT JOIN checkpoint"
+    f" ON checkpoint.content_digest = part.content_digest AND {STANDING}"
+    " WHERE part.message = message.message AND checkpoint.content_digest IS NULL)"
+)
+"""Condition on a message: each of its parts has a checkpoint that was not purged."""
+
+_ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
+
+
+def without_address(recipient: RecipientKey) -> RecipientKey:
+    """The recipient as the log may know it: an issuer that is a person keeps no address."""
+    return replace(recipient, issuer=_ADDRESS.sub("(address)", recipient.issuer))
+
+
+class PartTable:
+    """The part, recipient and checkpoint rows of a job log; written inside ``JobLog.group``."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def write(self, message: int, examination: Examination) -> None:
+        """The encrypted parts and recipients of a message, in place of those known before."""
+        self._connection.execute("DELETE FROM part WHERE message = ?", (message,))
+        self._connection.executemany(
+            "INSERT INTO part VALUES (?, ?, ?, ?)",
+            [
+                (message, part.path, part.content_digest, part.content_encryption_algorithm)
+                for part in examination.parts
+            ],
+        )
+        self._connection.execute("DELETE FROM message_recipient WHERE message = ?", (message,))
+        for recipient in dict.fromkeys(examination.recipients):
+            self._add_recipient(message, recipient, recipient in examination.in_history)
+
+    def _add_recipient(self, message: int, recipient: RecipientKey, in_history: bool) -> None:
+        recipient = without_address(recipient)
+        names = (recipient.issuer, recipient.serial_number, recipient.subject_key_identifier)
+        (number,) = self._connection.execute(
+            "INSERT INTO recipient (issuer, serial_number, subject_key_identifier, in_history)"
+            " VALUES (?, ?, ?, ?) ON CONFLICT (issuer, serial_number, subject_key_identifier)"
+            " DO UPDATE SET in_history = max(in_history, excluded.in_history)"
+            " RETURNING recipient",
+            (*names, int(in_history)),
+        ).fetchone()
+        self._connection.execute(
+            "INSERT OR IGNORE INTO message_recipient VALUES (?, ?)", (message, number)
+        )
+
+    def held_recipients(self) -> frozenset[RecipientKey]:
+        """Recipients whose keys the history held when the mail was decrypted."""
+        rows = self._connection.execute(
+            "SELECT issuer, serial_number, subject_key_identifier FROM recipient WHERE in_history"
+        )
+        return frozenset(RecipientKey(*row) for row in rows)
+
+    def add_checkpoint(self, checkpoint: CheckpointRecord) -> None:
+        """A checkpoint lies durably in the job directory."""
+        self._connection.execute(
+            "DELETE FROM tombstone WHERE kind = 'checkpoint' AND digest = ?",
+            (checkpoint.content_digest,),
+        )
+        self._connection.execute(
+            "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?) ON CONFLICT (content_digest)"
+            " DO UPDATE SET inner_sha256 = excluded.inner_sha256,"
+            " inner_size = excluded.inner_size, content_type = excluded.content_type,"
+            " integrity = excluded.integrity",
+            (
+                checkpoint.content_digest,
+                checkpoint.inner_sha256,
+                checkpoint.inner_size,
+                checkpoint.content_type,
+                checkpoint.integrity,
+            ),
+        )
+
+    def content_digests(self, message: int) -> list[str]:
+        """Content digests of all encrypted parts of a message."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT content_digest FROM part WHERE message = ?", (message,)
+        )
+        return [str(digest) for (digest,) in rows]
+
+    def checkpoint(self, content_digest: str) -> CheckpointRecord | None:
+        """The checkpoint of an encrypted part, where there is one."""
+        row = self._connection.execute(
+            f"SELECT * FROM checkpoint WHERE content_digest = ? AND {STANDING}", (content_digest,)
+        ).fetchone()
+        if row is None:
+            return None
+        digest, inner_sha256, inner_size, content_type, integrity = row
+        return CheckpointRecord(
+            digest, inner_sha256, inner_size, content_type, Integrity(integrity)
+        )
+
+    def of(self, message: int) -> Iterator[SealablePart]:
+        """The encrypted parts the message had at first, each with what the log knows of it."""
+        rows = self._connection.execute(
+            "SELECT path, content_digest, inner_sha256, inner_size, content_type, integrity"
+            " FROM part JOIN checkpoint USING (content_digest) WHERE message = ? ORDER BY path",
+            (message,),
+        ).fetchall()
+        for path, digest, inner_sha256, inner_size, content_type, integrity in rows:
+            record = CheckpointRecord(
+                digest, inner_sha256, inner_size, content_type, Integrity(integrity)
+            )
+            yield SealablePart(path, record)

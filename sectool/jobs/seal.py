@@ -1,0 +1,203 @@
+"""What a worker does to make one new message: read, seal, prove, tell.
+
+Runs in any process. Nothing here renames, syncs, removes or logs; that is the
+parent's. Only what ends the whole run is raised, everything else is the
+answer.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from sectool import cms, durable, smime
+from sectool.checkpoint import CheckpointStore
+from sectool.crashpoints import crashpoint
+from sectool.errors import (
+    CheckpointDamaged,
+    MalformedMessage,
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    reason_of,
+)
+from sectool.joblog import (
+    SealableMessage,
+)
+from sectool.keys import NewRecipient
+from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
+from sectool.message import DigestingSink, FileContent, StoredMessage
+from sectool.outcome import State
+
+
+@dataclass(frozen=True, slots=True)
+class SealArgument:
+    """What a worker that seals messages is made from."""
+
+    mailbox: MailboxSpecification
+    checkpoints: Path
+    spool: Path
+    """Directory for the new messages."""
+    prefix: str
+    """Their names begin so, so that a later run knows them for this job's."""
+    recipients: tuple[NewRecipient, ...]
+    profile: cms.Profile
+
+
+@dataclass(frozen=True, slots=True)
+class SealTask:
+    """One message to encrypt to the new recipients."""
+
+    message: SealableMessage
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+        return self.message.size
+
+
+@dataclass(frozen=True, slots=True)
+class SealedMessage:
+    """A new message, written unsynced and proven against what was written."""
+
+    message: SealableMessage
+    revision: str
+    """Of the stored copy it was made from."""
+    content: FileContent
+    identity: str
+    """What the new copy will be known by."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotSealed:
+    """A message that could not be sealed, and why."""
+
+    message: SealableMessage
+    state: State
+    reason: str
+    failure_code: int = 0
+
+
+class SealContext:
+    """The mailbox, the checkpoints and the new recipients, opened once in each worker."""
+
+    def __init__(self, argument: SealArgument) -> None:
+        self.mailbox: Mailbox = open_mailbox(argument.mailbox)
+        self.checkpoints = CheckpointStore(argument.checkpoints)
+        self.spool = argument.spool
+        self.prefix = argument.prefix
+        self.recipients = tuple(cms.Recipient(new.certificate) for new in argument.recipients)
+        self.profile = argument.profile
+
+
+def seal(context: SealContext, task: SealTask) -> SealedMessage | NotSealed:
+    """Makes the new message for one stored message and proves it (G1, ``structural``).
+
+    Raises:
+        NoSpace: the new message could not be written.
+    """
+    message = task.message
+    try:
+        return _seal(context, message)
+    except (MessageChanged, MessageVanished) as error:
+        return NotSealed(message, State.CHANGED, error.message)
+    except MessageError as error:
+        return NotSealed(message, State.FAILED, error.message)
+    except CheckpointDamaged as error:
+        return NotSealed(message, State.FAILED, error.message, error.exit_code)
+    except OSError as error:
+        return NotSealed(message, State.FAILED, f"it cannot be read: {reason_of(error)}")
+    except MemoryError:
+        reason = "it needs more memory than a message may take"
+        return NotSealed(message, State.FAILED, reason)
+
+
+def _seal(context: SealContext, message: SealableMessage) -> SealedMessage:
+    stored = context.mailbox.fetch(message.ref)
+    inventory = smime.take_inventory(stored.content)
+    if inventory.identity != message.identity:
+        raise MessageChanged("the message is not the one the job knows")
+    path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
+    with durable.explained("write a new message"), durable.new_file(path) as stream:
+        try:
+            digest, sealed = _write(context, message, stored, inventory, stream)
+        except OSError as error:
+            # Not of writing, which ends the run: what cannot be read costs this message.
+            raise MessageError(f"it cannot be read: {reason_of(error)}") from error
+        crashpoint("seal.written")
+        stream.flush()
+        content = FileContent(path, known_digest=digest)
+        identity = _prove(context, message, sealed, content)
+    return SealedMessage(message, stored.revision, content, identity)
+
+
+class _SpoolSink:
+    """Takes a new message; a disk that takes no more ends the run."""
+
+    def __init__(self, sink: cms.Sink) -> None:
+        self._sink = sink
+
+    def write(self, data: bytes, /) -> object:
+        with durable.explained("write a new message"):
+            return self._sink.write(data)
+
+
+def _write(
+    context: SealContext,
+    message: SealableMessage,
+    stored: StoredMessage,
+    inventory: smime.Inventory,
+    stream: BinaryIO,
+) -> tuple[str, dict[str, cms.Sealed]]:
+    checkpoints = {part.path: part.checkpoint for part in message.parts}
+    sealed: dict[str, cms.Sealed] = {}
+
+    def write_cms(part: smime.EncryptedPart, sink: cms.Sink) -> None:
+        known = checkpoints[part.path]
+        checkpoint = context.checkpoints.open(known.content_digest)
+        result = cms.seal_envelope(
+            checkpoint.inner,
+            sink,
+            context.recipients,
+            profile=context.profile,
+            content_type=known.content_type,
+        )
+        if result.content_sha256 != known.inner_sha256:
+            raise CheckpointDamaged(
+                f"the checkpoint {known.content_digest[:16]}… is not what the job log knows",
+                hint="restore it from a backup, or decrypt again with the old keys",
+            )
+        sealed[part.path] = result
+
+    digesting = DigestingSink(stream)
+    smime.write_spliced(
+        stored.content,
+        inventory.parts,
+        _SpoolSink(digesting),
+        write_cms,
+        smime_type=smime.smime_type_of(context.profile.content_type),
+    )
+    return digesting.hexdigest(), sealed
+
+
+def _prove(
+    context: SealContext,
+    message: SealableMessage,
+    sealed: dict[str, cms.Sealed],
+    content: FileContent,
+) -> str:
+    inventory = smime.take_inventory(content)
+    if [part.path for part in inventory.parts] != [part.path for part in message.parts]:
+        raise MalformedMessage("the new message does not hold the parts of the old one")
+    for known, part in zip(message.parts, inventory.parts, strict=True):
+        written = sealed[part.path]
+        checked = cms.check_sealed(
+            smime.PartSource(content, part), written.content_encryption_key, context.recipients
+        )
+        if checked.digest != written.digest:
+            raise MalformedMessage("the new message does not hold the CMS that was written")
+        if checked.content_sha256 != known.checkpoint.inner_sha256:
+            raise MalformedMessage("the new message does not open to what was encrypted")
+    return inventory.identity
