@@ -3,6 +3,7 @@
 Reads BER and DER, writes DER. Knows keys only by their operations, and no mail.
 """
 
+from sectool.cms.addresses import certificate_addresses
 from sectool.cms.envelope import (
     EnvelopeDescription,
     RecipientDescription,
@@ -48,6 +49,7 @@ from sectool.cms.seams import (
     SubjectKeyIdentifier,
 )
 from sectool.cms.shared_secrets import SharedSecrets
+from sectool.cms.signatures import Digests, Signer, verify_signers
 from sectool.cms.sinks import DISCARD
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "TST_INFO",
     "Authenticated",
     "CheckedEnvelope",
+    "Digests",
     "EnvelopeDescription",
     "IssuerAndSerialNumber",
     "KeyOperations",
@@ -82,11 +85,13 @@ __all__ = [
     "RecipientKind",
     "Sealed",
     "SharedSecrets",
+    "Signer",
     "Sink",
     "SizedSource",
     "Source",
     "SubjectKeyIdentifier",
     "Unproven",
+    "certificate_addresses",
     "check_sealed",
     "content_type_name",
     "describe_envelope",
@@ -95,4 +100,5 @@ __all__ = [
     "open_envelope",
     "seal_envelope",
     "sealed_size",
+    "verify_signers",
 ]

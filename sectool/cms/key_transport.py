@@ -46,7 +46,7 @@ def _read_oaep(algorithm: AlgorithmIdentifier) -> RSAPadding:
         reader.leave(what)
     if reader.at(ber.context(1)):
         reader.enter(ber.context(1), what)
-        mgf_hash = _mgf1_hash(read_algorithm_identifier(reader, "maskGenFunc"))
+        mgf_hash = mgf1_hash(read_algorithm_identifier(reader, "maskGenFunc"))
         reader.leave(what)
     if reader.at(ber.context(2)):
         reader.enter(ber.context(2), what)
@@ -56,7 +56,8 @@ def _read_oaep(algorithm: AlgorithmIdentifier) -> RSAPadding:
     return OAEP(hash_function, mgf_hash, label)
 
 
-def _mgf1_hash(algorithm: AlgorithmIdentifier) -> str:
+def mgf1_hash(algorithm: AlgorithmIdentifier) -> str:
+    """The hash function of the mask generation function MGF1 (RFC 8017 appendix B.2.1)."""
     if algorithm.oid != oids.MGF1:
         raise UnsupportedMessage(f"mask generation function {algorithm.oid} is not supported")
     if algorithm.parameters is None:

@@ -38,6 +38,12 @@ class Limits:
     """Certificates of a sender that are kept; more are passed over."""
     attributes_size: int = 1024 * 1024
     """Authenticated attributes, which are held to be authenticated."""
+    signers: int = 16
+    """SignerInfos of one SignedData: people sign with one or two keys."""
+    certificates: int = 200
+    """Certificates that one SignedData brings: chains of some signers."""
+    certificate_size: int = 256 * 1024
+    """One certificate; a few have large pictures inside."""
     mac_size: int = 64
     """The authentication tag of an AuthEnvelopedData."""
     buffered_content: int = 1024 * 1024

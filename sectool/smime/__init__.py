@@ -10,6 +10,7 @@ from sectool.smime.inventory import Inventory, take_inventory
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.opening import open_part
 from sectool.smime.parts import EncryptedPart, PartSource, Placement
+from sectool.smime.signatures import SignatureCheck, check_signature
 from sectool.smime.splice import outer_header, smime_type_of, write_spliced
 from sectool.smime.transfer import Layer
 from sectool.smime.witness import PlaintextWitness, Verdict
@@ -23,8 +24,10 @@ __all__ = [
     "PartSource",
     "Placement",
     "PlaintextWitness",
+    "SignatureCheck",
     "Verdict",
     "accept",
+    "check_signature",
     "identity_of_body",
     "identity_of_parts",
     "open_part",

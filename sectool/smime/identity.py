@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from sectool.message import Content
+from sectool.smime.lines import CanonicalLines
 from sectool.smime.parts import EncryptedPart
 from sectool.smime.ranges import ForwardReader
 
@@ -19,26 +20,15 @@ class _CanonicalDigest:
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
-        self._carriage_return = b""
+        self._lines = CanonicalLines()
 
     def update_all(self, blocks: Iterable[bytes]) -> None:
         for block in blocks:
-            self._update(block)
-
-    def _update(self, block: bytes) -> None:
-        text = self._carriage_return + block
-        # Its line feed may come with the next block.
-        self._carriage_return = b"\r" if text.endswith(b"\r") else b""
-        text = text.removesuffix(b"\r") if self._carriage_return else text
-        # Most mail has line ends of one kind, which are told faster than replaced.
-        if text.count(b"\n") != text.count(b"\r\n"):
-            text = text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        self._sha256.update(text)
+            self._sha256.update(self._lines.update(block))
 
     def mark(self, text: bytes) -> None:
         """Counts something that is no text, apart from what stands before and after."""
-        self._sha256.update(self._carriage_return + text)
-        self._carriage_return = b""
+        self._sha256.update(self._lines.finish() + text)
 
     def hexdigest(self) -> str:
         self.mark(b"")

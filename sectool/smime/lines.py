@@ -28,6 +28,29 @@ class Delimiter:
     is_final: bool
 
 
+class CanonicalLines:
+    """Text with every line end as CRLF, block by block (RFC 8551 section 3.1.1)."""
+
+    def __init__(self) -> None:
+        self._carriage_return = b""
+
+    def update(self, block: bytes) -> bytes:
+        """What is certain after this block."""
+        text = self._carriage_return + block
+        # Its line feed may come with the next block.
+        self._carriage_return = b"\r" if text.endswith(b"\r") else b""
+        text = text.removesuffix(b"\r") if self._carriage_return else text
+        # Most mail has line ends of one kind, which are told faster than replaced.
+        if text.count(b"\n") != text.count(b"\r\n"):
+            text = text.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        return text
+
+    def finish(self) -> bytes:
+        """What is left at the end of the text."""
+        rest, self._carriage_return = self._carriage_return, b""
+        return rest
+
+
 class LineScanner:
     """A forward reader over one stream that knows its offset.
 

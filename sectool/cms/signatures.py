@@ -1,0 +1,287 @@
+"""Verifies the signers of a SignedData, streaming (RFC 5652 section 5).
+
+It answers whose key signed the content. Whether anybody should believe that
+certificate, it refuses to know: no chain, no date and no revocation is looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import (
+    dsa,
+    ec,
+    ed448,
+    ed25519,
+    mldsa,
+    padding,
+    rsa,
+    utils,
+)
+
+from sectool.cms import ber, der, oids
+from sectool.cms.ber import BERReader
+from sectool.cms.identifiers import (
+    AlgorithmIdentifier,
+    hash_name,
+    read_algorithm_identifier,
+)
+from sectool.cms.key_transport import mgf1_hash
+from sectool.cms.limits import DEFAULT_LIMITS, Limits
+from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, Source
+from sectool.cms.signed_data import SignedData, SignerInfo, read_signed_data
+from sectool.errors import MalformedMessage, MessageError, UnsupportedMessage
+
+Digests = dict[str, frozenset[bytes]]
+"""By the name of a hash function: the digests of the content that are right. Several,
+where the content may have been signed in one of several forms."""
+
+_HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
+    "sha1": hashes.SHA1,
+    "sha224": hashes.SHA224,
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
+
+_SIGNATURE_HASHES = {
+    **dict.fromkeys((oids.SHA1_WITH_RSA, oids.ECDSA_SHA1, oids.DSA_SHA1), "sha1"),
+    **dict.fromkeys((oids.SHA224_WITH_RSA, oids.ECDSA_SHA224, oids.DSA_SHA224), "sha224"),
+    **dict.fromkeys((oids.SHA256_WITH_RSA, oids.ECDSA_SHA256, oids.DSA_SHA256), "sha256"),
+    **dict.fromkeys((oids.SHA384_WITH_RSA, oids.ECDSA_SHA384), "sha384"),
+    **dict.fromkeys((oids.SHA512_WITH_RSA, oids.ECDSA_SHA512), "sha512"),
+}
+"""Signature algorithms that name their hash; the others take that of the digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """One SignerInfo, held against the content."""
+
+    certificate: x509.Certificate | None
+    """Whose key it names; None where the message does not hold it."""
+    failure: str
+    """Why the signature does not verify; empty: it does."""
+
+
+def verify_signers(
+    source: Source,
+    detached: Callable[[frozenset[str]], Digests] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> tuple[Signer, ...]:
+    """Holds every signer of a SignedData against the content.
+
+    Args:
+        source: the CMS; read twice where it holds the content.
+        detached: computes the digests of content that is not in it, for the
+            hash functions named.
+        limits: bounds on count and size.
+
+    Returns:
+        The signers in the order of the message; empty where nobody signed.
+
+    Raises:
+        MalformedMessage: it is not a whole SignedData, or has no content.
+        LimitExceeded: a bound was reached.
+    """
+    signed = read_signed_data(source, limits, {})
+    names = frozenset(filter(None, map(_digest_name, signed.signer_infos)))
+    if signed.is_detached:
+        if detached is None:
+            raise MalformedMessage("the signed content is absent")
+        digests = detached(names)
+    else:
+        digests = _digests_inside(source, limits, names)
+    certificates = tuple(filter(None, map(_certificate, signed.certificates)))
+    return tuple(_hold(signed, signer, certificates, digests) for signer in signed.signer_infos)
+
+
+def _digest_name(signer: SignerInfo) -> str:
+    try:
+        return hash_name(signer.digest_algorithm, "digestAlgorithm")
+    except MessageError:
+        return ""
+
+
+def _digests_inside(source: Source, limits: Limits, names: frozenset[str]) -> Digests:
+    hashers = {name: hashlib.new(name) for name in names}
+    read_signed_data(source, limits, hashers)
+    return {name: frozenset({hasher.digest()}) for name, hasher in hashers.items()}
+
+
+def _certificate(raw: bytes) -> x509.Certificate | None:
+    try:
+        with warnings.catch_warnings():
+            # Odd certificates are what this has to live with.
+            warnings.simplefilter("ignore")
+            return x509.load_der_x509_certificate(raw)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+
+
+# --- holding one signer against the content ------------------------------------------
+
+
+def _hold(
+    signed: SignedData,
+    signer: SignerInfo,
+    certificates: tuple[x509.Certificate, ...],
+    digests: Digests,
+) -> Signer:
+    named = [one for one in certificates if _is_named(one, signer.identifier)]
+    failure = "its certificate is not in the message"
+    for certificate in named:
+        try:
+            _verify(signed, signer, certificate, digests)
+        except MessageError as error:
+            failure = error.message
+        except InvalidSignature:
+            failure = "the signature does not verify"
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            failure = "the signature or its certificate is damaged"
+        else:
+            return Signer(certificate, "")
+    return Signer(named[0] if named else None, failure)
+
+
+def _is_named(certificate: x509.Certificate, identifier: RecipientIdentifier) -> bool:
+    if isinstance(identifier, IssuerAndSerialNumber):
+        # Writers encode one name in several ways; the key decides, not the name.
+        return certificate.serial_number == identifier.serial_number
+    return identifier.value in _key_identifiers(certificate)
+
+
+def _key_identifiers(certificate: x509.Certificate) -> Iterator[bytes]:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        yield extension.value.digest
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        pass
+    try:
+        public_key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return
+    yield x509.SubjectKeyIdentifier.from_public_key(public_key).digest
+
+
+def _verify(
+    signed: SignedData, signer: SignerInfo, certificate: x509.Certificate, digests: Digests
+) -> None:
+    """Raises where the signature does not verify (RFC 5652 sections 5.4 and 5.6)."""
+    digest_name = hash_name(signer.digest_algorithm, "digestAlgorithm")
+    right = digests[digest_name]
+    verify = partial(_verify_signature, certificate, signer, digest_name)
+    if not signer.signed_attributes:
+        if signed.content_type != oids.ID_DATA:
+            raise MalformedMessage("the signature lacks the attributes that its content asks for")
+        _verify_any(partial(verify, is_digest=True), right)
+        return
+    # The signature is over the DER of a SET OF; some writers sign what they sent.
+    set_of = bytes((ber.SET | der.CONSTRUCTED,)) + signer.signed_attributes[1:]
+    attributes = _attributes(set_of)
+    if attributes.get(oids.CONTENT_TYPE_ATTRIBUTE) != der.oid(signed.content_type):
+        raise MalformedMessage("the signature is over another type of content")
+    stated = attributes.get(oids.MESSAGE_DIGEST_ATTRIBUTE, b"")
+    if stated not in {der.octet_string(digest) for digest in right}:
+        raise MalformedMessage("the content is not what was signed")
+    _verify_any(partial(verify, is_digest=False), {der.canonical(set_of), set_of})
+
+
+def _verify_any(verify: Callable[[bytes], None], candidates: frozenset[bytes] | set[bytes]) -> None:
+    for candidate in candidates:
+        try:
+            return verify(candidate)
+        except InvalidSignature:
+            continue
+    raise InvalidSignature
+
+
+def _attributes(set_of: bytes) -> dict[str, bytes]:
+    """The one value of each attribute, in DER; an attribute with another count is left out."""
+    reader = BERReader.over(set_of)
+    found: dict[str, bytes] = {}
+    reader.enter(ber.SET, "signedAttrs")
+    while reader.peek() is not None:
+        reader.enter(ber.SEQUENCE, "an attribute")
+        name = reader.read_oid("an attribute type")
+        reader.enter(ber.SET, "attribute values")
+        values: list[bytes] = []
+        while reader.peek() is not None:
+            values.append(reader.read_raw("an attribute value", reader.limits.attributes_size))
+        reader.leave("attribute values")
+        reader.leave("an attribute")
+        if name in found:
+            raise MalformedMessage("an attribute of the signature stands twice")
+        if len(values) == 1:
+            found[name] = der.canonical(values[0])
+    reader.leave("signedAttrs")
+    return found
+
+
+def _verify_signature(
+    certificate: x509.Certificate,
+    signer: SignerInfo,
+    digest_name: str,
+    data: bytes,
+    *,
+    is_digest: bool,
+) -> None:
+    key = certificate.public_key()
+    algorithm = signer.signature_algorithm
+    if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey | _ML_DSA):
+        if is_digest:
+            raise UnsupportedMessage("a signature of this kind without attributes is not supported")
+        key.verify(signer.signature, data)
+        return
+    name = _SIGNATURE_HASHES.get(algorithm.oid, digest_name)
+    if isinstance(key, rsa.RSAPublicKey) and algorithm.oid == oids.RSASSA_PSS:
+        name, scheme = _pss(algorithm)
+    else:
+        scheme = padding.PKCS1v15()
+    if is_digest and name != digest_name:
+        raise MalformedMessage("the signature names two hash functions")
+    hash_function = _HASHES[name]()
+    how = utils.Prehashed(hash_function) if is_digest else hash_function
+    if isinstance(key, rsa.RSAPublicKey):
+        key.verify(signer.signature, data, scheme, how)
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(signer.signature, data, ec.ECDSA(how))
+    elif isinstance(key, dsa.DSAPublicKey):
+        key.verify(signer.signature, data, how)
+    else:
+        raise UnsupportedMessage("a signature by a key of this kind is not supported")
+
+
+_ML_DSA = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey
+
+
+def _pss(algorithm: AlgorithmIdentifier) -> tuple[str, padding.AsymmetricPadding]:
+    """RSASSA-PSS-params (RFC 4055 section 3.1): the hash, and how the signature is padded."""
+    what = "RSASSA-PSS-params"
+    name = mask_name = "sha1"
+    salt_length = 20
+    reader = BERReader.over(algorithm.parameters or der.sequence())
+    reader.enter(ber.SEQUENCE, what)
+    if reader.at(ber.context(0)):
+        reader.enter(ber.context(0), what)
+        name = hash_name(read_algorithm_identifier(reader, "hashAlgorithm"), what)
+        reader.leave(what)
+    if reader.at(ber.context(1)):
+        reader.enter(ber.context(1), what)
+        mask_name = mgf1_hash(read_algorithm_identifier(reader, "maskGenAlgorithm"))
+        reader.leave(what)
+    if reader.at(ber.context(2)):
+        reader.enter(ber.context(2), what)
+        salt_length = reader.read_integer("saltLength")
+        reader.leave(what)
+    if reader.at(ber.context(3)):
+        reader.skip("trailerField")
+    reader.leave(what)
+    return name, padding.PSS(padding.MGF1(_HASHES[mask_name]()), salt_length)

@@ -1,0 +1,142 @@
+"""Reads a SignedData (RFC 5652 section 5), streaming; verifies nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from sectool.cms import ber, oids
+from sectool.cms.ber import BERReader
+from sectool.cms.identifiers import (
+    AlgorithmIdentifier,
+    read_algorithm_identifier,
+    read_recipient_identifier,
+)
+from sectool.cms.limits import Limits
+from sectool.cms.seams import RecipientIdentifier, Source
+from sectool.errors import LimitExceeded, MalformedMessage
+
+_WHAT = "the signed data"
+
+
+class Hasher(Protocol):
+    """A hash function at work, as ``hashlib`` has them."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SignerInfo:
+    """RFC 5652 section 5.3."""
+
+    identifier: RecipientIdentifier
+    digest_algorithm: AlgorithmIdentifier
+    signed_attributes: bytes
+    """As encoded, under its own tag; empty where absent."""
+    signature_algorithm: AlgorithmIdentifier
+    signature: bytes
+
+
+@dataclass(slots=True)
+class SignedData:
+    """All of a SignedData but its content."""
+
+    content_type: str = ""
+    """Of what was signed, dotted."""
+    is_detached: bool = True
+    certificates: tuple[bytes, ...] = ()
+    signer_infos: tuple[SignerInfo, ...] = ()
+
+
+def read_signed_data(source: Source, limits: Limits, hashers: Mapping[str, Hasher]) -> SignedData:
+    """Walks a whole SignedData once.
+
+    Args:
+        source: read to the end of the structure.
+        limits: bounds on count and size.
+        hashers: fed with the content, where it is inside.
+
+    Raises:
+        MalformedMessage: it is not a whole SignedData.
+        LimitExceeded: a bound was reached.
+    """
+    signed = SignedData()
+    with source.open() as stream:
+        reader = BERReader(stream, limits)
+        reader.enter(ber.SEQUENCE, "ContentInfo")
+        if reader.read_oid("contentType") != oids.SIGNED_DATA:
+            raise MalformedMessage("the content is not SignedData")
+        reader.enter(ber.context(0), _WHAT)
+        reader.enter(ber.SEQUENCE, _WHAT)
+        reader.read_integer("version")
+        reader.skip("digestAlgorithms")
+        _read_content(reader, signed, hashers)
+        if reader.at(ber.context(0)):
+            signed.certificates = tuple(_read_certificates(reader))
+        if reader.at(ber.context(1)):
+            reader.skip("crls")
+        signed.signer_infos = tuple(_read_signer_infos(reader))
+        for what in (_WHAT, _WHAT, "ContentInfo"):
+            reader.leave(what)
+    return signed
+
+
+def _read_content(reader: BERReader, signed: SignedData, hashers: Mapping[str, Hasher]) -> None:
+    reader.enter(ber.SEQUENCE, "encapContentInfo")
+    signed.content_type = reader.read_oid("eContentType")
+    if reader.at(ber.context(0)):
+        signed.is_detached = False
+        reader.enter(ber.context(0), "eContent")
+        header = reader.take_tag(ber.OCTET_STRING, "eContent")
+        for block in reader.octet_string_blocks(header, "eContent"):
+            for hasher in hashers.values():
+                hasher.update(block)
+        reader.leave("eContent")
+    reader.leave("encapContentInfo")
+
+
+def _read_certificates(reader: BERReader) -> Iterator[bytes]:
+    what = "certificates"
+    limits = reader.limits
+    reader.enter(ber.context(0), what)
+    count = 0
+    while (header := reader.peek()) is not None:
+        count += 1
+        if count > limits.certificates:
+            raise LimitExceeded(f"a signature brings more than {limits.certificates} certificates")
+        if header.tag == ber.SEQUENCE:
+            yield reader.read_raw("a certificate", limits.certificate_size)
+        else:
+            reader.skip("a certificate of another kind")
+    reader.leave(what)
+
+
+def _read_signer_infos(reader: BERReader) -> Iterator[SignerInfo]:
+    what = "signerInfos"
+    reader.enter(ber.SET, what)
+    count = 0
+    while reader.peek() is not None:
+        count += 1
+        if count > reader.limits.signers:
+            raise LimitExceeded(f"more than {reader.limits.signers} signed it")
+        yield _read_signer_info(reader)
+    reader.leave(what)
+
+
+def _read_signer_info(reader: BERReader) -> SignerInfo:
+    """SignerInfo (RFC 5652 section 5.3)."""
+    what = "a signerInfo"
+    reader.enter(ber.SEQUENCE, what)
+    reader.read_integer("version")
+    identifier = read_recipient_identifier(reader)
+    digest_algorithm = read_algorithm_identifier(reader, "digestAlgorithm")
+    attributes = b""
+    if reader.at(ber.context(0)):
+        attributes = reader.read_raw("signedAttrs", reader.limits.attributes_size)
+    signature_algorithm = read_algorithm_identifier(reader, "signatureAlgorithm")
+    signature = reader.read_octet_string("signature", reader.limits.encrypted_key_size)
+    if reader.at(ber.context(1)):
+        reader.skip("unsignedAttrs")
+    reader.leave(what)
+    return SignerInfo(identifier, digest_algorithm, attributes, signature_algorithm, signature)
