@@ -34,6 +34,12 @@ PAGE = 256
 UNREAD = "unread:"
 """Begins the identity of a copy that could not be read; nothing is found again by it."""
 
+_NONE_LEFT = 1 << 62
+"""Larger than the number of any row."""
+
+_SEARCHES = 50_000
+"""Searches whose end is remembered; forgetting one costs time only."""
+
 _COLUMNS = (
     "message, identity, state, reason, folder, key, hint, size, tried_with,"
     " identity <> original_identity"
@@ -62,6 +68,7 @@ class MessageTable:
         self._connection = connection
         self.parts = PartTable(connection)
         self._unseen = "gone"
+        self._passed: dict[tuple[str, ...], int] = {}
 
     # --- the one function through which every state changes ---------------------
 
@@ -128,10 +135,7 @@ class MessageTable:
             "CREATE TEMP TABLE IF NOT EXISTS seen (message INTEGER PRIMARY KEY)"
         )
         self._connection.execute("DELETE FROM temp.seen")
-        self._connection.execute(
-            "CREATE TEMP TABLE IF NOT EXISTS spent (identity TEXT PRIMARY KEY) WITHOUT ROWID"
-        )
-        self._connection.execute("DELETE FROM temp.spent")
+        self._passed.clear()
 
     def see(self, message: int) -> None:
         """The walk found this message."""
@@ -153,29 +157,47 @@ class MessageTable:
         """The row of the stored copy at ``listing``, found by identity and moved to its place.
 
         A row at this very place comes first, then one with the same name in
-        another folder, then any that the walk has not seen. The row is marked
-        as seen. None: no message of the job is left that this copy could be.
+        another folder, then one whose copy was there at the last walk, then any
+        that the walk has not seen. The row is marked as seen. None: no message
+        of the job is left that this copy could be.
         """
         ref = listing.ref
-        # No message becomes unseen during a walk: without this, thousands of mails
-        # with the same body would be looked through for each of them.
-        spent = "SELECT 1 FROM temp.spent WHERE identity = ?"
-        if self._connection.execute(spent, (identity,)).fetchone():
-            return None
-        row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE identity = ?"
-            " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
-            " ORDER BY (folder = ? AND key = ?) DESC, (key = ?) DESC,"
-            " (folder = ?) DESC, (presence = 'present') DESC, message LIMIT 1",
-            (identity, ref.folder, ref.key, ref.key, ref.folder),
-        ).fetchone()
+        present = "identity = ? AND presence = 'present'"
+        # "+": by the index of the key, which few copies share, not of the folder.
+        row = (
+            self._first_unseen(
+                "identity = ? AND key = ? AND +folder = ?", identity, ref.key, ref.folder
+            )
+            or self._first_unseen("identity = ? AND key = ?", identity, ref.key)
+            or self._first_unseen(f"{present} AND folder = ?", identity, ref.folder)
+            or self._first_unseen(present, identity)
+            or self._first_unseen("identity = ?", identity)
+        )
         if row is None:
-            self._connection.execute("INSERT INTO temp.spent VALUES (?)", (identity,))
             return None
         record = _record(row)
         self.relocate(record.message, ref, listing.hint, listing.size, displaced=self._unseen)
         self.see(record.message)
         return record
+
+    def _first_unseen(self, condition: str, *values: str) -> tuple[object, ...] | None:
+        """The first row that meets a condition and that the walk has not seen.
+
+        No message becomes unseen during a walk, so that each search goes on where
+        the same one ended: thousands of mails with the same body would be looked
+        through for each of them otherwise.
+        """
+        search = (condition, *values)
+        row: tuple[object, ...] | None = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM message WHERE {condition} AND message >= ?"
+            " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
+            " ORDER BY message LIMIT 1",
+            (*values, self._passed.get(search, 0)),
+        ).fetchone()
+        if len(self._passed) >= _SEARCHES:
+            self._passed.clear()
+        self._passed[search] = _NONE_LEFT if row is None else int(str(row[0]))
+        return row
 
     def stays(self, ref: MessageRef) -> bool:
         """Whether a message of the job is at ``ref`` and no copy elsewhere claimed it.
@@ -195,13 +217,10 @@ class MessageTable:
         ``checkpointed`` again, unless its checkpoint is purged. Only after all
         copies have had their claim.
         """
-        row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE original_identity = ?"
-            " AND identity <> original_identity AND state <> 'purged'"
-            " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
-            " ORDER BY message LIMIT 1",
-            (original_identity,),
-        ).fetchone()
+        row = self._first_unseen(
+            "original_identity = ? AND identity <> original_identity AND state <> 'purged'",
+            original_identity,
+        )
         if row is None:
             return None
         record = _record(row)

@@ -50,6 +50,8 @@ CREATE TABLE message (
 CREATE UNIQUE INDEX message_by_place ON message (folder, key) WHERE presence = 'present';
 CREATE INDEX message_by_last_place ON message (folder, key);
 CREATE INDEX message_by_identity ON message (identity);
+CREATE INDEX message_by_key ON message (identity, key);
+CREATE INDEX message_by_folder ON message (identity, folder);
 CREATE INDEX message_by_original_identity ON message (original_identity);
 CREATE INDEX message_by_state ON message (state);
 

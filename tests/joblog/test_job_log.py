@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import statistics
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -315,3 +317,38 @@ def test_a_half_made_log_does_not_stand_in_the_way(path: Path) -> None:
     path.with_name("job.db.new").write_bytes(b"half")
     with JobLog.create(path) as log:
         assert log.value("job")
+
+
+# --- thousands of equal mails -----------------------------------------------------
+
+
+def _claiming_time(path: Path, identities: list[str]) -> float:
+    """Seconds it takes to find messages again of which every name and folder is new."""
+    log = JobLog.create(path)
+    log.messages.begin_walk()
+    recorded(
+        log,
+        *(
+            examined(MessageRef("INBOX", f"old{number}"), identity=identity)
+            for number, identity in enumerate(identities)
+        ),
+    )
+    log.messages.begin_walk(unseen="lost")
+    begun = time.perf_counter()
+    with log.group():
+        for number, identity in enumerate(identities):
+            copy = listing(MessageRef("Archive", f"new{number}"))
+            assert log.messages.claim(copy, identity) is not None
+        assert log.messages.claim(listing(SENT_COPY), identities[0]) is None
+    return time.perf_counter() - begun
+
+
+def test_equal_mails_are_found_again_about_as_fast_as_different_ones(tmp_path: Path) -> None:
+    count = 3000
+    ratios = [
+        _claiming_time(tmp_path / f"equal{run}", ["same"] * count)
+        / _claiming_time(tmp_path / f"different{run}", [str(number) for number in range(count)])
+        for run in range(3)
+    ]
+    # Looking through all for each would take hundreds of times as long.
+    assert statistics.median(ratios) < 5
