@@ -22,32 +22,33 @@ _HELD = (BlockingIOError, PermissionError)
 """What a lock that another process holds is told by; anything else is a fault of the disk."""
 
 
-class Lock:
-    """An exclusive lock on a file, held from ``acquire`` to ``release`` or the process's end.
+class _KernelLock:
+    """A lock of the kernel on an open file, held until it is closed or the process ends."""
 
-    Args:
-        path: the lock file; made 0600 when it is not there.
-        what: what is locked, for the error text, such as ``job``.
-        holder: who holds it, for the error text of the next run.
-    """
-
-    def __init__(self, path: Path, *, what: str, holder: str) -> None:
-        self._path = path
-        self._what = what
-        self._holder = holder
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._descriptor: int | None = None
+
+    def _open(self) -> int:
+        raise NotImplementedError
+
+    def _holder(self, descriptor: int) -> str:
+        raise NotImplementedError
+
+    def _mark(self, descriptor: int) -> None:
+        """What is done to the file once it is held."""
 
     def acquire(self) -> None:
         """Takes the lock at once.
 
         Raises:
             Locked: another run holds it; the text says who.
-            OSError: the lock file cannot be made.
+            OSError: the file cannot be opened.
         """
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        descriptor = os.open(self._path, flags, 0o600)
+        descriptor = self._open()
         try:
             self._hold(descriptor)
+            self._mark(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
@@ -57,13 +58,11 @@ class Lock:
         try:
             _lock(descriptor)
         except _HELD as error:
-            holder = _description(descriptor)
+            holder = self._holder(descriptor)
             raise Locked(
-                f"the {self._what} is in use{holder and f' by {holder}'}",
+                f"the {self._name} is in use{holder and f' by {holder}'}",
                 hint="wait until that run has ended, or stop it",
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{self._holder}\n".encode("utf-8", "replace")[:DESCRIPTION_LIMIT])
 
     def release(self) -> None:
         """Gives the lock back; without effect when it is not held."""
@@ -84,7 +83,34 @@ class Lock:
         self.release()
 
 
-class DirectoryLock:
+class Lock(_KernelLock):
+    """An exclusive lock on a file, whose text says who holds it.
+
+    Args:
+        path: the lock file; made 0600 when it is not there.
+        what: what is locked, for the error text, such as ``job``.
+        holder: who holds it, for the error text of the next run.
+    """
+
+    def __init__(self, path: Path, *, what: str, holder: str) -> None:
+        super().__init__(what)
+        self._path = path
+        self._text = holder
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        return os.open(self._path, flags, 0o600)
+
+    def _holder(self, descriptor: int) -> str:
+        text = os.pread(descriptor, DESCRIPTION_LIMIT, 0).decode("utf-8", "replace")
+        return "".join(character for character in text if character.isprintable()).strip()
+
+    def _mark(self, descriptor: int) -> None:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{self._text}\n".encode("utf-8", "replace")[:DESCRIPTION_LIMIT])
+
+
+class DirectoryLock(_KernelLock):
     """An exclusive lock on a directory itself: nothing is written, no name appears.
 
     Programs that deliver mail do not ask for it, so none of them waits.
@@ -95,44 +121,22 @@ class DirectoryLock:
     """
 
     def __init__(self, directory: Path, *, what: str) -> None:
+        super().__init__(f"{what} {directory}")
         self._directory = directory
-        self._what = what
-        self._descriptor: int | None = None
 
-    def __enter__(self) -> Self:
-        if os.name == "nt":  # pragma: no cover  # a directory cannot be opened there
-            return self
-        descriptor = os.open(self._directory, os.O_RDONLY)
-        try:
-            self._hold(descriptor)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
-        return self
+    def acquire(self) -> None:
+        """As ``Lock.acquire``; without effect where a directory cannot be opened."""
+        if os.name != "nt":
+            super().acquire()
 
-    def _hold(self, descriptor: int) -> None:
-        try:
-            _lock(descriptor)
-        except _HELD as error:
-            holder = _holder(descriptor)
-            raise Locked(
-                f"the {self._what} {self._directory} is in use{holder and f' by {holder}'}",
-                hint="wait until that run has ended, or stop it",
-            ) from error
+    def _open(self) -> int:
+        return os.open(self._directory, os.O_RDONLY)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+    def _holder(self, descriptor: int) -> str:
+        return _process_holding(descriptor)
 
 
-def _holder(descriptor: int) -> str:
+def _process_holding(descriptor: int) -> str:
     """Who holds the kernel lock, as ``/proc/locks`` tells; empty where it does not."""
     inode = str(os.fstat(descriptor).st_ino)
     try:
@@ -144,11 +148,6 @@ def _holder(descriptor: int) -> str:
         if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode:
             return f"process {fields[4]}"
     return ""
-
-
-def _description(descriptor: int) -> str:
-    text = os.pread(descriptor, DESCRIPTION_LIMIT, 0).decode("utf-8", "replace")
-    return "".join(character for character in text if character.isprintable()).strip()
 
 
 def _lock(descriptor: int) -> None:

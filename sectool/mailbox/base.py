@@ -132,11 +132,6 @@ class Mailbox(ABC):
     specification: MailboxSpecification
     capabilities: Capabilities
 
-    @property
-    @abstractmethod
-    def lock_key(self) -> str:
-        """Names the mailbox for a lock held elsewhere: the same for every path that leads to it."""
-
     @abstractmethod
     def lock(self) -> AbstractContextManager[object]:
         """Keeps other runs of this program out of the mailbox; no mail program waits for it.

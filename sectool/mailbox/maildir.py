@@ -105,11 +105,6 @@ class Maildir(Mailbox):
             spool_directory=spool if writable and is_directory(spool) else None,
         )
 
-    @property
-    def lock_key(self) -> str:
-        status = self._root.stat()
-        return f"{KIND}-{status.st_dev:x}-{status.st_ino:x}"
-
     def lock(self) -> AbstractContextManager[object]:
         """Keeps other runs of this program out of the mailbox; mail programs do not notice it.
 

@@ -161,10 +161,6 @@ class MemoryMailbox(Mailbox):
             line_end=None,
         )
 
-    @property
-    def lock_key(self) -> str:
-        return f"{KIND}-{self._store.location}"
-
     def lock(self) -> AbstractContextManager[object]:
         """Nobody else can reach the store."""
         return nullcontext()

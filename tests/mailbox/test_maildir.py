@@ -411,13 +411,14 @@ def test_a_second_run_is_locked_out_and_delivery_is_not(mailbox: Maildir, maildi
         pass
 
 
-def test_the_lock_key_does_not_depend_on_the_path(
+def test_another_path_to_the_mailbox_leads_to_the_same_lock(
     mailbox: Maildir, root: Path, tmp_path: Path, maildir_at: Callable[[Path], World]
 ) -> None:
     (tmp_path / "other-name").symlink_to(root)
     linked = Maildir(MailboxSpecification("maildir", str(tmp_path / "other-name")))
     other = open_mailbox(maildir_at(tmp_path / "third").specification)
-    assert linked.lock_key == mailbox.lock_key != other.lock_key
+    with mailbox.lock(), other.lock(), pytest.raises(Locked), linked.lock():
+        pass
 
 
 def test_a_maildir_that_is_gone_cannot_be_opened(tmp_path: Path) -> None:

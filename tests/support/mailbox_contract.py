@@ -541,11 +541,6 @@ class MailboxContract:
 
     # --- manners -----------------------------------------------------------------------------
 
-    def test_two_ways_to_one_mailbox_have_one_lock_key(self, world: World) -> None:
-        keys = {open_mailbox(world.specification).lock_key for _ in range(2)}
-        assert len(keys) == 1
-        assert "/" not in next(iter(keys))
-
     def test_a_mailbox_that_cannot_be_written_refuses_to_stage(
         self, read_only_world: World
     ) -> None:
