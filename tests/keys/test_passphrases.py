@@ -38,6 +38,7 @@ TABLES = {
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_a_row_of_the_table_opens_its_file(table: str, shut: Path, tmp_path: Path) -> None:
+    """B83."""
     path = tmp_path / "table.csv"
     path.write_text(table.format(path=shut), encoding="utf-8")
     assert len(load_key_history(KeySpecification((shut,), passphrases=path))) == 1

@@ -71,6 +71,7 @@ def encrypt(openssl: Any, plain: Path, out: Path, options: list[str]) -> None:
 def test_an_encrypted_key_of_openssl_opens(
     options: list[str], plain: Path, openssl: Any, load: Load, tmp_path: Path
 ) -> None:
+    """B85."""
     out = tmp_path / "out.pem"
     encrypt(openssl, plain, out, options)
     assert [entry.algorithm for entry in load(out).entries] == ["RSA 2048"]
@@ -171,6 +172,7 @@ def test_certificates_in_other_files_find_their_key(
     names: Names,
     tmp_path: Path,
 ) -> None:
+    """B85."""
     certificate = certify(rsa_key)
     key, other = tmp_path / "a.key", tmp_path / "b.cer"
     key.write_bytes(encode(rsa_key))
@@ -189,6 +191,7 @@ def test_base64_without_pem_lines_is_read(
 def test_a_thousand_certificates_in_one_file_are_read(
     rsa_key: rsa.RSAPrivateKey, certify: Any, encode: Encode, load: Load, tmp_path: Path
 ) -> None:
+    """B85."""
     path = tmp_path / "many.pem"
     one = certify(rsa_key).public_bytes(Encoding.PEM)
     path.write_bytes(encode(rsa_key, pem=True) + one * 1000)

@@ -106,6 +106,7 @@ VARIANTS = {
 def test_a_file_of_openssl_opens(
     options: list[str], pair: dict[str, Path], openssl: Any, load: Load, tmp_path: Path
 ) -> None:
+    """B84."""
     path = tmp_path / "out.p12"
     arguments = ["-inkey", pair["key"], "-in", pair["certificate"], "-out", path]
     openssl("pkcs12", "-export", *arguments, "-passout", f"pass:{PASSPHRASE}", *options)
@@ -125,6 +126,7 @@ def test_a_passphrase_of_any_letters_opens(
     load: Load,
     tmp_path: Path,
 ) -> None:
+    """B84."""
     path, passphrase_file = tmp_path / "out.p12", tmp_path / "openssl.passphrase"
     passphrase_file.write_text(passphrase + "\n", encoding="utf-8")
     arguments = ["-inkey", pair["key"], "-in", pair["certificate"], "-out", path]
@@ -233,6 +235,7 @@ def test_a_pkcs12_without_certificate_still_gives_its_key(
 def test_a_wrong_or_missing_passphrase_is_its_own_exit_code(
     passphrase: str | None, pair: dict[str, Path], openssl: Any, load: Load, tmp_path: Path
 ) -> None:
+    """B84."""
     path = tmp_path / "out.p12"
     arguments = ["-inkey", pair["key"], "-in", pair["certificate"], "-out", path]
     openssl("pkcs12", "-export", *arguments, "-passout", f"pass:{PASSPHRASE}")
@@ -258,6 +261,7 @@ def with_iterations(raw: bytes, iterations: int) -> bytes:
 def test_huge_iterations_are_refused_at_once(
     iterations: int, pair: dict[str, Path], openssl: Any, load: Load, tmp_path: Path
 ) -> None:
+    """B43, B84."""
     path = tmp_path / "out.p12"
     arguments = ["-inkey", pair["key"], "-in", pair["certificate"], "-out", path]
     openssl("pkcs12", "-export", *arguments, "-passout", f"pass:{PASSPHRASE}")
@@ -331,6 +335,7 @@ def test_a_pbmac1_is_checked(
 def test_a_pbmac1_with_an_unsafe_key_size_is_refused(
     key_bytes: int, many: tuple[bytes, list[x509.Certificate]], load: Load, tmp_path: Path
 ) -> None:
+    """B84."""
     path = tmp_path / "pbmac1.p12"
     path.write_bytes(with_pbmac1(many[0], key_bytes))
     with pytest.raises(UsageError, match="PBMAC1"):

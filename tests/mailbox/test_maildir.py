@@ -62,6 +62,7 @@ ODD_NAMES = {
 def test_a_message_with_an_odd_name_can_be_replaced(
     mailbox: Maildir, root: Path, name: bytes, key: str
 ) -> None:
+    """B80."""
     Path(os.fsdecode(os.fsencode(root / "cur") + b"/" + name)).write_bytes(OLD)
     assert keys(mailbox) == [key]
     (answer,) = mailbox.retire(place(mailbox, [MessageRef("INBOX", key)]))
@@ -120,6 +121,7 @@ def test_two_files_of_one_unique_name_are_two_messages(mailbox: Maildir, root: P
 
 
 def test_two_links_to_one_message_are_one_message(mailbox: Maildir, root: Path) -> None:
+    """B76."""
     (root / "cur" / "1.host:2,S").write_bytes(OLD)
     (root / "new" / "1.host").hardlink_to(root / "cur" / "1.host:2,S")
     assert keys(mailbox) == ["1.host"]
@@ -128,6 +130,7 @@ def test_two_links_to_one_message_are_one_message(mailbox: Maildir, root: Path) 
 
 
 def test_what_is_no_regular_file_is_passed_over_and_told(mailbox: Maildir, root: Path) -> None:
+    """B76."""
     (root / "secret").write_bytes(OLD)
     (root / "cur" / "link:2,S").symlink_to(root / "secret")
     (root / "cur" / "directory:2,S").mkdir()
@@ -208,6 +211,7 @@ def test_a_folder_whose_bytes_are_no_text_is_read(mailbox: Maildir, root: Path) 
 
 
 def test_folders_that_decode_alike_are_told_apart(mailbox: Maildir, root: Path) -> None:
+    """B75."""
     for number, name in enumerate((".&AOQA5A-", ".&AOQ-&AOQ-", ".ää")):
         make_folder(root / name, f"{number}.host:2,S")
     names = list(mailbox.folders())
@@ -216,6 +220,7 @@ def test_folders_that_decode_alike_are_told_apart(mailbox: Maildir, root: Path) 
 
 
 def test_linked_folders_are_not_followed(mailbox: Maildir, root: Path, tmp_path: Path) -> None:
+    """B76."""
     make_folder(tmp_path / "other", "1.host:2,S")
     (root / ".Shared").symlink_to(tmp_path / "other")
     (root / ".Half").mkdir()
@@ -247,6 +252,7 @@ def test_a_folder_removed_during_a_walk_is_empty(mailbox: Maildir, root: Path) -
 
 @pytest.mark.parametrize("name", ["..", "../x", "/etc", "a/../b", "", ".", "cur", "a\0b"])
 def test_a_folder_name_from_outside_is_never_a_path(mailbox: Maildir, name: str) -> None:
+    """B73."""
     with pytest.raises(MailboxError, match="no folder"):
         list(mailbox.walk(name))
 

@@ -206,3 +206,36 @@ def test_bytes_after_the_envelope_are_no_part_of_it(
     body = base64.encodebytes(envelope + b"\0\0\0")
     opened = open_all(mail(b"", body=body), bobs_keys)
     assert plaintext(opened) == inner
+
+
+# --- altered on its way -----------------------------------------------------------
+
+
+def _with_gadget(envelope: bytes, encrypted_size: int, block: int, known: bytes) -> bytes:
+    """CBC content with a block of somebody's choice at ``block``, and garbage around it."""
+    start = len(envelope) - encrypted_size
+    blocks = [envelope[at : at + 16] for at in range(start, len(envelope), 16)]
+    chosen = b'<img src="//e.x/'
+    # blocks[1] decrypts to known ^ blocks[0]: before it goes what turns that into the choice.
+    blocks[block - 1] = bytes(a ^ b ^ c for a, b, c in zip(blocks[0], known, chosen, strict=True))
+    blocks[block] = blocks[1]
+    return envelope[:start] + b"".join(blocks)
+
+
+@pytest.mark.parametrize("block", range(3, 60, 4))
+def test_a_gadget_in_cbc_content_is_never_more_than_unproven(
+    block: int, seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    """B31: it is judged as any other content, and no fetching or rendering makes it worse."""
+    content = b"Content-Type: text/html; charset=utf-8\r\n\r\n" + b"<p>secret</p>\r\n" * 70
+    envelope = seal(content)
+    size = len(content) + 16 - len(content) % 16
+    altered = _with_gadget(envelope, size, block, content[16:32])
+    assert len(altered) == len(envelope)
+    try:
+        inner = open_all(mail(altered), bobs_keys)
+    except NotAccepted:
+        return
+    text = plaintext(inner)
+    assert text[16 * block : 16 * block + 16] == b'<img src="//e.x/'
+    assert inner.integrity is Integrity.NONE

@@ -87,6 +87,7 @@ def write_text(path: Path, size: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 def test_an_encrypted_message_of_200_megabytes_passes_in_120(tmp_path: Path, bob: Any) -> None:
+    """B70."""
     inner, pem, raw = tmp_path / "inner", tmp_path / "pem", tmp_path / "raw"
     write_text(inner, SIZE * 3 // 4)
     inner_content = FileContent(inner)
