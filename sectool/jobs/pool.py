@@ -214,7 +214,7 @@ def _start_server(context: Any) -> None:
     """
     from multiprocessing import forkserver  # noqa: PLC0415  # not on Windows
 
-    context.set_forkserver_preload(["sectool.jobs.examine", "sectool.jobs.seal"])
+    context.set_forkserver_preload([f"sectool.jobs.{name}" for name in ("mute", "examine", "seal")])
     with _interrupts_ignored(), _standard_error_closed():
         forkserver.ensure_running()
 

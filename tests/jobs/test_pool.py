@@ -107,3 +107,30 @@ def test_workers_leave_no_core_and_have_bounded_memory(monkeypatch: pytest.Monke
     assert facts["interrupts"] == signal.SIG_IGN
     assert facts["crash points"] is False
     assert facts["process"] != os.getpid()
+
+
+def test_workers_are_mute_also_where_their_server_had_to_be_started_again() -> None:
+    from multiprocessing import forkserver
+
+    def facts() -> dict[str, object]:
+        (told,) = pool.run_tasks(
+            pool_work.about_the_worker,
+            [Task(1)],
+            make_context=pool_work.context,
+            context_argument=None,
+            workers=1,
+        )
+        assert isinstance(told, dict)
+        return told
+
+    before = facts()
+    assert before["standard error"] == os.devnull
+    server = before["server"]
+    assert isinstance(server, int)
+    os.kill(server, signal.SIGKILL)
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+    # Without the precautions of a run: as the standard library does it by itself.
+    forkserver.ensure_running()
+    after = facts()
+    assert after["server"] != server
+    assert (after["standard error"], after["interrupts"]) == (os.devnull, signal.SIG_IGN)

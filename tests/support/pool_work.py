@@ -7,6 +7,7 @@ import resource
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from sectool.crashpoints import VARIABLE
 from sectool.errors import NoSpace
@@ -44,4 +45,6 @@ def about_the_worker(context: object, task: Task) -> dict[str, object]:
         "interrupts": signal.getsignal(signal.SIGINT),
         "crash points": VARIABLE in os.environ,
         "process": os.getpid(),
+        "server": os.getppid(),
+        "standard error": str(Path("/proc/self/fd/2").readlink()),
     }
