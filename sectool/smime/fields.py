@@ -16,6 +16,7 @@ from sectool.smime.lines import LineScanner, match_delimiter
 
 # RFC 5322 section 3.6.8, and the white space before the colon of its section 4.5.
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_FIELD_AFTER_CR = re.compile(rb"\r[!-9;-~]+[ \t]*:")
 _MBOX_LINE = re.compile(rb">?From ")
 _FOLD = re.compile(rb"\r?\n")
 
@@ -90,6 +91,18 @@ def field_name(line: bytes) -> bytes | None:
 def is_blank(line: bytes) -> bool:
     """Whether the line is empty but for its end."""
     return line in {b"\r\n", b"\n"}
+
+
+def has_bare_cr_lines(header: HeaderBlock) -> bool:
+    """Whether the whole header is one line to us because its lines end in bare CR.
+
+    RFC 5322 section 2.3 forbids that; an old Macintosh program wrote it. What such
+    a message holds cannot be told.
+    """
+    if len(header.fields) != 1:
+        return False
+    raw = header.fields[0].raw
+    return b"\n" not in raw and _FIELD_AFTER_CR.search(raw) is not None
 
 
 def read_header(

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from sectool.errors import LimitExceeded
 from sectool.message import Content
 from sectool.outcome import State
-from sectool.smime.fields import HeaderBlock, read_header
+from sectool.smime.fields import HeaderBlock, has_bare_cr_lines, read_header
 from sectool.smime.identity import identity_of_body, identity_of_parts
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
@@ -75,6 +75,8 @@ def take_inventory(content: Content, limits: Limits = DEFAULT_LIMITS) -> Invento
             return _undone(content, State.MALFORMED, error.message)
     if not header.fields:
         return _undone(content, State.UNSUPPORTED, "the file has no message header")
+    if has_bare_cr_lines(header):
+        return _undone(content, State.UNSUPPORTED, "its lines end in bare CR")
     return _of_message(content, header, limits)
 
 

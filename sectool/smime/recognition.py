@@ -44,7 +44,17 @@ def is_candidate(entity: Entity) -> bool:
     """Whether a body is worth a look for CMS."""
     if entity.is_multipart or entity.content_type is None:
         return not entity.is_multipart
-    return entity.content_type.main_type == "application" or is_named(entity)
+    return (
+        entity.content_type.main_type == "application"
+        or is_named(entity)
+        or _is_encoded_message(entity)
+    )
+
+
+def _is_encoded_message(entity: Entity) -> bool:
+    """Whether a message as a whole is base64, as a gateway leaves it that relabels mail."""
+    encoding = entity.header.first(b"content-transfer-encoding") or b""
+    return entity.is_message and encoding.strip().lower() == b"base64"
 
 
 def is_named(entity: Entity) -> bool:

@@ -72,6 +72,11 @@ LABELS = {
         b"Content-Type: application/pkcs7-mime",
         b"Content-Type: text/plain",
     ),
+    "B66 duplicate Content-Type, the wrong one first": (
+        b"Content-Type: text/plain",
+        b"Content-Type: application/pkcs7-mime",
+    ),
+    "B55 called text by a gateway": (b"Content-Type: text/html; charset=utf-8",),
     "unreadable Content-Type": (b"Content-Type: pkcs7",),
 }
 
@@ -139,6 +144,7 @@ STATES: dict[str, tuple[bytes, State, str]] = {
     "B51 10^5 blank lines first": (b"\n" * 100_000 + message(TEXT), State.UNSUPPORTED, "header"),
     "B52 NUL in the body": (message(TEXT + b"\0\0"), State.CLEAR, ""),
     "B52 bare CR": (b"From: a\rSubject: b\r\n\r\nx\ry", State.CLEAR, ""),
+    "B52 bare CR everywhere": (b"From: a\rSubject: b\r\rMIIB", State.UNSUPPORTED, "bare CR"),
     "B53 8-bit header": (b"From: \xe4\xff <a@example.org>\n\nx\n", State.CLEAR, ""),
     "B53 SMTPUTF8": ("From: ä@exämple.org\n\nx\n".encode(), State.CLEAR, ""),
     "mbox separator": (b"From a@b Mon Jan  7\n" + message(TEXT), State.CLEAR, ""),
