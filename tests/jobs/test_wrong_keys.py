@@ -10,7 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.wrong_keys import SIZES, Keys, Made, Maker, Trial, make_keys, run_in_processes
+from benchmarks.wrong_key_mail import (
+    SIZES,
+    KeyEncryption,
+    Keys,
+    Kind,
+    Made,
+    Maker,
+    Mode,
+    Trial,
+    make_curve_keys,
+    make_keys,
+)
+from benchmarks.wrong_keys import SHARES, run_in_processes, run_trials
 from sectool import cms, jobs, smime
 from sectool.errors import MessageError
 from sectool.keys import KeySpecification, load_key_history
@@ -35,11 +47,43 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     return make_keys(tmp_path_factory.mktemp("small"), key_bits=1024)
 
 
+@pytest.fixture(scope="module")
+def curve(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """The same with keys on P-256."""
+    return make_curve_keys(tmp_path_factory.mktemp("curve"))
+
+
 # --- the acceptance rule -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("key_encryption", KeyEncryption)
+def test_mail_of_the_trials_opens_with_the_key_it_was_written_to(
+    key_encryption: KeyEncryption, mode: Mode, small: Keys, curve: Keys, tmp_path: Path
+) -> None:
+    """Otherwise the trials would try nothing."""
+    keys = curve if key_encryption is KeyEncryption.ECDH else small
+    (tmp_path / "missing.pem").write_bytes(keys.missing)
+    history = load_key_history(KeySpecification((tmp_path,)), None)
+    for one in made(Kind(Trial.WRONG_KEY, key_encryption, mode), keys, 40):
+        content = BytesContent(one.raw)
+        (part,) = smime.take_inventory(content).parts
+        if len(one.content) >= 150:
+            inner = smime.open_part(content, part, history)
+            assert inner.sha256 == hashlib.sha256(one.content).hexdigest()
+
+
+@pytest.mark.parametrize("kind", SHARES, ids=str)
+def test_no_wrong_private_key_is_accepted(kind: Kind, small: Keys, curve: Keys) -> None:
+    keys = curve if kind.key_encryption is KeyEncryption.ECDH else small
+    figures = run_trials(kind, keys, (0, 1500))
+    assert (figures.trials, figures.accepted) == (1500, 0)
+    if kind.key_encryption is not KeyEncryption.PKCS1V15 or kind.trial is Trial.OTHER_NAME:
+        assert (figures.right_length, figures.review) == (0, 0)
+
+
 def test_no_message_to_another_key_of_the_same_name_is_accepted(renewed: Keys) -> None:
-    figures = run_in_processes(Trial.WRONG_KEY, renewed, TRIALS, PROCESSES)
+    figures = run_in_processes(Kind(Trial.WRONG_KEY), [renewed], TRIALS, PROCESSES)
     assert figures.trials == TRIALS
     assert figures.accepted == 0
     assert figures.review <= figures.padded <= figures.right_length
@@ -49,7 +93,7 @@ def test_no_message_to_another_key_of_the_same_name_is_accepted(renewed: Keys) -
 
 
 def test_no_wrong_content_encryption_key_of_the_right_length_is_accepted(small: Keys) -> None:
-    figures = run_in_processes(Trial.WRONG_CONTENT_KEY, small, TRIALS, PROCESSES)
+    figures = run_in_processes(Kind(Trial.WRONG_CONTENT_KEY), [small], TRIALS, PROCESSES)
     assert (figures.trials, figures.right_length) == (TRIALS, TRIALS)
     assert figures.accepted == 0
     # The garbage follows from the seeds, so these figures are the same every time.
@@ -59,7 +103,8 @@ def test_no_wrong_content_encryption_key_of_the_right_length_is_accepted(small: 
 
 def test_no_random_plaintext_is_accepted_where_even_the_padding_passes(small: Keys) -> None:
     trials = TRIALS // 5
-    figures = run_in_processes(Trial.RANDOM_PLAINTEXT, small, trials, PROCESSES, chunk_size=2000)
+    kind = Kind(Trial.RANDOM_PLAINTEXT)
+    figures = run_in_processes(kind, [small], trials, PROCESSES, chunk_size=2000)
     assert (figures.trials, figures.padded) == (trials, trials)
     assert figures.accepted == 0
     # Seven bytes can be all printable by chance, and so be somebody's "thanks!".
@@ -81,8 +126,8 @@ def test_random_bytes_never_pass_the_strict_test() -> None:
 # --- a whole run -----------------------------------------------------------------------------
 
 
-def made(trial: Trial, keys: Keys, count: int) -> list[Made]:
-    maker = Maker(trial, keys, seed=1)
+def made(kind: Kind, keys: Keys, count: int) -> list[Made]:
+    maker = Maker(kind, keys, seed=1)
     return [maker.make() for _ in range(count)]
 
 
@@ -90,9 +135,13 @@ def test_a_run_with_wrong_keys_writes_no_checkpoint_but_of_what_opens(
     renewed: Keys, tmp_path: Path
 ) -> None:
     garbage = [
-        *made(Trial.WRONG_KEY, renewed, 150),
-        *made(Trial.WRONG_CONTENT_KEY, renewed, 50),
-        *(one for one in made(Trial.RANDOM_PLAINTEXT, renewed, 150) if len(one.encrypted) > 80),
+        *made(Kind(Trial.WRONG_KEY), renewed, 150),
+        *made(Kind(Trial.WRONG_CONTENT_KEY), renewed, 50),
+        *(
+            one
+            for one in made(Kind(Trial.RANDOM_PLAINTEXT), renewed, 150)
+            if len(one.encrypted) > 80
+        ),
     ][:300]
     assert len(garbage) > 260
     pem = renewed.directory / "held.pem"
@@ -130,7 +179,7 @@ def test_with_both_keys_of_a_name_every_message_opens_with_the_right_one(
     paths = (tmp_path, renewed.directory) if missing_first else (renewed.directory, tmp_path)
     history = load_key_history(KeySpecification(paths), None)
     assert len(history) == 2
-    whole = (one for one in made(Trial.WRONG_KEY, renewed, 400) if len(one.content) >= 150)
+    whole = (one for one in made(Kind(Trial.WRONG_KEY), renewed, 400) if len(one.content) >= 150)
     for one in islice(whole, 100):
         content = BytesContent(one.raw)
         (part,) = smime.take_inventory(content).parts
@@ -143,7 +192,7 @@ def test_a_key_of_another_size_under_the_same_name_opens_nothing(
 ) -> None:
     smaller = make_keys(tmp_path, key_bits=1024)
     history = load_key_history(KeySpecification((smaller.directory,)), None)
-    for one in made(Trial.WRONG_KEY, renewed, 100):
+    for one in made(Kind(Trial.WRONG_KEY), renewed, 100):
         content = BytesContent(one.raw)
         (part,) = smime.take_inventory(content).parts
         with pytest.raises(MessageError):
