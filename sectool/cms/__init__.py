@@ -43,12 +43,13 @@ from sectool.cms.seams import (
     PKCS1v15,
     RecipientIdentifier,
     RSAPadding,
+    SenderKeys,
     Sink,
     SizedSource,
     Source,
     SubjectKeyIdentifier,
 )
-from sectool.cms.shared_secrets import SharedSecrets
+from sectool.cms.shared_secrets import NO_SECRETS, SharedSecrets
 from sectool.cms.signatures import Digests, Signer, verify_signers
 from sectool.cms.sinks import DISCARD
 
@@ -62,6 +63,7 @@ __all__ = [
     "ENCRYPTED_DATA",
     "ENVELOPED_DATA",
     "ID_DATA",
+    "NO_SECRETS",
     "OAEP",
     "SIGNED_AND_ENVELOPED_DATA",
     "SIGNED_DATA",
@@ -84,6 +86,7 @@ __all__ = [
     "RecipientIdentifier",
     "RecipientKind",
     "Sealed",
+    "SenderKeys",
     "SharedSecrets",
     "Signer",
     "Sink",

@@ -6,7 +6,7 @@ are done here, so that a token needs to know neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives import hashes
@@ -24,10 +24,10 @@ from sectool.cms.identifiers import (
     read_recipient_identifier,
 )
 from sectool.cms.key_wrap import AES_256_WRAP, key_wrap, wrap_with_aes_256
-from sectool.cms.originators import originator_public_key
+from sectool.cms.originators import originator_public_keys
 from sectool.cms.recipients import RecipientInfo, UnwrappedKey
-from sectool.cms.seams import IssuerAndSerialNumber, KeyOperations
-from sectool.errors import MalformedMessage, UnsupportedMessage
+from sectool.cms.seams import IssuerAndSerialNumber, KeyOperations, SenderKeys
+from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessage
 
 AgreementPublicKey = ec.EllipticCurvePublicKey | x25519.X25519PublicKey
 """Kinds of keys that are encrypted to."""
@@ -102,8 +102,10 @@ def _key_encryption_key(
 # --- reading -----------------------------------------------------------------
 
 
-def unwrap_key_agreement(recipient_info: RecipientInfo, key: KeyOperations) -> UnwrappedKey:
-    """The key of a RecipientEncryptedKey; raises as ``unwrap``."""
+def unwrap_key_agreement(
+    recipient_info: RecipientInfo, key: KeyOperations, senders: SenderKeys | None = None
+) -> UnwrappedKey:
+    """The key of a RecipientEncryptedKey; arguments and errors as of ``unwrap``."""
     algorithm = recipient_info.algorithm
     assert algorithm is not None
     scheme = SCHEMES.get(algorithm.oid)
@@ -116,29 +118,39 @@ def unwrap_key_agreement(recipient_info: RecipientInfo, key: KeyOperations) -> U
         BERReader.over(algorithm.parameters), "the key wrap of a key agreement"
     )
     row = key_wrap(wrap)
-    public_key, user_keying_material = _read_detail(recipient_info)
-    secret = key.agree(public_key)
-    key_encryption_key = _key_encryption_key(scheme, secret, wrap, user_keying_material)
-    unwrapped = row.unwrap(key_encryption_key, recipient_info.encrypted_key)
-    return UnwrappedKey(unwrapped, is_proven=True)
+    public_keys, user_keying_material = _read_detail(recipient_info, senders)
+    for public_key in public_keys:
+        try:
+            secret = key.agree(public_key)
+            key_encryption_key = _key_encryption_key(scheme, secret, wrap, user_keying_material)
+            unwrapped = row.unwrap(key_encryption_key, recipient_info.encrypted_key)
+        except DecryptionFailed:
+            continue
+        return UnwrappedKey(unwrapped, is_proven=True)
+    raise DecryptionFailed
 
 
-def _read_detail(recipient_info: RecipientInfo) -> tuple[bytes, bytes | None]:
-    """The originator's public key and the user keying material (RFC 5652 section 6.2.2)."""
+def _read_detail(
+    recipient_info: RecipientInfo, senders: SenderKeys | None
+) -> tuple[Sequence[bytes], bytes | None]:
+    """Public keys the originator may have, and the user keying material (RFC 5652 section 6.2.2).
+
+    One that the message holds, or several where certificates share a name.
+    """
     reader = BERReader.over(recipient_info.detail)
     reader.enter(ber.context(0), "the originator of a key agreement")
     if reader.at(ber.context(1)):
-        public_key = _read_originator_key(reader)
+        public_keys: Sequence[bytes] = [_read_originator_key(reader)]
     else:
         identifier = read_recipient_identifier(reader)
-        public_key = originator_public_key(recipient_info.originator_info, identifier)
+        public_keys = originator_public_keys(recipient_info.originator_info, identifier, senders)
     reader.leave("the originator of a key agreement")
     user_keying_material = None
     if reader.at(ber.context(1)):
         reader.enter(ber.context(1), "ukm")
         user_keying_material = reader.read_octet_string("ukm", reader.limits.parameters_size)
         reader.leave("ukm")
-    return public_key, user_keying_material
+    return public_keys, user_keying_material
 
 
 def _read_originator_key(reader: BERReader) -> bytes:

@@ -22,6 +22,9 @@ class Limits:
     unwrap_attempts: int = 100
     """Private-key operations for one envelope: a person holds some forty keys, and
     a repeated RecipientInfo must not buy endless work (or token operations)."""
+    unnamed_attempts: int = 500
+    """Private-key operations for one envelope with keys that nothing names: under a
+    second in software."""
     password_attempts: int = 10
     """Passwords times PasswordRecipientInfos of one envelope: each costs a derivation."""
     password_iterations: int = 1_000_000

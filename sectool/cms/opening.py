@@ -7,34 +7,35 @@ is mail is for others to judge.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from sectool.cms import oids
 from sectool.cms.algorithms import content_cipher
+from sectool.cms.attempts import Attempt, Attempts, find_attempts
 from sectool.cms.ciphers import ContentCipher, Decryptor, SealedContent
 from sectool.cms.envelope import Envelope, EnvelopeDescription, describe, read_envelope
-from sectool.cms.identifiers import display_identifier
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
-from sectool.cms.recipients import RecipientKind, UnwrappedKey
-from sectool.cms.seams import KeySource, RecipientIdentifier, Sink, Source
-from sectool.cms.shared_secrets import NO_SECRETS, SharedSecrets, find_shared_keys
+from sectool.cms.recipients import UnwrappedKey
+from sectool.cms.seams import (
+    KeyOperations,
+    KeySource,
+    RecipientIdentifier,
+    SenderKeys,
+    Sink,
+    Source,
+)
+from sectool.cms.shared_secrets import NO_SECRETS, SharedSecrets
 from sectool.cms.sinks import DISCARD, HashingSink
-from sectool.cms.unwrapping import unwrap
 from sectool.errors import (
     DecryptionFailed,
-    LimitExceeded,
-    MalformedMessage,
     MessageChanged,
     MessageError,
     MissingKey,
     UnsupportedMessage,
 )
-
-_NAMED_RECIPIENTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,8 @@ class Opening:
 
     key_label: str
     identifier: RecipientIdentifier | None
+    is_named: bool
+    """Whether the recipient names this key; else it only happened to fit."""
     _unwrapped: UnwrappedKey = field(repr=False)
     _sealed: SealedEnvelope = field(repr=False)
 
@@ -190,13 +193,6 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
-    key_label: str
-    identifier: RecipientIdentifier | None
-    unwrap: Callable[[], UnwrappedKey]
-
-
-@dataclass(frozen=True, slots=True)
 class Openings:
     """The ways an envelope may open; iterate to try them in the order of its recipients.
 
@@ -205,21 +201,45 @@ class Openings:
 
     Iteration raises:
         DecryptionFailed: no key gave a content-encryption key.
+        MissingKey: likewise, and no recipient named any of the keys that were tried.
         MalformedMessage, UnsupportedMessage: likewise, for the reason met first.
     """
 
     description: EnvelopeDescription
-    _attempts: tuple[_Attempt, ...] = field(repr=False)
+    _attempts: Attempts = field(repr=False)
     _sealed: SealedEnvelope = field(repr=False)
 
+    @property
+    def failure(self) -> MissingKey | DecryptionFailed:
+        """What to say when no opening gives the content."""
+        return self._attempts.missing_key or DecryptionFailed()
+
     def __iter__(self) -> Iterator[Opening]:
+        for openings in self.in_turn():
+            yield from openings
+
+    def in_turn(self) -> Iterator[Iterator[Opening]]:
+        """The same in two turns: by keys that recipients name, then by all others.
+
+        Whoever has the content after the first turn leaves the second, and its keys, alone.
+        """
         proofs: dict[bytes, bool] = {}
-        problem: MessageError | None = None
-        for attempt in self._attempts:
+        problems: list[MessageError] = []
+        for named in (True, False):
+            attempts = [one for one in self._attempts.all if one.is_named is named]
+            yield self._try(attempts, proofs, problems)
+        if not proofs:
+            raise problems[0] if problems else self.failure
+
+    def _try(
+        self, attempts: list[Attempt], proofs: dict[bytes, bool], problems: list[MessageError]
+    ) -> Iterator[Opening]:
+        for attempt in attempts:
             try:
                 unwrapped = attempt.unwrap()
             except MessageError as error:
-                problem = problem or error
+                if attempt.tells(error):
+                    problems.append(error)
                 continue
             content_encryption_key = unwrapped.content_encryption_key
             if len(content_encryption_key) not in self._sealed.cipher.key_sizes:
@@ -228,9 +248,9 @@ class Openings:
             if proof is not None and proof >= unwrapped.is_proven:
                 continue
             proofs[content_encryption_key] = unwrapped.is_proven
-            yield Opening(attempt.key_label, attempt.identifier, unwrapped, self._sealed)
-        if not proofs:
-            raise problem or DecryptionFailed()
+            yield Opening(
+                attempt.key_label, attempt.identifier, attempt.is_named, unwrapped, self._sealed
+            )
 
 
 def find_openings(
@@ -239,6 +259,8 @@ def find_openings(
     limits: Limits = DEFAULT_LIMITS,
     *,
     secrets: SharedSecrets = NO_SECRETS,
+    unnamed_keys: Sequence[KeyOperations] = (),
+    senders: SenderKeys | None = None,
 ) -> Openings:
     """Reads an envelope and finds the keys its recipients name.
 
@@ -247,6 +269,8 @@ def find_openings(
         keys: private keys.
         limits: bounds on hostile input.
         secrets: shared keys and passwords, where a person gave any.
+        unnamed_keys: private keys that are tried on every recipient, last.
+        senders: certificates for key agreements that name their sender by one.
 
     Walks the whole envelope, so that damage at its end is found before any key
     is used; authenticated attributes follow the content they take part in.
@@ -260,52 +284,11 @@ def find_openings(
     with source.open() as stream:
         envelope = read_envelope(stream, limits)
     description = describe(envelope)
-    attempts = _find_attempts(envelope, keys, secrets, limits)
+    attempts = find_attempts(
+        envelope, keys, limits, secrets=secrets, unnamed_keys=unnamed_keys, senders=senders
+    )
     sealed = SealedEnvelope.prepare(source, envelope, limits)
     return Openings(description, attempts, sealed)
-
-
-def _find_attempts(
-    envelope: Envelope, keys: KeySource, secrets: SharedSecrets, limits: Limits
-) -> tuple[_Attempt, ...]:
-    if not envelope.recipient_infos:
-        raise MalformedMessage("the message names no recipients")
-    attempts: list[_Attempt] = []
-    passwords = 0
-    for recipient_info in envelope.recipient_infos:
-        identifier = recipient_info.identifier
-        if identifier is not None:
-            attempts += [
-                _Attempt(key.label, identifier, partial(unwrap, recipient_info, key))
-                for key in keys.find(identifier)
-            ]
-        for shared in find_shared_keys(recipient_info, secrets, limits):
-            attempts.append(_Attempt(shared.label, None, shared.unwrap))
-            passwords += recipient_info.kind is RecipientKind.PASSWORD
-        if passwords > limits.password_attempts:
-            raise LimitExceeded(
-                f"more than {limits.password_attempts} passwords would have to be tried"
-            )
-        if len(attempts) > limits.unwrap_attempts:
-            raise LimitExceeded(f"more than {limits.unwrap_attempts} keys would have to be tried")
-    if not attempts:
-        raise _missing_key(envelope)
-    return tuple(attempts)
-
-
-def _missing_key(envelope: Envelope) -> MissingKey:
-    recipient_infos = envelope.recipient_infos
-    named = [
-        display_identifier(info.identifier) if info.identifier else f"a recipient by {info.kind}"
-        for info in recipient_infos[:_NAMED_RECIPIENTS]
-    ]
-    more = len(recipient_infos) - len(named)
-    if more:
-        named.append(f"{more} more")
-    return MissingKey(
-        "no key for any recipient: " + "; ".join(named),
-        hint="add the key file that holds one of them with --keys",
-    )
 
 
 def open_envelope(
@@ -341,4 +324,4 @@ def open_envelope(
         elif opening.decrypt(sink).sha256 != result.sha256:
             raise _changed()
         return result
-    raise DecryptionFailed
+    raise openings.failure

@@ -1,20 +1,27 @@
 """The public key of a sender who is named by a certificate (RFC 5652 sections 6.1 and 6.2.2).
 
-Certificates are taken from the message itself; nothing is verified, since a
-wrong one only gives a secret that unwraps nothing.
+Certificates are taken from the message itself, else from those a person has;
+nothing is verified, since a wrong one only gives a secret that unwraps nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sectool.cms import ber, der
 from sectool.cms.ber import BERReader
-from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
+from sectool.cms.seams import (
+    IssuerAndSerialNumber,
+    RecipientIdentifier,
+    SenderKeys,
+    SubjectKeyIdentifier,
+)
 from sectool.errors import MalformedMessage, UnsupportedMessage
 
 _MOST_CERTIFICATES = 100
+_MOST_SENDERS = 10
+"""Certificates of one name that are tried: an authority is to give a serial number once."""
 _EXTENSION_OID = "2.5.29.14"
 """subjectKeyIdentifier (RFC 5280 section 4.2.1.2)."""
 
@@ -28,15 +35,18 @@ class _Certificate:
     """Content of subjectPublicKey, whole bytes."""
 
 
-def originator_public_key(originator_info: bytes, identifier: RecipientIdentifier) -> bytes:
-    """The point or bytes of the public key that an originator's identifier names.
+def originator_public_keys(
+    originator_info: bytes, identifier: RecipientIdentifier, senders: SenderKeys | None
+) -> Sequence[bytes]:
+    """The points or bytes of the public keys that an originator's identifier may mean.
 
     Args:
         originator_info: as encoded, under its tag; empty where the message has none.
         identifier: of the originator of a key agreement.
+        senders: asked where the message does not hold that certificate.
 
     Raises:
-        UnsupportedMessage: the message does not hold that certificate.
+        UnsupportedMessage: nobody holds that certificate.
         MalformedMessage: originatorInfo is damaged.
     """
     for certificate in _certificates(originator_info) if originator_info else ():
@@ -48,8 +58,14 @@ def originator_public_key(originator_info: bytes, identifier: RecipientIdentifie
                 der.canonical(found.issuer) == der.canonical(identifier.issuer)
             )
         if is_named:
-            return certificate.public_key
-    raise UnsupportedMessage("the sender's certificate of a key agreement is not in the message")
+            return [certificate.public_key]
+    held = senders.find_public_keys(identifier) if senders is not None else ()
+    if not held:
+        raise UnsupportedMessage(
+            "the sender's certificate of a key agreement is not in the message",
+            hint="put the sender's certificate beside the keys that --keys names",
+        )
+    return held[:_MOST_SENDERS]
 
 
 def _certificates(originator_info: bytes) -> Iterator[_Certificate]:

@@ -110,6 +110,13 @@ class KeySource(Protocol):
         """All keys the identifier names (two certificates may share issuer and serial)."""
 
 
+class SenderKeys(Protocol):
+    """Public keys of senders whom a key agreement names by a certificate."""
+
+    def find_public_keys(self, identifier: RecipientIdentifier) -> Sequence[bytes]:
+        """Contents of subjectPublicKey, whole bytes, of all certificates of that name."""
+
+
 __all__ = [
     "OAEP",
     "IssuerAndSerialNumber",
@@ -118,6 +125,7 @@ __all__ = [
     "PKCS1v15",
     "RSAPadding",
     "RecipientIdentifier",
+    "SenderKeys",
     "Sink",
     "SizedSource",
     "Source",

@@ -43,6 +43,11 @@ class SharedSecrets:
     """By the keyIdentifier of the kekid."""
     passwords: tuple[bytes, ...] = field(default=(), repr=False)
     """Each is tried on every PasswordRecipientInfo."""
+    unnamed_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    """Key-encryption keys that are tried on every KEKRecipientInfo."""
+
+    def __bool__(self) -> bool:
+        return bool(self.key_encryption_keys or self.passwords or self.unnamed_keys)
 
 
 NO_SECRETS = SharedSecrets()
@@ -54,6 +59,8 @@ class SharedKey:
 
     label: str
     """What a person calls it; never the secret."""
+    is_named: bool
+    """Whether the recipient names it."""
     unwrap: Callable[[], UnwrappedKey] = field(repr=False)
     """Raises DecryptionFailed, MalformedMessage or UnsupportedMessage."""
 
@@ -66,12 +73,21 @@ def find_shared_keys(
         name = _key_identifier(recipient_info.detail)
         key = secrets.key_encryption_keys.get(name) if name is not None else None
         if name is not None and key is not None:
-            label = f"shared key {name.hex()[:64]}"
-            yield SharedKey(label, partial(_unwrap_with_key, recipient_info, key))
+            label = display_shared_key(recipient_info)
+            yield SharedKey(label, True, partial(_unwrap_with_key, recipient_info, key))
+        for key in secrets.unnamed_keys:
+            unwrap = partial(_unwrap_with_key, recipient_info, key)
+            yield SharedKey("shared key without a name", False, unwrap)
     if recipient_info.kind is RecipientKind.PASSWORD:
         for password in secrets.passwords:
             unwrap = partial(_unwrap_with_password, recipient_info, password, limits)
-            yield SharedKey("password", unwrap)
+            yield SharedKey("password", False, unwrap)
+
+
+def display_shared_key(recipient_info: RecipientInfo) -> str:
+    """How a KEKRecipientInfo names its key, for a person."""
+    name = _key_identifier(recipient_info.detail)
+    return "a shared key without a name" if name is None else f"shared key {name.hex()[:64]}"
 
 
 # --- KEKRecipientInfo --------------------------------------------------------

@@ -19,6 +19,8 @@ def accept(
     opened: cms.Authenticated | cms.Unproven,
     witness: PlaintextWitness,
     write_to: Callable[[Sink], None],
+    *,
+    released: frozenset[str] = frozenset(),
 ) -> InnerEntity:
     """Takes a decryption for plaintext, or says why not.
 
@@ -26,6 +28,8 @@ def accept(
         opened: what is proven of the decryption.
         witness: has taken all of its plaintext.
         write_to: writes the same plaintext again.
+        released: content digests of what a person has looked at and takes although it
+            is not certainly mail; what is certainly none is not taken all the same.
 
     Raises:
         NotAccepted: unproven, but it could be real mail: state ``review``.
@@ -33,9 +37,10 @@ def accept(
     """
     if isinstance(opened, cms.Unproven):
         verdict, reason = witness.judge()
-        if verdict is Verdict.ODD:
+        if verdict is Verdict.ODD and opened.envelope_digest not in released:
             raise NotAccepted(
-                f"opened, but not certainly mail: {reason}",
+                f"opened, but not certainly mail: {reason}; to take it all the same:"
+                f" --accept {opened.envelope_digest}",
                 hint="nothing proves that the key was right; a person has to look",
             )
         if verdict is Verdict.GARBAGE:

@@ -6,7 +6,7 @@ content is decrypted twice, the first time only to be judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 from sectool import cms
@@ -37,18 +37,30 @@ def open_part(
     part: EncryptedPart,
     keys: cms.KeySource,
     *,
+    secrets: cms.SharedSecrets = cms.NO_SECRETS,
+    unnamed_keys: Sequence[cms.KeyOperations] = (),
+    senders: cms.SenderKeys | None = None,
+    released: frozenset[str] = frozenset(),
     buffered_content: int = BUFFERED_CONTENT,
 ) -> InnerEntity:
     """Decrypts a part with each key its recipients name, until one is proven right.
+
+    Where none of those gives mail, passwords and keys that nothing names are all
+    tried; what they give counts when it is one and the same mail (G3).
 
     Args:
         content: the stored message.
         part: of the inventory of that very content.
         keys: the key history.
+        secrets: shared keys and passwords.
+        unnamed_keys: private keys to try on every recipient.
+        senders: certificates for key agreements that name their sender by one.
+        released: content digests of parts that are taken although nothing proves
+            that they are mail, since a person looked.
         buffered_content: content up to this size is held in memory.
 
     Raises:
-        MissingKey: no recipient is known to ``keys``.
+        MissingKey: no recipient is known to ``keys``, and nothing else opens it.
         DecryptionFailed: no key fits.
         NotAccepted: it opened, but is not certainly mail, or two keys give
             different mail.
@@ -56,41 +68,52 @@ def open_part(
         UnsupportedMessage: its algorithms are not supported.
         MessageChanged: the content is not what the inventory was taken of.
     """
-    openings = cms.find_openings(PartSource(content, part), keys)
+    openings = cms.find_openings(
+        PartSource(content, part),
+        keys,
+        secrets=secrets,
+        unnamed_keys=unnamed_keys,
+        senders=senders,
+    )
     if openings.description.digest != part.envelope.digest:
         raise MessageChanged("the encrypted message changed since it was looked at")
     is_small = (openings.description.encrypted_content_size or 0) <= buffered_content
     accepted: dict[str, InnerEntity] = {}
     refused: list[MessageError] = []
-    for opening in openings:
-        try:
-            opened, inner = _open(opening, part, is_small=is_small)
-        except (DecryptionFailed, NotAccepted) as error:
-            refused.append(error)
-            continue
-        if isinstance(opened, cms.Authenticated):
-            return inner
-        accepted.setdefault(inner.sha256, inner)
-    return _the_one(accepted, refused)
+    for in_turn in openings.in_turn():
+        for opening in in_turn:
+            try:
+                opened, inner = _open(opening, part, released, is_small=is_small)
+            except (DecryptionFailed, NotAccepted) as error:
+                refused.append(error)
+                continue
+            if isinstance(opened, cms.Authenticated) and opening.is_named:
+                return inner
+            accepted.setdefault(inner.sha256, inner)
+        if accepted:
+            break
+    return _the_one(accepted, refused, openings.failure)
 
 
-def _the_one(accepted: dict[str, InnerEntity], refused: list[MessageError]) -> InnerEntity:
+def _the_one(
+    accepted: dict[str, InnerEntity], refused: list[MessageError], failure: MessageError
+) -> InnerEntity:
     if len(accepted) > 1:
         raise NotAccepted("ambiguous: two keys open it to different mail")
     for inner in accepted.values():
         return inner
     # What a person should look at must not hide behind another key's failure.
-    raise next((error for error in refused if isinstance(error, NotAccepted)), DecryptionFailed())
+    raise next((error for error in refused if isinstance(error, NotAccepted)), failure)
 
 
 def _open(
-    opening: cms.Opening, part: EncryptedPart, *, is_small: bool
+    opening: cms.Opening, part: EncryptedPart, released: frozenset[str], *, is_small: bool
 ) -> tuple[cms.Authenticated | cms.Unproven, InnerEntity]:
     witness = PlaintextWitness(part.envelope.encrypted_content_type)
     buffer = BytesIO()
     opened = opening.decrypt(_Watched(witness, buffer if is_small else cms.DISCARD))
     write_to = _from_memory(buffer.getvalue()) if is_small else _again(opening, opened.sha256)
-    return opened, accept(opened, witness, write_to)
+    return opened, accept(opened, witness, write_to, released=released)
 
 
 def _from_memory(plaintext: bytes) -> Callable[[Sink], None]:

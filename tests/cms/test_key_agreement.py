@@ -470,6 +470,32 @@ def test_a_sender_whose_certificate_is_not_there_fails_as_its_kind(
     assert open_bytes(raw, ring(bob))[1] == CONTENT
 
 
+@pytest.mark.parametrize("by", ["issuer and serial number", "subject key identifier"])
+def test_a_sender_whose_certificate_a_person_has_is_found(
+    by: str, holder: HolderOf, forge: Forge, ring: Ring
+) -> None:
+    someone, static = holder("p-256"), Static(holder("p-256", "sender"))
+    sender = cms.Recipient(static.sender.certificate).identifier
+    key_identifier = static.sender.subject_key_identifier
+    namesake = Static(holder("p-256", "bystander")).sender
+    points = [
+        each.key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        for each in (namesake, static.sender)
+    ]
+
+    class Held:
+        def find_public_keys(self, identifier: cms.RecipientIdentifier) -> list[bytes]:
+            return points if identifier in {sender, key_identifier} else []
+
+    name = static.by_issuer if by.startswith("issuer") else static.by_key_identifier
+    raw = forge.cbc(recipients=[static.make(someone, name)])
+    (opened,) = cms.find_openings(BytesContent(raw), ring(someone), senders=Held())
+    assert isinstance(opened.decrypt(cms.DISCARD), cms.Authenticated)
+    points.pop()
+    with pytest.raises(DecryptionFailed):
+        list(cms.find_openings(BytesContent(raw), ring(someone), senders=Held()))
+
+
 # --- sealing ---
 
 SEALED = {

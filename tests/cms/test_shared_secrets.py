@@ -104,9 +104,18 @@ def test_a_password_opens(cipher: str, openssl: OpenSSL, ring: Ring) -> None:
 
 def test_wrong_passwords_do_not_open(openssl: OpenSSL, ring: Ring) -> None:
     raw = openssl.encrypt(CONTENT, "-aes256", "-pwri_password", PASSWORD.decode(), people=[])
-    with pytest.raises(DecryptionFailed) as caught:
+    with pytest.raises(MissingKey, match="none that was given fits"):
         open_with(raw, ring(), password(b"wrong", b"", PASSWORD.upper()))
-    assert str(caught.value) == DecryptionFailed.TEXT
+
+
+def test_a_missing_secret_is_told_from_a_missing_key(openssl: OpenSSL, ring: Ring) -> None:
+    by_key = by_shared_key(openssl, bytes(range(32)), "-aes256")
+    by_word = openssl.encrypt(CONTENT, "-aes256", "-pwri_password", PASSWORD.decode(), people=[])
+    for raw, reason in ((by_key, f"shared key {NAME.hex()}"), (by_word, "a password")):
+        with pytest.raises(MissingKey) as caught:
+            open_with(raw, ring(), cms.SharedSecrets())
+        assert caught.value.message == f"no shared secret for any recipient: {reason}"
+        assert "--secrets" in caught.value.hint
 
 
 def test_the_limits_of_passwords_are_kept(openssl: OpenSSL, ring: Ring) -> None:
@@ -148,8 +157,8 @@ AES_GCM = der.sequence(
     der.oid(oids.AES_256_GCM), der.sequence(der.octet_string(bytes(12)), der.integer(16))
 )
 BAD: dict[str, tuple[bytes, type[MessageError]]] = {
-    "wrong": (password_recipient(), DecryptionFailed),
-    "prf sha512": (password_recipient(prf("1.2.840.113549.2.11")), DecryptionFailed),
+    "wrong": (password_recipient(), MissingKey),
+    "prf sha512": (password_recipient(prf("1.2.840.113549.2.11")), MissingKey),
     "prf md5": (password_recipient(prf("1.2.840.113549.2.6")), UnsupportedMessage),
     "no derivation": (password_recipient(b""), UnsupportedMessage),
     "scrypt": (

@@ -152,7 +152,85 @@ def test_two_different_plaintexts_that_pass_are_ambiguous(
     inner = open_all(mail(seal()), bobs_keys)
     other = open_all(mail(seal(b"Subject: other\r\n\r\n")), bobs_keys)
     with pytest.raises(NotAccepted, match="ambiguous"):
-        opening._the_one({inner.sha256: inner, other.sha256: other}, [])
+        opening._the_one({inner.sha256: inner, other.sha256: other}, [], DecryptionFailed())
+
+
+class Wrong:
+    """A key that nothing names and that never fits."""
+
+    label = "wrong"
+
+    def __init__(self, content_encryption_key: bytes) -> None:
+        self._content_encryption_key = content_encryption_key
+
+    def decrypt_rsa(self, encrypted_key: bytes, padding: cms.RSAPadding) -> bytes:
+        return self._content_encryption_key
+
+    def agree(self, public_key: bytes) -> bytes:
+        raise DecryptionFailed
+
+    def decapsulate(self, ciphertext: bytes) -> bytes:
+        raise DecryptionFailed
+
+
+def open_trying(raw: bytes, keys: cms.KeySource, *unnamed: cms.KeyOperations) -> InnerEntity:
+    content = BytesContent(raw)
+    (part,) = smime.take_inventory(content).parts
+    return smime.open_part(content, part, keys, unnamed_keys=unnamed)
+
+
+@pytest.mark.parametrize("profile", [cms.Profile.COMPATIBLE, cms.Profile.MODERN])
+def test_a_key_that_nothing_names_opens_where_it_is_the_only_one(
+    profile: cms.Profile, seal: Seal, mail: Mail, bob: cms.KeyOperations, inner: bytes,
+    ring: Callable[..., cms.KeySource],
+) -> None:  # fmt: skip
+    raw = mail(seal(profile=profile))
+    assert plaintext(open_trying(raw, ring(), Wrong(bytes(32)), bob, bob)) == inner
+
+
+def test_keys_that_nothing_names_and_do_not_fit_leave_the_key_missing(
+    seal: Seal, mail: Mail, ring: Callable[..., cms.KeySource]
+) -> None:
+    for key in (b"", bytes(32), bytes(range(32))):
+        with pytest.raises(MissingKey, match="no key for any recipient"):
+            open_trying(mail(seal()), ring(), Wrong(key))
+
+
+def test_a_crowd_of_recipients_is_not_tried_with_keys_that_nothing_names(
+    seal: Seal, mail: Mail, bob: cms.KeyOperations, ring: Callable[..., cms.KeySource]
+) -> None:
+    with pytest.raises(MissingKey):
+        open_trying(mail(seal()), ring(), *[bob] * (cms.DEFAULT_LIMITS.unnamed_attempts + 1))
+
+
+def test_a_key_that_a_recipient_names_needs_no_others(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource, inner: bytes
+) -> None:
+    class Untouched(Wrong):
+        def decrypt_rsa(self, encrypted_key: bytes, padding: cms.RSAPadding) -> bytes:
+            raise AssertionError
+
+    untouched = Untouched(b"")
+    assert plaintext(open_trying(mail(seal()), bobs_keys, untouched)) == inner
+
+
+def test_what_a_person_released_is_taken_and_garbage_never_is(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    """B72."""
+    text = b"Dear Bob,\r\n\r\nsee you tomorrow.\r\n" * 5
+    garbage = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(60))
+    for content, is_taken in ((text, True), (garbage, False)):
+        stored = BytesContent(mail(seal(content)))
+        (part,) = smime.take_inventory(stored).parts
+        released = frozenset({part.envelope.digest})
+        if is_taken:
+            opened = smime.open_part(stored, part, bobs_keys, released=released)
+            assert plaintext(opened) == text
+            assert opened.integrity is Integrity.NONE
+        else:
+            with pytest.raises(DecryptionFailed):
+                smime.open_part(stored, part, bobs_keys, released=released)
 
 
 def test_a_message_that_changed_since_its_inventory_is_not_opened(

@@ -1,0 +1,162 @@
+"""Which keys and secrets may open an envelope, in the order in which they are tried.
+
+First the keys that recipients name, in the order of the recipients; then
+passwords and shared keys without a name; last the private keys that nothing
+names, where a person asked for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from sectool.cms.envelope import Envelope
+from sectool.cms.identifiers import display_identifier
+from sectool.cms.limits import Limits
+from sectool.cms.recipients import RecipientInfo, RecipientKind, UnwrappedKey
+from sectool.cms.seams import KeyOperations, KeySource, RecipientIdentifier, SenderKeys
+from sectool.cms.shared_secrets import (
+    SharedSecrets,
+    display_shared_key,
+    find_shared_keys,
+)
+from sectool.cms.unwrapping import unwrap
+from sectool.errors import (
+    DecryptionFailed,
+    LimitExceeded,
+    MalformedMessage,
+    MessageError,
+    MissingKey,
+)
+
+_NAMED_RECIPIENTS = 3
+_SHARED = frozenset({RecipientKind.KEY_ENCRYPTION_KEY, RecipientKind.PASSWORD})
+_PRIVATE = frozenset({RecipientKind.KEY_TRANSPORT, RecipientKind.KEY_AGREEMENT, RecipientKind.KEM})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One key or secret for one recipient."""
+
+    key_label: str
+    identifier: RecipientIdentifier | None
+    unwrap: Callable[[], UnwrappedKey] = field(repr=False)
+    is_named: bool = True
+    """Whether the recipient names the key, so that its failure is the message's."""
+    is_asked_for: bool = True
+    """False for a key that nothing of the message speaks of."""
+
+    def tells(self, error: MessageError) -> bool:
+        """Whether its failure says something of the message, and not only of the key."""
+        if isinstance(error, DecryptionFailed):
+            return self.is_named
+        return self.is_asked_for
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """All that can be tried on one envelope."""
+
+    all: tuple[Attempt, ...]
+    missing_key: MissingKey | None
+    """What to say when none fits; None: a recipient named a key that is held."""
+
+
+def find_attempts(
+    envelope: Envelope,
+    keys: KeySource,
+    limits: Limits,
+    *,
+    secrets: SharedSecrets,
+    unnamed_keys: Sequence[KeyOperations],
+    senders: SenderKeys | None,
+) -> Attempts:
+    """What may open the envelope; arguments as of ``find_openings``.
+
+    Raises:
+        MissingKey: there is nothing to try.
+        MalformedMessage: the envelope has no recipients.
+        LimitExceeded: too many keys or passwords would have to be tried.
+    """
+    if not envelope.recipient_infos:
+        raise MalformedMessage("the message names no recipients")
+    named: list[Attempt] = []
+    unnamed: list[Attempt] = []
+    passwords = 0
+    for recipient_info in envelope.recipient_infos:
+        identifier = recipient_info.identifier
+        if identifier is not None:
+            named += [
+                Attempt(key.label, identifier, partial(unwrap, recipient_info, key, senders))
+                for key in keys.find(identifier)
+            ]
+        for shared in find_shared_keys(recipient_info, secrets, limits):
+            attempt = Attempt(shared.label, None, shared.unwrap, shared.is_named)
+            (named if shared.is_named else unnamed).append(attempt)
+            passwords += recipient_info.kind is RecipientKind.PASSWORD
+        if passwords > limits.password_attempts:
+            raise LimitExceeded(
+                f"more than {limits.password_attempts} passwords would have to be tried"
+            )
+        if len(named) > limits.unwrap_attempts or len(unnamed) > limits.unnamed_attempts:
+            raise LimitExceeded(f"more than {limits.unwrap_attempts} keys would have to be tried")
+    unnamed += _unnamed(envelope, unnamed_keys, limits, senders)
+    missing_key = None if named else _missing_key(envelope, secrets)
+    attempts = (*named, *unnamed)
+    if missing_key is not None and not attempts:
+        raise missing_key
+    return Attempts(attempts, missing_key)
+
+
+def _unnamed(
+    envelope: Envelope,
+    keys: Sequence[KeyOperations],
+    limits: Limits,
+    senders: SenderKeys | None,
+) -> list[Attempt]:
+    """Each key on each recipient; a key of another kind fails at once, at no cost.
+
+    A message to a crowd is left alone: whose key is missing there cannot be told anyway.
+    """
+    recipient_infos = [info for info in envelope.recipient_infos if info.kind in _PRIVATE]
+    if len(recipient_infos) * len(keys) > limits.unnamed_attempts:
+        return []
+    return [
+        Attempt(
+            key.label,
+            info.identifier,
+            partial(unwrap, info, key, senders),
+            is_named=False,
+            is_asked_for=False,
+        )
+        for info in recipient_infos
+        for key in keys
+    ]
+
+
+def _missing_key(envelope: Envelope, secrets: SharedSecrets) -> MissingKey:
+    recipient_infos = envelope.recipient_infos
+    named = [_display(info, secrets) for info in recipient_infos[:_NAMED_RECIPIENTS]]
+    more = len(recipient_infos) - len(named)
+    if more:
+        named.append(f"{more} more")
+    if all(info.kind in _SHARED for info in recipient_infos):
+        return MissingKey(
+            "no shared secret for any recipient: " + "; ".join(named),
+            hint="give the shared key or password in a file with --secrets",
+        )
+    return MissingKey(
+        "no key for any recipient: " + "; ".join(named),
+        hint="add the key file that holds one of them with --keys",
+    )
+
+
+def _display(info: RecipientInfo, secrets: SharedSecrets) -> str:
+    if info.identifier is not None:
+        return display_identifier(info.identifier)
+    if info.kind is RecipientKind.KEY_ENCRYPTION_KEY:
+        return display_shared_key(info)
+    if info.kind is RecipientKind.PASSWORD:
+        return "a password, and none that was given fits" if secrets.passwords else "a password"
+    return f"a recipient by {info.kind}"
