@@ -63,4 +63,6 @@ def _parameters(kind: Any) -> list[inspect.Parameter]:
 def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default is not dataclasses.MISSING:
         return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
     return inspect.Parameter.empty

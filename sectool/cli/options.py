@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,6 +85,45 @@ class PassphraseOptions:
         from sectool.keys import KeySpecification
 
         return KeySpecification(tuple(paths), self.passphrase_file, self.passphrases)
+
+
+@dataclass(frozen=True)
+class OpeningOptions:
+    """What mail is opened with beside the keys that its recipients name."""
+
+    secrets: Annotated[
+        Path | None,
+        typer.Option(
+            "--secrets",
+            metavar="CSV",
+            help="File with shared keys and passwords: key,IDENTIFIER,SECRET or password,,SECRET.",
+        ),
+    ] = None
+    try_keys: Annotated[
+        bool,
+        typer.Option("--try-keys", help="Try keys without certificate on all encrypted mail."),
+    ] = False
+    accept: Annotated[
+        list[str],
+        typer.Option(
+            "--accept",
+            metavar="DIGEST",
+            help="Take this part, which the report calls `review`. Repeat for more.",
+        ),
+    ] = field(default_factory=list)
+
+    def added_to(self, keys: KeySpecification) -> KeySpecification:
+        """The same key history with these."""
+        return replace(keys, secrets=self.secrets, try_keys=self.try_keys)
+
+    @property
+    def released(self) -> frozenset[str]:
+        """Content digests."""
+        found = frozenset(text.lower() for text in self.accept)
+        for text in found:
+            if not re.fullmatch("[0-9a-f]{64}", text):
+                raise UsageError(f"{text!r} is no content digest", hint="`sectool status` shows it")
+        return found
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ def scan(
     *,
     keys: options.Keys = [],  # noqa: B006  # typer copies it
     passphrases: options.PassphraseOptions,
+    opening: options.OpeningOptions,
     run: options.RunOptions,
     manners: options.Manners,
 ) -> None:
@@ -35,7 +36,8 @@ def scan(
     spec = jobs.JobSpec(
         jobs.Operation.SCAN,
         mailbox,
-        keys=passphrases.of(keys) if keys else None,
+        keys=opening.added_to(passphrases.of(keys)) if keys or opening.secrets else None,
+        released=opening.released,
         selection=run.selection,
         workers=run.processes,
     )

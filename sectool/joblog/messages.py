@@ -325,6 +325,8 @@ class MessageTable:
                 "UPDATE message SET tried_with = ?, year = ?, message_id = ? WHERE message = ?",
                 (examination.tried_with, examination.year, examination.message_id, message),
             )
+        for content_digest in examination.released:
+            self.note_step(message, f"accepted {content_digest}")
         self.parts.write(message, examination)
         return message
 

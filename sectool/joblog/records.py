@@ -54,6 +54,8 @@ class Examination:
     checkpoints: tuple[CheckpointRecord, ...] = ()
     tried_with: str = ""
     """Digest of the key history it was tried with; empty: to be tried again."""
+    released: tuple[str, ...] = ()
+    """Content digests of parts that a person said were to be taken as they are."""
 
 
 @dataclass(frozen=True, slots=True)

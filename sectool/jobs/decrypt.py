@@ -130,6 +130,7 @@ class _Decryption:
             material=self._keys.material,
             tried_with=self._tried_with,
             checkpoints=None if self._spec.dry_run else self._job.directory / "checkpoints",
+            released=self._spec.released,
         )
         for answer in run_tasks(
             examine,
@@ -172,9 +173,15 @@ class _Decryption:
     def _is_done(self, known: MessageRecord, listing: Listing) -> bool:
         if known.hint != listing.hint:
             return False
+        if known.state is State.REVIEW and self._is_released(known):
+            return False
         return (known.state in DONE or known.replaced) or (
             known.state in SAME_AGAIN and known.tried_with == self._tried_with
         )
+
+    def _is_released(self, known: MessageRecord) -> bool:
+        digests = self._log.messages.parts.content_digests(known.message)
+        return not self._spec.released.isdisjoint(digests)
 
     def _commit(self, group: _Group) -> None:
         self._plaintext_bytes += group.size

@@ -30,6 +30,7 @@ from sectool.joblog import (
     Examination,
     PartRecord,
 )
+from sectool.jobs.keyring import open_part
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import InnerEntity, Listing, StoredMessage
@@ -47,6 +48,8 @@ class ExamineArgument:
     """Digest of the key history."""
     checkpoints: Path | None
     """Where checkpoints go; None: what is opened is discarded."""
+    released: frozenset[str] = frozenset()
+    """Content digests that a person takes although nothing proves them mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class ExamineContext:
         self.checkpoints = (
             None if argument.checkpoints is None else CheckpointStore(argument.checkpoints)
         )
+        self.released = argument.released
 
 
 _STATES: tuple[tuple[type[MessageError], State], ...] = (
@@ -171,7 +175,7 @@ def _open_parts(
     opened: list[tuple[smime.EncryptedPart, InnerEntity]] = []
     for part in inventory.parts:
         try:
-            opened.append((part, smime.open_part(stored.content, part, keys)))
+            opened.append((part, open_part(stored.content, part, keys, context.released)))
         except MessageError as error:
             errors.append(error)
     incoming: list[IncomingCheckpoint] = []
@@ -192,6 +196,9 @@ def _open_parts(
         state=state,
         reason=reason,
         checkpoints=tuple(_checkpoint_record(part, inner) for part, inner in opened),
+        released=tuple(
+            part.envelope.digest for part, _ in opened if part.envelope.digest in context.released
+        ),
     )
     return Examined(examination, tuple(incoming), sum(inner.size for _, inner in opened))
 

@@ -1,15 +1,55 @@
-"""Names a key history, so that a later run knows what a message was tried with."""
+"""Names a key history, so that a later run knows what a message was tried with; opens with it."""
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 
+from sectool import smime
 from sectool.keys import KeyHistory
+from sectool.message import Content, InnerEntity
 
 
 def tried_with(keys: KeyHistory | None) -> str:
-    """Digest of the keys and certificates of a history; empty where there is none."""
+    """Digest of the keys and certificates of a history; empty where there is none.
+
+    A secret cannot be named without telling whoever guesses it that they are
+    right, so what was tried with one is tried again by every run.
+    """
     if keys is None:
         return ""
+    if keys.secrets:
+        return secrets.token_hex(32)
     names = sorted(f"{entry.subject_key_identifier}:{entry.fingerprint}" for entry in keys.entries)
+    names += sorted(certificate.fingerprint for certificate in keys.senders)
+    if keys.tries_unnamed_keys:
+        names.append("unnamed keys on all mail")
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def open_part(
+    content: Content,
+    part: smime.EncryptedPart,
+    keys: KeyHistory,
+    released: frozenset[str] = frozenset(),
+) -> InnerEntity:
+    """Opens an encrypted part with all that a history has: keys, secrets and certificates.
+
+    Args:
+        content: the stored message.
+        part: of the inventory of that very content.
+        keys: the history.
+        released: content digests that a person takes although nothing proves them mail.
+
+    Raises:
+        MessageError: as ``smime.open_part``.
+    """
+    return smime.open_part(
+        content,
+        part,
+        keys,
+        secrets=keys.secrets,
+        unnamed_keys=keys.unnamed_keys,
+        senders=keys,
+        released=released,
+    )

@@ -18,6 +18,7 @@ from sectool import smime
 from sectool.checkpoint import CheckpointStore
 from sectool.errors import CheckpointDamaged, MessageError, MessageVanished
 from sectool.jobs.job import Job
+from sectool.jobs.keyring import open_part
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.spec import Cancel, JobSpec
 from sectool.jobs.walk import count, walk
@@ -148,7 +149,7 @@ def _open(
     The plaintext is only looked through for further envelopes, never kept.
     """
     try:
-        inner = smime.open_part(content, part, keys)
+        inner = open_part(content, part, keys)
         if inner.size > IN_MEMORY:
             return True, None
         buffer = BytesIO()

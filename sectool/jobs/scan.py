@@ -51,6 +51,7 @@ def scan(
         material=None if keys is None else keys.material,
         tried_with=tried_with(keys),
         checkpoints=None,
+        released=spec.released,
     )
     progress.begin("scan", count(mailbox, progress, cancel))
     for answer in run_tasks(

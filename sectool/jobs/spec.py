@@ -99,6 +99,9 @@ class JobSpec:
     """Take a structural proof where one by opening is asked for."""
     abandon: bool = False
     """Purge what belongs to messages that were not replaced, too."""
+    released: frozenset[str] = frozenset()
+    """Content digests of encrypted parts that a person takes although nothing
+    proves that they are mail."""
 
 
 class Cancel(Protocol):

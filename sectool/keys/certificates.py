@@ -23,9 +23,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
+from sectool.cms import oids
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import damaged
+
+_AGREEING_KEYS = frozenset({oids.EC_PUBLIC_KEY, oids.X25519, oids.X448})
 
 UNREADABLE_NAME = "(unreadable name)"
 
@@ -182,6 +185,15 @@ def _public_key_bits(public_key_info: ber.Node) -> bytes:
 def public_key_bits(public_key_info: bytes) -> bytes:
     """Content of the BIT STRING in a SubjectPublicKeyInfo."""
     return _public_key_bits(ber.read(public_key_info))
+
+
+def agrees(public_key_info: bytes) -> bool:
+    """Whether this is a key for key agreements: on an elliptic curve, X25519 or X448."""
+    try:
+        algorithm, *_ = ber.read(public_key_info).children()
+        return algorithm.children()[0].object_identifier() in _AGREEING_KEYS
+    except (SectoolError, IndexError):
+        return False
 
 
 def public_key_identity(public_key_info: bytes) -> bytes:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from sectool.cms import NO_SECRETS, SharedSecrets
 from sectool.cms.identifiers import serial_hex
 from sectool.cms.seams import KeyOperations, RecipientIdentifier, SubjectKeyIdentifier
 from sectool.keys.certificates import (
@@ -22,15 +23,12 @@ from sectool.keys.certificates import (
     public_key_bits,
     read_certificate,
 )
+from sectool.keys.held import HeldOperations, PortableKey
 from sectool.keys.names import normalised_name
-from sectool.keys.private_keys import (
-    SoftwareKey,
-    describe_key,
-    encode_private_key,
-    encode_public_key,
-    load_trusted_private_key,
-)
 from sectool.keys.problems import KeyProblem
+
+_Name = bytes | tuple[Hashable, int]
+"""Subject key identifier, or issuer as it is compared and serial number."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -39,7 +37,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 class HeldKey:
     """One private key of the history with the certificates that were issued for it."""
 
-    operations: SoftwareKey
+    operations: HeldOperations
     certificates: tuple[HeldCertificate, ...]
     """Oldest first; several after renewals, none for a bare key file."""
     source: Path
@@ -47,8 +45,8 @@ class HeldKey:
 
     @cached_property
     def public_key_info(self) -> bytes:
-        """DER of the SubjectPublicKeyInfo, made from the private key."""
-        return encode_public_key(self.operations.private_key)
+        """DER of the SubjectPublicKeyInfo, as the private key has it."""
+        return self.operations.public_key_info
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +82,9 @@ def newest_entry(key: HeldKey) -> HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class MaterialKey:
-    """One key as bytes."""
+    """One key, or the way to it."""
 
-    pkcs8: bytes = field(repr=False)
-    """DER, not encrypted: a secret."""
+    key: PortableKey = field(repr=False)
     certificates: tuple[bytes, ...] = field(repr=False)
     """DER."""
     label: str
@@ -104,30 +101,56 @@ class KeyMaterial:
     """
 
     keys: tuple[MaterialKey, ...] = field(repr=False)
+    senders: tuple[bytes, ...] = field(default=(), repr=False)
+    """Certificates without a key, in DER."""
+    secrets: SharedSecrets = NO_SECRETS
+    tries_unnamed_keys: bool = False
 
 
 class KeyHistory:
-    """All keys of one user; a ``KeySource``.
+    """All keys of one user; a ``KeySource``, and ``SenderKeys`` by its certificates.
 
     Args:
         keys: in any order, each key once.
         problems: what could not be used of the files.
+        senders: certificates without a key, of people who wrote the mail.
+        secrets: shared keys and passwords.
+        tries_unnamed_keys: whether keys without certificate are tried on all mail.
     """
 
-    def __init__(self, keys: Iterable[HeldKey], problems: Iterable[KeyProblem] = ()) -> None:
+    def __init__(
+        self,
+        keys: Iterable[HeldKey],
+        problems: Iterable[KeyProblem] = (),
+        *,
+        senders: Iterable[HeldCertificate] = (),
+        secrets: SharedSecrets = NO_SECRETS,
+        tries_unnamed_keys: bool = False,
+    ) -> None:
         self.keys = tuple(keys)
         self.problems = tuple(problems)
-        self._by_issuer: defaultdict[tuple[Hashable, int], list[SoftwareKey]] = defaultdict(list)
-        self._by_key_identifier: defaultdict[bytes, list[SoftwareKey]] = defaultdict(list)
+        self.senders = tuple(senders)
+        self.secrets = secrets
+        self.tries_unnamed_keys = tries_unnamed_keys
+        self._by_name: defaultdict[_Name, list[HeldOperations]] = defaultdict(list)
+        self._public_keys: defaultdict[_Name, dict[bytes, None]] = defaultdict(dict)
         for key in self.keys:
             self._index(key)
+        for certificate in self.senders:
+            self._index_sender(certificate)
 
     def _index(self, key: HeldKey) -> None:
         for certificate in key.certificates:
-            name = (normalised_name(certificate.issuer), certificate.serial_number)
-            _add(self._by_issuer[name], key.operations)
+            _add(self._by_name[_name_of(certificate)], key.operations)
+            self._index_sender(certificate)
         for key_identifier in _key_identifiers(key):
-            _add(self._by_key_identifier[key_identifier], key.operations)
+            _add(self._by_name[key_identifier], key.operations)
+
+    def _index_sender(self, certificate: HeldCertificate) -> None:
+        bits = public_key_bits(certificate.public_key_info)
+        self._public_keys[_name_of(certificate)][bits] = None
+        if certificate.subject_key_identifier is not None:
+            self._public_keys[certificate.subject_key_identifier][bits] = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -136,15 +159,20 @@ class KeyHistory:
         return f"KeyHistory({len(self.keys)} keys, {len(self.problems)} problems)"
 
     def find(self, identifier: RecipientIdentifier) -> Sequence[KeyOperations]:
-        if isinstance(identifier, SubjectKeyIdentifier):
-            return tuple(self._by_key_identifier.get(identifier.value, ()))
-        name = (normalised_name(identifier.issuer), identifier.serial_number)
-        return tuple(self._by_issuer.get(name, ()))
+        return tuple(self._by_name.get(_name(identifier), ()))
+
+    def find_public_keys(self, identifier: RecipientIdentifier) -> Sequence[bytes]:
+        return tuple(self._public_keys.get(_name(identifier), ()))
 
     @property
-    def keys_without_certificate(self) -> tuple[SoftwareKey, ...]:
+    def keys_without_certificate(self) -> tuple[HeldOperations, ...]:
         """Keys that no issuer and serial number can name."""
         return tuple(key.operations for key in self.keys if not key.certificates)
+
+    @property
+    def unnamed_keys(self) -> tuple[HeldOperations, ...]:
+        """Keys that are to be tried on all mail."""
+        return self.keys_without_certificate if self.tries_unnamed_keys else ()
 
     @cached_property
     def entries(self) -> tuple[HistoryEntry, ...]:
@@ -155,15 +183,35 @@ class KeyHistory:
     @property
     def material(self) -> KeyMaterial:
         """The secrets, for the pool's initialiser only."""
-        return KeyMaterial(tuple(_material(key) for key in self.keys))
+        return KeyMaterial(
+            keys=tuple(_material(key) for key in self.keys),
+            senders=tuple(certificate.der for certificate in self.senders),
+            secrets=self.secrets,
+            tries_unnamed_keys=self.tries_unnamed_keys,
+        )
 
     @classmethod
     def from_material(cls, material: KeyMaterial) -> KeyHistory:
         """The same history in a worker, in milliseconds: the keys were checked by the parent."""
-        return cls(_from_material(key) for key in material.keys)
+        return cls(
+            (_from_material(key) for key in material.keys),
+            senders=(read_certificate(der) for der in material.senders),
+            secrets=material.secrets,
+            tries_unnamed_keys=material.tries_unnamed_keys,
+        )
 
 
-def _add(keys: list[SoftwareKey], key: SoftwareKey) -> None:
+def _name(identifier: RecipientIdentifier) -> _Name:
+    if isinstance(identifier, SubjectKeyIdentifier):
+        return identifier.value
+    return normalised_name(identifier.issuer), identifier.serial_number
+
+
+def _name_of(certificate: HeldCertificate) -> _Name:
+    return normalised_name(certificate.issuer), certificate.serial_number
+
+
+def _add(keys: list[HeldOperations], key: HeldOperations) -> None:
     if all(key is not other for other in keys):
         keys.append(key)
 
@@ -178,7 +226,7 @@ def _key_identifiers(key: HeldKey) -> Iterator[bytes]:
 
 
 def _entries(key: HeldKey) -> Iterator[HistoryEntry]:
-    algorithm = describe_key(key.operations.private_key)
+    algorithm = key.operations.algorithm
     bits = public_key_bits(key.public_key_info)
     computed = hashlib.sha1(bits, usedforsecurity=False).digest()
     if not key.certificates:
@@ -201,7 +249,7 @@ def _entries(key: HeldKey) -> Iterator[HistoryEntry]:
 
 def _material(key: HeldKey) -> MaterialKey:
     return MaterialKey(
-        pkcs8=encode_private_key(key.operations.private_key),
+        key=key.operations.portable,
         certificates=tuple(certificate.der for certificate in key.certificates),
         label=key.operations.label,
         source=key.source,
@@ -210,7 +258,7 @@ def _material(key: HeldKey) -> MaterialKey:
 
 def _from_material(key: MaterialKey) -> HeldKey:
     return HeldKey(
-        operations=SoftwareKey(load_trusted_private_key(key.pkcs8), key.label),
+        operations=key.key.restore(key.label),
         certificates=tuple(read_certificate(der) for der in key.certificates),
         source=key.source,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,9 +12,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+from sectool.cms import NO_SECRETS
 from sectool.errors import PassphraseError, UsageError
 from sectool.keys import limits
-from sectool.keys.certificates import HeldCertificate, public_key_identity
+from sectool.keys.certificates import HeldCertificate, agrees, public_key_identity
 from sectool.keys.containers import (
     KEY_SUFFIXES,
     exists,
@@ -25,6 +27,7 @@ from sectool.keys.history import HeldKey, KeyHistory
 from sectool.keys.passphrases import Ask, Passphrases
 from sectool.keys.private_keys import SoftwareKey, describe_key, encode_public_key
 from sectool.keys.problems import KeyFileError, KeyProblem, ProblemKind, damaged
+from sectool.keys.shared_secrets import load_shared_secrets
 from sectool.keys.specification import KeySpecification
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -39,7 +42,7 @@ def load_key_history(specification: KeySpecification, ask: Ask | None = None) ->
             most for each; None where nobody can be asked.
 
     Returns:
-        A history with at least one key. What could not be used stands in its
+        A history with at least one key or shared secret. What could not be used stands in its
         ``problems``.
 
     Raises:
@@ -47,17 +50,26 @@ def load_key_history(specification: KeySpecification, ask: Ask | None = None) ->
             read, or there is no private key.
         PassphraseError: no key could be loaded, and a passphrase is missing.
     """
-    if not specification.paths:
+    if not specification.paths and specification.secrets is None:
         raise UsageError("no key files are named", hint="name them with --keys")
     for path in specification.paths:
         if not exists(path):
             raise UsageError(f"there is no key file or directory {path}")
+    secrets = NO_SECRETS
+    if specification.secrets is not None:
+        secrets = load_shared_secrets(specification.secrets)
     gathered = _Gathered(Passphrases(specification, ask))
     for path in specification.paths:
         gathered.add(path)
-    if not gathered.private_keys:
+    if specification.paths and not gathered.private_keys:
         raise _no_keys(gathered.problems)
-    return KeyHistory(gathered.held_keys(), gathered.problems)
+    return KeyHistory(
+        gathered.held_keys(),
+        gathered.problems,
+        senders=gathered.senders(),
+        secrets=secrets,
+        tries_unnamed_keys=specification.try_keys,
+    )
 
 
 def _no_keys(problems: list[KeyProblem]) -> UsageError | PassphraseError:
@@ -127,14 +139,20 @@ class _Gathered:
 
     def held_keys(self) -> Iterator[HeldKey]:
         """Keys with their certificates, matched by public key wherever they lay."""
-        issued: dict[bytes, list[HeldCertificate]] = {}
+        issued: defaultdict[bytes, list[HeldCertificate]] = defaultdict(list)
         for certificate in self.certificates.values():
-            identity = public_key_identity(certificate.public_key_info)
-            issued.setdefault(identity, []).append(certificate)
+            issued[public_key_identity(certificate.public_key_info)].append(certificate)
         for identity, (key, path) in self.private_keys.items():
             certificates = sorted(issued.get(identity, ()), key=_start)
             label = f"{path.name}: {_subject(key, certificates)}"
             yield HeldKey(SoftwareKey(key, label), tuple(certificates), path)
+
+    def senders(self) -> Iterator[HeldCertificate]:
+        """Certificates without a key whose owner may have taken part in a key agreement."""
+        for certificate in self.certificates.values():
+            identity = public_key_identity(certificate.public_key_info)
+            if identity not in self.private_keys and agrees(certificate.public_key_info):
+                yield certificate
 
 
 def _start(certificate: HeldCertificate) -> tuple[datetime, str]:

@@ -118,7 +118,7 @@ class FilePassphrases:
 def _for_every_file(specification: KeySpecification) -> list[str]:
     found = []
     if specification.passphrase_file is not None:
-        text = _text(specification.passphrase_file, "the passphrase file")
+        text = read_text(specification.passphrase_file, "the passphrase file")
         # Not splitlines: a passphrase may hold a form feed or a line separator.
         found.append(text.partition("\n")[0].removesuffix("\r"))
     if ENVIRONMENT_VARIABLE in os.environ:
@@ -128,7 +128,7 @@ def _for_every_file(specification: KeySpecification) -> list[str]:
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
     try:
-        for row in csv.reader(io.StringIO(_text(path, "the table of passphrases"), newline="")):
+        for row in csv.reader(io.StringIO(read_text(path, "the table of passphrases"), newline="")):
             if len(row) > 1 and row[0].strip():
                 # A passphrase with commas is often written without quotes.
                 yield row[0].strip(), ",".join(row[1:])
@@ -139,8 +139,12 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
         ) from error
 
 
-def _text(path: Path, what: str) -> str:
-    """UTF-8 with or without a byte order mark, else Latin-1."""
+def read_text(path: Path, what: str) -> str:
+    """A file with secrets: UTF-8 with or without a byte order mark, else Latin-1.
+
+    Raises:
+        UsageError: it cannot be read, or is too large; says ``what`` it was to be.
+    """
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAXIMUM_PASSPHRASE_FILE_BYTES + 1)

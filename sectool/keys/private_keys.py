@@ -6,7 +6,7 @@ RFC 5958 (PKCS#8), RFC 8017 (RSA), RFC 9935 (ML-KEM keys). Knows no files.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -46,13 +46,25 @@ _HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
 
 @dataclass(frozen=True, slots=True)
 class SoftwareKey:
-    """A private key held in memory, as ``KeyOperations``."""
+    """A private key held in memory, as ``HeldOperations``."""
 
     private_key: PrivateKeyTypes
     label: str
 
     def __repr__(self) -> str:
         return f"SoftwareKey({self.label!r})"
+
+    @property
+    def public_key_info(self) -> bytes:
+        return encode_public_key(self.private_key)
+
+    @property
+    def algorithm(self) -> str:
+        return describe_key(self.private_key)
+
+    @property
+    def portable(self) -> PortableSoftwareKey:
+        return PortableSoftwareKey(encode_private_key(self.private_key))
 
     def decrypt_rsa(self, encrypted_key: bytes, padding: RSAPadding) -> bytes:
         if not isinstance(self.private_key, rsa.RSAPrivateKey):
@@ -84,6 +96,17 @@ class SoftwareKey:
             return key.decapsulate(ciphertext)
         except Exception as error:  # whatever it is, it must look the same
             raise DecryptionFailed from error
+
+
+@dataclass(frozen=True, slots=True)
+class PortableSoftwareKey:
+    """A private key as bytes, as ``PortableKey``."""
+
+    pkcs8: bytes = field(repr=False)
+    """DER, not encrypted: a secret."""
+
+    def restore(self, label: str) -> SoftwareKey:
+        return SoftwareKey(load_trusted_private_key(self.pkcs8), label)
 
 
 def _padding(asked: RSAPadding) -> padding.AsymmetricPadding:

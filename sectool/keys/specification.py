@@ -16,3 +16,7 @@ class KeySpecification:
     """Its first line is a passphrase for every file."""
     passphrases: Path | None = None
     """CSV of file name (path, or name alone) and passphrase."""
+    secrets: Path | None = None
+    """CSV of shared keys and passwords that mail was encrypted with."""
+    try_keys: bool = False
+    """Try keys without certificate on all mail."""

@@ -78,6 +78,12 @@ def open_part(
     if openings.description.digest != part.envelope.digest:
         raise MessageChanged("the encrypted message changed since it was looked at")
     is_small = (openings.description.encrypted_content_size or 0) <= buffered_content
+    return _first_proven(openings, part, released, is_small=is_small)
+
+
+def _first_proven(
+    openings: cms.Openings, part: EncryptedPart, released: frozenset[str], *, is_small: bool
+) -> InnerEntity:
     accepted: dict[str, InnerEntity] = {}
     refused: list[MessageError] = []
     for in_turn in openings.in_turn():

@@ -174,7 +174,7 @@ def test_keys_without_certificate_are_kept_apart(
     load: Load,
 ) -> None:
     history = load(write("a.pem", rsa_key, small_rsa_key, certify(rsa_key)))
-    assert [key.private_key.key_size for key in history.keys_without_certificate] == [1024]  # type: ignore[union-attr]
+    assert [key.algorithm for key in history.keys_without_certificate] == ["RSA 1024"]
 
 
 def test_a_directory_is_searched_and_rubbish_is_passed_over(
@@ -260,6 +260,32 @@ def test_material_carries_the_history_to_a_worker(
     assert copy.entries == history.entries
     encrypted = key_of["rsa"].public_key().encrypt(b"key", padding.PKCS1v15())  # type: ignore[union-attr]
     assert copy.find(names(certificate))[0].decrypt_rsa(encrypted, PKCS1v15()) == b"key"
+
+
+def test_certificates_of_senders_are_found_by_name_and_travel_along(
+    *, key_of: dict[str, PrivateKeyTypes], certify: Any, write: Write, load: Load, names: Names
+) -> None:
+    own = certify(key_of["rsa"], serial_number=1)
+    sender = certify(key_of["ec"], serial_number=2, subject_key_identifier=b"sender")
+    signer = certify(key_of["other"], serial_number=3)
+    history = load(write("a.pem", key_of["rsa"], own, sender, signer))
+    point = key_of["ec"].public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    for each in (history, KeyHistory.from_material(pickle.loads(pickle.dumps(history.material)))):
+        assert each.find_public_keys(names(sender)) == (point,)
+        assert each.find_public_keys(SubjectKeyIdentifier(b"sender")) == (point,)
+        assert each.find_public_keys(names(signer)) == ()
+        assert len(each.find_public_keys(names(own))) == 1
+        assert each.find(names(sender)) == ()
+
+
+def test_keys_without_certificate_are_tried_only_when_asked(
+    small_rsa_key: rsa.RSAPrivateKey, write: Write
+) -> None:
+    path = write("a.pem", small_rsa_key)
+    for try_keys in (False, True):
+        history = load_key_history(KeySpecification((path,), try_keys=try_keys))
+        assert len(history.unnamed_keys) == try_keys
+        assert len(KeyHistory.from_material(history.material).unnamed_keys) == try_keys
 
 
 def test_forty_keys_load_from_material_in_milliseconds(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -118,8 +120,9 @@ def test_nobody_is_asked_for_a_file_that_is_open(
 
 @pytest.mark.parametrize("field", ["passphrase_file", "passphrases"])
 def test_a_missing_passphrase_file_is_a_usage_error(field: str, shut: Path, tmp_path: Path) -> None:
+    missing: dict[str, Any] = {field: tmp_path / "missing"}
     with pytest.raises(UsageError, match="cannot be read"):
-        load_key_history(KeySpecification((shut,), **{field: tmp_path / "missing"}))
+        load_key_history(replace(KeySpecification((shut,)), **missing))
 
 
 def test_a_latin_1_passphrase_file_opens(
