@@ -1,76 +1,35 @@
-"""Opens, makes and guards the SQLite file of a job log.
+"""The job log of one job: its life, its groups, its named values and phases.
 
 SQLite runs with a rollback journal and ``synchronous=FULL``: when a group has
-been left without an error, its rows survive a power cut. A job directory may
-come from a stranger, so the file is checked before it is believed
-(sqlite.org, "Defense Against The Dark Arts").
+been left without an error, its rows survive a power cut.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import stat
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
-from sectool.errors import JobLogDamaged, JobLogTooNew, Locked, NoSpace, RunError, SectoolError
+from sectool.errors import RunError
 from sectool.joblog.counts import Counts
+from sectool.joblog.database import (
+    configure,
+    connect,
+    explain,
+    is_half_written,
+    make_tables,
+    write_schema,
+)
 from sectool.joblog.messages import MessageTable
+from sectool.joblog.migrations import is_outdated, keep_copy, migrate
 from sectool.joblog.purges import PurgeTable
 from sectool.joblog.replaced import ReplacedMessages
 from sectool.joblog.replacements import ReplacementTable
-from sectool.joblog.schema import (
-    APPLICATION_ID,
-    SCHEMA_DIGEST_NAME,
-    SCHEMA_VERSION,
-    TABLES,
-    schema_digest,
-)
-
-BUSY_TIMEOUT = 10.0
-"""Seconds to wait for a reader of the job log before giving up."""
-
-_SPACE_ERRORS = {"SQLITE_FULL"}
-_DAMAGE_ERRORS = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT"}
-
-
-def explain(error: sqlite3.Error, path: Path) -> SectoolError:
-    """The error of this package for one that SQLite raised on the job log at ``path``."""
-    name = getattr(error, "sqlite_errorname", "") or ""
-    family = "_".join(name.split("_")[:2])
-    if family in _SPACE_ERRORS:
-        return NoSpace(
-            "cannot write the job log: no space left",
-            hint="free some space, then run the same command again",
-        )
-    if family in _DAMAGE_ERRORS or isinstance(error, sqlite3.IntegrityError):
-        return _damaged(path, str(error))
-    if family in {"SQLITE_BUSY", "SQLITE_LOCKED"}:
-        return Locked(
-            f"the job log {path} is in use by another program", hint="close it, then try again"
-        )
-    return RunError(
-        f"cannot use the job log {path}: {error}",
-        hint="see to the cause, then run the same command again",
-    )
-
-
-def _is_half_written(error: BaseException | None) -> bool:
-    return getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY_ROLLBACK"
-
-
-def _damaged(path: Path, reason: str) -> JobLogDamaged:
-    return JobLogDamaged(
-        f"the job log {path} is damaged: {reason}",
-        hint="restore it from a backup; the checkpoints are readable without it",
-    )
 
 
 class JobLog:
@@ -105,7 +64,7 @@ class JobLog:
             with durable.new_file(building):
                 pass
         try:
-            _write_schema(building)
+            write_schema(building)
         except sqlite3.Error as error:
             raise explain(error, path) from error
         with durable.explained("make the job log"):
@@ -114,27 +73,19 @@ class JobLog:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: Path, *, read_only: bool = False) -> Self:
-        """Opens an existing job log and checks it.
+    def open(cls, path: Path) -> Self:
+        """Opens an existing job log and checks it; one of an older version is migrated first.
 
         Raises:
             JobLogDamaged: it is not a job log, or fails a check.
             JobLogTooNew: a newer sectool wrote it.
+            NoSpace: there is no room for the migration; nothing was changed.
         """
-        _check_file(path)
-        mode = "ro" if read_only else "rw"
+        connection = connect(path)
         try:
-            connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}",
-                uri=True,
-                isolation_level=None,
-                timeout=BUSY_TIMEOUT,
-            )
-        except sqlite3.Error as error:
-            raise explain(error, path) from error
-        try:
-            _check_contents(connection, path)
-            _configure(connection, read_only=read_only)
+            if is_outdated(connection):
+                keep_copy(connection, path)
+                migrate(connection)
         except sqlite3.Error as error:
             connection.close()
             raise explain(error, path) from error
@@ -149,28 +100,19 @@ class JobLog:
 
         Args:
             path: the job log to copy; None, or one that is not there: an empty job.
+
+        Raises:
+            JobLogDamaged: it is not a job log, or fails a check.
+            JobLogTooNew: a newer sectool wrote it.
         """
         connection = sqlite3.connect(":memory:", isolation_level=None)
         if path is None or not path.exists():
-            connection.executescript(TABLES)
+            make_tables(connection)
             connection.execute("INSERT INTO job VALUES ('job', 'rehearsal')")
         else:
-            with cls._open_to_look(path) as log:
-                log._connection.backup(connection)  # noqa: SLF001  # of its own kind
-        _configure(connection, read_only=True)
+            _copy(path, connection)
+        configure(connection, read_only=True)
         return cls(Path(":memory:"), connection)
-
-    @classmethod
-    def _open_to_look(cls, path: Path) -> Self:
-        try:
-            return cls.open(path, read_only=True)
-        except RunError as error:
-            if not _is_half_written(error.__cause__):
-                raise
-        # A run was killed in the middle of a commit. Until that is undone nobody
-        # can read the file, and only who may write to it can undo it.
-        cls.open(path).close()
-        return cls.open(path, read_only=True)
 
     def close(self) -> None:
         """Closes the file; what was not committed is undone."""
@@ -244,73 +186,24 @@ class JobLog:
         self._connection.execute("DELETE FROM phase WHERE name = ?", (name,))
 
 
-# --- opening -----------------------------------------------------------------
-
-
-def _write_schema(path: Path) -> None:
-    connection = sqlite3.connect(path, isolation_level=None)
+def _copy(path: Path, connection: sqlite3.Connection) -> None:
+    """Copies the job log at ``path`` to another connection, as this version has it."""
     try:
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(
-            f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
-            f" PRAGMA user_version = {SCHEMA_VERSION}; {TABLES}"
-        )
-        values = {
-            SCHEMA_DIGEST_NAME: schema_digest(_definitions(connection)),
-            "job": str(uuid.uuid4()),
-            "generation": "0",
-        }
-        connection.executemany("INSERT INTO job (name, value) VALUES (?, ?)", values.items())
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
+        with closing(_connect_to_look(path)) as source:
+            source.backup(connection)
+        if is_outdated(connection):
+            migrate(connection)
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
 
 
-def _definitions(connection: sqlite3.Connection) -> list[str]:
-    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
-    return [f"{kind} {name} {sql}" for kind, name, sql in rows]
-
-
-def _check_file(path: Path) -> None:
-    with durable.explained("read the job log"):
-        status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        raise _damaged(path, "it is not a regular file")
-    if hasattr(os, "geteuid") and status.st_uid not in {os.geteuid(), 0}:
-        raise _damaged(path, "it belongs to another user")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _damaged(path, "others may write to it")
-
-
-def _check_contents(connection: sqlite3.Connection, path: Path) -> None:
-    # Before anything else is asked of a file that a stranger may have made.
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    connection.execute("PRAGMA mmap_size = 0")
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application != APPLICATION_ID:
-        raise _damaged(path, "it is not a job log")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise JobLogTooNew(
-            f"the job log {path} has schema version {version}; this sectool knows {SCHEMA_VERSION}",
-            hint="use the newer sectool that wrote it",
-        )
-    (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if answer != "ok":
-        raise _damaged(path, str(answer))
-    (expected,) = connection.execute(
-        "SELECT value FROM job WHERE name = ?", (SCHEMA_DIGEST_NAME,)
-    ).fetchone() or ("",)
-    if expected != schema_digest(_definitions(connection)):
-        raise _damaged(path, "its tables are not those of a job log")
-
-
-def _configure(connection: sqlite3.Connection, *, read_only: bool) -> None:
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    if read_only:
-        return
-    connection.execute("PRAGMA journal_mode = TRUNCATE")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA secure_delete = ON")
+def _connect_to_look(path: Path) -> sqlite3.Connection:
+    try:
+        return connect(path, read_only=True)
+    except RunError as error:
+        if not is_half_written(error.__cause__):
+            raise
+    # A run was killed in the middle of a commit. Until that is undone nobody
+    # can read the file, and only who may write to it can undo it.
+    connect(path).close()
+    return connect(path, read_only=True)

@@ -14,8 +14,11 @@ from sectool.outcome import State
 APPLICATION_ID = 0x5EC70001
 """Marks the SQLite file as a job log (``PRAGMA application_id``)."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """``PRAGMA user_version``; a newer one is refused, an older one is migrated."""
+
+OLDER_SCHEMAS = {1: "c228066acff84e7e74231eaa4cbb4af87c13d684bd55b63fc714b4df0c6f89fd"}
+"""Digests of the schemas that older versions had, as ``schema_digest`` names them."""
 
 TABLES = """
 CREATE TABLE job (
@@ -131,6 +134,12 @@ CREATE TABLE tombstone (
     step TEXT NOT NULL CHECK (step IN ('intended', 'removed')),
     PRIMARY KEY (kind, digest)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE migration (
+    to_version INTEGER PRIMARY KEY,
+    from_version INTEGER NOT NULL,
+    at TEXT NOT NULL
+) STRICT;
 
 CREATE TABLE step (
     step INTEGER PRIMARY KEY,

@@ -1,0 +1,202 @@
+"""Makes, checks and configures the SQLite file of a job log.
+
+A job directory may come from a stranger, so the file is checked before it is
+believed (sqlite.org, "Defense Against The Dark Arts"): its owner and mode, its
+marks, its pages, and that its tables are those of a schema that was released.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sqlite3
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from sectool import durable
+from sectool.errors import JobLogDamaged, JobLogTooNew, Locked, NoSpace, RunError, SectoolError
+from sectool.joblog.schema import (
+    APPLICATION_ID,
+    OLDER_SCHEMAS,
+    SCHEMA_DIGEST_NAME,
+    SCHEMA_VERSION,
+    TABLES,
+    schema_digest,
+)
+
+BUSY_TIMEOUT = 10.0
+"""Seconds to wait for a reader of the job log before giving up."""
+
+_SPACE_ERRORS = {"SQLITE_FULL"}
+_DAMAGE_ERRORS = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT"}
+
+
+def explain(error: sqlite3.Error, path: Path) -> SectoolError:
+    """The error of this package for one that SQLite raised on the job log at ``path``."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    family = "_".join(name.split("_")[:2])
+    if family in _SPACE_ERRORS:
+        return NoSpace(
+            "cannot write the job log: no space left",
+            hint="free some space, then run the same command again",
+        )
+    if family in _DAMAGE_ERRORS or isinstance(error, sqlite3.IntegrityError):
+        return damaged(path, str(error))
+    if family in {"SQLITE_BUSY", "SQLITE_LOCKED"}:
+        return Locked(
+            f"the job log {path} is in use by another program", hint="close it, then try again"
+        )
+    return RunError(
+        f"cannot use the job log {path}: {error}",
+        hint="see to the cause, then run the same command again",
+    )
+
+
+def is_half_written(error: BaseException | None) -> bool:
+    """Whether a run was killed in the middle of a commit that only a writer can undo."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY_ROLLBACK"
+
+
+def damaged(path: Path, reason: str) -> JobLogDamaged:
+    """The error for a file that is not, or no longer, a job log."""
+    return JobLogDamaged(
+        f"the job log {path} is damaged: {reason}",
+        hint="restore it from a backup; the checkpoints are readable without it",
+    )
+
+
+# --- making ------------------------------------------------------------------
+
+
+def write_schema(path: Path) -> None:
+    """Fills an empty file with the tables of a new job; not synced as a name."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN")
+        make_tables(connection)
+        values = {"job": str(uuid.uuid4()), "generation": "0"}
+        connection.executemany("INSERT INTO job (name, value) VALUES (?, ?)", values.items())
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def make_tables(connection: sqlite3.Connection) -> None:
+    """Makes all tables and marks the file as a job log of this version; inside a transaction."""
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    for statement in _statements(TABLES):
+        connection.execute(statement)
+    connection.execute("INSERT INTO job VALUES (?, ?)", (SCHEMA_DIGEST_NAME, _digest_of_tables()))
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; ``executescript`` would end an open transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement.strip()
+            statement = ""
+
+
+@functools.cache
+def _digest_of_tables() -> str:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        connection.executescript(TABLES)
+        return schema_digest(_definitions(connection))
+    finally:
+        connection.close()
+
+
+def _definitions(connection: sqlite3.Connection) -> list[str]:
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
+    return [f"{kind} {name} {sql}" for kind, name, sql in rows]
+
+
+# --- opening -----------------------------------------------------------------
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Opens an existing job log of this or an older version, and checks it.
+
+    Raises:
+        JobLogDamaged: it is not a job log, or fails a check.
+        JobLogTooNew: a newer sectool wrote it.
+    """
+    _check_file(path)
+    mode = "ro" if read_only else "rw"
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            timeout=BUSY_TIMEOUT,
+        )
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    try:
+        _check_contents(connection, path)
+        configure(connection, read_only=read_only)
+    except sqlite3.Error as error:
+        connection.close()
+        raise explain(error, path) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Version of the schema a file was made with."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _check_file(path: Path) -> None:
+    with durable.explained("read the job log"):
+        status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise damaged(path, "it is not a regular file")
+    if hasattr(os, "geteuid") and status.st_uid not in {os.geteuid(), 0}:
+        raise damaged(path, "it belongs to another user")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise damaged(path, "others may write to it")
+
+
+def _check_contents(connection: sqlite3.Connection, path: Path) -> None:
+    # Before anything else is asked of a file that a stranger may have made.
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA mmap_size = 0")
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID:
+        raise damaged(path, "it is not a job log")
+    version = version_of(connection)
+    if version > SCHEMA_VERSION:
+        raise JobLogTooNew(
+            f"the job log {path} has schema version {version}; this sectool knows {SCHEMA_VERSION}",
+            hint="use the newer sectool that wrote it",
+        )
+    (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if answer != "ok":
+        raise damaged(path, str(answer))
+    released = {**OLDER_SCHEMAS, SCHEMA_VERSION: _digest_of_tables()}
+    # Not against what the file says of itself: who adds a trigger can change that, too.
+    if schema_digest(_definitions(connection)) != released.get(version):
+        raise damaged(path, "its tables are not those of a job log")
+
+
+def configure(connection: sqlite3.Connection, *, read_only: bool) -> None:
+    """Sets what SQLite does not keep in the file: how durable a commit is."""
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    if read_only:
+        return
+    connection.execute("PRAGMA journal_mode = TRUNCATE")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")

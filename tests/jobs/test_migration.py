@@ -1,0 +1,224 @@
+"""Jobs that version 1 of the job log left half done end with this version as they should."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sectool import jobs
+from sectool.errors import JobLogDamaged, UsageError
+from sectool.joblog import JobLog
+from sectool.keys import KeySpecification
+from sectool.outcome import State, Summary
+from tests.support import checker, crash
+from tests.support.checker import Key
+
+VECTORS = Path(__file__).parent / "vectors" / "v1"
+STATES = ("mid-decrypt", "decrypted", "announced", "placed", "purged")
+REENCRYPTED = {State.REENCRYPTED: 5, State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
+DECRYPTED = {State.CHECKPOINTED: 5, State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
+
+Unpack = Callable[[str], "OldJob"]
+
+
+def key(name: str) -> Key:
+    return Key(VECTORS / "keys" / f"{name}.crt", VECTORS / "keys" / f"{name}.key")
+
+
+def history(name: str) -> KeySpecification:
+    return KeySpecification((key(name).certificate, key(name).private_key))
+
+
+class OldJob:
+    """A job of version 1 and its mailbox, unpacked."""
+
+    def __init__(self, directory: Path) -> None:
+        self.maildir = directory / "Maildir"
+        self.job = directory / "job"
+        self.log = self.job / "job.db"
+        with closing(sqlite3.connect(self.log)) as connection, connection:
+            connection.execute(
+                "UPDATE job SET value = ? WHERE name = 'mailbox'", (f"maildir:{self.maildir}",)
+            )
+
+    def specification(self, operation: str, **changes: object) -> jobs.JobSpec:
+        fields: dict[str, object] = {
+            "job": self.job,
+            "keys": history("old") if operation == "decrypt" else None,
+            "new_certificates": (key("new").certificate,) if operation == "encrypt" else (),
+            "workers": 0,
+            **changes,
+        }
+        mailbox = str(self.maildir) if operation == "decrypt" else None
+        return jobs.JobSpec(jobs.Operation(operation), mailbox, **fields)  # type: ignore[arg-type]
+
+    def run(self, operation: str, **changes: object) -> dict[State, int]:
+        return counts(jobs.run(self.specification(operation, **changes)))
+
+    def version(self) -> int:
+        with closing(sqlite3.connect(self.log)) as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def files(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.job)): path.read_bytes()
+            for path in self.job.rglob("*")
+            if path.is_file()
+        }
+
+
+def counts(summary: Summary) -> dict[State, int]:
+    return {state: count for state, count in summary.counts.items() if count}
+
+
+def rows(log: Path) -> list[str]:
+    """Everything in a job log, as SQL."""
+    with closing(sqlite3.connect(log)) as connection:
+        return list(connection.iterdump())
+
+
+@pytest.fixture
+def unpack(tmp_path: Path) -> Unpack:
+    def unpack(state: str) -> OldJob:
+        directory = tmp_path / state
+        shutil.rmtree(directory, ignore_errors=True)
+        with tarfile.open(VECTORS / f"{state}.tar.xz") as archive:
+            archive.extractall(directory, filter="tar")
+        return OldJob(directory)
+
+    return unpack
+
+
+def test_a_job_killed_while_it_decrypted_ends_decrypting_and_encrypts(unpack: Unpack) -> None:
+    job = unpack("mid-decrypt")
+    with pytest.raises(UsageError, match="not finished"):
+        job.run("encrypt")
+    assert job.run("decrypt") == DECRYPTED
+    assert job.run("encrypt") == REENCRYPTED
+
+
+@pytest.mark.parametrize("state", ["decrypted", "announced", "placed"])
+def test_a_job_killed_while_it_encrypted_ends_with_each_message_once(
+    unpack: Unpack, state: str
+) -> None:
+    whole = unpack("decrypted")
+    wanted = checker.meanings(whole.maildir, [key("old")])
+    job = unpack(state)
+    assert job.run("encrypt") == REENCRYPTED
+    assert checker.meanings(job.maildir, [key("new")]) == wanted
+    verified = {State.VERIFIED: 5, **{s: n for s, n in REENCRYPTED.items() if n == 1}}
+    assert job.run("verify", verify_keys=history("new")) == verified
+
+
+@pytest.mark.parametrize("state", ["announced", "placed"])
+def test_a_job_killed_while_it_encrypted_can_be_rolled_back(unpack: Unpack, state: str) -> None:
+    wanted = checker.meanings(unpack("decrypted").maildir, [])
+    job = unpack(state)
+    job.run("encrypt")
+    job.run("rollback")
+    assert checker.meanings(job.maildir, []) == wanted
+
+
+def test_a_purged_job_still_says_purged(unpack: Unpack) -> None:
+    job = unpack("purged")
+    wanted = {State.PURGED: 5, **{s: n for s, n in REENCRYPTED.items() if n == 1}}
+    assert job.run("verify", verify_keys=history("new")) == wanted
+
+
+def test_another_recipient_than_the_old_log_fixed_is_refused(unpack: Unpack) -> None:
+    job = unpack("placed")
+    with pytest.raises(UsageError, match="other recipients"):
+        job.run("encrypt", new_certificates=(key("stranger").certificate,))
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_looking_and_rehearsing_write_nothing_into_an_old_job(unpack: Unpack, state: str) -> None:
+    job = unpack(state)
+    files = job.files()
+    jobs.status(job.job)
+    job.run("decrypt", dry_run=True)
+    assert job.files() == files
+
+
+def test_status_tells_the_same_of_a_job_before_and_after_its_migration(unpack: Unpack) -> None:
+    job = unpack("placed")
+    before = jobs.status(job.job)
+    JobLog.open(job.log).close()
+    assert job.version() == 2
+    assert jobs.status(job.job) == before
+
+
+def test_the_old_log_is_kept_beside_the_new_one(unpack: Unpack) -> None:
+    job = unpack("decrypted")
+    before = rows(job.log)
+    job.run("verify")
+    copy = job.job / "job.db.v1"
+    assert rows(copy) == before
+    assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_copy_of_a_migration_that_did_not_come_about_is_replaced(unpack: Unpack) -> None:
+    job = unpack("decrypted")
+    before = rows(job.log)
+    (job.job / "job.db.v1").write_bytes(b"older")
+    (job.job / "job.db.v1.new").write_bytes(b"half")
+    JobLog.open(job.log).close()
+    assert rows(job.job / "job.db.v1") == before
+    assert not (job.job / "job.db.v1.new").exists()
+
+
+def test_an_old_log_that_somebody_gave_a_trigger_is_refused_as_damaged(unpack: Unpack) -> None:
+    job = unpack("decrypted")
+    with closing(sqlite3.connect(job.log)) as connection:
+        connection.execute("CREATE TRIGGER t AFTER UPDATE ON message BEGIN DELETE FROM part; END")
+    with pytest.raises(JobLogDamaged):
+        job.run("encrypt")
+    with pytest.raises(JobLogDamaged):
+        jobs.status(job.job)
+    assert not (job.job / "job.db.v1").exists()
+
+
+def test_an_old_log_whose_rows_break_a_rule_is_damaged_and_stays_as_it_is(unpack: Unpack) -> None:
+    job = unpack("decrypted")
+    with closing(sqlite3.connect(job.log)) as connection, connection:
+        connection.execute("INSERT INTO original VALUES (999, 'ab', 1, '', '')")
+    before = job.log.read_bytes()
+    with pytest.raises(JobLogDamaged, match="refers to none"):
+        job.run("encrypt")
+    assert job.log.read_bytes() == before
+
+
+def test_a_migration_killed_at_every_point_is_made_by_the_next_run(
+    unpack: Unpack, tmp_path: Path
+) -> None:
+    names = crash.points(unpack("placed").specification("encrypt"), tmp_path / "trace")
+    migrating = [number for number, name in enumerate(names, 1) if ".migrate." in name]
+    assert len(migrating) >= 8
+    for number in migrating:
+        job = unpack("placed")
+        crash.killed_at(job.specification("encrypt"), number)
+        assert counts(jobs.status(job.job))[State.REENCRYPTED] == 2
+        assert job.run("encrypt") == REENCRYPTED, number
+        assert sorted(path.name for path in job.job.glob("job.db*")) == [
+            "job.db",
+            "job.db-journal",
+            "job.db.v1",
+        ], number
+
+
+def test_a_migrated_log_has_exactly_the_tables_of_a_new_one(unpack: Unpack) -> None:
+    def tables(path: Path) -> list[tuple[str, ...]]:
+        with closing(sqlite3.connect(path)) as connection:
+            return sorted(connection.execute("SELECT type, name, sql FROM sqlite_schema"))
+
+    job = unpack("purged")
+    JobLog.open(job.log).close()
+    new = job.job / "new.db"
+    JobLog.create(new).close()
+    assert tables(job.log) == tables(new)

@@ -1,0 +1,133 @@
+"""Makes the jobs of schema version 1; run with the code of commit 78531df (see README.md)."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import sys
+import tarfile
+from pathlib import Path
+
+from sectool import jobs
+from sectool.keys import KeySpecification
+from tests.support import crash
+from tests.support.checker import Key
+from tests.support.mailboxes import CLEAR, Mail, encrypted, fill, openssl
+
+HERE = Path(__file__).parent
+TRIAL = Path("/tmp/sectool-v1")
+MAILDIR = TRIAL / "Maildir"
+JOB = TRIAL / "job"
+NAMES = ("old", "new", "stranger")
+
+
+def make_keys() -> dict[str, Key]:
+    directory = HERE / "keys"
+    directory.mkdir(exist_ok=True)
+    keys = {name: Key(directory / f"{name}.crt", directory / f"{name}.key") for name in NAMES}
+    for name, key in keys.items():
+        openssl(
+            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365000"),
+            *("-subj", f"/O=Example/CN={name}", "-addext", "keyUsage=keyEncipherment"),
+            *("-keyout", key.private_key, "-out", key.certificate),
+        )
+    return keys
+
+
+def sample(keys: dict[str, Key]) -> list[Mail]:
+    old = keys["old"]
+    to_oneself = encrypted(4, old)
+    return [
+        Mail("", "cur/1300000001.M1P1.host,S=900:2,S", encrypted(1, old)),
+        Mail("", "cur/1300000002.M2P1.host:2,", encrypted(2, old, options=("-des3",))),
+        Mail("", "new/1300000003.M3P1.host", encrypted(3, old, options=("-aes-128-gcm",))),
+        Mail("", "cur/1300000004.M4P1.host:2,FS", to_oneself),
+        Mail(".Sent", "cur/1300000005.M5P1.host:2,S", b"X-Copy: mine\n" + to_oneself),
+        Mail("", "cur/1300000006.M6P1.host:2,RS", CLEAR),
+        Mail(".Sent", "cur/1300000007.M7P1.host:2,", encrypted(7, keys["stranger"])),
+        Mail("", "cur/1300000008.M8P1.host:2,", encrypted(8, old)[:700]),
+    ]
+
+
+def specification(operation: str, keys: dict[str, Key]) -> jobs.JobSpec:
+    old, new = keys["old"], keys["new"]
+    history = KeySpecification((old.certificate, old.private_key))
+    opening = KeySpecification((new.certificate, new.private_key))
+    return jobs.JobSpec(
+        jobs.Operation(operation),
+        str(MAILDIR) if operation == "decrypt" else None,
+        job=JOB,
+        keys=history if operation == "decrypt" else None,
+        new_certificates=(new.certificate,) if operation == "encrypt" else (),
+        verify_keys=opening if operation in {"verify", "purge"} else None,
+        workers=0,
+    )
+
+
+def killed_at(spec: jobs.JobSpec, name: str, passing: int) -> None:
+    """Runs until the ``passing``-th passing of the crash point ``name``."""
+    status = crash._in_child(spec, f"crash@{name}:{passing}")
+    assert os.WIFSIGNALED(status), name
+
+
+def in_small_groups() -> None:
+    for operation, size in (("decrypt", 3), ("encrypt", 2)):
+        sys.modules[f"sectool.jobs.{operation}"].GROUP_MESSAGES = size  # type: ignore[attr-defined]
+
+
+def pack(state: str) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:xz", format=tarfile.PAX_FORMAT) as archive:
+
+        def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+            entry.uid = entry.gid = 0
+            entry.uname = entry.gname = ""
+            return None if entry.name == "job/lock" else entry
+
+        for name in ("Maildir", "job"):
+            archive.add(TRIAL / name, name, filter=anonymous)
+    (HERE / f"{state}.tar.xz").write_bytes(buffer.getvalue())
+
+
+def main() -> None:
+    socket.gethostname = lambda: "mail.example.org"
+    in_small_groups()
+    keys = make_keys()
+    mail = sample(keys)
+
+    def run(*operations: str) -> None:
+        for operation in operations:
+            jobs.run(specification(operation, keys))
+
+    def begin() -> None:
+        shutil.rmtree(TRIAL, ignore_errors=True)
+        fill(MAILDIR, mail)
+
+    begin()
+    # The job itself and its mailbox are noted first, then the groups.
+    killed_at(specification("decrypt", keys), "joblog.commit.after", 5)
+    pack("mid-decrypt")
+
+    begin()
+    run("decrypt")
+    pack("decrypted")
+    # A group is announced, placed and finished, each with a commit; of the second
+    # group the new copies lie in the mailbox, and the log does not know.
+    killed_at(specification("encrypt", keys), "maildir.directory.after", 3)
+    pack("announced")
+
+    begin()
+    run("decrypt")
+    killed_at(specification("encrypt", keys), "maildir.retire.before", 3)
+    pack("placed")
+
+    begin()
+    run("decrypt", "encrypt", "verify", "purge")
+    pack("purged")
+    shutil.rmtree(TRIAL)
+
+
+if __name__ == "__main__":
+    main()
