@@ -9,7 +9,7 @@ from sectool.smime.identity import identity_of_body, identity_of_parts
 from sectool.smime.inventory import Inventory, take_inventory
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.opening import open_part
-from sectool.smime.parts import EncryptedPart, PartSource, Placement
+from sectool.smime.parts import EncryptedPart, PartSource, Place, Placement, RootEntity, root_entity
 from sectool.smime.signatures import SignatureCheck, check_signature
 from sectool.smime.splice import outer_header, smime_type_of, write_spliced
 from sectool.smime.transfer import Layer
@@ -22,8 +22,10 @@ __all__ = [
     "Layer",
     "Limits",
     "PartSource",
+    "Place",
     "Placement",
     "PlaintextWitness",
+    "RootEntity",
     "SignatureCheck",
     "Verdict",
     "accept",
@@ -32,6 +34,7 @@ __all__ = [
     "identity_of_parts",
     "open_part",
     "outer_header",
+    "root_entity",
     "smime_type_of",
     "take_inventory",
     "write_spliced",

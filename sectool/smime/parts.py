@@ -1,6 +1,6 @@
-"""What is known of one encrypted part, and its CMS as a source.
+"""What is known of one encrypted part or of a root entity, and its CMS as a source.
 
-The offsets are into the stored bytes; nothing here finds them.
+The offsets are into the stored bytes; those of parts are found elsewhere.
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from sectool import cms
+from sectool.errors import MalformedMessage
 from sectool.message import Content, digest_stream
-from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock
+from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock, read_header
+from sectool.smime.lines import LineScanner
 from sectool.smime.transfer import Layer, open_decoded
 
 
@@ -57,9 +59,81 @@ class EncryptedPart:
         return content_fields(self.header)
 
 
-def content_fields(header: HeaderBlock) -> tuple[tuple[int, int], ...]:
-    """Where the fields of ``CONTENT_FIELDS`` lie, in order, as offsets from and to."""
-    return tuple((one.start, one.end) for one in header.fields if one.name in CONTENT_FIELDS)
+def content_fields(
+    header: HeaderBlock, further: frozenset[bytes] = frozenset()
+) -> tuple[tuple[int, int], ...]:
+    """Where the fields of ``CONTENT_FIELDS`` lie, in order, as offsets from and to.
+
+    Args:
+        header: of an entity.
+        further: names, lower case, of fields that count as well.
+    """
+    names = CONTENT_FIELDS | further
+    return tuple((one.start, one.end) for one in header.fields if one.name in names)
+
+
+class Place(Protocol):
+    """An entity of a stored message that something else is to be put in the place of."""
+
+    @property
+    def path(self) -> str:
+        """Section as IMAP numbers it; empty for the root entity."""
+
+    @property
+    def header(self) -> HeaderBlock:
+        """Of the entity; ``header.start`` is where the entity begins."""
+
+    @property
+    def body_start(self) -> int:
+        """Offset of its body."""
+
+    @property
+    def body_end(self) -> int:
+        """Without the line end that belongs to a delimiter line."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing follows it in the message."""
+
+    @property
+    def line_end(self) -> bytes:
+        """As the header of the message has it: CRLF or LF."""
+
+
+@dataclass(frozen=True, slots=True)
+class RootEntity:
+    """The whole body of a message with the fields that describe it, encrypted or not."""
+
+    header: HeaderBlock
+    body_end: int
+    path: str = ""
+    is_last: bool = True
+
+    @property
+    def body_start(self) -> int:
+        """Offset of the body."""
+        return self.header.body_start
+
+    @property
+    def line_end(self) -> bytes:
+        """As the header has it: CRLF or LF."""
+        return self.header.line_end
+
+
+def root_entity(content: Content) -> RootEntity:
+    """The place of the root entity of any message, such as one in clear.
+
+    Args:
+        content: the stored message.
+
+    Raises:
+        MalformedMessage: its header is beyond all bounds, or there is none.
+    """
+    with content.open() as stream:
+        header = read_header(LineScanner(stream))
+    if not header.fields:
+        raise MalformedMessage("the message has no header")
+    return RootEntity(header, content.size)
 
 
 @dataclass(frozen=True, slots=True)

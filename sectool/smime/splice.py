@@ -7,14 +7,17 @@ Messages are never parsed and generated.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from sectool import cms
 from sectool.message import Content, Sink
 from sectool.smime.fields import HeaderBlock, read_header
 from sectool.smime.lines import LineScanner
-from sectool.smime.parts import EncryptedPart, content_fields
+from sectool.smime.parts import EncryptedPart, Place, content_fields
 from sectool.smime.ranges import ForwardReader
 from sectool.smime.transfer import Base64Writer
+
+AnyPlace = TypeVar("AnyPlace", bound=Place)
 
 _SMIME_TYPES = {
     cms.ENVELOPED_DATA: "enveloped-data",
@@ -56,24 +59,27 @@ def outer_header(content: Content, part: EncryptedPart) -> bytes:
 
 def write_spliced(
     content: Content,
-    parts: Sequence[EncryptedPart],
+    parts: Sequence[AnyPlace],
     sink: Sink,
-    write_cms: Callable[[EncryptedPart, Sink], object],
+    write_cms: Callable[[AnyPlace, Sink], object],
     *,
     smime_type: str,
     line_end: bytes | None = None,
     name: str = "smime.p7m",
+    without: frozenset[bytes] = frozenset(),
 ) -> None:
     """Writes the message with new CMS for each of the parts.
 
     Args:
         content: the stored message.
-        parts: of its inventory, in order; those left out stay as they are.
+        parts: of its inventory, in order, those left out stay as they are; or the
+            ``root_entity`` of a message that is not encrypted.
         sink: takes the new message.
         write_cms: called once for each part, in order, with a sink for its CMS.
         smime_type: ``enveloped-data`` or ``authEnveloped-data``.
         line_end: of the new lines; None: as the header of the message has it.
         name: file name for mail programs, ASCII without quotes.
+        without: names, lower case, of further fields of the message that go.
 
     Raises:
         MessageChanged: the content became shorter than its inventory says.
@@ -82,16 +88,18 @@ def write_spliced(
         reader = ForwardReader(stream)
         for part in parts:
             end = part.line_end if line_end is None else line_end
-            _write_header(reader, part.header, sink, _new_fields(part, smime_type, name, end))
-            _write_separator(reader, part, sink, end)
+            fields = _new_fields(part, smime_type, name, end)
+            left_out = without if not part.path else frozenset[bytes]()
+            write_header(reader, content_fields(part.header, left_out), part.header, sink, fields)
+            write_separator(reader, part, sink, end)
             encoder = Base64Writer(sink, end, ends_last_line=part.is_last)
             write_cms(part, encoder)
             encoder.finish()
             reader.pass_to(part.body_end)
-        _copy(reader, content.size, sink)
+        copy_to(reader, content.size, sink)
 
 
-def _new_fields(part: EncryptedPart, smime_type: str, name: str, line_end: bytes) -> bytes:
+def _new_fields(part: Place, smime_type: str, name: str, line_end: bytes) -> bytes:
     lines = [
         f"Content-Type: application/pkcs7-mime; smime-type={smime_type};",
         f' name="{name}"',
@@ -103,29 +111,33 @@ def _new_fields(part: EncryptedPart, smime_type: str, name: str, line_end: bytes
     return b"".join(line.encode("ascii") + line_end for line in lines)
 
 
-def _write_header(
-    reader: ForwardReader, header: HeaderBlock, sink: Sink, new_fields: bytes
+def write_header(
+    reader: ForwardReader,
+    replaced: Sequence[tuple[int, int]],
+    header: HeaderBlock,
+    sink: Sink,
+    new_fields: bytes,
 ) -> None:
-    """Copies a header up to its end, with the new fields where the first old one was."""
-    replaced = content_fields(header) or ((header.end, header.end),)
+    """Copies a header up to its end, with the new fields where the first one replaced was."""
+    replaced = replaced or ((header.end, header.end),)
     for number, (start, end) in enumerate(replaced):
-        _copy(reader, start, sink)
+        copy_to(reader, start, sink)
         if number == 0:
             sink.write(new_fields)
         reader.pass_to(end)
-    _copy(reader, header.end, sink)
+    copy_to(reader, header.end, sink)
 
 
-def _write_separator(
-    reader: ForwardReader, part: EncryptedPart, sink: Sink, line_end: bytes
-) -> None:
+def write_separator(reader: ForwardReader, part: Place, sink: Sink, line_end: bytes) -> None:
+    """Copies the blank line after a header; makes it where it is missing."""
     if part.body_start > part.header.end:
-        _copy(reader, part.body_start, sink)
+        copy_to(reader, part.body_start, sink)
     else:
         # The blank line was missing.
         sink.write(line_end)
 
 
-def _copy(reader: ForwardReader, end: int, sink: Sink) -> None:
+def copy_to(reader: ForwardReader, end: int, sink: Sink) -> None:
+    """Copies up to an offset."""
     for block in reader.blocks_to(end):
         sink.write(block)

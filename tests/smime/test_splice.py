@@ -190,3 +190,26 @@ TYPES = {cms.ENVELOPED_DATA: "enveloped-data", cms.AUTH_ENVELOPED_DATA: "authEnv
 @pytest.mark.parametrize("content_type", TYPES)
 def test_the_smime_type_is_that_of_rfc_8551(content_type: str) -> None:
     assert smime.smime_type_of(content_type) == TYPES[content_type]
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
+def test_the_root_entity_of_a_message_in_clear_can_be_replaced(
+    line_end: bytes, envelope: bytes
+) -> None:
+    clear = (
+        b"From: a@example.org|X-Mark: 1|Content-Type: multipart/mixed; boundary=b|"
+        b"Subject: plans||--b||one|--b--|"
+    ).replace(b"|", line_end)
+    content = BytesContent(clear)
+    sink = io.BytesIO()
+    smime.write_spliced(
+        content,
+        [smime.root_entity(content)],
+        sink,
+        lambda _, cms_sink: cms_sink.write(envelope),
+        smime_type="enveloped-data",
+        without=frozenset({b"x-mark"}),
+    )
+    text = base64.encodebytes(envelope).replace(b"\n", line_end)
+    fields = b"From: a@example.org|MIME-Version: 1.0|" + NEW_FIELDS + b"Subject: plans||"
+    assert sink.getvalue() == fields.replace(b"|", line_end) + text
