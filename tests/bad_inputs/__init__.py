@@ -1,0 +1,1 @@
+"""Bad inputs as data: how each is made, and what must become of it."""
