@@ -8,8 +8,10 @@ from sectool.smime.acceptance import accept
 from sectool.smime.identity import identity_of_body, identity_of_parts
 from sectool.smime.inventory import Inventory, take_inventory
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
+from sectool.smime.mark import MARK_FIELD, Mark
 from sectool.smime.opening import open_part
 from sectool.smime.parts import EncryptedPart, PartSource, Place, Placement, RootEntity, root_entity
+from sectool.smime.plaintext import check_plaintext, write_plaintext
 from sectool.smime.signatures import SignatureCheck, check_signature
 from sectool.smime.splice import outer_header, smime_type_of, write_spliced
 from sectool.smime.transfer import Layer
@@ -17,10 +19,12 @@ from sectool.smime.witness import PlaintextWitness, Verdict
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "MARK_FIELD",
     "EncryptedPart",
     "Inventory",
     "Layer",
     "Limits",
+    "Mark",
     "PartSource",
     "Place",
     "Placement",
@@ -29,6 +33,7 @@ __all__ = [
     "SignatureCheck",
     "Verdict",
     "accept",
+    "check_plaintext",
     "check_signature",
     "identity_of_body",
     "identity_of_parts",
@@ -37,5 +42,6 @@ __all__ = [
     "root_entity",
     "smime_type_of",
     "take_inventory",
+    "write_plaintext",
     "write_spliced",
 ]

@@ -1,7 +1,8 @@
 """What a message is known by, wherever it lies and whatever was added to its header.
 
-Two digests: of a body with its line ends as CRLF, and of an encrypted message
-by its parts and what surrounds them.
+Three digests: of a body with its line ends as CRLF, of an encrypted message by
+its parts and what surrounds them, and of a plaintext copy by the fields that
+describe its body, and that body.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from sectool.message import Content
+from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock
 from sectool.smime.lines import CanonicalLines
 from sectool.smime.parts import EncryptedPart
 from sectool.smime.ranges import ForwardReader
+
+_LINE_ENDS = 65_536
+"""Line ends that are counted at a time."""
 
 
 class _CanonicalDigest:
@@ -33,6 +38,62 @@ class _CanonicalDigest:
     def hexdigest(self) -> str:
         self.mark(b"")
         return self._sha256.hexdigest()
+
+
+class _TrimmedDigest:
+    """SHA-256 of canonical text without the line ends at its end, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._line_ends = 0
+
+    def update(self, text: bytes) -> None:
+        """Takes text whose lines end in CRLF, never cut inside one."""
+        kept = len(text.rstrip(b"\r\n"))
+        # A bare CR among the line ends is text.
+        kept = max(kept, text.rfind(b"\r\r", kept) + 1)
+        if text.endswith(b"\r"):
+            kept = len(text)
+        if kept:
+            while self._line_ends:
+                count = min(self._line_ends, _LINE_ENDS)
+                self._sha256.update(b"\r\n" * count)
+                self._line_ends -= count
+            self._sha256.update(text[:kept])
+        self._line_ends += (len(text) - kept) // 2
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
+
+
+def identities_in_clear(content: Content, header: HeaderBlock) -> tuple[str, str]:
+    """The identity of a message by its body, and the one it has as a plaintext copy.
+
+    A plaintext copy is known by its Content-* fields, unfolded and in any order,
+    and by its body with line ends as CRLF, without those at its end.
+
+    Args:
+        content: the stored message.
+        header: of it.
+    """
+    digest, trimmed, lines = hashlib.sha256(), _TrimmedDigest(), CanonicalLines()
+    with content.open() as stream:
+        reader = ForwardReader(stream)
+        reader.pass_to(header.body_start)
+        for block in reader.blocks_to(content.size):
+            text = lines.update(block)
+            digest.update(text)
+            trimmed.update(text)
+    rest = lines.finish()
+    digest.update(rest)
+    trimmed.update(rest)
+    words = sorted(
+        f"{field.name.decode()} {b' '.join(field.value.split()).hex()}"
+        for field in header.fields
+        if field.name in CONTENT_FIELDS
+    )
+    body = _combined("body", [digest.hexdigest()])
+    return body, _combined("plaintext", [*words, trimmed.hexdigest()])
 
 
 def identity_of_body(content: Content, body_start: int) -> str:

@@ -15,9 +15,10 @@ from sectool.errors import LimitExceeded
 from sectool.message import Content
 from sectool.outcome import State
 from sectool.smime.fields import HeaderBlock, has_bare_cr_lines, read_header
-from sectool.smime.identity import identity_of_body, identity_of_parts
+from sectool.smime.identity import identities_in_clear, identity_of_body, identity_of_parts
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
+from sectool.smime.mark import Mark, find_mark
 from sectool.smime.parts import EncryptedPart, Placement
 from sectool.smime.recognition import foreign_storage
 from sectool.smime.survey import Finding, Findings, survey
@@ -49,6 +50,10 @@ class Inventory:
     """Of the first Date field, aware; None where it is absent or cannot be read."""
     line_end: bytes
     """As the header has it: CRLF or LF."""
+    plaintext_identity: str = ""
+    """What it is known by if it is a plaintext copy; empty where it cannot be one."""
+    mark: Mark | None = None
+    """Which plaintext copy it says it is."""
 
 
 def take_inventory(content: Content, limits: Limits = DEFAULT_LIMITS) -> Inventory:
@@ -86,10 +91,12 @@ def _of_message(content: Content, header: HeaderBlock, limits: Limits) -> Invent
     except LimitExceeded as error:
         findings = Findings(others=[Finding(State.MALFORMED, error.message)])
     state, reason = _judge(findings)
+    mark = find_mark(header)
+    identity = plaintext_identity = ""
+    if not findings.parts or mark is not None:
+        identity, plaintext_identity = identities_in_clear(content, header)
     if findings.parts:
         identity = identity_of_parts(content, header.body_start, findings.parts)
-    else:
-        identity = identity_of_body(content, header.body_start)
     return Inventory(
         state=state,
         reason=reason,
@@ -98,6 +105,8 @@ def _of_message(content: Content, header: HeaderBlock, limits: Limits) -> Invent
         message_id=_message_id(header),
         header_date=_date(header),
         line_end=header.line_end,
+        plaintext_identity=plaintext_identity,
+        mark=mark,
     )
 
 

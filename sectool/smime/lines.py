@@ -51,6 +51,26 @@ class CanonicalLines:
         return rest
 
 
+class StoreLines:
+    """Text with every line end as a store keeps it, block by block.
+
+    Args:
+        line_end: CRLF or LF.
+    """
+
+    def __init__(self, line_end: bytes) -> None:
+        self._line_end = line_end
+        self._canonical = CanonicalLines()
+
+    def update(self, block: bytes) -> bytes:
+        """What is certain after this block."""
+        return self._canonical.update(block).replace(b"\r\n", self._line_end)
+
+    def finish(self) -> bytes:
+        """What is left at the end of the text."""
+        return self._canonical.finish()
+
+
 class LineScanner:
     """A forward reader over one stream that knows its offset.
 

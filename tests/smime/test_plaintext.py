@@ -1,0 +1,128 @@
+"""A plaintext in the place of its CMS: nothing is lost, and nothing is told twice."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sectool import smime
+from sectool.errors import MalformedMessage, UnsupportedMessage
+from sectool.message import BytesContent, FileContent
+from sectool.smime.identity import identities_in_clear
+
+MARK = smime.Mark("0b0e-1", 7)
+OUTER = (
+    b"From: a@example.org|Subject: ...|Content-Type: application/pkcs7-mime|"
+    b"X-Sectool-Id: theirs|Content-Transfer-Encoding: base64|Date: today||"
+)
+
+
+def stored(envelope: bytes, line_end: bytes) -> bytes:
+    text = base64.encodebytes(envelope).replace(b"\n", line_end)
+    return OUTER.replace(b"|", line_end) + text
+
+
+def decrypted(raw: bytes, inner: bytes) -> bytes:
+    content = BytesContent(raw)
+    (part,) = smime.take_inventory(content).parts
+    sink = io.BytesIO()
+    smime.write_plaintext(content, part, BytesContent(inner), sink, mark=MARK)
+    return sink.getvalue()
+
+
+def checked(raw: bytes, inner: bytes, written: bytes, path: Path) -> None:
+    path.write_bytes(written)
+    (part,) = smime.take_inventory(BytesContent(raw)).parts
+    new = FileContent(path, known_digest=hashlib.sha256(written).hexdigest())
+    smime.check_plaintext(new, part, BytesContent(inner))
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
+def test_the_plaintext_stands_in_the_outer_header_with_the_line_ends_of_the_store(
+    line_end: bytes, envelope: bytes, tmp_path: Path
+) -> None:
+    inner = (
+        b"MIME-Version: 1.0\r\nContent-Type: text/plain;\r\n charset=utf-8\r\n\r\none\r\ntwo\r\n"
+    )
+    raw = stored(envelope, line_end)
+    wanted = (
+        b"From: a@example.org|Subject: ...|X-Sectool-Id: v=1; job=0b0e-1; message=7|"
+        b"MIME-Version: 1.0|Content-Type: text/plain;| charset=utf-8|Date: today||one|two|"
+    ).replace(b"|", line_end)
+    assert decrypted(raw, inner) == wanted
+    checked(raw, inner, wanted, tmp_path / "new")
+
+
+def test_a_binary_body_keeps_its_bytes(envelope: bytes) -> None:
+    binary = b"\x00\r\n\n\r\x01\r\n"
+    inner = b"Content-Type: image/x\r\nContent-Transfer-Encoding: binary\r\n\r\n" + binary
+    assert decrypted(stored(envelope, b"\n"), inner).endswith(b"\n\n" + binary)
+
+
+def test_a_header_that_cannot_stand_in_the_outer_one_stays_whole(
+    envelope: bytes, tmp_path: Path
+) -> None:
+    inner = b"Subject: secret\r\nContent-Type: text/plain\r\n\r\nhello\r\n"
+    raw = stored(envelope, b"\n")
+    written = decrypted(raw, inner)
+    header, _, body = written.partition(b"\n\n")
+    assert header.count(b"\nSubject:") == 1
+    assert b"\nSubject: secret\nContent-Type: text/plain\n\nhello\n" in body
+    checked(raw, inner, written, tmp_path / "new")
+
+
+def test_a_text_without_header_gets_its_blank_line(envelope: bytes, tmp_path: Path) -> None:
+    raw = stored(envelope, b"\n")
+    written = decrypted(raw, b"just text\r\n")
+    assert written.endswith(b"Date: today\n\njust text\n")
+    checked(raw, b"just text\r\n", written, tmp_path / "new")
+
+
+def test_a_plaintext_that_begins_with_a_space_is_refused(envelope: bytes) -> None:
+    with pytest.raises(UnsupportedMessage, match="begins with a space"):
+        decrypted(stored(envelope, b"\n"), b" folded: into\r\n\r\nthe line before\r\n")
+
+
+@pytest.mark.parametrize("damage", [(b"two", b"tow"), (b"today", b"never"), (b"plain", b"html")])
+def test_a_copy_that_reads_back_otherwise_is_not_taken(
+    damage: tuple[bytes, bytes], envelope: bytes, tmp_path: Path
+) -> None:
+    inner = b"Content-Type: text/plain\r\n\r\none\r\ntwo\r\n"
+    raw = stored(envelope, b"\n")
+    written = decrypted(raw, inner).replace(*damage)
+    with pytest.raises(MalformedMessage):
+        checked(raw, inner, written, tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda raw: raw.replace(b"\n", b"\r\n"),
+        lambda raw: b"X-Added: 1\n" + raw,
+        lambda raw: raw + b"\n\n",
+        lambda raw: raw.replace(b"text/plain;\n charset", b"text/plain; charset"),
+    ],
+    ids=["line ends", "header", "end", "folding"],
+)
+def test_a_plaintext_copy_is_known_whatever_a_server_does_to_it(
+    change: Callable[[bytes], bytes], inventory_of: Callable[[bytes], smime.Inventory]
+) -> None:
+    raw = b"From: a@b.c\nContent-Type: text/plain;\n charset=utf-8\n\none\n\ntwo\n"
+    before, after = inventory_of(raw), inventory_of(change(raw))
+    assert before.plaintext_identity == after.plaintext_identity != ""
+    other = inventory_of(raw.replace(b"one", b"eno"))
+    assert other.plaintext_identity != before.plaintext_identity
+
+
+def test_line_ends_in_the_middle_count() -> None:
+    def of(raw: bytes) -> str:
+        content = BytesContent(raw)
+        return identities_in_clear(content, smime.root_entity(content).header)[1]
+
+    texts = [b"one\n\ntwo", b"one\ntwo", b"one\r\rtwo", b"one\r\ntwo\r", b"one\ntwo\n\r"]
+    assert len({of(b"A: b\n\n" + text) for text in texts}) == len(texts)
