@@ -1,4 +1,7 @@
-"""The README is true: its sectool commands do what they say, and its set-up is what CI does."""
+"""The README is true: its sectool commands do what they say, and its set-up is what CI does.
+
+And ``docs/commands.md`` names what the tool has, neither more nor less.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,13 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from sectool.cli.app import app
+from sectool.cli.endings import EXIT_CODES
 from sectool.cli.shell import run_app
 from sectool.demo.sample import sample_directory, unpack_maildir
 
@@ -130,3 +137,58 @@ def test_what_is_imported_is_what_is_installed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.match(r"[\w-]+", text)[0] for text in project["dependencies"]}  # type: ignore[index]
     assert _imported() == declared
+
+
+# --- docs/commands.md ----------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+TOOL: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+OF_ALL = ("| `--help`, `-h` |", "| `--version` |")
+"""Rows of what no single command has."""
+
+
+def _rows(heading: str) -> list[str]:
+    section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    return [row for row in rows if not row.startswith(OF_ALL)]
+
+
+def _option_rows() -> set[str]:
+    """One row for each option and meaning, as the tool has them."""
+    commands: dict[tuple[str, str, str], list[str]] = {}
+    for name, command in TOOL.items():
+        for option in command.params:
+            if option.param_type_name == "option":
+                names = ", ".join(f"`{text}`" for text in option.opts)
+                value = f"`{option.metavar}`" if option.metavar else ""
+                commands.setdefault((names, value, option.help), []).append(name)
+    return {
+        f"| {names} | {value} | {', '.join(takers)} | {text} |"
+        for (names, value, text), takers in commands.items()
+    }
+
+
+def _command_rows() -> set[str]:
+    rows = set()
+    for name, command in TOOL.items():
+        taken = [option for option in command.params if option.param_type_name == "argument"]
+        words = (
+            word if option.required or word.startswith("[") else f"[{word}]"
+            for option in taken
+            for word in [option.metavar]
+        )
+        text = " ".join(command.help.split("\n\n")[0].split())
+        codes = ", ".join(map(str, sorted(EXIT_CODES[name])))
+        rows.add(f"| `{name}` | `{' '.join(words)}` | {text} | {codes} |")
+    return rows
+
+
+@pytest.mark.parametrize("heading", ["Commands", "Options"])
+def test_the_page_of_commands_has_what_the_tool_has_and_nothing_else(heading: str) -> None:
+    rows = _rows(heading)
+    wanted = _command_rows() if heading == "Commands" else _option_rows()
+    missing = "\n".join(sorted(wanted - set(rows)))
+    untrue = "\n".join(sorted(set(rows) - wanted))
+    assert not missing, f"docs/commands.md, {heading}: add these rows\n{missing}"
+    assert not untrue, f"docs/commands.md, {heading}: these rows are not in the tool\n{untrue}"
+    assert len(rows) == len(set(rows))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import options
+from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool decrypt ~/Maildir --keys ~/keys --job ~/move"
@@ -23,7 +24,7 @@ Job = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(spread(decrypt))
+    app.command(epilog=ending("decrypt", EXAMPLE))(spread(decrypt))
 
 
 def decrypt(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import options
+from sectool.cli.endings import ending
 from sectool.cli.shell import say
 
 EXAMPLE = "Example: sectool demo /tmp/look"
@@ -20,7 +21,7 @@ Directory = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(demo)
+    app.command(epilog=ending("demo", EXAMPLE))(demo)
 
 
 def demo(directory: Directory = None, verbose: options.Verbose = 0) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool encrypt /srv/mail/new --job ~/move --to new.pem"
@@ -49,7 +50,7 @@ Accept = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(spread(encrypt))
+    app.command(epilog=ending("encrypt", EXAMPLE))(spread(encrypt))
 
 
 def encrypt(

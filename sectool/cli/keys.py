@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sectool.cli import options
+from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 from sectool.cli.layout import fact, table, wrapped
 from sectool.cli.shell import answer, say
@@ -31,7 +32,7 @@ OfMailbox = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(spread(keys))
+    app.command(epilog=ending("keys", EXAMPLE))(spread(keys))
 
 
 def keys(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool purge ~/move --verify-keys new.p12 --dry-run"
@@ -22,7 +23,7 @@ Abandon = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(spread(purge))
+    app.command(epilog=ending("purge", EXAMPLE))(spread(purge))
 
 
 def purge(

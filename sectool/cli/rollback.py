@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool rollback ~/move"
@@ -12,7 +13,7 @@ EXAMPLE = "Example: sectool rollback ~/move"
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(spread(rollback))
+    app.command(epilog=ending("rollback", EXAMPLE))(spread(rollback))
 
 
 def rollback(

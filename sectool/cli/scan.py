@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from sectool.cli import options
+from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool scan ~/Maildir --keys ~/keys --passphrase-file pass.txt"
@@ -12,7 +13,7 @@ EXAMPLE = "Example: sectool scan ~/Maildir --keys ~/keys --passphrase-file pass.
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(spread(scan))
+    app.command(epilog=ending("scan", EXAMPLE))(spread(scan))
 
 
 def scan(

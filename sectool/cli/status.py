@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import options
+from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool status ~/move"
@@ -17,7 +18,7 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Job directory.")
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(spread(status))
+    app.command(epilog=ending("status", EXAMPLE))(spread(status))
 
 
 def status(directory: Directory, manners: options.Manners) -> None:

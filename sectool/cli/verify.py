@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool verify ~/move --verify-keys new.p12 --retire ~/keys"
@@ -28,7 +29,7 @@ Retire = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(epilog=EXAMPLE)(spread(verify))
+    app.command(epilog=ending("verify", EXAMPLE))(spread(verify))
 
 
 def verify(

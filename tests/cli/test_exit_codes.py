@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from sectool.cli.endings import EXIT_CODES
 from sectool.locks import Lock
 
 Fixture = Any
@@ -199,10 +200,12 @@ def test_a_failure_is_one_error_one_hint_and_its_code(
     name: str, run: Fixture, place: Place
 ) -> None:
     code, situation = SITUATIONS[name]
-    answer = run(*situation(place))
+    words = situation(place)
+    answer = run(*words)
     assert answer.code == code, answer
     assert answer.is_one_error(), answer
     assert answer.out == ""
+    assert code in EXIT_CODES.get(str(words[0]), {2}), "the help of the command does not tell it"
     assert "hunter2" not in answer.err
 
 

@@ -9,10 +9,14 @@ import sys
 from typing import Any
 
 import pytest
+import typer
+
+from sectool.cli.app import app
+from sectool.cli.endings import EXIT_CODES
 
 Fixture = Any
 
-COMMANDS = ["scan", "keys", "decrypt", "encrypt", "status", "demo"]
+COMMANDS = list(EXIT_CODES)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -20,6 +24,17 @@ def test_help_ends_with_an_example(command: str, run: Fixture) -> None:
     answer = run(command, "--help")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.rstrip().splitlines()[-1].startswith(f"  Example: sectool {command}")
+
+
+def test_every_command_says_how_it_ends() -> None:
+    assert list(typer.main.get_command(app).commands) == COMMANDS  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_the_exit_codes_of_the_command_and_no_others(command: str, run: Fixture) -> None:
+    ending = " ".join(run(command, "--help").out.partition("Exit codes: ")[2].split())
+    named = [int(text.split()[0]) for text in ending.partition(". Example")[0].split("; ")]
+    assert named == sorted(EXIT_CODES[command])
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -63,18 +78,21 @@ def test_help_loads_nothing_heavy(command: str) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+_RUNS = ["scan", "decrypt", "encrypt", "verify", "rollback"]
+_WITH_KEYS = ["scan", "keys", "decrypt", "encrypt", "verify", "purge"]
+
 SHARED = {
-    "--json": ["scan", "keys", "decrypt", "encrypt", "status"],
-    "--quiet": ["scan", "keys", "decrypt", "encrypt", "status"],
+    "--json": [name for name in COMMANDS if name != "demo"],
+    "--quiet": [name for name in COMMANDS if name != "demo"],
     "--verbose": COMMANDS,
-    "--folder": ["scan", "decrypt", "encrypt"],
-    "--since": ["scan", "decrypt", "encrypt"],
-    "--before": ["scan", "decrypt", "encrypt"],
-    "--limit": ["scan", "decrypt", "encrypt"],
-    "--workers": ["scan", "keys", "decrypt", "encrypt"],
-    "--passphrase-file": ["scan", "keys", "decrypt", "encrypt"],
-    "--passphrases": ["scan", "keys", "decrypt", "encrypt"],
-    "--dry-run": ["decrypt", "encrypt"],
+    "--folder": _RUNS,
+    "--since": _RUNS,
+    "--before": _RUNS,
+    "--limit": _RUNS,
+    "--workers": [name for name in COMMANDS if name not in {"status", "demo"}],
+    "--passphrase-file": _WITH_KEYS,
+    "--passphrases": _WITH_KEYS,
+    "--dry-run": ["decrypt", "encrypt", "verify", "rollback", "purge"],
 }
 """Options that mean the same wherever they stand, and where they stand."""
 
