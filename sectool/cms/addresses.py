@@ -20,10 +20,12 @@ PARSER_ERRORS = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
+    OverflowError,
     x509.DuplicateExtension,
+    x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-"""What the certificate parser raises on a part of a certificate that it cannot read."""
+"""What the certificate parser raises on a certificate, or a part of one, that it cannot read."""
 
 
 def certificate_addresses(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import (
 )
 
 from sectool.cms import ber, der, oids
+from sectool.cms.addresses import PARSER_ERRORS
 from sectool.cms.ber import BERReader
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
@@ -122,7 +123,7 @@ def _certificate(raw: bytes) -> x509.Certificate | None:
             # Odd certificates are what this has to live with.
             warnings.simplefilter("ignore")
             return x509.load_der_x509_certificate(raw)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except PARSER_ERRORS:
         return None
 
 
@@ -162,7 +163,7 @@ def _key_identifiers(certificate: x509.Certificate) -> Iterator[bytes]:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         yield extension.value.digest
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *PARSER_ERRORS):
         pass
     try:
         public_key = certificate.public_key()

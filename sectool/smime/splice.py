@@ -118,14 +118,29 @@ def write_header(
     sink: Sink,
     new_fields: bytes,
 ) -> None:
-    """Copies a header up to its end, with the new fields where the first one replaced was."""
+    """Copies a header up to its end, with the new fields where the first one replaced was.
+
+    Where the header would end in a damaged line then, they stand where the last one was:
+    readers take such a line for part of the header only as long as a field follows it.
+    """
     replaced = replaced or ((header.end, header.end),)
-    for number, (start, end) in enumerate(replaced):
+    place = replaced[-1 if _would_end_damaged(header, replaced) else 0]
+    for start, end in replaced:
         copy_to(reader, start, sink)
-        if number == 0:
+        if (start, end) == place:
             sink.write(new_fields)
         reader.pass_to(end)
     copy_to(reader, header.end, sink)
+
+
+def _would_end_damaged(header: HeaderBlock, replaced: Sequence[tuple[int, int]]) -> bool:
+    """Whether a line that is no field comes last once these fields are gone."""
+    end = header.fields[-1].end if header.fields else header.end
+    for one in reversed(header.fields):
+        if one.end != end or (one.start, one.end) not in replaced:
+            return one.end != end
+        end = one.start
+    return False
 
 
 def write_separator(reader: ForwardReader, part: Place, sink: Sink, line_end: bytes) -> None:

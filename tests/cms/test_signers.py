@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from sectool import cms
-from sectool.message import FileContent
+from sectool.cms import der
+from sectool.message import BytesContent, FileContent
+
+if TYPE_CHECKING:
+    from tests.cms.conftest import Person
 
 SIGNED = {
     "rfc4134/4.1.bin": "AliceDSS@example.com",
@@ -37,3 +44,12 @@ def test_two_signers_without_certificates_are_both_told(corpus: Path) -> None:
         FileContent(corpus / "rfc9216-cms/signedByAliceAndCarlosNoCerts.p7m")
     )
     assert [signer.failure for signer in signers] == ["its certificate is not in the message"] * 2
+
+
+def test_a_certificate_of_a_version_that_nobody_knows_is_passed_over(bob: Person) -> None:
+    builder = pkcs7.PKCS7SignatureBuilder().set_data(b"plans")
+    signed = builder.add_signer(bob.certificate, bob.key, hashes.SHA256()).sign(Encoding.DER, [])
+    version_3, version_10 = der.explicit(0, der.integer(2)), der.explicit(0, der.integer(9))
+    assert cms.verify_signers(BytesContent(signed))[0].failure == ""
+    (signer,) = cms.verify_signers(BytesContent(signed.replace(version_3, version_10)))
+    assert (signer.certificate, bool(signer.failure)) == (None, True)

@@ -73,9 +73,25 @@ def test_of_the_header_only_the_fields_of_the_body_are_replaced(
     places = [index for index, field in enumerate(fields) if field in REPLACED]
     expected = list(fields)
     mime_version = b"" if any(b"MIME-V" in field for field in fields) else b"MIME-Version: 1.0|"
-    expected.insert(places[0] if places else len(fields), mime_version + NEW_FIELDS)
+    place = places[0] if places else len(fields)
+    last_kept = max(index for index, field in enumerate(fields) if field not in REPLACED)
+    if fields[last_kept].startswith(b">From") and places and places[-1] > last_kept:
+        # A line that is no field must not come last in a header.
+        place = places[-1]
+    expected.insert(place, mime_version + NEW_FIELDS)
     kept = b"".join(field for field in expected if field not in REPLACED)
     assert splice(raw, envelope) == kept.replace(b"|", line_end) + line_end + text
+
+
+def test_a_damaged_line_among_the_fields_of_the_body_never_becomes_the_last_of_the_header(
+    envelope: bytes, mail: Callable[..., bytes]
+) -> None:
+    """The text would begin there, and the CMS could not be read any more."""
+    raw = mail(envelope).replace(b"Content-Transfer", b"no field\r\nContent-Transfer", 1)
+    spliced = splice(raw, envelope)
+    assert b"\r\nno field\r\nMIME-Version: 1.0\r\nContent-Type" in spliced
+    (part,) = smime.take_inventory(BytesContent(spliced)).parts
+    assert part.envelope.size == len(envelope)
 
 
 def layouts(envelope: bytes, line_end: bytes) -> dict[str, bytes]:

@@ -1,0 +1,133 @@
+"""One function for each reader that meets hostile bytes; knows no fuzzer.
+
+Each answers in silence, or raises what a reader must never raise: an error that
+is not ours, or ``OutOfBounds``.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from sectool import cms, smime
+from sectool.errors import MessageError
+from sectool.message import BytesContent, Sink
+
+SECONDS = 1.0
+"""Of processor time for one message."""
+PASSWORD_ITERATIONS = 1000
+"""A derivation of a million rounds is allowed, and would leave no time for anything else."""
+
+
+class OutOfBounds(Exception):
+    """A reader took too long, or contradicted itself."""
+
+
+class _AnyKey:
+    """A key that agrees to everything and gives what fits most algorithms."""
+
+    def __init__(self, size: int) -> None:
+        self.label = f"{size} bytes"
+        self._secret = bytes(range(size))
+
+    def decrypt_rsa(self, encrypted_key: bytes, padding: cms.RSAPadding) -> bytes:  # noqa: ARG002 - the seam
+        return self._secret
+
+    def agree(self, public_key: bytes) -> bytes:  # noqa: ARG002 - the seam
+        return self._secret
+
+    def decapsulate(self, ciphertext: bytes) -> bytes:  # noqa: ARG002 - the seam
+        return self._secret
+
+
+class _AnyKeys:
+    """Holds a key for every recipient."""
+
+    _KEYS = tuple(_AnyKey(size) for size in (32, 16, 24, 8, 5))
+
+    def find(self, identifier: cms.RecipientIdentifier) -> Sequence[cms.KeyOperations]:  # noqa: ARG002 - the seam
+        return self._KEYS
+
+
+_SECRETS = cms.SharedSecrets(passwords=(b"sample",), unnamed_keys=(bytes(16), bytes(32)))
+_LIMITS = cms.Limits(password_iterations=PASSWORD_ITERATIONS)
+
+
+def read_cms(data: bytes) -> None:
+    """Describes bytes as an envelope, opens it with keys that fit, verifies it as a signature."""
+    source = BytesContent(data)
+    with suppress(MessageError):
+        cms.identify(source.open())
+    with suppress(MessageError):
+        cms.describe_envelope(source, _LIMITS)
+    with suppress(MessageError):
+        cms.open_envelope(source, cms.DISCARD, _AnyKeys(), _LIMITS, secrets=_SECRETS)
+    with suppress(MessageError):
+        cms.verify_signers(source)
+
+
+def read_message(data: bytes) -> None:
+    """Takes the inventory of bytes as a stored message, and opens what it finds."""
+    content = BytesContent(data)
+    for part in smime.take_inventory(content).parts:
+        with suppress(MessageError):
+            smime.open_part(content, part, _AnyKeys())
+        smime.outer_header(content, part)
+    smime.check_signature(content)
+
+
+def splice(data: bytes) -> None:
+    """Puts the CMS of a message in its own place: it stays, and a second time changes nothing."""
+    inventory = smime.take_inventory(BytesContent(data))
+    if not inventory.parts or any(_is_damaged(part) for part in inventory.parts):
+        return
+    once = _spliced(data, inventory)
+    again = smime.take_inventory(BytesContent(once))
+    digests = [part.envelope.digest for part in inventory.parts]
+    if [part.envelope.digest for part in again.parts] != digests:
+        raise OutOfBounds("a splice of what was there lost it")
+    if _spliced(once, again) != once:
+        raise OutOfBounds("a second splice of the same changed the message")
+
+
+def _is_damaged(part: smime.EncryptedPart) -> bool:
+    """Whether lines that are no field stand in the header, which a splice may not mend."""
+    sizes = (field.end - field.start for field in part.header.fields)
+    return sum(sizes) != part.header.end - part.header.start
+
+
+def _spliced(data: bytes, inventory: smime.Inventory) -> bytes:
+    content = BytesContent(data)
+    written = io.BytesIO()
+
+    def write_cms(part: object, sink: Sink) -> None:
+        assert isinstance(part, smime.EncryptedPart)
+        with smime.PartSource(content, part).open() as stream:
+            sink.write(stream.read(part.envelope.size))
+
+    smime.write_spliced(content, inventory.parts, written, write_cms, smime_type="enveloped-data")
+    return written.getvalue()
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "cms": read_cms,
+    "inventory": read_message,
+    "splice": splice,
+}
+
+
+def within_bounds(
+    target: Callable[[bytes], None], data: bytes, *, seconds: float = SECONDS
+) -> None:
+    """Runs a target and holds its time.
+
+    Raises:
+        OutOfBounds: it took too long, or contradicted itself.
+    """
+    start = time.process_time()
+    target(data)
+    took = time.process_time() - start
+    if took > seconds:
+        raise OutOfBounds(f"{len(data)} bytes took {took:.1f} seconds")

@@ -1,0 +1,53 @@
+"""The readers stay within their bounds on honest mail, whole and a little damaged.
+
+No fuzzer is needed here: it would look longer, with the same functions.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from fuzz import seeds
+from fuzz.targets import TARGETS, OutOfBounds, within_bounds
+
+SEEDS = {
+    "cms": list(seeds.envelopes()),
+    "inventory": list(seeds.messages()),
+    "splice": list(seeds.messages()),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_accepts_every_seed(target: str) -> None:
+    assert len(SEEDS[target]) > 50
+    for raw in SEEDS[target]:
+        within_bounds(TARGETS[target], raw)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_survives_damaged_seeds(target: str) -> None:
+    source = random.Random(2005)
+    for raw in SEEDS[target]:
+        damaged = bytearray(raw)
+        for _ in range(source.randrange(1, 4)):
+            damaged[source.randrange(len(damaged))] = source.randrange(256)
+        within_bounds(TARGETS[target], bytes(damaged))
+
+
+def test_a_reader_that_raises_what_is_not_ours_is_noticed() -> None:
+    def careless(data: bytes) -> None:
+        raise IndexError(len(data))
+
+    with pytest.raises(IndexError):
+        within_bounds(careless, b"")
+
+
+def _slow(data: bytes) -> None:
+    sum(range(100_000 + len(data)))
+
+
+def test_a_reader_that_takes_too_long_is_noticed() -> None:
+    with pytest.raises(OutOfBounds, match="seconds"):
+        within_bounds(_slow, b"", seconds=0)
