@@ -21,6 +21,13 @@ Job = Annotated[
     ),
 ]
 
+InPlace = Annotated[
+    bool,
+    typer.Option(
+        "--in-place", help="Also put the plaintext into the mailbox, for mail to travel in clear."
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
@@ -34,14 +41,16 @@ def decrypt(
     passphrases: options.PassphraseOptions,
     opening: options.OpeningOptions,
     job: Job = None,
+    in_place: InPlace = False,
     dry_run: options.DryRun = False,
     run: options.RunOptions,
     manners: options.Manners,
 ) -> None:
     """Before the move: write a plaintext checkpoint of all that opens.
 
-    The mailbox stays as it is. Whatever interrupts the run, the same command
-    goes on where it stopped; run again later, it takes just what is new.
+    The mailbox stays as it is, unless with --in-place. Whatever interrupts the
+    run, the same command goes on where it stopped; run again later, it takes
+    just what is new.
     """
     from sectool import jobs
     from sectool.cli.render import show
@@ -56,6 +65,7 @@ def decrypt(
         selection=run.selection,
         workers=run.processes,
         dry_run=dry_run,
+        in_place=in_place,
     )
     place = shlex.quote(str(job))
     after = f"move the mailbox, then: sectool encrypt NEWPLACE --job {place} --to new.pem"

@@ -228,3 +228,10 @@ def mailbox_not_certificate(mailbox: str | None) -> str | None:
             f"{mailbox} is a key or certificate, not a mailbox", hint="repeat --to before each one"
         )
     return mailbox
+
+
+def stage(name: str) -> str:
+    """The stage that a rollback goes back to."""
+    if name not in {"original", "decrypted"}:
+        raise UsageError(f"there is no stage {name!r}", hint="it is original or decrypted")
+    return name

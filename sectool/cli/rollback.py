@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from sectool.cli import afterwards, options
@@ -9,6 +11,15 @@ from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool rollback ~/move"
+
+ToStage = Annotated[
+    str,
+    typer.Option(
+        "--to-stage",
+        metavar="STAGE",
+        help="original: what was there first. decrypted: the plaintext of a job in place.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +31,7 @@ def rollback(
     directory: afterwards.Directory,
     mailbox: afterwards.Mailbox = None,
     *,
+    to_stage: ToStage = "original",
     partial: afterwards.Partial = False,
     dry_run: options.DryRun = False,
     run: options.RunOptions,
@@ -43,5 +55,6 @@ def rollback(
         workers=run.processes,
         dry_run=dry_run,
         partial=partial,
+        to_stage=options.stage(to_stage),
     )
     show(run_job(spec, manners), manners)

@@ -7,6 +7,7 @@ from sectool.joblog.log import JobLog
 from sectool.joblog.messages import KEPT, REPLACED, UNREAD
 from sectool.joblog.parts import without_address
 from sectool.joblog.records import (
+    IN_CLEAR,
     CheckpointRecord,
     Examination,
     Finished,
@@ -22,6 +23,7 @@ from sectool.joblog.records import (
 )
 
 __all__ = [
+    "IN_CLEAR",
     "KEPT",
     "REPLACED",
     "UNREAD",

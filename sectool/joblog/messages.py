@@ -153,19 +153,40 @@ class MessageTable:
         ).fetchone()
         return None if row is None else _record(row)
 
-    def claim(self, listing: Listing, identity: str) -> MessageRecord | None:
+    def claim_examined(self, examination: Examination) -> MessageRecord | None:
+        """As ``claim``, by whatever the copy that was examined may be known by.
+
+        A copy that says it is a plaintext copy is taken at its word where its
+        content agrees; any other is a mail that came in clear first.
+        """
+        ref, size, hint = examination.ref, examination.size, examination.hint
+        listing = Listing(ref, size, Flags(), hint)
+        in_clear = examination.in_clear
+        if in_clear and examination.marked:
+            claimed = self.claim(listing, in_clear, row=examination.marked)
+            return claimed or self.claim(listing, examination.identity)
+        claimed = self.claim(listing, examination.identity)
+        return claimed or (self.claim(listing, in_clear) if in_clear else None)
+
+    def claim(self, listing: Listing, identity: str, *, row: int = 0) -> MessageRecord | None:
         """The row of the stored copy at ``listing``, found by identity and moved to its place.
 
         A row at this very place comes first, then one with the same name in
         another folder, then one whose copy was there at the last walk, then any
         that the walk has not seen. The row is marked as seen. None: no message
         of the job is left that this copy could be.
+
+        Args:
+            listing: of the stored copy.
+            identity: what it is known by.
+            row: number of the row that comes before all others; 0: none does.
         """
         ref = listing.ref
         present = "identity = ? AND presence = 'present'"
         # "+": by the index of the key, which few copies share, not of the folder.
-        row = (
-            self._first_unseen(
+        found = (
+            (row and self._first_unseen("identity = ? AND message = ?", identity, str(row)))
+            or self._first_unseen(
                 "identity = ? AND key = ? AND +folder = ?", identity, ref.key, ref.folder
             )
             or self._first_unseen("identity = ? AND key = ?", identity, ref.key)
@@ -173,9 +194,9 @@ class MessageTable:
             or self._first_unseen(present, identity)
             or self._first_unseen("identity = ?", identity)
         )
-        if row is None:
+        if not found:
             return None
-        record = _record(row)
+        record = _record(found)
         self.relocate(record.message, ref, listing.hint, listing.size, displaced=self._unseen)
         self.see(record.message)
         return record
@@ -314,8 +335,7 @@ class MessageTable:
         """
         for checkpoint in examination.checkpoints:
             self.parts.add_checkpoint(checkpoint)
-        listing = Listing(examination.ref, examination.size, flags=Flags(), hint=examination.hint)
-        claimed = self.claim(listing, examination.identity)
+        claimed = self.claim_examined(examination)
         if claimed is not None and (claimed.state in KEPT or claimed.replaced):
             return claimed.message
         message = self._insert(examination) if claimed is None else claimed.message
@@ -357,24 +377,30 @@ class MessageTable:
 
     # --- what waits to be encrypted ---------------------------------------------------
 
-    def sealable(self, *, after: int = 0) -> Iterator[SealableMessage]:
+    def sealable(self, *, in_clear: bool = True, after: int = 0) -> Iterator[SealableMessage]:
         """Messages that wait to be encrypted, seen by the walk, in the order of their rows.
 
         Those that failed or changed before are among them, but not those that
         have two copies already; rows may be changed while this runs.
+
+        Args:
+            in_clear: also those whose plaintext lies in the mailbox.
+            after: number of the row to begin after.
         """
         while True:
             rows = self._connection.execute(
                 "SELECT message, identity, folder, key, size, internal_date FROM message"
-                " WHERE message > ? AND state IN ('checkpointed', 'failed', 'changed')"
-                " AND identity = original_identity AND presence = 'present'"
+                " WHERE message > ? AND state IN ('checkpointed', 'decrypted', 'failed', 'changed')"
+                " AND (identity = original_identity"
+                "   OR (? AND substr(identity, 1, 9) = 'in-clear:'))"
+                " AND presence = 'present'"
                 " AND EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
                 " AND NOT EXISTS"
                 "   (SELECT 1 FROM replacement WHERE replacement.message = message.message)"
                 " AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
                 f" AND {CHECKPOINTS_STAND}"
                 " ORDER BY message LIMIT ?",
-                (after, PAGE),
+                (after, in_clear, PAGE),
             ).fetchall()
             for message, identity, folder, key, size, date in rows:
                 yield SealableMessage(

@@ -17,6 +17,7 @@ from sectool.outcome import Proof, State
 ABANDONED = frozenset(
     {
         State.CHECKPOINTED,
+        State.DECRYPTED,
         State.REENCRYPTED,
         State.VERIFIED,
         State.CHANGED,
@@ -153,7 +154,8 @@ class PurgeTable:
     def count_abandoned(self) -> int:
         """How many messages in the mailbox lost their checkpoint before they were replaced."""
         (count,) = self._connection.execute(
-            "SELECT count(*) FROM counted WHERE word = 'purged' AND identity = original_identity"
+            "SELECT count(*) FROM counted WHERE word = 'purged'"
+            " AND (identity = original_identity OR substr(identity, 1, 9) = 'in-clear:')"
         ).fetchone()
         return int(count)
 

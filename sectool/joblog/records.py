@@ -8,6 +8,9 @@ from enum import StrEnum
 from sectool.message import MessageRef
 from sectool.outcome import Integrity, Proof, RecipientKey, State
 
+IN_CLEAR = "in-clear:"
+"""Begins the identity of a plaintext copy that sectool put into the mailbox."""
+
 
 @dataclass(frozen=True, slots=True)
 class PartRecord:
@@ -56,6 +59,10 @@ class Examination:
     """Digest of the key history it was tried with; empty: to be tried again."""
     released: tuple[str, ...] = ()
     """Content digests of parts that a person said were to be taken as they are."""
+    in_clear: str = ""
+    """Identity it has if it is a plaintext copy; empty where it cannot be one."""
+    marked: int = 0
+    """Number of the row that it says it is the plaintext copy of; 0: it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,11 @@ class SealableMessage:
     """ISO 8601 with offset."""
     parts: tuple[SealablePart, ...]
 
+    @property
+    def in_clear(self) -> bool:
+        """Whether the stored copy is the plaintext, put there by sectool."""
+        return self.identity.startswith(IN_CLEAR)
+
 
 class Purpose(StrEnum):
     """What a message is being replaced for."""
@@ -103,6 +115,8 @@ class Purpose(StrEnum):
     ENCRYPT = "encrypt"
     ROLLBACK = "rollback"
     """The new copy is the original."""
+    DECRYPT = "decrypt"
+    """The new copy is the plaintext."""
 
 
 @dataclass(frozen=True, slots=True)

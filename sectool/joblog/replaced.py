@@ -26,12 +26,19 @@ _NOT_IN_FLIGHT = (
     "NOT EXISTS (SELECT 1 FROM replacement WHERE replacement.message = message.message)"
 )
 
-_TO_PROVE = f"{_HERE} AND {_NOT_IN_FLIGHT} AND (? OR proof <> 'opened')"
+_ENCRYPTED = "substr(identity, 1, 9) <> 'in-clear:'"
+"""The copy that stands for another is not its plaintext."""
+
+_TO_PROVE = f"{_HERE} AND {_ENCRYPTED} AND {_NOT_IN_FLIGHT} AND (? OR proof <> 'opened')"
 
 _TO_RESTORE = (
     f"{_HERE} AND {_NOT_IN_FLIGHT} AND state <> 'purged' AND original.digest IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM tombstone"
     "   WHERE kind = 'original' AND tombstone.digest = original.digest)"
+)
+
+_TO_DECRYPT = (
+    f"{_HERE} AND {_ENCRYPTED} AND {_NOT_IN_FLIGHT} AND state <> 'purged' AND {CHECKPOINTS_STAND}"
 )
 
 
@@ -54,9 +61,17 @@ class ReplacedMessages:
         """Those that the walk found and whose original was kept and not purged."""
         yield from self._pages(_TO_RESTORE)
 
+    def to_decrypt(self) -> Iterator[ReplacedMessage]:
+        """Those that the walk found encrypted and whose plaintext can be put back."""
+        yield from self._pages(_TO_DECRYPT)
+
+    def any_in_clear(self) -> bool:
+        """Whether the plaintext of any message of the job lies in the mailbox."""
+        return bool(self._count(f"NOT {_ENCRYPTED} AND presence <> 'gone'"))
+
     def count_unproven(self) -> int:
         """How many that are in the mailbox were not proven by opening."""
-        return self._count(f"{_HERE} AND proof <> ?", Proof.OPENED)
+        return self._count(f"{_HERE} AND {_ENCRYPTED} AND proof <> ?", Proof.OPENED)
 
     def count_purged(self) -> int:
         """How many that are in the mailbox cannot be undone any more."""
@@ -64,7 +79,9 @@ class ReplacedMessages:
 
     def any_left(self) -> bool:
         """Whether any message of the job, found or not, is known by a copy that sectool wrote."""
-        return bool(self._count("identity <> original_identity AND presence <> 'gone'"))
+        return bool(
+            self._count(f"identity <> original_identity AND {_ENCRYPTED} AND presence <> 'gone'")
+        )
 
     def proof(self, message: int) -> Proof | None:
         """How the present copy of a message was proven; None where it was not."""

@@ -64,7 +64,7 @@ class ReplacementTable:
 
         Args:
             finished: where it lies.
-            state: ``reencrypted`` or ``rolled-back``, or ``changed`` where the
+            state: ``reencrypted``, ``decrypted`` or ``rolled-back``, or ``changed`` where the
                 old copy was not removed by us.
             reason: what happened to the old copy then.
         """

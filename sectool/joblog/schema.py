@@ -111,7 +111,7 @@ CREATE INDEX original_by_digest ON original (digest);
 
 CREATE TABLE replacement (
     message INTEGER PRIMARY KEY REFERENCES message,
-    purpose TEXT NOT NULL CHECK (purpose IN ('encrypt', 'rollback')),
+    purpose TEXT NOT NULL CHECK (purpose IN ('encrypt', 'rollback', 'decrypt')),
     step TEXT NOT NULL CHECK (step IN ('announced', 'placed')),
     old_folder TEXT NOT NULL,
     old_key TEXT NOT NULL,
@@ -180,6 +180,9 @@ _REPLACED = frozenset({State.REENCRYPTED, State.VERIFIED})
 _UNDOING = frozenset({State.ROLLED_BACK, State.CHANGED, State.PURGED})
 """Where undoing or purging a replacement may lead."""
 
+_ANEW = frozenset({State.CHECKPOINTED, State.DECRYPTED, State.FAILED})
+"""Where an encryption may have to begin once more."""
+
 LEGAL_STEPS: dict[State | None, frozenset[State]] = {
     None: _EXAMINED | _FOUND_LATER,
     **dict.fromkeys(
@@ -188,15 +191,25 @@ LEGAL_STEPS: dict[State | None, frozenset[State]] = {
     ),
     **dict.fromkeys(_FOUND_LATER, _EXAMINED | _FOUND_LATER),
     State.CHECKPOINTED: frozenset(
-        {State.CHECKPOINTED, State.REENCRYPTED, State.CHANGED, State.FAILED, State.PURGED}
+        {
+            State.CHECKPOINTED,
+            State.DECRYPTED,
+            State.REENCRYPTED,
+            State.CHANGED,
+            State.FAILED,
+            State.PURGED,
+        }
     ),
-    State.FAILED: _EXAMINED | _REPLACED | _UNDOING,
+    # Its plaintext lies in the mailbox; back to ``checkpointed`` as from ``reencrypted``.
+    State.DECRYPTED: _UNDOING
+    | {State.DECRYPTED, State.REENCRYPTED, State.CHECKPOINTED, State.FAILED},
+    State.FAILED: _EXAMINED | _REPLACED | _UNDOING | {State.DECRYPTED},
     # What someone changed meanwhile is looked at afresh.
-    State.CHANGED: _EXAMINED | _REPLACED | _UNDOING,
+    State.CHANGED: _EXAMINED | _REPLACED | _UNDOING | {State.DECRYPTED},
     # Back to ``checkpointed`` when the mailbox shows the old copy again, as
     # after a restored backup.
-    State.REENCRYPTED: _REPLACED | _UNDOING | {State.CHECKPOINTED, State.FAILED},
-    State.VERIFIED: _REPLACED | _UNDOING | {State.CHECKPOINTED, State.FAILED},
+    State.REENCRYPTED: _REPLACED | _UNDOING | _ANEW,
+    State.VERIFIED: _REPLACED | _UNDOING | _ANEW,
     # The old copy is back, so it is looked at like any other.
     State.ROLLED_BACK: _EXAMINED | _UNDOING,
     # What was given up before it was replaced can be decrypted once more.

@@ -1,6 +1,6 @@
 """``decrypt``: a plaintext checkpoint of every encrypted part that the key history opens.
 
-The mailbox stays as it is. What a group of workers wrote is made durable
+The mailbox stays as it is, unless in place. What a group of workers wrote is made durable
 first, then logged, so the log never claims a checkpoint that is not there.
 """
 
@@ -20,6 +20,7 @@ from sectool.jobs.examine import (
     examine,
     unread,
 )
+from sectool.jobs.in_place import InPlace, check_in_place
 from sectool.jobs.job import Job
 from sectool.jobs.keyring import tried_with
 from sectool.jobs.pool import Died, run_tasks
@@ -39,7 +40,16 @@ GROUP_MESSAGES = 128
 GROUP_BYTES = 32 * 1024 * 1024
 """Plaintext bytes made durable together, unless one message has more."""
 
-DONE = frozenset({State.CLEAR, State.SIGNED, State.CHECKPOINTED, State.REENCRYPTED, State.VERIFIED})
+DONE = frozenset(
+    {
+        State.CLEAR,
+        State.SIGNED,
+        State.CHECKPOINTED,
+        State.DECRYPTED,
+        State.REENCRYPTED,
+        State.VERIFIED,
+    }
+)
 """States that decrypting has nothing to add to."""
 
 SAME_AGAIN = frozenset(
@@ -81,13 +91,16 @@ class _Decryption:
         self._cancel = cancel
         self._tried_with = tried_with(keys)
         self._left_out = Summary()
+        self._in_place = InPlace(spec, job, mailbox, cancel)
         self._plaintext_bytes = 0
 
     def run(self, progress: Progress) -> Summary:
-        self._begin()
+        self._begin(progress)
         progress.begin(Operation.DECRYPT, count(self._mailbox, progress, self._cancel))
         self._work(progress)
         progress.end()
+        if self._spec.in_place:
+            self._in_place.run(progress)
         self._finish()
         return self._summary()
 
@@ -107,13 +120,15 @@ class _Decryption:
             raise
         self._commit(group)
 
-    def _begin(self) -> None:
+    def _begin(self, progress: Progress) -> None:
+        options = check_in_place(self._spec, self._job)
         reopen(self._job)
+        self._in_place.recover(progress)
         self._log.messages.begin_walk()
         # Also when it was finished before: mail that came since is not done until
         # this run is.
         with self._log.group():
-            self._log.set_phase(Operation.DECRYPT, "begun", "")
+            self._log.set_phase(Operation.DECRYPT, "begun", options)
 
     def _finish(self) -> None:
         with self._log.group():
@@ -122,7 +137,8 @@ class _Decryption:
                 if self._log.phase(Operation.ENCRYPT) is None:
                     self._log.messages.forgive_losses()
             close_reopening(self._log)
-            self._log.set_phase(Operation.DECRYPT, "finished", "")
+            phase = self._log.phase(Operation.DECRYPT)
+            self._log.set_phase(Operation.DECRYPT, "finished", phase[1] if phase else "")
 
     def _answers(self, progress: Progress) -> Iterator[Examined]:
         argument = ExamineArgument(
@@ -131,6 +147,7 @@ class _Decryption:
             tried_with=self._tried_with,
             checkpoints=None if self._spec.dry_run else self._job.directory / "checkpoints",
             released=self._spec.released,
+            job=self._job.name,
         )
         for answer in run_tasks(
             examine,
@@ -147,6 +164,9 @@ class _Decryption:
     def _tasks(self, progress: Progress) -> Iterator[ExamineTask]:
         selector = Selector(self._spec.selection)
         for listing in walk(self._mailbox, self._cancel):
+            if self._log.replacements.at(listing.ref) is not None:
+                progress.advance()  # the second copy of a message that has two
+                continue
             known = self._log.messages.at(listing.ref)
             if known is not None and known.state is State.CHECKPOINTED:
                 known = self._with_checkpoints(known)
@@ -199,8 +219,9 @@ class _Decryption:
         summary.job = str(self._spec.job or "")
         summary.phase = Operation.DECRYPT
         self._log.counts.summarise(summary)
+        summary.failure_code = summary.failure_code or self._in_place.failure_code
         if self._spec.dry_run:
-            summary.space = self._plaintext_bytes
+            summary.space = self._plaintext_bytes + self._in_place.space
         return summary
 
 

@@ -225,6 +225,7 @@ def _new_message(sealed: SealedMessage) -> NewMessage:
         revision=sealed.revision,
         content=sealed.content,
         identity=sealed.identity,
+        keeps_original=not sealed.message.in_clear,
     )
 
 

@@ -25,6 +25,7 @@ from sectool.errors import (
     reason_of,
 )
 from sectool.joblog import (
+    IN_CLEAR,
     UNREAD,
     CheckpointRecord,
     Examination,
@@ -50,6 +51,14 @@ class ExamineArgument:
     """Where checkpoints go; None: what is opened is discarded."""
     released: frozenset[str] = frozenset()
     """Content digests that a person takes although nothing proves them mail."""
+    job: str = ""
+    """Unique name of the job, by which it knows the marks of its plaintext copies."""
+
+
+def known_as(inventory: smime.Inventory) -> tuple[str, str]:
+    """What a message is known by as it lies there, and as a plaintext copy of a job."""
+    plaintext = inventory.plaintext_identity
+    return inventory.identity, f"{IN_CLEAR}{plaintext}" if plaintext else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,7 @@ class ExamineContext:
             None if argument.material is None else KeyHistory.from_material(argument.material)
         )
         self.tried_with = argument.tried_with
+        self.job = argument.job
         self.checkpoints = (
             None if argument.checkpoints is None else CheckpointStore(argument.checkpoints)
         )
@@ -158,6 +168,10 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
         recipients=recipients,
         in_history=frozenset(_held(context.keys, inventory.parts)),
         tried_with=context.tried_with,
+        in_clear=known_as(inventory)[1],
+        marked=inventory.mark.message
+        if inventory.mark and inventory.mark.job == context.job
+        else 0,
     )
     if not inventory.parts or context.keys is None or not task.opening:
         return Examined(examination)

@@ -57,6 +57,7 @@ class Matcher:
     ) -> None:
         self._deep = deep
         self._log = job.log
+        self._job = job
         self._mailbox = mailbox
         self._workers = workers
         self._cancel = cancel
@@ -83,7 +84,11 @@ class Matcher:
 
     def _examinations(self, progress: Progress) -> Iterator[Examination]:
         argument = ExamineArgument(
-            mailbox=self._mailbox.specification, material=None, tried_with="", checkpoints=None
+            mailbox=self._mailbox.specification,
+            material=None,
+            tried_with="",
+            checkpoints=None,
+            job=self._job.name,
         )
         for answer in run_tasks(
             examine,
@@ -114,7 +119,7 @@ class Matcher:
     def _claim(self, group: list[Examination]) -> None:
         with self._log.group():
             for examination in group:
-                if self._log.messages.claim(_listing(examination), examination.identity) is None:
+                if self._log.messages.claim_examined(examination) is None:
                     self._unmatched.append(examination)
 
     def _settle_unmatched(self) -> None:
@@ -125,7 +130,11 @@ class Matcher:
             for examination in self._unmatched:
                 if _is_unread(examination) and self._log.messages.stays(examination.ref):
                     continue
-                if self._log.replacements.follow(_listing(examination), examination.identity):
+                if any(
+                    self._log.replacements.follow(_listing(examination), identity)
+                    for identity in (examination.identity, examination.in_clear)
+                    if identity
+                ):
                     continue
                 returned = self._log.messages.claim_returned(
                     _listing(examination), examination.identity

@@ -41,6 +41,7 @@ class _Meaning:
 _MEANINGS = {
     Purpose.ENCRYPT: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=True),
     Purpose.ROLLBACK: _Meaning(State.ROLLED_BACK, None, keeps_original=False),
+    Purpose.DECRYPT: _Meaning(State.DECRYPTED, None, keeps_original=True),
 }
 
 
@@ -57,6 +58,9 @@ class NewMessage:
     content: FileContent
     identity: str
     """What the new copy will be known by."""
+    keeps_original: bool = True
+    """Whether the copy that is replaced is kept where its purpose asks for that: a
+    plaintext never is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,8 @@ class Replacer:
             RunError: a sync failed; the old copies are all there.
         """
         if _MEANINGS[self._purpose].keeps_original:
-            group = self._keep_originals(group)
+            others = [new for new in group if not new.keeps_original]
+            group = others + self._keep_originals([new for new in group if new.keeps_original])
         steps = self._announce(group)
         staged = self._stage(steps)
         placed = self._place(staged)
@@ -112,7 +117,7 @@ class Replacer:
                 self._give_up(new, State.CHANGED, error.message)
                 continue
             if stored.revision != new.revision:
-                self._give_up(new, State.CHANGED, "it was changed while it was encrypted")
+                self._give_up(new, State.CHANGED, "it was changed while its new copy was made")
                 continue
             original = OriginalToKeep(new.revision, stored.content, self._mailbox.file_of(new.ref))
             record = OriginalRecord(

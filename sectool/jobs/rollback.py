@@ -27,6 +27,8 @@ from sectool.errors import (
     UsageError,
 )
 from sectool.joblog import Purpose, ReplacedMessage
+from sectool.jobs.examine import known_as
+from sectool.jobs.in_place import InPlace, is_in_place
 from sectool.jobs.job import Job
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.prove import listing_of
@@ -115,7 +117,7 @@ def restore(context: RestoreContext, task: RestoreTask) -> NewMessage | NotResto
 
 def _restore(context: RestoreContext, message: ReplacedMessage) -> NewMessage:
     stored = context.mailbox.fetch(message.ref)
-    if smime.take_inventory(stored.content).identity != message.identity:
+    if message.identity not in known_as(smime.take_inventory(stored.content)):
         raise MessageChanged("the message is not the one the job knows")
     original = context.originals.open(message.original)
     path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
@@ -172,7 +174,9 @@ class _Rollback:
         )
         if not self._spec.dry_run:
             self._replacer.recover()
-        if next(self._log.replaced.to_restore(), None) is not None:
+        if self._spec.to_stage == "decrypted":
+            self._decrypt_again(progress)
+        elif next(self._log.replaced.to_restore(), None) is not None:
             with self._log.group():
                 self._log.set_phase(Operation.ROLLBACK, "begun", "")
             progress.warn("the mail that is put back needs the old keys again", hint="keep them")
@@ -186,7 +190,12 @@ class _Rollback:
         return self._summary()
 
     def _check(self) -> None:
-        if self._log.phase(Operation.ENCRYPT) is None:
+        if self._spec.to_stage == "decrypted" and not is_in_place(self._log):
+            raise UsageError(
+                "this job was not decrypted in place, so there is no plaintext to go back to",
+                hint="without --to-stage the originals are put back",
+            )
+        if self._log.phase(Operation.ENCRYPT) is None and not is_in_place(self._log):
             raise UsageError(
                 "no message of this job was replaced, so there is nothing to put back",
                 hint="`sectool status` shows where the job stands",
@@ -196,6 +205,16 @@ class _Rollback:
                 f"the mailbox {self._mailbox.specification.location} cannot be written",
                 hint="check its owner, mode and mount options",
             )
+
+    def _decrypt_again(self, progress: Progress) -> None:
+        if next(self._log.replaced.to_decrypt(), None) is None:
+            return
+        with self._log.group():
+            self._log.set_phase(Operation.ROLLBACK, "begun", "")
+        in_place = InPlace(self._spec, self._job, self._mailbox, self._cancel)
+        in_place.run(progress, again=True)
+        self._space = in_place.space
+        self._failure_code = in_place.failure_code
 
     def _restore_all(self, progress: Progress) -> None:
         if self._spec.dry_run:
@@ -254,7 +273,10 @@ class _Rollback:
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
             begun = self._log.phase(Operation.ROLLBACK) is not None
-            is_left = next(self._log.replaced.to_restore(), None) is not None
+            left = self._log.replaced.to_restore()
+            if self._spec.to_stage == "decrypted":
+                left = self._log.replaced.to_decrypt()
+            is_left = next(left, None) is not None
             if begun and not is_left and not self._log.replacements.open():
                 self._log.set_phase(Operation.ROLLBACK, "finished", "")
 

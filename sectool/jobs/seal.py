@@ -26,6 +26,7 @@ from sectool.errors import (
 from sectool.joblog import (
     SealableMessage,
 )
+from sectool.jobs.examine import known_as
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import DigestingSink, FileContent, StoredMessage
@@ -117,7 +118,7 @@ def seal(context: SealContext, task: SealTask) -> SealedMessage | NotSealed:
 def _seal(context: SealContext, message: SealableMessage) -> SealedMessage:
     stored = context.mailbox.fetch(message.ref)
     inventory = smime.take_inventory(stored.content)
-    if inventory.identity != message.identity:
+    if message.identity not in known_as(inventory):
         raise MessageChanged("the message is not the one the job knows")
     path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
     with durable.explained("write a new message"), durable.new_file(path) as stream:
@@ -154,7 +155,7 @@ def _write(
     checkpoints = {part.path: part.checkpoint for part in message.parts}
     sealed: dict[str, cms.Sealed] = {}
 
-    def write_cms(part: smime.EncryptedPart, sink: cms.Sink) -> None:
+    def write_cms(part: smime.Place, sink: cms.Sink) -> None:
         known = checkpoints[part.path]
         checkpoint = context.checkpoints.open(known.content_digest)
         result = cms.seal_envelope(
@@ -171,13 +172,17 @@ def _write(
             )
         sealed[part.path] = result
 
+    # Of a plaintext copy only the outer header is taken, never the plaintext.
+    in_clear = [smime.root_entity(stored.content)] if message.in_clear else []
+    places: list[smime.Place] = [*(in_clear or inventory.parts)]
     digesting = DigestingSink(stream)
     smime.write_spliced(
         stored.content,
-        inventory.parts,
+        places,
         _SpoolSink(digesting),
         write_cms,
         smime_type=smime.smime_type_of(context.profile.content_type),
+        without=frozenset({smime.MARK_FIELD}) if message.in_clear else frozenset(),
     )
     return digesting.hexdigest(), sealed
 

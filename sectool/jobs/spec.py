@@ -102,6 +102,11 @@ class JobSpec:
     released: frozenset[str] = frozenset()
     """Content digests of encrypted parts that a person takes although nothing
     proves that they are mail."""
+    in_place: bool = False
+    """Decrypt: put the plaintext into the mailbox, too."""
+    to_stage: str = "original"
+    """Rollback: what is put back: ``original``, or ``decrypted`` for the plaintext
+    of a job in place."""
 
 
 class Cancel(Protocol):

@@ -57,7 +57,11 @@ def _summary(spec: JobSpec, job: Job, mailbox: Mailbox) -> Summary:
     if job.log.purges.count_abandoned():
         summary.failure_code = 3
     encrypted = job.log.phase(Operation.ENCRYPT)
-    if encrypted is not None and encrypted[0] == "finished" and summary.counts[State.CHECKPOINTED]:
-        # Old mail that came back, as from a backup, is left to the next encrypt.
+    if (
+        encrypted is not None
+        and encrypted[0] == "finished"
+        and (summary.counts[State.CHECKPOINTED] or summary.counts[State.DECRYPTED])
+    ):
+        # Old mail that came back, as from a backup, and mail in clear are left to the next encrypt.
         summary.failure_code = 3
     return summary

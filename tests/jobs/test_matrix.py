@@ -49,10 +49,25 @@ class Way:
     second: Callable[[Keys], dict[str, object]] = lambda _: {}
 
 
-WAYS = {"checkpoints": Way("decrypt", "encrypt")}
+WAYS = {
+    "checkpoints": Way("decrypt", "encrypt"),
+    "in place": Way("decrypt", "encrypt", first=lambda _: {"in_place": True}),
+}
 
 
 # --- what happens meanwhile ---------------------------------------------------------------
+
+
+def files(maildir: Path) -> list[Path]:
+    return sorted(file for state in ("cur", "new") for file in maildir.rglob(f"{state}/*"))
+
+
+def to_oneself(maildir: Path, *, sent: bool) -> Path:
+    return next(
+        file
+        for file in files(maildir)
+        if b"<4@example.org>" in (raw := file.read_bytes()) and (b"X-Copy" in raw) == sent
+    )
 
 
 def stays(maildir: Path, _: Keys) -> Path:
@@ -71,7 +86,7 @@ def folders_are_renamed(maildir: Path, _: Keys) -> Path:
 
 def names_are_new(maildir: Path, _: Keys) -> Path:
     """As after a copy through IMAP: every file has another name and time."""
-    for number, file in enumerate(sorted(maildir.rglob("*/1300*"))):
+    for number, file in enumerate(files(maildir)):
         state = file.name.partition(":")[2]
         copy = file.with_name(f"14{number:08}.M9P9.other" + (f":{state}" if state else ""))
         shutil.copyfile(file, copy)
@@ -80,13 +95,13 @@ def names_are_new(maildir: Path, _: Keys) -> Path:
 
 
 def line_ends_change(maildir: Path, _: Keys) -> Path:
-    for file in sorted(maildir.rglob("*/1300*")):
+    for file in files(maildir):
         file.write_bytes(file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
     return maildir
 
 
 def mail_goes_and_comes(maildir: Path, keys: Keys) -> Path:
-    next(maildir.rglob("1300000001*")).unlink()
+    next(file for file in files(maildir) if b"<1@example.org>" in file.read_bytes()).unlink()
     (maildir / "new" / "1500000001.M1P1.host").write_bytes(encrypted(21, keys.old))
     (maildir / "new" / "1500000002.M1P1.host").write_bytes(encrypted(22, keys.new))
     (maildir / "new" / "1500000003.M1P1.host").write_bytes(b"Subject: late\n\nin clear\n")
@@ -94,7 +109,7 @@ def mail_goes_and_comes(maildir: Path, keys: Keys) -> Path:
 
 
 def mail_to_oneself_changes_folders(maildir: Path, _: Keys) -> Path:
-    sent, received = next(maildir.rglob("1300000005*")), next(maildir.rglob("1300000004*"))
+    sent, received = to_oneself(maildir, sent=True), to_oneself(maildir, sent=False)
     sent.rename(maildir / "cur" / sent.name)
     received.rename(maildir / ".Sent" / "cur" / received.name)
     return maildir

@@ -1,0 +1,284 @@
+"""decrypt --in-place: the mailbox holds plaintext meanwhile, and is encrypted from checkpoints."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sectool import jobs
+from sectool.errors import UsageError
+from sectool.outcome import State, Summary
+from tests.support import checker, crash
+from tests.support.mailboxes import INNER, Keys, Mail, Specify, encrypted, fill, openssl
+
+OTHERS = {State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
+DECRYPTED = {**OTHERS, State.DECRYPTED: 5}
+REENCRYPTED = {**OTHERS, State.REENCRYPTED: 5}
+
+
+def counts(summary: Summary) -> dict[State, int]:
+    assert sum(summary.counts.values()) == summary.messages
+    return {state: count for state, count in summary.counts.items() if count}
+
+
+@pytest.fixture
+def in_place(maildir: Path, specify: Specify) -> Path:
+    assert counts(jobs.run(specify("decrypt", maildir, in_place=True))) == DECRYPTED
+    return maildir
+
+
+def plaintexts(maildir: Path) -> list[checker.StoredMail]:
+    return [mail for mail in checker.stored_mail(maildir) if b"X-Sectool-Id: " in mail.raw]
+
+
+def readable(maildir: Path, owner: list[checker.Key]) -> Counter[tuple[object, ...]]:
+    """What each message is to its owner, whether it lies there encrypted or in clear."""
+    found: Counter[tuple[object, ...]] = Counter()
+    for mail in checker.stored_mail(maildir):
+        lines = [
+            line
+            for line in checker.header_without_content_fields(mail.raw)
+            if not line.startswith((b"X-Sectool-Id:", b"MIME-Version:"))
+        ]
+        envelopes = checker.envelopes(mail.raw)
+        texts = [checker.opened(one, key) for one in envelopes for key in owner]
+        text = next((one for one in texts if one is not None), mail.raw if envelopes else None)
+        if text is None:
+            text = mail.raw
+            if b"X-Sectool-Id:" in mail.raw:
+                header, _, body = mail.raw.partition(b"\n\n")
+                kept = [line for line in header.split(b"\n") if line.startswith(b"Content-")]
+                text = b"\n".join(kept) + b"\n\n" + body
+        what = text.replace(b"\r\n", b"\n")
+        found[mail.folder, mail.flags, mail.mtime_ns, mail.mode, b"".join(lines), what] += 1
+    return found
+
+
+def test_the_mailbox_holds_the_plaintext_and_all_else_is_kept(
+    maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    before = readable(maildir, [keys.old])
+    jobs.run(specify("decrypt", maildir, in_place=True))
+    assert readable(maildir, []) == before
+    copies = plaintexts(maildir)
+    assert len(copies) == 5
+    for mail in copies:
+        assert mail.raw.count(b"X-Sectool-Id:") == mail.raw.count(b"MIME-Version:") == 1
+        assert b"\r" not in mail.raw
+
+
+def test_decrypting_in_place_again_touches_nothing(in_place: Path, specify: Specify) -> None:
+    census = checker.census(in_place)
+    assert counts(jobs.run(specify("decrypt", in_place, in_place=True))) == DECRYPTED
+    assert checker.census(in_place) == census
+
+
+def test_encrypting_afterwards_gives_the_very_inner_entities_and_headers(
+    maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    before = checker.meanings(maildir, [keys.old])
+    jobs.run(specify("decrypt", maildir, in_place=True))
+    assert counts(jobs.run(specify("encrypt", maildir))) == REENCRYPTED
+    assert checker.meanings(maildir, [keys.new]) == before
+    assert not plaintexts(maildir)
+
+
+def test_plaintext_lies_only_in_checkpoints_and_the_mailbox(
+    in_place: Path, specify: Specify, tmp_path: Path
+) -> None:
+    jobs.run(specify("encrypt", in_place))
+    holders = {
+        path.parent.name
+        for path in tmp_path.rglob("*")
+        if path.is_file() and b"this is message " in path.read_bytes()
+    }
+    assert holders == {"checkpoints"}
+
+
+def test_a_job_of_checkpoints_is_put_in_place_later(maildir: Path, specify: Specify) -> None:
+    jobs.run(specify("decrypt", maildir))
+    assert counts(jobs.run(specify("decrypt", maildir, in_place=True))) == DECRYPTED
+
+
+def test_the_first_replacement_fixes_whether_a_job_is_in_place(
+    in_place: Path, specify: Specify, tmp_path: Path, sample: list[Mail]
+) -> None:
+    with pytest.raises(UsageError, match="in place"):
+        jobs.run(specify("decrypt", in_place))
+    other, job = tmp_path / "other", tmp_path / "other-job"
+    fill(other, sample)
+    jobs.run(specify("decrypt", other, job=job))
+    jobs.run(specify("encrypt", other, job=job))
+    with pytest.raises(UsageError, match="in place"):
+        jobs.run(specify("decrypt", other, job=job, in_place=True))
+
+
+def test_a_dry_run_writes_nothing(maildir: Path, specify: Specify, tmp_path: Path) -> None:
+    census = checker.census(tmp_path)
+    spec = specify("decrypt", maildir, in_place=True, dry_run=True)
+    assert counts(jobs.run(spec))[State.CHECKPOINTED] == 5
+    assert checker.census(tmp_path) == census
+
+
+def test_plaintext_that_its_owner_changed_is_left_to_them(in_place: Path, specify: Specify) -> None:
+    path = next(p for p in in_place.rglob("*/*") if p.is_file() and b"message 1\n" in p.read_bytes()
+                and b"this is message 1\n" in p.read_bytes())  # fmt: skip
+    changed = path.read_bytes().replace(b"this is message 1", b"this was message 1")
+    path.write_bytes(changed)
+    summary = jobs.run(specify("encrypt", in_place))
+    assert counts(summary) == {**OTHERS, State.REENCRYPTED: 4, State.CHANGED: 1}
+    assert path.read_bytes() == changed
+
+
+# --- undo -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["decrypted", "reencrypted"])
+def test_rollback_puts_the_encrypted_originals_back(
+    stage: str, maildir: Path, specify: Specify
+) -> None:
+    before = checker.meanings(maildir, [])
+    jobs.run(specify("decrypt", maildir, in_place=True))
+    if stage == "reencrypted":
+        jobs.run(specify("encrypt", maildir))
+    assert counts(jobs.run(specify("rollback", None))) == {**OTHERS, State.ROLLED_BACK: 5}
+    assert checker.meanings(maildir, []) == before
+    # All is undone, so that the way may be chosen anew.
+    jobs.run(specify("decrypt", maildir))
+    assert checker.meanings(maildir, []) == before
+
+
+def test_rollback_to_the_stage_decrypted_puts_the_plaintext_back(
+    in_place: Path, specify: Specify, keys: Keys
+) -> None:
+    before = readable(in_place, [])
+    jobs.run(specify("encrypt", in_place))
+    summary = jobs.run(specify("rollback", None, to_stage="decrypted"))
+    assert counts(summary) == DECRYPTED
+    assert readable(in_place, []) == before
+    census = checker.census(in_place)
+    assert counts(jobs.run(specify("rollback", None, to_stage="decrypted"))) == DECRYPTED
+    assert checker.census(in_place) == census
+    with pytest.raises(UsageError, match="rolled back"):
+        jobs.run(specify("encrypt", None))
+    jobs.run(specify("decrypt", in_place, in_place=True))
+    assert counts(jobs.run(specify("encrypt", None))) == REENCRYPTED
+
+
+def test_a_job_not_in_place_has_no_stage_decrypted(maildir: Path, specify: Specify) -> None:
+    jobs.run(specify("decrypt", maildir))
+    jobs.run(specify("encrypt", maildir))
+    with pytest.raises(UsageError, match="in place"):
+        jobs.run(specify("rollback", None, to_stage="decrypted"))
+
+
+def test_purge_keeps_what_lies_in_clear_unless_it_is_abandoned(
+    in_place: Path, specify: Specify, tmp_path: Path
+) -> None:
+    files = {path.name for path in (tmp_path / "job").rglob("*.eml")}
+    summary = jobs.run(specify("purge", None))
+    assert (counts(summary), summary.exit_code) == (DECRYPTED, 3)
+    assert {path.name for path in (tmp_path / "job").rglob("*.eml")} == files
+    summary = jobs.run(specify("purge", None, abandon=True))
+    assert counts(summary) == {**OTHERS, State.PURGED: 5}
+    assert len(plaintexts(in_place)) == 5
+
+
+# --- signatures inside ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [(), ("-nodetach",)], ids=["clear", "opaque"])
+def test_a_signature_inside_verifies_in_place_and_after_encrypting(
+    options: tuple[str, ...], specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    text = tmp_path / "text"
+    text.write_bytes(INNER % 1)
+    signer = ("-signer", keys.stranger.certificate, "-inkey", keys.stranger.private_key)
+    signed = tmp_path / "signed"
+    openssl("cms", "-sign", "-md", "sha256", *options, *signer, "-in", text, "-out", signed)
+    whole = openssl("cms", "-encrypt", "-aes256", "-in", signed, keys.old.certificate)
+    maildir = tmp_path / "Maildir"
+    fill(maildir, [Mail("", "cur/1300000001.M1P1.host:2,S", whole.replace(b"\r\n", b"\n"))])
+    jobs.run(specify("decrypt", maildir, in_place=True))
+    assert verifies(next((maildir / "cur").iterdir()))
+    jobs.run(specify("encrypt", maildir))
+    (mail,) = checker.stored_mail(maildir)
+    (envelope,) = checker.envelopes(mail.raw)
+    inner = tmp_path / "inner"
+    inner.write_bytes(checker.opened(envelope, keys.new) or b"")
+    assert verifies(inner)
+
+
+def verifies(path: Path) -> bool:
+    command = ["openssl", "cms", "-verify", "-noverify", "-in", str(path)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+# --- what cannot be put in clear ------------------------------------------------------------
+
+
+def test_a_forwarded_message_stays_encrypted_and_is_told(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    forward = b"Subject: fwd\nContent-Type: message/rfc822\n\n" + encrypted(1, keys.old)
+    maildir = tmp_path / "Maildir"
+    fill(maildir, [Mail("", "cur/1300000001.M1P1.host:2,S", forward)])
+    census = checker.census(maildir)
+    summary = jobs.run(specify("decrypt", maildir, in_place=True))
+    assert (counts(summary), summary.exit_code) == ({State.CHECKPOINTED: 1}, 3)
+    assert checker.census(maildir) == census
+
+
+# --- killed -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", ["decrypt", "encrypt", "rollback", "to-stage"])
+def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
+    operation: str, sample: list[Mail], specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    prepared, trial = tmp_path / "prepared", tmp_path / "trial"
+    maildir = trial / "Maildir"
+    fill(maildir, sample[:1] + sample[3:6])
+
+    def specification(name: str) -> jobs.JobSpec:
+        options = {"to_stage": "decrypted"} if name == "to-stage" else {}
+        place = maildir if name in {"decrypt", "encrypt"} else None
+        return specify(
+            "rollback" if name == "to-stage" else name,
+            place, job=trial / "job", in_place=name == "decrypt", **options,
+        )  # fmt: skip
+
+    if operation != "decrypt":
+        jobs.run(specification("decrypt"))
+    if operation in {"rollback", "to-stage"}:
+        jobs.run(specification("encrypt"))
+    trial.rename(prepared)
+
+    def set_up() -> jobs.JobSpec:
+        if trial.exists():
+            shutil.rmtree(trial)
+        shutil.copytree(prepared, trial)
+        return specification(operation)
+
+    owner = [keys.old, keys.new]
+    spec = set_up()
+    before = readable(maildir, owner)
+    wanted = counts(jobs.run(spec))
+    names = crash.points(set_up(), tmp_path / "trace")
+    assert "maildir.retire.before" in names or len(names) > 20
+    for number in range(1, len(names) + 1):
+        spec = set_up()
+        crash.killed_at(spec, number)
+        at_the_kill = readable(maildir, owner)
+        for mail, copies in before.items():
+            assert copies <= at_the_kill[mail] <= 2 * copies, (number, names[number - 1])
+        assert counts(jobs.run(spec)) == wanted, (number, names[number - 1])
+        assert readable(maildir, owner) == before, number
+        assert not list((maildir / "tmp").iterdir()), number
+        census = checker.census(maildir)
+        assert counts(jobs.run(spec)) == wanted, number
+        assert checker.census(maildir) == census, number
