@@ -47,6 +47,11 @@ Accept = Annotated[
     ),
 ]
 
+AcceptLost = Annotated[
+    bool,
+    typer.Option("--accept-lost", help="The user deleted what is lost: it leaves the job as gone."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
@@ -61,6 +66,7 @@ def encrypt(
     profile: ProfileName = "compatible",
     partial: Partial = False,
     accept_certificate: Accept = [],  # noqa: B006  # typer copies it
+    accept_lost: AcceptLost = False,
     verify_keys: afterwards.VerifyKeys = [],  # noqa: B006
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
@@ -87,6 +93,7 @@ def encrypt(
         workers=run.processes,
         dry_run=dry_run,
         partial=partial,
+        accept_lost=accept_lost,
         accept_fingerprints=options.fingerprints(accept_certificate),
         verify_keys=passphrases.of(verify_keys) if verify_keys else None,
     )

@@ -319,7 +319,10 @@ class MessageTable:
         return cursor.rowcount
 
     def forgive_losses(self) -> None:
-        """What was missed before the move was deleted by its owner: it leaves the job."""
+        """What was missed was deleted by its owner: it leaves the job.
+
+        Before the move nobody else can have done it; after it a person has to say so.
+        """
         self._connection.execute("UPDATE message SET presence = 'gone' WHERE presence = 'lost'")
 
     # --- what an examination found ------------------------------------------------

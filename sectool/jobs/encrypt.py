@@ -141,6 +141,8 @@ class _Encryption:
     def _finish(self) -> None:
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
+            if self._spec.accept_lost:
+                self._log.messages.forgive_losses()
             is_left = next(self._log.messages.sealable(), None) is not None
             if not is_left and not self._log.replacements.open():
                 self._log.set_phase(Operation.ENCRYPT, "finished", self._fixed_options())

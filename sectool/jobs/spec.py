@@ -107,6 +107,8 @@ class JobSpec:
     to_stage: str = "original"
     """Rollback: what is put back: ``original``, or ``decrypted`` for the plaintext
     of a job in place."""
+    accept_lost: bool = False
+    """Encrypt: the user deleted what is lost; it leaves the job."""
 
 
 class Cancel(Protocol):

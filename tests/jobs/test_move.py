@@ -382,3 +382,15 @@ def test_a_specification_pickles(maildir: Path, specify: Specify) -> None:
 
     spec = replace(specify("decrypt", maildir), partial=True)
     assert pickle.loads(pickle.dumps(spec)) == spec
+
+
+def test_what_the_user_deleted_leaves_the_job_when_a_person_says_so(
+    maildir: Path, specify: Specify
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    next((maildir / "cur").glob("1300000001*")).unlink()
+    assert jobs.run(specify("encrypt", maildir)).counts[State.LOST] == 1
+    wanted = {**ENCRYPTED, State.REENCRYPTED: 4}
+    assert counts(jobs.run(specify("encrypt", maildir, accept_lost=True))) == wanted
+    assert counts(jobs.run(specify("encrypt", maildir))) == wanted
+    assert counts(jobs.run(specify("verify", None))) == wanted
