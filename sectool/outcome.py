@@ -134,6 +134,42 @@ class Purged:
     """Checkpoints and originals that stay."""
 
 
+class Scenario(StrEnum):
+    """What kind of move it is, by comparing the old keys with those at the new place."""
+
+    UPGRADE = "upgrade"
+    """Every old key is there: one server upgraded with its database."""
+    RE_ENROLMENT = "re-enrolment"
+    """An old key is missing; some old key, or an issuer of old certificates, is there."""
+    CLEAN_INSTALLATION = "clean-installation"
+    """No old key is there; an issuer has the same name and another key."""
+    NEW_SITE = "new-site"
+    """No old key is there, and the issuers have other names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """Whether a mailbox may move as it is, and what decrypting it first takes."""
+
+    safe_to_move: bool
+    """Every message that was looked for would be readable after a move now."""
+    reason: str
+    """Why not; empty where it is safe."""
+    unreadable_if_moved_now: int
+    unreadable_after_decrypting: int | None
+    """Messages that the old keys do not open either; None: no keys were given."""
+    missing_keys: dict[RecipientKey, int]
+    """Keys that are not held, with the messages that name them and do not open."""
+    scenario: Scenario | None
+    """None unless both old and new keys were given."""
+    space_needed: int
+    """Bytes of checkpoints and originals together."""
+    space_free: int | None
+    """Bytes on the file system of the mailbox; None: not known."""
+    seconds: float | None
+    """That opening all of it took just now; None: nothing was opened."""
+
+
 @dataclass(slots=True)
 class Summary:
     """The counts of one run; ``counts`` always sum to ``messages``."""
@@ -160,9 +196,16 @@ class Summary:
     """The answer to ``verify --retire``."""
     purged: Purged | None = None
     """What ``purge`` removed."""
+    preflight: Preflight | None = None
+    """The verdict of a scan."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
     such as 16 for damaged checkpoints; 0: nothing did."""
+
+    @property
+    def is_safe_to_move(self) -> bool:
+        """Whether a scan found nothing that a move now would make unreadable."""
+        return self.preflight is not None and self.preflight.safe_to_move
 
     @property
     def exit_code(self) -> int:

@@ -8,17 +8,25 @@ from typing import Any
 
 import typer
 
-from sectool.cli import outcomes
+from sectool.cli import outcomes, preflight
 from sectool.cli.layout import WIDTH, shorten, table
 from sectool.cli.options import Manners
 from sectool.cli.shell import answer, say
+from sectool.errors import MessageError
 from sectool.outcome import NOT_DONE, RecipientKey, State, Summary
 
 SHOWN = 20
 """Messages that were not done are listed up to this number; JSON lists them all."""
 
 
-def show(summary: Summary, manners: Manners, *, hint: str = "", looks_only: bool = False) -> None:
+def show(
+    summary: Summary,
+    manners: Manners,
+    *,
+    hint: str = "",
+    looks_only: bool = False,
+    fails: bool = False,
+) -> None:
     """Prints a summary and ends the command with its exit code.
 
     Args:
@@ -27,6 +35,7 @@ def show(summary: Summary, manners: Manners, *, hint: str = "", looks_only: bool
         hint: what the person may want to do next.
         looks_only: the command had nothing to do but to look, so what it saw
             is no failure: exit code 0.
+        fails: a judgement was asked for, and it is no: exit code 3.
     """
     if manners.json:
         answer(as_json(summary))
@@ -35,6 +44,8 @@ def show(summary: Summary, manners: Manners, *, hint: str = "", looks_only: bool
             say(line)
         if hint:
             say(f"\nnext: {hint}")
+    if fails:
+        raise typer.Exit(MessageError.exit_code)
     raise typer.Exit(0 if looks_only else summary.exit_code)
 
 
@@ -75,6 +86,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
     ]
     if summary.space is not None:
         document["space"] = summary.space
+    if summary.preflight is not None:
+        document["preflight"] = preflight.as_json(summary.preflight)
     document.update(outcomes.as_json(summary))
     return document
 
@@ -111,6 +124,9 @@ def as_table(summary: Summary) -> Iterable[str]:
             ("algorithm", "parts"),
             [(name, str(n)) for name, n in summary.content_encryption_algorithms.most_common()],
         )
+    if summary.preflight is not None:
+        yield ""
+        yield from preflight.as_table(summary.preflight)
     yield from outcomes.as_table(summary)
     yield from _not_done(summary)
 

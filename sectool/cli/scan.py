@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from sectool.cli import options
@@ -9,6 +12,18 @@ from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool scan ~/Maildir --keys ~/keys --passphrase-file pass.txt"
+
+NewKeys = Annotated[
+    list[Path],
+    typer.Option(
+        "--new-keys",
+        metavar="PATH",
+        help="Keys that are there after the move: name the kind of move. Repeat for more.",
+    ),
+]
+Check = Annotated[
+    bool, typer.Option("--check", help="End with 3 unless the mailbox is safe to move now.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +37,8 @@ def scan(
     keys: options.Keys = [],  # noqa: B006  # typer copies it
     passphrases: options.PassphraseOptions,
     opening: options.OpeningOptions,
+    new_keys: NewKeys = [],  # noqa: B006
+    check: Check = False,
     run: options.RunOptions,
     manners: options.Manners,
 ) -> None:
@@ -41,5 +58,7 @@ def scan(
         released=opening.released,
         selection=run.selection,
         workers=run.processes,
+        new_keys=passphrases.of(new_keys) if new_keys else None,
     )
-    show(run_job(spec, manners), manners, looks_only=True)
+    summary = run_job(spec, manners)
+    show(summary, manners, looks_only=True, fails=check and not summary.is_safe_to_move)

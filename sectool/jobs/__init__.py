@@ -105,7 +105,9 @@ def _mailbox(stack: ExitStack, location: str) -> Mailbox:
 def _scan(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
     with ExitStack() as stack:
         mailbox = _mailbox(stack, _location(spec))
-        return scan(spec, mailbox, _keys(spec, progress, ask), progress=progress, cancel=cancel)
+        keys = _keys(spec, progress, ask)
+        new_keys = _history(spec.new_keys, progress, ask)
+        return scan(spec, mailbox, keys, new_keys, progress=progress, cancel=cancel)
 
 
 def _decrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from sectool.jobs.examine import (
@@ -14,6 +15,7 @@ from sectool.jobs.examine import (
 )
 from sectool.jobs.keyring import tried_with
 from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.preflight import Survey
 from sectool.jobs.spec import Cancel, JobSpec
 from sectool.jobs.tally import count_examination, count_not_selected
 from sectool.jobs.walk import Selector, count, walk
@@ -27,6 +29,7 @@ def scan(
     spec: JobSpec,
     mailbox: Mailbox,
     keys: KeyHistory | None,
+    new_keys: KeyHistory | None = None,
     *,
     progress: Progress,
     cancel: Cancel,
@@ -34,10 +37,13 @@ def scan(
     """Examines every selected message and counts what it is.
 
     With keys, every encrypted message is really opened and its content held
-    against the acceptance rule (G3), and discarded.
+    against the acceptance rule (G3), and discarded. With the keys of the new
+    place the verdict says which of it would be readable there.
     """
     summary = Summary(mailbox=mailbox.specification.url, phase=spec.operation)
     selector = Selector(spec.selection)
+    survey = Survey(keys, new_keys)
+    started = time.monotonic()
 
     def tasks() -> Iterator[ExamineTask]:
         for listing in walk(mailbox, cancel):
@@ -61,14 +67,16 @@ def scan(
         context_argument=argument,
         workers=spec.workers,
     ):
-        _count(summary, answer)
+        _count(summary, survey, answer)
         progress.advance()
         cancel.check()
     progress.end()
+    survey.not_selected = summary.counts[State.NOT_SELECTED]
+    summary.preflight = survey.verdict(mailbox.specification, time.monotonic() - started)
     return summary
 
 
-def _count(summary: Summary, answer: Examined | Died[ExamineTask]) -> None:
+def _count(summary: Summary, survey: Survey, answer: Examined | Died[ExamineTask]) -> None:
     if isinstance(answer, Died):
         answer = Examined(unread(answer.task.listing, answer.reason))
     examination = answer.examination
@@ -80,3 +88,4 @@ def _count(summary: Summary, answer: Examined | Died[ExamineTask]) -> None:
     elif state is State.FAILED:
         state = State.MALFORMED
     count_examination(summary, examination, state)
+    survey.add(examination, state)

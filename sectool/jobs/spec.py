@@ -99,6 +99,8 @@ class JobSpec:
     """Take a structural proof where one by opening is asked for."""
     abandon: bool = False
     """Purge what belongs to messages that were not replaced, too."""
+    new_keys: KeySpecification | None = None
+    """What a scan compares the keys with: those that are there after the move."""
     released: frozenset[str] = frozenset()
     """Content digests of encrypted parts that a person takes although nothing
     proves that they are mail."""

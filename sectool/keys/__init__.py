@@ -1,5 +1,6 @@
 """Key histories and the certificates to encrypt to; knows neither mail nor messages."""
 
+from sectool.keys.authorities import authority_names
 from sectool.keys.containers import looks_like_key_or_certificate
 from sectool.keys.history import HeldKey, HistoryEntry, KeyHistory, KeyMaterial, newest_entry
 from sectool.keys.loading import load_key_history
@@ -17,6 +18,7 @@ __all__ = [
     "KeyProblem",
     "KeySpecification",
     "NewRecipient",
+    "authority_names",
     "load_key_history",
     "load_new_recipients",
     "looks_like_key_or_certificate",

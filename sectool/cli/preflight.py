@@ -1,0 +1,60 @@
+"""The verdict before a move, for a program and for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sectool.cli.layout import wrapped
+from sectool.outcome import Preflight, Scenario
+
+_SCENARIOS = {
+    Scenario.UPGRADE: "upgrade: every old key is at the new place",
+    Scenario.RE_ENROLMENT: "re-enrolment: old keys are missing at the new place",
+    Scenario.CLEAN_INSTALLATION: "clean-installation: no old key, an authority made anew",
+    Scenario.NEW_SITE: "new-site: no old key, another authority",
+}
+
+
+def as_json(verdict: Preflight) -> dict[str, Any]:
+    """Member ``preflight`` of the document of the command contract."""
+    return {
+        "safe_to_move": verdict.safe_to_move,
+        "reason": verdict.reason,
+        "unreadable_if_moved_now": verdict.unreadable_if_moved_now,
+        "unreadable_after_decrypting": verdict.unreadable_after_decrypting,
+        "missing_keys": [
+            {
+                "issuer": key.issuer,
+                "serial_number": key.serial_number,
+                "subject_key_identifier": key.subject_key_identifier,
+                "messages": count,
+            }
+            for key, count in verdict.missing_keys.items()
+        ],
+        "scenario": verdict.scenario and verdict.scenario.value,
+        "space_needed": verdict.space_needed,
+        "space_free": verdict.space_free,
+        "seconds": verdict.seconds,
+    }
+
+
+def as_table(verdict: Preflight) -> Iterable[str]:
+    """The same for a person, a line at a time."""
+    from sectool.cli.render import key_name, size_text  # which shows this module's lines
+
+    why = f" ({verdict.reason})" if verdict.reason else ""
+    yield from wrapped(
+        f"safe to move now: {'yes' if verdict.safe_to_move else 'no'}{why}", indent=2
+    )
+    yield f"  unreadable if moved now: {verdict.unreadable_if_moved_now} messages"
+    if verdict.unreadable_after_decrypting is not None:
+        yield f"  unreadable also when decrypted first: {verdict.unreadable_after_decrypting}"
+    if verdict.scenario is not None:
+        yield f"  kind of move: {_SCENARIOS[verdict.scenario]}"
+    free = "" if verdict.space_free is None else f", {size_text(verdict.space_free)} free there"
+    yield f"  space for a move: about {size_text(verdict.space_needed)}{free}"
+    if verdict.seconds is not None:
+        yield f"  opening all of it took {verdict.seconds:.0f} seconds"
+    for key, count in verdict.missing_keys.items():
+        yield from wrapped(f"  missing key: {key_name(key)}, {count} messages", indent=4)

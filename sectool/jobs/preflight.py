@@ -1,0 +1,135 @@
+"""Judges before a move what it would cost: mail nobody could read, space and time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sectool import durable
+from sectool.joblog import Examination
+from sectool.keys import KeyHistory, authority_names
+from sectool.mailbox import MailboxSpecification
+from sectool.outcome import Preflight, RecipientKey, Scenario, State
+
+CLEAR = frozenset({State.CLEAR, State.SIGNED})
+"""What needs no key, before a move and after it."""
+
+BY_NAME = frozenset({State.READABLE, State.ENCRYPTED, State.MISSING_KEY})
+"""Whole mail, of which a recipient's name says whether a key will open it."""
+
+
+@dataclass(slots=True)
+class Survey:
+    """Collects what the verdict needs, message by message.
+
+    Args:
+        old: the keys that the mail was really opened with; None: none were given.
+        new: the keys that are there after the move; None: nothing is known of them.
+    """
+
+    old: KeyHistory | None
+    new: KeyHistory | None
+    encrypted_bytes: int = 0
+    unreadable: int = 0
+    left_over: int = 0
+    unknown: int = 0
+    not_selected: int = 0
+    missing: Counter[RecipientKey] = field(default_factory=Counter)
+    _names: frozenset[RecipientKey] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.new is not None:
+            self._names = frozenset(_names(self.new))
+
+    def add(self, examination: Examination, state: State) -> None:
+        """Takes one examined message into account, under ``state``."""
+        if state in CLEAR:
+            return
+        self.encrypted_bytes += examination.size
+        if state in BY_NAME and self._stays_readable(examination):
+            return
+        self.unreadable += 1
+        self.unknown += state is State.ENCRYPTED
+        if state is not State.READABLE:
+            self.left_over += 1
+        if state is State.MISSING_KEY:
+            keys = set(examination.recipients) - examination.in_history
+            self.missing.update(keys)
+
+    def _stays_readable(self, examination: Examination) -> bool:
+        """Whether a new key is named by every part, as far as the recipients tell."""
+        named = [key in self._names for key in examination.recipients]
+        # Of several parts it is not known here which recipient belongs to which.
+        return bool(named) and (all(named) or (len(examination.parts) == 1 and any(named)))
+
+    def verdict(self, mailbox: MailboxSpecification, seconds: float) -> Preflight:
+        """What the messages so far come to.
+
+        Args:
+            mailbox: on whose file system there has to be room.
+            seconds: that opening them took.
+        """
+        return Preflight(
+            safe_to_move=self.unreadable == 0 and self.not_selected == 0,
+            reason=self._reason(),
+            unreadable_if_moved_now=self.unreadable,
+            unreadable_after_decrypting=None if self.old is None else self.left_over,
+            missing_keys=dict(sorted(self.missing.items(), key=_by_count)),
+            scenario=_scenario(self.old, self.new),
+            space_needed=2 * self.encrypted_bytes,
+            space_free=_free(Path(mailbox.location)),
+            seconds=None if self.old is None else seconds,
+        )
+
+    def _reason(self) -> str:
+        if self.unknown and self.old is None:
+            return "no keys were given, so it is not known what opens"
+        if self.left_over:
+            return f"messages that these keys do not open: {self.left_over}"
+        if self.unreadable:
+            return "decrypt first: the new keys do not open what the old ones do"
+        if self.not_selected:
+            return f"messages that were not looked at: {self.not_selected}"
+        return ""
+
+
+def _by_count(item: tuple[RecipientKey, int]) -> tuple[int, str, str, str]:
+    key, count = item
+    return -count, key.issuer, key.serial_number, key.subject_key_identifier
+
+
+def _free(path: Path) -> int | None:
+    try:
+        return durable.free_bytes(path)
+    except OSError:
+        return None
+
+
+def _names(history: KeyHistory) -> set[RecipientKey]:
+    names = set()
+    for entry in history.entries:
+        names.add(RecipientKey("", "", entry.subject_key_identifier))
+        if entry.has_certificate:
+            names.add(RecipientKey(entry.issuer, entry.serial_number, ""))
+    return names
+
+
+def _scenario(old: KeyHistory | None, new: KeyHistory | None) -> Scenario | None:
+    """What kind of move it is, by the public keys and the issuers alone."""
+    if old is None or new is None:
+        return None
+    before = {key.public_key_info for key in old.keys}
+    after = {key.public_key_info for key in new.keys}
+    if before <= after:
+        return Scenario.UPGRADE
+    if before & after:
+        return Scenario.RE_ENROLMENT
+    issuers, later = authority_names(old), authority_names(new)
+    shared = issuers.keys() & later.keys()
+    if not shared:
+        return Scenario.NEW_SITE
+    anew = (issuers[name] and later[name].isdisjoint(issuers[name]) for name in shared)
+    if all(later[name] for name in shared) and all(anew):
+        return Scenario.CLEAN_INSTALLATION
+    return Scenario.RE_ENROLMENT

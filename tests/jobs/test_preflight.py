@@ -1,0 +1,135 @@
+"""The verdict of a scan: what a move now would make unreadable, and what kind of move it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sectool import jobs
+from sectool.keys import KeySpecification
+from sectool.outcome import Preflight, Scenario
+from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
+
+Key = ec.EllipticCurvePrivateKey
+
+
+def _verdict(spec: jobs.JobSpec) -> Preflight:
+    verdict = jobs.run(spec).preflight
+    assert verdict is not None
+    return verdict
+
+
+@pytest.fixture
+def readable(keys: Keys, tmp_path: Path) -> Path:
+    """A mailbox of one clear message and one for the old key."""
+    mail = [
+        Mail("", "cur/1300000001.M1P1.host:2,S", encrypted(1, keys.old)),
+        Mail("", "cur/1300000006.M6P1.host:2,RS", CLEAR),
+    ]
+    fill(tmp_path / "readable", mail)
+    return tmp_path / "readable"
+
+
+def _history(*paths: Path) -> KeySpecification:
+    return KeySpecification(paths, None, None)
+
+
+def test_a_mailbox_without_encrypted_mail_is_safe(specify: Specify, tmp_path: Path) -> None:
+    fill(tmp_path / "clear", [Mail("", "cur/1300000006.M6P1.host:2,RS", CLEAR)])
+    verdict = _verdict(specify("scan", tmp_path / "clear", keys=None))
+    assert (verdict.safe_to_move, verdict.unreadable_if_moved_now, verdict.reason) == (True, 0, "")
+
+
+def test_encrypted_mail_is_not_safe_while_nothing_is_said_of_the_new_keys(
+    specify: Specify, readable: Path
+) -> None:
+    verdict = _verdict(specify("scan", readable))
+    assert (verdict.safe_to_move, verdict.unreadable_if_moved_now) == (False, 1)
+    assert verdict.unreadable_after_decrypting == 0
+
+
+def test_a_new_place_with_the_old_keys_is_safe(
+    specify: Specify, readable: Path, keys: Keys
+) -> None:
+    verdict = _verdict(specify("scan", readable, new_keys=_history(keys.history)))
+    assert (verdict.safe_to_move, verdict.scenario) == (True, Scenario.UPGRADE)
+
+
+def test_a_missing_key_is_named_with_its_messages(
+    specify: Specify, maildir: Path, keys: Keys
+) -> None:
+    verdict = _verdict(specify("scan", maildir, new_keys=_history(keys.history)))
+    assert not verdict.safe_to_move
+    assert [(bool(key.serial_number), n) for key, n in verdict.missing_keys.items()] == [(True, 1)]
+    # The stranger's message and the damaged one.
+    assert verdict.unreadable_if_moved_now == verdict.unreadable_after_decrypting == 2
+
+
+def test_without_keys_nobody_says_what_decrypting_would_leave(
+    specify: Specify, readable: Path
+) -> None:
+    verdict = _verdict(specify("scan", readable, keys=None))
+    assert (verdict.safe_to_move, verdict.unreadable_after_decrypting) == (False, None)
+    assert verdict.seconds is None
+
+
+def test_what_was_not_looked_at_is_not_safe(specify: Specify, readable: Path, keys: Keys) -> None:
+    some = jobs.Selection(limit=1)
+    spec = specify("scan", readable, new_keys=_history(keys.history), selection=some)
+    assert not _verdict(spec).safe_to_move
+
+
+def _issue(path: Path, authority: str, signer: Key) -> Path:
+    """A private key with a certificate by ``authority``, in one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    named = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, authority)])
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, path.stem)]))
+        .issuer_name(named)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(identifier, critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    path.write_bytes(
+        certificate.public_bytes(pem)
+        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return path
+
+
+@pytest.mark.parametrize("kind", Scenario)
+def test_the_kind_of_move_is_told_by_keys_and_issuers(
+    kind: Scenario, specify: Specify, readable: Path, tmp_path: Path
+) -> None:
+    ours, theirs = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    old = _issue(tmp_path / "old.pem", "ours", ours)
+    places: dict[Scenario, Any] = {
+        Scenario.UPGRADE: (old, _issue(tmp_path / "a.pem", "ours", ours)),
+        Scenario.RE_ENROLMENT: (_issue(tmp_path / "b.pem", "ours", ours),),
+        Scenario.CLEAN_INSTALLATION: (_issue(tmp_path / "c.pem", "ours", theirs),),
+        Scenario.NEW_SITE: (_issue(tmp_path / "d.pem", "theirs", theirs),),
+    }
+    spec = specify("scan", readable, keys=_history(old), new_keys=_history(*places[kind]))
+    assert _verdict(spec).scenario is kind
+
+
+def test_losing_one_of_several_old_keys_is_no_upgrade(
+    specify: Specify, readable: Path, tmp_path: Path
+) -> None:
+    signer = ec.generate_private_key(ec.SECP256R1())
+    old = [_issue(tmp_path / f"{name}.pem", "ours", signer) for name in ("one", "two")]
+    spec = specify("scan", readable, keys=_history(*old), new_keys=_history(old[0]))
+    assert _verdict(spec).scenario is Scenario.RE_ENROLMENT
