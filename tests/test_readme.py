@@ -1,6 +1,7 @@
 """The README is true: its sectool commands do what they say, and its set-up is what CI does.
 
-And ``docs/commands.md`` names what the tool has, neither more nor less.
+So are those of ``docs/runbook.md``, and ``docs/commands.md`` names what the tool has, neither
+more nor less.
 """
 
 from __future__ import annotations
@@ -137,6 +138,54 @@ def test_what_is_imported_is_what_is_installed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.match(r"[\w-]+", text)[0] for text in project["dependencies"]}  # type: ignore[index]
     assert _imported() == declared
+
+
+# --- docs/runbook.md ------------------------------------------------------------------
+
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+SECTIONS = {
+    text.partition("\n")[0]: [
+        line
+        for block in re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    for text in RUNBOOK.split("\n## ")[1:]
+}
+ENDS = {
+    "One user": [0, 3, 3, 3, 0, 3, 3, 3, 3],
+    "A pilot of ten messages": [3, 3, 3, 3],
+    "A certificate is renewed": [3, 3, 3],
+    "The four kinds of move": [0, 0],
+    "Undo": [3, 3, 3],
+}
+"""The sample has mail that no key opens: exit code 3 from what had to open it."""
+
+
+def test_the_runbook_has_no_commands_that_nothing_runs() -> None:
+    assert {title for title, lines in SECTIONS.items() if lines} == ENDS.keys()
+
+
+@pytest.mark.parametrize("title", ENDS)
+def test_every_command_of_the_runbook_works_as_it_stands_there(
+    title: str, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ended = []
+    for command in SECTIONS[title]:
+        if MOVED in command and (home / "Maildir").exists():
+            (home / "server").mkdir()
+            shutil.move(home / "Maildir", home / "server" / "Maildir")
+        ended.append(run_app(list(_words(command, home))))
+    assert ended == ENDS[title], capfd.readouterr().err
+
+
+def test_the_runbook_says_of_every_exit_code_what_to_do() -> None:
+    told = {
+        int(code)
+        for row in re.findall(r"^\| ([\d, ]+) \|", RUNBOOK, re.MULTILINE)
+        for code in row.split(", ")
+    }
+    listed = (ROOT / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+    assert told | {0} == {int(code) for code in re.findall(r"^\| (\d+) \|", listed, re.MULTILINE)}
 
 
 # --- docs/commands.md ----------------------------------------------------------------
