@@ -480,7 +480,7 @@ ALGORITHMS = (
     Envelope(
         "B30",
         "bob.env.first-block-altered",
-        lambda forge: forge.cbc(encrypted=flip(encrypted_content(forge), 3)),
+        lambda forge: forge.cbc(encrypted=flip(encrypted_content(forge, PAGE), 3)),
         OPENS,
         None,
         State.REVIEW,
