@@ -188,6 +188,23 @@ def test_the_runbook_says_of_every_exit_code_what_to_do() -> None:
     assert told | {0} == {int(code) for code in re.findall(r"^\| (\d+) \|", listed, re.MULTILINE)}
 
 
+# --- docs/guarantees.md ---------------------------------------------------------------
+
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+CITED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", GUARANTEES)
+
+
+@pytest.mark.parametrize(("file", "name"), CITED)
+def test_a_test_that_a_guarantee_cites_exists(file: str, name: str) -> None:
+    source = (ROOT / file).read_text(encoding="utf-8")
+    assert re.search(rf"^def {name}\(", source, re.MULTILINE)
+
+
+def test_every_guarantee_cites_a_test() -> None:
+    rows = re.findall(r"^\| (G\d) .*`tests/", GUARANTEES, re.MULTILINE)
+    assert rows == [f"G{number}" for number in range(1, 9)]
+
+
 # --- docs/commands.md ----------------------------------------------------------------
 
 PAGE = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
