@@ -86,7 +86,7 @@ class Survey:
         if self.unknown and self.old is None:
             return "no keys were given, so it is not known what opens"
         if self.left_over:
-            return f"messages that these keys do not open: {self.left_over}"
+            return f"messages that nothing here opens: {self.left_over}"
         if self.unreadable:
             return "decrypt first: the new keys do not open what the old ones do"
         if self.not_selected:

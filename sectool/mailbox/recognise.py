@@ -123,6 +123,10 @@ def _describe_directory(path: Path) -> tuple[str, str]:
     dbox = _describe_dbox(path, names)
     if dbox:
         return f"a mailbox in Dovecot's {dbox} format, which this version does not read", _COPY_HINT
+    if "prefs.js" in names:
+        return "a Thunderbird profile, which this version does not read", _COPY_HINT
+    if ".mh_sequences" in names:
+        return "an MH folder, which this version does not read", _COPY_HINT
     if any(name.lower().endswith(".eml") for name in names):
         return "a folder of .eml files, which this version does not read", _COPY_HINT
     return _describe_near_maildir(path, names)
@@ -136,6 +140,13 @@ def _describe_near_maildir(path: Path, names: set[str]) -> tuple[str, str]:
     inside = next((name for name in sorted(names) if maildir.is_maildir(path / name)), None)
     if inside is not None:
         return "a directory that holds one", f"name {printable(str(path / inside))}"
+    users = [name for name in sorted(names) if maildir.is_maildir(path / name / "Maildir")]
+    if users:
+        first = printable(str(path / users[0] / "Maildir"))
+        return (
+            f"a directory of {len(users)} people's Maildirs",
+            f"name one of them, such as {first}",
+        )
     if "cur" in names or "new" in names:
         return "a directory without cur or without new", "make the missing directory"
     return "a directory without cur and new", "name the directory that holds them"

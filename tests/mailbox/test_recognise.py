@@ -140,3 +140,21 @@ def test_a_maildir_through_a_link_is_the_same_mailbox(
     world = maildir_at(tmp_path / "real")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert recognise(str(tmp_path / "link")) == world.specification
+
+
+def test_a_directory_of_several_peoples_maildirs_is_told_with_one_to_name(tmp_path: Path) -> None:
+    for person in ("alice", "bob"):
+        for part in ("cur", "new", "tmp"):
+            (tmp_path / person / "Maildir" / part).mkdir(parents=True)
+    with pytest.raises(NoSuchMailbox, match="2 people's Maildirs") as caught:
+        recognise(str(tmp_path))
+    assert str(tmp_path / "alice" / "Maildir") in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"), [("prefs.js", "a Thunderbird profile"), (".mh_sequences", "an MH folder")]
+)
+def test_other_kinds_of_mailbox_are_told_by_name(file: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / file).touch()
+    with pytest.raises(NoSuchMailbox, match=kind):
+        recognise(str(tmp_path))
