@@ -22,6 +22,12 @@ _HEADER_ROOM = 32
 """No accepted header is longer: five identifier and seventeen length octets."""
 _LENGTH_OCTETS = 16
 _LONGEST = 1 << 62
+_TINY = 8
+"""Bytes of a segment that costs more to look at than to copy."""
+_RUN = 16
+"""Tiny segments of one length that have to follow each other before more are looked at together."""
+_TOGETHER = 512
+"""Tiny segments looked at together."""
 
 INTEGER = 0x02
 BIT_STRING = 0x03
@@ -286,6 +292,10 @@ class BERReader:
                 break
             if start + length > stop:
                 break
+            if length <= _TINY and _begins_run(buffer, position, length):
+                content, position = _join_tiny(buffer, position, stop, length)
+                parts.append(content)
+                continue
             position = start + length
             parts.append(buffer[start:position])
         self._position = position
@@ -365,6 +375,38 @@ class BERReader:
         if self._position > self._hashed:
             self._sha256.update(memoryview(self._buffer)[self._hashed : self._position])
             self._hashed = self._position
+
+
+def _begins_run(buffer: bytes, position: int, length: int) -> bool:
+    """Whether some segments of one length follow each other, so that a closer look pays."""
+    stride = length + 2
+    stop = position + _RUN * stride
+    return (
+        stop <= len(buffer)
+        and buffer[stop - stride + 1] == length
+        and buffer[position:stop:stride] == b"\x04" * _RUN
+        and buffer[position + 1 : stop : stride] == b"%c" % length * _RUN
+    )
+
+
+def _join_tiny(buffer: bytes, position: int, stop: int, length: int) -> tuple[bytes, int]:
+    """Joins segments of one small length that follow each other, and says where they end.
+
+    There may be millions of a byte each: they are looked at many at a time.
+    """
+    stride = length + 2
+    stop = min(stop, position + _TOGETHER * stride)
+    count = (stop - position) // stride
+    stop = position + count * stride
+    tags, lengths = buffer[position:stop:stride], buffer[position + 1 : stop : stride]
+    count = min(
+        len(tags) - len(tags.lstrip(b"\x04")), len(lengths) - len(lengths.lstrip(b"%c" % length))
+    )
+    stop = position + count * stride
+    content = bytearray(count * length)
+    for offset in range(length):
+        content[offset::length] = buffer[position + 2 + offset : stop : stride]
+    return bytes(content), stop
 
 
 def _long_tag(buffer: bytes, position: int, tag: int) -> tuple[int, int]:

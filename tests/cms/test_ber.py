@@ -218,3 +218,21 @@ def test_a_name_displays_as_rfc_4514_writes_it() -> None:
         attribute("1.2.3.4", 0x02, b"\x05"),
     )
     assert display_name(name) == r"1.2.3.4=#020105,CN=Jörg\0a,O=\#1\, Inc.\ ,C=DE"
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10), st.integers(1, 40)), max_size=12),
+    st.booleans(),
+)
+def test_segments_of_any_lengths_join_to_what_was_divided(
+    runs: list[tuple[int, int]], indefinite: bool
+) -> None:
+    pieces = [bytes(range(size)) for size, count in runs for _ in range(count)]
+    body = b"".join(bytes((4, len(piece))) + piece for piece in pieces)
+    if indefinite:
+        raw = b"\x24\x80" + body + b"\0\0"
+    else:
+        raw = b"\x24\x84" + len(body).to_bytes(4, "big") + body + b"\x04\x01!"
+    reader = BERReader(io.BytesIO(raw))
+    assert reader.read_octet_string("x", 10_000) == b"".join(pieces)
+    assert reader.offset == len(raw) - (0 if indefinite else 3)
