@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import statistics
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,3 +127,37 @@ def test_the_shell_is_given_a_completion_script(
 ) -> None:
     monkeypatch.setenv("_SECTOOL_COMPLETE", "source_bash")
     assert "complete -o default -F" in run_process().out
+
+
+EMPTY = """
+import typer
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def nothing() -> None:
+    pass
+
+
+app()
+"""
+"""The least that a typer application can be."""
+
+
+def _ratio(command: list[str], other: list[str]) -> float:
+    """How many times longer ``command`` takes, by turns so that both meet the same load."""
+    taken: dict[int, list[float]] = {0: [], 1: []}
+    for _ in range(9):
+        for number, words in enumerate((command, other)):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *words, "--help"], capture_output=True, check=True)
+            taken[number].append(time.perf_counter() - start)
+    return statistics.median(taken[0]) / statistics.median(taken[1])
+
+
+def test_help_takes_at_most_half_as_long_again_as_an_empty_application(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text(EMPTY)
+    # A busy machine may spoil a round or two, but does not make a slow program quick.
+    rounds = (_ratio(["-m", "sectool"], [str(tmp_path / "empty.py")]) for _ in range(5))
+    assert any(ratio <= 1.5 for ratio in rounds)
