@@ -75,8 +75,7 @@ def encrypt(
 ) -> None:
     """After the move: encrypt the mail of the job to the new keys.
 
-    Each new message is proven before the old one is removed; the old ones are
-    kept in the job directory. The same command resumes.
+    Old mail is kept in the job once new is proven. The same command resumes.
     """
     from sectool import jobs
     from sectool.cli.render import show
@@ -85,7 +84,7 @@ def encrypt(
     spec = jobs.JobSpec(
         jobs.Operation.ENCRYPT,
         options.mailbox_not_certificate(mailbox),
-        job=job,
+        job,
         keys=passphrases.of([]),
         new_certificates=tuple(to),
         profile=options.profile(profile),
