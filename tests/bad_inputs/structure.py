@@ -197,6 +197,7 @@ STRUCTURE = (
         "bob.env.too-many-of-mine",
         lambda forge: forge.cbc(recipients=[forge.recipient()] * 10_000),
         LimitExceeded,
+        seconds=3,
     ),
     Envelope(
         "B12",
