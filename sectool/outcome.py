@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -170,6 +171,25 @@ class Preflight:
     """That opening all of it took just now; None: nothing was opened."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewCertificate:
+    """One certificate that is encrypted to, as a person should see it."""
+
+    file: str
+    subject: str
+    """RFC 4514 string."""
+    addresses: tuple[str, ...]
+    """Mail addresses it names."""
+    fingerprint: str
+    """SHA-256, lower-case hexadecimal."""
+    key_kind: str
+    """Algorithm and size: ``RSA 2048``."""
+    not_before: datetime
+    not_after: datetime
+    overridden: tuple[str, ...]
+    """Checks it failed and a person overrode, each in words."""
+
+
 @dataclass(slots=True)
 class Summary:
     """The counts of one run; ``counts`` always sum to ``messages``."""
@@ -198,6 +218,13 @@ class Summary:
     """What ``purge`` removed."""
     preflight: Preflight | None = None
     """The verdict of a scan."""
+    new_certificates: list[NewCertificate] | None = None
+    """What was, or in a dry run would be, encrypted to."""
+    owner_checked: bool | None = None
+    """Whether a new certificate names the address asked for; None: nothing is encrypted."""
+    losing_access: dict[RecipientKey, int] | None = None
+    """After a dry run: how many messages each recipient with a key that is neither
+    in the history nor a new one could not read any more."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
     such as 16 for damaged checkpoints; 0: nothing did."""

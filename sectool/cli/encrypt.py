@@ -18,32 +18,10 @@ Mailbox = Annotated[
     typer.Argument(metavar="MAILBOX", help="Where the mailbox is now. Default: where it was last."),
 ]
 Job = Annotated[Path, typer.Option("--job", metavar="DIR", help="Job directory that decrypt made.")]
-To = Annotated[
-    list[Path],
-    typer.Option(
-        "--to", metavar="CERT", help="New certificate: PEM, DER or PKCS#12. Repeat for more."
-    ),
-]
-ProfileName = Annotated[
-    str,
-    typer.Option(
-        "--profile",
-        metavar="NAME",
-        help="compatible (every mail program), modern (AES-GCM) or post-quantum.",
-    ),
-]
 Partial = Annotated[
     bool,
     typer.Option(
         "--partial", help="Go on although decrypting did not finish or most of the job is missing."
-    ),
-]
-Accept = Annotated[
-    list[str],
-    typer.Option(
-        "--accept-certificate",
-        metavar="FINGERPRINT",
-        help="Use the certificate with this SHA-256 fingerprint although a check fails.",
     ),
 ]
 
@@ -62,12 +40,10 @@ def encrypt(
     mailbox: Mailbox = None,
     *,
     job: Job,
-    to: To,
-    profile: ProfileName = "compatible",
+    certificates: options.NewCertificates,
     partial: Partial = False,
-    accept_certificate: Accept = [],  # noqa: B006  # typer copies it
     accept_lost: AcceptLost = False,
-    verify_keys: afterwards.VerifyKeys = [],  # noqa: B006
+    verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
     run: options.RunOptions,
@@ -86,14 +62,12 @@ def encrypt(
         options.mailbox_not_certificate(mailbox),
         job,
         keys=passphrases.of([]),
-        new_certificates=tuple(to),
-        profile=options.profile(profile),
         selection=run.selection,
         workers=run.processes,
         dry_run=dry_run,
         partial=partial,
         accept_lost=accept_lost,
-        accept_fingerprints=options.fingerprints(accept_certificate),
         verify_keys=passphrases.of(verify_keys) if verify_keys else None,
+        **certificates.fields,
     )
     show(run_job(spec, manners), manners)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -176,6 +176,52 @@ class RunOptions:
     def processes(self) -> int:
         """Worker processes, the default filled in."""
         return worker_processes(self.workers)
+
+
+@dataclass(frozen=True)
+class NewCertificates:
+    """Whom to encrypt to, and how sure one must be of it."""
+
+    to: Annotated[
+        list[Path],
+        typer.Option(
+            "--to", metavar="CERT", help="New certificate: PEM, DER or PKCS#12. Repeat for more."
+        ),
+    ]
+    profile_name: Annotated[
+        str,
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            help="compatible (every mail program), modern (AES-GCM) or post-quantum.",
+        ),
+    ] = "compatible"
+    accept: Annotated[
+        list[str],
+        typer.Option(
+            "--accept-certificate",
+            metavar="FINGERPRINT",
+            help="Use the certificate with this SHA-256 fingerprint although a check fails.",
+        ),
+    ] = field(default_factory=list)
+    owner: Annotated[
+        str,
+        typer.Option(
+            "--owner",
+            metavar="ADDRESS",
+            help="Mail address that one of the new certificates must name.",
+        ),
+    ] = ""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give."""
+        return {
+            "new_certificates": tuple(self.to),
+            "profile": profile(self.profile_name),
+            "accept_fingerprints": fingerprints(self.accept),
+            "owner": self.owner,
+        }
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
-"""What verify and purge tell beside the counts: keys that may go, and files that went."""
+"""What runs tell beside the counts: new certificates, keys that may go, files that went."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from sectool.cli.layout import table
-from sectool.outcome import Purged, RetiredKey, Summary
+from sectool.cli.layout import fact, table
+from sectool.outcome import NewCertificate, Purged, RecipientKey, RetiredKey, Summary
+
+LISTED = 10
+"""Recipients who lose access are listed up to this number; JSON lists them all."""
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -21,7 +24,36 @@ def as_json(summary: Summary) -> dict[str, Any]:
             "bytes": summary.purged.bytes,
             "kept": summary.purged.kept,
         }
+    if summary.new_certificates is not None:
+        document["new_certificates"] = [
+            {
+                "file": entry.file,
+                "subject": entry.subject,
+                "addresses": list(entry.addresses),
+                "fingerprint": entry.fingerprint,
+                "key": entry.key_kind,
+                "not_before": entry.not_before.isoformat(),
+                "not_after": entry.not_after.isoformat(),
+                "overridden": list(entry.overridden),
+            }
+            for entry in summary.new_certificates
+        ]
+        document["owner_checked"] = bool(summary.owner_checked)
+    if summary.losing_access is not None:
+        document["losing_access"] = [
+            {
+                "issuer": key.issuer,
+                "serial_number": key.serial_number,
+                "subject_key_identifier": key.subject_key_identifier,
+                "messages": count,
+            }
+            for key, count in _most_first(summary.losing_access)
+        ]
     return document
+
+
+def _most_first(counts: dict[RecipientKey, int]) -> list[tuple[RecipientKey, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0].issuer))
 
 
 def _key(entry: RetiredKey) -> dict[str, Any]:
@@ -38,12 +70,43 @@ def _key(entry: RetiredKey) -> dict[str, Any]:
 
 def as_table(summary: Summary) -> Iterable[str]:
     """The same for a person, a line at a time."""
+    for certificate in summary.new_certificates or ():
+        yield ""
+        yield from _certificate(certificate)
+    if summary.new_certificates is not None and not summary.owner_checked:
+        yield "  nobody asked whose certificate that is: --owner ADDRESS does"
+    if summary.losing_access:
+        yield ""
+        yield from _losing_access(summary.losing_access)
     if summary.purged is not None:
         yield ""
         yield from _purged(summary.purged)
     if summary.retire is not None:
         yield ""
         yield from _retire(summary.retire)
+
+
+def _certificate(certificate: NewCertificate) -> Iterable[str]:
+    yield "new certificate"
+    yield from fact("subject", certificate.subject)
+    yield from fact("names", ", ".join(certificate.addresses) or "no address")
+    yield from fact("key", certificate.key_kind)
+    yield from fact(
+        "valid", f"{certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}"
+    )
+    yield from fact("sha256", certificate.fingerprint)
+    for fault in certificate.overridden:
+        yield from fact("accepted", f"although it {fault}")
+
+
+def _losing_access(counts: dict[RecipientKey, int]) -> Iterable[str]:
+    from sectool.cli.render import key_name
+
+    rows = [(key_name(key), str(count)) for key, count in _most_first(counts)[:LISTED]]
+    yield from table(("could read it, and is not among --to", "messages"), rows)
+    if len(counts) > LISTED:
+        yield f"  and {len(counts) - LISTED} more: --json lists them all"
+    yield "  in a shared mailbox these people lose access; give their certificates with --to"
 
 
 def _purged(purged: Purged) -> Iterable[str]:

@@ -3,7 +3,7 @@
 Reads BER and DER, writes DER. Knows keys only by their operations, and no mail.
 """
 
-from sectool.cms.addresses import certificate_addresses
+from sectool.cms.addresses import certificate_addresses, is_same_address
 from sectool.cms.envelope import (
     EnvelopeDescription,
     RecipientDescription,
@@ -100,6 +100,7 @@ __all__ = [
     "describe_envelope",
     "find_openings",
     "identify",
+    "is_same_address",
     "open_envelope",
     "seal_envelope",
     "sealed_size",

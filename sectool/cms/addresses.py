@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import unicodedata
 import warnings
 from collections.abc import Iterator
 
@@ -38,6 +40,23 @@ def certificate_addresses(certificate: x509.Certificate) -> tuple[str, ...]:
         warnings.simplefilter("ignore")
         found = [*_of_alternative_name(certificate), *_of_subject(certificate)]
     return tuple(dict.fromkeys(found))
+
+
+def is_same_address(first: str, second: str) -> bool:
+    """Whether two mail addresses name one mailbox.
+
+    Case does not count, since hardly a server lets it; an internationalised
+    domain is the same in either of its forms (RFC 9598 section 5).
+    """
+    return _comparable(first) == _comparable(second)
+
+
+def _comparable(address: str) -> tuple[str, str]:
+    local_part, _, domain = address.strip().rpartition("@")
+    with contextlib.suppress(UnicodeError):  # no domain name: compared as it is
+        domain = domain.encode("idna").decode("ascii")
+    local_part = unicodedata.normalize("NFC", local_part)
+    return local_part.casefold(), domain.rstrip(".").lower()
 
 
 def _of_alternative_name(certificate: x509.Certificate) -> Iterator[str]:

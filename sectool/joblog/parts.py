@@ -72,6 +72,15 @@ class PartTable:
         )
         return frozenset(RecipientKey(*row) for row in rows)
 
+    def strangers(self, message: int) -> list[RecipientKey]:
+        """Recipients of a message, as it was found, whose keys the history did not hold."""
+        rows = self._connection.execute(
+            "SELECT issuer, serial_number, subject_key_identifier FROM recipient"
+            " JOIN message_recipient USING (recipient) WHERE message = ? AND NOT in_history",
+            (message,),
+        )
+        return [RecipientKey(*row) for row in rows]
+
     def add_checkpoint(self, checkpoint: CheckpointRecord) -> None:
         """A checkpoint lies durably in the job directory."""
         self._connection.execute(

@@ -6,12 +6,11 @@ Prints nothing and asks nobody but through the functions it is given.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 
-from sectool import cms
 from sectool.durable import explained
-from sectool.errors import CertificateUnusable, RunError, UsageError
+from sectool.errors import RunError, UsageError
+from sectool.jobs.certificates import load_certificates
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
 from sectool.jobs.job import Job, check_apart, check_mailbox, look_at_job, open_job, rehearse_job
@@ -35,9 +34,7 @@ from sectool.keys import (
     Ask,
     KeyHistory,
     KeySpecification,
-    NewRecipient,
     load_key_history,
-    load_new_recipients,
 )
 from sectool.mailbox import Mailbox, open_mailbox, recognise
 from sectool.outcome import Summary
@@ -121,27 +118,9 @@ def _decrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None)
         return decrypt(spec, job, mailbox, keys, progress=progress, cancel=cancel)
 
 
-def _check_profile(spec: JobSpec, recipients: tuple[NewRecipient, ...]) -> None:
-    """Refuses keys that the profile does not take, before the job fixes its options."""
-    for recipient in recipients:
-        try:
-            cms.Recipient(recipient.certificate).check(spec.profile)
-        except CertificateUnusable as error:
-            raise CertificateUnusable(
-                f"{recipient.path}: {error.message}", hint=error.hint
-            ) from error
-
-
 def _encrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
     with ExitStack() as stack:
-        recipients = load_new_recipients(
-            spec.new_certificates,
-            datetime.now(UTC),
-            accept_fingerprints=spec.accept_fingerprints,
-            passphrases=spec.keys,
-            ask=ask,
-        )
-        _check_profile(spec, recipients)
+        recipients = load_certificates(spec, progress, ask)
         keys = _history(spec.verify_keys, progress, ask)
         mailbox, job = _where_it_is(stack, spec)
         summary = encrypt(spec, job, mailbox, recipients, progress=progress, cancel=cancel)

@@ -8,6 +8,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sectool.errors import NotThisMailbox, ReadOnlyMailbox, SectoolError, UsageError
+from sectool.jobs.certificates import (
+    describe_certificates,
+    losing_access,
+    record_certificates,
+)
 from sectool.jobs.job import MAILBOX_VALUE, Job
 from sectool.jobs.matching import Matcher
 from sectool.jobs.pool import Died, run_tasks
@@ -27,7 +32,7 @@ from sectool.jobs.walk import Selector
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox
 from sectool.message import Flags, Listing
-from sectool.outcome import State, Summary
+from sectool.outcome import RecipientKey, State, Summary
 from sectool.progress import Progress
 
 GROUP_MESSAGES = 64
@@ -64,6 +69,7 @@ class _Encryption:
         self._spool = Spool(job, mailbox)
         self._failure_code = 0
         self._space = 0
+        self._losing_access: dict[RecipientKey, int] = {}
 
     def run(self, progress: Progress) -> Summary:
         self._check_phases()
@@ -136,6 +142,7 @@ class _Encryption:
         if self._fixed_options() == _NOT_FIXED:
             with self._log.group():
                 self._log.set_phase(Operation.ENCRYPT, "begun", self._options())
+                record_certificates(self._log, self._recipients, self._spec.owner)
         self._replacer.carry_out(group)
 
     def _finish(self) -> None:
@@ -151,7 +158,10 @@ class _Encryption:
 
     def _encrypt(self, progress: Progress) -> None:
         if self._spec.dry_run:
-            self._space = sum(int(task.size * GROWTH) * 2 for task in self._tasks())
+            tasks = list(self._tasks())
+            self._space = sum(int(task.size * GROWTH) * 2 for task in tasks)
+            rows = [task.message.message for task in tasks]
+            self._losing_access = losing_access(self._log, rows, self._recipients)
             return
         progress.begin(Operation.ENCRYPT, sum(1 for _ in self._log.messages.sealable()))
         group: list[NewMessage] = []
@@ -215,8 +225,10 @@ class _Encryption:
         self._log.counts.summarise(summary)
         if self._log.purges.count_abandoned():
             summary.failure_code = summary.failure_code or 3
+        describe_certificates(summary, self._recipients, self._spec.owner)
         if self._spec.dry_run:
             summary.space = self._space
+            summary.losing_access = self._losing_access
         return summary
 
 

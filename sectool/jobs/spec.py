@@ -111,6 +111,8 @@ class JobSpec:
     of a job in place."""
     accept_lost: bool = False
     """Encrypt: the user deleted what is lost; it leaves the job."""
+    owner: str = ""
+    """Mail address that a new certificate must name; empty: nobody asks."""
 
 
 class Cancel(Protocol):

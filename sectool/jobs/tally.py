@@ -37,6 +37,8 @@ def summarise_again(summary: Summary, job: Job) -> Summary:
         job=summary.job,
         phase=summary.phase,
         failure_code=summary.failure_code,
+        new_certificates=summary.new_certificates,
+        owner_checked=summary.owner_checked,
     )
     job.log.counts.summarise(fresh)
     return fresh

@@ -6,8 +6,9 @@ certificate must allow. A mistake here would shut mail away from its owner.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +16,15 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from sectool import cms
 from sectool.errors import CertificateUnusable, SectoolError
-from sectool.keys import ber
 from sectool.keys.certificates import (
     PARSER_ERRORS,
     HeldCertificate,
+    computed_key_identifiers,
     name_text,
     parse_certificate,
     public_key_identity,
@@ -39,8 +42,6 @@ CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 """Elliptic curves that are encrypted to; which profile takes which is not judged here."""
 _AGREEING_KEYS = (ec.EllipticCurvePublicKey, x25519.X25519PublicKey)
 _ENCIPHERING_KEYS = (rsa.RSAPublicKey, mlkem.MLKEM768PublicKey, mlkem.MLKEM1024PublicKey)
-_SMTP_UTF8_MAILBOX = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9")
-_UTF8_STRING = 0x0C
 _PURPOSES = frozenset(
     {ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 )
@@ -59,17 +60,41 @@ class NewRecipient:
     """RFC 4514 string."""
     addresses: tuple[str, ...]
     """Mail addresses it names, as they are written there."""
+    not_before: datetime
     not_after: datetime
+    overridden: tuple[str, ...] = ()
+    """Checks that it failed and a person overrode, each in words."""
 
     @cached_property
     def certificate(self) -> x509.Certificate:
         """The parsed certificate."""
         return parse_certificate(self.der)
 
+    @property
+    def key_kind(self) -> str:
+        """Algorithm and size of the key: ``RSA 2048``, ``EC secp256r1``, ``ML-KEM-768``."""
+        return describe_key(self.certificate.public_key())
+
+    @property
+    def subject_key_identifiers(self) -> tuple[str, ...]:
+        """What an envelope may name the key by, lower-case hexadecimal."""
+        info = self.certificate.public_key().public_bytes(
+            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        )
+        found = [value.hex() for value in computed_key_identifiers(info)]
+        with contextlib.suppress(SectoolError):
+            if extension := read_extension(self.certificate, x509.SubjectKeyIdentifier):
+                found.append(extension.digest.hex())
+        return tuple(dict.fromkeys(found))
+
+    def names(self, address: str) -> bool:
+        """Whether the certificate says that it is this mail address's."""
+        return any(cms.is_same_address(address, named) for named in self.addresses)
+
     def __reduce__(self) -> tuple[object, ...]:
         # The cached certificate is an object that does not pickle.
-        fields = (self.der, self.path, self.fingerprint, self.subject, self.addresses)
-        return (NewRecipient, (*fields, self.not_after))
+        values = tuple(getattr(self, field.name) for field in fields(self))
+        return (NewRecipient, values)
 
 
 def load_new_recipients(
@@ -77,6 +102,7 @@ def load_new_recipients(
     now: datetime,
     *,
     accept_fingerprints: frozenset[str] = frozenset(),
+    owner: str = "",
     passphrases: KeySpecification | None = None,
     ask: Ask | None = None,
 ) -> tuple[NewRecipient, ...]:
@@ -88,6 +114,8 @@ def load_new_recipients(
         now: aware; the certificates must be in date then.
         accept_fingerprints: SHA-256 fingerprints of certificates whose dates
             and usages a person has accepted as they are.
+        owner: mail address that at least one certificate must name, unless all of
+            them are accepted by fingerprint; empty: nobody's is asked for.
         passphrases: where passphrases of PKCS#12 files lie; its paths are not used.
         ask: asks a person for a passphrase.
 
@@ -101,9 +129,9 @@ def load_new_recipients(
     recipients: dict[str, NewRecipient] = {}
     for path in paths:
         recipient = _recipient(path, _choose(path, _read(path, sources)))
-        _check(recipient, now, accepted)
+        recipient = _check(recipient, now, accepted)
         recipients.setdefault(recipient.fingerprint, recipient)
-    return tuple(recipients.values())
+    return _check_owner(tuple(recipients.values()), owner, accepted)
 
 
 def _read(path: Path, sources: Passphrases) -> FileContents:
@@ -174,49 +202,47 @@ def _recipient(path: Path, held: HeldCertificate) -> NewRecipient:
         path=path,
         fingerprint=held.fingerprint,
         subject=name_text(certificate, "subject"),
-        addresses=tuple(dict.fromkeys(_addresses(certificate))),
+        addresses=cms.certificate_addresses(certificate),
+        not_before=held.validity[0],
         not_after=held.validity[1],
     )
 
 
-def _addresses(certificate: x509.Certificate) -> Iterator[str]:
-    """RFC 8550 section 3, RFC 9598 (SmtpUTF8Mailbox), and emailAddress of old subjects."""
-    try:
-        names = read_extension(certificate, x509.SubjectAlternativeName) or ()
-    except SectoolError:
-        names = ()
-    for name in names:
-        if isinstance(name, x509.RFC822Name):
-            yield name.value
-        elif isinstance(name, x509.OtherName) and name.type_id == _SMTP_UTF8_MAILBOX:
-            yield from _utf8_mailbox(name.value)
-    try:
-        attributes = certificate.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS)
-    except PARSER_ERRORS:
-        attributes = []
-    for attribute in attributes:
-        if isinstance(attribute.value, str):
-            yield attribute.value
-
-
-def _utf8_mailbox(encoded: bytes) -> Iterator[str]:
-    try:
-        yield ber.read_exactly(encoded).expect(_UTF8_STRING).octets().decode()
-    except (SectoolError, UnicodeDecodeError):
-        return
-
-
-def _check(recipient: NewRecipient, now: datetime, accepted: frozenset[str]) -> None:
+def _check(recipient: NewRecipient, now: datetime, accepted: frozenset[str]) -> NewRecipient:
     """Every check of a new certificate, the ones that can be overridden last."""
     certificate = recipient.certificate
     _check_key(recipient)
-    if recipient.fingerprint in accepted:
-        return
-    hint = f"--accept-certificate {recipient.fingerprint} overrides this check"
-    for check in (_date_fault, _key_usage_fault, _extended_key_usage_fault):
-        fault = check(certificate, now)
-        if fault:
-            raise CertificateUnusable(f"{_named(recipient)} {fault}", hint=hint)
+    checks = (_date_fault, _key_usage_fault, _extended_key_usage_fault)
+    faults = tuple(fault for check in checks if (fault := check(certificate, now)))
+    if faults and recipient.fingerprint not in accepted:
+        raise CertificateUnusable(
+            f"{_named(recipient)} {faults[0]}",
+            hint=f"--accept-certificate {recipient.fingerprint} overrides this check",
+        )
+    return replace(recipient, overridden=faults)
+
+
+def _check_owner(
+    recipients: tuple[NewRecipient, ...], owner: str, accepted: frozenset[str]
+) -> tuple[NewRecipient, ...]:
+    """Holds that the owner of the mailbox is among those who can read it afterwards."""
+    if not owner or any(recipient.names(owner) for recipient in recipients):
+        return recipients
+    fault = f"does not name {owner}"
+    if any(recipient.fingerprint not in accepted for recipient in recipients):
+        raise CertificateUnusable(
+            f"no new certificate names {owner}; named are {_all_names(recipients)}",
+            hint=" ".join(f"--accept-certificate {each.fingerprint}" for each in recipients)
+            + " overrides this check",
+        )
+    return tuple(replace(each, overridden=(*each.overridden, fault)) for each in recipients)
+
+
+def _all_names(recipients: Sequence[NewRecipient]) -> str:
+    return (
+        ", ".join(dict.fromkeys(name for each in recipients for name in each.addresses))
+        or "nobody's addresses"
+    )
 
 
 def _named(recipient: NewRecipient) -> str:
