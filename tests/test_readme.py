@@ -118,6 +118,10 @@ def test_the_readme_has_two_lines_to_set_up() -> None:
     ]
 
 
+OPTIONAL = {"pkcs11"}
+"""Packages of extras: imported by those who ask for them, and not there otherwise."""
+
+
 def _imported() -> set[str]:
     """Distributions of the packages that are neither Python's nor ours."""
     names = set()
@@ -129,7 +133,7 @@ def _imported() -> set[str]:
                 names.add(node.module.partition(".")[0])
     # pycryptodomex is imported as Cryptodome; case does not matter to pip (Pebble).
     distributions = packages_distributions()
-    others = names - sys.stdlib_module_names - {"sectool"}
+    others = names - sys.stdlib_module_names - {"sectool"} - OPTIONAL
     return {distribution.lower() for name in others for distribution in distributions[name]}
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: sectool keys ~/keys --passphrase-file pass.txt --mailbox ~/Maildir"
 
 Paths = Annotated[
-    list[Path], typer.Argument(metavar="PATH...", help="Key files, or directories of them.")
+    list[Path],
+    typer.Argument(metavar="PATH...", help="Key files, directories of them, or pkcs11: URIs."),
 ]
 OfMailbox = Annotated[
     str | None,

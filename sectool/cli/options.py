@@ -25,7 +25,7 @@ Keys = Annotated[
     typer.Option(
         "--keys",
         metavar="PATH",
-        help="PKCS#12, PEM or DER file, or a directory of them. Repeat for more.",
+        help="PKCS#12, PEM or DER file, a directory of them, or a pkcs11: URI. Repeat for more.",
     ),
 ]
 DryRun = Annotated[
@@ -79,12 +79,24 @@ class PassphraseOptions:
             "--passphrases", metavar="CSV", help="File with rows: key file name, passphrase."
         ),
     ] = None
+    pin_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--pin-file",
+            metavar="FILE",
+            help="File with the PIN of a token. Else SECTOOL_PIN, or you are asked.",
+        ),
+    ] = None
 
     def of(self, paths: list[Path]) -> KeySpecification:
         """The key history at ``paths``; none where the files are named elsewhere."""
-        from sectool.keys import KeySpecification
+        from sectool.keys import KeySpecification, is_token_uri
 
-        return KeySpecification(tuple(paths), self.passphrase_file, self.passphrases)
+        tokens = tuple(text for text in map(str, paths) if is_token_uri(text))
+        files = tuple(path for path in paths if not is_token_uri(str(path)))
+        return KeySpecification(
+            files, self.passphrase_file, self.passphrases, tokens=tokens, pin_file=self.pin_file
+        )
 
 
 @dataclass(frozen=True)

@@ -90,14 +90,17 @@ def passphrase_prompt() -> Callable[[str], str] | None:
     def ask(name: str) -> str:
         from getpass import getpass
 
+        from sectool.keys import is_token_uri
+
         nonlocal asked
         if name == asked:
             say("sectool: that passphrase does not open it; none at all leaves it out")
         asked = name
+        what = "PIN" if is_token_uri(name) else "passphrase"
         # Nothing is under way while a person types, so an interrupt need not wait.
         with stopping_at_once():
             try:
-                return getpass(f"passphrase of {shorten(plain(name), PROMPT_WIDTH)}: ")
+                return getpass(f"{what} of {shorten(plain(name), PROMPT_WIDTH)}: ")
             except (EOFError, KeyboardInterrupt) as error:
                 say()
                 if isinstance(error, EOFError):

@@ -22,7 +22,7 @@ from sectool.jobs.examine import (
 )
 from sectool.jobs.in_place import InPlace, check_in_place
 from sectool.jobs.job import Job
-from sectool.jobs.keyring import tried_with
+from sectool.jobs.keyring import tried_with, workers_for
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.reopen import close_reopening, reopen
 from sectool.jobs.spec import Cancel, JobSpec, Operation
@@ -154,7 +154,7 @@ class _Decryption:
             self._tasks(progress),
             make_context=ExamineContext,
             context_argument=argument,
-            workers=self._spec.workers,
+            workers=workers_for(self._spec.workers, self._keys),
         ):
             if isinstance(answer, Died):
                 yield Examined(unread(answer.task.listing, answer.reason))

@@ -27,6 +27,12 @@ def tried_with(keys: KeyHistory | None) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
+def workers_for(workers: int, *histories: KeyHistory | None) -> int:
+    """No more worker processes than the keys can serve at once, but one that is asked for."""
+    limits = [one.maximum_workers for one in histories if one is not None]
+    return min([workers, *(limit for limit in limits if limit is not None)])
+
+
 def open_part(
     content: Content,
     part: smime.EncryptedPart,

@@ -22,6 +22,7 @@ from sectool.errors import (
 )
 from sectool.joblog import CheckpointRecord, ReplacedMessage
 from sectool.jobs.job import Job
+from sectool.jobs.keyring import workers_for
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.spec import Cancel, JobSpec
 from sectool.jobs.walk import Selector
@@ -160,7 +161,7 @@ def prove_replaced(
         tasks,
         make_context=ProveContext,
         context_argument=ProveArgument(mailbox.specification, keys.material),
-        workers=spec.workers,
+        workers=workers_for(spec.workers, keys),
     ):
         group.append(_answer(answer))
         progress.advance()

@@ -18,7 +18,7 @@ from sectool import smime
 from sectool.checkpoint import CheckpointStore
 from sectool.errors import CheckpointDamaged, MessageError, MessageVanished
 from sectool.jobs.job import Job
-from sectool.jobs.keyring import open_part
+from sectool.jobs.keyring import open_part, workers_for
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.spec import Cancel, JobSpec
 from sectool.jobs.walk import count, walk
@@ -197,7 +197,7 @@ def retire(
         _tasks(job, mailbox, cancel),
         make_context=NeedContext,
         context_argument=argument,
-        workers=spec.workers,
+        workers=workers_for(spec.workers, retired, current),
     ):
         if isinstance(answer, Died) or answer.unread:
             unread += 1

@@ -13,7 +13,7 @@ from sectool.jobs.examine import (
     examine,
     unread,
 )
-from sectool.jobs.keyring import tried_with
+from sectool.jobs.keyring import tried_with, workers_for
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.preflight import Survey
 from sectool.jobs.spec import Cancel, JobSpec
@@ -65,7 +65,7 @@ def scan(
         tasks(),
         make_context=ExamineContext,
         context_argument=argument,
-        workers=spec.workers,
+        workers=workers_for(spec.workers, keys),
     ):
         _count(summary, survey, answer)
         progress.advance()

@@ -8,6 +8,7 @@ from sectool.keys.passphrases import Ask
 from sectool.keys.problems import KeyProblem
 from sectool.keys.recipients import NewRecipient, load_new_recipients
 from sectool.keys.specification import KeySpecification
+from sectool.keys.token_uri import is_token_uri
 
 __all__ = [
     "Ask",
@@ -19,6 +20,7 @@ __all__ = [
     "KeySpecification",
     "NewRecipient",
     "authority_names",
+    "is_token_uri",
     "load_key_history",
     "load_new_recipients",
     "looks_like_key_or_certificate",

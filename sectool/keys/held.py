@@ -18,6 +18,9 @@ class HeldOperations(KeyOperations, Protocol):
     def algorithm(self) -> str:
         """Algorithm and size, such as ``RSA 2048``."""
 
+    def called(self, label: str) -> HeldOperations:
+        """The same key under another label."""
+
     @property
     def portable(self) -> PortableKey:
         """The same key for another process; a secret."""

@@ -116,6 +116,7 @@ class KeyHistory:
         senders: certificates without a key, of people who wrote the mail.
         secrets: shared keys and passwords.
         tries_unnamed_keys: whether keys without certificate are tried on all mail.
+        maximum_workers: processes that may use the keys at once; None: any number.
     """
 
     def __init__(
@@ -126,12 +127,14 @@ class KeyHistory:
         senders: Iterable[HeldCertificate] = (),
         secrets: SharedSecrets = NO_SECRETS,
         tries_unnamed_keys: bool = False,
+        maximum_workers: int | None = None,
     ) -> None:
         self.keys = tuple(keys)
         self.problems = tuple(problems)
         self.senders = tuple(senders)
         self.secrets = secrets
         self.tries_unnamed_keys = tries_unnamed_keys
+        self.maximum_workers = maximum_workers
         self._by_name: defaultdict[_Name, list[HeldOperations]] = defaultdict(list)
         self._public_keys: defaultdict[_Name, dict[bytes, None]] = defaultdict(dict)
         for key in self.keys:

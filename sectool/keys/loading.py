@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from sectool.cms import NO_SECRETS
 from sectool.errors import PassphraseError, UsageError
@@ -23,12 +21,16 @@ from sectool.keys.containers import (
     read_file,
     recognise,
 )
+from sectool.keys.held import HeldOperations
 from sectool.keys.history import HeldKey, KeyHistory
 from sectool.keys.passphrases import Ask, Passphrases
-from sectool.keys.private_keys import SoftwareKey, describe_key, encode_public_key
+from sectool.keys.private_keys import SoftwareKey
 from sectool.keys.problems import KeyFileError, KeyProblem, ProblemKind, damaged
 from sectool.keys.shared_secrets import load_shared_secrets
 from sectool.keys.specification import KeySpecification
+from sectool.keys.token_access import TokenAccess, close_sessions, open_token, session_limit
+from sectool.keys.token_contents import read_token
+from sectool.keys.token_uri import parse_token_uri
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -48,9 +50,11 @@ def load_key_history(specification: KeySpecification, ask: Ask | None = None) ->
     Raises:
         UsageError: a path does not exist, the passphrase files cannot be
             read, or there is no private key.
-        PassphraseError: no key could be loaded, and a passphrase is missing.
+        PassphraseError: no key could be loaded, and a passphrase is missing; or the PIN
+            of a token is wrong or missing.
+        RunError: a token does not work.
     """
-    if not specification.paths and specification.secrets is None:
+    if not specification.names_keys and specification.secrets is None:
         raise UsageError("no key files are named", hint="name them with --keys")
     for path in specification.paths:
         if not exists(path):
@@ -61,7 +65,8 @@ def load_key_history(specification: KeySpecification, ask: Ask | None = None) ->
     gathered = _Gathered(Passphrases(specification, ask))
     for path in specification.paths:
         gathered.add(path)
-    if specification.paths and not gathered.private_keys:
+    _add_tokens(gathered, specification, ask)
+    if specification.names_keys and not gathered.private_keys:
         raise _no_keys(gathered.problems)
     return KeyHistory(
         gathered.held_keys(),
@@ -69,7 +74,20 @@ def load_key_history(specification: KeySpecification, ask: Ask | None = None) ->
         senders=gathered.senders(),
         secrets=secrets,
         tries_unnamed_keys=specification.try_keys,
+        maximum_workers=gathered.maximum_workers,
     )
+
+
+def _add_tokens(gathered: _Gathered, specification: KeySpecification, ask: Ask | None) -> None:
+    if not specification.tokens:
+        return
+    uris = [parse_token_uri(text) for text in specification.tokens]
+    try:
+        for uri in uris:
+            gathered.add_token(open_token(uri, specification, ask))
+    finally:
+        # A token may have one session only, and the workers are to have it.
+        close_sessions()
 
 
 def _no_keys(problems: list[KeyProblem]) -> UsageError | PassphraseError:
@@ -91,12 +109,14 @@ class _Gathered:
     """What was found so far."""
 
     passphrases: Passphrases
-    private_keys: dict[bytes, tuple[PrivateKeyTypes, Path]] = field(default_factory=dict)
+    private_keys: dict[bytes, tuple[HeldOperations, Path]] = field(default_factory=dict)
     """By public key identity, with the first file that held it."""
     certificates: dict[bytes, HeldCertificate] = field(default_factory=dict)
     """By DER."""
     problems: list[KeyProblem] = field(default_factory=list)
     seen: set[Path] = field(default_factory=set)
+    maximum_workers: int | None = None
+    """How many processes may use the keys at once; None: any number."""
 
     def add(self, path: Path) -> None:
         """Takes a file, or all key files below a directory."""
@@ -130,12 +150,28 @@ class _Gathered:
         contents = read_contents(raw, self.passphrases.of(path))
         self.problems.extend(error.about(path) for error in contents.problems)
         for key in contents.private_keys:
-            identity = public_key_identity(encode_public_key(key))
-            self.private_keys.setdefault(identity, (key, path))
-        for certificate in contents.certificates:
-            self.certificates.setdefault(certificate.der, certificate)
+            self._add_key(SoftwareKey(key, ""), path)
+        self._add_certificates(contents.certificates)
         if named and not (contents.private_keys or contents.certificates or contents.problems):
             raise damaged("the file holds no private key and no certificate")
+
+    def add_token(self, access: TokenAccess) -> None:
+        """Takes all keys and certificates of a token."""
+        contents = read_token(access)
+        for key, source in contents.keys:
+            self._add_key(key, source)
+        self._add_certificates(contents.certificates)
+        self.problems.extend(contents.problems)
+        limit = session_limit(access)
+        if limit is not None:
+            self.maximum_workers = min(limit, self.maximum_workers or limit)
+
+    def _add_key(self, key: HeldOperations, source: Path) -> None:
+        self.private_keys.setdefault(public_key_identity(key.public_key_info), (key, source))
+
+    def _add_certificates(self, certificates: Iterable[HeldCertificate]) -> None:
+        for certificate in certificates:
+            self.certificates.setdefault(certificate.der, certificate)
 
     def held_keys(self) -> Iterator[HeldKey]:
         """Keys with their certificates, matched by public key wherever they lay."""
@@ -145,7 +181,7 @@ class _Gathered:
         for identity, (key, path) in self.private_keys.items():
             certificates = sorted(issued.get(identity, ()), key=_start)
             label = f"{path.name}: {_subject(key, certificates)}"
-            yield HeldKey(SoftwareKey(key, label), tuple(certificates), path)
+            yield HeldKey(key.called(label), tuple(certificates), path)
 
     def senders(self) -> Iterator[HeldCertificate]:
         """Certificates without a key whose owner may have taken part in a key agreement."""
@@ -160,10 +196,10 @@ def _start(certificate: HeldCertificate) -> tuple[datetime, str]:
     return (validity[0] if validity else _LONG_AGO, certificate.fingerprint)
 
 
-def _subject(key: PrivateKeyTypes, certificates: list[HeldCertificate]) -> str:
+def _subject(key: HeldOperations, certificates: list[HeldCertificate]) -> str:
     if certificates:
         return certificates[-1].subject_name
-    return f"{describe_key(key)} without certificate"
+    return f"{key.algorithm} without certificate"
 
 
 def _files_below(directory: Path, problems: list[KeyProblem]) -> Iterator[Path]:

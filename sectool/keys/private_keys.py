@@ -62,6 +62,9 @@ class SoftwareKey:
     def algorithm(self) -> str:
         return describe_key(self.private_key)
 
+    def called(self, label: str) -> SoftwareKey:
+        return SoftwareKey(self.private_key, label)
+
     @property
     def portable(self) -> PortableSoftwareKey:
         return PortableSoftwareKey(encode_private_key(self.private_key))

@@ -20,3 +20,12 @@ class KeySpecification:
     """CSV of shared keys and passwords that mail was encrypted with."""
     try_keys: bool = False
     """Try keys without certificate on all mail."""
+    tokens: tuple[str, ...] = ()
+    """``pkcs11:`` URIs (RFC 7512)."""
+    pin_file: Path | None = None
+    """Its first line is the PIN of the tokens whose URI names no file of its own."""
+
+    @property
+    def names_keys(self) -> bool:
+        """Whether there is any place to look for private keys."""
+        return bool(self.paths or self.tokens)
