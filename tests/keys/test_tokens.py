@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,18 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sectool.cms.seams import OAEP, IssuerAndSerialNumber, KeyOperations, PKCS1v15
-from sectool.errors import DecryptionFailed, PassphraseError, RunError, UsageError
+from sectool.errors import (
+    DecryptionFailed,
+    PassphraseError,
+    RunError,
+    UnsupportedMessage,
+    UsageError,
+)
 from sectool.keys import KeyHistory, KeySpecification, load_key_history
 from sectool.keys.private_keys import SoftwareKey
 from sectool.keys.problems import ProblemKind
 from sectool.keys.token_access import close_sessions
+from sectool.keys.token_keys import TokenKey
 from tests.support import softhsm
 from tests.support.softhsm import PIN, Store, uri
 
@@ -150,6 +158,43 @@ def test_oaep_opens_on_a_token_with_any_hashes_and_label(
     encrypted = rsa_key.public_key().encrypt(CONTENT_ENCRYPTION_KEY, oaep)
     opened = operations(load(), 1).decrypt_rsa(encrypted, OAEP(hash_name, mgf, label))
     assert opened == CONTENT_ENCRYPTION_KEY
+
+
+def without_raw_rsa(history: KeyHistory) -> TokenKey:
+    """The RSA key of the token as one that keeps the raw operation to itself has it."""
+    held = operations(history, 1)
+    assert isinstance(held, TokenKey)
+    return replace(held, mechanisms=held.mechanisms - {"RSA_X_509"})
+
+
+@pytest.mark.parametrize(
+    ("padding_there", "asked"),
+    [
+        (padding.PKCS1v15(), PKCS1v15()),
+        (padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None), OAEP()),
+    ],
+    ids=["PKCS#1 v1.5", "OAEP with SHA-1"],
+)
+def test_a_token_takes_off_the_paddings_it_knows(
+    *, padding_there: Any, asked: Any, load: Load, rsa_key: rsa.RSAPrivateKey
+) -> None:
+    held = without_raw_rsa(load())
+    encrypted = rsa_key.public_key().encrypt(CONTENT_ENCRYPTION_KEY, padding_there)
+    assert held.decrypt_rsa(encrypted, asked) == CONTENT_ENCRYPTION_KEY
+    with pytest.raises(DecryptionFailed) as caught:
+        held.decrypt_rsa(bytes(255) + b"\2", asked)
+    assert caught.value.message == DecryptionFailed.TEXT
+
+
+def test_a_hash_that_no_token_does_is_unsupported_and_costs_the_message(load: Load) -> None:
+    with pytest.raises(UnsupportedMessage):
+        without_raw_rsa(load()).decrypt_rsa(bytes(255) + b"\2", OAEP("md4"))
+
+
+def test_a_token_without_any_rsa_is_told_by_the_name_of_what_it_lacks(load: Load) -> None:
+    held = replace(without_raw_rsa(load()), mechanisms=frozenset())
+    with pytest.raises(UnsupportedMessage, match="RSA_PKCS"):
+        held.decrypt_rsa(bytes(255) + b"\2", PKCS1v15())
 
 
 @pytest.mark.parametrize("form", [PublicFormat.UncompressedPoint, PublicFormat.CompressedPoint])
