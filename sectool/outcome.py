@@ -164,11 +164,12 @@ class Preflight:
     scenario: Scenario | None
     """None unless both old and new keys were given."""
     space_needed: int
-    """Bytes of checkpoints and originals together."""
+    """Bytes of checkpoints, originals and growth together, for the whole mailbox."""
     space_free: int | None
-    """Bytes on the file system of the mailbox; None: not known."""
+    """Bytes on the file system of the mailbox, or of the job directory where that
+    has less; None: not known."""
     seconds: float | None
-    """That opening all of it took just now; None: nothing was opened."""
+    """That opening all of it takes, by what it took just now; None: nothing was opened."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,9 @@ def as_table(verdict: Preflight) -> Iterable[str]:
         yield f"  kind of move: {_SCENARIOS[verdict.scenario]}"
     free = "" if verdict.space_free is None else f", {size_text(verdict.space_free)} free there"
     yield f"  space for a move: about {size_text(verdict.space_needed)}{free}"
+    if verdict.space_free is not None and verdict.space_free < verdict.space_needed:
+        yield "  that is not enough: free some, or move in portions with --folder or --limit"
     if verdict.seconds is not None:
-        yield f"  opening all of it took {verdict.seconds:.0f} seconds"
+        yield f"  time for each half of the move: about {verdict.seconds:.0f} seconds"
     for key, count in verdict.missing_keys.items():
         yield from wrapped(f"  missing key: {key_name(key)}, {count} messages", indent=4)

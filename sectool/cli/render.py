@@ -120,8 +120,9 @@ def as_table(summary: Summary) -> Iterable[str]:
         )
     if summary.content_encryption_algorithms:
         yield ""
+        title = "encrypted with" if summary.phase in {"scan", "decrypt"} else "was encrypted with"
         yield from table(
-            ("algorithm", "parts"),
+            (title, "parts"),
             [(name, str(n)) for name, n in summary.content_encryption_algorithms.most_common()],
         )
     if summary.preflight is not None:

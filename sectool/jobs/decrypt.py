@@ -6,8 +6,10 @@ first, then logged, so the log never claims a checkpoint that is not there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import Interrupted
@@ -24,6 +26,7 @@ from sectool.jobs.in_place import InPlace, check_in_place
 from sectool.jobs.job import Job
 from sectool.jobs.keyring import tried_with, workers_for
 from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.preflight import Survey, readable_if_opened
 from sectool.jobs.reopen import close_reopening, reopen
 from sectool.jobs.spec import Cancel, JobSpec, Operation
 from sectool.jobs.tally import count_not_selected
@@ -31,7 +34,7 @@ from sectool.jobs.walk import Selector, count, walk
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import Listing
-from sectool.outcome import State, Summary
+from sectool.outcome import Preflight, State, Summary
 from sectool.progress import Progress
 
 GROUP_MESSAGES = 128
@@ -91,8 +94,11 @@ class _Decryption:
         self._cancel = cancel
         self._tried_with = tried_with(keys)
         self._left_out = Summary()
+        self._left_out_bytes = 0
         self._in_place = InPlace(spec, job, mailbox, cancel)
         self._plaintext_bytes = 0
+        self._survey = Survey(keys, None)
+        self._started = time.monotonic()
 
     def run(self, progress: Progress) -> Summary:
         self._begin(progress)
@@ -207,7 +213,10 @@ class _Decryption:
         self._plaintext_bytes += group.size
         if not group.examinations:
             return
-        if not self._spec.dry_run:
+        if self._spec.dry_run:
+            for examination in group.examinations:
+                self._survey.add(examination, readable_if_opened(examination.state))
+        else:
             self._job.checkpoints.adopt(group.incoming)
         with self._log.group():
             for examination in group.examinations:
@@ -215,6 +224,7 @@ class _Decryption:
 
     def _summary(self) -> Summary:
         summary = self._left_out
+        self._left_out_bytes = summary.bytes
         summary.mailbox = self._mailbox.specification.url
         summary.job = str(self._spec.job or "")
         summary.phase = Operation.DECRYPT
@@ -222,7 +232,17 @@ class _Decryption:
         summary.failure_code = summary.failure_code or self._in_place.failure_code
         if self._spec.dry_run:
             summary.space = self._plaintext_bytes + self._in_place.space
+            summary.preflight = self._verdict(summary)
         return summary
+
+    def _verdict(self, summary: Summary) -> Preflight:
+        """What was decrypted by an earlier run is safe already."""
+        self._survey.not_selected = summary.counts[State.NOT_SELECTED]
+        places = [Path(self._mailbox.specification.location)]
+        if self._spec.job is not None:
+            places.append(self._spec.job)
+        whole = self._survey.examined_bytes + self._left_out_bytes
+        return self._survey.verdict(places, time.monotonic() - self._started, whole)
 
 
 def decrypt(

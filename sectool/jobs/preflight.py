@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sectool import durable
 from sectool.joblog import Examination
 from sectool.keys import KeyHistory, authority_names
-from sectool.mailbox import MailboxSpecification
 from sectool.outcome import Preflight, RecipientKey, Scenario, State
+
+GROWTH = 1.02
+"""New size of a message by its old one, at most."""
 
 CLEAR = frozenset({State.CLEAR, State.SIGNED})
 """What needs no key, before a move and after it."""
 
 BY_NAME = frozenset({State.READABLE, State.ENCRYPTED, State.MISSING_KEY})
 """Whole mail, of which a recipient's name says whether a key will open it."""
+
+
+def readable_if_opened(state: State) -> State:
+    """What a look at a message calls it, of which no checkpoint is kept."""
+    return {State.CHECKPOINTED: State.READABLE, State.FAILED: State.MALFORMED}.get(state, state)
 
 
 @dataclass(slots=True)
@@ -31,6 +40,7 @@ class Survey:
     old: KeyHistory | None
     new: KeyHistory | None
     encrypted_bytes: int = 0
+    examined_bytes: int = 0
     unreadable: int = 0
     left_over: int = 0
     unknown: int = 0
@@ -44,6 +54,7 @@ class Survey:
 
     def add(self, examination: Examination, state: State) -> None:
         """Takes one examined message into account, under ``state``."""
+        self.examined_bytes += examination.size
         if state in CLEAR:
             return
         self.encrypted_bytes += examination.size
@@ -63,13 +74,16 @@ class Survey:
         # Of several parts it is not known here which recipient belongs to which.
         return bool(named) and (all(named) or (len(examination.parts) == 1 and any(named)))
 
-    def verdict(self, mailbox: MailboxSpecification, seconds: float) -> Preflight:
+    def verdict(self, places: Sequence[Path], seconds: float, whole: int) -> Preflight:
         """What the messages so far come to.
 
         Args:
-            mailbox: on whose file system there has to be room.
+            places: on whose file systems there has to be room: the mailbox, and the
+                job directory where there is one.
             seconds: that opening them took.
+            whole: bytes of the mailbox, with what was not looked at.
         """
+        looked_at = self.examined_bytes
         return Preflight(
             safe_to_move=self.unreadable == 0 and self.not_selected == 0,
             reason=self._reason(),
@@ -77,9 +91,11 @@ class Survey:
             unreadable_after_decrypting=None if self.old is None else self.left_over,
             missing_keys=dict(sorted(self.missing.items(), key=_by_count)),
             scenario=_scenario(self.old, self.new),
-            space_needed=2 * self.encrypted_bytes,
-            space_free=_free(Path(mailbox.location)),
-            seconds=None if self.old is None else seconds,
+            # Checkpoints are no larger than the mail, and of the old and the new
+            # copies together one more than now stays until the purge.
+            space_needed=int((1 + GROWTH) * self.encrypted_bytes * _whole_by(looked_at, whole)),
+            space_free=_free(places),
+            seconds=None if self.old is None else seconds * _whole_by(looked_at, whole),
         )
 
     def _reason(self) -> str:
@@ -99,11 +115,21 @@ def _by_count(item: tuple[RecipientKey, int]) -> tuple[int, str, str, str]:
     return -count, key.issuer, key.serial_number, key.subject_key_identifier
 
 
-def _free(path: Path) -> int | None:
-    try:
-        return durable.free_bytes(path)
-    except OSError:
-        return None
+def _whole_by(looked_at: int, whole: int) -> float:
+    """By how much the whole mailbox is larger than the sample that was looked at."""
+    return max(whole / looked_at, 1) if looked_at else 1
+
+
+def _free(places: Sequence[Path]) -> int | None:
+    """On the fullest of the file systems; a directory that is still to be made counts, too."""
+    found = []
+    for place in places:
+        path = place.absolute()
+        while not path.exists():
+            path = path.parent
+        with contextlib.suppress(OSError):
+            found.append(durable.free_bytes(path))
+    return min(found, default=None)
 
 
 def _names(history: KeyHistory) -> set[RecipientKey]:
@@ -117,7 +143,7 @@ def _names(history: KeyHistory) -> set[RecipientKey]:
 
 def _scenario(old: KeyHistory | None, new: KeyHistory | None) -> Scenario | None:
     """What kind of move it is, by the public keys and the issuers alone."""
-    if old is None or new is None:
+    if old is None or new is None or not old.keys:
         return None
     before = {key.public_key_info for key in old.keys}
     after = {key.public_key_info for key in new.keys}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from sectool.jobs.examine import (
     ExamineArgument,
@@ -15,7 +16,7 @@ from sectool.jobs.examine import (
 )
 from sectool.jobs.keyring import tried_with, workers_for
 from sectool.jobs.pool import Died, run_tasks
-from sectool.jobs.preflight import Survey
+from sectool.jobs.preflight import Survey, readable_if_opened
 from sectool.jobs.spec import Cancel, JobSpec
 from sectool.jobs.tally import count_examination, count_not_selected
 from sectool.jobs.walk import Selector, count, walk
@@ -72,7 +73,8 @@ def scan(
         cancel.check()
     progress.end()
     survey.not_selected = summary.counts[State.NOT_SELECTED]
-    summary.preflight = survey.verdict(mailbox.specification, time.monotonic() - started)
+    places = [Path(mailbox.specification.location)]
+    summary.preflight = survey.verdict(places, time.monotonic() - started, summary.bytes)
     return summary
 
 
@@ -82,10 +84,6 @@ def _count(summary: Summary, survey: Survey, answer: Examined | Died[ExamineTask
     examination = answer.examination
     if examination is None:
         return
-    state = examination.state
-    if state is State.CHECKPOINTED:
-        state = State.READABLE
-    elif state is State.FAILED:
-        state = State.MALFORMED
+    state = readable_if_opened(examination.state)
     count_examination(summary, examination, state)
     survey.add(examination, state)

@@ -133,3 +133,45 @@ def test_losing_one_of_several_old_keys_is_no_upgrade(
     old = [_issue(tmp_path / f"{name}.pem", "ours", signer) for name in ("one", "two")]
     spec = specify("scan", readable, keys=_history(*old), new_keys=_history(old[0]))
     assert _verdict(spec).scenario is Scenario.RE_ENROLMENT
+
+
+def test_a_dry_run_of_decrypt_gives_the_verdict_of_a_scan(
+    specify: Specify, maildir: Path, tmp_path: Path
+) -> None:
+    scanned = _verdict(specify("scan", maildir))
+    rehearsed = _verdict(specify("decrypt", maildir, job=tmp_path / "job", dry_run=True))
+    for name in ("safe_to_move", "reason", "unreadable_if_moved_now", "missing_keys"):
+        assert getattr(rehearsed, name) == getattr(scanned, name)
+    assert rehearsed.space_needed == scanned.space_needed > 0
+    assert not (tmp_path / "job").exists()
+
+
+def test_what_is_checkpointed_is_safe_in_a_later_dry_run(
+    specify: Specify, readable: Path, tmp_path: Path
+) -> None:
+    jobs.run(specify("decrypt", readable, job=tmp_path / "job"))
+    verdict = _verdict(specify("decrypt", readable, job=tmp_path / "job", dry_run=True))
+    assert (verdict.safe_to_move, verdict.unreadable_if_moved_now) == (True, 0)
+
+
+def test_a_sample_is_projected_on_the_whole_mailbox(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    mail = [
+        Mail("", f"cur/13000000{n:02}.M{n}P1.host:2,S", encrypted(n, keys.old)) for n in range(8)
+    ]
+    fill(tmp_path / "box", mail)
+    whole = _verdict(specify("scan", tmp_path / "box"))
+    sample = _verdict(specify("scan", tmp_path / "box", selection=jobs.Selection(limit=2)))
+    assert sample.space_needed == pytest.approx(whole.space_needed, rel=0.02)
+
+
+def test_no_kind_of_move_is_named_where_no_old_key_is_known(
+    specify: Specify, readable: Path, keys: Keys, tmp_path: Path
+) -> None:
+    secrets = tmp_path / "secrets.csv"
+    secrets.write_text("password,,anything\n", encoding="utf-8")
+    secrets.chmod(0o600)
+    nothing = KeySpecification((), None, None, secrets=secrets)
+    verdict = _verdict(specify("scan", readable, keys=nothing, new_keys=_history(keys.history)))
+    assert verdict.scenario is None
