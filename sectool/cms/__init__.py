@@ -34,7 +34,15 @@ from sectool.cms.opening import (
 )
 from sectool.cms.profiles import Profile, Recipient
 from sectool.cms.recipients import RecipientKind
-from sectool.cms.sealing import CheckedEnvelope, Sealed, check_sealed, seal_envelope, sealed_size
+from sectool.cms.rewrapping import Rewrapped, rewrap_envelope, why_not_rewrapped
+from sectool.cms.sealing import (
+    CheckedEnvelope,
+    Sealed,
+    Sealer,
+    check_sealed,
+    seal_envelope,
+    sealed_size,
+)
 from sectool.cms.seams import (
     OAEP,
     IssuerAndSerialNumber,
@@ -85,7 +93,9 @@ __all__ = [
     "RecipientDescription",
     "RecipientIdentifier",
     "RecipientKind",
+    "Rewrapped",
     "Sealed",
+    "Sealer",
     "SenderKeys",
     "SharedSecrets",
     "Signer",
@@ -102,7 +112,9 @@ __all__ = [
     "identify",
     "is_same_address",
     "open_envelope",
+    "rewrap_envelope",
     "seal_envelope",
     "sealed_size",
     "verify_signers",
+    "why_not_rewrapped",
 ]

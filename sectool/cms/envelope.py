@@ -52,6 +52,8 @@ class Envelope:
     """Bytes of the outer element as encoded."""
     trailing_bytes: int
     """Bytes of the source after it."""
+    other_attributes: bytes = b""
+    """unprotectedAttrs or unauthAttrs as encoded, where they were asked for."""
 
     def sealed_content(self, limits: Limits) -> SealedContent:
         """What takes part in opening the content.
@@ -64,11 +66,15 @@ class Envelope:
         return SealedContent(self.encrypted_content_size, self.mac, self._additional_data(limits))
 
     def _additional_data(self, limits: Limits) -> bytes:
-        if not self.authenticated_attributes:
-            return b""
         # RFC 5083 section 2.2: the DER encoding with the tag of a SET OF.
-        set_of = bytes((ber.SET | der.CONSTRUCTED,)) + self.authenticated_attributes[1:]
-        return der.canonical(set_of, limits)
+        return canonical_set(self.authenticated_attributes, limits)
+
+
+def canonical_set(attributes: bytes, limits: Limits) -> bytes:
+    """Attributes under whatever tag as the DER of a SET OF; empty where there are none."""
+    if not attributes:
+        return b""
+    return der.canonical(bytes((ber.SET | der.CONSTRUCTED,)) + attributes[1:], limits)
 
 
 def identify(stream: BinaryIO) -> str:
@@ -104,6 +110,7 @@ def read_envelope(
     *,
     receive: Callable[[bytes], object] | None = None,
     with_recipients: bool = True,
+    with_attributes: bool = False,
 ) -> Envelope:
     """Walks a whole envelope and what follows it.
 
@@ -112,6 +119,8 @@ def read_envelope(
         limits: bounds on depth, size and count.
         receive: takes the encrypted content in blocks; None: it is passed over.
         with_recipients: False passes over the RecipientInfos unread.
+        with_attributes: keeps attributes that nothing authenticates, which else are passed
+            over whatever their size.
 
     Raises:
         MalformedMessage: it is not a whole EnvelopedData or AuthEnvelopedData.
@@ -137,9 +146,9 @@ def read_envelope(
         if reader.at(ber.context(1)):
             attributes = reader.read_raw("authAttrs", limits.attributes_size)
         mac = reader.read_octet_string("mac", limits.mac_size)
-        _skip_optional(reader, 2, "unauthAttrs")
+        others = _other_attributes(reader, 2, "unauthAttrs", keep=with_attributes)
     else:
-        _skip_optional(reader, 1, "unprotectedAttrs")
+        others = _other_attributes(reader, 1, "unprotectedAttrs", keep=with_attributes)
     for what in ("the envelope", "the content of the ContentInfo", _CONTENT_INFO):
         reader.leave(what)
     return Envelope(
@@ -153,6 +162,7 @@ def read_envelope(
         digest=reader.digest(),
         size=reader.offset,
         trailing_bytes=reader.count_trailing(),
+        other_attributes=others,
     )
 
 
@@ -191,9 +201,13 @@ def _read_encrypted_content_info(
     return content_type, algorithm, size
 
 
-def _skip_optional(reader: BERReader, number: int, what: str) -> None:
-    if reader.at(ber.context(number)):
-        reader.skip(what)
+def _other_attributes(reader: BERReader, number: int, what: str, *, keep: bool) -> bytes:
+    if not reader.at(ber.context(number)):
+        return b""
+    if keep:
+        return reader.read_raw(what, reader.limits.attributes_size)
+    reader.skip(what)
+    return b""
 
 
 # --- description -------------------------------------------------------------

@@ -161,6 +161,16 @@ class Opening:
     _unwrapped: UnwrappedKey = field(repr=False)
     _sealed: SealedEnvelope = field(repr=False)
 
+    @property
+    def sealed(self) -> SealedEnvelope:
+        """The envelope it opens."""
+        return self._sealed
+
+    @property
+    def content_encryption_key(self) -> bytes:
+        """As the recipient's key gave it; it must not be stored."""
+        return self._unwrapped.content_encryption_key
+
     def decrypt(self, sink: Sink) -> Authenticated | Unproven:
         """Decrypts the content into a sink, reading the source once.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sectool.cms import ber, der, oids
@@ -95,29 +95,83 @@ def seal_envelope(
         LimitExceeded: the content is longer than the algorithm allows (GCM: 64 GB).
         ValueError: there is no recipient, or ``content_type`` is not dotted.
     """
-    cipher = _new_cipher(profile)
-    content_encryption_key = secrets.token_bytes(_row(profile).key_sizes[0])
-    infos = _wrap(recipients, profile, content_encryption_key)
-    head = der.integer(_version(recipients, profile)) + der.set_of(infos)
-    plan = _plan(head, cipher, source.size, profile, content_type)
-    output = HashingSink(sink)
-    output.write(plan.head)
-    encryptor = cipher.encryptor(content_encryption_key)
-    content = HashingSink(DISCARD)
-    for block in _blocks(source):
-        content.write(block)
-        output.write(encryptor.update(block))
-    output.write(encryptor.finalize())
-    if plan.tail_size:
-        output.write(der.octet_string(encryptor.tag))
-    assert output.size == plan.size
-    return Sealed(
-        digest=output.digest(),
-        size=output.size,
-        content_sha256=content.digest(),
-        content_size=content.size,
-        content_encryption_key=content_encryption_key,
-    )
+    sealer = Sealer(sink, source.size, recipients, profile=profile, content_type=content_type)
+    with source.open() as stream:
+        while block := stream.read(_BLOCK):
+            sealer.write(block)
+    return sealer.finish()
+
+
+class Sealer:
+    """A sink that encrypts what is written to it; ``seal_envelope`` for content that is pushed.
+
+    Args:
+        sink: takes the CMS; discard it unless ``finish`` returns.
+        content_size: bytes that will be written.
+        recipients: at least one; a certificate given twice counts once.
+        profile: what is written.
+        content_type: of the content, dotted.
+
+    Raises:
+        CertificateUnusable, LimitExceeded, ValueError: as ``seal_envelope``.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        content_size: int,
+        recipients: Sequence[Recipient],
+        *,
+        profile: Profile = Profile.COMPATIBLE,
+        content_type: str = oids.ID_DATA,
+    ) -> None:
+        cipher = _new_cipher(profile)
+        self._key = secrets.token_bytes(_row(profile).key_sizes[0])
+        infos = wrap_for(recipients, profile, self._key)
+        head = der.integer(envelope_version(recipients, profile)) + der.set_of(infos)
+        self._plan = _plan(head, cipher, content_size, profile, content_type)
+        self._expected = content_size
+        self._encryptor = cipher.encryptor(self._key)
+        self._content = HashingSink(DISCARD)
+        self._output = HashingSink(sink)
+        self._output.write(self._plan.head)
+
+    def write(self, data: bytes, /) -> None:
+        """Takes the next bytes of the content.
+
+        Raises:
+            MessageChanged: the content is longer than it was said to be.
+        """
+        self._content.write(data)
+        if self._content.size > self._expected:
+            raise self._changed()
+        self._output.write(self._encryptor.update(data))
+
+    def finish(self) -> Sealed:
+        """Writes what follows the content.
+
+        Raises:
+            MessageChanged: the content is shorter than it was said to be.
+        """
+        if self._content.size != self._expected:
+            raise self._changed()
+        self._output.write(self._encryptor.finalize())
+        if self._plan.tail_size:
+            self._output.write(der.octet_string(self._encryptor.tag))
+        assert self._output.size == self._plan.size
+        return Sealed(
+            digest=self._output.digest(),
+            size=self._output.size,
+            content_sha256=self._content.digest(),
+            content_size=self._content.size,
+            content_encryption_key=self._key,
+        )
+
+    def _changed(self) -> MessageChanged:
+        read = self._content.size
+        return MessageChanged(
+            f"the content should have {self._expected} bytes, but {read} were read"
+        )
 
 
 def sealed_size(
@@ -133,8 +187,8 @@ def sealed_size(
         CertificateUnusable: a recipient cannot serve under the profile.
     """
     # The size of a RecipientInfo does not depend on what the key is.
-    infos = _wrap(recipients, profile, bytes(_row(profile).key_sizes[0]))
-    head = der.integer(_version(recipients, profile)) + der.set_of(infos)
+    infos = wrap_for(recipients, profile, bytes(_row(profile).key_sizes[0]))
+    head = der.integer(envelope_version(recipients, profile)) + der.set_of(infos)
     return _plan(head, _new_cipher(profile), content_size, profile, content_type).size
 
 
@@ -148,7 +202,7 @@ def _new_cipher(profile: Profile) -> SealingCipher:
     return row.new(row)
 
 
-def _wrap(
+def wrap_for(
     recipients: Sequence[Recipient], profile: Profile, content_encryption_key: bytes
 ) -> list[bytes]:
     """The RecipientInfos, each certificate once."""
@@ -160,7 +214,7 @@ def _wrap(
     ]
 
 
-def _version(recipients: Sequence[Recipient], profile: Profile) -> int:
+def envelope_version(recipients: Sequence[Recipient], profile: Profile) -> int:
     """Of EnvelopedData without attributes (RFC 5652 section 6.1); AuthEnvelopedData has 0."""
     if profile.content_type == oids.AUTH_ENVELOPED_DATA:
         return 0
@@ -178,29 +232,38 @@ def _plan(
     encrypted_size = cipher.encrypted_size(content_size)
     has_tag = row.content_type == oids.AUTH_ENVELOPED_DATA
     tail_size = len(der.octet_string(bytes(_TAG_SIZE))) if has_tag else 0
+    content_info = der.oid(content_type) + cipher.algorithm.encode()
+    head = envelope_head(
+        row.content_type, version_and_recipients, content_info, encrypted_size, tail_size
+    )
+    return _Plan(head, encrypted_size, tail_size)
+
+
+def envelope_head(
+    content_type: str,
+    version_and_recipients: bytes,
+    content_info: bytes,
+    encrypted_size: int,
+    tail_size: int,
+) -> bytes:
+    """DER of all that stands before the encrypted content.
+
+    Args:
+        content_type: of the envelope, dotted.
+        version_and_recipients: both as encoded.
+        content_info: contentType and contentEncryptionAlgorithm as encoded.
+        encrypted_size: bytes of encrypted content.
+        tail_size: bytes of what follows encryptedContentInfo in the envelope, as encoded.
+    """
     # From the inside out: each layer's header needs the length of all inside it.
-    head = der.oid(content_type) + cipher.algorithm.encode()
-    head += der.header(ber.context(0), encrypted_size)
+    head = content_info + der.header(ber.context(0), encrypted_size)
     head = der.header(_SEQUENCE, len(head) + encrypted_size) + head
     head = version_and_recipients + head
     rest = encrypted_size + tail_size
     head = der.header(_SEQUENCE, len(head) + rest) + head
     head = der.header(ber.context(0) | der.CONSTRUCTED, len(head) + rest) + head
-    head = der.oid(row.content_type) + head
-    head = der.header(_SEQUENCE, len(head) + rest) + head
-    return _Plan(head, encrypted_size, tail_size)
-
-
-def _blocks(source: SizedSource) -> Iterator[bytes]:
-    expected, size = source.size, 0
-    with source.open() as stream:
-        while block := stream.read(_BLOCK):
-            size += len(block)
-            if size > expected:
-                break
-            yield block
-    if size != expected:
-        raise MessageChanged(f"the content should have {expected} bytes, but {size} were read")
+    head = der.oid(content_type) + head
+    return der.header(_SEQUENCE, len(head) + rest) + head
 
 
 # --- the structural proof ----------------------------------------------------

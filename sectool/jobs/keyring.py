@@ -33,12 +33,12 @@ def workers_for(workers: int, *histories: KeyHistory | None) -> int:
     return min([workers, *(limit for limit in limits if limit is not None)])
 
 
-def open_part(
+def find_opening(
     content: Content,
     part: smime.EncryptedPart,
     keys: KeyHistory,
     released: frozenset[str] = frozenset(),
-) -> InnerEntity:
+) -> smime.OpenedPart:
     """Opens an encrypted part with all that a history has: keys, secrets and certificates.
 
     Args:
@@ -48,9 +48,9 @@ def open_part(
         released: content digests that a person takes although nothing proves them mail.
 
     Raises:
-        MessageError: as ``smime.open_part``.
+        MessageError: as ``smime.find_opening``.
     """
-    return smime.open_part(
+    return smime.find_opening(
         content,
         part,
         keys,
@@ -59,3 +59,13 @@ def open_part(
         senders=keys,
         released=released,
     )
+
+
+def open_part(
+    content: Content,
+    part: smime.EncryptedPart,
+    keys: KeyHistory,
+    released: frozenset[str] = frozenset(),
+) -> InnerEntity:
+    """The plaintext of an encrypted part, as ``find_opening`` finds it."""
+    return find_opening(content, part, keys, released).inner

@@ -9,7 +9,7 @@ from sectool.smime.identity import identity_of_body, identity_of_parts
 from sectool.smime.inventory import Inventory, take_inventory
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.mark import MARK_FIELD, Mark
-from sectool.smime.opening import open_part
+from sectool.smime.opening import OpenedPart, find_opening, open_part
 from sectool.smime.parts import EncryptedPart, PartSource, Place, Placement, RootEntity, root_entity
 from sectool.smime.plaintext import check_plaintext, write_plaintext
 from sectool.smime.signatures import SignatureCheck, check_signature
@@ -25,6 +25,7 @@ __all__ = [
     "Layer",
     "Limits",
     "Mark",
+    "OpenedPart",
     "PartSource",
     "Place",
     "Placement",
@@ -35,6 +36,7 @@ __all__ = [
     "accept",
     "check_plaintext",
     "check_signature",
+    "find_opening",
     "identity_of_body",
     "identity_of_parts",
     "open_part",

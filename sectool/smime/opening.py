@@ -7,7 +7,9 @@ content is decrypted twice, the first time only to be judged.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from io import BytesIO
+from typing import TypedDict, Unpack
 
 from sectool import cms
 from sectool.errors import DecryptionFailed, MessageChanged, MessageError, NotAccepted
@@ -18,6 +20,15 @@ from sectool.smime.witness import PlaintextWitness
 
 BUFFERED_CONTENT = 4 * 1024 * 1024
 """Content up to this size, in bytes, is held in memory while it is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPart:
+    """A part that was opened and accepted, and how."""
+
+    inner: InnerEntity
+    opening: cms.Opening
+    """By whose key; one of them where several give the same mail."""
 
 
 class _Watched:
@@ -32,7 +43,31 @@ class _Watched:
         self._buffer.write(data)
 
 
+class OpeningOptions(TypedDict, total=False):
+    """What ``find_opening`` takes beside keys."""
+
+    secrets: cms.SharedSecrets
+    unnamed_keys: Sequence[cms.KeyOperations]
+    senders: cms.SenderKeys | None
+    released: frozenset[str]
+    buffered_content: int
+
+
 def open_part(
+    content: Content,
+    part: EncryptedPart,
+    keys: cms.KeySource,
+    **options: Unpack[OpeningOptions],
+) -> InnerEntity:
+    """The plaintext of a part, as ``find_opening`` finds it.
+
+    Raises:
+        MessageError: as ``find_opening``.
+    """
+    return find_opening(content, part, keys, **options).inner
+
+
+def find_opening(
     content: Content,
     part: EncryptedPart,
     keys: cms.KeySource,
@@ -42,7 +77,7 @@ def open_part(
     senders: cms.SenderKeys | None = None,
     released: frozenset[str] = frozenset(),
     buffered_content: int = BUFFERED_CONTENT,
-) -> InnerEntity:
+) -> OpenedPart:
     """Decrypts a part with each key its recipients name, until one is proven right.
 
     Where none of those gives mail, passwords and keys that nothing names are all
@@ -83,8 +118,8 @@ def open_part(
 
 def _first_proven(
     openings: cms.Openings, part: EncryptedPart, released: frozenset[str], *, is_small: bool
-) -> InnerEntity:
-    accepted: dict[str, InnerEntity] = {}
+) -> OpenedPart:
+    accepted: dict[str, OpenedPart] = {}
     refused: list[MessageError] = []
     for in_turn in openings.in_turn():
         for opening in in_turn:
@@ -94,20 +129,20 @@ def _first_proven(
                 refused.append(error)
                 continue
             if isinstance(opened, cms.Authenticated) and opening.is_named:
-                return inner
-            accepted.setdefault(inner.sha256, inner)
+                return OpenedPart(inner, opening)
+            accepted.setdefault(inner.sha256, OpenedPart(inner, opening))
         if accepted:
             break
     return _the_one(accepted, refused, openings.failure)
 
 
 def _the_one(
-    accepted: dict[str, InnerEntity], refused: list[MessageError], failure: MessageError
-) -> InnerEntity:
+    accepted: dict[str, OpenedPart], refused: list[MessageError], failure: MessageError
+) -> OpenedPart:
     if len(accepted) > 1:
         raise NotAccepted("ambiguous: two keys open it to different mail")
-    for inner in accepted.values():
-        return inner
+    for opened in accepted.values():
+        return opened
     # What a person should look at must not hide behind another key's failure.
     raise next((error for error in refused if isinstance(error, NotAccepted)), failure)
 

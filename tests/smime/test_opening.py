@@ -25,10 +25,16 @@ Seal = Callable[..., bytes]
 Mail = Callable[..., bytes]
 
 
-def open_all(raw: bytes, keys: cms.KeySource, buffered_content: int = 1 << 20) -> InnerEntity:
+def opening_of_all(
+    raw: bytes, keys: cms.KeySource, buffered_content: int = 1 << 20
+) -> smime.OpenedPart:
     content = BytesContent(raw)
     (part,) = smime.take_inventory(content).parts
-    return smime.open_part(content, part, keys, buffered_content=buffered_content)
+    return smime.find_opening(content, part, keys, buffered_content=buffered_content)
+
+
+def open_all(raw: bytes, keys: cms.KeySource, buffered_content: int = 1 << 20) -> InnerEntity:
+    return opening_of_all(raw, keys, buffered_content).inner
 
 
 def plaintext(inner: InnerEntity) -> bytes:
@@ -149,10 +155,11 @@ def test_two_different_plaintexts_that_pass_are_ambiguous(
 ) -> None:
     # No message can be made that opens to mail under two keys: that would take as
     # much luck as the strict test asks for.
-    inner = open_all(mail(seal()), bobs_keys)
-    other = open_all(mail(seal(b"Subject: other\r\n\r\n")), bobs_keys)
+    openings = [
+        opening_of_all(mail(raw), bobs_keys) for raw in (seal(), seal(b"Subject: other\r\n\r\n"))
+    ]
     with pytest.raises(NotAccepted, match="ambiguous"):
-        opening._the_one({inner.sha256: inner, other.sha256: other}, [], DecryptionFailed())
+        opening._the_one({one.inner.sha256: one for one in openings}, [], DecryptionFailed())
 
 
 class Wrong:
