@@ -20,6 +20,7 @@ from sectool.joblog.records import (
     ReplacementRecord,
     SealableMessage,
     SealablePart,
+    Storage,
 )
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "ReplacementRecord",
     "SealableMessage",
     "SealablePart",
+    "Storage",
     "without_address",
 ]

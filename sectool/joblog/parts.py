@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
-from sectool.joblog.records import CheckpointRecord, Examination, SealablePart
+from sectool.joblog.records import CheckpointRecord, Examination, SealablePart, Storage
 from sectool.outcome import Integrity, RecipientKey
 
+STORED = "checkpoint.storage <> 'none'"
+"""Condition on a checkpoint: there is, or was, a file of it."""
+
 STANDING = (
-    "NOT EXISTS (SELECT 1 FROM tombstone"
+    f"{STORED} AND NOT EXISTS (SELECT 1 FROM tombstone"
     " WHERE kind = 'checkpoint' AND digest = checkpoint.content_digest)"
 )
-"""Condition on a checkpoint: it was not purged."""
+"""Condition on a checkpoint: its file was not purged."""
 
 CHECKPOINTS_STAND = (
     "NOT EXISTS (SELECT 1 FROM part LEFT JOIN checkpoint"
@@ -23,12 +27,21 @@ CHECKPOINTS_STAND = (
 )
 """Condition on a message: each of its parts has a checkpoint that was not purged."""
 
+_COLUMNS = "content_digest, inner_sha256, inner_size, content_type, integrity, storage"
+
 _ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
 
 
 def without_address(recipient: RecipientKey) -> RecipientKey:
     """The recipient as the log may know it: an issuer that is a person keeps no address."""
     return replace(recipient, issuer=_ADDRESS.sub("(address)", recipient.issuer))
+
+
+def _record(columns: Sequence[Any]) -> CheckpointRecord:
+    digest, inner_sha256, inner_size, content_type, integrity, storage = columns
+    return CheckpointRecord(
+        digest, inner_sha256, inner_size, content_type, Integrity(integrity), Storage(storage)
+    )
 
 
 class PartTable:
@@ -88,16 +101,17 @@ class PartTable:
             (checkpoint.content_digest,),
         )
         self._connection.execute(
-            "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?) ON CONFLICT (content_digest)"
+            "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (content_digest)"
             " DO UPDATE SET inner_sha256 = excluded.inner_sha256,"
             " inner_size = excluded.inner_size, content_type = excluded.content_type,"
-            " integrity = excluded.integrity",
+            " integrity = excluded.integrity, storage = excluded.storage",
             (
                 checkpoint.content_digest,
                 checkpoint.inner_sha256,
                 checkpoint.inner_size,
                 checkpoint.content_type,
                 checkpoint.integrity,
+                checkpoint.storage,
             ),
         )
 
@@ -111,24 +125,17 @@ class PartTable:
     def checkpoint(self, content_digest: str) -> CheckpointRecord | None:
         """The checkpoint of an encrypted part, where there is one."""
         row = self._connection.execute(
-            f"SELECT * FROM checkpoint WHERE content_digest = ? AND {STANDING}", (content_digest,)
+            f"SELECT {_COLUMNS} FROM checkpoint WHERE content_digest = ? AND {STANDING}",
+            (content_digest,),
         ).fetchone()
-        if row is None:
-            return None
-        digest, inner_sha256, inner_size, content_type, integrity = row
-        return CheckpointRecord(
-            digest, inner_sha256, inner_size, content_type, Integrity(integrity)
-        )
+        return None if row is None else _record(row)
 
     def of(self, message: int) -> Iterator[SealablePart]:
         """The encrypted parts the message had at first, each with what the log knows of it."""
         rows = self._connection.execute(
-            "SELECT path, content_digest, inner_sha256, inner_size, content_type, integrity"
-            " FROM part JOIN checkpoint USING (content_digest) WHERE message = ? ORDER BY path",
+            f"SELECT path, {_COLUMNS} FROM part JOIN checkpoint USING (content_digest)"
+            " WHERE message = ? ORDER BY path",
             (message,),
         ).fetchall()
-        for path, digest, inner_sha256, inner_size, content_type, integrity in rows:
-            record = CheckpointRecord(
-                digest, inner_sha256, inner_size, content_type, Integrity(integrity)
-            )
-            yield SealablePart(path, record)
+        for path, *columns in rows:
+            yield SealablePart(path, _record(columns))

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from sectool.joblog.messages import MessageTable
+from sectool.joblog.parts import STORED
 from sectool.joblog.records import Removal
 from sectool.outcome import Proof, State
 
@@ -78,7 +79,7 @@ class PurgeTable:
         """Messages that let go of a checkpoint or an original, in order."""
         rows = self._connection.execute(
             "SELECT message FROM temp.freed JOIN part USING (message)"
-            "   JOIN checkpoint USING (content_digest) WHERE kind = 'checkpoint'"
+            f"   JOIN checkpoint USING (content_digest) WHERE kind = 'checkpoint' AND {STORED}"
             " UNION SELECT message FROM temp.freed JOIN original USING (message)"
             "   WHERE kind = 'original' ORDER BY message"
         )
@@ -110,7 +111,7 @@ class PurgeTable:
     def _checkpoints_of(self, message: int) -> list[str]:
         rows = self._connection.execute(
             "SELECT content_digest FROM part AS p JOIN checkpoint USING (content_digest)"
-            " WHERE p.message = ?"
+            f" WHERE p.message = ? AND {STORED}"
             " AND EXISTS (SELECT 1 FROM temp.freed"
             "   WHERE kind = 'checkpoint' AND freed.message = p.message)"
             " AND NOT EXISTS (SELECT 1 FROM tombstone WHERE kind = 'checkpoint'"
@@ -144,7 +145,7 @@ class PurgeTable:
     def count_kept(self) -> int:
         """How many checkpoints and originals of the job stand."""
         (count,) = self._connection.execute(
-            "SELECT (SELECT count(*) FROM checkpoint WHERE content_digest NOT IN"
+            f"SELECT (SELECT count(*) FROM checkpoint WHERE {STORED} AND content_digest NOT IN"
             "   (SELECT digest FROM tombstone WHERE kind = 'checkpoint'))"
             " + (SELECT count(DISTINCT digest) FROM original WHERE digest NOT IN"
             "   (SELECT digest FROM tombstone WHERE kind = 'original'))"

@@ -23,9 +23,23 @@ class PartRecord:
     content_encryption_algorithm: str
 
 
+class Storage(StrEnum):
+    """Where the plaintext of an encrypted part lies."""
+
+    PLAIN = "plain"
+    """In the job directory."""
+    SEALED = "sealed"
+    """In the job directory, encrypted."""
+    NONE = "none"
+    """Nowhere: it is known by its digest only."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckpointRecord:
-    """A checkpoint that lies durably in the job directory."""
+    """What is known of the plaintext of an encrypted part.
+
+    It lies durably in the job directory, unless ``storage`` says otherwise.
+    """
 
     content_digest: str
     inner_sha256: str
@@ -33,6 +47,7 @@ class CheckpointRecord:
     content_type: str
     """Dotted object identifier of what was encrypted."""
     integrity: Integrity
+    storage: Storage = Storage.PLAIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,8 @@ CREATE TABLE checkpoint (
     inner_sha256 TEXT NOT NULL,
     inner_size INTEGER NOT NULL,
     content_type TEXT NOT NULL,
-    integrity TEXT NOT NULL
+    integrity TEXT NOT NULL,
+    storage TEXT NOT NULL CHECK (storage IN ('plain', 'sealed', 'none'))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE original (
@@ -169,9 +170,12 @@ _EXAMINED = frozenset(
         State.REVIEW,
         State.FAILED,
         State.CHECKPOINTED,
+        State.READABLE,
+        State.REFUSED,
     }
 )
-"""What an examination of a stored message may say."""
+"""What an examination of a stored message may say; of a job that exchanges recipients the last two
+in the place of ``checkpointed``."""
 
 _FOUND_LATER = frozenset({State.NEW, State.OLD_KEY})
 
@@ -180,15 +184,17 @@ _REPLACED = frozenset({State.REENCRYPTED, State.VERIFIED})
 _UNDOING = frozenset({State.ROLLED_BACK, State.CHANGED, State.PURGED})
 """Where undoing or purging a replacement may lead."""
 
-_ANEW = frozenset({State.CHECKPOINTED, State.DECRYPTED, State.FAILED})
+_ANEW = frozenset({State.CHECKPOINTED, State.READABLE, State.DECRYPTED, State.FAILED})
 """Where an encryption may have to begin once more."""
 
 LEGAL_STEPS: dict[State | None, frozenset[State]] = {
     None: _EXAMINED | _FOUND_LATER,
     **dict.fromkeys(
-        _EXAMINED - {State.CHECKPOINTED},
+        _EXAMINED - {State.CHECKPOINTED, State.READABLE},
         _EXAMINED,
     ),
+    # It opens, and waits for its new recipients.
+    State.READABLE: _EXAMINED | {State.REENCRYPTED, State.CHANGED},
     **dict.fromkeys(_FOUND_LATER, _EXAMINED | _FOUND_LATER),
     State.CHECKPOINTED: frozenset(
         {
