@@ -34,6 +34,7 @@ def _cbc(
         key_sizes=(key_size,),
         block_size=16,
         is_aead=False,
+        parameters="initialization vector",
         specification=specification,
         read=CBC.read,
         block_cipher=block_cipher,
@@ -47,6 +48,7 @@ def _gcm(oid: str, key_size: int) -> ContentEncryption:
         key_sizes=(key_size,),
         block_size=16,
         is_aead=True,
+        parameters="GCMParameters",
         specification="RFC 5084 section 3.2",
         read=GCM.read,
         new=GCM.new,
@@ -59,6 +61,7 @@ def _ccm(oid: str, key_size: int) -> ContentEncryption:
         key_sizes=(key_size,),
         block_size=16,
         is_aead=True,
+        parameters="CCMParameters",
         specification="RFC 5084 section 3.1",
         read=CCM.read,
     )
@@ -69,6 +72,7 @@ _CHACHA20_POLY1305 = ContentEncryption(
     key_sizes=(32,),
     block_size=64,
     is_aead=True,
+    parameters="nonce of 12 bytes",
     specification="RFC 8103 section 3",
     read=ChaCha20Poly1305.read,
 )

@@ -113,8 +113,10 @@ class ContentEncryption:
     """Bytes of a cipher block and of an initialization vector."""
     is_aead: bool
     """True: only in AuthEnvelopedData; False: only in EnvelopedData."""
+    parameters: str
+    """What its parameters are, in a few words."""
     specification: str
-    """The document that gives its parameters."""
+    """The document that gives them."""
     read: Callable[[ContentEncryption, bytes | None], ContentCipher]
     """Reads the encoded parameters; raises MalformedMessage or UnsupportedMessage."""
     block_cipher: Callable[[bytes], BlockCipherAlgorithm] | None = None

@@ -28,7 +28,8 @@ from sectool.errors import MalformedMessage, UnsupportedMessage
 KEMPublicKey = mlkem.MLKEM768PublicKey | mlkem.MLKEM1024PublicKey
 """Kinds of keys that are encrypted to."""
 
-_KEMS = {oids.ML_KEM_768, oids.ML_KEM_1024}
+KEMS = {oids.ML_KEM_768: "RFC 9936 section 2", oids.ML_KEM_1024: "RFC 9936 section 2"}
+"""The documents of the key encapsulations, by object identifier."""
 _DERIVATIONS: dict[str, Callable[[], hashes.HashAlgorithm]] = {
     oids.HKDF_SHA256: hashes.SHA256,
     oids.HKDF_SHA384: hashes.SHA384,
@@ -100,7 +101,7 @@ def unwrap_key_encapsulation(recipient_info: RecipientInfo, key: KeyOperations) 
     """The key of a KEMRecipientInfo; raises as ``unwrap``."""
     algorithm = recipient_info.algorithm
     assert algorithm is not None
-    if algorithm.oid not in _KEMS:
+    if algorithm.oid not in KEMS:
         name = oids.key_encryption_name(algorithm.oid)
         raise UnsupportedMessage(f"recipients by kem with {name} are not supported")
     require_null_or_absent(algorithm, "kem")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sectool.cms import ber, der, oids
 from sectool.cms.ber import BERReader
@@ -75,10 +76,29 @@ def _oaep_label(algorithm: AlgorithmIdentifier) -> bytes:
     return reader.read_octet_string("the OAEP label", reader.limits.identifier_size)
 
 
-_RSA_PADDINGS: dict[str, Callable[[AlgorithmIdentifier], RSAPadding]] = {
-    oids.RSA_ENCRYPTION: _read_pkcs1_v15,
-    oids.RSAES_OAEP: _read_oaep,
+@dataclass(frozen=True, slots=True)
+class KeyTransportRow:
+    """One row of the table of key-transport algorithms."""
+
+    oid: str
+    parameters: str
+    """What its parameters are, in a few words."""
+    specification: str
+    """The document that gives them."""
+    read: Callable[[AlgorithmIdentifier], RSAPadding]
+    """Reads the parameters; raises MalformedMessage or UnsupportedMessage."""
+
+
+KEY_TRANSPORT = {
+    row.oid: row
+    for row in (
+        KeyTransportRow(
+            oids.RSA_ENCRYPTION, "NULL or none", "RFC 3370 section 4.2.1", _read_pkcs1_v15
+        ),
+        KeyTransportRow(oids.RSAES_OAEP, "RSAES-OAEP-params", "RFC 4055 section 4.1", _read_oaep),
+    )
 }
+"""Rows by object identifier."""
 
 
 def rsa_padding(algorithm: AlgorithmIdentifier) -> RSAPadding:
@@ -88,11 +108,11 @@ def rsa_padding(algorithm: AlgorithmIdentifier) -> RSAPadding:
         MalformedMessage: its parameters are damaged; never read as another padding.
         UnsupportedMessage: it is none of RSA.
     """
-    read = _RSA_PADDINGS.get(algorithm.oid)
-    if read is None:
+    row = KEY_TRANSPORT.get(algorithm.oid)
+    if row is None:
         name = oids.key_encryption_name(algorithm.oid)
         raise UnsupportedMessage(f"key encryption {name} is not supported")
-    return read(algorithm)
+    return row.read(algorithm)
 
 
 def rsa_padding_algorithm(padding: RSAPadding) -> AlgorithmIdentifier:

@@ -65,7 +65,7 @@ def _triple_des_cbc(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
     return decryptor.update(ciphertext) + decryptor.finalize()
 
 
-_KEY_WRAPS = {
+KEY_WRAPS = {
     row.oid: row
     for row in (
         KeyWrap(oids.AES_128_WRAP, 16, "RFC 3565 section 2.3.2", _aes_unwrap),
@@ -74,6 +74,7 @@ _KEY_WRAPS = {
         KeyWrap(oids.TRIPLE_DES_WRAP, 24, "RFC 3217 section 3", _triple_des_unwrap),
     )
 }
+"""Rows by object identifier."""
 
 
 def key_wrap(algorithm: AlgorithmIdentifier) -> KeyWrap:
@@ -83,7 +84,7 @@ def key_wrap(algorithm: AlgorithmIdentifier) -> KeyWrap:
         UnsupportedMessage: it has none.
         MalformedMessage: it has parameters where none belong.
     """
-    row = _KEY_WRAPS.get(algorithm.oid)
+    row = KEY_WRAPS.get(algorithm.oid)
     if row is None:
         name = oids.key_encryption_name(algorithm.oid)
         raise UnsupportedMessage(f"key wrap {name} is not supported")

@@ -149,7 +149,7 @@ def _aes_names() -> dict[str, str]:
     }
 
 
-_CONTENT_ENCRYPTION_NAMES = {
+CONTENT_ENCRYPTION_NAMES = {
     **_aes_names(),
     DES_EDE3_CBC: "des-ede3-cbc",
     RC2_CBC: "rc2-cbc",
@@ -175,7 +175,7 @@ _CONTENT_ENCRYPTION_NAMES = {
     CEK_HKDF_SHA256: "cek-hkdf-sha256",
 }
 
-_KEY_ENCRYPTION_NAMES = {
+KEY_ENCRYPTION_NAMES = {
     RSA_ENCRYPTION: "rsa-pkcs1-v1_5",
     RSAES_OAEP: "rsa-oaep",
     f"{_SMIME_ALGORITHM}.5": "dh-ess",
@@ -214,9 +214,9 @@ def content_type_name(oid: str) -> str:
 
 def content_encryption_name(oid: str) -> str:
     """Lower-case name of a content-encryption algorithm, or the dotted identifier itself."""
-    return _CONTENT_ENCRYPTION_NAMES.get(oid, oid)
+    return CONTENT_ENCRYPTION_NAMES.get(oid, oid)
 
 
 def key_encryption_name(oid: str) -> str:
     """Lower-case name of a key-encryption algorithm, or the dotted identifier itself."""
-    return _KEY_ENCRYPTION_NAMES.get(oid, oid)
+    return KEY_ENCRYPTION_NAMES.get(oid, oid)
