@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import SEED, Camellia
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.algorithms import AES, SM4
 
 from sectool.cms import oids
 from sectool.cms.aead import CCM, GCM, ChaCha20Poly1305
@@ -87,6 +87,7 @@ CONTENT_ENCRYPTION: dict[str, ContentEncryption] = {
         _cbc(oids.CAMELLIA_192_CBC, 24, Camellia, "RFC 3657 section 3.2"),
         _cbc(oids.CAMELLIA_256_CBC, 32, Camellia, "RFC 3657 section 3.2"),
         _cbc(oids.SEED_CBC, 16, SEED, "RFC 4010 section 3"),
+        _cbc(oids.SM4_CBC, 16, SM4, "GM/T 0010; as OpenSSL writes it"),
         _gcm(oids.AES_128_GCM, 16),
         _gcm(oids.AES_192_GCM, 24),
         _gcm(oids.AES_256_GCM, 32),

@@ -16,7 +16,7 @@ from Cryptodome.Cipher import ARC2
 from cryptography.hazmat.decrepit.ciphers import algorithms as decrepit
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM, ChaCha20Poly1305
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.algorithms import AES, SM4
 
 from sectool import cms
 from sectool.cms import der, oids
@@ -104,6 +104,7 @@ CBC_CASES = {
     "camellia-192-cbc": block_cipher(oids.CAMELLIA_192_CBC, 24, decrepit.Camellia),
     "camellia-256-cbc": block_cipher(oids.CAMELLIA_256_CBC, 32, decrepit.Camellia),
     "seed-cbc": block_cipher(oids.SEED_CBC, 16, decrepit.SEED),
+    "sm4-cbc": block_cipher(oids.SM4_CBC, 16, SM4),
     "des-ede3-cbc three keys": block_cipher(oids.DES_EDE3_CBC, 24, decrepit.TripleDES),
     "des-ede3-cbc two keys": block_cipher(oids.DES_EDE3_CBC, 16, two_key_triple_des),
     "B38-des-cbc": block_cipher(oids.DES_CBC, 8, single_des),

@@ -31,6 +31,7 @@ PLAIN = {
     "camellia-128-cbc": ("-camellia128",),
     "camellia-192-cbc": ("-camellia192",),
     "camellia-256-cbc": ("-camellia256",),
+    "sm4-cbc": ("-sm4-cbc",),
     "aes-128-gcm": ("-aes-128-gcm",),
     "aes-192-gcm": ("-aes-192-gcm",),
     "aes-256-gcm": ("-aes-256-gcm",),
