@@ -16,6 +16,8 @@ _AES = "2.16.840.1.101.3.4.1"
 _HASH = "2.16.840.1.101.3.4.2"
 _KEM = "2.16.840.1.101.3.4.4"
 _CAMELLIA = "1.2.392.200011.61.1.1.1"
+_ARIA = "1.2.410.200046.1.1"
+_SM4 = "1.2.156.10197.1.104"
 _SECG = "1.3.132.1"
 
 # Content types (RFC 5652, 5083, 3274, 3161, 5652 section 11 and their kin).
@@ -118,7 +120,7 @@ CAMELLIA_128_CBC = f"{_CAMELLIA}.2"
 CAMELLIA_192_CBC = f"{_CAMELLIA}.3"
 CAMELLIA_256_CBC = f"{_CAMELLIA}.4"
 SEED_CBC = "1.2.410.200004.1.4"
-SM4_CBC = "1.2.156.10197.1.104.2"
+SM4_CBC = f"{_SM4}.2"
 RC2_CBC = f"{_RSADSI_ENCRYPTION}.2"
 DES_EDE3_CBC = f"{_RSADSI_ENCRYPTION}.7"
 DES_CBC = "1.3.14.3.2.7"
@@ -150,6 +152,22 @@ def _aes_names() -> dict[str, str]:
     }
 
 
+def _aria_names() -> dict[str, str]:
+    """RFC 5794 section 5: the plain modes of each key length, then GCM and CCM."""
+    plain = ("ecb", "cbc", "cfb", "ofb", "ctr")
+    return {
+        f"{_ARIA}.{arc}": f"aria-{128 + 64 * step}-{mode}"
+        for step in range(3)
+        for arc, mode in (
+            *enumerate(plain, 5 * step + 1),
+            (34 + step, "gcm"),
+            (37 + step, "ccm"),
+        )
+    }
+
+
+_SM4_MODES = {1: "ecb", 3: "ofb", 4: "cfb", 7: "ctr", 8: "gcm", 9: "ccm"}
+
 CONTENT_ENCRYPTION_NAMES = {
     **_aes_names(),
     DES_EDE3_CBC: "des-ede3-cbc",
@@ -167,10 +185,9 @@ CONTENT_ENCRYPTION_NAMES = {
     CAMELLIA_192_CBC: "camellia-192-cbc",
     CAMELLIA_256_CBC: "camellia-256-cbc",
     SEED_CBC: "seed-cbc",
-    "1.2.410.200046.1.1.2": "aria-128-cbc",
-    "1.2.410.200046.1.1.7": "aria-192-cbc",
-    "1.2.410.200046.1.1.12": "aria-256-cbc",
+    **_aria_names(),
     SM4_CBC: "sm4-cbc",
+    **{f"{_SM4}.{arc}": f"sm4-{mode}" for arc, mode in _SM4_MODES.items()},
     "1.2.643.2.2.21": "gost28147-89",
     CHACHA20_POLY1305: "chacha20-poly1305",
     CEK_HKDF_SHA256: "cek-hkdf-sha256",

@@ -85,12 +85,24 @@ def test_what_openssl_seals_with_its_legacy_provider_opens(
     assert type(result) is cms.Unproven
 
 
-def test_rc4_of_openssl_is_recognised_and_unsupported(
-    openssl: OpenSSL, open_as_bob: OpenBytes
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        "rc4",
+        "aria-128-cbc",
+        "aria-256-cbc",
+        "aria-192-gcm",
+        "aria-128-ctr",
+        "sm4-ctr",
+        "aes-128-ofb",
+    ],
+)
+def test_what_openssl_seals_and_nobody_here_opens_is_unsupported_by_its_name(
+    algorithm: str, openssl: OpenSSL, open_as_bob: OpenBytes
 ) -> None:
     providers = ("-provider", "legacy", "-provider", "default")
-    with pytest.raises(UnsupportedMessage, match="rc4"):
-        open_as_bob(openssl.encrypt(CONTENT, *providers, "-rc4"))
+    with pytest.raises(UnsupportedMessage, match=f"{algorithm} is not supported"):
+        open_as_bob(openssl.encrypt(CONTENT, *providers, f"-{algorithm}"))
 
 
 @pytest.mark.parametrize("options", OAEP.values(), ids=OAEP)
