@@ -33,13 +33,17 @@ def _read_pkcs1_v15(algorithm: AlgorithmIdentifier) -> RSAPadding:
 
 
 def _read_oaep(algorithm: AlgorithmIdentifier) -> RSAPadding:
-    """RSAES-OAEP-params (RFC 4055 section 4.1), which must be present."""
+    """RSAES-OAEP-params (RFC 4055 section 4.1).
+
+    They must be present; who leaves them out means the defaults of RFC 8017 appendix A.2.1,
+    as a writer does that drops what is empty. Anything else than them or nothing is damage.
+    """
     what = "RSAES-OAEP-params"
+    default = OAEP()
     if algorithm.parameters is None:
-        raise MalformedMessage(f"{what} are missing")
+        return default
     reader = BERReader.over(algorithm.parameters)
     reader.enter(ber.SEQUENCE, what)
-    default = OAEP()
     hash_function, mgf_hash, label = default.hash_name, default.mgf_hash_name, default.label
     if reader.at(ber.context(0)):
         reader.enter(ber.context(0), what)

@@ -345,8 +345,16 @@ ALGORITHMS = (
     Envelope(
         "B37",
         "bob.env.parameters-missing",
-        lambda forge: forge.cbc(recipients=[forge.recipient(algorithm=oaep())]),
-        MalformedMessage,
+        lambda forge: forge.cbc(recipients=[forge.recipient(rsa_padding=OAEP(), algorithm=oaep())]),
+        OPENS,
+    ),
+    Envelope(
+        "B37",
+        "bob.env.parameters-missing-and-pkcs1-v15",
+        lambda forge: forge.cbc(
+            recipients=[forge.recipient(rsa_padding=PKCS1v15(), algorithm=oaep())]
+        ),
+        DecryptionFailed,
     ),
     Envelope(
         "B37",
