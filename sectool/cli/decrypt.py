@@ -69,4 +69,5 @@ def decrypt(
     )
     place = shlex.quote(str(job))
     after = f"move the mailbox, then: sectool encrypt NEWPLACE --job {place} --to new.pem"
-    show(run_job(spec, manners), manners, hint="" if dry_run else after)
+    summary = run_job(spec, manners)
+    show(summary, manners, hint=after if summary.is_finished and not dry_run else "")

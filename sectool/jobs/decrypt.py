@@ -95,6 +95,7 @@ class _Decryption:
         self._tried_with = tried_with(keys)
         self._left_out = Summary()
         self._left_out_bytes = 0
+        self._leaves_work = False
         self._in_place = InPlace(spec, job, mailbox, cancel)
         self._plaintext_bytes = 0
         self._survey = Survey(keys, None)
@@ -142,6 +143,8 @@ class _Decryption:
                 self._log.messages.end_walk(unseen="gone")
                 if self._log.phase(Operation.ENCRYPT) is None:
                     self._log.messages.forgive_losses()
+            if self._leaves_work or self._in_place.leaves_work:
+                return
             close_reopening(self._log)
             phase = self._log.phase(Operation.DECRYPT)
             self._log.set_phase(Operation.DECRYPT, "finished", phase[1] if phase else "")
@@ -181,10 +184,16 @@ class _Decryption:
                 progress.advance()
             elif selector.takes(listing):
                 yield ExamineTask(listing)
-            elif known is not None:
-                self._log.messages.see(known.message)
             else:
-                count_not_selected(self._left_out, listing)
+                self._leave(listing, known)
+
+    def _leave(self, listing: Listing, known: MessageRecord | None) -> None:
+        """There is work on this message, and it is not for this run."""
+        self._leaves_work = True
+        if known is not None:
+            self._log.messages.see(known.message)
+        else:
+            count_not_selected(self._left_out, listing)
 
     def _with_checkpoints(self, known: MessageRecord) -> MessageRecord:
         """``known``, or what it is without the checkpoints that someone removed."""
@@ -228,6 +237,7 @@ class _Decryption:
         summary.mailbox = self._mailbox.specification.url
         summary.job = str(self._spec.job or "")
         summary.phase = Operation.DECRYPT
+        summary.is_finished = (self._log.phase(Operation.DECRYPT) or ("",))[0] == "finished"
         self._log.counts.summarise(summary)
         summary.failure_code = summary.failure_code or self._in_place.failure_code
         if self._spec.dry_run:

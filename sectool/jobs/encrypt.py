@@ -110,7 +110,7 @@ class _Encryption:
         if decrypted[0] != "finished" and not self._spec.partial:
             raise UsageError(
                 "decrypting is not finished on this job",
-                hint="run the same `sectool decrypt` again, or add --partial to go on without",
+                hint="run `sectool decrypt` on the whole mailbox, or add --partial to do without",
             )
         begun = self._log.phase(Operation.ENCRYPT)
         if begun is not None and begun[1] not in {_NOT_FIXED, self._options()}:

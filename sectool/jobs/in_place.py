@@ -219,11 +219,13 @@ class InPlace:
     Attributes:
         failure_code: exit code of what stays encrypted or failed; 0: nothing did.
         space: in a dry run the bytes that originals and plaintext copies would take.
+        leaves_work: whether the selection left messages out.
     """
 
     def __init__(self, spec: JobSpec, job: Job, mailbox: Mailbox, cancel: Cancel) -> None:
         self.failure_code = 0
         self.space = 0
+        self.leaves_work = False
         self._spec = spec
         self._job = job
         self._log = job.log
@@ -279,6 +281,8 @@ class InPlace:
             date = datetime.fromisoformat(message.internal_date)
             if selector.takes(Listing(message.ref, message.size, Flags(), "", date)):
                 yield PlaintextTask(message, again)
+            else:
+                self.leaves_work = True
 
     def _replace(self, tasks: list[PlaintextTask], progress: Progress) -> None:
         group: list[NewMessage] = []
