@@ -7,6 +7,7 @@ names, where a person asked for that.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,13 +22,14 @@ from sectool.cms.shared_secrets import (
     display_shared_key,
     find_shared_keys,
 )
-from sectool.cms.unwrapping import unwrap
+from sectool.cms.unwrapping import unwrap, why_unsupported
 from sectool.errors import (
     DecryptionFailed,
     LimitExceeded,
     MalformedMessage,
     MessageError,
     MissingKey,
+    UnsupportedMessage,
 )
 
 _NAMED_RECIPIENTS = 3
@@ -59,7 +61,7 @@ class Attempts:
     """All that can be tried on one envelope."""
 
     all: tuple[Attempt, ...]
-    missing_key: MissingKey | None
+    failure: MissingKey | UnsupportedMessage | None
     """What to say when none fits; None: a recipient named a key that is held."""
 
 
@@ -76,6 +78,7 @@ def find_attempts(
 
     Raises:
         MissingKey: there is nothing to try.
+        UnsupportedMessage: there is not, and no recipient is of a kind that can be opened.
         MalformedMessage: the envelope has no recipients.
         LimitExceeded: too many keys or passwords would have to be tried.
     """
@@ -102,11 +105,11 @@ def find_attempts(
         if len(named) > limits.unwrap_attempts or len(unnamed) > limits.unnamed_attempts:
             raise LimitExceeded(f"more than {limits.unwrap_attempts} keys would have to be tried")
     unnamed += _unnamed(envelope, unnamed_keys, limits, senders)
-    missing_key = None if named else _missing_key(envelope, secrets)
+    failure = None if named else _failure(envelope, secrets)
     attempts = (*named, *unnamed)
-    if missing_key is not None and not attempts:
-        raise missing_key
-    return Attempts(attempts, missing_key)
+    if failure is not None and not attempts:
+        raise failure
+    return Attempts(attempts, failure)
 
 
 def _unnamed(
@@ -135,21 +138,34 @@ def _unnamed(
     ]
 
 
-def _missing_key(envelope: Envelope, secrets: SharedSecrets) -> MissingKey:
-    recipient_infos = envelope.recipient_infos
-    named = [_display(info, secrets) for info in recipient_infos[:_NAMED_RECIPIENTS]]
-    more = len(recipient_infos) - len(named)
-    if more:
+def _failure(envelope: Envelope, secrets: SharedSecrets) -> MissingKey | UnsupportedMessage:
+    """What to say where nothing fits: whose key is missing, or that no key would help."""
+    reasons = [why_unsupported(info) for info in envelope.recipient_infos]
+    unsupported = Counter(filter(None, reasons))
+    missing = [info for info, why in zip(envelope.recipient_infos, reasons, strict=True) if not why]
+    if not missing:
+        return UnsupportedMessage(_in_short(list(unsupported)))
+    named = [_display(info, secrets) for info in missing[:_NAMED_RECIPIENTS]]
+    if more := len(missing) - len(named):
         named.append(f"{more} more")
-    if all(info.kind in _SHARED for info in recipient_infos):
+    text = "; ".join(named)
+    if unsupported:
+        text += f"; and {unsupported.total()} besides: {_in_short(list(unsupported))}"
+    if all(info.kind in _SHARED for info in missing):
         return MissingKey(
-            "no shared secret for any recipient: " + "; ".join(named),
+            f"no shared secret for any recipient: {text}",
             hint="give the shared key or password in a file with --secrets",
         )
     return MissingKey(
-        "no key for any recipient: " + "; ".join(named),
+        f"no key for any recipient: {text}",
         hint="add the key file that holds one of them with --keys",
     )
+
+
+def _in_short(reasons: Sequence[str]) -> str:
+    more = len(reasons) - _NAMED_RECIPIENTS
+    shown = [*reasons[:_NAMED_RECIPIENTS], *([f"{more} more"] if more > 0 else [])]
+    return "; ".join(shown)
 
 
 def _display(info: RecipientInfo, secrets: SharedSecrets) -> str:
@@ -157,6 +173,4 @@ def _display(info: RecipientInfo, secrets: SharedSecrets) -> str:
         return display_identifier(info.identifier)
     if info.kind is RecipientKind.KEY_ENCRYPTION_KEY:
         return display_shared_key(info)
-    if info.kind is RecipientKind.PASSWORD:
-        return "a password, and none that was given fits" if secrets.passwords else "a password"
-    return f"a recipient by {info.kind}"
+    return "a password, and none that was given fits" if secrets.passwords else "a password"

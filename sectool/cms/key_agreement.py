@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -102,10 +103,10 @@ def _key_encryption_key(
 # --- reading -----------------------------------------------------------------
 
 
-def unwrap_key_agreement(
-    recipient_info: RecipientInfo, key: KeyOperations, senders: SenderKeys | None = None
-) -> UnwrappedKey:
-    """The key of a RecipientEncryptedKey; arguments and errors as of ``unwrap``."""
+def _read_algorithms(
+    recipient_info: RecipientInfo,
+) -> tuple[AgreementScheme, AlgorithmIdentifier]:
+    """Scheme and key wrap of a KeyAgreeRecipientInfo."""
     algorithm = recipient_info.algorithm
     assert algorithm is not None
     scheme = SCHEMES.get(algorithm.oid)
@@ -117,6 +118,40 @@ def unwrap_key_agreement(
     wrap = read_algorithm_identifier(
         BERReader.over(algorithm.parameters), "the key wrap of a key agreement"
     )
+    return scheme, wrap
+
+
+def check_key_agreement(recipient_info: RecipientInfo) -> None:
+    """Refuses what no key could open, by scheme, key wrap and curve.
+
+    Raises:
+        UnsupportedMessage: one of them is not supported.
+        MalformedMessage: the RecipientInfo is damaged.
+    """
+    _, wrap = _read_algorithms(recipient_info)
+    key_wrap(wrap)
+    reader = BERReader.over(recipient_info.detail)
+    reader.enter(ber.context(0), "the originator of a key agreement")
+    if not reader.at(ber.context(1)):
+        return
+    reader.enter(ber.context(1), "originatorKey")
+    algorithm = read_algorithm_identifier(reader, "the algorithm of originatorKey")
+    _check_kind(algorithm)
+    # RFC 5753 section 3.1.1: absent or NULL, since the curve is the recipient's.
+    if algorithm.parameters is None or algorithm.parameters[:1] != bytes((ber.OBJECT_IDENTIFIER,)):
+        return
+    curve = BERReader.over(algorithm.parameters).read_oid("the curve of originatorKey")
+    try:
+        ec.get_curve_for_oid(x509.ObjectIdentifier(curve))
+    except LookupError:
+        raise UnsupportedMessage(f"key agreement on the curve {curve} is not supported") from None
+
+
+def unwrap_key_agreement(
+    recipient_info: RecipientInfo, key: KeyOperations, senders: SenderKeys | None = None
+) -> UnwrappedKey:
+    """The key of a RecipientEncryptedKey; arguments and errors as of ``unwrap``."""
+    scheme, wrap = _read_algorithms(recipient_info)
     row = key_wrap(wrap)
     public_keys, user_keying_material = _read_detail(recipient_info, senders)
     for public_key in public_keys:
@@ -153,12 +188,16 @@ def _read_detail(
     return public_keys, user_keying_material
 
 
+def _check_kind(algorithm: AlgorithmIdentifier) -> None:
+    if algorithm.oid not in _POINT_KEYS:
+        raise UnsupportedMessage(f"key agreement with a key of kind {algorithm.oid}")
+
+
 def _read_originator_key(reader: BERReader) -> bytes:
     what = "originatorKey"
     reader.enter(ber.context(1), what)
     algorithm = read_algorithm_identifier(reader, f"the algorithm of {what}")
-    if algorithm.oid not in _POINT_KEYS:
-        raise UnsupportedMessage(f"key agreement with a key of kind {algorithm.oid}")
+    _check_kind(algorithm)
     bits = reader.read_primitive(ber.BIT_STRING, what, reader.limits.encrypted_key_size)
     reader.leave(what)
     if bits[:1] != b"\0":

@@ -97,15 +97,25 @@ def read_encapsulation(detail: bytes) -> Encapsulation:
     return Encapsulation(ciphertext, derivation, size, user_keying_material, wrap, encrypted_key)
 
 
-def unwrap_key_encapsulation(recipient_info: RecipientInfo, key: KeyOperations) -> UnwrappedKey:
-    """The key of a KEMRecipientInfo; raises as ``unwrap``."""
+def check_key_encapsulation(recipient_info: RecipientInfo) -> Encapsulation:
+    """Reads a KEMRecipientInfo and refuses what no key could open.
+
+    Raises:
+        UnsupportedMessage: the KEM, or what ``read_encapsulation`` refuses.
+        MalformedMessage: as ``read_encapsulation``.
+    """
     algorithm = recipient_info.algorithm
     assert algorithm is not None
     if algorithm.oid not in KEMS:
         name = oids.key_encryption_name(algorithm.oid)
         raise UnsupportedMessage(f"recipients by kem with {name} are not supported")
     require_null_or_absent(algorithm, "kem")
-    encapsulation = read_encapsulation(recipient_info.detail)
+    return read_encapsulation(recipient_info.detail)
+
+
+def unwrap_key_encapsulation(recipient_info: RecipientInfo, key: KeyOperations) -> UnwrappedKey:
+    """The key of a KEMRecipientInfo; raises as ``unwrap``."""
+    encapsulation = check_key_encapsulation(recipient_info)
     secret = key.decapsulate(encapsulation.ciphertext)
     key_encryption_key = encapsulation.key_encryption_key(secret)
     unwrap = key_wrap(encapsulation.wrap).unwrap

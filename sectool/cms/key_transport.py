@@ -119,6 +119,12 @@ def rsa_padding(algorithm: AlgorithmIdentifier) -> RSAPadding:
     return row.read(algorithm)
 
 
+def check_key_transport(recipient_info: RecipientInfo) -> None:
+    """Refuses what no key could open; raises as ``rsa_padding``."""
+    assert recipient_info.algorithm is not None
+    rsa_padding(recipient_info.algorithm)
+
+
 def rsa_padding_algorithm(padding: RSAPadding) -> AlgorithmIdentifier:
     """The keyEncryptionAlgorithm of a padding, in DER: what has its default is left out."""
     if isinstance(padding, PKCS1v15):

@@ -220,9 +220,9 @@ class Openings:
     _sealed: SealedEnvelope = field(repr=False)
 
     @property
-    def failure(self) -> MissingKey | DecryptionFailed:
+    def failure(self) -> MissingKey | UnsupportedMessage | DecryptionFailed:
         """What to say when no opening gives the content."""
-        return self._attempts.missing_key or DecryptionFailed()
+        return self._attempts.failure or DecryptionFailed()
 
     def __iter__(self) -> Iterator[Opening]:
         for openings in self.in_turn():
@@ -288,7 +288,8 @@ def find_openings(
     Raises:
         MissingKey: no recipient is known to ``keys``.
         MalformedMessage: it is not a whole envelope, or breaks a rule.
-        UnsupportedMessage: a key is there, but the algorithm is not supported.
+        UnsupportedMessage: a key is there, but the algorithm is not supported, or no
+            recipient is of a kind that can be opened.
         LimitExceeded: a bound was reached.
     """
     with source.open() as stream:

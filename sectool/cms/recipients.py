@@ -41,7 +41,7 @@ class RecipientInfo:
     identifier: RecipientIdentifier | None = None
     """Whose key it asks for; None where that is not a certificate's."""
     algorithm: AlgorithmIdentifier | None = None
-    """keyEncryptionAlgorithm, or the KEM; None where the kind is unknown."""
+    """keyEncryptionAlgorithm, the KEM or the oriType; None where the kind is unknown."""
     encrypted_key: bytes = b""
     """The content-encryption key as wrapped; empty where ``detail`` holds it."""
     detail: bytes = b""
@@ -168,11 +168,12 @@ def _read_password(reader: BERReader) -> Iterator[RecipientInfo]:
 def _read_other(reader: BERReader) -> Iterator[RecipientInfo]:
     what = "OtherRecipientInfo"
     reader.enter(ber.context(4), what)
-    if reader.read_oid("oriType") == oids.ORI_KEM:
+    kind = reader.read_oid("oriType")
+    if kind == oids.ORI_KEM:
         yield _read_kem(reader)
     else:
         reader.skip("oriValue")
-        yield RecipientInfo(RecipientKind.OTHER)
+        yield RecipientInfo(RecipientKind.OTHER, algorithm=AlgorithmIdentifier(kind))
     reader.leave(what)
 
 

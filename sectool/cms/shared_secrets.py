@@ -22,7 +22,7 @@ from sectool.cms.identifiers import (
     require_null_or_absent,
 )
 from sectool.cms.key_wrap import key_wrap
-from sectool.cms.limits import Limits
+from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.recipients import RecipientInfo, RecipientKind, UnwrappedKey
 from sectool.errors import (
     DecryptionFailed,
@@ -82,6 +82,25 @@ def find_shared_keys(
         for password in secrets.passwords:
             unwrap = partial(_unwrap_with_password, recipient_info, password, limits)
             yield SharedKey("password", False, unwrap)
+
+
+def check_shared_key(recipient_info: RecipientInfo) -> None:
+    """Refuses a KEKRecipientInfo that no shared key could open; raises as ``key_wrap``."""
+    assert recipient_info.algorithm is not None
+    key_wrap(recipient_info.algorithm)
+
+
+def check_password(recipient_info: RecipientInfo) -> None:
+    """Refuses a PasswordRecipientInfo that no password could open.
+
+    Raises:
+        UnsupportedMessage: its cipher or key derivation is not supported.
+        MalformedMessage: their parameters are damaged.
+        LimitExceeded: the derivation would take too long.
+    """
+    assert recipient_info.algorithm is not None
+    cipher = _read_cipher(recipient_info.algorithm)
+    _read_derivation(recipient_info.detail, cipher.row.key_sizes[0], DEFAULT_LIMITS)
 
 
 def display_shared_key(recipient_info: RecipientInfo) -> str:

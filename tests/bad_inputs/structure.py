@@ -10,6 +10,7 @@ from sectool.errors import (
     LimitExceeded,
     MalformedMessage,
     MissingKey,
+    UnsupportedMessage,
 )
 from sectool.outcome import State
 from tests.bad_inputs.encoding import ATTRIBUTE_ONE, encrypted_content, indefinite, segments
@@ -252,6 +253,12 @@ STRUCTURE = (
         "bob.env.only-other-kinds",
         lambda forge: forge.cbc(recipients=[KEK_RECIPIENT, UNKNOWN_RECIPIENT]),
         MissingKey,
+    ),
+    Envelope(
+        "B14",
+        "bob.env.only-kinds-that-no-key-could-serve",
+        lambda forge: forge.cbc(recipients=[OTHER_RECIPIENT, UNKNOWN_RECIPIENT]),
+        UnsupportedMessage,
     ),
     Envelope(
         "B14",
