@@ -108,6 +108,10 @@ class NotDone:
     message_id: str
     state: State
     reason: str
+    identity: str = ""
+    """Digest it was first found with: the same wherever the mailbox is moved to."""
+    acknowledged: bool = False
+    """Whether a person said that they know of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +215,8 @@ class Summary:
     folders: Counter[str] = field(default_factory=Counter)
     years: Counter[str] = field(default_factory=Counter)
     not_done: list[NotDone] = field(default_factory=list)
+    acknowledged: Counter[State] = field(default_factory=Counter)
+    """Those of ``counts`` that a person knows cannot be done."""
     space: int | None = None
     """After a dry run: bytes of disk a real run would take."""
     retire: list[RetiredKey] | None = None
@@ -237,7 +243,7 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0 when every message is done, 3 when some are not, or ``failure_code``."""
+        """0 when every message is done or acknowledged, else 3, or ``failure_code``."""
         if self.failure_code:
             return self.failure_code
-        return 3 if any(self.counts[state] for state in NOT_DONE) else 0
+        return 3 if any(self.counts[state] > self.acknowledged[state] for state in NOT_DONE) else 0

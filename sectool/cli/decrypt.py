@@ -43,6 +43,7 @@ def decrypt(
     job: Job = None,
     in_place: InPlace = False,
     dry_run: options.DryRun = False,
+    acknowledge: options.Acknowledge = None,
     run: options.RunOptions,
     manners: options.Manners,
 ) -> None:
@@ -66,6 +67,7 @@ def decrypt(
         workers=run.processes,
         dry_run=dry_run,
         in_place=in_place,
+        acknowledge=acknowledge,
     )
     place = shlex.quote(str(job))
     after = f"move the mailbox, then: sectool encrypt NEWPLACE --job {place} --to new.pem"

@@ -46,6 +46,7 @@ def encrypt(
     verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
+    acknowledge: options.Acknowledge = None,
     run: options.RunOptions,
     manners: options.Manners,
 ) -> None:
@@ -67,6 +68,7 @@ def encrypt(
         dry_run=dry_run,
         partial=partial,
         accept_lost=accept_lost,
+        acknowledge=acknowledge,
         verify_keys=passphrases.of(verify_keys) if verify_keys else None,
         **certificates.fields,
     )

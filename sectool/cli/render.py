@@ -81,6 +81,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
             "message_id": entry.message_id,
             "state": entry.state.value,
             "reason": entry.reason,
+            "identity": entry.identity,
+            "acknowledged": entry.acknowledged,
         }
         for entry in summary.not_done
     ]
@@ -103,7 +105,7 @@ def as_table(summary: Summary) -> Iterable[str]:
     yield from table(
         ("state", "messages", ""),
         [
-            (state.value, str(summary.counts[state]), "not done" if state in NOT_DONE else "")
+            (state.value, str(summary.counts[state]), _left(summary, state))
             for state in State
             if summary.counts[state]
         ],
@@ -132,6 +134,14 @@ def as_table(summary: Summary) -> Iterable[str]:
     yield from _not_done(summary)
 
 
+def _left(summary: Summary, state: State) -> str:
+    """What a person should know of the messages in a state."""
+    known = summary.acknowledged[state]
+    if state not in NOT_DONE or known == summary.counts[state]:
+        return "acknowledged" if known else ""
+    return f"not done, {known} of them acknowledged" if known else "not done"
+
+
 def _head(summary: Summary) -> Iterable[str]:
     yield f"mailbox   {summary.mailbox}"
     if summary.job:
@@ -148,11 +158,14 @@ def _not_done(summary: Summary) -> Iterable[str]:
         return
     yield ""
     yield f"not done ({len(summary.not_done)})"
-    for entry in summary.not_done[:SHOWN]:
+    for entry in sorted(summary.not_done, key=lambda entry: entry.acknowledged)[:SHOWN]:
         place = entry.message_id or entry.ref
         yield shorten(f"  {entry.state.value:12} {entry.folder}  {place}", WIDTH)
         yield from textwrap.wrap(
-            entry.reason, WIDTH, initial_indent=" " * 15, subsequent_indent=" " * 15
+            f"acknowledged: {entry.reason}" if entry.acknowledged else entry.reason,
+            WIDTH,
+            initial_indent=" " * 15,
+            subsequent_indent=" " * 15,
         )
     if len(summary.not_done) > SHOWN:
         yield f"  and {len(summary.not_done) - SHOWN} more: --json lists them all"

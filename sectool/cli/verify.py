@@ -43,6 +43,7 @@ def verify(
     partial: afterwards.Partial = False,
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
+    acknowledge: options.Acknowledge = None,
     run: options.RunOptions,
     manners: options.Manners,
 ) -> None:
@@ -65,6 +66,7 @@ def verify(
         partial=partial,
         verify_keys=passphrases.of(verify_keys) if verify_keys else None,
         deep=deep,
+        acknowledge=acknowledge,
         retire=passphrases.of(retire) if retire else None,
         accept_unproven=accept_unproven,
     )

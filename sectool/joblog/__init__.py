@@ -3,6 +3,7 @@
 Holds no subjects, no addresses, no key material and no plaintext.
 """
 
+from sectool.joblog.acknowledgements import Acknowledgement
 from sectool.joblog.log import JobLog
 from sectool.joblog.messages import KEPT, REPLACED, UNREAD
 from sectool.joblog.parts import without_address
@@ -28,6 +29,7 @@ __all__ = [
     "KEPT",
     "REPLACED",
     "UNREAD",
+    "Acknowledgement",
     "CheckpointRecord",
     "Examination",
     "Finished",

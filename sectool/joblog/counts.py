@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
+from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
 from sectool.outcome import NOT_DONE, NotDone, RecipientKey, State, Summary
 
 
@@ -64,9 +65,15 @@ class Counts:
 
     def _summarise_not_done(self, summary: Summary) -> None:
         rows = self._connection.execute(
-            "SELECT folder, key, message_id, word, told FROM counted"
+            "SELECT folder, key, message_id, word, told, original_identity,"
+            f" {IS_ACKNOWLEDGED} FROM counted"
             " WHERE word IN (SELECT value FROM json_each(?)) ORDER BY folder, message",
             (json.dumps(sorted(NOT_DONE)),),
         )
-        for folder, key, message_id, word, reason in rows:
-            summary.not_done.append(NotDone(folder, key, message_id, State(word), reason))
+        for folder, key, message_id, word, reason, identity, acknowledged in rows:
+            entry = NotDone(
+                folder, key, message_id, State(word), reason, identity, bool(acknowledged)
+            )
+            summary.not_done.append(entry)
+            if entry.acknowledged:
+                summary.acknowledged[entry.state] += 1

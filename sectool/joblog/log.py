@@ -16,6 +16,7 @@ from typing import Self
 from sectool import durable
 from sectool.crashpoints import crashpoint
 from sectool.errors import RunError
+from sectool.joblog.acknowledgements import AcknowledgementTable
 from sectool.joblog.counts import Counts
 from sectool.joblog.database import (
     configure,
@@ -41,6 +42,7 @@ class JobLog:
         replaced: the messages that were, for proving and undoing.
         purges: what may go from the job directory, and what has gone.
         counts: how many messages are in which state.
+        acknowledgements: the messages that a person knows cannot be done.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -51,6 +53,7 @@ class JobLog:
         self.replaced = ReplacedMessages(connection, self.messages)
         self.purges = PurgeTable(connection, self.messages)
         self.counts = Counts(connection)
+        self.acknowledgements = AcknowledgementTable(connection)
 
     # --- life ------------------------------------------------------------
 

@@ -142,6 +142,12 @@ CREATE TABLE migration (
     at TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE acknowledgement (
+    identity TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (identity, state)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE step (
     step INTEGER PRIMARY KEY,
     at TEXT NOT NULL,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sectool.durable import explained
 from sectool.errors import RunError, UsageError
+from sectool.jobs.acknowledge import acknowledging, read_acknowledgements
 from sectool.jobs.certificates import load_certificates
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
@@ -108,10 +109,12 @@ def _scan(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) ->
 
 
 def _decrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+    acknowledged = read_acknowledgements(spec.acknowledge)
     with ExitStack() as stack:
         mailbox = _mailbox(stack, _location(spec))
         job = _job(stack, spec, mailbox, create=True)
         check_mailbox(job, mailbox)
+        stack.enter_context(acknowledging(job, acknowledged, progress))
         keys = _keys(spec, progress, ask)
         if keys is None:
             raise UsageError("no keys were given", hint="name the key history with --keys")
@@ -119,10 +122,12 @@ def _decrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None)
 
 
 def _encrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+    acknowledged = read_acknowledgements(spec.acknowledge)
     with ExitStack() as stack:
         recipients = load_certificates(spec, progress, ask)
         keys = _history(spec.verify_keys, progress, ask)
         mailbox, job = _where_it_is(stack, spec)
+        stack.enter_context(acknowledging(job, acknowledged, progress))
         summary = encrypt(spec, job, mailbox, recipients, progress=progress, cancel=cancel)
         if keys is None or spec.dry_run:
             return summary
@@ -131,10 +136,12 @@ def _encrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None)
 
 
 def _verify(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+    acknowledged = read_acknowledgements(spec.acknowledge)
     with ExitStack() as stack:
         keys = _history(spec.verify_keys, progress, ask)
         retired = _history(spec.retire, progress, ask)
         mailbox, job = _where_it_is(stack, spec)
+        stack.enter_context(acknowledging(job, acknowledged, progress))
         return verify(spec, job, mailbox, keys, retired, progress=progress, cancel=cancel)
 
 

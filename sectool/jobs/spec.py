@@ -113,6 +113,8 @@ class JobSpec:
     """Encrypt: the user deleted what is lost; it leaves the job."""
     owner: str = ""
     """Mail address that a new certificate must name; empty: nobody asks."""
+    acknowledge: Path | None = None
+    """File of messages that a person knows cannot be done; None: as the job log has it."""
 
 
 class Cancel(Protocol):

@@ -21,7 +21,14 @@ def count_examination(summary: Summary, examination: Examination, state: State) 
     summary.keys_in_history |= examination.in_history
     if state in NOT_DONE:
         summary.not_done.append(
-            NotDone(ref.folder, ref.key, examination.message_id, state, examination.reason)
+            NotDone(
+                ref.folder,
+                ref.key,
+                examination.message_id,
+                state,
+                examination.reason,
+                examination.identity,
+            )
         )
 
 

@@ -27,7 +27,15 @@ SCAN_KEYS = {
 """What the command contract says every such document has at least."""
 
 KEY_KEYS = {"issuer", "serial_number", "subject_key_identifier", "in_history", "messages"}
-NOT_DONE_KEYS = {"folder", "ref", "message_id", "state", "reason"}
+NOT_DONE_KEYS = {
+    "folder",
+    "ref",
+    "message_id",
+    "state",
+    "reason",
+    "identity",
+    "acknowledged",
+}
 
 
 def _check_shape(document: dict[str, Any]) -> None:
