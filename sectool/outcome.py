@@ -212,6 +212,8 @@ class Summary:
     """How many messages name each recipient."""
     keys_in_history: set[RecipientKey] = field(default_factory=set)
     content_encryption_algorithms: Counter[str] = field(default_factory=Counter)
+    integrity: Counter[tuple[Integrity, str]] = field(default_factory=Counter)
+    """Of the parts that were opened, with the fingerprint of the signer's certificate."""
     folders: Counter[str] = field(default_factory=Counter)
     years: Counter[str] = field(default_factory=Counter)
     not_done: list[NotDone] = field(default_factory=list)

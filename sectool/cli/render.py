@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -72,6 +73,12 @@ def as_json(summary: Summary) -> dict[str, Any]:
         for key, count in _by_count(summary)
     ]
     document["content_encryption_algorithms"] = dict(summary.content_encryption_algorithms)
+    document["integrity"] = _integrity(summary)
+    document["signers"] = [
+        {"fingerprint": signer, "integrity": mark.value, "parts": count}
+        for (mark, signer), count in sorted(summary.integrity.items())
+        if signer
+    ]
     document["folders"] = dict(summary.folders)
     document["years"] = dict(sorted(summary.years.items()))
     document["not_done"] = [
@@ -96,6 +103,13 @@ def as_json(summary: Summary) -> dict[str, Any]:
 
 def _by_count(summary: Summary) -> list[tuple[RecipientKey, int]]:
     return sorted(summary.keys.items(), key=lambda item: (-item[1], item[0].issuer))
+
+
+def _integrity(summary: Summary) -> dict[str, int]:
+    marks: Counter[str] = Counter()
+    for (mark, _), count in summary.integrity.items():
+        marks[mark.value] += count
+    return dict(marks.most_common())
 
 
 def as_table(summary: Summary) -> Iterable[str]:
@@ -126,6 +140,12 @@ def as_table(summary: Summary) -> Iterable[str]:
         yield from table(
             (title, "parts"),
             [(name, str(n)) for name, n in summary.content_encryption_algorithms.most_common()],
+        )
+    if summary.integrity:
+        yield ""
+        yield from table(
+            ("integrity of what opens", "parts"),
+            [(mark, str(n)) for mark, n in _integrity(summary).items()],
         )
     if summary.preflight is not None:
         yield ""

@@ -6,7 +6,7 @@ import json
 import sqlite3
 
 from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
-from sectool.outcome import NOT_DONE, NotDone, RecipientKey, State, Summary
+from sectool.outcome import NOT_DONE, Integrity, NotDone, RecipientKey, State, Summary
 
 
 class Counts:
@@ -48,8 +48,17 @@ class Counts:
             " GROUP BY content_encryption_algorithm"
         ):
             summary.content_encryption_algorithms[algorithm] += count
+        self._summarise_integrity(summary)
         self._summarise_recipients(summary)
         self._summarise_not_done(summary)
+
+    def _summarise_integrity(self, summary: Summary) -> None:
+        rows = self._connection.execute(
+            "SELECT integrity, signer, count(*) FROM part JOIN counted USING (message)"
+            " WHERE integrity <> '' GROUP BY integrity, signer"
+        )
+        for integrity, signer, count in rows:
+            summary.integrity[Integrity(integrity), signer] += count
 
     def _summarise_recipients(self, summary: Summary) -> None:
         rows = self._connection.execute(

@@ -20,7 +20,12 @@ from sectool.crashpoints import crashpoint
 from sectool.joblog.database import make_tables, version_of
 from sectool.joblog.schema import SCHEMA_DIGEST_NAME, SCHEMA_VERSION
 
-DEFAULTS: dict[tuple[str, str], str] = {("checkpoint", "storage"): "'plain'"}
+DEFAULTS: dict[tuple[str, str], str] = {
+    ("checkpoint", "storage"): "'plain'",
+    ("part", "integrity"): "coalesce((SELECT checkpoint.integrity FROM old_checkpoint AS checkpoint"
+    " WHERE checkpoint.content_digest = old_part.content_digest), '')",
+    ("part", "signer"): "''",
+}
 """SQL for what a row of an older log has in a column that it lacks, by table and column."""
 
 _OLD = "old_"

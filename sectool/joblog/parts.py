@@ -27,7 +27,7 @@ CHECKPOINTS_STAND = (
 )
 """Condition on a message: each of its parts has a checkpoint that was not purged."""
 
-_COLUMNS = "content_digest, inner_sha256, inner_size, content_type, integrity, storage"
+_COLUMNS = "content_digest, inner_sha256, inner_size, content_type, checkpoint.integrity, storage"
 
 _ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
 
@@ -54,9 +54,17 @@ class PartTable:
         """The encrypted parts and recipients of a message, in place of those known before."""
         self._connection.execute("DELETE FROM part WHERE message = ?", (message,))
         self._connection.executemany(
-            "INSERT INTO part VALUES (?, ?, ?, ?)",
+            "INSERT INTO part (message, path, content_digest, content_encryption_algorithm,"
+            " integrity, signer) VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (message, part.path, part.content_digest, part.content_encryption_algorithm)
+                (
+                    message,
+                    part.path,
+                    part.content_digest,
+                    part.content_encryption_algorithm,
+                    part.integrity or "",
+                    part.signer,
+                )
                 for part in examination.parts
             ],
         )

@@ -21,6 +21,11 @@ class PartRecord:
     content_digest: str
     """SHA-256 of the decoded CMS, lower-case hexadecimal."""
     content_encryption_algorithm: str
+    integrity: Integrity | None = None
+    """What is known of its plaintext in this message; None: it was not opened."""
+    signer: str = ""
+    """SHA-256 of the certificate of whose signature that speaks, lower-case
+    hexadecimal; empty where none verifies."""
 
 
 class Storage(StrEnum):
@@ -47,6 +52,7 @@ class CheckpointRecord:
     content_type: str
     """Dotted object identifier of what was encrypted."""
     integrity: Integrity
+    """What the decryption alone proves, whoever signed."""
     storage: Storage = Storage.PLAIN
 
 

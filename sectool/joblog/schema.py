@@ -73,6 +73,8 @@ CREATE TABLE part (
     path TEXT NOT NULL,
     content_digest TEXT NOT NULL,
     content_encryption_algorithm TEXT NOT NULL,
+    integrity TEXT NOT NULL,
+    signer TEXT NOT NULL,
     PRIMARY KEY (message, path)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX part_by_content_digest ON part (content_digest);

@@ -187,9 +187,13 @@ def _open_parts(
 ) -> Examined:
     errors: list[MessageError] = []
     opened: list[tuple[smime.EncryptedPart, InnerEntity]] = []
+    marks: dict[str, smime.IntegrityMark] = {}
     for part in inventory.parts:
         try:
-            opened.append((part, open_part(stored.content, part, keys, context.released)))
+            inner = open_part(stored.content, part, keys, context.released)
+            plaintext = smime.content_of(inner)
+            marks[part.path] = smime.integrity_of(stored.content, part, inner, plaintext)
+            opened.append((part, inner))
         except MessageError as error:
             errors.append(error)
     incoming: list[IncomingCheckpoint] = []
@@ -209,12 +213,17 @@ def _open_parts(
         examination,
         state=state,
         reason=reason,
+        parts=tuple(_marked(part, marks.get(part.path)) for part in examination.parts),
         checkpoints=tuple(_checkpoint_record(part, inner) for part, inner in opened),
         released=tuple(
             part.envelope.digest for part, _ in opened if part.envelope.digest in context.released
         ),
     )
     return Examined(examination, tuple(incoming), sum(inner.size for _, inner in opened))
+
+
+def _marked(part: PartRecord, mark: smime.IntegrityMark | None) -> PartRecord:
+    return part if mark is None else replace(part, integrity=mark.integrity, signer=mark.signer)
 
 
 def _checkpoint_record(part: smime.EncryptedPart, inner: InnerEntity) -> CheckpointRecord:

@@ -151,12 +151,16 @@ class Matcher:
         if _is_unread(examination):
             return examination
         parts = examination.parts
-        if parts and all(
-            self._log.messages.parts.checkpoint(part.content_digest) for part in parts
-        ):
+        known = [self._log.messages.parts.checkpoint(part.content_digest) for part in parts]
+        if parts and all(known):
             # A further copy of a message that the job has: it can be encrypted
             # as well, and would be lost to its owner if it were not.
-            return replace(examination, state=State.CHECKPOINTED)
+            marked = tuple(
+                replace(part, integrity=checkpoint.integrity)
+                for part, checkpoint in zip(parts, known, strict=True)
+                if checkpoint is not None
+            )
+            return replace(examination, state=State.CHECKPOINTED, parts=marked)
         held = self._log.messages.parts.held_recipients()
         if parts and any(without_address(key) in held for key in examination.recipients):
             reason = "it came after decrypting, and only an old key opens it"

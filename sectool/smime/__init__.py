@@ -6,12 +6,14 @@ no job.
 
 from sectool.smime.acceptance import accept
 from sectool.smime.identity import identity_of_body, identity_of_parts
+from sectool.smime.integrity import IntegrityMark, integrity_of
 from sectool.smime.inventory import Inventory, take_inventory
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.mark import MARK_FIELD, Mark
 from sectool.smime.opening import OpenedPart, find_opening, open_part
 from sectool.smime.parts import EncryptedPart, PartSource, Place, Placement, RootEntity, root_entity
 from sectool.smime.plaintext import check_plaintext, write_plaintext
+from sectool.smime.pushed import PushedContent, content_of
 from sectool.smime.signatures import SignatureCheck, check_signature
 from sectool.smime.splice import outer_header, smime_type_of, write_spliced
 from sectool.smime.transfer import Layer
@@ -21,6 +23,7 @@ __all__ = [
     "DEFAULT_LIMITS",
     "MARK_FIELD",
     "EncryptedPart",
+    "IntegrityMark",
     "Inventory",
     "Layer",
     "Limits",
@@ -30,15 +33,18 @@ __all__ = [
     "Place",
     "Placement",
     "PlaintextWitness",
+    "PushedContent",
     "RootEntity",
     "SignatureCheck",
     "Verdict",
     "accept",
     "check_plaintext",
     "check_signature",
+    "content_of",
     "find_opening",
     "identity_of_body",
     "identity_of_parts",
+    "integrity_of",
     "open_part",
     "outer_header",
     "root_entity",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import subprocess
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from sectool import cms, smime
 from sectool.message import BytesContent
+from tests.support.signing import KEYS, Signatory, make_signatory, openssl, sign
 
 ENTITY = (
     b"Content-Type: text/plain; charset=utf-8\r\n"
@@ -25,63 +23,21 @@ OPENPGP = (
     b"-----BEGIN PGP SIGNATURE-----\r\n\r\niQ==\r\n--b--\r\n"
 )
 
-KEYS = {
-    "rsa": ["-newkey", "rsa:2048"],
-    "p256": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
-    "p384": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
-}
-
-
-@dataclass(frozen=True)
-class Signatory:
-    """A certificate with its key, as files."""
-
-    directory: Path
-    name: str
-
-    @property
-    def files(self) -> list[str]:
-        return ["-signer", f"{self.directory}/{self.name}.pem", "-inkey", self.key]
-
-    @property
-    def key(self) -> str:
-        return f"{self.directory}/{self.name}.key"
-
-
-def _openssl(*arguments: str, given: bytes = b"") -> bytes:
-    done = subprocess.run(["openssl", *arguments], input=given, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
-
 
 @pytest.fixture(scope="module")
 def signatories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Signatory]:
     directory = tmp_path_factory.mktemp("signatories")
-    for name, key in KEYS.items():
-        files = ["-keyout", f"{directory}/{name}.key", "-out", f"{directory}/{name}.pem"]
-        subject = ["-subj", f"/CN={name}/emailAddress=old-{name}@example.org"]
-        alternative = ["-addext", f"subjectAltName=email:{name}@example.org"]
-        request = ["req", "-x509", "-nodes", "-days", "3650", *subject, *alternative]
-        _openssl(*request, *key, *files)
-    return {name: Signatory(directory, name) for name in KEYS}
+    return {name: make_signatory(directory, name, key=name) for name in KEYS}
 
 
 def _sign(signatory: Signatory, *options: str, entity: bytes = ENTITY) -> bytes:
-    return _openssl("cms", "-sign", "-binary", *signatory.files, *options, given=entity)
+    return sign(signatory, entity, *options)
 
 
 def _check(message: bytes) -> smime.SignatureCheck:
     check = smime.check_signature(BytesContent(message))
     assert check is not None
     return check
-
-
-def _fingerprint(signatory: Signatory) -> str:
-    text = _openssl(
-        *("x509", "-noout", "-fingerprint", "-sha256"),
-        *("-in", f"{signatory.directory}/{signatory.name}.pem"),
-    )
-    return text.decode().partition("=")[2].strip().replace(":", "").lower()
 
 
 FORMS = {
@@ -102,7 +58,7 @@ def test_what_openssl_signs_verifies(
 ) -> None:
     check = _check(_sign(signatories[key], "-md", digest, *options))
     assert (check.is_valid, check.reason) == (True, "")
-    assert check.fingerprint == _fingerprint(signatories[key])
+    assert check.fingerprint == signatories[key].fingerprint
     assert check.addresses == (f"{key}@example.org", f"old-{key}@example.org")
 
 
@@ -120,7 +76,7 @@ def test_rsa_pss_verifies_with_any_salt_and_mask(
 def test_one_changed_byte_of_the_content_voids_it(
     signatories: dict[str, Signatory], options: list[str]
 ) -> None:
-    der = _openssl(
+    der = openssl(
         *("cms", "-sign", "-binary", "-nodetach", "-outform", "DER", *options[1:2]),
         *signatories["rsa"].files,
         given=ENTITY,
@@ -154,9 +110,9 @@ def test_a_signed_multipart_ends_where_the_outer_boundary_stands(
 
 def test_of_two_signers_the_one_that_verifies_is_told(signatories: dict[str, Signatory]) -> None:
     both = [*signatories["rsa"].files, *signatories["p256"].files]
-    message = _openssl("cms", "-sign", "-binary", *both, given=ENTITY)
+    message = openssl("cms", "-sign", "-binary", *both, given=ENTITY)
     assert _check(message).fingerprint in {
-        _fingerprint(signatories[name]) for name in ("rsa", "p256")
+        signatories[name].fingerprint for name in ("rsa", "p256")
     }
 
 
@@ -169,13 +125,13 @@ def test_a_signature_without_its_certificate_is_not_valid(
 
 
 def test_the_certificate_of_somebody_else_does_not_help(signatories: dict[str, Signatory]) -> None:
-    der = _openssl(
+    der = openssl(
         *("cms", "-sign", "-binary", "-nodetach", "-outform", "DER"),
         *signatories["p256"].files,
         given=ENTITY,
     )
     own, other = (
-        _openssl("x509", "-outform", "DER", "-in", f"{signatories[name].directory}/{name}.pem")
+        openssl("x509", "-outform", "DER", "-in", f"{signatories[name].directory}/{name}.pem")
         for name in ("p256", "p384")
     )
     # Same length is not needed: what does not fit is refused as damaged, too.
@@ -201,7 +157,7 @@ def test_what_is_not_signed_with_smime_has_no_check(message: bytes) -> None:
 
 
 def test_a_cut_signature_is_one_that_does_not_verify(signatories: dict[str, Signatory]) -> None:
-    der = _openssl(
+    der = openssl(
         *("cms", "-sign", "-binary", "-nodetach", "-outform", "DER"),
         *signatories["p256"].files,
         given=ENTITY,
@@ -215,7 +171,7 @@ def test_a_cut_signature_is_one_that_does_not_verify(signatories: dict[str, Sign
 def test_any_changed_byte_of_a_signature_raises_nothing_and_rarely_verifies(
     signatories: dict[str, Signatory],
 ) -> None:
-    der = _openssl(
+    der = openssl(
         *("cms", "-sign", "-binary", "-nodetach", "-nocerts", "-outform", "DER"),
         *signatories["p256"].files,
         given=ENTITY,
@@ -229,7 +185,7 @@ def test_any_changed_byte_of_a_signature_raises_nothing_and_rarely_verifies(
 
 def test_more_signers_than_anybody_has_are_refused(signatories: dict[str, Signatory]) -> None:
     limits = cms.Limits(signers=0)
-    der = _openssl(
+    der = openssl(
         *("cms", "-sign", "-binary", "-nodetach", "-outform", "DER"),
         *signatories["p256"].files,
         given=ENTITY,
