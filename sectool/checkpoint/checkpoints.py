@@ -3,40 +3,23 @@
 A checkpoint is a file named by the content digest of its part: the outer
 header the part was first seen with, for a person who looks; as its last line
 ``X-Sectool-Checkpoint`` with offset, digest and content type of what follows;
-then the exact inner entity. The files are enough without the job log.
+then the exact inner entity. The files are enough without the job log, be they
+plain or, with the keys they were sealed to, sealed.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from sectool import durable
+from sectool.checkpoint.files import CheckpointFiles, PlainFiles
+from sectool.checkpoint.layout import Checkpoint
 from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged
-from sectool.message import DigestingSink, FileContent, InnerEntity, open_regular_file
-
-FIELD = b"X-Sectool-Checkpoint"
-
-HEAD_LIMIT = 16 * 1024 * 1024
-"""Bytes of a checkpoint in which the field is looked for."""
-
-_OFFSET_DIGITS = 12
-"""Width of ``inner-offset``: fixed, because the line tells its own end."""
-
-_LINE = re.compile(
-    rb"^X-Sectool-Checkpoint: v=1; inner-offset=(\d{12}); inner-sha256=([0-9a-f]{64});"
-    rb" content-type=([0-9.]+)\r?\n",
-    re.MULTILINE,
-)
-
-_OWN_FIELD = re.compile(
-    rb"^X-Sectool-Checkpoint[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.MULTILINE | re.IGNORECASE
-)
+from sectool.message import InnerEntity
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +32,17 @@ class IncomingCheckpoint:
     """SHA-256 of the whole file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A checkpoint as it lies in the job directory."""
-
-    inner: FileContent
-    """The exact bytes that were encrypted."""
-    inner_sha256: str
-    content_type: str
-    """Dotted object identifier of what was encrypted."""
-
-
 class CheckpointStore:
     """The checkpoints of one job.
 
     Args:
         directory: ``checkpoints`` of a job directory.
+        files: how they are written and read; None: plain.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, files: CheckpointFiles | None = None) -> None:
         self._directory = directory
+        self._files = files or PlainFiles()
         self.incoming = directory / "incoming"
         """Where workers write; its files count for nothing and go when a run begins."""
 
@@ -87,7 +61,7 @@ class CheckpointStore:
 
     def path(self, content_digest: str) -> Path:
         """Where the checkpoint of a part lies."""
-        return self._directory / f"{content_digest}.eml"
+        return self._directory / f"{content_digest}{self._files.suffix}"
 
     def write(
         self, content_digest: str, outer_header: bytes, inner: InnerEntity
@@ -102,14 +76,14 @@ class CheckpointStore:
 
         Raises:
             NoSpace: disk or quota full.
+            MessageError: the inner entity changed meanwhile, or what was written
+                does not hold it.
         """
         path = self.incoming / f"{content_digest}.{os.getpid()}.{os.urandom(4).hex()}"
         with durable.explained("write a checkpoint"), durable.new_file(path) as stream:
-            writer = DigestingSink(stream)
-            writer.write(_head(outer_header, inner))
-            inner.write_to(writer)
+            digest = self._files.write(path, stream, outer_header, inner)
             crashpoint("checkpoint.written")
-        return IncomingCheckpoint(content_digest, path, writer.hexdigest())
+        return IncomingCheckpoint(content_digest, path, digest)
 
     def adopt(self, incoming: Sequence[IncomingCheckpoint]) -> None:
         """Makes checkpoints durable, reads them back, and gives them their names, durably.
@@ -157,45 +131,12 @@ class CheckpointStore:
         Raises:
             CheckpointDamaged: there is none, or it does not hold together.
         """
-        path = self.path(content_digest)
-        try:
-            with open_regular_file(path) as stream:
-                size = os.fstat(stream.fileno()).st_size
-                return _parse(path, size, stream)
-        except OSError as error:
-            raise _damaged(content_digest, (error.strerror or "cannot be read").lower()) from error
+        return self._files.open(self.path(content_digest))
 
+    def may_hold(self, content_digest: str, inner_size: int) -> bool:
+        """Whether the file of a checkpoint is as long as it was; needs no key."""
+        return self._files.may_hold(self.path(content_digest), inner_size)
 
-def _head(outer_header: bytes, inner: InnerEntity) -> bytes:
-    line_end = b"\r\n" if b"\r\n" in outer_header else b"\n"
-    # A field of this name in somebody's mail must not be taken for ours.
-    header = _OWN_FIELD.sub(b"", outer_header)
-    if header and not header.endswith(b"\n"):
-        header += line_end
-    # What does not begin with a header of its own would be read as header lines.
-    gap = b"" if inner.has_header_block else line_end
-    line = b"%s: v=1; inner-offset=%0*d; inner-sha256=%s; content-type=%s%s"
-    fixed = (inner.sha256.encode(), inner.content_type.encode(), line_end)
-    length = len(line % (FIELD, _OFFSET_DIGITS, 0, *fixed))
-    offset = len(header) + length + len(gap)
-    return header + line % (FIELD, _OFFSET_DIGITS, offset, *fixed) + gap
-
-
-def _parse(path: Path, size: int, stream: BinaryIO) -> Checkpoint:
-    head = stream.read(HEAD_LIMIT)
-    match = _LINE.search(head)
-    if match is None:
-        raise _damaged(path.stem, "it has no X-Sectool-Checkpoint line")
-    offset = int(match[1])
-    between = head[match.end() : offset]
-    if between not in {b"", b"\n", b"\r\n"} or offset > size or offset < match.end():
-        raise _damaged(path.stem, "its X-Sectool-Checkpoint line does not fit the file")
-    inner = FileContent(path, offset=offset, length=size - offset)
-    return Checkpoint(inner, match[2].decode(), match[3].decode())
-
-
-def _damaged(content_digest: str, reason: str) -> CheckpointDamaged:
-    return CheckpointDamaged(
-        f"the checkpoint {content_digest[:16]}… is missing or damaged: {reason}",
-        hint="restore it from a backup of the job directory, or decrypt again with the old keys",
-    )
+    def size_of(self, inner_size: int) -> int:
+        """Bytes that a checkpoint of so large an inner entity would take, headers aside."""
+        return self._files.size_of(inner_size)

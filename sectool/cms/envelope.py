@@ -5,7 +5,7 @@ It reads structure and describes it; it decrypts nothing and judges no algorithm
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -29,6 +29,7 @@ from sectool.cms.seams import (
 from sectool.errors import MalformedMessage
 
 _CONTENT_INFO = "ContentInfo"
+_ENCRYPTED_CONTENT_INFO = "encryptedContentInfo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +128,7 @@ def read_envelope(
         LimitExceeded: a bound was reached.
     """
     reader = BERReader(stream, limits)
-    content_type = _enter_content_info(reader)
-    if content_type not in {oids.ENVELOPED_DATA, oids.AUTH_ENVELOPED_DATA}:
-        name = oids.content_type_name(content_type)
-        raise MalformedMessage(f"the content is {name}, not an envelope")
-    reader.enter(ber.context(0), "the content of the ContentInfo")
-    reader.enter(ber.SEQUENCE, "the envelope")
-    reader.read_integer("version")
+    content_type = _enter_envelope(reader)
     originator_info = _read_originator_info(reader)
     recipient_infos: tuple[RecipientInfo, ...] = ()
     if with_recipients:
@@ -166,6 +161,39 @@ def read_envelope(
     )
 
 
+def encrypted_content_blocks(stream: BinaryIO, limits: Limits) -> Iterator[bytes]:
+    """The encrypted content of an envelope that was read whole before, a block at a time.
+
+    Args:
+        stream: positioned at the first byte; what follows the content is not read.
+        limits: bounds on depth, size and count.
+
+    Raises:
+        MalformedMessage: it is not such an envelope.
+        LimitExceeded: a bound was reached.
+    """
+    reader = BERReader(stream, limits)
+    _enter_envelope(reader)
+    _read_originator_info(reader)
+    reader.skip("recipientInfos")
+    _enter_encrypted_content_info(reader)
+    if reader.at(ber.context(0)):
+        header = reader.take("encryptedContent")
+        yield from reader.octet_string_blocks(header, "encryptedContent")
+
+
+def _enter_envelope(reader: BERReader) -> str:
+    """Reads up to what follows the version; answers the type of the envelope."""
+    content_type = _enter_content_info(reader)
+    if content_type not in {oids.ENVELOPED_DATA, oids.AUTH_ENVELOPED_DATA}:
+        name = oids.content_type_name(content_type)
+        raise MalformedMessage(f"the content is {name}, not an envelope")
+    reader.enter(ber.context(0), "the content of the ContentInfo")
+    reader.enter(ber.SEQUENCE, "the envelope")
+    reader.read_integer("version")
+    return content_type
+
+
 def _read_originator_info(reader: BERReader) -> bytes:
     """OriginatorInfo as encoded, where it is of a size to keep; else empty.
 
@@ -185,10 +213,7 @@ def _read_originator_info(reader: BERReader) -> bytes:
 def _read_encrypted_content_info(
     reader: BERReader, receive: Callable[[bytes], object] | None
 ) -> tuple[str, AlgorithmIdentifier, int | None]:
-    what = "encryptedContentInfo"
-    reader.enter(ber.SEQUENCE, what)
-    content_type = reader.read_oid("the type of the encrypted content")
-    algorithm = read_algorithm_identifier(reader, "contentEncryptionAlgorithm")
+    content_type, algorithm = _enter_encrypted_content_info(reader)
     size = None
     if reader.at(ber.context(0)):
         header = reader.take("encryptedContent")
@@ -197,8 +222,14 @@ def _read_encrypted_content_info(
             size += len(block)
             if receive is not None and block:
                 receive(block)
-    reader.leave(what)
+    reader.leave(_ENCRYPTED_CONTENT_INFO)
     return content_type, algorithm, size
+
+
+def _enter_encrypted_content_info(reader: BERReader) -> tuple[str, AlgorithmIdentifier]:
+    reader.enter(ber.SEQUENCE, _ENCRYPTED_CONTENT_INFO)
+    content_type = reader.read_oid("the type of the encrypted content")
+    return content_type, read_algorithm_identifier(reader, "contentEncryptionAlgorithm")
 
 
 def _other_attributes(reader: BERReader, number: int, what: str, *, keep: bool) -> bytes:

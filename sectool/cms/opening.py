@@ -16,7 +16,13 @@ from sectool.cms import oids
 from sectool.cms.algorithms import content_cipher
 from sectool.cms.attempts import Attempt, Attempts, find_attempts
 from sectool.cms.ciphers import ContentCipher, Decryptor, SealedContent
-from sectool.cms.envelope import Envelope, EnvelopeDescription, describe, read_envelope
+from sectool.cms.envelope import (
+    Envelope,
+    EnvelopeDescription,
+    describe,
+    encrypted_content_blocks,
+    read_envelope,
+)
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.recipients import UnwrappedKey
 from sectool.cms.seams import (
@@ -135,6 +141,21 @@ class SealedEnvelope:
         plaintext.write(decryptor.finish())
         return DecryptedContent(plaintext.size, plaintext.digest())
 
+    def blocks(self, content_encryption_key: bytes) -> Iterator[bytes]:
+        """The plaintext a block at a time, unproven until the last was taken.
+
+        For content that ``decrypt`` has proven; its padding or tag is checked again.
+
+        Raises:
+            DecryptionFailed: key, padding or tag do not fit.
+            MalformedMessage: the source is damaged.
+        """
+        decryptor = self._decryptor(content_encryption_key)
+        with self.source.open() as stream:
+            for block in encrypted_content_blocks(stream, self.limits):
+                yield decryptor.update(block)
+        yield decryptor.finish()
+
     def _decryptor(self, content_encryption_key: bytes) -> Decryptor:
         if len(content_encryption_key) not in self.cipher.key_sizes:
             raise DecryptionFailed
@@ -200,6 +221,17 @@ class Opening:
             aead=aead,
             envelope_digest=envelope.digest,
         )
+
+    def blocks(self) -> Iterator[bytes]:
+        """The content a block at a time, after ``decrypt`` has proven it.
+
+        Whoever takes the last block knows that padding and tag fitted again.
+
+        Raises:
+            DecryptionFailed: they do not fit any more.
+            MalformedMessage: the source is damaged.
+        """
+        return self._sealed.blocks(self._unwrapped.content_encryption_key)
 
 
 @dataclass(frozen=True, slots=True)

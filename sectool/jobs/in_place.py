@@ -37,7 +37,7 @@ from sectool.jobs.spec import Cancel, JobSpec, Operation
 from sectool.jobs.spool import Spool
 from sectool.jobs.walk import Selector
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
-from sectool.message import DigestingSink, FileContent, Flags, Listing
+from sectool.message import Content, DigestingSink, FileContent, Flags, Listing
 from sectool.outcome import State
 from sectool.progress import Progress
 
@@ -159,7 +159,7 @@ def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
     )
 
 
-def _inner(context: PlaintextContext, message: AnyMessage) -> FileContent:
+def _inner(context: PlaintextContext, message: AnyMessage) -> Content:
     (known,) = (part.checkpoint for part in message.parts)
     if known.content_type != cms.ID_DATA:
         raise UnsupportedMessage("what is inside is no MIME entity")

@@ -8,7 +8,7 @@ the job directory, nothing is decrypted anew for it.
 
 from __future__ import annotations
 
-from sectool.errors import CheckpointDamaged, UsageError
+from sectool.errors import UsageError
 from sectool.joblog import JobLog, Purpose, SealablePart
 from sectool.jobs.job import Job
 from sectool.jobs.spec import Operation
@@ -47,11 +47,8 @@ def reopen(job: Job) -> None:
 
 def _is_whole(job: Job, part: SealablePart) -> bool:
     """Whether the file is as long as it was; its bytes are compared when it is encrypted."""
-    try:
-        checkpoint = job.checkpoints.open(part.checkpoint.content_digest)
-    except CheckpointDamaged:
-        return False
-    return checkpoint.inner.size == part.checkpoint.inner_size
+    known = part.checkpoint
+    return job.checkpoints.may_hold(known.content_digest, known.inner_size)
 
 
 def close_reopening(log: JobLog) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sectool.checkpoint import CheckpointStore, OriginalStore, OriginalToKeep
+from sectool.checkpoint import CheckpointStore, OriginalStore, OriginalToKeep, SealedFiles
 from sectool.errors import CheckpointDamaged
 from sectool.message import BytesContent, FileContent, InnerEntity, Sink
 from sectool.outcome import Integrity
+from tests.support.forge import key_ring, make_holder
 
 DIGEST = "d1" * 32
 HEADER = b"From: workshop@example.org\nSubject: plans\n"
@@ -61,9 +62,21 @@ HEADERS = {
 }
 
 
+@pytest.fixture(params=["plain", "sealed"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> CheckpointStore:
+    """A store of each kind."""
+    someone = make_holder("rsa")
+    files = SealedFiles([someone.recipient], key_ring(someone))
+    store = CheckpointStore(tmp_path / "any", files if request.param == "sealed" else None)
+    store.prepare()
+    return store
+
+
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS.keys())
-def test_the_inner_entity_comes_back_byte_for_byte(store: CheckpointStore, header: bytes) -> None:
-    assert kept(store, header, entity(INNER)) == INNER
+def test_the_inner_entity_comes_back_byte_for_byte(
+    any_store: CheckpointStore, header: bytes
+) -> None:
+    assert kept(any_store, header, entity(INNER)) == INNER
 
 
 INNERS = {
@@ -76,13 +89,16 @@ INNERS = {
 
 
 @pytest.mark.parametrize("raw", INNERS.values(), ids=INNERS.keys())
-def test_odd_inner_entities_come_back_byte_for_byte(store: CheckpointStore, raw: bytes) -> None:
-    assert kept(store, HEADER, entity(raw, has_header_block=False)) == raw
+def test_odd_inner_entities_come_back_byte_for_byte(any_store: CheckpointStore, raw: bytes) -> None:
+    assert kept(any_store, HEADER, entity(raw, has_header_block=False)) == raw
 
 
-def test_a_checkpoint_knows_digest_and_content_type_without_the_log(store: CheckpointStore) -> None:
-    kept(store, HEADER, entity(INNER))
-    checkpoint = store.open(DIGEST)
+def test_a_checkpoint_knows_digest_and_content_type_without_the_log(
+    any_store: CheckpointStore,
+) -> None:
+    kept(any_store, HEADER, entity(INNER))
+    checkpoint = any_store.open(DIGEST)
+    assert checkpoint.inner.digest == checkpoint.inner_sha256
     assert checkpoint.inner_sha256 == hashlib.sha256(INNER).hexdigest()
     assert checkpoint.content_type == "1.2.840.113549.1.7.1"
 
@@ -140,9 +156,18 @@ def test_b82_a_damaged_checkpoint_is_told(store: CheckpointStore, damage) -> Non
         store.open(DIGEST)
 
 
-def test_b82_a_missing_checkpoint_is_told(store: CheckpointStore) -> None:
+def test_b82_a_missing_checkpoint_is_told(any_store: CheckpointStore) -> None:
     with pytest.raises(CheckpointDamaged):
-        store.open(DIGEST)
+        any_store.open(DIGEST)
+    assert not any_store.may_hold(DIGEST, 0)
+
+
+def test_a_look_at_its_size_tells_whether_a_checkpoint_may_be_whole(
+    any_store: CheckpointStore,
+) -> None:
+    kept(any_store, HEADER, entity(INNER))
+    assert any_store.may_hold(DIGEST, len(INNER))
+    assert not any_store.may_hold(DIGEST, len(INNER) + 1000)
 
 
 # --- originals -----------------------------------------------------------------------
