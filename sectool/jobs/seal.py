@@ -8,9 +8,10 @@ answer.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from sectool import cms, durable, smime
 from sectool.checkpoint import CheckpointStore
@@ -23,14 +24,92 @@ from sectool.errors import (
     MessageVanished,
     reason_of,
 )
-from sectool.joblog import (
-    SealableMessage,
-)
+from sectool.joblog import CheckpointRecord, SealableMessage
 from sectool.jobs.examine import known_as
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
-from sectool.message import DigestingSink, FileContent, StoredMessage
+from sectool.message import Content, DigestingSink, FileContent, StoredMessage
 from sectool.outcome import State
+
+
+class WrittenCMS(Protocol):
+    """What the proof of a CMS needs of its writing."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the CMS, lower-case hexadecimal."""
+
+    @property
+    def content_encryption_key(self) -> bytes:
+        """Never stored."""
+
+
+class PartSealer(Protocol):
+    """Writes the new CMS of an encrypted part."""
+
+    def seal(
+        self, content: Content, place: smime.Place, known: CheckpointRecord, sink: cms.Sink
+    ) -> WrittenCMS:
+        """Writes one CMS.
+
+        Args:
+            content: the stored message.
+            place: where in it.
+            known: what the log knows of the plaintext, which the CMS must hold.
+            sink: takes the CMS.
+
+        Raises:
+            MessageError: it cannot be done for this message.
+            CheckpointDamaged: the plaintext is not there as the log knows it.
+        """
+
+
+class SealingMethod(Protocol):
+    """Where new CMS comes from; travels to the workers."""
+
+    def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:
+        """What writes it, made once in each worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromCheckpoints:
+    """Encrypts what checkpoints hold."""
+
+    checkpoints: Path
+
+    def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:
+        """As ``SealingMethod`` has it."""
+        return _CheckpointSealer(CheckpointStore(self.checkpoints), recipients, profile)
+
+
+class _CheckpointSealer:
+    def __init__(
+        self,
+        checkpoints: CheckpointStore,
+        recipients: Sequence[cms.Recipient],
+        profile: cms.Profile,
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._recipients = recipients
+        self._profile = profile
+
+    def seal(
+        self, _content: Content, _place: smime.Place, known: CheckpointRecord, sink: cms.Sink
+    ) -> WrittenCMS:
+        checkpoint = self._checkpoints.open(known.content_digest)
+        result = cms.seal_envelope(
+            checkpoint.inner,
+            sink,
+            self._recipients,
+            profile=self._profile,
+            content_type=known.content_type,
+        )
+        if result.content_sha256 != known.inner_sha256:
+            raise CheckpointDamaged(
+                f"the checkpoint {known.content_digest[:16]}… is not what the job log knows",
+                hint="restore it from a backup, or decrypt again with the old keys",
+            )
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +117,7 @@ class SealArgument:
     """What a worker that seals messages is made from."""
 
     mailbox: MailboxSpecification
-    checkpoints: Path
+    method: SealingMethod
     spool: Path
     """Directory for the new messages."""
     prefix: str
@@ -82,15 +161,15 @@ class NotSealed:
 
 
 class SealContext:
-    """The mailbox, the checkpoints and the new recipients, opened once in each worker."""
+    """The mailbox, the new recipients and what seals, made once in each worker."""
 
     def __init__(self, argument: SealArgument) -> None:
         self.mailbox: Mailbox = open_mailbox(argument.mailbox)
-        self.checkpoints = CheckpointStore(argument.checkpoints)
         self.spool = argument.spool
         self.prefix = argument.prefix
         self.recipients = tuple(cms.Recipient(new.certificate) for new in argument.recipients)
         self.profile = argument.profile
+        self.sealer = argument.method.sealer(self.recipients, self.profile)
 
 
 def seal(context: SealContext, task: SealTask) -> SealedMessage | NotSealed:
@@ -151,26 +230,12 @@ def _write(
     stored: StoredMessage,
     inventory: smime.Inventory,
     stream: BinaryIO,
-) -> tuple[str, dict[str, cms.Sealed]]:
+) -> tuple[str, dict[str, WrittenCMS]]:
     checkpoints = {part.path: part.checkpoint for part in message.parts}
-    sealed: dict[str, cms.Sealed] = {}
+    sealed: dict[str, WrittenCMS] = {}
 
     def write_cms(part: smime.Place, sink: cms.Sink) -> None:
-        known = checkpoints[part.path]
-        checkpoint = context.checkpoints.open(known.content_digest)
-        result = cms.seal_envelope(
-            checkpoint.inner,
-            sink,
-            context.recipients,
-            profile=context.profile,
-            content_type=known.content_type,
-        )
-        if result.content_sha256 != known.inner_sha256:
-            raise CheckpointDamaged(
-                f"the checkpoint {known.content_digest[:16]}… is not what the job log knows",
-                hint="restore it from a backup, or decrypt again with the old keys",
-            )
-        sealed[part.path] = result
+        sealed[part.path] = context.sealer.seal(stored.content, part, checkpoints[part.path], sink)
 
     # Of a plaintext copy only the outer header is taken, never the plaintext.
     in_clear = [smime.root_entity(stored.content)] if message.in_clear else []
@@ -190,7 +255,7 @@ def _write(
 def _prove(
     context: SealContext,
     message: SealableMessage,
-    sealed: dict[str, cms.Sealed],
+    sealed: dict[str, WrittenCMS],
     content: FileContent,
 ) -> str:
     inventory = smime.take_inventory(content)

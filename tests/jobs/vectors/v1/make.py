@@ -73,8 +73,8 @@ def killed_at(spec: jobs.JobSpec, name: str, passing: int) -> None:
 
 
 def in_small_groups() -> None:
-    for operation, size in (("decrypt", 3), ("encrypt", 2)):
-        sys.modules[f"sectool.jobs.{operation}"].GROUP_MESSAGES = size  # type: ignore[attr-defined]
+    for module, size in (("intake", 3), ("resealing", 2)):
+        sys.modules[f"sectool.jobs.{module}"].GROUP_MESSAGES = size  # type: ignore[attr-defined]
 
 
 def pack(state: str) -> None:

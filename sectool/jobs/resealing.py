@@ -1,0 +1,263 @@
+"""Replaces messages by others with new envelopes, a group at a time: ``encrypt`` and ``rewrap``.
+
+The first replacement fixes recipients and profile for the whole job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+from sectool.errors import ReadOnlyMailbox, SectoolError, UsageError
+from sectool.joblog import SealableMessage
+from sectool.jobs.certificates import (
+    describe_certificates,
+    losing_access,
+    record_certificates,
+)
+from sectool.jobs.job import MAILBOX_VALUE, Job
+from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.replace import NewMessage, Replacer
+from sectool.jobs.seal import (
+    NotSealed,
+    SealArgument,
+    SealContext,
+    SealedMessage,
+    SealingMethod,
+    SealTask,
+    seal,
+)
+from sectool.jobs.spec import Cancel, JobSpec
+from sectool.jobs.spool import Spool
+from sectool.jobs.walk import Selector
+from sectool.keys import NewRecipient
+from sectool.mailbox import Mailbox
+from sectool.message import Flags, Listing
+from sectool.outcome import RecipientKey, State, Summary
+from sectool.progress import Progress
+
+GROUP_MESSAGES = 64
+"""Messages replaced together: so many have two copies at once at most."""
+
+GROUP_BYTES = 32 * 1024 * 1024
+"""Bytes of new messages replaced together, unless one message has more."""
+
+_NOT_FIXED = ""
+"""Options of a phase that has replaced nothing yet: a later run may choose others."""
+
+GROWTH = 1.02
+"""New size of a message by its old one, at most, in the estimate of a dry run."""
+
+Waiting = Callable[[], Iterator[SealableMessage]]
+"""The messages that wait; asked more than once, and each time as the log has them then."""
+
+
+class Resealing:
+    """The replacing half of one run on one job.
+
+    Args:
+        spec: selection, profile, owner; ``operation`` is the phase.
+        job: whose messages are replaced.
+        mailbox: where they are.
+        recipients: the new ones.
+        method: where the new envelopes come from.
+        waiting: which messages wait, once the walk has found them.
+        workers: processes; 0: this one.
+        cancel: asked between messages.
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        job: Job,
+        mailbox: Mailbox,
+        recipients: Sequence[NewRecipient],
+        *,
+        method: SealingMethod,
+        waiting: Waiting,
+        workers: int,
+        cancel: Cancel,
+    ) -> None:
+        self._spec = spec
+        self._job = job
+        self._log = job.log
+        self._mailbox = mailbox
+        self._recipients = tuple(recipients)
+        self._method = method
+        self._waiting = waiting
+        self._workers = workers
+        self._cancel = cancel
+        self._replacer = Replacer(job, mailbox)
+        self._spool = Spool(job, mailbox)
+        self._failure_code = 0
+        self._space = 0
+        self._losing_access: dict[RecipientKey, int] = {}
+
+    # --- what is fixed ----------------------------------------------------------------
+
+    def check(self) -> None:
+        """Holds that nothing fixed by an earlier run differs, and that the mailbox can be written.
+
+        Raises:
+            UsageError: the job was begun with other recipients or another profile.
+            ReadOnlyMailbox: the mailbox cannot be written.
+        """
+        if self._fixed_options() not in {_NOT_FIXED, self._options()}:
+            raise UsageError(
+                "this job was begun with other recipients or another profile"
+                f" ({self._fixed_options()})",
+                hint="give the same --to and --profile as before",
+            )
+        if not self._mailbox.capabilities.writable and not self._spec.dry_run:
+            raise ReadOnlyMailbox(
+                f"the mailbox {self._mailbox.specification.location} cannot be written",
+                hint="check its owner, mode and mount options",
+            )
+
+    def _options(self) -> str:
+        fingerprints = sorted(recipient.fingerprint for recipient in self._recipients)
+        return json.dumps({"to": fingerprints, "profile": self._spec.profile.value}, sort_keys=True)
+
+    def _fixed_options(self) -> str:
+        phase = self._log.phase(self._spec.operation)
+        return _NOT_FIXED if phase is None else phase[1]
+
+    # --- the phase --------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Removes what an interrupted run left half written; while nobody writes any."""
+        if not self._spec.dry_run:
+            self._spool.sweep()
+
+    def recover(self) -> None:
+        """Ends what an interrupted run left open, after a walk that found both copies.
+
+        Not before it is certain that this is the mailbox: what is open is given up
+        where no copy of it is found.
+        """
+        if not self._spec.dry_run:
+            self._replacer.recover()
+
+    def begin(self) -> None:
+        """Notes that the phase is on, and where the mailbox is."""
+        with self._log.group():
+            self._log.set_value(MAILBOX_VALUE, self._mailbox.specification.url)
+            self._log.set_phase(self._spec.operation, "begun", self._fixed_options())
+
+    def finish_if_done(self) -> None:
+        """Notes that the phase is over where nothing waits any more; inside a group."""
+        is_left = next(self._waiting(), None) is not None
+        if not is_left and not self._log.replacements.open():
+            self._log.set_phase(self._spec.operation, "finished", self._fixed_options())
+
+    # --- the work -----------------------------------------------------------------------
+
+    def run(self, progress: Progress) -> None:
+        """Replaces every message that waits and is selected; in a dry run counts them.
+
+        Raises:
+            NoSpace: disk or quota full; the same command resumes.
+            Interrupted: the run was asked to stop; the same command resumes.
+        """
+        if self._spec.dry_run:
+            self._rehearse()
+            return
+        try:
+            self._replace(progress)
+        finally:
+            with contextlib.suppress(SectoolError):
+                self._spool.sweep()
+
+    def _rehearse(self) -> None:
+        tasks = list(self._tasks())
+        self._space = sum(int(task.size * GROWTH) * 2 for task in tasks)
+        rows = [task.message.message for task in tasks]
+        self._losing_access = losing_access(self._log, rows, self._recipients)
+
+    def _replace(self, progress: Progress) -> None:
+        progress.begin(self._spec.operation, sum(1 for _ in self._waiting()))
+        group: list[NewMessage] = []
+        size = 0
+        for answer in self._answers():
+            self._cancel.check()
+            progress.advance()
+            if not isinstance(answer, SealedMessage):
+                self._take_down(answer)
+                continue
+            group.append(_new_message(answer))
+            size += answer.content.size
+            if len(group) >= GROUP_MESSAGES or size >= GROUP_BYTES:
+                self._carry_out(group)
+                group, size = [], 0
+        if group:
+            self._carry_out(group)
+        progress.end()
+
+    def _answers(self) -> Iterator[SealedMessage | NotSealed]:
+        argument = SealArgument(
+            mailbox=self._mailbox.specification,
+            method=self._method,
+            spool=self._spool.directory,
+            prefix=self._spool.prefix,
+            recipients=self._recipients,
+            profile=self._spec.profile,
+        )
+        for answer in run_tasks(
+            seal,
+            self._tasks(),
+            make_context=SealContext,
+            context_argument=argument,
+            workers=self._workers,
+        ):
+            if isinstance(answer, Died):
+                yield NotSealed(answer.task.message, State.FAILED, answer.reason)
+            else:
+                yield answer
+
+    def _tasks(self) -> Iterator[SealTask]:
+        selector = Selector(self._spec.selection)
+        for message in self._waiting():
+            date = datetime.fromisoformat(message.internal_date)
+            if selector.takes(Listing(message.ref, message.size, Flags(), "", date)):
+                yield SealTask(message)
+
+    def _carry_out(self, group: Sequence[NewMessage]) -> None:
+        if self._fixed_options() == _NOT_FIXED:
+            with self._log.group():
+                self._log.set_phase(self._spec.operation, "begun", self._options())
+                record_certificates(self._log, self._recipients, self._spec.owner)
+        self._replacer.carry_out(group)
+
+    def _take_down(self, answer: NotSealed) -> None:
+        self._failure_code = self._failure_code or answer.failure_code
+        with self._log.group():
+            self._log.messages.advance(answer.message.message, answer.state, reason=answer.reason)
+
+    # --- what came of it --------------------------------------------------------------------
+
+    def describe(self, summary: Summary) -> None:
+        """Adds phase, counts and new certificates to a summary."""
+        phase = self._spec.operation
+        summary.mailbox = self._mailbox.specification.url
+        summary.job = str(self._spec.job or "")
+        summary.phase = phase
+        summary.is_finished = (self._log.phase(phase) or ("",))[0] == "finished"
+        summary.failure_code = self._failure_code
+        self._log.counts.summarise(summary)
+        describe_certificates(summary, self._recipients, self._spec.owner)
+        if self._spec.dry_run:
+            summary.space = self._space
+            summary.losing_access = self._losing_access
+
+
+def _new_message(sealed: SealedMessage) -> NewMessage:
+    return NewMessage(
+        message=sealed.message.message,
+        ref=sealed.message.ref,
+        revision=sealed.revision,
+        content=sealed.content,
+        identity=sealed.identity,
+        keeps_original=not sealed.message.in_clear,
+    )
