@@ -34,8 +34,10 @@ class Limits:
     nested_bodies: int = 50
     """Bodies looked at inside one such content, each of which is decoded from its
     beginning."""
+    decompressed_size: int = 256 * 1024 * 1024
+    """What one message may be decompressed to while it is looked at, all readings together."""
     armour_search: int = 64 * 1024
-    """How far into a text an OpenPGP message is looked for."""
+    """How far into a text an OpenPGP or a uuencoded message is looked for."""
 
 
 DEFAULT_LIMITS = Limits()

@@ -13,21 +13,24 @@ from functools import partial
 from typing import BinaryIO
 
 from sectool import cms
-from sectool.errors import LimitExceeded, MalformedMessage
+from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 from sectool.message import Content
 from sectool.outcome import State
 from sectool.smime import recognition
+from sectool.smime.compressed_data import UnpackingBudget, decompressed_blocks
 from sectool.smime.entities import FORWARDED, Entity, EntityWalker
 from sectool.smime.limits import Limits
 from sectool.smime.parts import BodySource, EncryptedPart, NestedContent, Placement
 from sectool.smime.signed_data import is_certificates_only, signed_blocks
-from sectool.smime.transfer import HEAD_SIZE, declared_layers, find_layers, stream_of
+from sectool.smime.transfer import BLOCK, HEAD_SIZE, declared_layers, find_layers, stream_of
+from sectool.smime.uuencode import holds_uuencoded_cms, is_uuencoding
 
 _ENVELOPES = frozenset({cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA})
-_CLEAR_TYPES = frozenset(
-    {cms.ID_DATA, cms.DIGESTED_DATA, cms.AUTHENTICATED_DATA, cms.COMPRESSED_DATA, cms.TST_INFO}
-)
+_CLEAR_TYPES = frozenset({cms.ID_DATA, cms.DIGESTED_DATA, cms.AUTHENTICATED_DATA, cms.TST_INFO})
 _OTHER_ENCRYPTION = frozenset({cms.ENCRYPTED_DATA, cms.SIGNED_AND_ENVELOPED_DATA})
+
+
+_UUENCODED = "an S/MIME message is uuencoded, which is not read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +67,27 @@ def survey(content: Content, limits: Limits, line_end: bytes) -> Findings:
     Raises:
         LimitExceeded: a bound was reached.
     """
-    return _Survey(content, limits, line_end, nesting=0).take()
+    budget = UnpackingBudget(limits.decompressed_size)
+    return _Survey(content, limits, line_end, nesting=0, budget=budget).take()
 
 
 class _Survey:
-    def __init__(self, content: Content, limits: Limits, line_end: bytes, *, nesting: int) -> None:
+    def __init__(
+        self,
+        content: Content,
+        limits: Limits,
+        line_end: bytes,
+        *,
+        nesting: int,
+        budget: UnpackingBudget,
+    ) -> None:
         if nesting > limits.nested_contents:
             raise LimitExceeded(f"contents are nested more than {limits.nested_contents} deep")
         self._content = content
         self._limits = limits
         self._line_end = line_end
         self._nesting = nesting
+        self._budget = budget
         self._bodies = 0
         self._findings = Findings()
 
@@ -96,7 +109,7 @@ class _Survey:
         elif recognition.is_candidate(entity):
             self._look_at_body(entity)
         if _is_text(entity) and not self._nesting:
-            self._look_for_armour(entity)
+            self._look_at_text(entity)
 
     # --- bodies ---
 
@@ -118,9 +131,7 @@ class _Survey:
         try:
             content_type = cms.identify(io.BytesIO(head))
         except MalformedMessage as error:
-            if recognition.is_labelled(entity):
-                what = error.message if head else "the body is empty"
-                self._findings.note(State.MALFORMED, f"labelled as S/MIME, but {what}")
+            self._note_no_cms(entity, head, error)
             return
         if content_type in _ENVELOPES:
             self._take_envelope(entity, body)
@@ -129,10 +140,22 @@ class _Survey:
             self._findings.note(State.UNSUPPORTED, f"CMS {name} is not supported")
         elif content_type == cms.SIGNED_DATA:
             self._take_signed(entity, body, head)
+        elif content_type == cms.COMPRESSED_DATA:
+            self._take_compressed(entity, body)
         elif content_type not in _CLEAR_TYPES:
             # It may be an encryption that nobody here has heard of.
             name = cms.content_type_name(content_type)
             self._findings.note(State.UNSUPPORTED, f"CMS {name} is not known")
+
+    def _note_no_cms(self, entity: Entity, head: bytes, error: MalformedMessage) -> None:
+        is_labelled = recognition.is_labelled(entity)
+        is_uuencoded = is_uuencoding(_declared_encoding(entity))
+        is_ours = is_labelled or recognition.is_named(entity)
+        if holds_uuencoded_cms(head) or (is_uuencoded and is_ours):
+            self._findings.note(State.UNSUPPORTED, _UUENCODED)
+        elif is_labelled:
+            what = error.message if head else "the body is empty"
+            self._findings.note(State.MALFORMED, f"labelled as S/MIME, but {what}")
 
     def _take_envelope(self, entity: Entity, body: BodySource) -> None:
         try:
@@ -159,10 +182,11 @@ class _Survey:
         try:
             if is_certificates_only(io.BytesIO(head)):
                 return
+            opener = partial(_open_signed, body)
             if entity.is_message:
-                _drain(body)
+                _drain(opener)
             self._findings.is_signed |= not entity.path
-            self._look_into(partial(_open_signed, body), _under_signature)
+            self._look_into(opener, _under_signature)
         except LimitExceeded:
             raise
         except MalformedMessage as error:
@@ -170,23 +194,45 @@ class _Survey:
             if entity.is_message:
                 self._findings.note(State.MALFORMED, f"signed, but damaged: {error.message}")
 
+    def _take_compressed(self, entity: Entity, body: BodySource) -> None:
+        opener = partial(_open_compressed, body, self._budget)
+        try:
+            if entity.is_message:
+                _drain(opener)
+            self._look_into(opener, _under_compression)
+        except LimitExceeded:
+            raise
+        except UnsupportedMessage as error:
+            self._findings.note(State.UNSUPPORTED, error.message)
+        except MalformedMessage as error:
+            # Elsewhere it is an attachment like any other.
+            if entity.is_message:
+                self._findings.note(State.MALFORMED, f"compressed, but damaged: {error.message}")
+
     # --- contents inside ---
 
     def _look_into(
         self, opener: Callable[[], BinaryIO], judge: Callable[[Findings], list[Finding]]
     ) -> None:
         nested = _Survey(
-            NestedContent(opener), self._limits, self._line_end, nesting=self._nesting + 1
+            NestedContent(opener),
+            self._limits,
+            self._line_end,
+            nesting=self._nesting + 1,
+            budget=self._budget,
         ).take()
         self._findings.others += judge(nested)
 
-    def _look_for_armour(self, entity: Entity) -> None:
+    def _look_at_text(self, entity: Entity) -> None:
         start = entity.header.body_start
         end = min(entity.body_end, start + self._limits.armour_search)
         layers = declared_layers(_declared_encoding(entity))
         with BodySource(self._content, start, end, layers).open() as stream:
-            if recognition.holds_pgp_message(stream.read(self._limits.armour_search)):
-                self._findings.note(State.UNSUPPORTED, "inline PGP: only S/MIME is opened")
+            text = stream.read(self._limits.armour_search)
+        if recognition.holds_pgp_message(text):
+            self._findings.note(State.UNSUPPORTED, "inline PGP: only S/MIME is opened")
+        if holds_uuencoded_cms(text):
+            self._findings.note(State.UNSUPPORTED, _UUENCODED)
 
 
 def _declared_encoding(entity: Entity) -> str:
@@ -208,15 +254,21 @@ def _placement(entity: Entity) -> Placement:
     return Placement.FORWARDED if entity.path else Placement.ROOT
 
 
-def _drain(body: BodySource) -> None:
-    with body.open() as stream:
-        for _ in signed_blocks(stream):
+def _drain(opener: Callable[[], BinaryIO]) -> None:
+    """Reads a content to its end, which says whether it is whole."""
+    with opener() as stream:
+        while stream.read(BLOCK):
             pass
 
 
 def _open_signed(body: BodySource) -> BinaryIO:
     stream = body.open()
     return stream_of(stream, signed_blocks(stream))
+
+
+def _open_compressed(body: BodySource, budget: UnpackingBudget) -> BinaryIO:
+    stream = body.open()
+    return stream_of(stream, decompressed_blocks(stream, budget))
 
 
 def _in_attachment(nested: Findings) -> list[Finding]:
@@ -228,4 +280,10 @@ def _in_attachment(nested: Findings) -> list[Finding]:
 def _under_signature(nested: Findings) -> list[Finding]:
     reason = "an encrypted layer lies under an opaque signature"
     mine = [Finding(State.SEALED, reason)] if nested.parts else []
+    return mine + nested.others
+
+
+def _under_compression(nested: Findings) -> list[Finding]:
+    reason = "an encrypted layer lies inside a compression; it is not taken"
+    mine = [Finding(State.UNSUPPORTED, reason)] if nested.parts else []
     return mine + nested.others

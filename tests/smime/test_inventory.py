@@ -271,10 +271,6 @@ CERTIFICATES_ONLY = bytes.fromhex(
 
 OTHER_CMS = {
     "certificates only": (CERTIFICATES_ONLY, State.CLEAR),
-    "compressed": (
-        bytes.fromhex("3011060b2a864886f70d0109100109a0023000"),
-        State.CLEAR,
-    ),
     "encrypted-data": (bytes.fromhex("300f06092a864886f70d010706a0023000"), State.UNSUPPORTED),
     "signed-and-enveloped": (
         bytes.fromhex("300f06092a864886f70d010704a0023000"),

@@ -1,0 +1,82 @@
+"""Looks into a CompressedData for what was compressed (RFC 3274).
+
+Nothing is taken out of it; it is there so that an encrypted layer under a
+compression is seen. What it unpacks is bounded, since zlib makes a thousand bytes of one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from sectool import cms
+from sectool.cms import ber
+from sectool.cms.ber import BERReader
+from sectool.cms.identifiers import read_algorithm_identifier
+from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
+
+_WHAT = "the compressed data"
+_ZLIB = "1.2.840.113549.1.9.16.3.8"
+_BLOCK = 256 * 1024
+
+
+@dataclass(slots=True)
+class UnpackingBudget:
+    """How much more may be decompressed for one message, in bytes."""
+
+    left: int
+
+    def spend(self, count: int) -> None:
+        """Counts what was decompressed; raises LimitExceeded when it was too much."""
+        self.left -= count
+        if self.left < 0:
+            raise LimitExceeded("the message decompresses to too much to look at")
+
+
+def decompressed_blocks(stream: BinaryIO, budget: UnpackingBudget) -> Iterator[bytes]:
+    """The compressed content in blocks, and then the rest of the structure, walked to its end.
+
+    Raises:
+        MalformedMessage: it is not a whole CompressedData.
+        UnsupportedMessage: it is compressed by another algorithm, or holds no MIME entity.
+        LimitExceeded: the budget is spent.
+    """
+    reader = BERReader(stream)
+    reader.enter(ber.SEQUENCE, "ContentInfo")
+    reader.read_oid("contentType")
+    reader.enter(ber.context(0), _WHAT)
+    reader.enter(ber.SEQUENCE, _WHAT)
+    reader.read_integer("version")
+    algorithm = read_algorithm_identifier(reader, "compressionAlgorithm")
+    reader.enter(ber.SEQUENCE, "encapContentInfo")
+    content_type = reader.read_oid("eContentType")
+    if algorithm.oid != _ZLIB:
+        raise UnsupportedMessage(f"compression {algorithm.oid} is not supported")
+    if content_type != cms.ID_DATA:
+        name = cms.content_type_name(content_type)
+        raise UnsupportedMessage(f"CMS {name} inside a compression is not supported")
+    if reader.at(ber.context(0)):
+        reader.enter(ber.context(0), "eContent")
+        header = reader.take_tag(ber.OCTET_STRING, "eContent")
+        yield from _inflate(reader.octet_string_blocks(header, "eContent"), budget)
+        reader.leave("eContent")
+    for what in ("encapContentInfo", _WHAT, _WHAT, "ContentInfo"):
+        reader.leave(what)
+
+
+def _inflate(blocks: Iterator[bytes], budget: UnpackingBudget) -> Iterator[bytes]:
+    decompressor = zlib.decompressobj()
+    for block in blocks:
+        rest = block
+        while rest and not decompressor.eof:
+            try:
+                content = decompressor.decompress(rest, _BLOCK)
+            except zlib.error:
+                raise MalformedMessage("the compressed content is damaged") from None
+            budget.spend(len(content))
+            yield content
+            rest = decompressor.unconsumed_tail
+    if not decompressor.eof:
+        raise MalformedMessage("the compressed content ends too early")
