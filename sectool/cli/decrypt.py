@@ -40,6 +40,7 @@ def decrypt(
     keys: options.Keys,
     passphrases: options.PassphraseOptions,
     opening: options.OpeningOptions,
+    parts: options.PartOptions,
     job: Job = None,
     in_place: InPlace = False,
     dry_run: options.DryRun = False,
@@ -63,13 +64,17 @@ def decrypt(
         job=job,
         keys=opening.added_to(passphrases.of(keys)),
         released=opening.released,
+        part_selection=parts.selection,
         selection=run.selection,
         workers=run.processes,
         dry_run=dry_run,
         in_place=in_place,
         acknowledge=acknowledge,
     )
-    place = shlex.quote(str(job))
-    after = f"move the mailbox, then: sectool encrypt NEWPLACE --job {place} --to new.pem"
     summary = run_job(spec, manners)
-    show(summary, manners, hint=after if summary.is_finished and not dry_run else "")
+    show(summary, manners, hint=_next(job) if summary.is_finished and not dry_run else "")
+
+
+def _next(job: Path | None) -> str:
+    place = shlex.quote(str(job))
+    return f"move the mailbox, then: sectool encrypt NEWPLACE --job {place} --to new.pem"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sectool.cms import Profile
     from sectool.jobs import Selection
     from sectool.keys import KeySpecification
+    from sectool.smime import PartSelection
 
 Mailbox = Annotated[
     str, typer.Argument(metavar="MAILBOX", help="Path of the mailbox, or a URL: maildir:PATH.")
@@ -144,6 +145,23 @@ class OpeningOptions:
             if not re.fullmatch("[0-9a-f]{64}", text):
                 raise UsageError(f"{text!r} is no content digest", hint="`sectool status` shows it")
         return found
+
+
+@dataclass(frozen=True)
+class PartOptions:
+    """Which encrypted parts are taken beside the whole bodies of messages."""
+
+    wrapped: Annotated[
+        bool,
+        typer.Option("--wrapped", help="Also take mail to which a mailing list added its footer."),
+    ] = False
+
+    @property
+    def selection(self) -> PartSelection:
+        """The same as a value."""
+        from sectool.smime import PartSelection
+
+        return PartSelection(wrapped=self.wrapped)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def scan(
     keys: options.Keys = [],  # noqa: B006  # typer copies it
     passphrases: options.PassphraseOptions,
     opening: options.OpeningOptions,
+    parts: options.PartOptions,
     new_keys: NewKeys = [],  # noqa: B006
     check: Check = False,
     run: options.RunOptions,
@@ -56,6 +57,7 @@ def scan(
         mailbox,
         keys=opening.added_to(passphrases.of(keys)) if keys or opening.secrets else None,
         released=opening.released,
+        part_selection=parts.selection,
         selection=run.selection,
         workers=run.processes,
         new_keys=passphrases.of(new_keys) if new_keys else None,

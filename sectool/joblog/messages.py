@@ -378,6 +378,15 @@ class MessageTable:
         self.note_step(message, examination.state)
         return message
 
+    def was_taken(self, original_identity: str) -> bool:
+        """Whether a message first known by this identity waits to be encrypted, or was."""
+        row = self._connection.execute(
+            "SELECT 1 FROM message WHERE original_identity = ?"
+            " AND state IN ('checkpointed', 'decrypted', 'reencrypted', 'verified')",
+            (original_identity,),
+        ).fetchone()
+        return row is not None
+
     # --- what waits to be encrypted ---------------------------------------------------
 
     def sealable(self, *, in_clear: bool = True, after: int = 0) -> Iterator[SealableMessage]:

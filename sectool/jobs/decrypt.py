@@ -49,7 +49,7 @@ class _Decryption:
         self._mailbox = mailbox
         self._keys = keys
         self._cancel = cancel
-        self._tried_with = tried_with(keys)
+        self._tried_with = tried_with(keys, spec.part_selection)
         self._in_place = InPlace(spec, job, mailbox, cancel)
         self._plaintext_bytes = 0
         self._left_out_bytes = 0
@@ -97,6 +97,7 @@ class _Decryption:
             checkpoints=None if self._spec.dry_run else self._job.directory / "checkpoints",
             released=self._spec.released,
             job=self._job.name,
+            part_selection=self._spec.part_selection,
         )
         return Intake(
             self._spec,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sectool import cms, smime
@@ -53,6 +53,8 @@ class ExamineArgument:
     """Content digests that a person takes although nothing proves them mail."""
     job: str = ""
     """Unique name of the job, by which it knows the marks of its plaintext copies."""
+    part_selection: smime.PartSelection = field(default_factory=smime.PartSelection)
+    """Which encrypted parts are taken beside the whole bodies of messages."""
 
 
 def known_as(inventory: smime.Inventory) -> tuple[str, str]:
@@ -95,6 +97,7 @@ class ExamineContext:
         )
         self.tried_with = argument.tried_with
         self.job = argument.job
+        self.part_selection = argument.part_selection
         self.checkpoints = (
             None if argument.checkpoints is None else CheckpointStore(argument.checkpoints)
         )
@@ -146,7 +149,7 @@ def unread(listing: Listing, reason: str) -> Examination:
 
 def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) -> Examined:
     listing = task.listing
-    inventory = smime.take_inventory(stored.content)
+    inventory = smime.take_inventory(stored.content, selection=context.part_selection)
     date = inventory.header_date or stored.internal_date
     recipients = tuple(
         key for part in inventory.parts for key in _recipient_keys(part.envelope.recipients)

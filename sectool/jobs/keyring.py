@@ -10,8 +10,10 @@ from sectool.keys import KeyHistory
 from sectool.message import Content, InnerEntity
 
 
-def tried_with(keys: KeyHistory | None) -> str:
+def tried_with(keys: KeyHistory | None, parts: smime.PartSelection) -> str:
     """Digest of the keys and certificates of a history; empty where there is none.
+
+    Another choice of parts is another trial.
 
     A secret cannot be named without telling whoever guesses it that they are
     right, so what was tried with one is tried again by every run.
@@ -24,6 +26,7 @@ def tried_with(keys: KeyHistory | None) -> str:
     names += sorted(certificate.fingerprint for certificate in keys.senders)
     if keys.tries_unnamed_keys:
         names.append("unnamed keys on all mail")
+    names += parts.names
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 

@@ -152,7 +152,7 @@ class Matcher:
             return examination
         parts = examination.parts
         known = [self._log.messages.parts.checkpoint(part.content_digest) for part in parts]
-        if parts and all(known):
+        if parts and all(known) and self._would_be_taken(examination):
             # A further copy of a message that the job has: it can be encrypted
             # as well, and would be lost to its owner if it were not.
             marked = tuple(
@@ -166,6 +166,12 @@ class Matcher:
             reason = "it came after decrypting, and only an old key opens it"
             return replace(examination, state=State.OLD_KEY, reason=reason)
         return replace(examination, state=State.NEW)
+
+    def _would_be_taken(self, examination: Examination) -> bool:
+        """Whether decrypting takes such a message, unlike one with a layer under a signature."""
+        if examination.state is State.ENCRYPTED:
+            return True
+        return self._log.messages.was_taken(examination.identity)
 
 
 def _is_unread(examination: Examination) -> bool:

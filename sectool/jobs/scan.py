@@ -56,9 +56,10 @@ def scan(
     argument = ExamineArgument(
         mailbox=mailbox.specification,
         material=None if keys is None else keys.material,
-        tried_with=tried_with(keys),
+        tried_with=tried_with(keys, spec.part_selection),
         checkpoints=None,
         released=spec.released,
+        part_selection=spec.part_selection,
     )
     progress.begin("scan", count(mailbox, progress, cancel))
     for answer in run_tasks(

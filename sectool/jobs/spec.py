@@ -13,6 +13,7 @@ from typing import Protocol
 from sectool.cms import Profile
 from sectool.keys import KeySpecification
 from sectool.message import Listing
+from sectool.smime import PartSelection
 
 
 class Operation(StrEnum):
@@ -115,6 +116,8 @@ class JobSpec:
     """Mail address that a new certificate must name; empty: nobody asks."""
     acknowledge: Path | None = None
     """File of messages that a person knows cannot be done; None: as the job log has it."""
+    part_selection: PartSelection = field(default_factory=PartSelection)
+    """Scan, decrypt and rewrap: encrypted parts that are taken beside whole bodies."""
 
 
 class Cancel(Protocol):

@@ -11,7 +11,15 @@ from sectool.smime.inventory import Inventory, take_inventory
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.mark import MARK_FIELD, Mark
 from sectool.smime.opening import OpenedPart, find_opening, open_part
-from sectool.smime.parts import EncryptedPart, PartSource, Place, Placement, RootEntity, root_entity
+from sectool.smime.parts import (
+    EncryptedPart,
+    PartSelection,
+    PartSource,
+    Place,
+    Placement,
+    RootEntity,
+    root_entity,
+)
 from sectool.smime.plaintext import check_plaintext, write_plaintext
 from sectool.smime.pushed import PushedContent, content_of
 from sectool.smime.signatures import SignatureCheck, check_signature
@@ -29,6 +37,7 @@ __all__ = [
     "Limits",
     "Mark",
     "OpenedPart",
+    "PartSelection",
     "PartSource",
     "Place",
     "Placement",

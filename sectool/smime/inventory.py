@@ -19,7 +19,7 @@ from sectool.smime.identity import identities_in_clear, identity_of_body, identi
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
 from sectool.smime.mark import Mark, find_mark
-from sectool.smime.parts import EncryptedPart, Placement
+from sectool.smime.parts import NOTHING_ELSE, EncryptedPart, PartSelection, Placement
 from sectool.smime.recognition import foreign_storage
 from sectool.smime.survey import Finding, Findings, survey
 
@@ -56,12 +56,18 @@ class Inventory:
     """Which plaintext copy it says it is."""
 
 
-def take_inventory(content: Content, limits: Limits = DEFAULT_LIMITS) -> Inventory:
+def take_inventory(
+    content: Content,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    selection: PartSelection = NOTHING_ELSE,
+) -> Inventory:
     """Reads a message in bounded memory, an encrypted part of it once more.
 
     Args:
         content: the stored bytes.
         limits: bounds on hostile input; a message beyond them is ``malformed``.
+        selection: which encrypted parts do not keep it from being ``encrypted``.
 
     Raises:
         MessageChanged: the content became shorter meanwhile.
@@ -82,15 +88,17 @@ def take_inventory(content: Content, limits: Limits = DEFAULT_LIMITS) -> Invento
         return _undone(content, State.UNSUPPORTED, "the file has no message header")
     if has_bare_cr_lines(header):
         return _undone(content, State.UNSUPPORTED, "its lines end in bare CR")
-    return _of_message(content, header, limits)
+    return _of_message(content, header, limits, selection)
 
 
-def _of_message(content: Content, header: HeaderBlock, limits: Limits) -> Inventory:
+def _of_message(
+    content: Content, header: HeaderBlock, limits: Limits, selection: PartSelection
+) -> Inventory:
     try:
         findings = survey(content, limits, header.line_end)
     except LimitExceeded as error:
         findings = Findings(others=[Finding(State.MALFORMED, error.message)])
-    state, reason = _judge(findings)
+    state, reason = _judge(findings, selection)
     mark = find_mark(header)
     identity = plaintext_identity = ""
     if not findings.parts or mark is not None:
@@ -116,8 +124,8 @@ def _undone(content: Content, state: State, reason: str) -> Inventory:
     return Inventory(state, reason, (), identity, "", None, b"\n")
 
 
-def _judge(findings: Findings) -> tuple[State, str]:
-    others = [*findings.others, *_of_placements(findings.parts)]
+def _judge(findings: Findings, selection: PartSelection) -> tuple[State, str]:
+    others = [*findings.others, *_left(findings.parts, selection)]
     for state in _RANK:
         reasons = [finding.reason for finding in others if finding.state is state]
         if reasons:
@@ -127,15 +135,12 @@ def _judge(findings: Findings) -> tuple[State, str]:
     return (State.SIGNED if findings.is_signed else State.CLEAR), ""
 
 
-def _of_placements(parts: Sequence[EncryptedPart]) -> list[Finding]:
+def _left(parts: Sequence[EncryptedPart], selection: PartSelection) -> list[Finding]:
     findings: list[Finding] = []
     for part in parts:
-        if part.placement is Placement.SEALED:
-            reason = f"the encrypted part {part.path} lies under a signature"
-            findings.append(Finding(State.SEALED, reason))
-        elif part.placement is Placement.WRAPPED:
-            reason = f"the encrypted part {part.path} stands among other parts; it is not taken"
-            findings.append(Finding(State.UNSUPPORTED, reason))
+        if reason := selection.why_left(part):
+            is_sealed = part.placement is Placement.SEALED
+            findings.append(Finding(State.SEALED if is_sealed else State.UNSUPPORTED, reason))
     return findings
 
 

@@ -26,9 +26,40 @@ class Placement(StrEnum):
     FORWARDED = "forwarded"
     """It is the whole body of a message inside the message."""
     WRAPPED = "wrapped"
-    """It stands among other parts, as list footers make it, and attackers do."""
+    """It stands among other parts, as attackers put it."""
+    LIST_FOOTER = "list-footer"
+    """It stands among other parts as a mailing list leaves it that adds a footer."""
     SEALED = "sealed"
     """It lies below a signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartSelection:
+    """Which encrypted parts a person wants taken beside the whole bodies of messages."""
+
+    wrapped: bool = False
+    """Those beside a mailing list's footer."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the choices made, as the options have them."""
+        return ["wrapped"] if self.wrapped else []
+
+    def why_left(self, part: EncryptedPart) -> str:
+        """Why a part is left where it is, in words; empty: it is taken."""
+        if part.placement is Placement.SEALED:
+            return f"the encrypted part {part.path} lies under a signature"
+        if part.placement is Placement.LIST_FOOTER and not self.wrapped:
+            return (
+                f"the encrypted part {part.path} stands beside the footer of a mailing list;"
+                " to take it: --wrapped"
+            )
+        if part.placement is Placement.WRAPPED:
+            return f"the encrypted part {part.path} stands among other parts; it is not taken"
+        return ""
+
+
+NOTHING_ELSE = PartSelection()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import BinaryIO
 
@@ -20,6 +20,7 @@ from sectool.smime import recognition
 from sectool.smime.compressed_data import UnpackingBudget, decompressed_blocks
 from sectool.smime.entities import FORWARDED, Entity, EntityWalker
 from sectool.smime.limits import Limits
+from sectool.smime.list_footer import ListFooters
 from sectool.smime.parts import BodySource, EncryptedPart, NestedContent, Placement
 from sectool.smime.signed_data import is_certificates_only, signed_blocks
 from sectool.smime.transfer import BLOCK, HEAD_SIZE, declared_layers, find_layers, stream_of
@@ -90,12 +91,19 @@ class _Survey:
         self._budget = budget
         self._bodies = 0
         self._findings = Findings()
+        self._list_footers = ListFooters()
 
     def take(self) -> Findings:
         with self._content.open() as stream:
             walker = EntityWalker(stream, self._content.size, self._limits)
             for entity in walker.walk():
+                self._list_footers.add(entity)
                 self._look(entity)
+        recognised = self._list_footers.recognised()
+        self._findings.parts = [
+            replace(part, placement=Placement.LIST_FOOTER) if part.path in recognised else part
+            for part in self._findings.parts
+        ]
         return self._findings
 
     def _look(self, entity: Entity) -> None:
