@@ -1,6 +1,8 @@
 """Stores of mail, behind one seam; ``recognise`` and ``open_mailbox`` are the doors."""
 
 from sectool.mailbox.base import (
+    NOTHING,
+    Addition,
     Announcement,
     Capabilities,
     Mailbox,
@@ -13,6 +15,8 @@ from sectool.mailbox.base import (
 from sectool.mailbox.recognise import open_mailbox, recognise
 
 __all__ = [
+    "NOTHING",
+    "Addition",
     "Announcement",
     "Capabilities",
     "Mailbox",

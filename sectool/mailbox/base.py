@@ -17,6 +17,9 @@ writes its job log between them:
 4. ``retire`` looks again that each old copy is still there, unchanged and not
    newly deleted, carries its flags over, and removes it, durably.
 
+A message that nothing stands for any more is added: ``announce_additions``,
+``stage_additions`` and the same ``barrier``; there is nothing to retire.
+
 After a crash ``locate`` tells for an announced copy which of these happened.
 
 Batch calls answer one value per entry, in order: the result, or the
@@ -31,6 +34,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -84,12 +88,27 @@ class Replacement:
 
 
 @dataclass(frozen=True, slots=True)
+class Addition:
+    """A message that comes into the mailbox and takes no other's place."""
+
+    folder: str
+    """ASCII letters and digits where it is not there yet; it is made when the message is staged."""
+    content: Content
+    internal_date: datetime
+
+
+NOTHING = MessageRef("", "")
+"""What an addition replaces; no store has a message of this name."""
+
+
+@dataclass(frozen=True, slots=True)
 class Announcement:
     """What a new copy will be called and hold; logged before anything is written."""
 
     replaced: MessageRef
+    """``NOTHING`` of an addition."""
     expected_revision: str
-    """Of the copy to be replaced."""
+    """Of the copy to be replaced; empty of an addition."""
     ref: MessageRef
     """Of the new copy."""
     digest: str
@@ -181,6 +200,21 @@ class Mailbox(ABC):
         self, announced: Sequence[tuple[Announcement, Content]]
     ) -> list[StagedCopy | MessageError]:
         """Writes the new copies, with the flags, date, owner and mode of the old, unsynced.
+
+        Raises:
+            NoSpace: disk or quota full; nothing of the batch is left behind.
+            ReadOnlyMailbox: it cannot be written.
+        """
+
+    @abstractmethod
+    def announce_additions(self, additions: Sequence[Addition]) -> list[Announcement]:
+        """Chooses the names of further messages; writes nothing."""
+
+    @abstractmethod
+    def stage_additions(
+        self, announced: Sequence[tuple[Announcement, Addition]]
+    ) -> list[StagedCopy | MessageError]:
+        """As ``stage``, with the addition's date, no flag, and owner and mode as its folder asks.
 
         Raises:
             NoSpace: disk or quota full; nothing of the batch is left behind.

@@ -18,6 +18,8 @@ from sectool import durable
 from sectool.errors import MessageError, NoSuchMailbox, ReadOnlyMailbox
 from sectool.locks import DirectoryLock
 from sectool.mailbox.base import (
+    NOTHING,
+    Addition,
     Announcement,
     Capabilities,
     Mailbox,
@@ -87,7 +89,7 @@ class Maildir(Mailbox):
                 hint="a Maildir is a directory that holds cur and new",
             )
         self._files = MaildirFiles(self._root)
-        self._replacer = MaildirReplacer(self._files, self._root / "tmp")
+        self._replacer = MaildirReplacer(self._files, self._root)
         self.capabilities = self._look_at_capabilities()
 
     def _look_at_capabilities(self) -> Capabilities:
@@ -156,13 +158,34 @@ class Maildir(Mailbox):
 
     def announce(self, replacements: Sequence[Replacement]) -> list[Announcement]:
         with durable.explained("read the new copies"):
-            return [_announce(replacement) for replacement in replacements]
+            return [
+                _announcement(
+                    replacement.ref,
+                    replacement.expected_revision,
+                    replacement.ref.folder,
+                    replacement.content,
+                )
+                for replacement in replacements
+            ]
 
     def stage(
         self, announced: Sequence[tuple[Announcement, Content]]
     ) -> list[StagedCopy | MessageError]:
         self._require_writable()
         return self._replacer.stage(announced)
+
+    def announce_additions(self, additions: Sequence[Addition]) -> list[Announcement]:
+        with durable.explained("read the further messages"):
+            return [
+                _announcement(NOTHING, "", addition.folder, addition.content)
+                for addition in additions
+            ]
+
+    def stage_additions(
+        self, announced: Sequence[tuple[Announcement, Addition]]
+    ) -> list[StagedCopy | MessageError]:
+        self._require_writable()
+        return self._replacer.stage_additions(announced)
 
     def barrier(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
         self._require_writable()
@@ -186,12 +209,13 @@ class Maildir(Mailbox):
             )
 
 
-def _announce(replacement: Replacement) -> Announcement:
-    content = replacement.content
+def _announcement(
+    replaced: MessageRef, expected_revision: str, folder: str, content: Content
+) -> Announcement:
     return Announcement(
-        replaced=replacement.ref,
-        expected_revision=replacement.expected_revision,
-        ref=MessageRef(replacement.ref.folder, unique_name(content.size)),
+        replaced=replaced,
+        expected_revision=expected_revision,
+        ref=MessageRef(folder, unique_name(content.size)),
         digest=content.digest,
         size=content.size,
     )

@@ -30,7 +30,7 @@ MISSES = 3
 VIEW_LIMIT = 4
 """Folders whose file names are kept in memory."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GONE = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
 
 Answer = TypeVar("Answer")
@@ -39,9 +39,9 @@ Answer = TypeVar("Answer")
 def internal_date(status: os.stat_result) -> datetime:
     """A file's modification time, at the nearest moment that a ``datetime`` can say."""
     try:
-        return _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
+        return EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
     except OverflowError:
-        return datetime.max.replace(tzinfo=UTC) if status.st_mtime_ns > 0 else _EPOCH
+        return datetime.max.replace(tzinfo=UTC) if status.st_mtime_ns > 0 else EPOCH
 
 
 def hint(status: os.stat_result) -> str:

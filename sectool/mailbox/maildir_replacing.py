@@ -15,19 +15,38 @@ import shutil
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
 from sectool.errors import MessageChanged, MessageError, MessageVanished, RunError, reason_of
-from sectool.mailbox.base import Announcement, PlacedCopy, StagedCopy, Whereabouts
-from sectool.mailbox.maildir_files import LOOKS, Found, MaildirFiles, hint
+from sectool.mailbox.base import Addition, Announcement, PlacedCopy, StagedCopy, Whereabouts
+from sectool.mailbox.maildir_adding import folder_for, make_part, mode_of_messages
+from sectool.mailbox.maildir_files import EPOCH, LOOKS, Found, MaildirFiles, hint
 from sectool.mailbox.maildir_names import INFO, is_unique_name
 from sectool.mailbox.maildir_view import Entry
 from sectool.message import COPY_BLOCK, Content, FileContent, Flags, MessageRef, open_regular_file
 
 Answer = TypeVar("Answer")
+Entering = TypeVar("Entering", Content, Addition)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inheritance:
+    """What a new file is given of the one it replaces, or of its folder."""
+
+    owner: int
+    group: int
+    mode: int
+    times: tuple[int, int]
+    """Of access and modification, in nanoseconds."""
+
+    @classmethod
+    def of(cls, old: os.stat_result) -> _Inheritance:
+        mode = stat.S_IMODE(old.st_mode) & 0o777
+        return cls(old.st_uid, old.st_gid, mode, (old.st_atime_ns, old.st_mtime_ns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +65,13 @@ class MaildirReplacer:
 
     Args:
         files: the reading half.
-        spool: directory whose files may be taken over by renaming.
+        root: its directory; files in the ``tmp`` there may be taken over by renaming.
     """
 
-    def __init__(self, files: MaildirFiles, spool: Path) -> None:
+    def __init__(self, files: MaildirFiles, root: Path) -> None:
         self._files = files
-        self._spool = spool
+        self._root = root
+        self._spool = root / "tmp"
 
     # --- stage -----------------------------------------------------------------
 
@@ -59,23 +79,48 @@ class MaildirReplacer:
         self, announced: Sequence[tuple[Announcement, Content]]
     ) -> list[StagedCopy | MessageError]:
         """As ``Mailbox.stage``."""
+        return self._stage_all(self._stage, announced)
+
+    def stage_additions(
+        self, announced: Sequence[tuple[Announcement, Addition]]
+    ) -> list[StagedCopy | MessageError]:
+        """As ``Mailbox.stage_additions``."""
+        return self._stage_all(self._stage_addition, announced)
+
+    def _stage_all(
+        self,
+        act: Callable[[Announcement, Entering], StagedCopy],
+        announced: Sequence[tuple[Announcement, Entering]],
+    ) -> list[StagedCopy | MessageError]:
         try:
             with durable.explained("write to the mailbox"):
-                return [_answer(self._stage, *entry) for entry in announced]
+                return [_answer(act, *entry) for entry in announced]
         except BaseException:
             self._give_up([announcement for announcement, _ in announced])
             raise
 
     def _stage(self, announcement: Announcement, content: Content) -> StagedCopy:
         old = self._files.examine(announcement.replaced, announcement.expected_revision)
-        staged = self._staging_path(announcement)
-        _make_part(staged.parent)
-        self._remove_staged(announcement)  # what an interrupted run may have left there
-        if not self._take_over(content, staged, old.status):
-            self._copy(content, staged, old.status)
+        self._write(announcement, content, _Inheritance.of(old.status))
         return StagedCopy(announcement, old.flags)
 
-    def _take_over(self, content: Content, staged: Path, old: os.stat_result) -> bool:
+    def _stage_addition(self, announcement: Announcement, addition: Addition) -> StagedCopy:
+        folder = folder_for(self._files, self._root, announcement.ref.folder)
+        directory = folder.directory.lstat()
+        when = (addition.internal_date - EPOCH) // timedelta(microseconds=1) * 1000
+        mode = mode_of_messages(folder.directory)
+        inheritance = _Inheritance(directory.st_uid, directory.st_gid, mode, (when, when))
+        self._write(announcement, addition.content, inheritance)
+        return StagedCopy(announcement, Flags())
+
+    def _write(self, announcement: Announcement, content: Content, old: _Inheritance) -> None:
+        staged = self._staging_path(announcement)
+        make_part(staged.parent)
+        self._remove_staged(announcement)  # what an interrupted run may have left there
+        if not self._take_over(content, staged, old):
+            self._copy(content, staged, old)
+
+    def _take_over(self, content: Content, staged: Path, old: _Inheritance) -> bool:
         """Renames a whole file of the spool directory; False where it must be copied."""
         if not isinstance(content, FileContent) or content.path.parent != self._spool:
             return False
@@ -92,7 +137,7 @@ class MaildirReplacer:
             return False
         return True
 
-    def _copy(self, content: Content, staged: Path, old: os.stat_result) -> None:
+    def _copy(self, content: Content, staged: Path, old: _Inheritance) -> None:
         with _open_new(content.open) as source, durable.new_file(staged) as stream:
             crashpoint("maildir.stage")
             shutil.copyfileobj(source, stream, COPY_BLOCK)
@@ -157,7 +202,7 @@ class MaildirReplacer:
         try:
             status = path.lstat()  # renaming changes nothing of what is told of it
             with durable.explained("place the new copy"):
-                _make_part(target.parent)
+                make_part(target.parent)
                 durable.rename(path, target, "maildir.place")
         except (FileNotFoundError, RunError) as error:
             if isinstance(error, RunError) and not isinstance(error.__cause__, FileNotFoundError):
@@ -343,20 +388,6 @@ def _open_new(opener: Callable[[], BinaryIO]) -> BinaryIO:
         raise MessageError(f"the new copy cannot be read: {reason_of(error)}") from error
 
 
-def _make_part(path: Path) -> None:
-    """Makes a missing ``tmp``, ``new`` or ``cur``, with the owner and mode of its folder.
-
-    Copied mailboxes lack those that were empty; one that belongs to another
-    user would keep their mail server from delivering.
-    """
-    if path.is_dir():
-        return
-    durable.make_directory(path)
-    folder = os.lstat(path.parent)
-    os.chown(path, folder.st_uid, folder.st_gid)
-    path.chmod(stat.S_IMODE(folder.st_mode))
-
-
 def _placed(announcement: Announcement, status: os.stat_result) -> PlacedCopy:
     return PlacedCopy(announcement.ref, announcement.digest, hint(status))
 
@@ -366,15 +397,15 @@ def _part_of_existing(path: Path, entry: Entry) -> str:
     return entry.part
 
 
-def _inherit(descriptor: int, old: os.stat_result) -> None:
-    """Gives a new file the owner, mode and modification time of the one it replaces."""
+def _inherit(descriptor: int, old: _Inheritance) -> None:
+    """Gives a new file the owner, mode and modification time it is to have."""
     new = os.fstat(descriptor)
-    mode = stat.S_IMODE(old.st_mode) & 0o777
-    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+    mode = old.mode
+    if (new.st_uid, new.st_gid) != (old.owner, old.group):
         try:
-            os.fchown(descriptor, old.st_uid, old.st_gid)
+            os.fchown(descriptor, old.owner, old.group)
         except PermissionError as error:
-            if new.st_uid != old.st_uid:
+            if new.st_uid != old.owner:
                 raise MessageError(
                     "the new copy cannot be given the owner of the old",
                     hint="run as the owner of the mailbox, or as root",
@@ -382,7 +413,7 @@ def _inherit(descriptor: int, old: os.stat_result) -> None:
             # Rights meant for one group are not given to another.
             mode &= 0o707
     os.fchmod(descriptor, mode)
-    os.utime(descriptor, ns=(old.st_atime_ns, old.st_mtime_ns))
+    os.utime(descriptor, ns=old.times)
 
 
 def _is_file(path: Path) -> bool:

@@ -26,6 +26,8 @@ from sectool.errors import (
     ReadOnlyMailbox,
 )
 from sectool.mailbox.base import (
+    NOTHING,
+    Addition,
     Announcement,
     Capabilities,
     Mailbox,
@@ -221,6 +223,31 @@ class MemoryMailbox(Mailbox):
         version = self._store.next_number()
         self._store.staged[announcement.ref] = replace(old, content=raw, version=version)
         return StagedCopy(announcement, old.flags)
+
+    def announce_additions(self, additions: Sequence[Addition]) -> list[Announcement]:
+        return [
+            Announcement(
+                replaced=NOTHING,
+                expected_revision="",
+                ref=MessageRef(addition.folder, str(self._store.next_number())),
+                digest=addition.content.digest,
+                size=addition.content.size,
+            )
+            for addition in additions
+        ]
+
+    def stage_additions(
+        self, announced: Sequence[tuple[Announcement, Addition]]
+    ) -> list[StagedCopy | MessageError]:
+        self._require_writable()
+        return [self._stage_addition(*entry) for entry in announced]
+
+    def _stage_addition(self, announcement: Announcement, addition: Addition) -> StagedCopy:
+        with addition.content.open() as stream:
+            raw = BytesContent(stream.read())
+        copy = StoredCopy(raw, Flags(), addition.internal_date, self._store.next_number())
+        self._store.staged[announcement.ref] = copy
+        return StagedCopy(announcement, copy.flags)
 
     def barrier(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
         self._require_writable()

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from sectool.errors import Locked, MailboxError, MessageError, MessageVanished, NoSuchMailbox
-from sectool.mailbox import Announcement, MailboxSpecification, PlacedCopy, StagedCopy, open_mailbox
+from sectool.mailbox import (
+    Addition,
+    Announcement,
+    MailboxSpecification,
+    PlacedCopy,
+    StagedCopy,
+    open_mailbox,
+)
 from sectool.mailbox.maildir import MEMORY_LIMIT, Maildir
 from sectool.message import BytesContent, FileContent, Flags, MessageRef
 from tests.support.mailbox_contract import DATE, NEW, OLD, World, announce, place, stage
@@ -430,3 +437,54 @@ def test_another_path_to_the_mailbox_leads_to_the_same_lock(
 def test_a_maildir_that_is_gone_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(NoSuchMailbox):
         open_mailbox(MailboxSpecification("maildir", str(tmp_path / "none")))
+
+
+# --- folders that are made --------------------------------------------------------------
+
+
+def add_to(root: Path, folder: str) -> list[StagedCopy | MessageError]:
+    mailbox = open_mailbox(MailboxSpecification("maildir", str(root)))
+    addition = Addition(folder, BytesContent(NEW), DATE)
+    (announcement,) = mailbox.announce_additions([addition])
+    return mailbox.stage_additions([(announcement, addition)])
+
+
+def test_a_folder_is_made_as_maildir_plus_plus_has_it(root: Path) -> None:
+    add_to(root, "Recovered")
+    made = {path.name for path in (root / ".Recovered").iterdir()}
+    assert made == {"cur", "new", "tmp", "maildirfolder"}
+
+
+def test_a_folder_is_made_beside_nested_ones(root: Path) -> None:
+    make_folder(root / "Work" / "Old")
+    add_to(root, "Recovered")
+    assert {path.name for path in (root / "Recovered").iterdir()} == {"cur", "new", "tmp"}
+
+
+def test_a_folder_that_is_made_is_as_open_as_the_mailbox(root: Path) -> None:
+    root.chmod(0o2770)
+    add_to(root, "Recovered")
+    folder = root / ".Recovered"
+    (message,) = (folder / "tmp").iterdir()
+    assert [path.stat().st_mode & 0o7777 for path in (folder, folder / "cur")] == [0o2770] * 2
+    assert (message.stat().st_mode & 0o777, message.stat().st_mtime) == (0o660, DATE.timestamp())
+
+
+def test_no_folder_is_made_through_a_link(root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / ".Recovered").symlink_to(outside)
+    with pytest.raises(MailboxError, match="not a folder"):
+        add_to(root, "Recovered")
+    assert list(outside.iterdir()) == []
+
+
+def test_nothing_is_staged_through_a_link(root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    make_folder(root / ".Sent")
+    (root / ".Sent" / "tmp").rmdir()
+    (root / ".Sent" / "tmp").symlink_to(outside)
+    (answer,) = add_to(root, "Sent")
+    assert isinstance(answer, MessageError)
+    assert list(outside.iterdir()) == []

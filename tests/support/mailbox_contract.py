@@ -23,6 +23,7 @@ from sectool.errors import (
     ReadOnlyMailbox,
 )
 from sectool.mailbox import (
+    Addition,
     Announcement,
     Mailbox,
     MailboxSpecification,
@@ -101,6 +102,14 @@ def place(mailbox: Mailbox, refs: Sequence[MessageRef]) -> list[StagedCopy]:
     answers = mailbox.barrier(staged)
     assert all(isinstance(answer, PlacedCopy) for answer in answers)
     return staged
+
+
+def add(mailbox: Mailbox, *folders: str, raw: bytes = NEW) -> list[StagedCopy]:
+    """Announces and stages further messages."""
+    additions = [Addition(folder, BytesContent(raw), DATE) for folder in folders]
+    announced = mailbox.announce_additions(additions)
+    answers = mailbox.stage_additions(list(zip(announced, additions, strict=True)))
+    return [answer for answer in answers if isinstance(answer, StagedCopy)]
 
 
 def bodies(world: World) -> list[bytes]:
@@ -539,6 +548,55 @@ class MailboxContract:
         assert world.hidden() == 1
         mailbox.discard([second.announcement])
 
+    # --- further messages -----------------------------------------------------------------
+
+    @pytest.mark.parametrize("folder", ["INBOX", "Recovered"])
+    def test_an_addition_comes_into_its_folder_with_its_date_and_no_flag(
+        self, world: World, mailbox: Mailbox, folder: str
+    ) -> None:
+        (answer,) = mailbox.barrier(add(mailbox, folder))
+        assert isinstance(answer, PlacedCopy)
+        assert world.seen() == [Seen(folder, NEW, Flags(), DATE)]
+        assert [listing.ref for listing in mailbox.walk(folder)] == [answer.ref]
+        assert folder in open_mailbox(world.specification).folders()
+
+    def test_announcing_additions_changes_nothing(self, world: World, mailbox: Mailbox) -> None:
+        mailbox.announce_additions([Addition("Recovered", BytesContent(NEW), DATE)])
+        assert "Recovered" not in mailbox.folders()
+        assert (world.seen(), world.hidden()) == ([], 0)
+
+    def test_an_addition_is_not_seen_before_the_barrier(
+        self, world: World, mailbox: Mailbox, ref: MessageRef
+    ) -> None:
+        (staged,) = add(mailbox, "Recovered")
+        assert bodies(world) == [OLD]
+        where = mailbox.locate(staged.announcement)
+        assert (where.placed, where.old_present) == (None, False)
+        mailbox.discard([staged.announcement])
+        assert world.hidden() == 0
+
+    def test_an_addition_is_located_where_it_was_placed(
+        self, world: World, mailbox: Mailbox
+    ) -> None:
+        staged = add(mailbox, "Recovered", "Recovered")
+        mailbox.barrier(staged)
+        other = open_mailbox(world.specification)
+        for copy in staged:
+            where = other.locate(copy.announcement)
+            assert where.placed is not None
+            assert not where.old_present
+        assert all(isinstance(answer, PlacedCopy) for answer in other.barrier(staged))
+        assert bodies(world) == [NEW, NEW]
+
+    def test_an_addition_that_reads_back_otherwise_is_not_placed(
+        self, world: World, mailbox: Mailbox
+    ) -> None:
+        staged = add(mailbox, "INBOX")
+        world.spoil_staged()
+        (answer,) = mailbox.barrier(staged)
+        assert isinstance(answer, MessageError)
+        assert (world.seen(), world.hidden()) == ([], 0)
+
     # --- manners -----------------------------------------------------------------------------
 
     def test_a_mailbox_that_cannot_be_written_refuses_to_stage(
@@ -552,3 +610,5 @@ class MailboxContract:
         (announcement,) = announce(mailbox, [ref])
         with pytest.raises(ReadOnlyMailbox):
             mailbox.stage([(announcement, BytesContent(NEW))])
+        with pytest.raises(ReadOnlyMailbox):
+            add(mailbox, "Recovered")
