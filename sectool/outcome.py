@@ -234,6 +234,10 @@ class Summary:
     losing_access: dict[RecipientKey, int] | None = None
     """After a dry run: how many messages each recipient with a key that is neither
     in the history nor a new one could not read any more."""
+    restored: int | None = None
+    """How many lost messages were, or in a dry run would be, put back; None: nobody asked."""
+    not_restored: Counter[str] = field(default_factory=Counter)
+    """How many could not be, by reason."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
     such as 16 for damaged checkpoints; 0: nothing did."""

@@ -164,6 +164,7 @@ ENDS = {
     "A certificate is renewed": [3, 3, 3],
     "The four kinds of move": [0, 0],
     "Undo": [3, 3, 3],
+    "Mail that is lost": [3, 3],
 }
 """The sample has mail that no key opens: exit code 3 from what had to open it."""
 

@@ -73,7 +73,7 @@ class PlainFiles:
         except OSError as error:
             raise damaged(path.stem, reason_of(error)) from error
         inner = FileContent(path, offset=layout.offset, length=size - layout.offset)
-        return Checkpoint(inner, layout.inner_sha256, layout.content_type)
+        return Checkpoint(inner, layout.inner_sha256, layout.content_type, layout.outer_header)
 
     def may_hold(self, path: Path, inner_size: int) -> bool:
         try:

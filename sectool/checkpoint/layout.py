@@ -40,6 +40,8 @@ class Checkpoint:
     inner_sha256: str
     content_type: str
     """Dotted object identifier of what was encrypted."""
+    outer_header: bytes
+    """Of the message the part was first seen in, each line with its end, without blank line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Layout:
     inner_sha256: str
     content_type: str
     """Dotted."""
+    outer_header: bytes
+    """Lines before it, each with its line end."""
 
 
 def head(outer_header: bytes, inner: InnerEntity) -> bytes:
@@ -96,7 +100,7 @@ def read_layout(name: str, stream: BinaryIO, size: int) -> Layout:
     between = text[match.end() : offset]
     if between not in {b"", b"\n", b"\r\n"} or offset > size or offset < match.end():
         raise damaged(name, "its X-Sectool-Checkpoint line does not fit the file")
-    return Layout(offset, match[2].decode(), match[3].decode())
+    return Layout(offset, match[2].decode(), match[3].decode(), text[: match.start()])
 
 
 def damaged(name: str, reason: str) -> CheckpointDamaged:

@@ -127,7 +127,7 @@ class SealedFiles:
             with plaintext.open() as stream:
                 layout = read_layout(path.stem, stream, plaintext.size)
         inner = _Slice(plaintext, layout.offset)
-        return Checkpoint(inner, layout.inner_sha256, layout.content_type)
+        return Checkpoint(inner, layout.inner_sha256, layout.content_type, layout.outer_header)
 
     def _plaintext(self, path: Path) -> Content:
         """All of a checkpoint, after its tag verified."""

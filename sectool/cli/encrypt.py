@@ -30,6 +30,11 @@ AcceptLost = Annotated[
     typer.Option("--accept-lost", help="The user deleted what is lost: it leaves the job as gone."),
 ]
 
+RestoreLost = Annotated[
+    bool,
+    typer.Option("--restore-lost", help="Put what is lost into the folder Recovered, encrypted."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
@@ -43,6 +48,7 @@ def encrypt(
     certificates: options.NewCertificates,
     partial: Partial = False,
     accept_lost: AcceptLost = False,
+    restore_lost: RestoreLost = False,
     verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
@@ -69,6 +75,7 @@ def encrypt(
         partial=partial,
         accept_lost=accept_lost,
         acknowledge=acknowledge,
+        restore_lost=restore_lost,
         verify_keys=passphrases.of(verify_keys) if verify_keys else None,
         **certificates.fields,
     )

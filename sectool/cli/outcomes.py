@@ -24,6 +24,9 @@ def as_json(summary: Summary) -> dict[str, Any]:
             "bytes": summary.purged.bytes,
             "kept": summary.purged.kept,
         }
+    if summary.restored is not None:
+        document["restored"] = summary.restored
+        document["not_restored"] = dict(summary.not_restored)
     if summary.new_certificates is not None:
         document["new_certificates"] = [
             {
@@ -78,6 +81,11 @@ def as_table(summary: Summary) -> Iterable[str]:
     if summary.losing_access:
         yield ""
         yield from _losing_access(summary.losing_access)
+    if summary.restored is not None:
+        yield ""
+        yield f"restored  {summary.restored} lost messages, in the folder Recovered"
+        for reason, count in summary.not_restored.most_common():
+            yield f"  {count} not: {reason}"
     if summary.purged is not None:
         yield ""
         yield from _purged(summary.purged)

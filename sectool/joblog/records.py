@@ -138,6 +138,8 @@ class Purpose(StrEnum):
     """The new copy is the original."""
     DECRYPT = "decrypt"
     """The new copy is the plaintext."""
+    RESTORE = "restore"
+    """The message was lost; the new copy comes in the place of none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,13 @@ class ReplacedMessage:
     original: str
     """SHA-256 of the original; empty where none was kept."""
     parts: tuple[SealablePart, ...]
+
+    @property
+    def as_sealable(self) -> SealableMessage:
+        """The same message, to be encrypted from its checkpoints."""
+        return SealableMessage(
+            self.message, self.identity, self.ref, self.size, self.internal_date, self.parts
+        )
 
 
 @dataclass(frozen=True, slots=True)

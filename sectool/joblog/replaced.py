@@ -41,6 +41,13 @@ _TO_DECRYPT = (
     f"{_HERE} AND {_ENCRYPTED} AND {_NOT_IN_FLIGHT} AND state <> 'purged' AND {CHECKPOINTS_STAND}"
 )
 
+_LOST = (
+    f"presence = 'lost' AND {_NOT_IN_FLIGHT} AND state NOT IN ('purged', 'rolled-back')"
+    " AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
+    f" AND {CHECKPOINTS_STAND}"
+)
+"""The walk found no copy, and the plaintext is kept."""
+
 
 class ReplacedMessages:
     """Answers which messages were replaced; after a walk, which of them are still there."""
@@ -64,6 +71,10 @@ class ReplacedMessages:
     def to_decrypt(self) -> Iterator[ReplacedMessage]:
         """Those that the walk found encrypted and whose plaintext can be put back."""
         yield from self._pages(_TO_DECRYPT)
+
+    def lost(self) -> Iterator[ReplacedMessage]:
+        """Messages of the job that are in the mailbox no more and can be encrypted again."""
+        yield from self._pages(_LOST)
 
     def any_in_clear(self) -> bool:
         """Whether the plaintext of any message of the job lies in the mailbox."""

@@ -114,7 +114,7 @@ CREATE INDEX original_by_digest ON original (digest);
 
 CREATE TABLE replacement (
     message INTEGER PRIMARY KEY REFERENCES message,
-    purpose TEXT NOT NULL CHECK (purpose IN ('encrypt', 'rollback', 'decrypt')),
+    purpose TEXT NOT NULL CHECK (purpose IN ('encrypt', 'rollback', 'decrypt', 'restore')),
     step TEXT NOT NULL CHECK (step IN ('announced', 'placed')),
     old_folder TEXT NOT NULL,
     old_key TEXT NOT NULL,

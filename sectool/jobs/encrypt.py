@@ -33,12 +33,13 @@ class _Encryption:
         self._log = job.log
         self._mailbox = mailbox
         self._cancel = cancel
+        self._checkpoints = FromCheckpoints(job.directory / "checkpoints")
         self._resealing = Resealing(
             spec,
             job,
             mailbox,
             recipients,
-            method=FromCheckpoints(job.directory / "checkpoints"),
+            method=self._checkpoints,
             waiting=job.log.messages.sealable,
             workers=spec.workers,
             cancel=cancel,
@@ -52,6 +53,7 @@ class _Encryption:
         self._resealing.recover()
         self._resealing.begin()
         self._resealing.run(progress)
+        self._settle_losses(progress)
         self._finish()
         return self._summary()
 
@@ -79,9 +81,14 @@ class _Encryption:
                 hint="name the mailbox the user was moved to, or add --partial if this is it",
             )
 
-    def _finish(self) -> None:
+    def _settle_losses(self, progress: Progress) -> None:
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
+        if self._spec.restore_lost:
+            self._resealing.restore_lost(self._checkpoints, progress)
+
+    def _finish(self) -> None:
+        with self._log.group():
             if self._spec.accept_lost:
                 self._log.messages.forgive_losses()
             self._resealing.finish_if_done()

@@ -18,6 +18,7 @@ from sectool.errors import MessageChanged, MessageError, MessageVanished
 from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
 from sectool.jobs.job import Job
 from sectool.mailbox import (
+    Addition,
     Announcement,
     Mailbox,
     PlacedCopy,
@@ -42,6 +43,7 @@ _MEANINGS = {
     Purpose.ENCRYPT: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=True),
     Purpose.ROLLBACK: _Meaning(State.ROLLED_BACK, None, keeps_original=False),
     Purpose.DECRYPT: _Meaning(State.DECRYPTED, None, keeps_original=True),
+    Purpose.RESTORE: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=False),
 }
 
 
@@ -90,6 +92,7 @@ class Replacer:
         self._job = job
         self._log = job.log
         self._mailbox = mailbox
+        self._not_added: list[str] = []
 
     # --- a group --------------------------------------------------------------
 
@@ -105,8 +108,33 @@ class Replacer:
             group = others + self._keep_originals([new for new in group if new.keeps_original])
         steps = self._announce(group)
         staged = self._stage(steps)
-        placed = self._place(staged)
-        self._retire(placed)
+        self._retire([(step, copy) for step, copy, _ in self._place(staged)])
+
+    def add(self, group: Sequence[tuple[NewMessage, Addition]]) -> list[str]:
+        """Puts messages into the mailbox that take the place of none.
+
+        Returns:
+            Why some were not, one reason each; the log says of them what it said before.
+
+        Raises:
+            NoSpace: disk or quota full; nothing was added.
+            RunError: a sync failed; what was added is found when the run is resumed.
+        """
+        self._not_added.clear()
+        announcements = self._mailbox.announce_additions([addition for _, addition in group])
+        steps = [
+            _Step(new, announcement, Purpose.RESTORE)
+            for (new, _), announcement in zip(group, announcements, strict=True)
+        ]
+        self._log_intents(steps)
+        answers = self._mailbox.stage_additions(
+            [
+                (step.announcement, addition)
+                for step, (_, addition) in zip(steps, group, strict=True)
+            ]
+        )
+        self._finish_added(self._place(self._sort_out(steps, answers)))
+        return list(self._not_added)
 
     def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
         keep: list[tuple[NewMessage, OriginalToKeep, OriginalRecord]] = []
@@ -142,13 +170,21 @@ class Replacer:
         replacements = [Replacement(new.ref, new.content, new.revision) for new in group]
         announcements = self._mailbox.announce(replacements)
         steps = [_Step(*pair, self._purpose) for pair in zip(group, announcements, strict=True)]
+        self._log_intents(steps)
+        return steps
+
+    def _log_intents(self, steps: Sequence[_Step]) -> None:
         with self._log.group():
             for step in steps:
                 self._log.replacements.announce(_record(step))
-        return steps
 
     def _stage(self, steps: Sequence[_Step]) -> list[tuple[_Step, StagedCopy]]:
         answers = self._mailbox.stage([(step.announcement, step.new.content) for step in steps])
+        return self._sort_out(steps, answers)
+
+    def _sort_out(
+        self, steps: Sequence[_Step], answers: Sequence[StagedCopy | MessageError]
+    ) -> list[tuple[_Step, StagedCopy]]:
         staged: list[tuple[_Step, StagedCopy]] = []
         for step, answer in zip(steps, answers, strict=True):
             if isinstance(answer, StagedCopy):
@@ -159,10 +195,12 @@ class Replacer:
                 self._withdraw(step, State.CHANGED, answer.message)
         return staged
 
-    def _place(self, staged: Sequence[tuple[_Step, StagedCopy]]) -> list[tuple[_Step, StagedCopy]]:
+    def _place(
+        self, staged: Sequence[tuple[_Step, StagedCopy]]
+    ) -> list[tuple[_Step, StagedCopy, PlacedCopy]]:
         answers = self._mailbox.barrier([copy for _, copy in staged])
         placed = [
-            pair
+            (*pair, answer)
             for pair, answer in zip(staged, answers, strict=True)
             if isinstance(answer, PlacedCopy)
         ]
@@ -170,9 +208,14 @@ class Replacer:
             if isinstance(answer, MessageError):
                 self._withdraw(step, State.FAILED, answer.message)
         with self._log.group():
-            for step, _ in placed:
+            for step, _, _ in placed:
                 self._log.replacements.place(step.new.message)
         return placed
+
+    def _finish_added(self, placed: Sequence[tuple[_Step, StagedCopy, PlacedCopy]]) -> None:
+        with self._log.group():
+            for step, _, copy in placed:
+                self._finish(step, copy)
 
     def _retire(self, placed: Sequence[tuple[_Step, StagedCopy]]) -> None:
         answers = self._mailbox.retire([copy for _, copy in placed])
@@ -200,7 +243,10 @@ class Replacer:
         self._remove_spooled(step.new.content.path)
         with self._log.group():
             self._log.replacements.withdraw(step.new.message)
-            self._log.messages.advance(step.new.message, state, reason=reason)
+            if step.purpose is Purpose.RESTORE:
+                self._not_added.append(reason)  # it is as lost as it was
+            else:
+                self._log.messages.advance(step.new.message, state, reason=reason)
 
     def _give_up(self, new: NewMessage, state: State, reason: str) -> None:
         self._remove_spooled(new.content.path)
@@ -231,11 +277,14 @@ class Replacer:
         wherever the mailbox or the user moved them.
         """
         resumed: list[tuple[_Step, StagedCopy]] = []
+        added: list[tuple[_Step, StagedCopy]] = []
         for record in self._log.replacements.open():
             step = _step(record)
             where = self._mailbox.locate(step.announcement)
             if where.placed is None:
                 self._forget(step)
+            elif step.purpose is Purpose.RESTORE:
+                added.append((step, StagedCopy(step.announcement, Flags())))
             elif where.old_present:
                 # The flags at the time are not known: no flag is lost when both
                 # copies' flags are joined, as a merge with an empty base does.
@@ -243,9 +292,11 @@ class Replacer:
             else:
                 with self._log.group():
                     self._finish(step, where.placed)
+        # What was placed before the interruption may not be durable yet.
+        if added:
+            self._finish_added(self._place(added))
         if resumed:
-            # What was placed before the interruption may not be durable yet.
-            self._retire(self._place(resumed))
+            self._retire([(step, copy) for step, copy, _ in self._place(resumed)])
 
     def _forget(self, step: _Step) -> None:
         """The new copy was never placed: the message stands as before."""

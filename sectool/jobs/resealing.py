@@ -18,9 +18,11 @@ from sectool.jobs.certificates import (
     record_certificates,
 )
 from sectool.jobs.job import MAILBOX_VALUE, Job
+from sectool.jobs.lost import LostArgument, Restored, lost_tasks, restore_lost
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.replace import NewMessage, Replacer
 from sectool.jobs.seal import (
+    FromCheckpoints,
     NotSealed,
     SealArgument,
     SealContext,
@@ -94,6 +96,7 @@ class Resealing:
         self._failure_code = 0
         self._space = 0
         self._losing_access: dict[RecipientKey, int] = {}
+        self._restored: Restored | None = None
 
     # --- what is fixed ----------------------------------------------------------------
 
@@ -170,6 +173,32 @@ class Resealing:
             with contextlib.suppress(SectoolError):
                 self._spool.sweep()
 
+    def restore_lost(self, checkpoints: FromCheckpoints, progress: Progress) -> None:
+        """Puts back what the walk, which has ended, did not find; in a dry run counts it.
+
+        Raises:
+            NoSpace: disk or quota full; the same command resumes.
+            Interrupted: the run was asked to stop; the same command resumes.
+        """
+        tasks = lost_tasks(self._spec, self._job)
+        if self._spec.dry_run or not tasks:
+            self._restored = Restored(len(tasks))
+            return
+        self._fix_options()
+        originals = self._job.directory / "originals"
+        try:
+            self._restored = restore_lost(
+                tasks,
+                LostArgument(self._argument(), checkpoints, originals),
+                self._replacer,
+                workers=self._workers,
+                progress=progress,
+                cancel=self._cancel,
+            )
+        finally:
+            with contextlib.suppress(SectoolError):
+                self._spool.sweep()
+
     def _rehearse(self) -> None:
         tasks = list(self._tasks())
         self._space = sum(int(task.size * GROWTH) * 2 for task in tasks)
@@ -196,7 +225,20 @@ class Resealing:
         progress.end()
 
     def _answers(self) -> Iterator[SealedMessage | NotSealed]:
-        argument = SealArgument(
+        for answer in run_tasks(
+            seal,
+            self._tasks(),
+            make_context=SealContext,
+            context_argument=self._argument(),
+            workers=self._workers,
+        ):
+            if isinstance(answer, Died):
+                yield NotSealed(answer.task.message, State.FAILED, answer.reason)
+            else:
+                yield answer
+
+    def _argument(self) -> SealArgument:
+        return SealArgument(
             mailbox=self._mailbox.specification,
             method=self._method,
             spool=self._spool.directory,
@@ -204,17 +246,6 @@ class Resealing:
             recipients=self._recipients,
             profile=self._spec.profile,
         )
-        for answer in run_tasks(
-            seal,
-            self._tasks(),
-            make_context=SealContext,
-            context_argument=argument,
-            workers=self._workers,
-        ):
-            if isinstance(answer, Died):
-                yield NotSealed(answer.task.message, State.FAILED, answer.reason)
-            else:
-                yield answer
 
     def _tasks(self) -> Iterator[SealTask]:
         selector = Selector(self._spec.selection)
@@ -224,11 +255,14 @@ class Resealing:
                 yield SealTask(message)
 
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
+        self._fix_options()
+        self._replacer.carry_out(group)
+
+    def _fix_options(self) -> None:
         if self._fixed_options() == _NOT_FIXED:
             with self._log.group():
                 self._log.set_phase(self._spec.operation, "begun", self._options())
                 record_certificates(self._log, self._recipients, self._spec.owner)
-        self._replacer.carry_out(group)
 
     def _take_down(self, answer: NotSealed) -> None:
         self._failure_code = self._failure_code or answer.failure_code
@@ -246,6 +280,9 @@ class Resealing:
         summary.is_finished = (self._log.phase(phase) or ("",))[0] == "finished"
         summary.failure_code = self._failure_code
         self._log.counts.summarise(summary)
+        if self._restored is not None:
+            summary.restored = self._restored.messages
+            summary.not_restored = self._restored.not_restored
         describe_certificates(summary, self._recipients, self._spec.owner)
         if self._spec.dry_run:
             summary.space = self._space

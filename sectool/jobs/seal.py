@@ -28,7 +28,7 @@ from sectool.joblog import CheckpointRecord, SealableMessage
 from sectool.jobs.examine import known_as
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
-from sectool.message import Content, DigestingSink, FileContent, StoredMessage
+from sectool.message import Content, DigestingSink, FileContent
 from sectool.outcome import State
 
 
@@ -79,7 +79,11 @@ class FromCheckpoints:
 
     def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:
         """As ``SealingMethod`` has it."""
-        return _CheckpointSealer(CheckpointStore(self.checkpoints), recipients, profile)
+        return _CheckpointSealer(self.open(), recipients, profile)
+
+    def open(self) -> CheckpointStore:
+        """The checkpoints, opened in whichever process asks."""
+        return CheckpointStore(self.checkpoints)
 
 
 class _CheckpointSealer:
@@ -160,6 +164,17 @@ class NotSealed:
     failure_code: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The message that new CMS is put into; all other bytes are taken from it."""
+
+    content: Content
+    places: Sequence[smime.Place]
+    """Where the CMS goes, in order, with the paths of the parts."""
+    without: frozenset[bytes] = frozenset()
+    """Names, lower case, of fields that go."""
+
+
 class SealContext:
     """The mailbox, the new recipients and what seals, made once in each worker."""
 
@@ -199,18 +214,44 @@ def _seal(context: SealContext, message: SealableMessage) -> SealedMessage:
     inventory = smime.take_inventory(stored.content)
     if message.identity not in known_as(inventory):
         raise MessageChanged("the message is not the one the job knows")
+    frame = Frame(stored.content, inventory.parts)
+    if message.in_clear:
+        # Of a plaintext copy only the outer header is taken, never the plaintext.
+        root = smime.root_entity(stored.content)
+        frame = Frame(stored.content, [root], frozenset({smime.MARK_FIELD}))
+    content, identity = write_sealed(context, message, frame)
+    return SealedMessage(message, stored.revision, content, identity)
+
+
+def write_sealed(
+    context: SealContext, message: SealableMessage, frame: Frame
+) -> tuple[FileContent, str]:
+    """Writes one new message, unsynced, and proves it.
+
+    Args:
+        context: where to, and for whom.
+        message: whose parts are sealed.
+        frame: what they are put into.
+
+    Returns:
+        The new message, and what it will be known by.
+
+    Raises:
+        MessageError: it costs this message.
+        CheckpointDamaged: a checkpoint does.
+        NoSpace: the new message could not be written.
+    """
     path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
     with durable.explained("write a new message"), durable.new_file(path) as stream:
         try:
-            digest, sealed = _write(context, message, stored, inventory, stream)
+            digest, sealed = _write(context, message, frame, stream)
         except OSError as error:
             # Not of writing, which ends the run: what cannot be read costs this message.
             raise MessageError(f"it cannot be read: {reason_of(error)}") from error
         crashpoint("seal.written")
         stream.flush()
         content = FileContent(path, known_digest=digest)
-        identity = _prove(context, message, sealed, content)
-    return SealedMessage(message, stored.revision, content, identity)
+        return content, _prove(context, message, sealed, content)
 
 
 class _SpoolSink:
@@ -225,29 +266,22 @@ class _SpoolSink:
 
 
 def _write(
-    context: SealContext,
-    message: SealableMessage,
-    stored: StoredMessage,
-    inventory: smime.Inventory,
-    stream: BinaryIO,
+    context: SealContext, message: SealableMessage, frame: Frame, stream: BinaryIO
 ) -> tuple[str, dict[str, WrittenCMS]]:
     checkpoints = {part.path: part.checkpoint for part in message.parts}
     sealed: dict[str, WrittenCMS] = {}
 
     def write_cms(part: smime.Place, sink: cms.Sink) -> None:
-        sealed[part.path] = context.sealer.seal(stored.content, part, checkpoints[part.path], sink)
+        sealed[part.path] = context.sealer.seal(frame.content, part, checkpoints[part.path], sink)
 
-    # Of a plaintext copy only the outer header is taken, never the plaintext.
-    in_clear = [smime.root_entity(stored.content)] if message.in_clear else []
-    places: list[smime.Place] = [*(in_clear or inventory.parts)]
     digesting = DigestingSink(stream)
     smime.write_spliced(
-        stored.content,
-        places,
+        frame.content,
+        frame.places,
         _SpoolSink(digesting),
         write_cms,
         smime_type=smime.smime_type_of(context.profile.content_type),
-        without=frozenset({smime.MARK_FIELD}) if message.in_clear else frozenset(),
+        without=frame.without,
     )
     return digesting.hexdigest(), sealed
 

@@ -112,6 +112,8 @@ class JobSpec:
     of a job in place."""
     accept_lost: bool = False
     """Encrypt: the user deleted what is lost; it leaves the job."""
+    restore_lost: bool = False
+    """Encrypt: put what is lost into the folder ``Recovered``."""
     owner: str = ""
     """Mail address that a new certificate must name; empty: nobody asks."""
     acknowledge: Path | None = None
