@@ -36,6 +36,10 @@ class Limits:
     beginning."""
     decompressed_size: int = 256 * 1024 * 1024
     """What one message may be decompressed to while it is looked at, all readings together."""
+    tnef_elements: int = 50_000
+    """Attributes, properties and values of one TNEF: a long meeting series has a few thousand."""
+    tnef_depth: int = 8
+    """Messages embedded in each other in one TNEF."""
     armour_search: int = 64 * 1024
     """How far into a text an OpenPGP or a uuencoded message is looked for."""
 

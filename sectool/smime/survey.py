@@ -16,7 +16,7 @@ from sectool import cms
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 from sectool.message import Content
 from sectool.outcome import State
-from sectool.smime import recognition
+from sectool.smime import recognition, tnef
 from sectool.smime.compressed_data import UnpackingBudget, decompressed_blocks
 from sectool.smime.entities import FORWARDED, Entity, EntityWalker
 from sectool.smime.limits import Limits
@@ -136,6 +136,9 @@ class _Survey:
         body = self._body(entity)
         with body.open() as stream:
             head = stream.read(HEAD_SIZE)
+        if tnef.is_tnef(head):
+            self._look_at_tnef(body)
+            return
         try:
             content_type = cms.identify(io.BytesIO(head))
         except MalformedMessage as error:
@@ -154,6 +157,13 @@ class _Survey:
             # It may be an encryption that nobody here has heard of.
             name = cms.content_type_name(content_type)
             self._findings.note(State.UNSUPPORTED, f"CMS {name} is not known")
+
+    def _look_at_tnef(self, body: BodySource) -> None:
+        with body.open() as stream:
+            found = tnef.find_smime(stream, self._limits)
+        if found:
+            reason = f"S/MIME in TNEF (winmail.dat) is not taken: {found}"
+            self._findings.note(State.UNSUPPORTED, reason)
 
     def _note_no_cms(self, entity: Entity, head: bytes, error: MalformedMessage) -> None:
         is_labelled = recognition.is_labelled(entity)
