@@ -139,6 +139,16 @@ class Purged:
     """Checkpoints and originals that stay."""
 
 
+@dataclass(slots=True)
+class Retried:
+    """What a run with ``--retry`` tried once more."""
+
+    states: Counter[State] = field(default_factory=Counter)
+    """How many messages, by the state they were in before."""
+    done: int = 0
+    """Those of them that have nothing left to do now."""
+
+
 class Scenario(StrEnum):
     """What kind of move it is, by comparing the old keys with those at the new place."""
 
@@ -238,6 +248,8 @@ class Summary:
     """How many lost messages were, or in a dry run would be, put back; None: nobody asked."""
     not_restored: Counter[str] = field(default_factory=Counter)
     """How many could not be, by reason."""
+    retried: Retried | None = None
+    """What was tried once more; None: nobody asked for that alone."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
     such as 16 for damaged checkpoints; 0: nothing did."""

@@ -11,6 +11,7 @@ import typer
 from sectool.cli import options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
+from sectool.cli.undone import UndoneOptions
 
 EXAMPLE = "Example: sectool decrypt ~/Maildir --keys ~/keys --job ~/move"
 
@@ -44,7 +45,7 @@ def decrypt(
     job: Job = None,
     in_place: InPlace = False,
     dry_run: options.DryRun = False,
-    acknowledge: options.Acknowledge = None,
+    undone: UndoneOptions,
     run: options.RunOptions,
     manners: options.Manners,
 ) -> None:
@@ -69,7 +70,7 @@ def decrypt(
         workers=run.processes,
         dry_run=dry_run,
         in_place=in_place,
-        acknowledge=acknowledge,
+        **undone.fields,
     )
     summary = run_job(spec, manners)
     show(summary, manners, hint=_next(job) if summary.is_finished and not dry_run else "")

@@ -10,6 +10,7 @@ import typer
 from sectool.cli import afterwards, options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
+from sectool.cli.undone import UndoneOptions
 
 EXAMPLE = "Example: sectool encrypt /srv/mail/new --job ~/move --to new.pem"
 
@@ -52,7 +53,7 @@ def encrypt(
     verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
-    acknowledge: options.Acknowledge = None,
+    undone: UndoneOptions,
     run: options.RunOptions,
     manners: options.Manners,
 ) -> None:
@@ -74,9 +75,9 @@ def encrypt(
         dry_run=dry_run,
         partial=partial,
         accept_lost=accept_lost,
-        acknowledge=acknowledge,
         restore_lost=restore_lost,
         verify_keys=passphrases.of(verify_keys) if verify_keys else None,
         **certificates.fields,
+        **undone.fields,
     )
     show(run_job(spec, manners), manners)

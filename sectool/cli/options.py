@@ -42,14 +42,6 @@ Workers = Annotated[
         help="Worker processes; 0: none. Default: one for each processor, 8 at most.",
     ),
 ]
-Acknowledge = Annotated[
-    Path | None,
-    typer.Option(
-        "--acknowledge",
-        metavar="FILE",
-        help="Identities of messages you know cannot be done: they fail no run any more.",
-    ),
-]
 Verbose = Annotated[
     int,
     typer.Option(

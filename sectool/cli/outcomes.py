@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sectool.cli.layout import fact, table
-from sectool.outcome import NewCertificate, Purged, RecipientKey, RetiredKey, Summary
+from sectool.outcome import NewCertificate, Purged, RecipientKey, RetiredKey, Retried, Summary
 
 LISTED = 10
 """Recipients who lose access are listed up to this number; JSON lists them all."""
@@ -17,6 +17,11 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document: dict[str, Any] = {}
     if summary.retire is not None:
         document["retire"] = [_key(entry) for entry in summary.retire]
+    if summary.retried is not None:
+        document["retried"] = {
+            "states": {state.value: n for state, n in sorted(summary.retried.states.items())},
+            "done": summary.retried.done,
+        }
     if summary.purged is not None:
         document["purged"] = {
             "checkpoints": summary.purged.checkpoints,
@@ -78,6 +83,9 @@ def as_table(summary: Summary) -> Iterable[str]:
         yield from _certificate(certificate)
     if summary.new_certificates is not None and not summary.owner_checked:
         yield "  nobody asked whose certificate that is: --owner ADDRESS does"
+    if summary.retried is not None:
+        yield ""
+        yield _retried(summary.retried)
     if summary.losing_access:
         yield ""
         yield from _losing_access(summary.losing_access)
@@ -92,6 +100,12 @@ def as_table(summary: Summary) -> Iterable[str]:
     if summary.retire is not None:
         yield ""
         yield from _retire(summary.retire)
+
+
+def _retried(retried: Retried) -> str:
+    counts = sorted(retried.states.items())
+    before = ", ".join(f"{count} {state.value}" for state, count in counts) or "nothing"
+    return f"retried   {before}: {retried.done} of them done now"
 
 
 def _certificate(certificate: NewCertificate) -> Iterable[str]:

@@ -10,6 +10,7 @@ import typer
 from sectool.cli import afterwards, options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
+from sectool.cli.undone import Acknowledge
 
 EXAMPLE = "Example: sectool verify ~/move --verify-keys new.p12 --retire ~/keys"
 
@@ -43,7 +44,7 @@ def verify(
     partial: afterwards.Partial = False,
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
-    acknowledge: options.Acknowledge = None,
+    acknowledge: Acknowledge = None,
     run: options.RunOptions,
     manners: options.Manners,
 ) -> None:

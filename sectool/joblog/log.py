@@ -31,6 +31,7 @@ from sectool.joblog.migrations import is_outdated, keep_copy, migrate
 from sectool.joblog.purges import PurgeTable
 from sectool.joblog.replaced import ReplacedMessages
 from sectool.joblog.replacements import ReplacementTable
+from sectool.joblog.standings import Standings
 
 
 class JobLog:
@@ -43,6 +44,7 @@ class JobLog:
         purges: what may go from the job directory, and what has gone.
         counts: how many messages are in which state.
         acknowledgements: the messages that a person knows cannot be done.
+        standings: which messages stand in which states.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -54,6 +56,7 @@ class JobLog:
         self.purges = PurgeTable(connection, self.messages)
         self.counts = Counts(connection)
         self.acknowledgements = AcknowledgementTable(connection)
+        self.standings = Standings(connection)
 
     # --- life ------------------------------------------------------------
 

@@ -67,15 +67,20 @@ class _Decryption:
 
     def _begin(self, progress: Progress) -> None:
         options = check_in_place(self._spec, self._job)
-        reopen(self._job)
+        if not self._spec.retry:
+            reopen(self._job)
         self._in_place.recover(progress)
         self._log.messages.begin_walk()
+        if self._spec.retry:
+            return
         # Also when it was finished before: mail that came since is not done until
         # this run is.
         with self._log.group():
             self._log.set_phase(Operation.DECRYPT, "begun", options)
 
     def _finish(self) -> None:
+        if self._spec.retry:
+            return
         with self._log.group():
             if self._spec.selection.is_everything:
                 self._log.messages.end_walk(unseen="gone")
@@ -117,9 +122,10 @@ class _Decryption:
             return False
         if known.state is State.REVIEW and is_released(self._job, known, self._spec.released):
             return False
-        return (known.state in DONE or known.replaced) or (
-            known.state in SAME_AGAIN and known.tried_with == self._tried_with
-        )
+        if known.state in DONE or known.replaced:
+            return True
+        same_again = known.state in SAME_AGAIN and known.tried_with == self._tried_with
+        return same_again and not self._spec.retry
 
     def _has_checkpoints(self, known: MessageRecord) -> bool:
         """Whether they are there; the log hears where someone removed them."""
@@ -148,6 +154,7 @@ class _Decryption:
         summary.is_finished = (self._log.phase(Operation.DECRYPT) or ("",))[0] == "finished"
         self._log.counts.summarise(summary)
         summary.failure_code = summary.failure_code or self._in_place.failure_code
+        summary.retried = self._walk.retry.outcome(DONE)
         if self._spec.dry_run:
             summary.space = self._plaintext_bytes + self._in_place.space
             summary.preflight = self._verdict(summary)

@@ -19,6 +19,7 @@ from sectool.jobs.examine import (
 from sectool.jobs.job import Job
 from sectool.jobs.keyring import workers_for
 from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.retry import Retry
 from sectool.jobs.spec import Cancel, JobSpec
 from sectool.jobs.tally import count_not_selected
 from sectool.jobs.walk import Selector, count, walk
@@ -85,6 +86,7 @@ class Intake:
     Attributes:
         left_out: the messages that the selection leaves out, counted.
         leaves_work: whether it left messages out that are not done.
+        retry: what is tried once more.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Intake:
     ) -> None:
         self.left_out = Summary()
         self.leaves_work = False
+        self.retry = Retry(spec, job.log)
         self._spec = spec
         self._log = job.log
         self._mailbox = mailbox
@@ -156,7 +159,9 @@ class Intake:
             if known is not None and self._is_done(known, listing):
                 self._log.messages.see(known.message)
                 progress.advance()
-            elif selector.takes(listing):
+            elif not self.retry.leaves(listing, known) and selector.takes(listing):
+                if known is not None:
+                    self.retry.takes(known.message)
                 yield ExamineTask(listing)
             else:
                 self._leave(listing, known)

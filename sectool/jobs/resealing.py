@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from sectool.errors import ReadOnlyMailbox, SectoolError, UsageError
-from sectool.joblog import SealableMessage
+from sectool.joblog import REPLACED, SealableMessage
 from sectool.jobs.certificates import (
     describe_certificates,
     losing_access,
@@ -21,6 +21,7 @@ from sectool.jobs.job import MAILBOX_VALUE, Job
 from sectool.jobs.lost import LostArgument, Restored, lost_tasks, restore_lost
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.replace import NewMessage, Replacer
+from sectool.jobs.retry import Retry
 from sectool.jobs.seal import (
     FromCheckpoints,
     NotSealed,
@@ -91,6 +92,7 @@ class Resealing:
         self._waiting = waiting
         self._workers = workers
         self._cancel = cancel
+        self._retry = Retry(spec, job.log)
         self._replacer = Replacer(job, mailbox)
         self._spool = Spool(job, mailbox)
         self._failure_code = 0
@@ -206,7 +208,7 @@ class Resealing:
         self._losing_access = losing_access(self._log, rows, self._recipients)
 
     def _replace(self, progress: Progress) -> None:
-        progress.begin(self._spec.operation, sum(1 for _ in self._waiting()))
+        progress.begin(self._spec.operation, sum(1 for _ in self._retry.narrow(self._waiting())))
         group: list[NewMessage] = []
         size = 0
         for answer in self._answers():
@@ -249,9 +251,10 @@ class Resealing:
 
     def _tasks(self) -> Iterator[SealTask]:
         selector = Selector(self._spec.selection)
-        for message in self._waiting():
+        for message in self._retry.narrow(self._waiting()):
             date = datetime.fromisoformat(message.internal_date)
             if selector.takes(Listing(message.ref, message.size, Flags(), "", date)):
+                self._retry.takes(message.message)
                 yield SealTask(message)
 
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
@@ -279,6 +282,7 @@ class Resealing:
         summary.phase = phase
         summary.is_finished = (self._log.phase(phase) or ("",))[0] == "finished"
         summary.failure_code = self._failure_code
+        summary.retried = self._retry.outcome(REPLACED)
         self._log.counts.summarise(summary)
         if self._restored is not None:
             summary.restored = self._restored.messages

@@ -120,6 +120,8 @@ class JobSpec:
     """File of messages that a person knows cannot be done; None: as the job log has it."""
     part_selection: PartSelection = field(default_factory=PartSelection)
     """Scan, decrypt and rewrap: encrypted parts that are taken beside whole bodies."""
+    retry: bool = False
+    """Work on nothing but what an earlier run could not do."""
 
 
 class Cancel(Protocol):

@@ -46,6 +46,7 @@ def summarise_again(summary: Summary, job: Job) -> Summary:
         job=summary.job,
         phase=summary.phase,
         failure_code=summary.failure_code,
+        retried=summary.retried,
         new_certificates=summary.new_certificates,
         owner_checked=summary.owner_checked,
     )

@@ -1,0 +1,34 @@
+"""Options of the commands that meet messages they cannot do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Acknowledge = Annotated[
+    Path | None,
+    typer.Option(
+        "--acknowledge",
+        metavar="FILE",
+        help="Identities of messages you know cannot be done: they fail no run any more.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class UndoneOptions:
+    """What to do with messages that were not done, or are not."""
+
+    acknowledge: Acknowledge = None
+    retry: Annotated[
+        bool,
+        typer.Option("--retry", help="Only what an earlier run could not do, as with another key."),
+    ] = False
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give."""
+        return {"acknowledge": self.acknowledge, "retry": self.retry}
