@@ -2,138 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import imaplib
-import os
 import re
-import shutil
-import socket
-import subprocess
-import tempfile
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from sectool.mailbox import Mailbox, MailboxSpecification, PlacedCopy, open_mailbox
 from sectool.message import BytesContent, FileContent, MessageRef
+from tests.support.dovecot import Dovecot, running_dovecot
 from tests.support.mailbox_contract import NEW, OLD, announce, sha256
 
-CONFIGURATION = """
-base_dir = {0}/run
-state_dir = {0}/state
-log_path = {0}/dovecot.log
-info_log_path = {0}/info.log
-protocols = imap
-listen = 127.0.0.1
-ssl = no
-disable_plaintext_auth = no
-auth_mechanisms = plain
-first_valid_uid = 1
-default_internal_user = dovecot
-default_login_user = dovenull
-mail_location = maildir:{0}/mail/%u/Maildir
-service imap-login {{
-  chroot =
-  inet_listener imap {{
-    address = 127.0.0.1
-    port = {1}
-  }}
-  inet_listener imaps {{
-    port = 0
-  }}
-}}
-service anvil {{
-  chroot =
-}}
-service stats {{
-  unix_listener stats-writer {{
-    mode = 0666
-  }}
-}}
-passdb {{
-  driver = passwd-file
-  args = scheme=PLAIN username_format=%u {0}/users
-}}
-userdb {{
-  driver = passwd-file
-  args = username_format=%u {0}/users
-}}
-namespace inbox {{
-  inbox = yes
-  separator = /
-}}
-"""
-
-OWNER = 65534
 DATE = '"04-Mar-2011 05:06:07 +0000"'
 CRLF_OLD = OLD.replace(b"\n", b"\r\n")
 
 
-@dataclass(frozen=True)
-class Dovecot:
-    """A running server with one user."""
-
-    port: int
-    maildir: Path
-    log: Path
-
-    def connect(self) -> imaplib.IMAP4:
-        client = imaplib.IMAP4("127.0.0.1", self.port, timeout=20)
-        try:
-            client.login("alice", "secret")
-        except BaseException:
-            client.shutdown()
-            raise
-        return client
-
-    def mailbox(self) -> Mailbox:
-        return open_mailbox(MailboxSpecification("maildir", str(self.maildir)))
-
-    def complaints(self) -> list[str]:
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [line for line in lines if re.search("Error|Warning|Panic|Fatal", line)]
-
-
 @pytest.fixture
 def dovecot() -> Iterator[Dovecot]:
-    program = shutil.which("dovecot")
-    if program is None or os.geteuid() != 0:
-        if os.environ.get("SECTOOL_REQUIRE_PEERS") == "1":
-            pytest.fail("dovecot is not installed, or this is not root")
-        pytest.skip("needs dovecot-imapd and root")
-    # A short path that the server's users may pass: its sockets lie in it.
-    with tempfile.TemporaryDirectory(prefix="dovecot") as directory:
-        home = Path(directory)
-        home.chmod(0o755)
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
-        (home / "dovecot.conf").write_text(CONFIGURATION.format(home, port))
-        (home / "users").write_text(f"alice:{{PLAIN}}secret:{OWNER}:{OWNER}::{home}/mail/alice::\n")
-        (home / "mail" / "alice").mkdir(parents=True)
-        for path in (home / "mail", home / "mail" / "alice"):
-            os.chown(path, OWNER, OWNER)
-        server = subprocess.Popen([program, "-F", "-c", str(home / "dovecot.conf")])
-        try:
-            running = Dovecot(port, home / "mail" / "alice" / "Maildir", home / "dovecot.log")
-            wait_for(running)
-            yield running
-        finally:
-            server.terminate()
-            server.wait(20)
+    with running_dovecot() as server:
+        yield server
 
 
-def wait_for(server: Dovecot) -> None:
-    for _ in range(100):
-        with contextlib.suppress(OSError, imaplib.IMAP4.abort):
-            server.connect().logout()
-            return
-        time.sleep(0.1)
-    pytest.fail("dovecot did not start")
+def mailbox_of(dovecot: Dovecot) -> Mailbox:
+    return open_mailbox(MailboxSpecification("maildir", str(dovecot.maildir)))
 
 
 def append(client: imaplib.IMAP4, flags: str, raw: bytes = CRLF_OLD) -> None:
@@ -171,7 +63,7 @@ def test_a_client_that_stays_connected_sees_new_messages_with_old_marks(dovecot:
         client.select("INBOX")
         before = fetch(client, "UID FLAGS INTERNALDATE")
         validity = client.response("UIDVALIDITY")
-        replace_all(dovecot.mailbox())
+        replace_all(mailbox_of(dovecot))
         client.noop()
         after = fetch(client, "UID FLAGS INTERNALDATE RFC822.SIZE")
         assert marks(after) == marks(before)
@@ -206,7 +98,7 @@ def test_replacing_while_a_client_flags_and_appends_loses_nothing(dovecot: Dovec
         thread = threading.Thread(target=play, args=(dovecot, stop))
         thread.start()
         try:
-            mailbox = dovecot.mailbox()
+            mailbox = mailbox_of(dovecot)
             done = 0
             while refs := old_refs(mailbox):
                 done += replace_some(mailbox, refs)
