@@ -181,20 +181,33 @@ def move(directory: Path, maildir: Path, old: Path, new: Path) -> None:
     report("encrypt again", encrypt)
 
 
+def move_in_place(directory: Path, maildir: Path, old: Path, new: Path) -> None:
+    """Measures the move of a mailbox that lies in clear meanwhile, and its undoing."""
+    job = directory / "job"
+    decrypt = ("decrypt", maildir, "--keys", old, "--job", job, "--in-place")
+    report("in place", decrypt)
+    report("in place again", decrypt)
+    report("encrypt", ("encrypt", maildir, "--to", new, "--job", job))
+    report("back to clear", ("rollback", job, "--to-stage", "decrypted"))
+    report("rollback", ("rollback", job))
+
+
 def main() -> None:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, nargs="*", default=[])
     parser.add_argument("--gigabytes", type=float, default=0)
+    parser.add_argument("--in-place", action="store_true", help="decrypt in place")
     parser.add_argument("--directory", type=Path, help="where to work; default: temporary")
     options = parser.parse_args()
+    act = move_in_place if options.in_place else move
     for count in options.messages:
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
             directory = Path(name)
             old, new = make_key(directory, "old"), make_key(directory, "new")
             maildir = make_maildir(directory, directory / "old.crt", count)
             print(f"{count} messages", flush=True)
-            move(directory, maildir, old, new.with_suffix(".crt"))
+            act(directory, maildir, old, new.with_suffix(".crt"))
     if options.gigabytes:
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
             directory = Path(name)
@@ -202,7 +215,7 @@ def main() -> None:
             size = int(options.gigabytes * 1e9)
             maildir = make_large(directory, directory / "old.crt", size)
             print(f"one message of {options.gigabytes} GB", flush=True)
-            move(directory, maildir, old, new.with_suffix(".crt"))
+            act(directory, maildir, old, new.with_suffix(".crt"))
 
 
 if __name__ == "__main__":

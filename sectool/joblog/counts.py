@@ -76,8 +76,10 @@ class Counts:
         rows = self._connection.execute(
             "SELECT folder, key, message_id, word, told, original_identity,"
             f" {IS_ACKNOWLEDGED} FROM counted"
-            " WHERE word IN (SELECT value FROM json_each(?)) ORDER BY folder, message",
-            (json.dumps(sorted(NOT_DONE)),),
+            " WHERE word IN (SELECT value FROM json_each(?)) OR (word = ? AND told <> '')"
+            " ORDER BY folder, message",
+            # A reason there says why the message did not go into the mailbox in clear.
+            (json.dumps(sorted(NOT_DONE)), State.CHECKPOINTED),
         )
         for folder, key, message_id, word, reason, identity, acknowledged in rows:
             entry = NotDone(

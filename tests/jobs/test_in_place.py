@@ -231,6 +231,9 @@ def test_a_forwarded_message_stays_encrypted_and_is_told(
     summary = jobs.run(specify("decrypt", maildir, in_place=True))
     assert (counts(summary), summary.exit_code) == ({State.CHECKPOINTED: 1}, 3)
     assert checker.census(maildir) == census
+    for told in (summary, jobs.status(tmp_path / "job")):
+        (entry,) = told.not_done
+        assert (entry.state, entry.reason[:18]) == (State.CHECKPOINTED, "it stays encrypted")
 
 
 # --- killed -----------------------------------------------------------------------------
