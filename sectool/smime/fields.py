@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sectool.errors import LimitExceeded
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner, match_delimiter
+from sectool.smime.transfer import looks_like_cms
 
 # RFC 5322 section 3.6.8, and the white space before the colon of its section 4.5.
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
@@ -111,8 +112,9 @@ def read_header(
     """Reads the header of the entity at the scanner's position, and its blank line.
 
     A line that is neither field nor continuation ends the header, unless a field
-    follows it before the next blank line: such lines occur in real mail, and what
-    follows them says whether the message is encrypted. A delimiter line ends it too.
+    follows it before the next blank line, or CMS behind that: such lines occur in
+    real mail, and what follows them says whether the message is encrypted. A
+    delimiter line ends it too.
 
     Args:
         scanner: left at the first byte of the body.
@@ -171,13 +173,21 @@ def _may_continue(head: bytes) -> bool:
 
 
 def _goes_on(scanner: LineScanner) -> bool:
-    """Whether a field follows a line that is none, before the next blank line."""
-    _, *following = scanner.peek(_LOOK_AHEAD).split(b"\n")
-    for line in following:
-        if not line.strip(b"\r"):
-            return False
+    """Whether a line that is no field is of the header nevertheless.
+
+    It is where a field follows before the next blank line, or CMS behind that: taken for
+    text it would hide what is encrypted.
+    """
+    head = scanner.peek(_LOOK_AHEAD)
+    position = head.find(b"\n") + 1
+    while position:
+        end = head.find(b"\n", position) + 1
+        line = head[position:end] if end else head[position:]
+        if not line.strip(b"\r\n"):
+            return bool(end) and looks_like_cms(head[end:])
         if field_name(line):
             return True
+        position = end
     return False
 
 

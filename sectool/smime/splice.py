@@ -120,10 +120,12 @@ def write_header(
 ) -> None:
     """Copies a header up to its end, with the new fields where the first one replaced was.
 
-    Where the header would end in a damaged line then, they stand where the last one was:
-    readers take such a line for part of the header only as long as a field follows it.
+    Where the header would end in a damaged line then, they stand where the last one was, or
+    behind that line: readers take it for part of the header only where a field follows it.
     """
-    replaced = replaced or ((header.end, header.end),)
+    behind = (header.end, header.end)
+    if not replaced or _ends_damaged(header):
+        replaced = (*replaced, behind)
     place = replaced[-1 if _would_end_damaged(header, replaced) else 0]
     for start, end in replaced:
         copy_to(reader, start, sink)
@@ -133,8 +135,15 @@ def write_header(
     copy_to(reader, header.end, sink)
 
 
+def _ends_damaged(header: HeaderBlock) -> bool:
+    """Whether a line that is no field comes last."""
+    return bool(header.fields) and header.fields[-1].end != header.end
+
+
 def _would_end_damaged(header: HeaderBlock, replaced: Sequence[tuple[int, int]]) -> bool:
     """Whether a line that is no field comes last once these fields are gone."""
+    if _ends_damaged(header):
+        return True
     end = header.fields[-1].end if header.fields else header.end
     for one in reversed(header.fields):
         if one.end != end or (one.start, one.end) not in replaced:

@@ -319,6 +319,11 @@ def looks_like_ber(head: bytes) -> bool:
     return head[:1] == b"\x30" and 0x80 <= (head[1] if len(head) > 1 else 0) <= 0x88
 
 
+def looks_like_cms(head: bytes) -> bool:
+    """Whether CMS may begin here, plain or under an encoding that is evident."""
+    return looks_like_ber(head) or _evident_layer(head) is not None
+
+
 def _evident_layer(head: bytes) -> Layer | None:
     text = head.lstrip()
     if text.startswith(_ARMOUR_BEGIN):

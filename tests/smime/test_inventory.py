@@ -556,6 +556,44 @@ def test_a_damaged_line_does_not_hide_the_fields_behind_it(line: bytes) -> None:
     assert inventory.message_id == "<1@example.org>"
 
 
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("line", DAMAGED_LINES.values(), ids=DAMAGED_LINES.keys())
+def test_a_damaged_last_line_does_not_hide_what_is_encrypted(
+    line: bytes, body: str, envelope: bytes, inventory_of: InventoryOf
+) -> None:
+    encoding, text = BODIES[body](envelope)
+    raw = (
+        b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: "
+        + encoding
+        + b"\r\n"
+        + line
+        + b"\r\n\r\n"
+        + text
+    )
+    for damaged in (raw, message(raw), forwarded(message(raw))):
+        inventory = inventory_of(damaged)
+        assert inventory.state is State.ENCRYPTED, inventory.reason
+        assert inventory.parts[0].envelope.size == len(envelope)
+
+
+def test_a_message_without_blank_line_before_its_cms_is_encrypted(
+    envelope: bytes, inventory_of: InventoryOf
+) -> None:
+    raw = message(b"Content-Transfer-Encoding: base64\r\n") + base64.encodebytes(envelope)
+    assert inventory_of(raw).state is State.ENCRYPTED
+
+
+@pytest.mark.parametrize("size", [1, 10, 30, 60, 100])
+def test_a_message_that_ends_in_its_header_is_not_called_clear(
+    size: int, envelope: bytes, inventory_of: InventoryOf
+) -> None:
+    """Labelled as encrypted, it has lost what it held."""
+    raw = encrypted_entity(envelope, b"X-Last: " + b"x" * 100 + b"\r\n")
+    header = raw.partition(b"\r\n\r\n")[0]
+    inventory = inventory_of(message(header[:-size]))
+    assert (inventory.state, inventory.parts) == (State.MALFORMED, ())
+
+
 def test_a_header_without_blank_line_still_ends_at_the_text() -> None:
     message = b"Subject: plans\nthe text begins at once\nand goes on\n\nNote: not a field\n"
     inventory = smime.take_inventory(BytesContent(message))

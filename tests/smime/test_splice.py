@@ -78,6 +78,8 @@ def test_of_the_header_only_the_fields_of_the_body_are_replaced(
     if fields[last_kept].startswith(b">From") and places and places[-1] > last_kept:
         # A line that is no field must not come last in a header.
         place = places[-1]
+    elif last_kept == len(fields) - 1 and fields[last_kept].startswith(b">From"):
+        place = len(fields)
     expected.insert(place, mime_version + NEW_FIELDS)
     kept = b"".join(field for field in expected if field not in REPLACED)
     assert splice(raw, envelope) == kept.replace(b"|", line_end) + line_end + text
@@ -90,6 +92,21 @@ def test_a_damaged_line_among_the_fields_of_the_body_never_becomes_the_last_of_t
     raw = mail(envelope).replace(b"Content-Transfer", b"no field\r\nContent-Transfer", 1)
     spliced = splice(raw, envelope)
     assert b"\r\nno field\r\nMIME-Version: 1.0\r\nContent-Type" in spliced
+    (part,) = smime.take_inventory(BytesContent(spliced)).parts
+    assert part.envelope.size == len(envelope)
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
+def test_a_damaged_line_that_ends_the_header_does_not_end_it_afterwards(
+    line_end: bytes, envelope: bytes, mail: Callable[..., bytes]
+) -> None:
+    """What comes instead of the CMS need not look like CMS."""
+    raw = mail(envelope, line_end=line_end).replace(
+        2 * line_end, line_end + b"no field" + 2 * line_end
+    )
+    spliced = splice(raw, envelope)
+    behind = b"no field|MIME-Version: 1.0|" + NEW_FIELDS + b"|"
+    assert behind.replace(b"|", line_end) in spliced
     (part,) = smime.take_inventory(BytesContent(spliced)).parts
     assert part.envelope.size == len(envelope)
 
