@@ -139,6 +139,19 @@ class Purged:
     """Checkpoints and originals that stay."""
 
 
+@dataclass(frozen=True, slots=True)
+class LeftFolder:
+    """A folder that a run went away from since too much failed in it."""
+
+    folder: str
+    failed: int
+    """Messages that failed, in this run or an earlier one."""
+    looked_at: int
+    """Messages of it that came to an end, well or not; clear and signed mail aside."""
+    messages: int
+    """Those that this run did not begin."""
+
+
 @dataclass(slots=True)
 class Retried:
     """What a run with ``--retry`` tried once more."""
@@ -250,6 +263,8 @@ class Summary:
     """How many could not be, by reason."""
     retried: Retried | None = None
     """What was tried once more; None: nobody asked for that alone."""
+    left_folders: list[LeftFolder] = field(default_factory=list)
+    """Folders in which more failed than ``--max-failures`` allows."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
     such as 16 for damaged checkpoints; 0: nothing did."""
@@ -264,4 +279,6 @@ class Summary:
         """0 when every message is done or acknowledged, else 3, or ``failure_code``."""
         if self.failure_code:
             return self.failure_code
+        if self.left_folders:
+            return 3
         return 3 if any(self.counts[state] > self.acknowledged[state] for state in NOT_DONE) else 0

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from sectool.cli.layout import fact, table
-from sectool.outcome import NewCertificate, Purged, RecipientKey, RetiredKey, Retried, Summary
+from sectool.outcome import (
+    LeftFolder,
+    NewCertificate,
+    Purged,
+    RecipientKey,
+    RetiredKey,
+    Retried,
+    Summary,
+)
 
 LISTED = 10
 """Recipients who lose access are listed up to this number; JSON lists them all."""
@@ -17,6 +26,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document: dict[str, Any] = {}
     if summary.retire is not None:
         document["retire"] = [_key(entry) for entry in summary.retire]
+    if summary.left_folders:
+        document["left_folders"] = [asdict(left) for left in summary.left_folders]
     if summary.retried is not None:
         document["retried"] = {
             "states": {state.value: n for state, n in sorted(summary.retried.states.items())},
@@ -83,6 +94,9 @@ def as_table(summary: Summary) -> Iterable[str]:
         yield from _certificate(certificate)
     if summary.new_certificates is not None and not summary.owner_checked:
         yield "  nobody asked whose certificate that is: --owner ADDRESS does"
+    if summary.left_folders:
+        yield ""
+        yield from _left(summary.left_folders)
     if summary.retried is not None:
         yield ""
         yield _retried(summary.retried)
@@ -100,6 +114,13 @@ def as_table(summary: Summary) -> Iterable[str]:
     if summary.retire is not None:
         yield ""
         yield from _retire(summary.retire)
+
+
+def _left(folders: list[LeftFolder]) -> Iterable[str]:
+    rows = [
+        (left.folder, f"{left.failed} of {left.looked_at}", str(left.messages)) for left in folders
+    ]
+    yield from table(("folder left", "failed", "not begun"), rows)
 
 
 def _retried(retried: Retried) -> str:

@@ -28,7 +28,22 @@ class UndoneOptions:
         typer.Option("--retry", help="Only what an earlier run could not do, as with another key."),
     ] = False
 
+    max_failures: Annotated[
+        int,
+        typer.Option(
+            "--max-failures",
+            metavar="PERCENT",
+            min=0,
+            max=100,
+            help="Leave a folder in which more of the messages fail than this; 100: never.",
+        ),
+    ] = 20
+
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of a ``JobSpec`` that these options give."""
-        return {"acknowledge": self.acknowledge, "retry": self.retry}
+        return {
+            "acknowledge": self.acknowledge,
+            "retry": self.retry,
+            "max_failures": self.max_failures,
+        }

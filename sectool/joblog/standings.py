@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
 
 from sectool.outcome import State
@@ -23,6 +24,26 @@ class Standings:
             (json.dumps(sorted(states)),),
         )
         return frozenset(str(key) for (key,) in rows)
+
+    def by_folder(
+        self, states: frozenset[State], *, tried_with: str | None = None
+    ) -> dict[str, Counter[State]]:
+        """How many messages of each folder are in each of these states.
+
+        Args:
+            states: which.
+            tried_with: digest of a key history; only those that were tried with it last.
+        """
+        counts: dict[str, Counter[State]] = {}
+        rows = self._connection.execute(
+            "SELECT folder, state, count(*) FROM message WHERE presence = 'present'"
+            " AND state IN (SELECT value FROM json_each(?1)) AND (?2 IS NULL OR tried_with = ?2)"
+            " GROUP BY folder, state",
+            (json.dumps(sorted(states)), tried_with),
+        )
+        for folder, state, count in rows:
+            counts.setdefault(folder, Counter())[State(state)] = count
+        return counts
 
     def of(self, messages: Iterable[int]) -> dict[int, State]:
         """The states of these rows."""

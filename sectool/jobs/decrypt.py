@@ -154,6 +154,7 @@ class _Decryption:
         summary.is_finished = (self._log.phase(Operation.DECRYPT) or ("",))[0] == "finished"
         self._log.counts.summarise(summary)
         summary.failure_code = summary.failure_code or self._in_place.failure_code
+        summary.left_folders = list(self._walk.failures.left.values())
         summary.retried = self._walk.retry.outcome(DONE)
         if self._spec.dry_run:
             summary.space = self._plaintext_bytes + self._in_place.space

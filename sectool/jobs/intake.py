@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import Interrupted
-from sectool.joblog import Examination, MessageRecord
+from sectool.joblog import KEPT, Examination, MessageRecord
 from sectool.jobs.examine import (
     ExamineArgument,
     ExamineContext,
@@ -16,6 +17,7 @@ from sectool.jobs.examine import (
     examine,
     unread,
 )
+from sectool.jobs.failures import FailureLimit
 from sectool.jobs.job import Job
 from sectool.jobs.keyring import workers_for
 from sectool.jobs.pool import Died, run_tasks
@@ -87,6 +89,7 @@ class Intake:
         left_out: the messages that the selection leaves out, counted.
         leaves_work: whether it left messages out that are not done.
         retry: what is tried once more.
+        failures: the folders that are left.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Intake:
         self.left_out = Summary()
         self.leaves_work = False
         self.retry = Retry(spec, job.log)
+        self.failures = FailureLimit(spec, _ended_before(spec, job, argument.tried_with))
         self._spec = spec
         self._log = job.log
         self._mailbox = mailbox
@@ -119,11 +123,14 @@ class Intake:
         Raises:
             Interrupted: what was opened until then is logged.
         """
+        self.failures.tell(progress)
         progress.begin(self._spec.operation, count(self._mailbox, progress, self._cancel))
         group = Group()
         try:
             for answer in self._answers(progress):
                 group.add(answer)
+                if answer.examination is not None:
+                    self.failures.saw(answer.examination.ref.folder, answer.examination.state)
                 if group.is_full:
                     self._commit(group)
                     group = Group()
@@ -159,12 +166,17 @@ class Intake:
             if known is not None and self._is_done(known, listing):
                 self._log.messages.see(known.message)
                 progress.advance()
-            elif not self.retry.leaves(listing, known) and selector.takes(listing):
+            elif self._is_for_this_run(listing, known) and selector.takes(listing):
                 if known is not None:
                     self.retry.takes(known.message)
                 yield ExamineTask(listing)
             else:
                 self._leave(listing, known)
+
+    def _is_for_this_run(self, listing: Listing, known: MessageRecord | None) -> bool:
+        if self.retry.leaves(listing, known):
+            return False
+        return not self.failures.leaves(listing, self._spec.selection)
 
     def _leave(self, listing: Listing, known: MessageRecord | None) -> None:
         """There is work on this message, and it is not for this run."""
@@ -181,6 +193,16 @@ class Intake:
         with self._log.group():
             for examination in group.examinations:
                 self._log.messages.record(examination)
+
+
+def _ended_before(spec: JobSpec, job: Job, tried_with: str) -> dict[str, Counter[State]]:
+    """What earlier runs have come to an end with, and this one does not try again."""
+    ended = job.log.standings.by_folder(KEPT | {State.DECRYPTED})
+    if not spec.retry:
+        undone = job.log.standings.by_folder(SAME_AGAIN, tried_with=tried_with)
+        for folder, states in undone.items():
+            ended.setdefault(folder, Counter()).update(states)
+    return ended
 
 
 def is_released(job: Job, known: MessageRecord, released: frozenset[str]) -> bool:

@@ -17,6 +17,7 @@ from sectool.jobs.certificates import (
     losing_access,
     record_certificates,
 )
+from sectool.jobs.failures import FailureLimit
 from sectool.jobs.job import MAILBOX_VALUE, Job
 from sectool.jobs.lost import LostArgument, Restored, lost_tasks, restore_lost
 from sectool.jobs.pool import Died, run_tasks
@@ -93,6 +94,7 @@ class Resealing:
         self._workers = workers
         self._cancel = cancel
         self._retry = Retry(spec, job.log)
+        self._failures = FailureLimit(spec, job.log.standings.by_folder(REPLACED))
         self._replacer = Replacer(job, mailbox)
         self._spool = Spool(job, mailbox)
         self._failure_code = 0
@@ -208,6 +210,7 @@ class Resealing:
         self._losing_access = losing_access(self._log, rows, self._recipients)
 
     def _replace(self, progress: Progress) -> None:
+        self._failures.tell(progress)
         progress.begin(self._spec.operation, sum(1 for _ in self._retry.narrow(self._waiting())))
         group: list[NewMessage] = []
         size = 0
@@ -253,13 +256,19 @@ class Resealing:
         selector = Selector(self._spec.selection)
         for message in self._retry.narrow(self._waiting()):
             date = datetime.fromisoformat(message.internal_date)
-            if selector.takes(Listing(message.ref, message.size, Flags(), "", date)):
+            listing = Listing(message.ref, message.size, Flags(), "", date)
+            if self._failures.leaves(listing, self._spec.selection):
+                continue
+            if selector.takes(listing):
                 self._retry.takes(message.message)
                 yield SealTask(message)
 
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
         self._fix_options()
         self._replacer.carry_out(group)
+        states = self._log.standings.of(new.message for new in group)
+        for new in group:
+            self._failures.saw(new.ref.folder, states[new.message])
 
     def _fix_options(self) -> None:
         if self._fixed_options() == _NOT_FIXED:
@@ -269,6 +278,7 @@ class Resealing:
 
     def _take_down(self, answer: NotSealed) -> None:
         self._failure_code = self._failure_code or answer.failure_code
+        self._failures.saw(answer.message.ref.folder, answer.state)
         with self._log.group():
             self._log.messages.advance(answer.message.message, answer.state, reason=answer.reason)
 
@@ -282,6 +292,7 @@ class Resealing:
         summary.phase = phase
         summary.is_finished = (self._log.phase(phase) or ("",))[0] == "finished"
         summary.failure_code = self._failure_code
+        summary.left_folders = list(self._failures.left.values())
         summary.retried = self._retry.outcome(REPLACED)
         self._log.counts.summarise(summary)
         if self._restored is not None:

@@ -122,6 +122,8 @@ class JobSpec:
     """Scan, decrypt and rewrap: encrypted parts that are taken beside whole bodies."""
     retry: bool = False
     """Work on nothing but what an earlier run could not do."""
+    max_failures: int = 20
+    """Percent of a folder's messages that may fail before the folder is left."""
 
 
 class Cancel(Protocol):

@@ -47,6 +47,7 @@ def summarise_again(summary: Summary, job: Job) -> Summary:
         phase=summary.phase,
         failure_code=summary.failure_code,
         retried=summary.retried,
+        left_folders=summary.left_folders,
         new_certificates=summary.new_certificates,
         owner_checked=summary.owner_checked,
     )

@@ -197,7 +197,9 @@ def test_a_move_of_the_corpus_takes_what_is_readable_and_leaves_the_rest(
     expected = Counter(EXPECTED.get(name, (State.MALFORMED,))[0] for name in mailbox)
     del expected[State.READABLE]
     history = KeySpecification((key_directory,))
-    decrypt = jobs.JobSpec(jobs.Operation.DECRYPT, location, job=job, keys=history, workers=0)
+    decrypt = jobs.JobSpec(
+        *(jobs.Operation.DECRYPT, location, job), keys=history, workers=0, max_failures=100
+    )
     assert +jobs.run(decrypt).counts == {**expected, State.CHECKPOINTED: len(READABLE)}
     encrypt = jobs.JobSpec(
         *(jobs.Operation.ENCRYPT, location, job),
