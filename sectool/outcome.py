@@ -265,6 +265,8 @@ class Summary:
     """What was tried once more; None: nobody asked for that alone."""
     left_folders: list[LeftFolder] = field(default_factory=list)
     """Folders in which more failed than ``--max-failures`` allows."""
+    defects: Counter[str] = field(default_factory=Counter)
+    """What was odd about the encoding of encrypted parts, and of how many messages."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
     such as 16 for damaged checkpoints; 0: nothing did."""

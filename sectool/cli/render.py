@@ -79,6 +79,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         for (mark, signer), count in sorted(summary.integrity.items())
         if signer
     ]
+    document["defects"] = dict(summary.defects.most_common())
     document["folders"] = dict(summary.folders)
     document["years"] = dict(sorted(summary.years.items()))
     document["not_done"] = [
@@ -146,6 +147,12 @@ def as_table(summary: Summary) -> Iterable[str]:
         yield from table(
             ("integrity of what opens", "parts"),
             [(mark, str(n)) for mark, n in _integrity(summary).items()],
+        )
+    if summary.defects:
+        yield ""
+        yield from table(
+            ("odd, and read all the same", "messages"),
+            [(defect, str(n)) for defect, n in summary.defects.most_common()],
         )
     if summary.preflight is not None:
         yield ""

@@ -6,6 +6,7 @@ import json
 import sqlite3
 
 from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
+from sectool.joblog.records import NOTICED
 from sectool.outcome import NOT_DONE, Integrity, NotDone, RecipientKey, State, Summary
 
 
@@ -48,9 +49,20 @@ class Counts:
             " GROUP BY content_encryption_algorithm"
         ):
             summary.content_encryption_algorithms[algorithm] += count
+        self._summarise_defects(summary)
         self._summarise_integrity(summary)
         self._summarise_recipients(summary)
         self._summarise_not_done(summary)
+
+    def _summarise_defects(self, summary: Summary) -> None:
+        rows = self._connection.execute(
+            "SELECT substr(name, length(?1) + 1), count(DISTINCT message)"
+            " FROM step JOIN counted USING (message)"
+            " WHERE substr(name, 1, length(?1)) = ?1 GROUP BY name",
+            (NOTICED,),
+        )
+        for defect, count in rows:
+            summary.defects[defect] += count
 
     def _summarise_integrity(self, summary: Summary) -> None:
         rows = self._connection.execute(

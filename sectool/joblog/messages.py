@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from sectool.errors import JobLogDamaged
 from sectool.joblog.parts import CHECKPOINTS_STAND, PartTable
 from sectool.joblog.records import (
+    NOTICED,
     Examination,
     MessageRecord,
     SealableMessage,
@@ -350,6 +351,8 @@ class MessageTable:
             )
         for content_digest in examination.released:
             self.note_step(message, f"accepted {content_digest}")
+        for defect in examination.defects:
+            self.note_step(message, f"{NOTICED}{defect}")
         self.parts.write(message, examination)
         return message
 

@@ -10,6 +10,8 @@ from sectool.outcome import Integrity, Proof, RecipientKey, State
 
 IN_CLEAR = "in-clear:"
 """Begins the identity of a plaintext copy that sectool put into the mailbox."""
+NOTICED = "noticed: "
+"""Begins the name of a step that says what is odd about the encoding of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,9 @@ class Examination:
     """Identity it has if it is a plaintext copy; empty where it cannot be one."""
     marked: int = 0
     """Number of the row that it says it is the plaintext copy of; 0: it says nothing."""
+    defects: tuple[str, ...] = ()
+    """What is odd about the encoding of its encrypted parts, each once; they were read all the
+    same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ def count_examination(summary: Summary, examination: Examination, state: State) 
         summary.content_encryption_algorithms[part.content_encryption_algorithm] += 1
         if part.integrity is not None:
             summary.integrity[part.integrity, part.signer] += 1
+    for defect in examination.defects:
+        summary.defects[defect] += 1
     for key in dict.fromkeys(examination.recipients):
         summary.keys[key] = summary.keys.get(key, 0) + 1
     summary.keys_in_history |= examination.in_history

@@ -31,6 +31,7 @@ _CLEAR_TYPES = frozenset({cms.ID_DATA, cms.DIGESTED_DATA, cms.AUTHENTICATED_DATA
 _OTHER_ENCRYPTION = frozenset({cms.ENCRYPTED_DATA, cms.SIGNED_AND_ENVELOPED_DATA})
 
 
+_BEHIND_CMS = "bytes after the CMS were ignored"
 _UUENCODED = "an S/MIME message is uuencoded, which is not read"
 
 
@@ -191,7 +192,7 @@ class _Survey:
                 is_last=entity.body_end >= self._content.size,
                 line_end=self._line_end,
                 layers=body.layers,
-                defects=tuple(sorted(body.defects)),
+                defects=_defects(body, envelope),
                 envelope=envelope,
             )
         )
@@ -262,6 +263,12 @@ def _is_text(entity: Entity) -> bool:
     if entity.is_multipart:
         return False
     return entity.content_type is None or entity.content_type.main_type == "text"
+
+
+def _defects(body: BodySource, envelope: cms.EnvelopeDescription) -> tuple[str, ...]:
+    # A line end behind plain bytes is nothing to tell.
+    behind = {_BEHIND_CMS} if envelope.trailing_bytes > len(b"\r\n") else set[str]()
+    return tuple(sorted(body.defects | behind))
 
 
 def _placement(entity: Entity) -> Placement:
