@@ -12,6 +12,7 @@ from sectool.cli import options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 from sectool.cli.undone import UndoneOptions
+from sectool.outcome import State, Summary
 
 EXAMPLE = "Example: sectool decrypt ~/Maildir --keys ~/keys --job ~/move"
 
@@ -73,9 +74,12 @@ def decrypt(
         **undone.fields,
     )
     summary = run_job(spec, manners)
-    show(summary, manners, hint=_next(job) if summary.is_finished and not dry_run else "")
+    show(summary, manners, hint="" if dry_run else _next(summary, job))
 
 
-def _next(job: Path | None) -> str:
+def _next(summary: Summary, job: Path | None) -> str:
+    waiting = summary.counts[State.CHECKPOINTED] + summary.counts[State.DECRYPTED]
+    if not summary.is_finished or not waiting:
+        return ""
     place = shlex.quote(str(job))
     return f"move the mailbox, then: sectool encrypt NEWPLACE --job {place} --to new.pem"

@@ -110,7 +110,7 @@ def _failure(error: BaseException) -> SectoolError:
     if isinstance(error, _TyperUsageError):
         context = error.ctx
         path = context.command_path if context else "sectool"
-        return UsageError(_lower(error.format_message()), hint=f"see `{path} --help`")
+        return UsageError(_in_our_words(error.format_message()), hint=f"see `{path} --help`")
     return SectoolError(
         f"sectool met an error of its own ({_kind(error)}); nothing was removed",
         hint="run it again with -vv and report what it prints; the same command resumes",
@@ -148,6 +148,12 @@ def _trace(error: BaseException) -> str:
     words = f": {error}" if isinstance(error, SectoolError) else ""
     places = "".join(traceback.format_tb(error.__traceback__))
     return f"{before}{places}{_kind(error)}{words}\n"
+
+
+def _in_our_words(text: str) -> str:
+    """Without the capitals and the full stop of somebody else's sentence."""
+    before, _, rest = text.partition(": Input ")
+    return _lower(f"{before}: input {rest}" if rest else text)
 
 
 def _lower(text: str) -> str:

@@ -96,13 +96,19 @@ def _history(
     return history
 
 
-def _mailbox(stack: ExitStack, location: str) -> Mailbox:
-    return stack.enter_context(open_mailbox(recognise(location)))
+def _mailbox(stack: ExitStack, spec: JobSpec, location: str, progress: Progress) -> Mailbox:
+    mailbox = stack.enter_context(open_mailbox(recognise(location)))
+    if not spec.selection.takes_any_of(mailbox.folders()):
+        progress.warn(
+            f"the mailbox has no folder {spec.selection.folder}",
+            hint="scan --json shows the folders; their case counts",
+        )
+    return mailbox
 
 
 def _scan(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
     with ExitStack() as stack:
-        mailbox = _mailbox(stack, _location(spec))
+        mailbox = _mailbox(stack, spec, _location(spec), progress)
         keys = _keys(spec, progress, ask)
         new_keys = _history(spec.new_keys, progress, ask)
         return scan(spec, mailbox, keys, new_keys, progress=progress, cancel=cancel)
@@ -111,7 +117,7 @@ def _scan(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) ->
 def _decrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
     acknowledged = read_acknowledgements(spec.acknowledge)
     with ExitStack() as stack:
-        mailbox = _mailbox(stack, _location(spec))
+        mailbox = _mailbox(stack, spec, _location(spec), progress)
         job = _job(stack, spec, mailbox, create=True)
         check_mailbox(job, mailbox)
         stack.enter_context(acknowledging(job, acknowledged, progress))
@@ -126,7 +132,7 @@ def _encrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None)
     with ExitStack() as stack:
         recipients = load_certificates(spec, progress, ask)
         keys = _history(spec.verify_keys, progress, ask)
-        mailbox, job = _where_it_is(stack, spec)
+        mailbox, job = _where_it_is(stack, spec, progress)
         stack.enter_context(acknowledging(job, acknowledged, progress))
         summary = encrypt(spec, job, mailbox, recipients, progress=progress, cancel=cancel)
         if keys is None or spec.dry_run:
@@ -140,27 +146,28 @@ def _verify(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) 
     with ExitStack() as stack:
         keys = _history(spec.verify_keys, progress, ask)
         retired = _history(spec.retire, progress, ask)
-        mailbox, job = _where_it_is(stack, spec)
+        mailbox, job = _where_it_is(stack, spec, progress)
         stack.enter_context(acknowledging(job, acknowledged, progress))
         return verify(spec, job, mailbox, keys, retired, progress=progress, cancel=cancel)
 
 
 def _rollback(spec: JobSpec, progress: Progress, cancel: Cancel, _: Ask | None) -> Summary:
     with ExitStack() as stack:
-        mailbox, job = _where_it_is(stack, spec)
+        mailbox, job = _where_it_is(stack, spec, progress)
         return rollback(spec, job, mailbox, progress=progress, cancel=cancel)
 
 
 def _purge(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
     with ExitStack() as stack:
         keys = _history(spec.verify_keys, progress, ask)
-        mailbox, job = _where_it_is(stack, spec)
+        mailbox, job = _where_it_is(stack, spec, progress)
         return purge(spec, job, mailbox, keys, progress=progress, cancel=cancel)
 
 
-def _where_it_is(stack: ExitStack, spec: JobSpec) -> tuple[Mailbox, Job]:
+def _where_it_is(stack: ExitStack, spec: JobSpec, progress: Progress) -> tuple[Mailbox, Job]:
     """The mailbox that was named, else where the job's mailbox was last; and the job."""
-    mailbox = _mailbox(stack, spec.mailbox or _mailbox_of(_directory(spec)))
+    location = spec.mailbox or _mailbox_of(_directory(spec))
+    mailbox = _mailbox(stack, spec, location, progress)
     return mailbox, _job(stack, spec, mailbox, create=False)
 
 

@@ -224,11 +224,11 @@ def _tasks(job: Job, mailbox: Mailbox, cancel: Cancel) -> Iterator[NeedTask]:
 def _answer(key: HeldKey, messages: int, unread: int, unproven: int) -> RetiredKey:
     reason = ""
     if messages:
-        reason = f"{messages} messages need it"
+        reason = f"messages that need it: {messages}"
     elif unread:
-        reason = f"{unread} messages could not be read"
+        reason = f"messages that could not be read: {unread}"
     elif unproven:
-        reason = f"{unproven} replaced messages were not opened with the new key"
+        reason = f"replaced messages that were not opened with the new key: {unproven}"
     return RetiredKey(_name(key), key.source.name, messages, not reason, reason)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -50,6 +51,10 @@ class Selection:
     def is_everything(self) -> bool:
         """Whether no message is left out."""
         return self == Selection()
+
+    def takes_any_of(self, folders: Iterable[str]) -> bool:
+        """Whether messages of any of these folders are worked on."""
+        return self.folder == "*" or any(map(self.takes_folder, folders))
 
     def takes_folder(self, folder: str) -> bool:
         """Whether messages of this folder are worked on."""

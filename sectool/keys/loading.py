@@ -58,7 +58,7 @@ def load_key_history(specification: KeySpecification, ask: Ask | None = None) ->
         raise UsageError("no key files are named", hint="name them with --keys")
     for path in specification.paths:
         if not exists(path):
-            raise UsageError(f"there is no key file or directory {path}")
+            raise UsageError(f"there is no key file or directory {path}", hint="check the path")
     secrets = NO_SECRETS
     if specification.secrets is not None:
         secrets = load_shared_secrets(specification.secrets)
@@ -97,7 +97,7 @@ def _no_keys(problems: list[KeyProblem]) -> UsageError | PassphraseError:
     if problems:
         first = problems[0]
         message = f"there is no usable private key; {first.path}: {first.reason}"
-        return UsageError(message, hint=first.hint)
+        return UsageError(message, hint=first.hint or "name PKCS#12, PEM or DER files")
     return UsageError(
         "there is no private key in the key files that are named",
         hint="certificates alone open no mail: add the files that hold the keys",

@@ -148,7 +148,9 @@ def _read(path: Path, sources: Passphrases) -> FileContents:
     if not contents.certificates:
         for problem in contents.problems:
             raise _unusable(path, problem)
-        raise CertificateUnusable(f"{path} holds no certificate")
+        raise CertificateUnusable(
+            f"{path} holds no certificate", hint="name the certificate, not the private key"
+        )
     return contents
 
 

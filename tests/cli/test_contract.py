@@ -232,3 +232,42 @@ def test_the_version_is_an_answer_and_goes_to_standard_output(run: Fixture) -> N
     answer = run("--version")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.startswith("sectool ")
+
+
+def test_a_folder_that_is_not_there_is_told(run: Fixture, sample: Fixture) -> None:
+    answer = run("scan", sample.small, "--folder=NoSuch", "--workers=0")
+    assert "the mailbox has no folder NoSuch" in answer.err
+    assert "has no folder" not in run("scan", sample.small, "--folder=IN*", "--workers=0").err
+
+
+def test_what_to_do_next_is_told_only_while_it_is_to_be_done(
+    run: Fixture, sample: Fixture, move: Fixture, tmp_path: Path
+) -> None:
+    maildir, job = move.maildir, tmp_path / "other"
+    decrypt = ("decrypt", maildir, *sample.history, "--job", job, "--workers=0")
+    assert "next: move the mailbox" in run(*decrypt).err
+    run("encrypt", maildir, "--job", job, "--to", sample.new, "--workers=0")
+    assert "next:" not in run(*decrypt).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("encrypt", "--job", "job", "--to", "{stranger}"), "not the private key"),
+        (("scan", "{small}", "--keys", "/nowhere/keys"), "check the path"),
+        (("scan", "{small}", "--keys", "/dev/null"), "PKCS#12, PEM or DER"),
+        (("scan", "{small}", "--limit=0"), "--help"),
+    ],
+    ids=["private key as --to", "no such keys", "no key file", "limit"],
+)
+def test_every_hint_says_what_to_do(
+    arguments: tuple[str, ...], hint: str, run: Fixture, sample: Fixture, tmp_path: Path
+) -> None:
+    only_key = tmp_path / "only.key"
+    pem = (sample.keys / "new" / "owner-new.key").read_text()
+    only_key.write_text(pem[pem.index("-----BEGIN PRIVATE KEY") :])
+    words = [word.format(stranger=only_key, small=sample.small) for word in arguments]
+    lines = run(*words).err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("sectool: error: ")
+    assert hint in lines[1]

@@ -306,7 +306,7 @@ def test_a_message_that_cannot_be_looked_into_keeps_every_old_key(
     (maildir / "new" / "1500000001.M1P1.host").write_bytes(compressed)
     (answer,) = retired(specify, keys.old, verify_keys=specification(keys.new))
     assert (answer.messages, answer.may_be_destroyed) == (0, False)
-    assert answer.reason == "1 messages could not be read"
+    assert answer.reason == "messages that could not be read: 1"
 
 
 def test_the_new_key_itself_is_never_free_to_go(
