@@ -115,6 +115,24 @@ class NotDone:
 
 
 @dataclass(frozen=True, slots=True)
+class NeedsOldKeys:
+    """One message with an encrypted layer that keeps its old recipients."""
+
+    folder: str
+    ref: str
+    message_id: str
+    state: State
+    reason: str
+    """Why the layer stays as it is; of several layers the first."""
+    keys: tuple[RecipientKey, ...]
+    """Recipients of all such layers; none where they could not be told."""
+    identity: str = ""
+    """Digest it was first found with: the same wherever the mailbox is moved to."""
+    acknowledged: bool = False
+    """Whether a person said that they know of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class RetiredKey:
     """One old key, and whether anything in the mailbox still needs it."""
 
@@ -242,6 +260,8 @@ class Summary:
     not_done: list[NotDone] = field(default_factory=list)
     acknowledged: Counter[State] = field(default_factory=Counter)
     """Those of ``counts`` that a person knows cannot be done."""
+    needs_old_keys: list[NeedsOldKeys] = field(default_factory=list)
+    """Messages that an old key is still needed for, also where they are done."""
     space: int | None = None
     """After a dry run: bytes of disk a real run would take."""
     retire: list[RetiredKey] | None = None
@@ -278,9 +298,12 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0 when every message is done or acknowledged, else 3, or ``failure_code``."""
+        """0 when every message is done or acknowledged, else 3, or ``failure_code``.
+
+        A message is not done either while a layer in it needs an old key.
+        """
         if self.failure_code:
             return self.failure_code
-        if self.left_folders:
-            return 3
-        return 3 if any(self.counts[state] > self.acknowledged[state] for state in NOT_DONE) else 0
+        left = any(self.counts[state] > self.acknowledged[state] for state in NOT_DONE)
+        needing = any(not entry.acknowledged for entry in self.needs_old_keys)
+        return 3 if left or needing or self.left_folders else 0

@@ -9,6 +9,7 @@ from typing import Any
 from sectool.cli.layout import fact, table
 from sectool.outcome import (
     LeftFolder,
+    NeedsOldKeys,
     NewCertificate,
     Purged,
     RecipientKey,
@@ -24,6 +25,7 @@ LISTED = 10
 def as_json(summary: Summary) -> dict[str, Any]:
     """Further members of the document of the command contract."""
     document: dict[str, Any] = {}
+    document["needs_old_keys"] = [_needs(entry, summary) for entry in summary.needs_old_keys]
     if summary.retire is not None:
         document["retire"] = [_key(entry) for entry in summary.retire]
     if summary.left_folders:
@@ -69,6 +71,27 @@ def as_json(summary: Summary) -> dict[str, Any]:
             for key, count in _most_first(summary.losing_access)
         ]
     return document
+
+
+def _needs(entry: NeedsOldKeys, summary: Summary) -> dict[str, Any]:
+    return {
+        "folder": entry.folder,
+        "ref": entry.ref,
+        "message_id": entry.message_id,
+        "state": entry.state.value,
+        "reason": entry.reason,
+        "identity": entry.identity,
+        "acknowledged": entry.acknowledged,
+        "keys": [
+            {
+                "issuer": key.issuer,
+                "serial_number": key.serial_number,
+                "subject_key_identifier": key.subject_key_identifier,
+                "in_history": key in summary.keys_in_history,
+            }
+            for key in entry.keys
+        ],
+    }
 
 
 def _most_first(counts: dict[RecipientKey, int]) -> list[tuple[RecipientKey, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
@@ -14,7 +14,7 @@ from sectool.cli.layout import WIDTH, shorten, table
 from sectool.cli.options import Manners
 from sectool.cli.shell import answer, say
 from sectool.errors import MessageError
-from sectool.outcome import NOT_DONE, RecipientKey, State, Summary
+from sectool.outcome import NOT_DONE, NeedsOldKeys, NotDone, RecipientKey, State, Summary
 
 SHOWN = 20
 """Messages that were not done are listed up to this number; JSON lists them all."""
@@ -181,11 +181,19 @@ def _head(summary: Summary) -> Iterable[str]:
 
 
 def _not_done(summary: Summary) -> Iterable[str]:
-    if not summary.not_done:
+    yield from _listing("not done", summary.not_done)
+    # Those above need them as well.
+    done = [entry for entry in summary.needs_old_keys if entry.state not in NOT_DONE]
+    yield from _listing("done, but in need of an old key", done)
+
+
+def _listing(title: str, entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[str]:
+    """Messages with the reason of each, acknowledged ones last."""
+    if not entries:
         return
     yield ""
-    yield f"not done ({len(summary.not_done)})"
-    for entry in sorted(summary.not_done, key=lambda entry: entry.acknowledged)[:SHOWN]:
+    yield f"{title} ({len(entries)})"
+    for entry in sorted(entries, key=lambda entry: entry.acknowledged)[:SHOWN]:
         place = entry.message_id or entry.ref
         yield shorten(f"  {entry.state.value:12} {entry.folder}  {place}", WIDTH)
         yield from textwrap.wrap(
@@ -194,8 +202,8 @@ def _not_done(summary: Summary) -> Iterable[str]:
             initial_indent=" " * 15,
             subsequent_indent=" " * 15,
         )
-    if len(summary.not_done) > SHOWN:
-        yield f"  and {len(summary.not_done) - SHOWN} more: --json lists them all"
+    if len(entries) > SHOWN:
+        yield f"  and {len(entries) - SHOWN} more: --json lists them all"
 
 
 def key_name(key: RecipientKey) -> str:

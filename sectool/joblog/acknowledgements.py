@@ -48,11 +48,17 @@ class AcknowledgementTable:
         )
 
     def is_matched(self, acknowledgement: Acknowledgement) -> bool:
-        """Whether a message of the job is not done, and is the one that is meant."""
+        """Whether a message of the job is not done, or needs an old key, and is the one meant."""
         states = NOT_DONE - HAPPENED if acknowledgement.state is None else {acknowledgement.state}
         row = self._connection.execute(
             "SELECT 1 FROM counted WHERE original_identity = ?"
-            " AND word IN (SELECT value FROM json_each(?)) LIMIT 1",
-            (acknowledgement.identity, json.dumps(sorted(states & NOT_DONE))),
+            " AND (word IN (SELECT value FROM json_each(?)) OR (? AND EXISTS"
+            "   (SELECT 1 FROM layer WHERE layer.message = counted.message"
+            "     AND layer.reason <> ''))) LIMIT 1",
+            (
+                acknowledgement.identity,
+                json.dumps(sorted(states & NOT_DONE)),
+                acknowledgement.state is None,
+            ),
         ).fetchone()
         return row is not None

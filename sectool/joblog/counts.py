@@ -6,6 +6,7 @@ import json
 import sqlite3
 
 from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
+from sectool.joblog.layers import LayerTable
 from sectool.joblog.records import NOTICED
 from sectool.outcome import NOT_DONE, Integrity, NotDone, RecipientKey, State, Summary
 
@@ -53,6 +54,7 @@ class Counts:
         self._summarise_integrity(summary)
         self._summarise_recipients(summary)
         self._summarise_not_done(summary)
+        summary.needs_old_keys.extend(LayerTable(self._connection).needing_old_keys())
 
     def _summarise_defects(self, summary: Summary) -> None:
         rows = self._connection.execute(
@@ -75,7 +77,9 @@ class Counts:
     def _summarise_recipients(self, summary: Summary) -> None:
         rows = self._connection.execute(
             "SELECT issuer, serial_number, subject_key_identifier, in_history, count(*)"
-            " FROM recipient JOIN message_recipient USING (recipient)"
+            " FROM recipient JOIN"
+            "   (SELECT message, recipient FROM message_recipient"
+            "     UNION SELECT message, recipient FROM layer_recipient) USING (recipient)"
             " JOIN counted USING (message) GROUP BY recipient"
         )
         for issuer, serial_number, subject_key_identifier, in_history, count in rows:

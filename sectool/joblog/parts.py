@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sectool.joblog.layers import LayerTable
 from sectool.joblog.records import CheckpointRecord, Examination, SealablePart, Storage
 from sectool.outcome import Integrity, RecipientKey
 
@@ -49,9 +50,10 @@ class PartTable:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.layers = LayerTable(connection)
 
     def write(self, message: int, examination: Examination) -> None:
-        """The encrypted parts and recipients of a message, in place of those known before."""
+        """Parts, layers and recipients of a message, in place of those known before."""
         self._connection.execute("DELETE FROM part WHERE message = ?", (message,))
         self._connection.executemany(
             "INSERT INTO part (message, path, content_digest, content_encryption_algorithm,"
@@ -69,10 +71,22 @@ class PartTable:
             ],
         )
         self._connection.execute("DELETE FROM message_recipient WHERE message = ?", (message,))
-        for recipient in dict.fromkeys(examination.recipients):
-            self._add_recipient(message, recipient, recipient in examination.in_history)
+        numbers = {
+            recipient: self._add_recipient(recipient, recipient in examination.in_history)
+            for recipient in dict.fromkeys(
+                [
+                    *examination.recipients,
+                    *(key for layer in examination.layers for key in layer.recipients),
+                ]
+            )
+        }
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO message_recipient VALUES (?, ?)",
+            [(message, numbers[recipient]) for recipient in examination.recipients],
+        )
+        self.layers.write(message, examination.layers, numbers.__getitem__)
 
-    def _add_recipient(self, message: int, recipient: RecipientKey, in_history: bool) -> None:
+    def _add_recipient(self, recipient: RecipientKey, in_history: bool) -> int:
         recipient = without_address(recipient)
         names = (recipient.issuer, recipient.serial_number, recipient.subject_key_identifier)
         (number,) = self._connection.execute(
@@ -82,9 +96,7 @@ class PartTable:
             " RETURNING recipient",
             (*names, int(in_history)),
         ).fetchone()
-        self._connection.execute(
-            "INSERT OR IGNORE INTO message_recipient VALUES (?, ?)", (message, number)
-        )
+        return int(number)
 
     def held_recipients(self) -> frozenset[RecipientKey]:
         """Recipients whose keys the history held when the mail was decrypted."""

@@ -39,6 +39,13 @@ _PURGEABLE = (
 )
 """The replacement is in the mailbox now, and proven; the value: unproven ones count too."""
 
+_FREED = (
+    "EXISTS (SELECT 1 FROM temp.freed WHERE freed.message = {held}.message"
+    " AND kind = iif({held}.is_kept, 'layer', 'checkpoint'))"
+)
+"""The message needs this checkpoint no more; that of a layer that keeps its recipients is needed
+as long as the message is."""
+
 _RESTORED = f"m.presence = 'present' AND {_SEEN} AND NOT {_IN_FLIGHT} AND m.state = 'rolled-back'"
 """The original lies in the mailbox again; its checkpoint has no replacement."""
 
@@ -72,14 +79,16 @@ class PurgeTable:
                 execute(f"{insert} NOT {_IN_FLIGHT}", (kind,))
             else:
                 execute(f"{insert} {_PURGEABLE}", (kind, accept_unproven))
-        if not abandon:
+        if abandon:
+            execute(f"{insert} NOT {_IN_FLIGHT}", ("layer",))
+        else:
             execute(f"{insert} {_RESTORED}", ("original",))
 
     def released(self) -> list[int]:
         """Messages that let go of a checkpoint or an original, in order."""
         rows = self._connection.execute(
-            "SELECT message FROM temp.freed JOIN part USING (message)"
-            f"   JOIN checkpoint USING (content_digest) WHERE kind = 'checkpoint' AND {STORED}"
+            "SELECT message FROM held JOIN checkpoint USING (content_digest)"
+            f"   WHERE {_FREED.format(held='held')} AND {STORED}"
             " UNION SELECT message FROM temp.freed JOIN original USING (message)"
             "   WHERE kind = 'original' ORDER BY message"
         )
@@ -110,18 +119,15 @@ class PurgeTable:
 
     def _checkpoints_of(self, message: int) -> list[str]:
         rows = self._connection.execute(
-            "SELECT content_digest FROM part AS p JOIN checkpoint USING (content_digest)"
-            f" WHERE p.message = ? AND {STORED}"
-            " AND EXISTS (SELECT 1 FROM temp.freed"
-            "   WHERE kind = 'checkpoint' AND freed.message = p.message)"
+            "SELECT DISTINCT content_digest FROM held AS p JOIN checkpoint USING (content_digest)"
+            f" WHERE p.message = ? AND {STORED} AND {_FREED.format(held='p')}"
             " AND NOT EXISTS (SELECT 1 FROM tombstone WHERE kind = 'checkpoint'"
             "   AND digest = content_digest AND step = 'removed')"
             # A message that left the job needs nothing; one that is purged has a replacement.
-            " AND NOT EXISTS (SELECT 1 FROM part AS other JOIN message AS m"
+            " AND NOT EXISTS (SELECT 1 FROM held AS other JOIN message AS m"
             "   ON m.message = other.message WHERE other.content_digest = p.content_digest"
-            "   AND m.presence <> 'gone' AND m.state <> 'purged' AND NOT EXISTS"
-            "     (SELECT 1 FROM temp.freed"
-            "       WHERE kind = 'checkpoint' AND freed.message = m.message))",
+            "   AND m.presence <> 'gone' AND (m.state <> 'purged' OR other.is_kept)"
+            f"   AND NOT {_FREED.format(held='other')})",
             (message,),
         )
         return [str(digest) for (digest,) in rows]

@@ -59,6 +59,21 @@ class CheckpointRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """An encrypted layer that is none of the parts of a message, or a part that is left."""
+
+    part: str
+    """Path of the part it lies in."""
+    path: str
+    """Where in the plaintext of that part; empty for the part itself."""
+    content_digest: str
+    """SHA-256 of the decoded CMS, lower-case hexadecimal; empty where it is not known."""
+    recipients: tuple[RecipientKey, ...]
+    reason: str
+    """Why it keeps its recipients; empty where it gets the new ones."""
+
+
+@dataclass(frozen=True, slots=True)
 class Examination:
     """What an examination found of one stored message."""
 
@@ -76,7 +91,7 @@ class Examination:
     parts: tuple[PartRecord, ...] = ()
     recipients: tuple[RecipientKey, ...] = ()
     in_history: frozenset[RecipientKey] = frozenset()
-    """Those of ``recipients`` that the key history holds."""
+    """Those of ``recipients``, and of the layers', that the key history holds."""
     checkpoints: tuple[CheckpointRecord, ...] = ()
     tried_with: str = ""
     """Digest of the key history it was tried with; empty: to be tried again."""
@@ -86,6 +101,8 @@ class Examination:
     """Identity it has if it is a plaintext copy; empty where it cannot be one."""
     marked: int = 0
     """Number of the row that it says it is the plaintext copy of; 0: it says nothing."""
+    layers: tuple[LayerRecord, ...] = ()
+    """Further encrypted layers."""
     defects: tuple[str, ...] = ()
     """What is odd about the encoding of its encrypted parts, each once; they were read all the
     same."""

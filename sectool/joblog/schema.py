@@ -94,6 +94,29 @@ CREATE TABLE message_recipient (
     PRIMARY KEY (message, recipient)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE layer (
+    message INTEGER NOT NULL REFERENCES message ON DELETE CASCADE,
+    part TEXT NOT NULL,
+    path TEXT NOT NULL,
+    content_digest TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (message, part, path)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX layer_by_content_digest ON layer (content_digest);
+
+CREATE TABLE layer_recipient (
+    message INTEGER NOT NULL,
+    part TEXT NOT NULL,
+    path TEXT NOT NULL,
+    recipient INTEGER NOT NULL REFERENCES recipient,
+    PRIMARY KEY (message, part, path, recipient),
+    FOREIGN KEY (message, part, path) REFERENCES layer ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW held AS
+    SELECT message, content_digest, 0 AS is_kept FROM part
+    UNION SELECT message, content_digest, reason <> '' FROM layer WHERE content_digest <> '';
+
 CREATE TABLE checkpoint (
     content_digest TEXT PRIMARY KEY,
     inner_sha256 TEXT NOT NULL,

@@ -8,11 +8,10 @@ answer.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sectool import cms, smime
+from sectool import smime
 from sectool.checkpoint import CheckpointStore, IncomingCheckpoint
 from sectool.errors import (
     DecryptionFailed,
@@ -32,10 +31,11 @@ from sectool.joblog import (
     PartRecord,
 )
 from sectool.jobs.keyring import open_part
+from sectool.jobs.layers import LayerSearch, held, recipient_key
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import InnerEntity, Listing, StoredMessage
-from sectool.outcome import RecipientKey, State
+from sectool.outcome import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +151,7 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
     listing = task.listing
     inventory = smime.take_inventory(stored.content, selection=context.part_selection)
     date = inventory.header_date or stored.internal_date
-    recipients = tuple(
-        key for part in inventory.parts for key in _recipient_keys(part.envelope.recipients)
-    )
+    recipients = tuple(one for part in inventory.parts for one in part.envelope.recipients)
     examination = Examination(
         ref=listing.ref,
         hint=listing.hint,
@@ -168,8 +166,8 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
             PartRecord(part.path, part.envelope.digest, part.envelope.content_encryption_algorithm)
             for part in inventory.parts
         ),
-        recipients=recipients,
-        in_history=frozenset(_held(context.keys, inventory.parts)),
+        recipients=tuple(map(recipient_key, recipients)),
+        in_history=held(context.keys, recipients),
         tried_with=context.tried_with,
         in_clear=known_as(inventory)[1],
         marked=inventory.mark.message
@@ -177,7 +175,8 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
         else 0,
         defects=tuple(dict.fromkeys(defect for part in inventory.parts for defect in part.defects)),
     )
-    if not inventory.parts or context.keys is None or not task.opening:
+    is_encrypted = inventory.parts or inventory.covered
+    if not is_encrypted or context.keys is None or not task.opening:
         return Examined(examination)
     return _open_parts(context, context.keys, stored, inventory, examination)
 
@@ -192,6 +191,7 @@ def _open_parts(
     errors: list[MessageError] = []
     opened: list[tuple[smime.EncryptedPart, InnerEntity]] = []
     marks: dict[str, smime.IntegrityMark] = {}
+    search = LayerSearch(keys, context.released, context.part_selection)
     for part in inventory.parts:
         try:
             inner = open_part(stored.content, part, keys, context.released)
@@ -200,14 +200,14 @@ def _open_parts(
             opened.append((part, inner))
         except MessageError as error:
             errors.append(error)
-    incoming: list[IncomingCheckpoint] = []
-    if context.checkpoints is not None:
-        for part, inner in opened:
-            try:
-                header = smime.outer_header(stored.content, part)
-                incoming.append(context.checkpoints.write(part.envelope.digest, header, inner))
-            except MessageError as error:
-                errors.append(error)
+        else:
+            # A message of which one part is left is left as a whole.
+            if inventory.reason:
+                search.keep(part, context.part_selection.why_left(part) or inventory.reason)
+            search.look(plaintext, inner.content_type, part.path, inventory.reason)
+    for covered in inventory.covered:
+        search.take(covered)
+    incoming, checkpoints = _keep_checkpoints(context, stored, opened, search, errors)
     state, reason = inventory.state, inventory.reason
     if errors:
         state, reason = _state(errors[0]), errors[0].message
@@ -218,39 +218,53 @@ def _open_parts(
         state=state,
         reason=reason,
         parts=tuple(_marked(part, marks.get(part.path)) for part in examination.parts),
-        checkpoints=tuple(_checkpoint_record(part, inner) for part, inner in opened),
+        checkpoints=tuple(checkpoints),
         released=tuple(
             part.envelope.digest for part, _ in opened if part.envelope.digest in context.released
         ),
+        layers=tuple(search.records),
+        in_history=examination.in_history | search.in_history,
     )
-    return Examined(examination, tuple(incoming), sum(inner.size for _, inner in opened))
+    return Examined(examination, incoming, sum(one.inner_size for one in checkpoints))
+
+
+def _keep_checkpoints(
+    context: ExamineContext,
+    stored: StoredMessage,
+    opened: list[tuple[smime.EncryptedPart, InnerEntity]],
+    search: LayerSearch,
+    errors: list[MessageError],
+) -> tuple[tuple[IncomingCheckpoint, ...], list[CheckpointRecord]]:
+    """Writes what was opened; the records are of what could be written."""
+    wanted: list[tuple[str, smime.EncryptedPart | None, InnerEntity]] = [
+        (part.envelope.digest, part, inner) for part, inner in opened
+    ]
+    wanted += [(one.content_digest, None, one.inner) for one in search.opened]
+    headers = {one.content_digest: one.outer_header for one in search.opened}
+    incoming: list[IncomingCheckpoint] = []
+    records: list[CheckpointRecord] = []
+    for digest, part, inner in wanted:
+        try:
+            if context.checkpoints is not None:
+                header = smime.outer_header(stored.content, part) if part else headers[digest]
+                incoming.append(context.checkpoints.write(digest, header, inner))
+        except MessageError as error:
+            if part is not None:
+                errors.append(error)
+            continue
+        records.append(_checkpoint_record(digest, inner))
+    return tuple(incoming), records
 
 
 def _marked(part: PartRecord, mark: smime.IntegrityMark | None) -> PartRecord:
     return part if mark is None else replace(part, integrity=mark.integrity, signer=mark.signer)
 
 
-def _checkpoint_record(part: smime.EncryptedPart, inner: InnerEntity) -> CheckpointRecord:
+def _checkpoint_record(content_digest: str, inner: InnerEntity) -> CheckpointRecord:
     return CheckpointRecord(
-        content_digest=part.envelope.digest,
+        content_digest=content_digest,
         inner_sha256=inner.sha256,
         inner_size=inner.size,
         content_type=inner.content_type,
         integrity=inner.integrity,
     )
-
-
-def _recipient_keys(recipients: tuple[cms.RecipientDescription, ...]) -> Iterator[RecipientKey]:
-    for recipient in recipients:
-        yield RecipientKey(
-            recipient.issuer, recipient.serial_number, recipient.subject_key_identifier
-        )
-
-
-def _held(
-    keys: KeyHistory | None, parts: tuple[smime.EncryptedPart, ...]
-) -> Iterator[RecipientKey]:
-    for part in parts if keys is not None else ():
-        for recipient in part.envelope.recipients:
-            if recipient.identifier is not None and keys and keys.find(recipient.identifier):
-                yield from _recipient_keys((recipient,))

@@ -160,7 +160,12 @@ class Matcher:
                 for part, checkpoint in zip(parts, known, strict=True)
                 if checkpoint is not None
             )
-            return replace(examination, state=State.CHECKPOINTED, parts=marked)
+            layers = tuple(
+                replace(layer, part=part.path)
+                for part in marked
+                for layer in self._log.messages.parts.layers.of_part(part.content_digest)
+            )
+            return replace(examination, state=State.CHECKPOINTED, parts=marked, layers=layers)
         held = self._log.messages.parts.held_recipients()
         if parts and any(without_address(key) in held for key in examination.recipients):
             reason = "it came after decrypting, and only an old key opens it"

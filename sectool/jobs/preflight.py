@@ -62,7 +62,7 @@ class Survey:
             return
         self.unreadable += 1
         self.unknown += state is State.ENCRYPTED
-        if state is not State.READABLE:
+        if state is not State.READABLE or any(layer.reason for layer in examination.layers):
             self.left_over += 1
         if state is State.MISSING_KEY:
             keys = set(examination.recipients) - examination.in_history
@@ -70,6 +70,9 @@ class Survey:
 
     def _stays_readable(self, examination: Examination) -> bool:
         """Whether a new key is named by every part, as far as the recipients tell."""
+        for layer in examination.layers:
+            if self._names.isdisjoint(layer.recipients):
+                return False
         named = [key in self._names for key in examination.recipients]
         # Of several parts it is not known here which recipient belongs to which.
         return bool(named) and (all(named) or (len(examination.parts) == 1 and any(named)))
@@ -102,7 +105,7 @@ class Survey:
         if self.unknown and self.old is None:
             return "no keys were given, so it is not known what opens"
         if self.left_over:
-            return f"messages that nothing here opens: {self.left_over}"
+            return f"messages that nothing here opens, or not wholly: {self.left_over}"
         if self.unreadable:
             return "decrypt first: the new keys do not open what the old ones do"
         if self.not_selected:

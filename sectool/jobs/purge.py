@@ -112,6 +112,11 @@ def purge(
     )
     summary.purged = _Purge(spec, job, cancel).run(progress)
     job.log.counts.summarise(summary)
+    if summary.needs_old_keys:
+        progress.warn(
+            f"messages that an old key is still needed for: {len(summary.needs_old_keys)}",
+            hint="keep the old keys, and the checkpoints of these messages, which stay",
+        )
     if summary.purged.kept:
         _tell_why(job, progress)
         summary.failure_code = 3

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 from sectool import smime
@@ -24,15 +23,12 @@ from sectool.jobs.spec import Cancel, JobSpec
 from sectool.jobs.walk import count, walk
 from sectool.keys import HeldKey, KeyHistory, KeyMaterial, newest_entry
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
-from sectool.message import BytesContent, Content, Listing
+from sectool.message import Content, Listing
 from sectool.outcome import RecipientKey, RetiredKey, State
 from sectool.progress import Progress
 
-LAYERS = 4
+LAYERS = 7
 """Envelopes inside each other that are looked at."""
-
-IN_MEMORY = 64 * 1024 * 1024
-"""Plaintext up to this size, in bytes, is looked into without a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +90,13 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
     """Which of the old keys one stored message needs."""
     try:
         content = context.mailbox.fetch(task.listing.ref).content
-        if _is_opaque(smime.take_inventory(content)):
+        inventory = smime.take_inventory(content)
+        if _is_opaque(inventory):
             return Needs(unread=True)
-        return Needs(frozenset(_needed(context, content, dict(task.checkpoints), LAYERS)))
+        kept = dict(task.checkpoints)
+        layers: list[_Layer] = [(content, part, kept.get(part.path)) for part in inventory.parts]
+        layers += [(covered.content, covered.part, None) for covered in inventory.covered]
+        return Needs(frozenset(_needed(context, layers, LAYERS)))
     except MessageVanished:
         return Needs()
     except (MessageError, MemoryError):
@@ -109,12 +109,19 @@ def _is_opaque(inventory: smime.Inventory) -> bool:
     return inventory.state is State.UNSUPPORTED and not readable
 
 
-def _needed(
-    context: NeedContext, content: Content, checkpoints: dict[str, str], layers: int
-) -> Iterator[int]:
-    for part in smime.take_inventory(content).parts if layers else ():
+_Layer = tuple[Content, smime.EncryptedPart, str | None]
+"""An encrypted part, the content it lies in, and the content digest of its checkpoint if any."""
+
+
+def _needed(context: NeedContext, layers: list[_Layer], depth: int) -> Iterator[int]:
+    """Old keys that a reader of these layers needs, or of those inside what can be looked into.
+
+    Raises:
+        MessageError: what lies inside a plaintext cannot be told.
+    """
+    for content, part, checkpoint in layers if depth else ():
         named = set(_named(context, part))
-        inside = _kept(context, checkpoints.get(part.path))
+        inside = _kept(context, checkpoint)
         opened = False
         if context.current is not None and (named or inside is None):
             opened, plaintext = _open(content, part, context.current)
@@ -122,7 +129,7 @@ def _needed(
         if not opened:
             yield from named
         if inside is not None:
-            yield from _needed(context, inside, {}, layers - 1)
+            yield from _needed(context, _inside(*inside), depth - 1)
 
 
 def _named(context: NeedContext, part: smime.EncryptedPart) -> Iterator[int]:
@@ -132,31 +139,37 @@ def _named(context: NeedContext, part: smime.EncryptedPart) -> Iterator[int]:
                 yield context.numbers[id(key)]
 
 
-def _kept(context: NeedContext, content_digest: str | None) -> Content | None:
+def _inside(plaintext: Content, content_type: str) -> list[_Layer]:
+    inside = smime.look_inside(plaintext, content_type)
+    if inside.problem:
+        raise MessageError(inside.problem)
+    layers: list[_Layer] = [(plaintext, part, None) for part in inside.parts]
+    return layers + [(covered.content, covered.part, None) for covered in inside.covered]
+
+
+_Plaintext = tuple[Content, str]
+"""A plaintext and its content type, dotted."""
+
+
+def _kept(context: NeedContext, content_digest: str | None) -> _Plaintext | None:
     if content_digest is None:
         return None
     try:
-        return context.checkpoints.open(content_digest).inner
+        checkpoint = context.checkpoints.open(content_digest)
     except CheckpointDamaged:
         return None  # purged, as a rule
+    return checkpoint.inner, checkpoint.content_type
 
 
 def _open(
     content: Content, part: smime.EncryptedPart, keys: KeyHistory
-) -> tuple[bool, Content | None]:
-    """Whether the new keys open a part, and its plaintext where memory holds it.
-
-    The plaintext is only looked through for further envelopes, never kept.
-    """
+) -> tuple[bool, _Plaintext | None]:
+    """Whether the new keys open a part, and its plaintext, which is never kept."""
     try:
         inner = open_part(content, part, keys)
-        if inner.size > IN_MEMORY:
-            return True, None
-        buffer = BytesIO()
-        inner.write_to(buffer)
+        return True, (smime.content_of(inner), inner.content_type)
     except MessageError:
         return False, None
-    return True, BytesContent(buffer.getvalue())
 
 
 # --- in the parent ------------------------------------------------------------------

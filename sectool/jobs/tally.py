@@ -5,7 +5,7 @@ from __future__ import annotations
 from sectool.joblog import Examination
 from sectool.jobs.job import Job
 from sectool.message import Listing
-from sectool.outcome import NOT_DONE, NotDone, State, Summary
+from sectool.outcome import NOT_DONE, NeedsOldKeys, NotDone, State, Summary
 
 
 def count_examination(summary: Summary, examination: Examination, state: State) -> None:
@@ -20,9 +20,23 @@ def count_examination(summary: Summary, examination: Examination, state: State) 
             summary.integrity[part.integrity, part.signer] += 1
     for defect in examination.defects:
         summary.defects[defect] += 1
-    for key in dict.fromkeys(examination.recipients):
+    named = [key for layer in examination.layers for key in layer.recipients]
+    for key in dict.fromkeys([*examination.recipients, *named]):
         summary.keys[key] = summary.keys.get(key, 0) + 1
     summary.keys_in_history |= examination.in_history
+    kept = [layer for layer in examination.layers if layer.reason]
+    if kept:
+        summary.needs_old_keys.append(
+            NeedsOldKeys(
+                ref.folder,
+                ref.key,
+                examination.message_id,
+                state,
+                kept[0].reason,
+                tuple(dict.fromkeys(key for layer in kept for key in layer.recipients)),
+                examination.identity,
+            )
+        )
     if state in NOT_DONE:
         summary.not_done.append(
             NotDone(

@@ -6,12 +6,14 @@ no job.
 
 from sectool.smime.acceptance import accept
 from sectool.smime.identity import identity_of_body, identity_of_parts
+from sectool.smime.inside import Inside, look_inside
 from sectool.smime.integrity import IntegrityMark, integrity_of
 from sectool.smime.inventory import Inventory, take_inventory
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.mark import MARK_FIELD, Mark
 from sectool.smime.opening import OpenedPart, find_opening, open_part
 from sectool.smime.parts import (
+    CoveredPart,
     EncryptedPart,
     PartSelection,
     PartSource,
@@ -30,7 +32,9 @@ from sectool.smime.witness import PlaintextWitness, Verdict
 __all__ = [
     "DEFAULT_LIMITS",
     "MARK_FIELD",
+    "CoveredPart",
     "EncryptedPart",
+    "Inside",
     "IntegrityMark",
     "Inventory",
     "Layer",
@@ -54,6 +58,7 @@ __all__ = [
     "identity_of_body",
     "identity_of_parts",
     "integrity_of",
+    "look_inside",
     "open_part",
     "outer_header",
     "root_entity",

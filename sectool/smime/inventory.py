@@ -19,7 +19,7 @@ from sectool.smime.identity import identities_in_clear, identity_of_body, identi
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
 from sectool.smime.mark import Mark, find_mark
-from sectool.smime.parts import NOTHING_ELSE, EncryptedPart, PartSelection, Placement
+from sectool.smime.parts import NOTHING_ELSE, CoveredPart, EncryptedPart, PartSelection, Placement
 from sectool.smime.recognition import foreign_storage
 from sectool.smime.survey import Finding, Findings, survey
 
@@ -54,6 +54,8 @@ class Inventory:
     """What it is known by if it is a plaintext copy; empty where it cannot be one."""
     mark: Mark | None = None
     """Which plaintext copy it says it is."""
+    covered: tuple[CoveredPart, ...] = ()
+    """Further encrypted parts, in contents that exist only decoded: never taken."""
 
 
 def take_inventory(
@@ -115,6 +117,7 @@ def _of_message(
         line_end=header.line_end,
         plaintext_identity=plaintext_identity,
         mark=mark,
+        covered=tuple(findings.covered),
     )
 
 

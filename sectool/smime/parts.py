@@ -90,6 +90,19 @@ class EncryptedPart:
         return content_fields(self.header)
 
 
+@dataclass(frozen=True, slots=True)
+class CoveredPart:
+    """An encrypted part in a content that exists only decoded, so that nothing can replace it."""
+
+    path: str
+    """Section of the entity that holds the content, ``~``, and the section therein."""
+    content: Content
+    """What ``part`` lies in."""
+    part: EncryptedPart
+    reason: str
+    """What is around it."""
+
+
 def content_fields(
     header: HeaderBlock, further: frozenset[bytes] = frozenset()
 ) -> tuple[tuple[int, int], ...]:

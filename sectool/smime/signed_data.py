@@ -34,6 +34,10 @@ def _enter(reader: BERReader) -> None:
     reader.enter(ber.SEQUENCE, "ContentInfo")
     reader.read_oid("contentType")
     reader.enter(ber.context(0), _WHAT)
+    _enter_bare(reader)
+
+
+def _enter_bare(reader: BERReader) -> None:
     reader.enter(ber.SEQUENCE, _WHAT)
     reader.read_integer("version")
 
@@ -48,6 +52,23 @@ def signed_blocks(stream: BinaryIO) -> Iterator[bytes]:
     """
     reader = BERReader(stream)
     _enter(reader)
+    yield from _signed_blocks(reader)
+    for what in (_WHAT, "ContentInfo"):
+        reader.leave(what)
+
+
+def bare_signed_blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """As ``signed_blocks``, of a SignedData that stands without its ContentInfo.
+
+    Raises:
+        MalformedMessage: it is not a whole SignedData.
+    """
+    reader = BERReader(stream)
+    _enter_bare(reader)
+    yield from _signed_blocks(reader)
+
+
+def _signed_blocks(reader: BERReader) -> Iterator[bytes]:
     reader.skip("digestAlgorithms")
     reader.enter(ber.SEQUENCE, "encapContentInfo")
     reader.read_oid("eContentType")
@@ -62,5 +83,4 @@ def signed_blocks(stream: BinaryIO) -> Iterator[bytes]:
     reader.leave("encapContentInfo")
     while reader.peek() is not None:
         reader.skip(_WHAT)
-    for what in (_WHAT, _WHAT, "ContentInfo"):
-        reader.leave(what)
+    reader.leave(_WHAT)

@@ -1,7 +1,7 @@
 """Finds the encrypted parts of a message, by content and not by label (RFC 8551 section 3).
 
-It looks into forwarded messages, signatures and encoded attachments; it opens
-no encryption.
+It looks into forwarded messages, signatures and encoded attachments, and into
+what was decrypted; it opens no encryption.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sectool.smime.compressed_data import UnpackingBudget, decompressed_blocks
 from sectool.smime.entities import FORWARDED, Entity, EntityWalker
 from sectool.smime.limits import Limits
 from sectool.smime.list_footer import ListFooters
-from sectool.smime.parts import BodySource, EncryptedPart, NestedContent, Placement
+from sectool.smime.parts import BodySource, CoveredPart, EncryptedPart, NestedContent, Placement
 from sectool.smime.signed_data import is_certificates_only, signed_blocks
 from sectool.smime.transfer import BLOCK, HEAD_SIZE, declared_layers, find_layers, stream_of
 from sectool.smime.uuencode import holds_uuencoded_cms, is_uuencoding
@@ -43,11 +43,22 @@ class Finding:
     reason: str
 
 
+_IN_ATTACHMENT = Finding(
+    State.UNSUPPORTED, "an encrypted message lies in an encoded attachment; it is not taken"
+)
+_UNDER_SIGNATURE = Finding(State.SEALED, "an encrypted layer lies under an opaque signature")
+_UNDER_COMPRESSION = Finding(
+    State.UNSUPPORTED, "an encrypted layer lies inside a compression; it is not taken"
+)
+
+
 @dataclass(slots=True)
 class Findings:
     """What a survey found, in the order of the message."""
 
     parts: list[EncryptedPart] = field(default_factory=list)
+    covered: list[CoveredPart] = field(default_factory=list)
+    """Encrypted parts in contents that exist only decoded."""
     others: list[Finding] = field(default_factory=list)
     """All that is neither clear nor one of ``parts``."""
     is_signed: bool = False
@@ -71,6 +82,20 @@ def survey(content: Content, limits: Limits, line_end: bytes) -> Findings:
     """
     budget = UnpackingBudget(limits.decompressed_size)
     return _Survey(content, limits, line_end, nesting=0, budget=budget).take()
+
+
+def survey_inside(content: Content, limits: Limits, line_end: bytes) -> Findings:
+    """Looks at every entity of what was encrypted, as ``survey`` does of a message.
+
+    Raises:
+        LimitExceeded: a bound was reached.
+    """
+    with content.open() as stream:
+        if stream.seekable():
+            # Its bodies can be read without reading all before them.
+            limits = replace(limits, nested_bodies=limits.entities)
+    budget = UnpackingBudget(limits.decompressed_size)
+    return _Survey(content, limits, line_end, nesting=1, budget=budget).take()
 
 
 class _Survey:
@@ -114,7 +139,7 @@ class _Survey:
             if entity.media_type == "multipart/signed" and not entity.path:
                 self._findings.is_signed = True
         elif entity.media_type in FORWARDED:
-            self._look_into(self._body(entity).open, _in_attachment)
+            self._look_into(entity, self._body(entity).open, _IN_ATTACHMENT)
         elif recognition.is_candidate(entity):
             self._look_at_body(entity)
         if _is_text(entity) and not self._nesting:
@@ -205,7 +230,7 @@ class _Survey:
             if entity.is_message:
                 _drain(opener)
             self._findings.is_signed |= not entity.path
-            self._look_into(opener, _under_signature)
+            self._look_into(entity, opener, _UNDER_SIGNATURE)
         except LimitExceeded:
             raise
         except MalformedMessage as error:
@@ -218,7 +243,7 @@ class _Survey:
         try:
             if entity.is_message:
                 _drain(opener)
-            self._look_into(opener, _under_compression)
+            self._look_into(entity, opener, _UNDER_COMPRESSION)
         except LimitExceeded:
             raise
         except UnsupportedMessage as error:
@@ -230,17 +255,26 @@ class _Survey:
 
     # --- contents inside ---
 
-    def _look_into(
-        self, opener: Callable[[], BinaryIO], judge: Callable[[Findings], list[Finding]]
-    ) -> None:
+    def _look_into(self, entity: Entity, opener: Callable[[], BinaryIO], cover: Finding) -> None:
+        """Looks at a content that exists only decoded; ``cover`` is what to say of it."""
+        content = NestedContent(opener)
         nested = _Survey(
-            NestedContent(opener),
+            content,
             self._limits,
             self._line_end,
             nesting=self._nesting + 1,
             budget=self._budget,
         ).take()
-        self._findings.others += judge(nested)
+        self._findings.others += [cover] if nested.parts else []
+        self._findings.others += nested.others
+        prefix = f"{entity.path}~"
+        self._findings.covered += [
+            CoveredPart(f"{prefix}{part.path}", content, part, cover.reason)
+            for part in nested.parts
+        ]
+        self._findings.covered += [
+            replace(covered, path=f"{prefix}{covered.path}") for covered in nested.covered
+        ]
 
     def _look_at_text(self, entity: Entity) -> None:
         start = entity.header.body_start
@@ -294,21 +328,3 @@ def _open_signed(body: BodySource) -> BinaryIO:
 def _open_compressed(body: BodySource, budget: UnpackingBudget) -> BinaryIO:
     stream = body.open()
     return stream_of(stream, decompressed_blocks(stream, budget))
-
-
-def _in_attachment(nested: Findings) -> list[Finding]:
-    reason = "an encrypted message lies in an encoded attachment; it is not taken"
-    mine = [Finding(State.UNSUPPORTED, reason)] if nested.parts else []
-    return mine + nested.others
-
-
-def _under_signature(nested: Findings) -> list[Finding]:
-    reason = "an encrypted layer lies under an opaque signature"
-    mine = [Finding(State.SEALED, reason)] if nested.parts else []
-    return mine + nested.others
-
-
-def _under_compression(nested: Findings) -> list[Finding]:
-    reason = "an encrypted layer lies inside a compression; it is not taken"
-    mine = [Finding(State.UNSUPPORTED, reason)] if nested.parts else []
-    return mine + nested.others

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from sectool import jobs, smime
+from sectool.cli.render import as_json, as_table
+from sectool.jobs import layers
 from sectool.keys import KeySpecification
-from sectool.outcome import State, Summary
+from sectool.outcome import NeedsOldKeys, RecipientKey, State, Summary
+from sectool.progress import NoProgress
 from tests.support import checker
-from tests.support.layers import FOOTER, LIST_ID, TEXT, encrypt, message, multipart, stored
+from tests.support.layers import (
+    FOOTER,
+    LIST_ID,
+    TEXT,
+    encrypt,
+    forward,
+    message,
+    multipart,
+    stored,
+)
 from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.signing import Signatory, make_signatory
+from tests.support.signing import sign as openssl_sign
 
 WRAPPED = smime.PartSelection(wrapped=True)
 NAME = "cur/1300000001.M1P1.host:2,S"
@@ -35,6 +52,16 @@ def deliver(tmp_path: Path) -> Deliver:
         return maildir
 
     return deliver
+
+
+class Warnings(NoProgress):
+    """Remembers what a person was warned of."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str, *, hint: str = "") -> None:
+        self.warnings.append(text)
 
 
 def counts(summary: Summary) -> dict[State, int]:
@@ -109,3 +136,269 @@ def test_a_copy_of_mail_with_a_list_footer_joins_only_a_job_that_took_it(
     jobs.run(specify("decrypt", maildir, part_selection=selection))
     shutil.copy(maildir / NAME, maildir / "cur/1400000000.M9P1.host:2,")
     assert counts(jobs.run(specify("encrypt", maildir))) == end
+
+
+# --- layers that stay ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def signatory(tmp_path_factory: pytest.TempPathFactory) -> Signatory:
+    return make_signatory(tmp_path_factory.mktemp("signatory"), "alice")
+
+
+def sign(signatory: Signatory, entity: bytes, *, opaque: bool) -> bytes:
+    signed = openssl_sign(signatory, entity, *(["-nodetach"] if opaque else []))
+    return signed.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def needed(summary: Summary) -> list[NeedsOldKeys]:
+    return summary.needs_old_keys
+
+
+def names_of(certificate: Path) -> RecipientKey:
+    loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    return RecipientKey(loaded.issuer.rfc4514_string(), f"{loaded.serial_number:x}", "")
+
+
+def checkpoints(tmp_path: Path) -> set[bytes]:
+    """The plaintexts that the job keeps."""
+    found = set()
+    for path in (tmp_path / "job" / "checkpoints").glob("*.eml"):
+        raw = path.read_bytes()
+        offset = re.search(rb"inner-offset=(\d+)", raw)
+        assert offset is not None
+        found.add(raw[int(offset[1]) :])
+    return found
+
+
+@pytest.mark.parametrize("opaque", [False, True], ids=["clear", "opaque"])
+def test_a_layer_under_a_signature_stays_and_its_plaintext_is_kept(
+    opaque: bool,
+    signatory: Signatory,
+    deliver: Deliver,
+    specify: Specify,
+    keys: Keys,
+    tmp_path: Path,
+) -> None:
+    maildir = deliver(message(1, sign(signatory, encrypt(TEXT, keys.old), opaque=opaque)))
+    before = only(maildir)
+    runs = [specify("scan", maildir), specify("decrypt", maildir), specify("encrypt", maildir)]
+    for spec in [*runs, specify("decrypt", maildir), specify("verify", maildir, keys=None)]:
+        summary = jobs.run(spec)
+        assert counts(summary) == {State.SEALED: 1}
+        (entry,) = needed(summary)
+        assert (entry.state, entry.keys) == (State.SEALED, (names_of(keys.old.certificate),))
+        assert "signature" in entry.reason
+        assert summary.exit_code == 3
+    assert only(maildir) == before
+    assert checkpoints(tmp_path) == {TEXT}
+
+
+@pytest.mark.parametrize("opaque", [False, True], ids=["clear", "opaque"])
+def test_a_key_that_only_a_layer_under_a_signature_needs_may_not_be_destroyed(
+    opaque: bool, signatory: Signatory, deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    maildir = deliver(message(1, sign(signatory, encrypt(TEXT, keys.old), opaque=opaque)))
+    jobs.run(specify("decrypt", maildir))
+    old = KeySpecification((keys.history,))
+    summary = jobs.run(specify("verify", maildir, keys=None, retire=old))
+    assert summary.retire is not None
+    (answer,) = summary.retire
+    assert (answer.messages, answer.may_be_destroyed) == (1, False)
+
+
+def nested(keys: Keys, signatory: Signatory) -> dict[str, tuple[bytes, set[bytes]]]:
+    """Plaintexts with an encrypted layer in them, each with all that can be opened."""
+    inner = encrypt(TEXT, keys.old)
+    forwarded = forward(message(2, inner))
+    mixed = multipart(FOOTER, forwarded, boundary=b"mixed")
+    twice = encrypt(inner, keys.old)
+    clear, opaque = (sign(signatory, inner, opaque=one) for one in (False, True))
+    encoded = b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    encoded += base64.encodebytes(message(2, inner))
+    return {
+        "envelope in envelope": (inner, {inner, TEXT}),
+        "three envelopes": (twice, {twice, inner, TEXT}),
+        "forward": (forwarded, {forwarded, TEXT}),
+        "forward among parts": (mixed, {mixed, TEXT}),
+        "triple wrap": (clear, {clear, TEXT}),
+        "triple wrap, opaque": (opaque, {opaque, TEXT}),
+        "encoded forward": (encoded, {encoded, TEXT}),
+        "sandwich": (multipart(FOOTER, inner), {multipart(FOOTER, inner), TEXT}),
+    }
+
+
+NESTED = [
+    "envelope in envelope",
+    "three envelopes",
+    "forward",
+    "forward among parts",
+    "triple wrap",
+    "triple wrap, opaque",
+    "encoded forward",
+    "sandwich",
+]
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_every_layer_inside_is_opened_and_kept_as_a_checkpoint(
+    name: str,
+    signatory: Signatory,
+    deliver: Deliver,
+    specify: Specify,
+    keys: Keys,
+    tmp_path: Path,
+) -> None:
+    plaintext, wanted = nested(keys, signatory)[name]
+    maildir = deliver(message(1, encrypt(plaintext, keys.old)))
+    summary = jobs.run(specify("decrypt", maildir))
+    assert counts(summary) == {State.CHECKPOINTED: 1}
+    assert checkpoints(tmp_path) == wanted
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_a_message_with_a_layer_that_keeps_its_recipients_is_moved_and_needs_the_old_key(
+    name: str, signatory: Signatory, deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    plaintext, _ = nested(keys, signatory)[name]
+    maildir = deliver(message(1, encrypt(plaintext, keys.old)))
+    scanned = jobs.run(specify("scan", maildir))
+    jobs.run(specify("decrypt", maildir))
+    encrypted = jobs.run(specify("encrypt", maildir))
+    assert counts(encrypted) == {State.REENCRYPTED: 1}
+    assert encrypted.exit_code == 3
+    for summary in (scanned, encrypted):
+        (entry,) = needed(summary)
+        assert entry.keys == (names_of(keys.old.certificate),)
+    (envelope,) = checker.envelopes(only(maildir))
+    assert checker.opened(envelope, keys.new) == plaintext
+    new = KeySpecification((keys.new.certificate, keys.new.private_key))
+    old = KeySpecification((keys.history,))
+    summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new, retire=old))
+    assert counts(summary) == {State.VERIFIED: 1}
+    assert summary.retire is not None
+    (answer,) = summary.retire
+    assert (answer.messages, answer.may_be_destroyed) == (1, False)
+
+
+def test_a_layer_inside_that_no_key_opens_costs_its_message_nothing(
+    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    inner = encrypt(TEXT, keys.stranger)
+    maildir = deliver(message(1, encrypt(inner, keys.old)))
+    summary = jobs.run(specify("decrypt", maildir))
+    assert counts(summary) == {State.CHECKPOINTED: 1}
+    (entry,) = needed(summary)
+    stranger = names_of(keys.stranger.certificate)
+    assert entry.keys == (stranger,)
+    assert "not opened" in entry.reason
+    assert stranger in summary.keys
+    assert stranger not in summary.keys_in_history
+    assert checkpoints(tmp_path) == {inner}
+
+
+def test_a_damaged_layer_inside_is_no_layer(deliver: Deliver, specify: Specify, keys: Keys) -> None:
+    inner = encrypt(TEXT, keys.old)
+    maildir = deliver(message(1, encrypt(inner[: len(inner) // 2], keys.old)))
+    jobs.run(specify("decrypt", maildir))
+    summary = jobs.run(specify("encrypt", maildir))
+    assert counts(summary) == {State.REENCRYPTED: 1}
+    assert summary.exit_code == 0
+
+
+def test_envelopes_beyond_the_bound_are_told_and_not_opened(
+    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    entity = TEXT
+    for _ in range(layers.DEEPEST + 3):
+        entity = encrypt(entity, keys.old)
+    summary = jobs.run(specify("decrypt", deliver(message(1, entity))))
+    assert counts(summary) == {State.CHECKPOINTED: 1}
+    assert len(checkpoints(tmp_path)) == layers.DEEPEST + 1
+    assert len(needed(summary)) == 1
+
+
+def test_more_layers_than_the_bound_are_told_and_not_opened(
+    monkeypatch: pytest.MonkeyPatch, deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(layers, "MOST", 3)
+    inner = forward(message(2, encrypt(TEXT, keys.old)))
+    plaintext = multipart(*[inner] * 5, boundary=b"mixed")
+    summary = jobs.run(specify("decrypt", deliver(message(1, encrypt(plaintext, keys.old)))))
+    assert counts(summary) == {State.CHECKPOINTED: 1}
+    assert checkpoints(tmp_path) == {plaintext, TEXT}
+
+
+def test_a_copy_that_joins_the_job_needs_the_same_old_keys(
+    deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.old), keys.old)))
+    jobs.run(specify("decrypt", maildir))
+    shutil.copy(maildir / NAME, maildir / "cur/1400000000.M9P1.host:2,")
+    summary = jobs.run(specify("encrypt", maildir))
+    assert counts(summary) == {State.REENCRYPTED: 2}
+    assert [entry.keys for entry in needed(summary)] == [(names_of(keys.old.certificate),)] * 2
+
+
+def test_purging_keeps_the_plaintext_of_layers_that_stay_and_warns(
+    deliver: Deliver, specify: Specify, keys: Keys, signatory: Signatory, tmp_path: Path
+) -> None:
+    plaintext = sign(signatory, encrypt(TEXT, keys.old), opaque=False)
+    maildir = deliver(message(1, encrypt(plaintext, keys.old)))
+    jobs.run(specify("decrypt", maildir))
+    jobs.run(specify("encrypt", maildir))
+    progress = Warnings()
+    summary = jobs.run(specify("purge", None, keys=None, accept_unproven=True), progress)
+    assert summary.exit_code == 3
+    assert "messages that an old key is still needed for: 1" in progress.warnings
+    assert checkpoints(tmp_path) == {TEXT}
+    assert counts(summary) == {State.PURGED: 1}
+    summary = jobs.run(specify("purge", None, keys=None, abandon=True))
+    assert checkpoints(tmp_path) == set()
+    assert len(needed(summary)) == 1
+
+
+def test_what_is_acknowledged_fails_no_run(
+    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.stranger), keys.old)))
+    (entry,) = needed(jobs.run(specify("decrypt", maildir)))
+    known = tmp_path / "known.txt"
+    known.write_text(f"{entry.identity}\n")
+    progress = Warnings()
+    summary = jobs.run(specify("encrypt", maildir, acknowledge=known), progress)
+    assert summary.exit_code == 0
+    assert [one.acknowledged for one in needed(summary)] == [True]
+    assert not progress.warnings
+
+
+def test_json_and_table_list_the_messages_that_need_old_keys(
+    deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.old), keys.old)))
+    summary = jobs.run(specify("decrypt", maildir))
+    (entry,) = as_json(summary)["needs_old_keys"]
+    key = names_of(keys.old.certificate)
+    assert entry["keys"] == [
+        {
+            "issuer": key.issuer,
+            "serial_number": key.serial_number,
+            "subject_key_identifier": "",
+            "in_history": True,
+        }
+    ]
+    assert (entry["state"], entry["message_id"]) == ("checkpointed", "<1@example.org>")
+    assert "done, but in need of an old key (1)" in list(as_table(summary))
+
+
+def test_a_new_place_without_the_key_of_a_layer_inside_is_not_safe(
+    deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.stranger), keys.old)))
+    both = KeySpecification((keys.history, keys.stranger.certificate, keys.stranger.private_key))
+    verdicts = [
+        jobs.run(specify("scan", maildir, new_keys=new)).preflight
+        for new in (KeySpecification((keys.history,)), both)
+    ]
+    assert [verdict and verdict.safe_to_move for verdict in verdicts] == [False, True]
+    assert [verdict and verdict.unreadable_after_decrypting for verdict in verdicts] == [1, 0]

@@ -49,3 +49,9 @@ def forward(raw: bytes) -> bytes:
 def stored(raw: bytes) -> bytes:
     """As a Maildir keeps it."""
     return raw.replace(b"\r\n", b"\n")
+
+
+def clear_signed(entity: bytes, signature: bytes = b"MAA=") -> bytes:
+    """A multipart/signed around an entity; the signature is none."""
+    fields = b"Content-Type: application/pkcs7-signature\r\nContent-Transfer-Encoding: base64\r\n"
+    return multipart(entity, fields + b"\r\n" + signature, subtype=b"signed", boundary=b"signed")

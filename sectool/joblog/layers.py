@@ -1,0 +1,100 @@
+"""The encrypted layers of the job's messages beside their parts, and the keys they still need."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+
+from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
+from sectool.joblog.records import LayerRecord
+from sectool.outcome import NeedsOldKeys, RecipientKey, State
+
+IS_KEPT = "layer.reason <> ''"
+"""Condition on a layer: it keeps its recipients."""
+
+_NAMES = "issuer, serial_number, subject_key_identifier"
+_KEY = "message, part, path"
+
+
+class LayerTable:
+    """The layer rows of a job log; written inside ``JobLog.group``."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def write(
+        self,
+        message: int,
+        layers: Iterable[LayerRecord],
+        add_recipient: Callable[[RecipientKey], int],
+    ) -> None:
+        """The layers of a message, in place of those known before.
+
+        Args:
+            message: number of the row.
+            layers: all of them.
+            add_recipient: gives the number of a recipient's row.
+        """
+        execute = self._connection.execute
+        execute("DELETE FROM layer WHERE message = ?", (message,))
+        for layer in layers:
+            place = (message, layer.part, layer.path)
+            execute(
+                "INSERT INTO layer VALUES (?, ?, ?, ?, ?)",
+                (*place, layer.content_digest, layer.reason),
+            )
+            for recipient in layer.recipients:
+                execute(
+                    "INSERT OR IGNORE INTO layer_recipient VALUES (?, ?, ?, ?)",
+                    (*place, add_recipient(recipient)),
+                )
+
+    def of_part(self, content_digest: str) -> list[LayerRecord]:
+        """The layers in the plaintext of a part, as one of the messages has them that hold it."""
+        rows = self._connection.execute(
+            "SELECT part, path, layer.content_digest, reason FROM layer"
+            " WHERE path <> '' AND (message, part) ="
+            "   (SELECT message, path FROM part WHERE content_digest = ?"
+            "     AND EXISTS (SELECT 1 FROM layer WHERE layer.message = part.message"
+            "       AND layer.part = part.path) ORDER BY message LIMIT 1)",
+            (content_digest,),
+        ).fetchall()
+        return [
+            LayerRecord(part, path, digest, self._recipients(content_digest, path), reason)
+            for part, path, digest, reason in rows
+        ]
+
+    def _recipients(self, content_digest: str, path: str) -> tuple[RecipientKey, ...]:
+        rows = self._connection.execute(
+            f"SELECT DISTINCT {_NAMES} FROM layer_recipient JOIN recipient USING (recipient)"
+            " WHERE path = ? AND (message, part) IN"
+            "   (SELECT message, path FROM part WHERE content_digest = ?)",
+            (path, content_digest),
+        )
+        return tuple(RecipientKey(*row) for row in rows)
+
+    def needing_old_keys(self) -> Iterator[NeedsOldKeys]:
+        """Messages with a layer that keeps its recipients, in the order of folders."""
+        rows = self._connection.execute(
+            "SELECT counted.message, folder, key, message_id, word, original_identity,"
+            f" {IS_ACKNOWLEDGED}, layer.reason, {_NAMES}"
+            f" FROM counted JOIN layer USING (message) LEFT JOIN layer_recipient USING ({_KEY})"
+            f" LEFT JOIN recipient USING (recipient) WHERE {IS_KEPT}"
+            " AND word NOT IN ('lost', 'rolled-back')"
+            " ORDER BY folder, counted.message, layer.part, layer.path, recipient"
+        )
+        for _, group in groupby(rows, key=lambda row: row[0]):
+            entries = list(group)
+            _, folder, key, message_id, word, identity, acknowledged, reason, *_ = entries[0]
+            names = [tuple(entry[8:]) for entry in entries if entry[8] is not None]
+            yield NeedsOldKeys(
+                folder,
+                key,
+                message_id,
+                State(word),
+                reason,
+                tuple(RecipientKey(*name) for name in dict.fromkeys(names)),
+                identity,
+                bool(acknowledged),
+            )

@@ -1,0 +1,80 @@
+"""Finds the encrypted layers in what was decrypted, as an inventory finds those of a message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from sectool import cms
+from sectool.errors import LimitExceeded, MalformedMessage
+from sectool.message import Content
+from sectool.smime.fields import read_header
+from sectool.smime.limits import DEFAULT_LIMITS, Limits
+from sectool.smime.lines import LineScanner
+from sectool.smime.parts import CoveredPart, EncryptedPart, NestedContent
+from sectool.smime.signed_data import bare_signed_blocks
+from sectool.smime.survey import survey_inside
+from sectool.smime.transfer import stream_of
+
+_BARE_ENVELOPES = frozenset(
+    {cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA, cms.SIGNED_AND_ENVELOPED_DATA, cms.ENCRYPTED_DATA}
+)
+_NO_HEADER = "an envelope lies inside without a MIME header"
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """The encrypted layers of one plaintext."""
+
+    parts: tuple[EncryptedPart, ...] = ()
+    """Those that something else can be put in the place of, in order."""
+    covered: tuple[CoveredPart, ...] = ()
+    """Those in contents that exist only decoded."""
+    problem: str = ""
+    """Why there may be more; empty where all was looked into."""
+
+
+def look_inside(content: Content, content_type: str, limits: Limits = DEFAULT_LIMITS) -> Inside:
+    """Looks at every entity of a plaintext; opens no encryption.
+
+    Args:
+        content: the plaintext.
+        content_type: of it, dotted, as its envelope says.
+        limits: bounds on hostile input.
+
+    Raises:
+        MessageError: the plaintext could not be read.
+    """
+    try:
+        if content_type == cms.SIGNED_DATA:
+            return _under_bare_signature(content, limits)
+        if content_type in _BARE_ENVELOPES:
+            return Inside(problem=_NO_HEADER)
+        if content_type != cms.ID_DATA:
+            return Inside()
+        with content.open() as stream:
+            header = read_header(LineScanner(stream), limits=limits)
+        found = survey_inside(content, limits, header.line_end)
+        return Inside(tuple(found.parts), tuple(found.covered))
+    except LimitExceeded as error:
+        return Inside(problem=error.message)
+
+
+def _under_bare_signature(content: Content, limits: Limits) -> Inside:
+    """A SignedData without its ContentInfo, which RFC 5652 section 5 allows as content."""
+
+    def opener() -> BinaryIO:
+        stream = content.open()
+        return stream_of(stream, bare_signed_blocks(stream))
+
+    signed = NestedContent(opener)
+    try:
+        found = survey_inside(signed, limits, b"\r\n")
+    except LimitExceeded:
+        raise
+    except MalformedMessage:
+        return Inside()  # nothing is under it that anybody could open
+    reason = "an encrypted layer lies under an opaque signature"
+    covered = [CoveredPart(f"~{part.path}", signed, part, reason) for part in found.parts]
+    covered += [replace(one, path=f"~{one.path}") for one in found.covered]
+    return Inside(covered=tuple(covered))

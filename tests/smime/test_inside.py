@@ -1,0 +1,102 @@
+"""What is encrypted inside a plaintext is found as it is in a message."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from sectool import cms, smime
+from sectool.message import BytesContent, Content, Sink
+from tests.support.layers import FOOTER, TEXT, forward, message, multipart
+from tests.support.signing import Signatory, make_signatory, openssl, sign
+
+
+@pytest.fixture(scope="module")
+def part(envelope: bytes) -> bytes:
+    text = base64.encodebytes(envelope).replace(b"\n", b"\r\n").removesuffix(b"\r\n")
+    fields = b"Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: base64\r\n"
+    return fields + b"\r\n" + text
+
+
+@pytest.fixture(scope="module")
+def alice(tmp_path_factory: pytest.TempPathFactory) -> Signatory:
+    return make_signatory(tmp_path_factory.mktemp("signatory"), "alice")
+
+
+def look(plaintext: bytes, content_type: str = cms.ID_DATA) -> smime.Inside:
+    return smime.look_inside(BytesContent(plaintext), content_type)
+
+
+def in_memory(plaintext: bytes) -> Content:
+    return BytesContent(plaintext)
+
+
+def pushed(plaintext: bytes) -> Content:
+    def write_to(sink: Sink) -> None:
+        sink.write(plaintext)
+
+    return smime.PushedContent(write_to, len(plaintext))
+
+
+@pytest.mark.parametrize("content_of", [in_memory, pushed])
+def test_each_layer_is_told_with_where_it_lies(
+    part: bytes, envelope: bytes, content_of: Callable[[bytes], Content]
+) -> None:
+    plaintext = multipart(
+        FOOTER, part, forward(message(2, part)), multipart(part, subtype=b"signed", boundary=b"s")
+    )
+    inside = smime.look_inside(content_of(plaintext), cms.ID_DATA)
+    assert [(one.path, one.placement.value) for one in inside.parts] == [
+        ("2", "wrapped"),
+        ("3.1", "forwarded"),
+        ("4.1", "sealed"),
+    ]
+    for one in inside.parts:
+        assert base64.b64decode(plaintext[one.body_start : one.body_end]) == envelope
+    assert (inside.covered, inside.problem) == ((), "")
+
+
+def test_a_layer_is_found_without_a_header_around_it(envelope: bytes) -> None:
+    (one,) = look(envelope).parts
+    assert (one.path, one.header.fields, one.body_start) == ("", (), 0)
+
+
+@pytest.mark.parametrize("content_of", [in_memory, pushed])
+def test_a_layer_under_an_opaque_signature_can_be_read_but_not_replaced(
+    part: bytes, alice: Signatory, envelope: bytes, content_of: Callable[[bytes], Content]
+) -> None:
+    signed = sign(alice, sign(alice, part, "-nodetach"), "-nodetach")
+    inside = smime.look_inside(content_of(signed), cms.ID_DATA)
+    (one,) = inside.covered
+    assert (inside.parts, one.path) == ((), "~~")
+    with smime.PartSource(one.content, one.part).open() as stream:
+        assert stream.read() == envelope
+
+
+def test_signed_data_without_its_content_info_is_looked_into(part: bytes, alice: Signatory) -> None:
+    der = openssl(
+        *("cms", "-sign", "-binary", "-nodetach", "-outform", "DER"), *alice.files, given=part
+    )
+    # Of the ContentInfo the type goes, and both headers around the SignedData.
+    at = der.index(bytes.fromhex("06092a864886f70d010702")) + 11
+    bare = der[at + 2 + (der[at + 1] & 0x7F) :]
+    (one,) = look(bare, cms.SIGNED_DATA).covered
+    assert one.path == "~"
+
+
+def test_an_envelope_without_its_content_info_is_told_as_unknown(envelope: bytes) -> None:
+    assert "without a MIME header" in look(envelope, cms.ENVELOPED_DATA).problem
+
+
+def test_a_plaintext_beyond_the_bounds_is_told_as_unknown(part: bytes) -> None:
+    plaintext = multipart(*[part] * 5)
+    limits = replace(smime.DEFAULT_LIMITS, entities=3)
+    assert smime.look_inside(BytesContent(plaintext), cms.ID_DATA, limits).problem
+
+
+@pytest.mark.parametrize("content_type", [cms.ID_DATA, cms.SIGNED_DATA, "1.2.3.4"])
+def test_what_holds_no_layer_holds_no_problem_either(content_type: str) -> None:
+    assert look(TEXT, content_type) == smime.Inside()
