@@ -17,6 +17,7 @@ from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.contents import FileContents
 from sectool.keys.encryption import pem_decryptions
+from sectool.keys.pkcs12 import read_pkcs12
 from sectool.keys.problems import damaged, over_limit, unsupported
 
 BEGIN = b"-----BEGIN "
@@ -29,8 +30,10 @@ _CERTIFICATES = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICA
 _DEK_INFO = re.compile(
     rb"DEK-Info:[ \t]*([A-Za-z0-9-]{1,40})[ \t]*,[ \t]*((?:[0-9A-Fa-f]{2}){1,32})\s"
 )
+_PKCS12 = "PKCS12"
+"""As gpgsm and GnuTLS write it, with words before it that name the key."""
 KEY_LABELS = _PRIVATE_KEYS | {_ENCRYPTED, "OPENSSH PRIVATE KEY"}
-LABELS = KEY_LABELS | _CERTIFICATES
+LABELS = KEY_LABELS | _CERTIFICATES | {_PKCS12}
 """Of the blocks that hold a key or a certificate."""
 
 
@@ -75,7 +78,8 @@ def read_pem(raw: bytes, contents: FileContents) -> None:
         KeyFileError: over a limit; a block that fails becomes a problem in ``contents``.
     """
     for block in blocks(raw):
-        if block.label in _CERTIFICATES or (contents.wants_keys and block.label in KEY_LABELS):
+        is_wanted = contents.wants_keys or block.label not in KEY_LABELS
+        if block.label in LABELS and is_wanted:
             contents.attempt(partial(_add_block, block, contents))
 
 
@@ -84,7 +88,9 @@ def _add_block(block: Block, contents: FileContents) -> None:
         raise damaged(f"a PEM block {block.label} has no end")
     if block.label == "OPENSSH PRIVATE KEY":
         raise unsupported("an OpenSSH private key", hint="these keys are not used for mail")
-    if b"Proc-Type:" in block.body:
+    if block.label == _PKCS12:
+        read_pkcs12(_decoded(block), contents)
+    elif b"Proc-Type:" in block.body:
         contents.add_private_key(_open_traditional(block, contents))
     elif block.label == _ENCRYPTED:
         contents.add_encrypted_key(ber.read(_decoded(block)))
