@@ -110,6 +110,22 @@ class Lock(_KernelLock):
         os.write(descriptor, f"{self._text}\n".encode("utf-8", "replace")[:DESCRIPTION_LIMIT])
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock on this file; it is not asked for, so nobody is kept out.
+
+    Args:
+        path: the lock file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return False
+    try:
+        return bool(_process_holding(descriptor))
+    finally:
+        os.close(descriptor)
+
+
 class DirectoryLock(_KernelLock):
     """An exclusive lock on a directory itself: nothing is written, no name appears.
 

@@ -158,6 +158,28 @@ class Purged:
 
 
 @dataclass(frozen=True, slots=True)
+class Activity:
+    """What a run on a job is doing, or did last."""
+
+    operation: str
+    pid: int
+    """Number of its process."""
+    started: datetime
+    updated: datetime
+    """When it told so."""
+    stage: str = ""
+    done: int = 0
+    """Messages done in this stage."""
+    total: int | None = None
+    """Messages of this stage; None while unknown."""
+    ended: datetime | None = None
+    """None: it has not ended, or was killed."""
+    exit_code: int | None = None
+    is_on: bool = False
+    """Whether somebody holds the job's lock, as of when this was asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeftFolder:
     """A folder that a run went away from since too much failed in it."""
 
@@ -283,6 +305,8 @@ class Summary:
     """How many could not be, by reason."""
     retried: Retried | None = None
     """What was tried once more; None: nobody asked for that alone."""
+    activity: Activity | None = None
+    """What a run is doing with the job, or did last; None: not known."""
     left_folders: list[LeftFolder] = field(default_factory=list)
     """Folders in which more failed than ``--max-failures`` allows."""
     defects: Counter[str] = field(default_factory=Counter)

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from sectool.cli import outcomes, preflight
+from sectool.cli import activity, outcomes, preflight
 from sectool.cli.layout import WIDTH, shorten, table
 from sectool.cli.options import Manners
 from sectool.cli.shell import answer, say
@@ -98,6 +98,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
         document["space"] = summary.space
     if summary.preflight is not None:
         document["preflight"] = preflight.as_json(summary.preflight)
+    if summary.activity is not None:
+        document["activity"] = activity.as_json(summary.activity)
     document.update(outcomes.as_json(summary))
     return document
 
@@ -175,6 +177,8 @@ def _head(summary: Summary) -> Iterable[str]:
         yield f"job       {summary.job}"
     if summary.phase:
         yield f"phase     {summary.phase}, {'finished' if summary.is_finished else 'begun'}"
+    if summary.activity is not None:
+        yield from activity.as_table(summary.activity)
     yield f"messages  {summary.messages} ({size_text(summary.bytes)})"
     if summary.space is not None:
         yield f"space     {size_text(summary.space)} on disk for a real run"

@@ -113,12 +113,13 @@ def passphrase_prompt() -> Callable[[str], str] | None:
 def run_job(spec: JobSpec, manners: Manners) -> Summary:
     """Carries out a run for a person at a terminal or a program behind a pipe."""
     from sectool import jobs
+    from sectool.cli.render import as_json
 
     jobs.harden()
     cancel = SignalCancel(quiet=manners.quiet)
     progress = TerminalProgress(manners)
     with handling(cancel.receive):
         try:
-            return jobs.run(spec, progress, cancel, passphrase_prompt())
+            return jobs.run(spec, progress, cancel, passphrase_prompt(), as_json)
         finally:
             progress.end()

@@ -18,6 +18,7 @@ from sectool.jobs.job import Job, check_apart, check_mailbox, look_at_job, open_
 from sectool.jobs.pool import harden
 from sectool.jobs.prove import prove_replaced
 from sectool.jobs.purge import finish_purge, purge
+from sectool.jobs.reporter import Document, Reporter
 from sectool.jobs.rollback import rollback
 from sectool.jobs.scan import scan
 from sectool.jobs.spec import (
@@ -47,6 +48,7 @@ def run(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
     ask: Ask | None = None,
+    document: Document | None = None,
 ) -> Summary:
     """Carries out one run.
 
@@ -55,6 +57,7 @@ def run(
         progress: told what is going on.
         cancel: asked whether to stop.
         ask: for passphrases that no file and no variable gives; None: nobody is there.
+        document: makes what ``status.json`` beside the job holds; None: it is not kept.
 
     Returns:
         The counts; ``Summary.exit_code`` says whether every message is done.
@@ -62,7 +65,7 @@ def run(
     Raises:
         SectoolError: what ended the run; the same run resumes once the cause is gone.
     """
-    progress = progress or NoProgress()
+    reporter = Reporter(spec, progress or NoProgress(), document)
     cancel = cancel or NeverCancelled()
     operations = {
         Operation.SCAN: _scan,
@@ -73,7 +76,7 @@ def run(
         Operation.PURGE: _purge,
     }
     try:
-        return operations[spec.operation](spec, progress, cancel, ask)
+        return operations[spec.operation](spec, reporter, cancel, ask)
     except RunError:
         # Who stops all processes of a run at once stops the workers, too: not
         # their end is to be told then, but that someone asked for it.
@@ -114,20 +117,20 @@ def _scan(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) ->
         return scan(spec, mailbox, keys, new_keys, progress=progress, cancel=cancel)
 
 
-def _decrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+def _decrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
     acknowledged = read_acknowledgements(spec.acknowledge)
     with ExitStack() as stack:
         mailbox = _mailbox(stack, spec, _location(spec), progress)
-        job = _job(stack, spec, mailbox, create=True)
+        job = _job(stack, spec, mailbox, progress, create=True)
         check_mailbox(job, mailbox)
         stack.enter_context(acknowledging(job, acknowledged, progress))
         keys = _keys(spec, progress, ask)
         if keys is None:
             raise UsageError("no keys were given", hint="name the key history with --keys")
-        return decrypt(spec, job, mailbox, keys, progress=progress, cancel=cancel)
+        return progress.result(decrypt(spec, job, mailbox, keys, progress=progress, cancel=cancel))
 
 
-def _encrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+def _encrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
     acknowledged = read_acknowledgements(spec.acknowledge)
     with ExitStack() as stack:
         recipients = load_certificates(spec, progress, ask)
@@ -136,42 +139,46 @@ def _encrypt(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None)
         stack.enter_context(acknowledging(job, acknowledged, progress))
         summary = encrypt(spec, job, mailbox, recipients, progress=progress, cancel=cancel)
         if keys is None or spec.dry_run:
-            return summary
+            return progress.result(summary)
         prove_replaced(spec, job, mailbox, keys, progress=progress, cancel=cancel)
-        return summarise_again(summary, job)
+        return progress.result(summarise_again(summary, job))
 
 
-def _verify(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+def _verify(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
     acknowledged = read_acknowledgements(spec.acknowledge)
     with ExitStack() as stack:
         keys = _history(spec.verify_keys, progress, ask)
         retired = _history(spec.retire, progress, ask)
         mailbox, job = _where_it_is(stack, spec, progress)
         stack.enter_context(acknowledging(job, acknowledged, progress))
-        return verify(spec, job, mailbox, keys, retired, progress=progress, cancel=cancel)
+        return progress.result(
+            verify(spec, job, mailbox, keys, retired, progress=progress, cancel=cancel)
+        )
 
 
-def _rollback(spec: JobSpec, progress: Progress, cancel: Cancel, _: Ask | None) -> Summary:
+def _rollback(spec: JobSpec, progress: Reporter, cancel: Cancel, _: Ask | None) -> Summary:
     with ExitStack() as stack:
         mailbox, job = _where_it_is(stack, spec, progress)
-        return rollback(spec, job, mailbox, progress=progress, cancel=cancel)
+        return progress.result(rollback(spec, job, mailbox, progress=progress, cancel=cancel))
 
 
-def _purge(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+def _purge(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
     with ExitStack() as stack:
         keys = _history(spec.verify_keys, progress, ask)
         mailbox, job = _where_it_is(stack, spec, progress)
-        return purge(spec, job, mailbox, keys, progress=progress, cancel=cancel)
+        return progress.result(purge(spec, job, mailbox, keys, progress=progress, cancel=cancel))
 
 
-def _where_it_is(stack: ExitStack, spec: JobSpec, progress: Progress) -> tuple[Mailbox, Job]:
+def _where_it_is(stack: ExitStack, spec: JobSpec, progress: Reporter) -> tuple[Mailbox, Job]:
     """The mailbox that was named, else where the job's mailbox was last; and the job."""
     location = spec.mailbox or _mailbox_of(_directory(spec))
     mailbox = _mailbox(stack, spec, location, progress)
-    return mailbox, _job(stack, spec, mailbox, create=False)
+    return mailbox, _job(stack, spec, mailbox, progress, create=False)
 
 
-def _job(stack: ExitStack, spec: JobSpec, mailbox: Mailbox, *, create: bool) -> Job:
+def _job(
+    stack: ExitStack, spec: JobSpec, mailbox: Mailbox, progress: Reporter, *, create: bool
+) -> Job:
     if spec.dry_run:
         return stack.enter_context(rehearse_job(spec.job))
     directory = _directory(spec)
@@ -179,6 +186,7 @@ def _job(stack: ExitStack, spec: JobSpec, mailbox: Mailbox, *, create: bool) -> 
     job = stack.enter_context(open_job(directory, create=create))
     with explained(f"lock the mailbox {mailbox.specification.location}"):
         stack.enter_context(mailbox.lock())
+    stack.enter_context(progress.beside(job))
     finish_purge(job)
     return job
 

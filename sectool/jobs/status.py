@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
-from sectool.joblog import JobLog
-from sectool.jobs.job import look_at_job
+from sectool.jobs.job import LOCK_NAME, Job, look_at_job
 from sectool.jobs.spec import Operation
-from sectool.outcome import Summary
+from sectool.locks import is_held
+from sectool.outcome import Activity, Summary
+
+FILE_NAME = "status.json"
+"""What a run keeps beside the job, for whoever asks meanwhile."""
+
+SIZE_LIMIT = 256 * 1024 * 1024
+"""Bytes of that file that are read."""
 
 
 def status(directory: Path) -> Summary:
@@ -21,17 +30,51 @@ def status(directory: Path) -> Summary:
         JobLogDamaged: its log is not whole.
     """
     with look_at_job(directory) as job:
-        phase, is_finished = _phase(job.log)
-        summary = Summary(
-            mailbox=job.mailbox or "", job=str(directory), phase=phase, is_finished=is_finished
-        )
-        job.log.counts.summarise(summary)
+        summary = summarise_job(job)
+        summary.activity = last_activity(directory)
         return summary
 
 
-def _phase(log: JobLog) -> tuple[str, bool]:
+def summarise_job(job: Job) -> Summary:
+    """The counts of a job as its log tells them."""
+    summary = Summary(mailbox=job.mailbox or "", job=str(job.directory))
     for name in (Operation.ROLLBACK, Operation.ENCRYPT, Operation.DECRYPT):
-        phase = log.phase(name)
+        phase = job.log.phase(name)
         if phase is not None:
-            return name.value, phase[0] == "finished"
-    return "", False
+            summary.phase, summary.is_finished = name.value, phase[0] == "finished"
+            break
+    else:
+        summary.is_finished = False
+    job.log.counts.summarise(summary)
+    return summary
+
+
+def last_activity(directory: Path) -> Activity | None:
+    """What the run that wrote the status file was doing, and whether it still is.
+
+    Args:
+        directory: of the job.
+
+    Returns:
+        None where there is no such file, or nothing in it that a run would write.
+    """
+    try:
+        with (directory / FILE_NAME).open("rb") as stream:
+            document = json.loads(stream.read(SIZE_LIMIT))
+        told = document["activity"]
+        activity = Activity(
+            operation=str(told["operation"]),
+            pid=int(told["pid"]),
+            started=datetime.fromisoformat(told["started"]),
+            updated=datetime.fromisoformat(told["updated"]),
+            stage=str(told["stage"]),
+            done=int(told["done"]),
+            total=None if told["total"] is None else int(told["total"]),
+            ended=None if told["ended"] is None else datetime.fromisoformat(told["ended"]),
+            exit_code=None if told["exit_code"] is None else int(told["exit_code"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if activity.ended is not None:
+        return activity
+    return replace(activity, is_on=is_held(directory / LOCK_NAME))
