@@ -1,0 +1,119 @@
+"""The round trip that people fear, as an administrator types it, with a crash and a deletion."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sectool.crashpoints import VARIABLE
+from tests.support import checker
+from tests.support.checker import Key
+from tests.support.mailboxes import CLEAR, Mail, encrypted, fill, make_key
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Key]:
+    directory = tmp_path_factory.mktemp("keys")
+    return {name: make_key(directory, name) for name in ("old", "new")}
+
+
+def sectool(*words: object, fault: str = "") -> subprocess.CompletedProcess[str]:
+    """One command of a fresh process, as from a shell."""
+    return subprocess.run(
+        [sys.executable, "-m", "sectool", *map(str, words), "--workers", "0", "--json"],
+        env={**os.environ, **({VARIABLE: fault} if fault else {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def told(*words: object) -> tuple[int, dict[str, int]]:
+    """Exit code and counts of one command."""
+    done = sectool(*words)
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert sum(document["counts"].values()) == document["messages"]
+    return done.returncode, document["counts"]
+
+
+def copies_of(maildir: Path, number: int, key: Key) -> list[Path]:
+    """Files of one message that a key opens."""
+    wanted = b"Message-ID: <%d@example.org>" % number
+    return [
+        path
+        for part in ("cur", "new")
+        for path in (maildir / part).iterdir()
+        if wanted in (raw := path.read_bytes())
+        and any(checker.opened(envelope, key) for envelope in checker.envelopes(raw))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("deleted", "left", "code"),
+    [(("old",), 5, 0), (("new",), 5, 0), (("old", "new"), 4, 3)],
+    ids=["the old copy", "the new copy", "both copies"],
+)
+def test_the_round_trip_that_people_fear(
+    deleted: tuple[str, ...], left: int, code: int, keys: dict[str, Key], tmp_path: Path
+) -> None:
+    old, new = keys["old"], keys["new"]
+    before, after, job = tmp_path / "before" / "Maildir", tmp_path / "after", tmp_path / "job"
+    named = ("--keys", old.certificate, "--keys", old.private_key)
+    opened = ("--verify-keys", new.certificate, "--verify-keys", new.private_key)
+    encrypt = ("encrypt", after, "--job", job, "--to", new.certificate)
+    mail = [Mail("", f"cur/130000000{n}.M{n}P1.host:2,S", encrypted(n, old)) for n in range(1, 6)]
+    fill(before, [*mail, Mail("", "cur/1300000006.M6P1.host:2,", CLEAR)])
+
+    # A week before: a first run over what is there.
+    assert told("decrypt", before, *named, "--job", job) == (0, {"clear": 1, "checkpointed": 5})
+
+    # A week of mail: one is deleted, one encrypted and one clear arrive.
+    next((before / "cur").glob("1300000005*")).unlink()
+    (before / "new" / "1400000001.M1P1.host").write_bytes(encrypted(7, old))
+    (before / "new" / "1400000002.M2P1.host").write_bytes(CLEAR.replace(b"hello", b"later"))
+
+    # The day itself: only what is new is opened.
+    assert told("decrypt", before, *named, "--job", job) == (0, {"clear": 2, "checkpointed": 5})
+    before.rename(after)
+
+    # The machine dies while messages lie there twice, and the user deletes copies of one.
+    trace = tmp_path / "trace"
+    rehearsal = tmp_path / "rehearsal"
+    subprocess.run(["cp", "-a", after, rehearsal], check=True)
+    subprocess.run(["cp", "-a", job, tmp_path / "rehearsed"], check=True)
+    rehearse = ("encrypt", rehearsal, "--job", tmp_path / "rehearsed", "--to", new.certificate)
+    assert sectool(*rehearse, fault=f"trace@{trace}").returncode == 0
+    number = trace.read_text(encoding="ascii").split().index("maildir.retire.before") + 1
+    assert sectool(*encrypt, fault=f"crash@{number}").returncode == -signal.SIGKILL
+    assert len(copies_of(after, 2, old)) == len(copies_of(after, 2, new)) == 1
+    for name in deleted:
+        for path in copies_of(after, 2, keys[name]):
+            path.unlink()
+
+    # The same command goes on, and once more changes nothing.
+    lost = {"lost": 5 - left} if left < 5 else {}
+    assert told(*encrypt) == (code, {"clear": 2, "reencrypted": left, **lost})
+    census = checker.census(after)
+    assert told(*encrypt) == (code, {"clear": 2, "reencrypted": left, **lost})
+    assert checker.census(after) == census
+
+    assert told("verify", job, *opened) == (code, {"clear": 2, "verified": left, **lost})
+    # What was never replaced keeps its checkpoint until a person gives it up: what
+    # is lost, and what was deleted in the week before.
+    assert told("purge", job) == (3, {"clear": 2, "purged": left, **lost})
+    assert len(list((job / "checkpoints").glob("*.eml"))) == 5 - left + 1
+    assert told("verify", job, *opened)[0] == code
+    assert told("purge", job, "--abandon")[0] == code
+    assert not list((job / "checkpoints").glob("*.eml"))
+
+    remaining = [number for number in (1, 2, 3, 4, 7) if left == 5 or number != 2]
+    assert [len(copies_of(after, number, new)) for number in remaining] == [1] * left
+    assert all(not copies_of(after, number, old) for number in range(1, 8))
