@@ -284,6 +284,8 @@ class Summary:
     """Those of ``counts`` that a person knows cannot be done."""
     needs_old_keys: list[NeedsOldKeys] = field(default_factory=list)
     """Messages that an old key is still needed for, also where they are done."""
+    voided_signatures: int = 0
+    """Messages with a signature that is void since a part under it was replaced."""
     space: int | None = None
     """After a dry run: bytes of disk a real run would take."""
     retire: list[RetiredKey] | None = None

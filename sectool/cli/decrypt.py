@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,9 @@ from sectool.cli import options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 from sectool.cli.undone import UndoneOptions
-from sectool.outcome import State, Summary
+
+if TYPE_CHECKING:
+    from sectool.outcome import Summary
 
 EXAMPLE = "Example: sectool decrypt ~/Maildir --keys ~/keys --job ~/move"
 
@@ -78,6 +80,8 @@ def decrypt(
 
 
 def _next(summary: Summary, job: Path | None) -> str:
+    from sectool.outcome import State
+
     waiting = summary.counts[State.CHECKPOINTED] + summary.counts[State.DECRYPTED]
     if not summary.is_finished or not waiting:
         return ""

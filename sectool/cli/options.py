@@ -147,13 +147,20 @@ class PartOptions:
         bool,
         typer.Option("--wrapped", help="Also take mail to which a mailing list added its footer."),
     ] = False
+    break_signatures: Annotated[
+        bool,
+        typer.Option(
+            "--break-signatures",
+            help="Also take encrypted parts under a clear signature, which becomes void.",
+        ),
+    ] = False
 
     @property
     def selection(self) -> PartSelection:
         """The same as a value."""
         from sectool.smime import PartSelection
 
-        return PartSelection(wrapped=self.wrapped)
+        return PartSelection(self.wrapped, self.break_signatures)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     """Further members of the document of the command contract."""
     document: dict[str, Any] = {}
     document["needs_old_keys"] = [_needs(entry, summary) for entry in summary.needs_old_keys]
+    document["voided_signatures"] = summary.voided_signatures
     if summary.retire is not None:
         document["retire"] = [_key(entry) for entry in summary.retire]
     if summary.left_folders:
@@ -112,6 +113,9 @@ def _key(entry: RetiredKey) -> dict[str, Any]:
 
 def as_table(summary: Summary) -> Iterable[str]:
     """The same for a person, a line at a time."""
+    if summary.voided_signatures:
+        yield ""
+        yield f"signatures that --break-signatures made void: {summary.voided_signatures}"
     for certificate in summary.new_certificates or ():
         yield ""
         yield from _certificate(certificate)

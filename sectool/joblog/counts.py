@@ -52,6 +52,10 @@ class Counts:
             summary.content_encryption_algorithms[algorithm] += count
         self._summarise_defects(summary)
         self._summarise_integrity(summary)
+        (summary.voided_signatures,) = execute(
+            "SELECT count(DISTINCT message) FROM counted JOIN part USING (message)"
+            " WHERE voids_signature AND identity <> original_identity"
+        ).fetchone()
         self._summarise_recipients(summary)
         self._summarise_not_done(summary)
         summary.needs_old_keys.extend(LayerTable(self._connection).needing_old_keys())

@@ -25,6 +25,7 @@ DEFAULTS: dict[tuple[str, str], str] = {
     ("part", "integrity"): "coalesce((SELECT checkpoint.integrity FROM old_checkpoint AS checkpoint"
     " WHERE checkpoint.content_digest = old_part.content_digest), '')",
     ("part", "signer"): "''",
+    ("part", "voids_signature"): "0",
 }
 """SQL for what a row of an older log has in a column that it lacks, by table and column."""
 

@@ -57,7 +57,7 @@ class PartTable:
         self._connection.execute("DELETE FROM part WHERE message = ?", (message,))
         self._connection.executemany(
             "INSERT INTO part (message, path, content_digest, content_encryption_algorithm,"
-            " integrity, signer) VALUES (?, ?, ?, ?, ?, ?)",
+            " integrity, signer, voids_signature) VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     message,
@@ -66,6 +66,7 @@ class PartTable:
                     part.content_encryption_algorithm,
                     part.integrity or "",
                     part.signer,
+                    part.voids_signature,
                 )
                 for part in examination.parts
             ],

@@ -28,6 +28,8 @@ class PartRecord:
     signer: str = ""
     """SHA-256 of the certificate of whose signature that speaks, lower-case
     hexadecimal; empty where none verifies."""
+    voids_signature: bool = False
+    """Whether a signature around it would be void once it changed."""
 
 
 class Storage(StrEnum):

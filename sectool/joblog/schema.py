@@ -75,6 +75,7 @@ CREATE TABLE part (
     content_encryption_algorithm TEXT NOT NULL,
     integrity TEXT NOT NULL,
     signer TEXT NOT NULL,
+    voids_signature INTEGER NOT NULL CHECK (voids_signature IN (0, 1)),
     PRIMARY KEY (message, path)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX part_by_content_digest ON part (content_digest);

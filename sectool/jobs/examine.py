@@ -163,7 +163,12 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
         internal_date=stored.internal_date.isoformat(),
         message_id=inventory.message_id,
         parts=tuple(
-            PartRecord(part.path, part.envelope.digest, part.envelope.content_encryption_algorithm)
+            PartRecord(
+                part.path,
+                part.envelope.digest,
+                part.envelope.content_encryption_algorithm,
+                voids_signature=part.placement.is_under_signature,
+            )
             for part in inventory.parts
         ),
         recipients=tuple(map(recipient_key, recipients)),

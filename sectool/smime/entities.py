@@ -37,6 +37,9 @@ class Entity:
     """Whether it is the whole of the message or of a forwarded one."""
     is_signed: bool
     """Whether it lies below a multipart/signed."""
+    is_signed_body: bool = False
+    """Whether it is all that a multipart/signed signs which is the body of a message, or of
+    such a multipart."""
     is_multipart: bool = False
     """Whether it was descended into: its parts follow."""
 
@@ -65,6 +68,8 @@ class _Multipart:
     depth: int
     is_signed: bool
     is_digest: bool
+    signs_body: bool
+    """Whether it is a multipart/signed that is the body of a message."""
     count: int = 0
 
 
@@ -79,6 +84,7 @@ class _Place:
     is_message: bool
     is_signed: bool
     default_type: str = "text/plain"
+    is_signed_body: bool = False
 
 
 class EntityWalker:
@@ -138,6 +144,7 @@ class EntityWalker:
             is_message=False,
             is_signed=multipart.is_signed,
             default_type="message/rfc822" if multipart.is_digest else "text/plain",
+            is_signed_body=multipart.signs_body and multipart.count == 1,
         )
 
     def _enter(self, place: _Place) -> Generator[Entity, None, Entity | None]:
@@ -179,6 +186,7 @@ class EntityWalker:
             body_end=header.body_start,
             is_message=place.is_message,
             is_signed=place.is_signed,
+            is_signed_body=place.is_signed_body,
         )
 
     def _forwarded(self, place: _Place) -> _Place:
@@ -202,6 +210,8 @@ class EntityWalker:
                 depth=place.depth + 1,
                 is_signed=place.is_signed or media_type == "multipart/signed",
                 is_digest=media_type == "multipart/digest",
+                signs_body=media_type == "multipart/signed"
+                and (place.is_message or place.is_signed_body),
             )
         )
 

@@ -19,7 +19,7 @@ from sectool.smime.identity import identities_in_clear, identity_of_body, identi
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
 from sectool.smime.mark import Mark, find_mark
-from sectool.smime.parts import NOTHING_ELSE, CoveredPart, EncryptedPart, PartSelection, Placement
+from sectool.smime.parts import NOTHING_ELSE, CoveredPart, EncryptedPart, PartSelection
 from sectool.smime.recognition import foreign_storage
 from sectool.smime.survey import Finding, Findings, survey
 
@@ -142,7 +142,7 @@ def _left(parts: Sequence[EncryptedPart], selection: PartSelection) -> list[Find
     findings: list[Finding] = []
     for part in parts:
         if reason := selection.why_left(part):
-            is_sealed = part.placement is Placement.SEALED
+            is_sealed = part.placement.is_under_signature
             findings.append(Finding(State.SEALED if is_sealed else State.UNSUPPORTED, reason))
     return findings
 

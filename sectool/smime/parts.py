@@ -30,7 +30,14 @@ class Placement(StrEnum):
     LIST_FOOTER = "list-footer"
     """It stands among other parts as a mailing list leaves it that adds a footer."""
     SEALED = "sealed"
-    """It lies below a signature."""
+    """It is all that a signature covers, or the body of a message that is covered."""
+    SEALED_AMONG_OTHERS = "sealed-among-others"
+    """It stands among other parts, and all of them below a signature."""
+
+    @property
+    def is_under_signature(self) -> bool:
+        """Whether a signature would be void if it changed."""
+        return self in {Placement.SEALED, Placement.SEALED_AMONG_OTHERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +46,24 @@ class PartSelection:
 
     wrapped: bool = False
     """Those beside a mailing list's footer."""
+    break_signatures: bool = False
+    """Those under a clear signature, which becomes void."""
 
     @property
     def names(self) -> list[str]:
         """The names of the choices made, as the options have them."""
-        return ["wrapped"] if self.wrapped else []
+        choices = {"wrapped": self.wrapped, "break-signatures": self.break_signatures}
+        return [name for name, chosen in choices.items() if chosen]
 
     def why_left(self, part: EncryptedPart) -> str:
         """Why a part is left where it is, in words; empty: it is taken."""
-        if part.placement is Placement.SEALED:
-            return f"the encrypted part {part.path} lies under a signature"
+        if part.placement is Placement.SEALED and not self.break_signatures:
+            return (
+                f"the encrypted part {part.path} lies under a signature; to take it and void that:"
+                " --break-signatures"
+            )
+        if part.placement is Placement.SEALED_AMONG_OTHERS:
+            return f"the encrypted part {part.path} stands among other parts under a signature"
         if part.placement is Placement.LIST_FOOTER and not self.wrapped:
             return (
                 f"the encrypted part {part.path} stands beside the footer of a mailing list;"

@@ -307,7 +307,8 @@ def _defects(body: BodySource, envelope: cms.EnvelopeDescription) -> tuple[str, 
 
 def _placement(entity: Entity) -> Placement:
     if entity.is_signed:
-        return Placement.SEALED
+        is_body = entity.is_message or entity.is_signed_body
+        return Placement.SEALED if is_body else Placement.SEALED_AMONG_OTHERS
     if not entity.is_message:
         return Placement.WRAPPED
     return Placement.FORWARDED if entity.path else Placement.ROOT

@@ -15,6 +15,7 @@ from sectool import jobs, smime
 from sectool.cli.render import as_json, as_table
 from sectool.jobs import layers
 from sectool.keys import KeySpecification
+from sectool.message import BytesContent
 from sectool.outcome import NeedsOldKeys, RecipientKey, State, Summary
 from sectool.progress import NoProgress
 from tests.support import checker
@@ -157,7 +158,8 @@ def needed(summary: Summary) -> list[NeedsOldKeys]:
 
 def names_of(certificate: Path) -> RecipientKey:
     loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
-    return RecipientKey(loaded.issuer.rfc4514_string(), f"{loaded.serial_number:x}", "")
+    digits = f"{loaded.serial_number:x}"
+    return RecipientKey(loaded.issuer.rfc4514_string(), "0" * (len(digits) % 2) + digits, "")
 
 
 def checkpoints(tmp_path: Path) -> set[bytes]:
@@ -205,6 +207,66 @@ def test_a_key_that_only_a_layer_under_a_signature_needs_may_not_be_destroyed(
     assert summary.retire is not None
     (answer,) = summary.retire
     assert (answer.messages, answer.may_be_destroyed) == (1, False)
+
+
+BREAKING = smime.PartSelection(break_signatures=True)
+
+
+def test_a_layer_under_a_clear_signature_is_moved_when_asked_for_and_all_else_stays(
+    signatory: Signatory, deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    entity = encrypt(TEXT, keys.old)
+    maildir = deliver(message(1, sign(signatory, entity, opaque=False)))
+    jobs.run(specify("decrypt", maildir))
+    before = only(maildir)
+    # Another choice than before is tried although nothing else changed.
+    decrypted = jobs.run(specify("decrypt", maildir, part_selection=BREAKING))
+    assert (counts(decrypted), decrypted.exit_code) == ({State.CHECKPOINTED: 1}, 0)
+    assert (decrypted.needs_old_keys, decrypted.voided_signatures) == ([], 0)
+    encrypted = jobs.run(specify("encrypt", maildir))
+    assert (counts(encrypted), encrypted.exit_code) == ({State.REENCRYPTED: 1}, 0)
+    assert encrypted.voided_signatures == as_json(encrypted)["voided_signatures"] == 1
+    assert "signatures that --break-signatures made void: 1" in list(as_table(encrypted))
+    after = only(maildir)
+    whole, replaced = (smime.take_inventory(BytesContent(raw)).parts for raw in (before, after))
+    assert after[: replaced[0].header.start] == before[: whole[0].header.start]
+    assert after[replaced[0].body_end :] == before[whole[0].body_end :]
+    assert checker.opened(checker.envelopes(after)[0], keys.new) == TEXT
+    check = smime.check_signature(BytesContent(after))
+    assert check is not None
+    assert not check.is_valid
+
+
+def test_layers_that_no_signature_need_void_stay_sealed_even_when_asked_for(
+    signatory: Signatory, deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    entity = encrypt(TEXT, keys.old)
+    among = multipart(entity, FOOTER, boundary=b"mixed")
+    maildir = deliver(
+        message(1, sign(signatory, entity, opaque=True)),
+        message(2, sign(signatory, among, opaque=False)),
+    )
+    summary = jobs.run(specify("decrypt", maildir, part_selection=BREAKING))
+    assert counts(summary) == {State.SEALED: 2}
+    assert not any("--break-signatures" in entry.reason for entry in summary.not_done)
+
+
+@pytest.mark.parametrize("form", ["signature in a signature", "forward", "signed forward"])
+def test_what_a_signature_covers_as_a_whole_is_taken_wherever_it_lies(
+    form: str, signatory: Signatory, deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    entity = encrypt(TEXT, keys.old)
+    signed = sign(signatory, entity, opaque=False)
+    whole = {
+        "signature in a signature": sign(signatory, signed, opaque=False),
+        "forward": forward(message(2, signed)),
+        "signed forward": sign(signatory, forward(message(2, entity)), opaque=False),
+    }[form]
+    maildir = deliver(message(1, whole))
+    jobs.run(specify("decrypt", maildir, part_selection=BREAKING))
+    summary = jobs.run(specify("encrypt", maildir))
+    assert counts(summary) == {State.REENCRYPTED: 1}
+    assert checker.opened(checker.envelopes(only(maildir))[0], keys.new) == TEXT
 
 
 def nested(keys: Keys, signatory: Signatory) -> dict[str, tuple[bytes, set[bytes]]]:
