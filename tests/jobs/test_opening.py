@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sqlite3
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from sectool import jobs
 from sectool.keys import KeySpecification
 from sectool.outcome import NotDone, State
+from tests.support.agreements import Static, originator_info
+from tests.support.forge import Forge, Holder, make_holder, make_person
 from tests.support.mailboxes import INNER, Keys, Mail, Specify, encrypted, fill, openssl
 
 KEK = bytes(range(32))
@@ -166,3 +169,44 @@ def test_a_scan_with_the_digest_shows_what_a_release_would_give(
 ) -> None:
     digests = frozenset(map(digest_to_give, jobs.run(specify("scan", odd)).not_done))
     assert jobs.run(specify("scan", odd, released=digests)).counts == {State.READABLE: 2}
+
+
+def agreed(someone: Holder, static: Static, name: bytes, *, before: bytes = b"") -> bytes:
+    """A stored message whose sender's own key took part in encrypting it."""
+    recipients = [static.make(someone, name)]
+    raw = Forge(make_person("nobody")).cbc(INNER % 1, recipients=recipients, before=before)
+    fields = b"From: a@example.org\nContent-Type: application/pkcs7-mime\n"
+    return fields + b"Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(raw)
+
+
+@pytest.mark.parametrize("where", ["beside the keys", "among the keys", "in the message"])
+@pytest.mark.parametrize("by", ["issuer and serial number", "subject key identifier"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_mail_opens_whose_sender_is_named_by_a_certificate(
+    by: str, where: str, workers: int, specify: Specify, tmp_path: Path
+) -> None:
+    someone, static = make_holder("p-256"), Static(make_holder("p-256", "sender"))
+    history = tmp_path / "history"
+    history.mkdir()
+    (history / "mine.pem").write_bytes(someone.pem())
+    if where == "among the keys":
+        (history / "sender.pem").write_bytes(static.sender.pem())
+    elif where == "beside the keys":
+        (history / "sender.crt").write_bytes(static.certificate)
+    name = static.by_issuer if by.startswith("issuer") else static.by_key_identifier
+    before = originator_info(static.certificate) if where == "in the message" else b""
+    maildir = mailbox(tmp_path, agreed(someone, static, name, before=before))
+    spec = specify("decrypt", maildir, keys=KeySpecification((history,)), workers=workers)
+    assert jobs.run(spec).counts == {State.CHECKPOINTED: 1}
+
+
+def test_mail_whose_sender_has_no_certificate_here_says_what_to_do(
+    specify: Specify, tmp_path: Path
+) -> None:
+    someone, static = make_holder("p-256"), Static(make_holder("p-256", "sender"))
+    (tmp_path / "mine.pem").write_bytes(someone.pem())
+    maildir = mailbox(tmp_path, agreed(someone, static, static.by_issuer))
+    history = KeySpecification((tmp_path / "mine.pem",))
+    (entry,) = jobs.run(specify("decrypt", maildir, keys=history)).not_done
+    assert entry.state is State.UNSUPPORTED
+    assert "sender's certificate" in entry.reason
