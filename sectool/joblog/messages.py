@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from sectool.errors import JobLogDamaged
@@ -342,6 +343,8 @@ class MessageTable:
         claimed = self.claim_examined(examination)
         if claimed is not None and (claimed.state in KEPT or claimed.replaced):
             return claimed.message
+        if claimed is None and (copy := self._insert_copy_in_clear(examination)):
+            return copy
         message = self._insert(examination) if claimed is None else claimed.message
         if claimed is not None:
             self.advance(message, examination.state, reason=examination.reason)
@@ -379,6 +382,29 @@ class MessageTable:
         self.relocate(message, ref, examination.hint, examination.size, displaced=self._unseen)
         self.see(message)
         self.note_step(message, examination.state)
+        return message
+
+    def _insert_copy_in_clear(self, examination: Examination) -> int | None:
+        """The row of a further copy that someone made of a plaintext copy of the job.
+
+        It is encrypted like the first one: it would stay in clear unnoticed.
+        None: it is no such copy.
+        """
+        if not (examination.marked and examination.in_clear):
+            return None
+        row = self._connection.execute(
+            "SELECT original_identity FROM message WHERE message = ? AND identity = ?"
+            f" AND {CHECKPOINTS_STAND}",
+            (examination.marked, examination.in_clear),
+        ).fetchone()
+        if row is None:
+            return None
+        copy = replace(examination, identity=examination.in_clear, state=State.DECRYPTED, reason="")
+        message = self._insert(copy)
+        self._connection.execute(
+            "UPDATE message SET original_identity = ? WHERE message = ?", (row[0], message)
+        )
+        self.parts.copy(examination.marked, message)
         return message
 
     def was_taken(self, original_identity: str) -> bool:

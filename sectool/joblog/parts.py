@@ -30,6 +30,14 @@ CHECKPOINTS_STAND = (
 
 _COLUMNS = "content_digest, inner_sha256, inner_size, content_type, checkpoint.integrity, storage"
 
+_OF_A_MESSAGE = {
+    "part": "path, content_digest, content_encryption_algorithm, integrity, signer,"
+    " voids_signature",
+    "message_recipient": "recipient",
+    "layer": "part, path, content_digest, reason",
+    "layer_recipient": "part, path, recipient",
+}
+
 _ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
 
 
@@ -114,6 +122,15 @@ class PartTable:
             (message,),
         )
         return [RecipientKey(*row) for row in rows]
+
+    def copy(self, source: int, target: int) -> None:
+        """Gives a message the parts, recipients and layers of another that has the same content."""
+        for table, columns in _OF_A_MESSAGE.items():
+            self._connection.execute(
+                f"INSERT INTO {table} (message, {columns})"
+                f" SELECT ?, {columns} FROM {table} WHERE message = ?",
+                (target, source),
+            )
 
     def add_checkpoint(self, checkpoint: CheckpointRecord) -> None:
         """A checkpoint lies durably in the job directory."""

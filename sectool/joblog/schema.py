@@ -220,7 +220,8 @@ _ANEW = frozenset({State.CHECKPOINTED, State.READABLE, State.DECRYPTED, State.FA
 """Where an encryption may have to begin once more."""
 
 LEGAL_STEPS: dict[State | None, frozenset[State]] = {
-    None: _EXAMINED | _FOUND_LATER,
+    # Decrypted: a further copy of a plaintext that lies in the mailbox.
+    None: _EXAMINED | _FOUND_LATER | {State.DECRYPTED},
     **dict.fromkeys(
         _EXAMINED - {State.CHECKPOINTED, State.READABLE},
         _EXAMINED,

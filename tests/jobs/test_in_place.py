@@ -134,6 +134,41 @@ def test_plaintext_that_its_owner_changed_is_left_to_them(in_place: Path, specif
     assert path.read_bytes() == changed
 
 
+@pytest.mark.parametrize("decrypted_again", [False, True])
+def test_a_copy_that_its_owner_made_of_a_plaintext_is_encrypted_too(
+    in_place: Path, specify: Specify, keys: Keys, decrypted_again: bool
+) -> None:
+    path = next(
+        path
+        for path in (in_place / "cur").iterdir()
+        if path.read_bytes().endswith(b"this is message 1\n")
+    )
+    (in_place / ".Sent" / "cur" / "1600000001.M1P1.host:2,F").write_bytes(path.read_bytes())
+    decrypted = {**DECRYPTED, State.DECRYPTED: 6}
+    reencrypted = {**REENCRYPTED, State.REENCRYPTED: 6}
+    for _ in range(2 * decrypted_again):
+        assert counts(jobs.run(specify("decrypt", in_place, in_place=True))) == decrypted
+    assert counts(jobs.run(specify("encrypt", in_place))) == reencrypted
+    assert counts(jobs.run(specify("encrypt", in_place))) == reencrypted
+    assert not plaintexts(in_place)
+    envelopes = [
+        one for mail in checker.stored_mail(in_place) for one in checker.envelopes(mail.raw)
+    ]
+    opened = [checker.opened(envelope, keys.new) for envelope in envelopes]
+    assert opened.count(INNER % 1) == 2
+    assert counts(jobs.run(specify("verify", None))) == reencrypted
+
+
+def test_a_mark_on_other_content_makes_no_copy_of_it(in_place: Path, specify: Specify) -> None:
+    raw = plaintexts(in_place)[0].raw
+    mark = next(line for line in raw.split(b"\n") if line.startswith(b"X-Sectool-Id:"))
+    forged = mark + b"\nSubject: forged\n\nnot what was encrypted\n"
+    (in_place / "cur" / "1600000001.M1P1.host:2,").write_bytes(forged)
+    summary = jobs.run(specify("encrypt", in_place))
+    assert counts(summary) == {**REENCRYPTED, State.NEW: 1}
+    assert (in_place / "cur" / "1600000001.M1P1.host:2,").read_bytes() == forged
+
+
 # --- undo -----------------------------------------------------------------------------
 
 
