@@ -137,6 +137,10 @@ class CheckpointStore:
         """Whether the file of a checkpoint is as long as it was; needs no key."""
         return self._files.may_hold(self.path(content_digest), inner_size)
 
+    def is_for_keys(self, content_digest: str) -> bool | None:
+        """Whether the keys at hand open a checkpoint; None: it is missing or damaged."""
+        return self._files.is_for_keys(self.path(content_digest))
+
     def size_of(self, inner_size: int) -> int:
         """Bytes that a checkpoint of so large an inner entity would take, headers aside."""
         return self._files.size_of(inner_size)

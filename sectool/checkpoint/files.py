@@ -48,6 +48,9 @@ class CheckpointFiles(Protocol):
     def may_hold(self, path: Path, inner_size: int) -> bool:
         """Whether the file is there and as long as it must be for so large an inner entity."""
 
+    def is_for_keys(self, path: Path) -> bool | None:
+        """Whether the keys at hand open a checkpoint; None: it is missing or damaged."""
+
     def size_of(self, inner_size: int) -> int:
         """Bytes of file that an inner entity of this size takes, headers aside."""
 
@@ -80,6 +83,9 @@ class PlainFiles:
             return self.open(path).inner.size == inner_size
         except CheckpointDamaged:
             return False
+
+    def is_for_keys(self, path: Path) -> bool | None:
+        return True if path.is_file() else None
 
     def size_of(self, inner_size: int) -> int:
         return inner_size

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -126,15 +126,13 @@ class SealedFiles:
             plaintext = self._plaintext(path)
             with plaintext.open() as stream:
                 layout = read_layout(path.stem, stream, plaintext.size)
-        inner = _Slice(plaintext, layout.offset)
+        inner = _after(plaintext, layout.offset)
         return Checkpoint(inner, layout.inner_sha256, layout.content_type, layout.outer_header)
 
-    def _plaintext(self, path: Path) -> Content:
+    def _plaintext(self, path: Path) -> BytesContent | _Decrypted:
         """All of a checkpoint, after its tag verified."""
         source = FileContent(path)
-        openings = cms.find_openings(
-            source, self._keys or _NO_KEYS, unnamed_keys=self._unnamed_keys
-        )
+        openings = self._openings(source)
         if openings.description.trailing_bytes:
             raise MessageError("something follows the envelope")
         is_small = source.size <= HELD_IN_MEMORY
@@ -150,6 +148,29 @@ class SealedFiles:
                 return BytesContent(buffer.getvalue())
             return _Decrypted(path.stem, opening, opened.size)
         raise openings.failure
+
+    def _openings(self, source: Content) -> cms.Openings:
+        return cms.find_openings(source, self._keys or _NO_KEYS, unnamed_keys=self._unnamed_keys)
+
+    def is_for_keys(self, path: Path) -> bool | None:
+        try:
+            return self._has_key(FileContent(path))
+        except (OSError, MessageError):
+            return None
+
+    def _has_key(self, source: Content) -> bool:
+        # A wrong key gives none: the ways in which keys are encrypted here check themselves.
+        try:
+            return next(iter(self._openings(source)), None) is not None
+        except (MissingKey, DecryptionFailed):
+            return False
+
+    def open_their_own(self) -> bool:
+        """Whether what is sealed to these recipients opens with these keys."""
+        assert self._profile is not None
+        sealed = io.BytesIO()
+        cms.seal_envelope(BytesContent(b""), sealed, self._recipients, profile=self._profile)
+        return self._has_key(BytesContent(sealed.getvalue()))
 
     def may_hold(self, path: Path, inner_size: int) -> bool:
         try:
@@ -188,11 +209,13 @@ def _telling(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Decrypted:
-    """A checkpoint too large for memory, decrypted anew whenever it is read."""
+    """Content too large for memory, decrypted anew whenever it is read."""
 
     name: str
     opening: cms.Opening
     size: int
+    offset: int = 0
+    """Bytes of plaintext before it."""
 
     @cached_property
     def digest(self) -> str:
@@ -200,11 +223,26 @@ class _Decrypted:
             return digest_stream(stream)
 
     def open(self) -> BinaryIO:
-        return io.BufferedReader(_Plaintext(self.name, self.opening.blocks()), COPY_BLOCK)
+        plaintext = _Plaintext(self.name, self.opening.blocks())
+        stream = io.BufferedReader(plaintext, COPY_BLOCK)
+        left = self.offset
+        while left and (block := stream.read(min(left, COPY_BLOCK))):
+            left -= len(block)
+        return stream
+
+
+def _after(content: BytesContent | _Decrypted, offset: int) -> Content:
+    """What follows the first bytes of a content."""
+    if isinstance(content, BytesContent):
+        return BytesContent(content.raw[offset:])
+    return replace(content, offset=offset, size=content.size - offset)
 
 
 class _Plaintext(io.RawIOBase):
-    """Blocks of plaintext as a stream; its end is reached only where the tag verified again."""
+    """Blocks of plaintext as a stream that cannot be sought in.
+
+    Its end is reached only where the tag verified again.
+    """
 
     def __init__(self, name: str, blocks: Iterator[bytes]) -> None:
         super().__init__()
@@ -232,27 +270,3 @@ class _Plaintext(io.RawIOBase):
         if isinstance(self._blocks, Generator):
             self._blocks.close()
         super().close()
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """A content from some byte on to its end."""
-
-    whole: Content
-    offset: int
-
-    @property
-    def size(self) -> int:
-        return self.whole.size - self.offset
-
-    @cached_property
-    def digest(self) -> str:
-        with self.open() as stream:
-            return digest_stream(stream)
-
-    def open(self) -> BinaryIO:
-        stream = self.whole.open()
-        left = self.offset
-        while left:
-            left -= len(stream.read(min(left, COPY_BLOCK))) or left
-        return stream

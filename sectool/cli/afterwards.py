@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from sectool.cli.options import PassphraseOptions, SealKeys
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Job directory.")]
 Mailbox = Annotated[
@@ -22,6 +25,23 @@ VerifyKeys = Annotated[
         help="New private keys: open every replaced message with them. Repeat for more.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class OpeningKeys:
+    """Private keys that open what the job wrote."""
+
+    verify_keys: VerifyKeys = field(default_factory=list)
+    seal_keys: SealKeys = field(default_factory=list)
+
+    def fields(self, passphrases: PassphraseOptions) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give."""
+        return {
+            "verify_keys": passphrases.of_any(self.verify_keys),
+            "seal_keys": passphrases.of_any(self.seal_keys),
+        }
+
+
 Partial = Annotated[
     bool, typer.Option("--partial", help="Go on although most of the job is missing here.")
 ]

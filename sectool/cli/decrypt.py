@@ -14,6 +14,7 @@ from sectool.cli.groups import spread
 from sectool.cli.undone import UndoneOptions
 
 if TYPE_CHECKING:
+    from sectool.jobs import JobSpec
     from sectool.outcome import Summary
 
 EXAMPLE = "Example: sectool decrypt ~/Maildir --keys ~/keys --job ~/move"
@@ -21,7 +22,9 @@ EXAMPLE = "Example: sectool decrypt ~/Maildir --keys ~/keys --job ~/move"
 Job = Annotated[
     Path | None,
     typer.Option(
-        "--job", metavar="DIR", help="Job directory; made when it is not there. Holds plaintext."
+        "--job",
+        metavar="DIR",
+        help="Job directory; made when it is not there. Holds plaintext, unless sealed.",
     ),
 ]
 
@@ -45,6 +48,7 @@ def decrypt(
     passphrases: options.PassphraseOptions,
     opening: options.OpeningOptions,
     parts: options.PartOptions,
+    sealing: options.SealingOptions,
     job: Job = None,
     in_place: InPlace = False,
     dry_run: options.DryRun = False,
@@ -66,24 +70,23 @@ def decrypt(
         jobs.Operation.DECRYPT,
         mailbox,
         job=job,
-        keys=opening.added_to(passphrases.of(keys)),
-        released=opening.released,
+        **opening.fields(passphrases.of(keys)),
         part_selection=parts.selection,
-        selection=run.selection,
-        workers=run.processes,
         dry_run=dry_run,
         in_place=in_place,
+        **sealing.fields(passphrases),
         **undone.fields,
+        **run.fields,
     )
     summary = run_job(spec, manners)
-    show(summary, manners, hint="" if dry_run else _next(summary, job))
+    show(summary, manners, hint="" if dry_run else _next(summary, spec))
 
 
-def _next(summary: Summary, job: Path | None) -> str:
+def _next(summary: Summary, spec: JobSpec) -> str:
     from sectool.outcome import State
 
     waiting = summary.counts[State.CHECKPOINTED] + summary.counts[State.DECRYPTED]
     if not summary.is_finished or not waiting:
         return ""
-    place = shlex.quote(str(job))
-    return f"move the mailbox, then: sectool encrypt NEWPLACE --job {place} --to new.pem"
+    command = f"sectool encrypt NEWPLACE --job {shlex.quote(str(spec.job))} --to new.pem"
+    return f"move the mailbox, then: {command}{' --seal-keys KEYS' if spec.seal_to else ''}"

@@ -50,7 +50,7 @@ def encrypt(
     partial: Partial = False,
     accept_lost: AcceptLost = False,
     restore_lost: RestoreLost = False,
-    verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
+    opening: afterwards.OpeningKeys,
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
     undone: UndoneOptions,
@@ -70,14 +70,13 @@ def encrypt(
         options.mailbox_not_certificate(mailbox),
         job,
         keys=passphrases.of([]),
-        selection=run.selection,
-        workers=run.processes,
         dry_run=dry_run,
         partial=partial,
         accept_lost=accept_lost,
         restore_lost=restore_lost,
-        verify_keys=passphrases.of(verify_keys) if verify_keys else None,
+        **opening.fields(passphrases),
         **certificates.fields,
         **undone.fields,
+        **run.fields,
     )
     show(run_job(spec, manners), manners)

@@ -13,11 +13,11 @@ _RUN = {3, 10, 11, 14, 17, *_LOG}
 EXIT_CODES: dict[str, set[int]] = {
     "scan": _ALWAYS | {3, 10, 12},
     "keys": _ALWAYS | {10, 12},
-    "decrypt": _ALWAYS | _RUN | {12},
+    "decrypt": _ALWAYS | _RUN | {12, 15, 16, 20},
     "encrypt": _ALWAYS | _RUN | {12, 15, 16, 20},
     "status": _ALWAYS | _LOG,
     "verify": _ALWAYS | _RUN | {12},
-    "rollback": _ALWAYS | _RUN | {16, 20},
+    "rollback": _ALWAYS | _RUN | {12, 16, 20},
     "purge": _ALWAYS | _RUN | {12},
     "demo": _ALWAYS | {17},
 }

@@ -29,6 +29,22 @@ Keys = Annotated[
         help="PKCS#12, PEM or DER file, a directory of them, or a pkcs11: URI. Repeat for more.",
     ),
 ]
+SealKeys = Annotated[
+    list[Path],
+    typer.Option(
+        "--seal-keys",
+        metavar="PATH",
+        help="Private keys of the certificates that checkpoints are sealed to. Repeat for more.",
+    ),
+]
+AcceptCertificate = Annotated[
+    list[str],
+    typer.Option(
+        "--accept-certificate",
+        metavar="FINGERPRINT",
+        help="Use the certificate with this SHA-256 fingerprint although a check fails.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Do everything but write; show what it would take.")
 ]
@@ -89,6 +105,10 @@ class PassphraseOptions:
         ),
     ] = None
 
+    def of_any(self, paths: list[Path]) -> KeySpecification | None:
+        """The key history at ``paths``; None where none are named."""
+        return self.of(paths) if paths else None
+
     def of(self, paths: list[Path]) -> KeySpecification:
         """The key history at ``paths``; none where the files are named elsewhere."""
         from sectool.keys import KeySpecification, is_token_uri
@@ -128,6 +148,10 @@ class OpeningOptions:
     def added_to(self, keys: KeySpecification) -> KeySpecification:
         """The same key history with these."""
         return replace(keys, secrets=self.secrets, try_keys=self.try_keys)
+
+    def fields(self, keys: KeySpecification) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give with a key history."""
+        return {"keys": self.added_to(keys), "released": self.released}
 
     @property
     def released(self) -> frozenset[str]:
@@ -210,9 +234,9 @@ class RunOptions:
         )
 
     @property
-    def processes(self) -> int:
-        """Worker processes, the default filled in."""
-        return worker_processes(self.workers)
+    def fields(self) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give."""
+        return {"selection": self.selection, "workers": worker_processes(self.workers)}
 
 
 @dataclass(frozen=True)
@@ -233,14 +257,7 @@ class NewCertificates:
             help="compatible (every mail program), modern (AES-GCM) or post-quantum.",
         ),
     ] = "compatible"
-    accept: Annotated[
-        list[str],
-        typer.Option(
-            "--accept-certificate",
-            metavar="FINGERPRINT",
-            help="Use the certificate with this SHA-256 fingerprint although a check fails.",
-        ),
-    ] = field(default_factory=list)
+    accept: AcceptCertificate = field(default_factory=list)
     owner: Annotated[
         str,
         typer.Option(
@@ -258,6 +275,31 @@ class NewCertificates:
             "profile": profile(self.profile_name),
             "accept_fingerprints": fingerprints(self.accept),
             "owner": self.owner,
+        }
+
+
+@dataclass(frozen=True)
+class SealingOptions:
+    """Whom checkpoints are sealed to, and what opens them again."""
+
+    seal_to: Annotated[
+        list[Path],
+        typer.Option(
+            "--seal-to",
+            metavar="CERT",
+            help="Seal checkpoints to this certificate, so that no plaintext lies on the disk."
+            " Repeat for more.",
+        ),
+    ] = field(default_factory=list)
+    accept_certificate: AcceptCertificate = field(default_factory=list)
+    seal_keys: SealKeys = field(default_factory=list)
+
+    def fields(self, passphrases: PassphraseOptions) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give."""
+        return {
+            "seal_to": tuple(self.seal_to),
+            "accept_fingerprints": fingerprints(self.accept_certificate),
+            "seal_keys": passphrases.of_any(self.seal_keys),
         }
 
 

@@ -55,7 +55,7 @@ def purge(
         workers=options.worker_processes(workers),
         dry_run=dry_run,
         partial=partial,
-        verify_keys=passphrases.of(verify_keys) if verify_keys else None,
+        verify_keys=passphrases.of_any(verify_keys),
         accept_unproven=accept_unproven,
         abandon=abandon,
     )

@@ -33,6 +33,8 @@ def rollback(
     *,
     to_stage: ToStage = "original",
     partial: afterwards.Partial = False,
+    seal_keys: options.SealKeys = [],  # noqa: B006  # typer copies it
+    passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
     run: options.RunOptions,
     manners: options.Manners,
@@ -51,10 +53,10 @@ def rollback(
         jobs.Operation.ROLLBACK,
         mailbox,
         job=directory,
-        selection=run.selection,
-        workers=run.processes,
         dry_run=dry_run,
         partial=partial,
         to_stage=options.stage(to_stage),
+        seal_keys=passphrases.of_any(seal_keys),
+        **run.fields,
     )
     show(run_job(spec, manners), manners)

@@ -58,8 +58,7 @@ def scan(
         keys=opening.added_to(passphrases.of(keys)) if keys or opening.secrets else None,
         released=opening.released,
         part_selection=parts.selection,
-        selection=run.selection,
-        workers=run.processes,
+        **run.fields,
         new_keys=passphrases.of(new_keys) if new_keys else None,
     )
     summary = run_job(spec, manners)

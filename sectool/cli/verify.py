@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,18 +15,28 @@ from sectool.cli.undone import Acknowledge
 
 EXAMPLE = "Example: sectool verify ~/move --verify-keys new.p12 --retire ~/keys"
 
-Deep = Annotated[
-    bool,
-    typer.Option("--deep", help="Read every message; open again what was opened before."),
-]
-Retire = Annotated[
-    list[Path],
-    typer.Option(
-        "--retire",
-        metavar="KEYS",
-        help="Old keys: say of each whether it may be destroyed. Repeat for more.",
-    ),
-]
+
+@dataclass(frozen=True)
+class KeyOptions(afterwards.OpeningKeys):
+    """The same, and what is asked about keys."""
+
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Read every message; open again what was opened before."),
+    ] = False
+    retire: Annotated[
+        list[Path],
+        typer.Option(
+            "--retire",
+            metavar="KEYS",
+            help="Old keys: say of each whether it may be destroyed. Repeat for more.",
+        ),
+    ] = field(default_factory=list)
+
+    def fields(self, passphrases: options.PassphraseOptions) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give."""
+        asked = {"deep": self.deep, "retire": passphrases.of_any(self.retire)}
+        return {**afterwards.OpeningKeys.fields(self, passphrases), **asked}
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +48,7 @@ def verify(
     directory: afterwards.Directory,
     mailbox: afterwards.Mailbox = None,
     *,
-    verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
-    deep: Deep = False,
-    retire: Retire = [],  # noqa: B006
+    keys: KeyOptions,
     accept_unproven: afterwards.AcceptUnproven = False,
     partial: afterwards.Partial = False,
     passphrases: options.PassphraseOptions,
@@ -61,14 +70,11 @@ def verify(
         jobs.Operation.VERIFY,
         mailbox,
         job=directory,
-        selection=run.selection,
-        workers=run.processes,
         dry_run=dry_run,
         partial=partial,
-        verify_keys=passphrases.of(verify_keys) if verify_keys else None,
-        deep=deep,
         acknowledge=acknowledge,
-        retire=passphrases.of(retire) if retire else None,
         accept_unproven=accept_unproven,
+        **keys.fields(passphrases),
+        **run.fields,
     )
     show(run_job(spec, manners), manners)

@@ -168,6 +168,24 @@ class PartTable:
         ).fetchone()
         return None if row is None else _record(row)
 
+    def any_stored(self) -> bool:
+        """Whether there is, or was, a file of any checkpoint."""
+        sql = f"SELECT EXISTS (SELECT 1 FROM checkpoint WHERE {STORED})"
+        return bool(self._connection.execute(sql).fetchone()[0])
+
+    def sealed(self, limit: int) -> list[str]:
+        """Content digests of sealed checkpoints that were not purged.
+
+        Args:
+            limit: so many at most.
+        """
+        rows = self._connection.execute(
+            "SELECT content_digest FROM checkpoint"
+            f" WHERE storage = 'sealed' AND {STANDING} LIMIT ?",
+            (limit,),
+        )
+        return [str(digest) for (digest,) in rows]
+
     def of(self, message: int) -> Iterator[SealablePart]:
         """The encrypted parts the message had at first, each with what the log knows of it."""
         rows = self._connection.execute(

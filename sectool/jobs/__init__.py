@@ -5,6 +5,7 @@ Prints nothing and asks nobody but through the functions it is given.
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from sectool.jobs.certificates import load_certificates
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
 from sectool.jobs.job import Job, check_apart, check_mailbox, look_at_job, open_job, rehearse_job
+from sectool.jobs.keyring import workers_for
 from sectool.jobs.pool import harden
 from sectool.jobs.prove import prove_replaced
 from sectool.jobs.purge import finish_purge, purge
 from sectool.jobs.reporter import Document, Reporter
 from sectool.jobs.rollback import rollback
 from sectool.jobs.scan import scan
+from sectool.jobs.sealing import keep_sealed, load_transport_certificates, open_sealed
 from sectool.jobs.spec import (
     Cancel,
     JobSpec,
@@ -99,6 +102,13 @@ def _history(
     return history
 
 
+def _seal_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
+    if spec.seal_keys is None:
+        return None
+    # A key without certificate is tried, too: what it opens is authenticated.
+    return _history(dataclasses.replace(spec.seal_keys, try_keys=True), progress, ask)
+
+
 def _mailbox(stack: ExitStack, spec: JobSpec, location: str, progress: Progress) -> Mailbox:
     mailbox = stack.enter_context(open_mailbox(recognise(location)))
     if not spec.selection.takes_any_of(mailbox.folders()):
@@ -121,8 +131,14 @@ def _decrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None)
     acknowledged = read_acknowledgements(spec.acknowledge)
     with ExitStack() as stack:
         mailbox = _mailbox(stack, spec, _location(spec), progress)
+        transport = load_transport_certificates(spec, progress, ask)
+        seal_keys = _seal_keys(spec, progress, ask)
+        spec = dataclasses.replace(spec, workers=workers_for(spec.workers, seal_keys))
         job = _job(stack, spec, mailbox, progress, create=True)
         check_mailbox(job, mailbox)
+        job = keep_sealed(job, transport)
+        if spec.in_place:
+            job = open_sealed(job, seal_keys)
         stack.enter_context(acknowledging(job, acknowledged, progress))
         keys = _keys(spec, progress, ask)
         if keys is None:
@@ -135,7 +151,10 @@ def _encrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None)
     with ExitStack() as stack:
         recipients = load_certificates(spec, progress, ask)
         keys = _history(spec.verify_keys, progress, ask)
+        seal_keys = _seal_keys(spec, progress, ask)
         mailbox, job = _where_it_is(stack, spec, progress)
+        job = open_sealed(job, seal_keys)
+        spec = dataclasses.replace(spec, workers=workers_for(spec.workers, seal_keys))
         stack.enter_context(acknowledging(job, acknowledged, progress))
         summary = encrypt(spec, job, mailbox, recipients, progress=progress, cancel=cancel)
         if keys is None or spec.dry_run:
@@ -149,16 +168,29 @@ def _verify(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) 
     with ExitStack() as stack:
         keys = _history(spec.verify_keys, progress, ask)
         retired = _history(spec.retire, progress, ask)
+        seal_keys = _seal_keys(spec, progress, ask)
         mailbox, job = _where_it_is(stack, spec, progress)
+        if seal_keys is not None:
+            job = open_sealed(job, seal_keys)
+            spec = dataclasses.replace(spec, workers=workers_for(spec.workers, seal_keys))
+        elif retired is not None and keys is None and job.place.sealed_to:
+            progress.warn(
+                "the job's checkpoints are sealed, so nothing is looked for in them",
+                hint="give --seal-keys, or --verify-keys",
+            )
         stack.enter_context(acknowledging(job, acknowledged, progress))
         return progress.result(
             verify(spec, job, mailbox, keys, retired, progress=progress, cancel=cancel)
         )
 
 
-def _rollback(spec: JobSpec, progress: Reporter, cancel: Cancel, _: Ask | None) -> Summary:
+def _rollback(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
     with ExitStack() as stack:
+        seal_keys = _seal_keys(spec, progress, ask)
         mailbox, job = _where_it_is(stack, spec, progress)
+        if spec.to_stage == "decrypted":
+            job = open_sealed(job, seal_keys)
+            spec = dataclasses.replace(spec, workers=workers_for(spec.workers, seal_keys))
         return progress.result(rollback(spec, job, mailbox, progress=progress, cancel=cancel))
 
 

@@ -17,6 +17,7 @@ from sectool.jobs.job import Job
 from sectool.jobs.keyring import tried_with
 from sectool.jobs.preflight import Survey, readable_if_opened
 from sectool.jobs.reopen import close_reopening, reopen
+from sectool.jobs.sealing import fix_recipients
 from sectool.jobs.spec import Cancel, JobSpec, Operation
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
@@ -51,9 +52,9 @@ class _Decryption:
         self._cancel = cancel
         self._tried_with = tried_with(keys, spec.part_selection)
         self._in_place = InPlace(spec, job, mailbox, cancel)
-        self._plaintext_bytes = 0
+        self._checkpoint_bytes = 0
         self._left_out_bytes = 0
-        self._survey = Survey(keys, None)
+        self._survey = Survey(keys, None, overhead=job.checkpoints.size_of(0))
         self._started = time.monotonic()
         self._walk = self._intake()
 
@@ -99,10 +100,11 @@ class _Decryption:
             mailbox=self._mailbox.specification,
             material=self._keys.material,
             tried_with=self._tried_with,
-            checkpoints=None if self._spec.dry_run else self._job.directory / "checkpoints",
+            checkpoints=None if self._spec.dry_run else self._job.place,
             released=self._spec.released,
             job=self._job.name,
             part_selection=self._spec.part_selection,
+            storage=self._job.place.storage,
         )
         return Intake(
             self._spec,
@@ -138,11 +140,16 @@ class _Decryption:
         return False
 
     def _adopt(self, group: Group) -> None:
-        self._plaintext_bytes += group.size
         if self._spec.dry_run:
             for examination in group.examinations:
+                self._checkpoint_bytes += sum(
+                    self._job.checkpoints.size_of(checkpoint.inner_size)
+                    for checkpoint in examination.checkpoints
+                )
                 self._survey.add(examination, readable_if_opened(examination.state))
         else:
+            if group.incoming:
+                fix_recipients(self._job)
             self._job.checkpoints.adopt(group.incoming)
 
     def _summary(self) -> Summary:
@@ -157,7 +164,7 @@ class _Decryption:
         summary.left_folders = list(self._walk.failures.left.values())
         summary.retried = self._walk.retry.outcome(DONE)
         if self._spec.dry_run:
-            summary.space = self._plaintext_bytes + self._in_place.space
+            summary.space = self._checkpoint_bytes + self._in_place.space
             summary.preflight = self._verdict(summary)
         return summary
 

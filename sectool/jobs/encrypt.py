@@ -33,7 +33,7 @@ class _Encryption:
         self._log = job.log
         self._mailbox = mailbox
         self._cancel = cancel
-        self._checkpoints = FromCheckpoints(job.directory / "checkpoints")
+        self._checkpoints = FromCheckpoints(job.place)
         self._resealing = Resealing(
             spec,
             job,

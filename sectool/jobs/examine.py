@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from sectool import smime
-from sectool.checkpoint import CheckpointStore, IncomingCheckpoint
+from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import (
     DecryptionFailed,
     MalformedMessage,
@@ -29,7 +28,9 @@ from sectool.joblog import (
     CheckpointRecord,
     Examination,
     PartRecord,
+    Storage,
 )
+from sectool.jobs.checkpoints import CheckpointPlace
 from sectool.jobs.keyring import open_part
 from sectool.jobs.layers import LayerSearch, held, recipient_key
 from sectool.keys import KeyHistory, KeyMaterial
@@ -47,7 +48,7 @@ class ExamineArgument:
     """The key history; None: no keys were given."""
     tried_with: str
     """Digest of the key history."""
-    checkpoints: Path | None
+    checkpoints: CheckpointPlace | None
     """Where checkpoints go; None: what is opened is discarded."""
     released: frozenset[str] = frozenset()
     """Content digests that a person takes although nothing proves them mail."""
@@ -55,6 +56,8 @@ class ExamineArgument:
     """Unique name of the job, by which it knows the marks of its plaintext copies."""
     part_selection: smime.PartSelection = field(default_factory=smime.PartSelection)
     """Which encrypted parts are taken beside the whole bodies of messages."""
+    storage: Storage = Storage.PLAIN
+    """What the log is to say of the plaintext of what opens."""
 
 
 def known_as(inventory: smime.Inventory) -> tuple[str, str]:
@@ -98,10 +101,9 @@ class ExamineContext:
         self.tried_with = argument.tried_with
         self.job = argument.job
         self.part_selection = argument.part_selection
-        self.checkpoints = (
-            None if argument.checkpoints is None else CheckpointStore(argument.checkpoints)
-        )
+        self.checkpoints = None if argument.checkpoints is None else argument.checkpoints.store()
         self.released = argument.released
+        self.storage = argument.storage
 
 
 _STATES: tuple[tuple[type[MessageError], State], ...] = (
@@ -257,7 +259,7 @@ def _keep_checkpoints(
             if part is not None:
                 errors.append(error)
             continue
-        records.append(_checkpoint_record(digest, inner))
+        records.append(_checkpoint_record(digest, inner, context.storage))
     return tuple(incoming), records
 
 
@@ -265,11 +267,14 @@ def _marked(part: PartRecord, mark: smime.IntegrityMark | None) -> PartRecord:
     return part if mark is None else replace(part, integrity=mark.integrity, signer=mark.signer)
 
 
-def _checkpoint_record(content_digest: str, inner: InnerEntity) -> CheckpointRecord:
+def _checkpoint_record(
+    content_digest: str, inner: InnerEntity, storage: Storage
+) -> CheckpointRecord:
     return CheckpointRecord(
         content_digest=content_digest,
         inner_sha256=inner.sha256,
         inner_size=inner.size,
         content_type=inner.content_type,
         integrity=inner.integrity,
+        storage=storage,
     )

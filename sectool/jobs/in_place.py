@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 
 from sectool import cms, durable, smime
-from sectool.checkpoint import CheckpointStore
 from sectool.crashpoints import crashpoint
 from sectool.errors import (
     CheckpointDamaged,
@@ -28,6 +27,7 @@ from sectool.errors import (
     reason_of,
 )
 from sectool.joblog import IN_CLEAR, JobLog, Purpose, ReplacedMessage, SealableMessage
+from sectool.jobs.checkpoints import CheckpointPlace
 from sectool.jobs.examine import known_as
 from sectool.jobs.job import Job
 from sectool.jobs.matching import Matcher
@@ -60,7 +60,7 @@ class PlaintextArgument:
     """What a worker that makes plaintext copies is made from."""
 
     mailbox: MailboxSpecification
-    checkpoints: Path
+    checkpoints: CheckpointPlace
     spool: Path
     """Directory for the new messages."""
     prefix: str
@@ -98,7 +98,7 @@ class PlaintextContext:
 
     def __init__(self, argument: PlaintextArgument) -> None:
         self.mailbox = open_mailbox(argument.mailbox)
-        self.checkpoints = CheckpointStore(argument.checkpoints)
+        self.checkpoints = argument.checkpoints.store()
         self.spool = argument.spool
         self.prefix = argument.prefix
         self.job = argument.job
@@ -304,7 +304,7 @@ class InPlace:
     def _answers(self, tasks: list[PlaintextTask]) -> Iterator[NewMessage | NotInPlace]:
         argument = PlaintextArgument(
             mailbox=self._mailbox.specification,
-            checkpoints=self._job.directory / "checkpoints",
+            checkpoints=self._job.place,
             spool=self._spool.directory,
             prefix=self._spool.prefix,
             job=self._job.name,

@@ -6,13 +6,14 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sectool import durable
 from sectool.checkpoint import CheckpointStore, OriginalStore
 from sectool.errors import NotThisMailbox, SectoolError, UsageError
 from sectool.joblog import JobLog
+from sectool.jobs.checkpoints import CheckpointPlace, fixed_recipients
 from sectool.locks import Lock
 from sectool.mailbox import Mailbox, MailboxSpecification
 
@@ -30,8 +31,14 @@ class Job:
 
     directory: Path
     log: JobLog
+    place: CheckpointPlace
+    """How checkpoints are kept; workers make their store from it."""
     checkpoints: CheckpointStore
     originals: OriginalStore
+
+    def keeping(self, place: CheckpointPlace) -> Job:
+        """The same job, whose checkpoints are written and read in this way."""
+        return replace(self, place=place, checkpoints=place.store())
 
     @property
     def name(self) -> str:
@@ -45,12 +52,8 @@ class Job:
 
 
 def _job(directory: Path, log: JobLog) -> Job:
-    return Job(
-        directory,
-        log,
-        CheckpointStore(directory / "checkpoints"),
-        OriginalStore(directory / "originals"),
-    )
+    place = CheckpointPlace(directory / "checkpoints", fixed_recipients(log) or ())
+    return Job(directory, log, place, place.store(), OriginalStore(directory / "originals"))
 
 
 @contextmanager

@@ -46,6 +46,10 @@ class Survey:
     unknown: int = 0
     not_selected: int = 0
     missing: Counter[RecipientKey] = field(default_factory=Counter)
+    overhead: int = 0
+    """Bytes that a checkpoint takes beside the plaintext in it."""
+    overheads: int = 0
+    """Bytes of that for all encrypted parts so far."""
     _names: frozenset[RecipientKey] = frozenset()
 
     def __post_init__(self) -> None:
@@ -58,6 +62,7 @@ class Survey:
         if state in CLEAR:
             return
         self.encrypted_bytes += examination.size
+        self.overheads += self.overhead * len(examination.parts)
         if state in BY_NAME and self._stays_readable(examination):
             return
         self.unreadable += 1
@@ -87,6 +92,7 @@ class Survey:
             whole: bytes of the mailbox, with what was not looked at.
         """
         looked_at = self.examined_bytes
+        space = (1 + GROWTH) * self.encrypted_bytes + self.overheads
         return Preflight(
             safe_to_move=self.unreadable == 0 and self.not_selected == 0,
             reason=self._reason(),
@@ -96,7 +102,7 @@ class Survey:
             scenario=_scenario(self.old, self.new),
             # Checkpoints are no larger than the mail, and of the old and the new
             # copies together one more than now stays until the purge.
-            space_needed=int((1 + GROWTH) * self.encrypted_bytes * _whole_by(looked_at, whole)),
+            space_needed=int(space * _whole_by(looked_at, whole)),
             space_free=_free(places),
             seconds=None if self.old is None else seconds * _whole_by(looked_at, whole),
         )

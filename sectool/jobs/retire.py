@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from sectool import smime
-from sectool.checkpoint import CheckpointStore
 from sectool.errors import CheckpointDamaged, MessageError, MessageVanished
+from sectool.jobs.checkpoints import CheckpointPlace
 from sectool.jobs.job import Job
 from sectool.jobs.keyring import open_part, workers_for
 from sectool.jobs.pool import Died, run_tasks
@@ -40,7 +39,7 @@ class NeedArgument:
     """The old keys."""
     current: KeyMaterial | None
     """The new keys."""
-    checkpoints: Path
+    checkpoints: CheckpointPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class NeedContext:
         self.mailbox = open_mailbox(argument.mailbox)
         self.retired = KeyHistory.from_material(argument.retired)
         self.current = _others(argument.current, self.retired)
-        self.checkpoints = CheckpointStore(argument.checkpoints)
+        self.checkpoints = argument.checkpoints.store()
         self.numbers = {id(key.operations): n for n, key in enumerate(self.retired.keys)}
 
 
@@ -99,7 +98,7 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
         return Needs(frozenset(_needed(context, layers, LAYERS)))
     except MessageVanished:
         return Needs()
-    except (MessageError, MemoryError):
+    except (MessageError, CheckpointDamaged, MemoryError):
         return Needs(unread=True)
 
 
@@ -200,7 +199,7 @@ def retire(
         mailbox=mailbox.specification,
         retired=retired.material,
         current=None if current is None else current.material,
-        checkpoints=job.directory / "checkpoints",
+        checkpoints=job.place,
     )
     progress.begin("retire", count(mailbox, progress, cancel))
     needed: Counter[int] = Counter()

@@ -25,6 +25,7 @@ from sectool.errors import (
     reason_of,
 )
 from sectool.joblog import CheckpointRecord, SealableMessage
+from sectool.jobs.checkpoints import CheckpointPlace
 from sectool.jobs.examine import known_as
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
@@ -75,7 +76,7 @@ class SealingMethod(Protocol):
 class FromCheckpoints:
     """Encrypts what checkpoints hold."""
 
-    checkpoints: Path
+    checkpoints: CheckpointPlace
 
     def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:
         """As ``SealingMethod`` has it."""
@@ -83,7 +84,7 @@ class FromCheckpoints:
 
     def open(self) -> CheckpointStore:
         """The checkpoints, opened in whichever process asks."""
-        return CheckpointStore(self.checkpoints)
+        return self.checkpoints.store()
 
 
 class _CheckpointSealer:

@@ -119,6 +119,10 @@ class JobSpec:
     """Encrypt: the user deleted what is lost; it leaves the job."""
     restore_lost: bool = False
     """Encrypt: put what is lost into the folder ``Recovered``."""
+    seal_to: tuple[Path, ...] = ()
+    """Decrypt: certificates that checkpoints are sealed to; none: they are plain."""
+    seal_keys: KeySpecification | None = None
+    """Private keys that sealed checkpoints are opened with."""
     owner: str = ""
     """Mail address that a new certificate must name; empty: nobody asks."""
     acknowledge: Path | None = None

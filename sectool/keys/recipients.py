@@ -137,10 +137,10 @@ def load_new_recipients(
 def _read(path: Path, sources: Passphrases) -> FileContents:
     if not exists(path):
         raise CertificateUnusable(
-            f"there is no certificate file {path}", hint="--to takes a PEM, DER or PKCS#12 file"
+            f"there is no certificate file {path}", hint="name a PEM, DER or PKCS#12 file"
         )
     if path.is_dir():
-        raise CertificateUnusable(f"{path} is a directory", hint="repeat --to for each certificate")
+        raise CertificateUnusable(f"{path} is a directory", hint="name each certificate alone")
     try:
         contents = read_contents(read_file(path.resolve()), sources.of(path), wants_keys=False)
     except KeyFileError as error:
@@ -157,7 +157,7 @@ def _read(path: Path, sources: Passphrases) -> FileContents:
 def _unusable(path: Path, error: KeyFileError) -> CertificateUnusable:
     hint = error.hint
     if error.kind is ProblemKind.DAMAGED:
-        hint = "--to takes a PEM or DER certificate, or a PKCS#12 file"
+        hint = "name a PEM or DER certificate, or a PKCS#12 file"
     return CertificateUnusable(f"{path}: {error.message}", hint=hint)
 
 

@@ -77,6 +77,19 @@ def test_what_was_sealed_comes_back_with_the_key(store_for: Store, raw: bytes) -
     assert (inner.size, inner.digest) == (len(raw), hashlib.sha256(raw).hexdigest())
 
 
+@pytest.mark.parametrize("raw", SIZES.values(), ids=SIZES)
+def test_whoever_can_seek_in_it_finds_no_more_than_the_inner_entity(
+    store_for: Store, raw: bytes
+) -> None:
+    someone = make_holder("rsa")
+    store = store_for(someone, keys=(someone,))
+    keep(store, raw)
+    with store.open(DIGEST).inner.open() as stream:
+        if stream.seekable():
+            stream.seek(0)
+        assert stream.read() == raw
+
+
 @pytest.mark.parametrize("kind", ["rsa", "p-256", "p-521", "x25519", "ml-kem-768", "ml-kem-1024"])
 def test_it_is_authenticated_with_aes_256_gcm_whatever_the_key(store_for: Store, kind: str) -> None:
     someone = make_holder(kind)

@@ -82,7 +82,7 @@ def test_help_loads_nothing_heavy(command: str) -> None:
 
 
 _RUNS = ["scan", "decrypt", "encrypt", "verify", "rollback"]
-_WITH_KEYS = ["scan", "keys", "decrypt", "encrypt", "verify", "purge"]
+_WITH_KEYS = ["scan", "keys", "decrypt", "encrypt", "verify", "rollback", "purge"]
 
 SHARED = {
     "--json": [name for name in COMMANDS if name != "demo"],

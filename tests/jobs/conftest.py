@@ -17,7 +17,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     history = directory / "history"
     history.mkdir()
     old = make_key(history, "old")
-    return Keys(old, make_key(directory, "new"), make_key(directory, "stranger"), history)
+    new, stranger, transport = (make_key(directory, n) for n in ("new", "stranger", "transport"))
+    return Keys(old, new, stranger, history, transport)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from sectool import jobs
+from sectool.keys import KeySpecification
 from sectool.outcome import State, Summary
 from tests.support import checker
 from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
@@ -52,6 +53,12 @@ class Way:
 WAYS = {
     "checkpoints": Way("decrypt", "encrypt"),
     "in place": Way("decrypt", "encrypt", first=lambda _: {"in_place": True}),
+    "sealed checkpoints": Way(
+        "decrypt",
+        "encrypt",
+        first=lambda keys: {"seal_to": (keys.transport.certificate,)},
+        second=lambda keys: {"seal_keys": KeySpecification((keys.transport.private_key,))},
+    ),
 }
 
 

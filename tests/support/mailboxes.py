@@ -41,6 +41,8 @@ class Keys:
     stranger: Key
     history: Path
     """Directory with the old key and its certificate."""
+    transport: Key
+    """Whom checkpoints are sealed to."""
 
 
 INNER = b"Content-Type: text/plain; charset=utf-8\r\n\r\nthis is message %d\r\n"

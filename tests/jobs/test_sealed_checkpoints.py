@@ -1,0 +1,350 @@
+"""decrypt --seal-to: nobody reads the checkpoints but who holds the transport key."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sectool import jobs
+from sectool.errors import CertificateUnusable, PassphraseError, UsageError
+from sectool.keys import KeySpecification
+from sectool.outcome import State
+from tests.support import checker
+from tests.support.mailboxes import INNER, Keys, Mail, Specify, encrypted, fill, make_key, openssl
+
+PLAINTEXT = b"this is message"
+
+
+def fingerprint(certificate: Path) -> str:
+    text = openssl("x509", "-in", certificate, "-noout", "-fingerprint", "-sha256").decode()
+    return text.strip().partition("=")[2].replace(":", "").lower()
+
+
+Seal = Callable[..., jobs.JobSpec]
+
+
+@pytest.fixture
+def seal(specify: Specify, keys: Keys) -> Seal:
+    """Makes the specification of a run that seals to the transport key, or opens with it."""
+
+    def make(operation: str, mailbox: Path | None, **changes: object) -> jobs.JobSpec:
+        sealing: dict[str, object] = {"seal_keys": KeySpecification((keys.transport.private_key,))}
+        if operation == "decrypt":
+            sealing = {"seal_to": (keys.transport.certificate,)}
+        return specify(operation, mailbox, **{**sealing, **changes})
+
+    return make
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    return tmp_path / "job"
+
+
+def checkpoints(job: Path) -> list[Path]:
+    return sorted(path for path in (job / "checkpoints").iterdir() if path.is_file())
+
+
+def contents(job: Path) -> dict[str, str]:
+    """What the log and the checkpoints are, whoever holds the lock."""
+    census = checker.census(job)
+    return {name: digest for name, (_, _, digest) in census.items() if name != "lock"}
+
+
+def holds_plaintext(directory: Path) -> list[Path]:
+    """Files with something of what was encrypted."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return [path for path in files if PLAINTEXT in path.read_bytes()]
+
+
+# --- writing -------------------------------------------------------------------------------
+
+
+def test_no_plaintext_lies_in_the_job(maildir: Path, seal: Seal, job: Path) -> None:
+    summary = jobs.run(seal("decrypt", maildir))
+    assert summary.counts[State.CHECKPOINTED] == 5
+    assert {path.suffix for path in checkpoints(job)} == {".p7m"}
+    assert holds_plaintext(job) == []
+
+
+def test_openssl_and_the_transport_key_are_enough_without_the_log(
+    maildir: Path, seal: Seal, job: Path, keys: Keys
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    (job / "job.db").unlink()
+    found = set()
+    for path in checkpoints(job):
+        text = checker.opened(path.read_bytes(), keys.transport)
+        assert text is not None
+        line = re.search(
+            rb"^X-Sectool-Checkpoint: v=1; inner-offset=(\d+); inner-sha256=(\w+);"
+            rb" content-type=1.2.840.113549.1.7.1$",
+            text,
+            re.MULTILINE,
+        )
+        assert line is not None
+        assert b"Received: from a.example.org" in text[: line.start()]
+        inner = text[int(line[1]) :]
+        assert hashlib.sha256(inner).hexdigest() == line[2].decode()
+        found.add(inner)
+    assert found == {INNER % number for number in (1, 2, 3, 4)}
+
+
+def test_worker_processes_seal_as_well(maildir: Path, seal: Seal, job: Path, keys: Keys) -> None:
+    jobs.run(seal("decrypt", maildir, workers=2))
+    assert holds_plaintext(job) == []
+    summary = jobs.run(seal("encrypt", maildir, workers=2))
+    assert (summary.counts[State.REENCRYPTED], summary.failure_code) == (5, 0)
+
+
+def test_each_of_several_transport_keys_is_enough(
+    maildir: Path, seal: Seal, keys: Keys, tmp_path: Path
+) -> None:
+    other = make_key(tmp_path, "other")
+    jobs.run(seal("decrypt", maildir, seal_to=(keys.transport.certificate, other.certificate)))
+    opened = KeySpecification((other.private_key,))
+    assert jobs.run(seal("encrypt", maildir, seal_keys=opened)).counts[State.REENCRYPTED] == 5
+
+
+def test_a_dry_run_counts_the_sealed_size(maildir: Path, seal: Seal, job: Path) -> None:
+    rehearsed = jobs.run(seal("decrypt", maildir, dry_run=True))
+    plain = jobs.run(seal("decrypt", maildir, dry_run=True, seal_to=()))
+    assert not job.exists()
+    jobs.run(seal("decrypt", maildir))
+    assert rehearsed.space is not None
+    assert plain.space is not None
+    overhead = (rehearsed.space - plain.space) // 5
+    sealed = [path.stat().st_size for path in checkpoints(job)]
+    assert 400 < overhead < min(sealed)
+    assert rehearsed.preflight is not None
+    assert plain.preflight is not None
+    assert rehearsed.preflight.space_needed >= plain.preflight.space_needed + 5 * overhead
+
+
+# --- which certificates ------------------------------------------------------------------------
+
+
+def test_a_certificate_that_must_not_be_encrypted_to_is_refused_unless_accepted(
+    maildir: Path, seal: Seal, job: Path, tmp_path: Path
+) -> None:
+    certificate, key = tmp_path / "unfit.crt", tmp_path / "unfit.key"
+    openssl(
+        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=unfit"),
+        *("-addext", "keyUsage=digitalSignature", "-keyout", key, "-out", certificate),
+    )
+    with pytest.raises(CertificateUnusable, match=r"unfit\.crt") as refused:
+        jobs.run(seal("decrypt", maildir, seal_to=(certificate,)))
+    assert "--accept-certificate" in refused.value.hint
+    assert not job.exists()
+    accepted = frozenset({fingerprint(certificate)})
+    spec = seal("decrypt", maildir, seal_to=(certificate,), accept_fingerprints=accepted)
+    assert jobs.run(spec).counts[State.CHECKPOINTED] == 5
+
+
+def test_a_certificate_that_only_signs_is_refused(
+    maildir: Path, seal: Seal, job: Path, tmp_path: Path
+) -> None:
+    certificate, key = tmp_path / "signer.crt", tmp_path / "signer.key"
+    openssl(
+        *("req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=signer"),
+        *("-keyout", key, "-out", certificate),
+    )
+    with pytest.raises(CertificateUnusable, match=r"signer\.crt"):
+        jobs.run(seal("decrypt", maildir, seal_to=(certificate,)))
+    assert not job.exists()
+
+
+# --- fixed for the job ------------------------------------------------------------------------
+
+
+def test_a_later_decrypt_without_the_certificate_is_refused_by_name(
+    maildir: Path, seal: Seal, job: Path, keys: Keys
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    files = checkpoints(job)
+    with pytest.raises(UsageError, match=fingerprint(keys.transport.certificate)):
+        jobs.run(seal("decrypt", maildir, seal_to=()))
+    with pytest.raises(UsageError, match=fingerprint(keys.stranger.certificate)):
+        jobs.run(seal("decrypt", maildir, seal_to=(keys.stranger.certificate,)))
+    assert checkpoints(job) == files
+
+
+def test_a_job_with_plain_checkpoints_is_not_sealed_later(
+    maildir: Path, seal: Seal, job: Path
+) -> None:
+    jobs.run(seal("decrypt", maildir, seal_to=()))
+    with pytest.raises(UsageError, match="plain"):
+        jobs.run(seal("decrypt", maildir))
+    assert {path.suffix for path in checkpoints(job)} == {".eml"}
+
+
+def test_mail_that_comes_later_is_sealed_to_the_same(
+    maildir: Path, seal: Seal, job: Path, keys: Keys
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    (maildir / "new" / "1500000001.M1P1.host").write_bytes(encrypted(21, keys.old))
+    assert jobs.run(seal("decrypt", maildir)).counts[State.CHECKPOINTED] == 6
+    assert holds_plaintext(job) == []
+    assert jobs.run(seal("encrypt", maildir)).counts[State.REENCRYPTED] == 6
+
+
+# --- opening again ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_encrypt_asks_for_the_key_before_it_changes_anything(
+    maildir: Path, seal: Seal, job: Path, keys: Keys, dry_run: bool
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    before = checker.census(maildir), contents(job)
+    with pytest.raises(UsageError, match=fingerprint(keys.transport.certificate)) as missing:
+        jobs.run(seal("encrypt", maildir, seal_keys=None, dry_run=dry_run))
+    assert "--seal-keys" in missing.value.hint
+    wrong = KeySpecification((keys.stranger.private_key, keys.stranger.certificate))
+    with pytest.raises(UsageError, match="no key of --seal-keys"):
+        jobs.run(seal("encrypt", maildir, seal_keys=wrong, dry_run=dry_run))
+    assert (checker.census(maildir), contents(job)) == before
+
+
+def test_the_transport_key_may_lie_in_a_pkcs12_file_with_a_passphrase(
+    maildir: Path, seal: Seal, keys: Keys, tmp_path: Path
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    file, right, wrong = tmp_path / "transport.p12", tmp_path / "right", tmp_path / "wrong"
+    right.write_text("sesame\n")
+    wrong.write_text("something else\n")
+    transport = keys.transport
+    openssl(
+        *("pkcs12", "-export", "-inkey", transport.private_key, "-in", transport.certificate),
+        *("-out", file, "-passout", f"file:{right}"),
+    )
+    with pytest.raises(PassphraseError):
+        jobs.run(seal("encrypt", maildir, seal_keys=KeySpecification((file,), wrong)))
+    summary = jobs.run(seal("encrypt", maildir, seal_keys=KeySpecification((file,), right)))
+    assert summary.counts[State.REENCRYPTED] == 5
+
+
+def test_a_damaged_sealed_checkpoint_costs_its_message_and_ends_with_16(
+    maildir: Path, seal: Seal, job: Path
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    census = checker.census(maildir)
+    damaged, missing, *_ = sorted(checkpoints(job))
+    raw = bytearray(damaged.read_bytes())
+    raw[-30] ^= 1
+    damaged.write_bytes(raw)
+    missing.unlink()
+    summary = jobs.run(seal("encrypt", maildir))
+    assert summary.exit_code == 16
+    lost = [entry for entry in summary.not_done if "checkpoint" in entry.reason]
+    assert len(lost) == summary.counts[State.FAILED]
+    assert summary.counts[State.REENCRYPTED] + len(lost) == 5
+    places = {entry.ref for entry in lost}
+    kept = {name: what for name, what in census.items() if any(ref in name for ref in places)}
+    assert len(kept) == len(lost)
+    assert kept.items() <= checker.census(maildir).items()
+
+
+def test_a_sealed_checkpoint_of_something_else_is_told_from_the_one_the_log_knows(
+    maildir: Path, seal: Seal, job: Path, keys: Keys
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    first, second, *_ = checkpoints(job)
+    first.write_bytes(second.read_bytes())
+    summary = jobs.run(seal("encrypt", maildir))
+    assert summary.exit_code == 16
+    assert any("not what the job log knows" in entry.reason for entry in summary.not_done)
+
+
+def test_the_whole_way_through_the_sealed_job_loses_nothing(
+    maildir: Path, seal: Seal, keys: Keys, job: Path
+) -> None:
+    before = checker.meanings(maildir, [keys.old])
+    jobs.run(seal("decrypt", maildir))
+    jobs.run(seal("encrypt", maildir))
+    assert checker.meanings(maildir, [keys.new]) == before
+    new = KeySpecification((keys.new.private_key, keys.new.certificate))
+    retired = KeySpecification((keys.history,))
+    verified = jobs.run(seal("verify", maildir, verify_keys=new, retire=retired))
+    assert verified.retire is not None
+    assert [entry.may_be_destroyed for entry in verified.retire] == [True]
+    jobs.run(seal("purge", maildir, verify_keys=new, seal_keys=None))
+    assert checkpoints(job) == []
+
+
+def test_after_a_rollback_decrypt_takes_sealed_checkpoints_back_without_the_key(
+    maildir: Path, seal: Seal, job: Path
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    files = {path: path.stat().st_mtime_ns for path in checkpoints(job)}
+    jobs.run(seal("encrypt", maildir))
+    jobs.run(seal("rollback", maildir, seal_keys=None))
+    assert jobs.run(seal("decrypt", maildir)).counts[State.CHECKPOINTED] == 5
+    assert {path: path.stat().st_mtime_ns for path in checkpoints(job)} == files
+    assert jobs.run(seal("encrypt", maildir)).counts[State.REENCRYPTED] == 5
+
+
+# --- in place ---------------------------------------------------------------------------------
+
+
+def test_in_place_needs_the_key_before_anything_is_written(
+    maildir: Path, seal: Seal, job: Path, keys: Keys
+) -> None:
+    census = checker.census(maildir)
+    spec = seal("decrypt", maildir, in_place=True)
+    wrong = KeySpecification((keys.stranger.private_key,))
+    for seal_keys in (None, wrong):
+        with pytest.raises(UsageError):
+            jobs.run(dataclasses.replace(spec, seal_keys=seal_keys))
+    assert checker.census(maildir) == census
+    assert checkpoints(job) == []
+
+
+def test_in_place_and_back_again_from_sealed_checkpoints(
+    maildir: Path, seal: Seal, job: Path, keys: Keys
+) -> None:
+    before = checker.meanings(maildir, [keys.old])
+    opening = KeySpecification((keys.transport.private_key,))
+    spec = seal("decrypt", maildir, in_place=True, seal_keys=opening)
+    assert jobs.run(spec).counts[State.DECRYPTED] == 5
+    assert holds_plaintext(job) == []
+    assert len(holds_plaintext(maildir)) == 5
+    assert jobs.run(seal("encrypt", maildir)).counts[State.REENCRYPTED] == 5
+    assert checker.meanings(maildir, [keys.new]) == before
+    with pytest.raises(UsageError):
+        jobs.run(seal("rollback", maildir, to_stage="decrypted", seal_keys=None))
+    summary = jobs.run(seal("rollback", maildir, to_stage="decrypted"))
+    assert summary.counts[State.DECRYPTED] == 5
+
+
+# --- on the command line ----------------------------------------------------------------------
+
+
+def test_a_person_without_the_key_gets_one_line_and_a_hint(
+    sample: list[Mail], keys: Keys, tmp_path: Path
+) -> None:
+    maildir, job = tmp_path / "mail", tmp_path / "move"
+    fill(maildir, sample)
+    seal_to = ("--seal-to", keys.transport.certificate)
+    common = ("--job", job, "--workers", "0", "--quiet")
+
+    def sectool(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sectool", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert sectool("decrypt", maildir, "--keys", keys.history, *seal_to, *common).returncode == 3
+    told = sectool("encrypt", maildir, "--to", keys.new.certificate, *common)
+    assert told.returncode == 2
+    error, hint = told.stderr.splitlines()
+    assert fingerprint(keys.transport.certificate) in error
+    assert hint.startswith("sectool: hint: give")
+    opened = ("--seal-keys", keys.transport.private_key)
+    told = sectool("encrypt", maildir, "--to", keys.new.certificate, *opened, *common)
+    assert (told.returncode, told.stderr) == (3, "")
