@@ -1,7 +1,7 @@
 """Every row of the table of content encryption opens what its document describes.
 
 What is encrypted here is made with the libraries' one-shot calls; what other
-programs write is held against in ``test_peers``.
+programs write is held against in ``tests/interop``.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def password(*passwords: bytes) -> cms.SharedSecrets:
 
 def by_shared_key(openssl: OpenSSL, key: bytes, *options: str) -> bytes:
     arguments = ["-secretkey", key.hex(), "-secretkeyid", NAME.hex(), *options]
-    return openssl.encrypt(CONTENT, *arguments, people=[])
+    return openssl.seal(CONTENT, *arguments)
 
 
 CIPHERS = {
@@ -96,21 +96,21 @@ def test_another_shared_key_does_not_open(
 @pytest.mark.parametrize("cipher", [name for name in CIPHERS if not name.endswith("gcm")])
 def test_a_password_opens(cipher: str, openssl: OpenSSL, ring: Ring) -> None:
     options = (CIPHERS[cipher], "-pwri_password", PASSWORD.decode())
-    raw = openssl.encrypt(CONTENT, *options, people=[])
+    raw = openssl.seal(CONTENT, *options)
     result, content = open_with(raw, ring(), password(b"wrong", PASSWORD))
     assert (content, type(result), result.identifier) == (CONTENT, cms.Unproven, None)
     assert result.key_label == "password"
 
 
 def test_wrong_passwords_do_not_open(openssl: OpenSSL, ring: Ring) -> None:
-    raw = openssl.encrypt(CONTENT, "-aes256", "-pwri_password", PASSWORD.decode(), people=[])
+    raw = openssl.seal(CONTENT, "-aes256", "-pwri_password", PASSWORD.decode())
     with pytest.raises(MissingKey, match="none that was given fits"):
         open_with(raw, ring(), password(b"wrong", b"", PASSWORD.upper()))
 
 
 def test_a_missing_secret_is_told_from_a_missing_key(openssl: OpenSSL, ring: Ring) -> None:
     by_key = by_shared_key(openssl, bytes(range(32)), "-aes256")
-    by_word = openssl.encrypt(CONTENT, "-aes256", "-pwri_password", PASSWORD.decode(), people=[])
+    by_word = openssl.seal(CONTENT, "-aes256", "-pwri_password", PASSWORD.decode())
     for raw, reason in ((by_key, f"shared key {NAME.hex()}"), (by_word, "a password")):
         with pytest.raises(MissingKey) as caught:
             open_with(raw, ring(), cms.SharedSecrets())
@@ -119,7 +119,7 @@ def test_a_missing_secret_is_told_from_a_missing_key(openssl: OpenSSL, ring: Rin
 
 
 def test_the_limits_of_passwords_are_kept(openssl: OpenSSL, ring: Ring) -> None:
-    raw = openssl.encrypt(CONTENT, "-aes256", "-pwri_password", PASSWORD.decode(), people=[])
+    raw = openssl.seal(CONTENT, "-aes256", "-pwri_password", PASSWORD.decode())
     with pytest.raises(LimitExceeded, match="passwords"):
         open_with(raw, ring(), password(*[PASSWORD] * 3), cms.Limits(password_attempts=2))
     with pytest.raises(LimitExceeded, match="iterations"):

@@ -1,18 +1,19 @@
-import java.io.File;
-import java.io.FileInputStream;
+import java.io.BufferedReader;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.io.InputStreamReader;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.KeyFactory;
 import java.security.KeyPair;
 import java.security.KeyPairGenerator;
 import java.security.PrivateKey;
+import java.security.Provider;
 import java.security.PublicKey;
 import java.security.Security;
 import java.security.cert.CertificateFactory;
 import java.security.cert.X509Certificate;
 import java.security.interfaces.ECPublicKey;
 import java.security.spec.MGF1ParameterSpec;
-import java.security.spec.PKCS8EncodedKeySpec;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Hashtable;
@@ -26,7 +27,11 @@ import org.bouncycastle.asn1.DERSet;
 import org.bouncycastle.asn1.cms.Attribute;
 import org.bouncycastle.asn1.cms.AttributeTable;
 import org.bouncycastle.asn1.pkcs.PKCSObjectIdentifiers;
+import org.bouncycastle.asn1.pkcs.PrivateKeyInfo;
 import org.bouncycastle.asn1.x509.AlgorithmIdentifier;
+import org.bouncycastle.asn1.x509.Extension;
+import org.bouncycastle.asn1.x509.SubjectKeyIdentifier;
+import org.bouncycastle.cert.jcajce.JcaX509ExtensionUtils;
 import org.bouncycastle.cms.*;
 import org.bouncycastle.cms.jcajce.*;
 import org.bouncycastle.jce.provider.BouncyCastleProvider;
@@ -34,11 +39,12 @@ import org.bouncycastle.operator.OutputAEADEncryptor;
 import org.bouncycastle.operator.jcajce.JcaAlgorithmParametersConverter;
 
 /**
- * Seals content in every way the tests list, or opens what they sealed.
+ * Does what each line of its input asks for, in the directory it was started in, and answers with
+ * a line: "done", or "refused" and the reason.
  *
- * seal DIR: reads DIR/content and DIR/KIND.crt; each line of DIR/cases is a file name, a kind of
- * recipient and its parameters, and a content encryption.
- * open DIR: opens each DIR/KIND.NAME.cms with DIR/KIND.key and writes DIR/KIND.NAME.out.
+ * version: answers which release this is.
+ * seal RECIPIENT... CIPHER: envelope from content and, where the recipient has one, certificate.
+ * open: content from envelope and key.
  */
 public final class BouncyCastle {
     private static final String BC = "BC";
@@ -57,33 +63,37 @@ public final class BouncyCastle {
     }
 
     public static void main(String[] arguments) throws Exception {
-        Security.addProvider(new BouncyCastleProvider());
-        Path directory = Path.of(arguments[1]);
-        if (arguments[0].equals("seal")) {
-            for (String line : Files.readAllLines(directory.resolve("cases"))) {
-                String[] words = line.split(" ");
-                byte[] sealed = seal(directory, Arrays.copyOfRange(words, 1, words.length));
-                Files.write(directory.resolve(words[0]), sealed);
+        Provider provider = new BouncyCastleProvider();
+        Security.addProvider(provider);
+        BufferedReader lines = new BufferedReader(new InputStreamReader(System.in));
+        for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+            String[] words = line.split(" ");
+            String answer = "done";
+            try {
+                if (words[0].equals("seal")) {
+                    write("envelope", seal(Arrays.copyOfRange(words, 1, words.length)));
+                } else if (words[0].equals("open")) {
+                    write("content", open(read("envelope"), privateKey()));
+                } else {
+                    answer = "done Bouncy Castle " + provider.getVersionStr();
+                }
+            } catch (Exception refusal) {
+                answer = "refused " + refusal.toString().replaceAll("\\s+", " ");
             }
-            return;
-        }
-        for (File file : directory.toFile().listFiles()) {
-            if (file.getName().endsWith(".cms")) {
-                String kind = file.getName().split("\\.")[0];
-                byte[] raw = Files.readAllBytes(file.toPath());
-                byte[] content = open(raw, privateKey(directory, kind));
-                String name = file.getName().replace(".cms", ".out");
-                Files.write(directory.resolve(name), content);
-            }
+            System.out.println(answer);
         }
     }
 
-    private static byte[] seal(Path directory, String[] words) throws Exception {
-        String cipher = words[words.length - 1];
-        JceCMSContentEncryptorBuilder builder =
-            new JceCMSContentEncryptorBuilder(NAMES.get(cipher)).setProvider(BC);
-        RecipientInfoGenerator recipient = recipient(directory, words);
-        byte[] bytes = Files.readAllBytes(directory.resolve("content"));
+    private static byte[] seal(String[] words) throws Exception {
+        String[] cipherAndBits = words[words.length - 1].split(":");
+        String cipher = cipherAndBits[0];
+        JceCMSContentEncryptorBuilder builder = cipherAndBits.length == 1
+            ? new JceCMSContentEncryptorBuilder(NAMES.get(cipher))
+            : new JceCMSContentEncryptorBuilder(
+                NAMES.get(cipher), Integer.parseInt(cipherAndBits[1]));
+        builder.setProvider(BC);
+        RecipientInfoGenerator recipient = recipient(words);
+        byte[] bytes = read("content");
         CMSTypedData content = new CMSProcessableByteArray(bytes);
         if (!cipher.endsWith("GCM") && !cipher.endsWith("CCM")) {
             CMSEnvelopedDataGenerator generator = new CMSEnvelopedDataGenerator();
@@ -102,15 +112,16 @@ public final class BouncyCastle {
         return generator.generate(content, (OutputAEADEncryptor) builder.build()).getEncoded();
     }
 
-    private static RecipientInfoGenerator recipient(Path directory, String[] words)
-            throws Exception {
+    private static RecipientInfoGenerator recipient(String[] words) throws Exception {
         switch (words[0]) {
             case "rsa":
-                return new JceKeyTransRecipientInfoGenerator(certificate(directory, "rsa"))
-                    .setProvider(BC);
+                return new JceKeyTransRecipientInfoGenerator(certificate()).setProvider(BC);
+            case "rsa-by-key-identifier":
+                return new JceKeyTransRecipientInfoGenerator(
+                    keyIdentifier(), certificate().getPublicKey()).setProvider(BC);
             case "oaep":
                 return new JceKeyTransRecipientInfoGenerator(
-                    certificate(directory, "rsa"), oaep(words[1], words[2], words[3]))
+                    certificate(), oaep(words[1], words[2], words[3]))
                     .setProvider(BC);
             case "shared":
                 return new JceKEKRecipientInfoGenerator(
@@ -121,9 +132,13 @@ public final class BouncyCastle {
                     new JcePasswordRecipientInfoGenerator(
                         NAMES.get(words[2]), words[1].toCharArray());
                 generator.setPasswordConversionScheme(PasswordRecipient.PKCS5_SCHEME2_UTF8);
+                generator.setPRF(
+                    (PasswordRecipient.PRF) PasswordRecipient.PRF.class.getField(words[3]).get(null));
                 return generator.setProvider(BC);
+            case "agreement":
+                return agreement(certificate(), words);
             default:
-                return agreement(certificate(directory, words[0]), words);
+                throw new IllegalArgumentException(words[0]);
         }
     }
 
@@ -139,6 +154,9 @@ public final class BouncyCastle {
         if (words[3].equals("ukm")) {
             recipient.setUserKeyingMaterial("user keying material".getBytes("UTF-8"));
         }
+        if (words[4].equals("by-key-identifier")) {
+            return recipient.addRecipient(keyIdentifier(), publicKey).setProvider(BC);
+        }
         return recipient.addRecipient(certificate).setProvider(BC);
     }
 
@@ -153,19 +171,28 @@ public final class BouncyCastle {
     }
 
     private static byte[] open(byte[] raw, PrivateKey key) throws Exception {
-        boolean isRsa = key.getAlgorithm().equals("RSA");
-        if (isAuthenticated(raw)) {
-            RecipientInformation recipient =
-                new CMSAuthEnvelopedData(raw).getRecipientInfos().iterator().next();
-            // Version 1.72 has no class for key agreement in AuthEnvelopedData.
-            return recipient.getContent(
-                new JceKeyTransAuthEnvelopedRecipient(key).setProvider(BC));
+        if (key == null) {
+            throw new CMSException("no such kind of private key");
         }
-        RecipientInformation recipient =
-            new CMSEnvelopedData(raw).getRecipientInfos().iterator().next();
-        return recipient.getContent(isRsa
-            ? new JceKeyTransEnvelopedRecipient(key).setProvider(BC)
-            : new JceKeyAgreeEnvelopedRecipient(key).setProvider(BC));
+        boolean isAuthenticated = isAuthenticated(raw);
+        RecipientInformationStore recipients = isAuthenticated
+            ? new CMSAuthEnvelopedData(raw).getRecipientInfos()
+            : new CMSEnvelopedData(raw).getRecipientInfos();
+        boolean isRsa = key.getAlgorithm().equals("RSA");
+        for (RecipientInformation recipient : recipients) {
+            boolean isTransport = recipient instanceof KeyTransRecipientInformation;
+            if (isTransport != isRsa) {
+                continue;
+            }
+            if (isAuthenticated && isRsa) {
+                return recipient.getContent(
+                    new JceKeyTransAuthEnvelopedRecipient(key).setProvider(BC));
+            }
+            return recipient.getContent(isRsa
+                ? new JceKeyTransEnvelopedRecipient(key).setProvider(BC)
+                : new JceKeyAgreeEnvelopedRecipient(key).setProvider(BC));
+        }
+        throw new CMSException("no recipient of a kind it knows");
     }
 
     private static boolean isAuthenticated(byte[] raw) throws Exception {
@@ -173,17 +200,26 @@ public final class BouncyCastle {
             .equals(org.bouncycastle.asn1.cms.CMSObjectIdentifiers.authEnvelopedData);
     }
 
-    private static X509Certificate certificate(Path directory, String kind) throws Exception {
-        try (FileInputStream stream =
-                new FileInputStream(directory.resolve(kind + ".crt").toFile())) {
-            return (X509Certificate) CertificateFactory.getInstance("X.509", BC)
-                .generateCertificate(stream);
-        }
+    private static X509Certificate certificate() throws Exception {
+        return (X509Certificate) CertificateFactory.getInstance("X.509", BC)
+            .generateCertificate(new ByteArrayInputStream(read("certificate")));
     }
 
-    private static PrivateKey privateKey(Path directory, String kind) throws Exception {
-        byte[] encoded = Files.readAllBytes(directory.resolve(kind + ".key"));
-        KeyFactory factory = KeyFactory.getInstance(kind.equals("rsa") ? "RSA" : "EC", BC);
-        return factory.generatePrivate(new PKCS8EncodedKeySpec(encoded));
+    private static byte[] keyIdentifier() throws Exception {
+        return SubjectKeyIdentifier.getInstance(JcaX509ExtensionUtils.parseExtensionValue(
+            certificate().getExtensionValue(Extension.subjectKeyIdentifier.getId())))
+            .getKeyIdentifier();
+    }
+
+    private static PrivateKey privateKey() throws Exception {
+        return BouncyCastleProvider.getPrivateKey(PrivateKeyInfo.getInstance(read("key")));
+    }
+
+    private static byte[] read(String name) throws IOException {
+        return Files.readAllBytes(Path.of(name));
+    }
+
+    private static void write(String name, byte[] content) throws IOException {
+        Files.write(Path.of(name), content);
     }
 }

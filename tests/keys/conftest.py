@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -28,17 +27,11 @@ from sectool.cms.seams import IssuerAndSerialNumber
 from sectool.keys.history import KeyHistory
 from sectool.keys.loading import load_key_history
 from sectool.keys.specification import KeySpecification
+from tests.support.peers import peer_missing
 
 PASSPHRASE = "correct horse"
 START = datetime(2020, 1, 1, tzinfo=UTC)
 END = datetime(3020, 1, 1, tzinfo=UTC)
-
-
-def peer_missing(reason: str) -> None:
-    """Skips, or fails where continuous integration promised the peer."""
-    if os.environ.get("SECTOOL_REQUIRE_PEERS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(autouse=True)

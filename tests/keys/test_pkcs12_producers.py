@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sectool.cms.seams import IssuerAndSerialNumber
 from sectool.errors import PassphraseError
 from sectool.keys.history import KeyHistory
-from tests.keys.conftest import PASSPHRASE, peer_missing
+from tests.keys.conftest import PASSPHRASE
+from tests.support.peers import THUNDERBIRD, peer_missing
 
 Load = Callable[..., KeyHistory]
 Names = Callable[[x509.Certificate], IssuerAndSerialNumber]
 
-THUNDERBIRD = Path("/usr/lib/thunderbird")
 BOUNCY_CASTLE = [Path(f"/usr/share/java/{name}.jar") for name in ("bcprov", "bcutil")]
 NICKNAME = "alice"
 OTHER = "bob"

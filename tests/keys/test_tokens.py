@@ -36,6 +36,7 @@ from sectool.keys.problems import ProblemKind
 from sectool.keys.token_access import close_sessions
 from sectool.keys.token_keys import TokenKey
 from tests.support import softhsm
+from tests.support.peers import peer_missing
 from tests.support.softhsm import PIN, Store, uri
 
 Names = Callable[[x509.Certificate], IssuerAndSerialNumber]
@@ -56,8 +57,6 @@ def store(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Store:
     if reason := softhsm.missing_peer():
-        from tests.keys.conftest import peer_missing
-
         peer_missing(reason)
     # All tokens at once: SoftHSM reads its configuration when it is loaded.
     store = Store(tmp_path_factory.mktemp("softhsm"))
