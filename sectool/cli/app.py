@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from sectool import __version__
-from sectool.cli import decrypt, demo, encrypt, keys, purge, rollback, scan, status, verify
+from sectool.cli import (
+    decrypt,
+    demo,
+    encrypt,
+    keys,
+    purge,
+    rewrap,
+    rollback,
+    scan,
+    status,
+    verify,
+)
 from sectool.cli.shell import say, write
 from sectool.errors import UsageError
 
@@ -39,5 +50,5 @@ def sectool(
         raise typer.Exit(UsageError.exit_code)
 
 
-for _module in (scan, keys, decrypt, encrypt, status, verify, rollback, purge, demo):
+for _module in (scan, keys, decrypt, encrypt, rewrap, status, verify, rollback, purge, demo):
     _module.register(app)

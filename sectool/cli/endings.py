@@ -15,6 +15,7 @@ EXIT_CODES: dict[str, set[int]] = {
     "keys": _ALWAYS | {10, 12},
     "decrypt": _ALWAYS | _RUN | {12, 15, 16, 20},
     "encrypt": _ALWAYS | _RUN | {12, 15, 16, 20},
+    "rewrap": _ALWAYS | _RUN | {12, 15, 20},
     "status": _ALWAYS | _LOG,
     "verify": _ALWAYS | _RUN | {12},
     "rollback": _ALWAYS | _RUN | {12, 16, 20},

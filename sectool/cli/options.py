@@ -257,7 +257,7 @@ class NewCertificates:
             help="compatible (every mail program), modern (AES-GCM) or post-quantum.",
         ),
     ] = "compatible"
-    accept: AcceptCertificate = field(default_factory=list)
+    accept_certificate: AcceptCertificate = field(default_factory=list)
     owner: Annotated[
         str,
         typer.Option(
@@ -273,7 +273,7 @@ class NewCertificates:
         return {
             "new_certificates": tuple(self.to),
             "profile": profile(self.profile_name),
-            "accept_fingerprints": fingerprints(self.accept),
+            "accept_fingerprints": fingerprints(self.accept_certificate),
             "owner": self.owner,
         }
 

@@ -139,6 +139,15 @@ class MessageTable:
         self._connection.execute("DELETE FROM temp.seen")
         self._passed.clear()
 
+    def changed_at(self, ref: MessageRef) -> int | None:
+        """The replaced message whose copy at this place was changed by somebody."""
+        row = self._connection.execute(
+            "SELECT message FROM message WHERE folder = ? AND key = ? AND presence = 'changed'"
+            " AND identity <> original_identity",
+            (ref.folder, ref.key),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
     def see(self, message: int) -> None:
         """The walk found this message."""
         self._connection.execute("INSERT OR IGNORE INTO temp.seen VALUES (?)", (message,))
@@ -237,8 +246,8 @@ class MessageTable:
         """A replaced message whose new copy the walk did not find, but whose old copy is back.
 
         Happens when a mailbox is restored from a backup. The row becomes
-        ``checkpointed`` again, unless its checkpoint is purged. Only after all
-        copies have had their claim.
+        ``checkpointed`` again, unless its checkpoint is purged, or ``readable``
+        where no checkpoint was ever kept. Only after all copies have had their claim.
         """
         row = self._first_unseen(
             "original_identity = ? AND identity <> original_identity AND state <> 'purged'",
@@ -252,7 +261,8 @@ class MessageTable:
         )
         place = (listing.ref, listing.hint, listing.size)
         self.relocate(record.message, *place, displaced=self._unseen)
-        self.advance(record.message, State.CHECKPOINTED, step="returned")
+        state = State.CHECKPOINTED if self.parts.are_stored(record.message) else State.READABLE
+        self.advance(record.message, state, step="returned")
         self.see(record.message)
         return record
 
@@ -280,7 +290,9 @@ class MessageTable:
             "UPDATE message SET identity = ? WHERE message = ?", (identity, message)
         )
 
-    def mark_changed(self, listing: Listing, message_id: str) -> bool:
+    def mark_changed(
+        self, listing: Listing, message_id: str, *, only_replaced: bool = False
+    ) -> bool:
         """Whether the copy at ``listing`` stands where a message of the job was, with its name.
 
         Only after all copies have had their claim: then its content is not that
@@ -290,8 +302,9 @@ class MessageTable:
         row = self._connection.execute(
             "SELECT message FROM message WHERE folder = ? AND key = ? AND message_id = ?"
             " AND message_id <> '' AND state NOT IN ('new', 'old-key') AND presence <> 'gone'"
+            " AND (NOT ? OR identity <> original_identity)"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
-            (listing.ref.folder, listing.ref.key, message_id),
+            (listing.ref.folder, listing.ref.key, message_id, only_replaced),
         ).fetchone()
         if row is not None:
             self.set_changed(int(row[0]))
@@ -320,12 +333,19 @@ class MessageTable:
         )
         return cursor.rowcount
 
-    def forgive_losses(self) -> None:
+    def forgive_losses(self, *, replaced: bool = True) -> None:
         """What was missed was deleted by its owner: it leaves the job.
 
         Before the move nobody else can have done it; after it a person has to say so.
+
+        Args:
+            replaced: also those whose last copy was one that sectool wrote.
         """
-        self._connection.execute("UPDATE message SET presence = 'gone' WHERE presence = 'lost'")
+        self._connection.execute(
+            "UPDATE message SET presence = 'gone' WHERE presence = 'lost'"
+            " AND (? OR identity = original_identity)",
+            (replaced,),
+        )
 
     # --- what an examination found ------------------------------------------------
 
@@ -428,20 +448,32 @@ class MessageTable:
             in_clear: also those whose plaintext lies in the mailbox.
             after: number of the row to begin after.
         """
+        yield from self._waiting(
+            "state IN ('checkpointed', 'decrypted', 'failed', 'changed')"
+            " AND (identity = original_identity OR (? AND substr(identity, 1, 9) = 'in-clear:'))"
+            f" AND {CHECKPOINTS_STAND}",
+            (in_clear,),
+            after,
+        )
+
+    def readable(self) -> Iterator[SealableMessage]:
+        """Messages whose recipients wait to be exchanged, as ``sealable`` has the others."""
+        yield from self._waiting("state = 'readable' AND identity = original_identity", (), 0)
+
+    def _waiting(
+        self, condition: str, values: tuple[object, ...], after: int
+    ) -> Iterator[SealableMessage]:
         while True:
             rows = self._connection.execute(
                 "SELECT message, identity, folder, key, size, internal_date FROM message"
-                " WHERE message > ? AND state IN ('checkpointed', 'decrypted', 'failed', 'changed')"
-                " AND (identity = original_identity"
-                "   OR (? AND substr(identity, 1, 9) = 'in-clear:'))"
+                f" WHERE message > ? AND {condition}"
                 " AND presence = 'present'"
                 " AND EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
                 " AND NOT EXISTS"
                 "   (SELECT 1 FROM replacement WHERE replacement.message = message.message)"
                 " AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
-                f" AND {CHECKPOINTS_STAND}"
                 " ORDER BY message LIMIT ?",
-                (after, in_clear, PAGE),
+                (after, *values, PAGE),
             ).fetchall()
             for message, identity, folder, key, size, date in rows:
                 yield SealableMessage(

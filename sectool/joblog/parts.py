@@ -160,6 +160,15 @@ class PartTable:
         )
         return [str(digest) for (digest,) in rows]
 
+    def are_stored(self, message: int) -> bool:
+        """Whether checkpoints were kept of a message, and not only their digests."""
+        row = self._connection.execute(
+            "SELECT 1 FROM part JOIN checkpoint USING (content_digest)"
+            f" WHERE message = ? AND NOT ({STORED})",
+            (message,),
+        ).fetchone()
+        return row is None
+
     def checkpoint(self, content_digest: str) -> CheckpointRecord | None:
         """The checkpoint of an encrypted part, where there is one."""
         row = self._connection.execute(

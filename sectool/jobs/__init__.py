@@ -1,4 +1,4 @@
-"""The engine: what scan, decrypt and encrypt do, from a frozen specification to a summary.
+"""The engine: what the commands do, from a frozen specification to a summary.
 
 Prints nothing and asks nobody but through the functions it is given.
 """
@@ -15,12 +15,20 @@ from sectool.jobs.acknowledge import acknowledging, read_acknowledgements
 from sectool.jobs.certificates import load_certificates
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
-from sectool.jobs.job import Job, check_apart, check_mailbox, look_at_job, open_job, rehearse_job
+from sectool.jobs.job import (
+    Job,
+    check_apart,
+    check_mailbox,
+    check_way,
+    look_at_job,
+    open_job,
+    rehearse_job,
+)
 from sectool.jobs.keyring import workers_for
 from sectool.jobs.pool import harden
-from sectool.jobs.prove import prove_replaced
 from sectool.jobs.purge import finish_purge, purge
 from sectool.jobs.reporter import Document, Reporter
+from sectool.jobs.rewrap import check_reason, rewrap
 from sectool.jobs.rollback import rollback
 from sectool.jobs.scan import scan
 from sectool.jobs.sealing import keep_sealed, load_transport_certificates, open_sealed
@@ -29,11 +37,11 @@ from sectool.jobs.spec import (
     JobSpec,
     NeverCancelled,
     Operation,
+    Reason,
     Selection,
     default_workers,
 )
 from sectool.jobs.status import status
-from sectool.jobs.tally import summarise_again
 from sectool.jobs.verify import verify
 from sectool.keys import (
     Ask,
@@ -74,6 +82,7 @@ def run(
         Operation.SCAN: _scan,
         Operation.DECRYPT: _decrypt,
         Operation.ENCRYPT: _encrypt,
+        Operation.REWRAP: _rewrap,
         Operation.VERIFY: _verify,
         Operation.ROLLBACK: _rollback,
         Operation.PURGE: _purge,
@@ -89,6 +98,13 @@ def run(
 
 def _keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
     return _history(spec.keys, progress, ask)
+
+
+def _needed_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory:
+    keys = _keys(spec, progress, ask)
+    if keys is None:
+        raise UsageError("no keys were given", hint="name the key history with --keys")
+    return keys
 
 
 def _history(
@@ -140,9 +156,7 @@ def _decrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None)
         if spec.in_place:
             job = open_sealed(job, seal_keys)
         stack.enter_context(acknowledging(job, acknowledged, progress))
-        keys = _keys(spec, progress, ask)
-        if keys is None:
-            raise UsageError("no keys were given", hint="name the key history with --keys")
+        keys = _needed_keys(spec, progress, ask)
         return progress.result(decrypt(spec, job, mailbox, keys, progress=progress, cancel=cancel))
 
 
@@ -156,11 +170,33 @@ def _encrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None)
         job = open_sealed(job, seal_keys)
         spec = dataclasses.replace(spec, workers=workers_for(spec.workers, seal_keys))
         stack.enter_context(acknowledging(job, acknowledged, progress))
-        summary = encrypt(spec, job, mailbox, recipients, progress=progress, cancel=cancel)
-        if keys is None or spec.dry_run:
-            return progress.result(summary)
-        prove_replaced(spec, job, mailbox, keys, progress=progress, cancel=cancel)
-        return progress.result(summarise_again(summary, job))
+        return progress.result(
+            encrypt(spec, job, mailbox, recipients, new_keys=keys, progress=progress, cancel=cancel)
+        )
+
+
+def _rewrap(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
+    check_reason(spec.reason)
+    acknowledged = read_acknowledgements(spec.acknowledge)
+    with ExitStack() as stack:
+        recipients = load_certificates(spec, progress, ask)
+        new_keys = _history(spec.verify_keys, progress, ask)
+        mailbox = _mailbox(stack, spec, _location(spec), progress)
+        job = _job(stack, spec, mailbox, progress, create=True)
+        check_mailbox(job, mailbox)
+        stack.enter_context(acknowledging(job, acknowledged, progress))
+        keys = _needed_keys(spec, progress, ask)
+        summary = rewrap(
+            spec,
+            job,
+            mailbox,
+            keys,
+            recipients=recipients,
+            new_keys=new_keys,
+            progress=progress,
+            cancel=cancel,
+        )
+        return progress.result(summary)
 
 
 def _verify(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
@@ -212,10 +248,13 @@ def _job(
     stack: ExitStack, spec: JobSpec, mailbox: Mailbox, progress: Reporter, *, create: bool
 ) -> Job:
     if spec.dry_run:
-        return stack.enter_context(rehearse_job(spec.job))
+        rehearsal = stack.enter_context(rehearse_job(spec.job))
+        check_way(rehearsal.log, spec.operation)
+        return rehearsal
     directory = _directory(spec)
     check_apart(directory, mailbox.specification)
     job = stack.enter_context(open_job(directory, create=create))
+    check_way(job.log, spec.operation)
     with explained(f"lock the mailbox {mailbox.specification.location}"):
         stack.enter_context(mailbox.lock())
     stack.enter_context(progress.beside(job))
@@ -250,6 +289,7 @@ __all__ = [
     "JobSpec",
     "NeverCancelled",
     "Operation",
+    "Reason",
     "Selection",
     "default_workers",
     "harden",

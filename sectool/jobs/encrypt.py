@@ -11,7 +11,7 @@ from sectool.jobs.reopen import check_not_rolled_back
 from sectool.jobs.resealing import Resealing
 from sectool.jobs.seal import FromCheckpoints
 from sectool.jobs.spec import Cancel, JobSpec, Operation
-from sectool.keys import NewRecipient
+from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
 from sectool.outcome import Summary
 from sectool.progress import Progress
@@ -26,6 +26,8 @@ class _Encryption:
         job: Job,
         mailbox: Mailbox,
         recipients: Sequence[NewRecipient],
+        *,
+        new_keys: KeyHistory | None,
         cancel: Cancel,
     ) -> None:
         self._spec = spec
@@ -41,6 +43,7 @@ class _Encryption:
             recipients,
             method=self._checkpoints,
             waiting=job.log.messages.sealable,
+            new_keys=new_keys,
             workers=spec.workers,
             cancel=cancel,
         )
@@ -55,6 +58,7 @@ class _Encryption:
         self._resealing.run(progress)
         self._settle_losses(progress)
         self._finish()
+        self._resealing.prove(progress)
         return self._summary()
 
     def _check_phases(self) -> None:
@@ -107,13 +111,14 @@ def encrypt(
     mailbox: Mailbox,
     recipients: Sequence[NewRecipient],
     *,
+    new_keys: KeyHistory | None,
     progress: Progress,
     cancel: Cancel,
 ) -> Summary:
     """Replaces every message of the job by one for the new recipients.
 
     In a dry run the job is a rehearsal; the mailbox is matched and nothing is
-    sealed.
+    sealed. With ``new_keys`` all that was replaced is opened in the end.
 
     Raises:
         UsageError: the job is not ready, or was begun with other recipients.
@@ -121,4 +126,6 @@ def encrypt(
         NoSpace: disk or quota full; the same command resumes.
         Interrupted: the run was asked to stop; the same command resumes.
     """
-    return _Encryption(spec, job, mailbox, recipients, cancel).run(progress)
+    return _Encryption(spec, job, mailbox, recipients, new_keys=new_keys, cancel=cancel).run(
+        progress
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 
-from sectool import smime
+from sectool import cms, smime
 from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import (
     DecryptionFailed,
@@ -31,12 +31,25 @@ from sectool.joblog import (
     Storage,
 )
 from sectool.jobs.checkpoints import CheckpointPlace
-from sectool.jobs.keyring import open_part
+from sectool.jobs.keyring import find_opening
 from sectool.jobs.layers import LayerSearch, held, recipient_key
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import InnerEntity, Listing, StoredMessage
 from sectool.outcome import State
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """How recipients are exchanged, so that no plaintext is kept."""
+
+    profile: cms.Profile
+    or_reencrypt: bool
+    """Encrypt anew what must not stay encrypted as it is."""
+
+    def why_refused(self, opening: cms.Opening) -> str:
+        """Why the content must not stay as it is encrypted; empty where it may."""
+        return "" if self.or_reencrypt else cms.why_not_rewrapped(opening, self.profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,8 @@ class ExamineArgument:
     """Which encrypted parts are taken beside the whole bodies of messages."""
     storage: Storage = Storage.PLAIN
     """What the log is to say of the plaintext of what opens."""
+    exchange: Exchange | None = None
+    """What opens is to have its recipients exchanged; None: it is to be checkpointed."""
 
 
 def known_as(inventory: smime.Inventory) -> tuple[str, str]:
@@ -104,6 +119,7 @@ class ExamineContext:
         self.checkpoints = None if argument.checkpoints is None else argument.checkpoints.store()
         self.released = argument.released
         self.storage = argument.storage
+        self.exchange = argument.exchange
 
 
 _STATES: tuple[tuple[type[MessageError], State], ...] = (
@@ -196,12 +212,16 @@ def _open_parts(
     examination: Examination,
 ) -> Examined:
     errors: list[MessageError] = []
+    refusals: list[str] = []
     opened: list[tuple[smime.EncryptedPart, InnerEntity]] = []
     marks: dict[str, smime.IntegrityMark] = {}
     search = LayerSearch(keys, context.released, context.part_selection)
     for part in inventory.parts:
         try:
-            inner = open_part(stored.content, part, keys, context.released)
+            found = find_opening(stored.content, part, keys, context.released)
+            inner = found.inner
+            if context.exchange is not None:
+                refusals.append(context.exchange.why_refused(found.opening))
             plaintext = smime.content_of(inner)
             marks[part.path] = smime.integrity_of(stored.content, part, inner, plaintext)
             opened.append((part, inner))
@@ -219,7 +239,7 @@ def _open_parts(
     if errors:
         state, reason = _state(errors[0]), errors[0].message
     elif state is State.ENCRYPTED:
-        state = State.CHECKPOINTED
+        state, reason = _opened_state(context, refusals)
     examination = replace(
         examination,
         state=state,
@@ -265,6 +285,13 @@ def _keep_checkpoints(
 
 def _marked(part: PartRecord, mark: smime.IntegrityMark | None) -> PartRecord:
     return part if mark is None else replace(part, integrity=mark.integrity, signer=mark.signer)
+
+
+def _opened_state(context: ExamineContext, refusals: list[str]) -> tuple[State, str]:
+    if context.exchange is None:
+        return State.CHECKPOINTED, ""
+    reason = next(filter(None, refusals), "")
+    return (State.REFUSED, reason) if reason else (State.READABLE, "")
 
 
 def _checkpoint_record(

@@ -83,6 +83,7 @@ class Intake:
         argument: how messages are examined.
         is_done: whether a message of the job, seen at its place, needs no look.
         before_logging: called with each group, to make durable what the log will say.
+        is_settled: whether the copy at a place is none to take in, whatever it holds.
         cancel: asked between messages.
 
     Attributes:
@@ -102,6 +103,7 @@ class Intake:
         argument: ExamineArgument,
         is_done: Callable[[MessageRecord, Listing], bool],
         before_logging: Callable[[Group], None],
+        is_settled: Callable[[Listing], bool] = lambda _: False,
         cancel: Cancel,
     ) -> None:
         self.left_out = Summary()
@@ -115,6 +117,7 @@ class Intake:
         self._argument = argument
         self._is_done = is_done
         self._before_logging = before_logging
+        self._is_settled = is_settled
         self._cancel = cancel
 
     def run(self, progress: Progress) -> None:
@@ -159,8 +162,9 @@ class Intake:
     def _tasks(self, progress: Progress) -> Iterator[ExamineTask]:
         selector = Selector(self._spec.selection)
         for listing in walk(self._mailbox, self._cancel):
-            if self._log.replacements.at(listing.ref) is not None:
-                progress.advance()  # the second copy of a message that has two
+            has_two_copies = self._log.replacements.at(listing.ref) is not None
+            if has_two_copies or self._is_settled(listing):
+                progress.advance()
                 continue
             known = self._log.messages.at(listing.ref)
             if known is not None and self._is_done(known, listing):

@@ -14,6 +14,7 @@ from sectool.checkpoint import CheckpointStore, OriginalStore
 from sectool.errors import NotThisMailbox, SectoolError, UsageError
 from sectool.joblog import JobLog
 from sectool.jobs.checkpoints import CheckpointPlace, fixed_recipients
+from sectool.jobs.spec import Operation
 from sectool.locks import Lock
 from sectool.mailbox import Mailbox, MailboxSpecification
 
@@ -153,6 +154,25 @@ def check_apart(directory: Path, specification: MailboxSpecification) -> None:
             f"the job directory {directory} and the mailbox {specification.location}"
             " lie one inside the other",
             hint="put the job directory elsewhere, such as beside the mailbox",
+        )
+
+
+def check_way(log: JobLog, operation: Operation) -> None:
+    """Holds that a job goes on the way it was begun: by checkpoints, or by exchanging recipients.
+
+    Raises:
+        UsageError: it was begun the other way.
+    """
+    by_checkpoints = {Operation.DECRYPT, Operation.ENCRYPT}
+    if operation is Operation.REWRAP and any(map(log.phase, by_checkpoints)):
+        raise UsageError(
+            "this job decrypts and encrypts anew",
+            hint="go on with `sectool encrypt`, or begin another job with another --job directory",
+        )
+    if operation in by_checkpoints and log.phase(Operation.REWRAP) is not None:
+        raise UsageError(
+            "this job exchanges recipients",
+            hint="go on with `sectool rewrap`, or begin another job with another --job directory",
         )
 
 

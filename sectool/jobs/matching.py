@@ -50,11 +50,21 @@ class Matcher:
         workers: processes; 0: this one.
         cancel: asked between messages.
         deep: no hint is trusted, every message is read.
+        takes_newcomers: whether what is not of the job is taken down; False: it is
+            left to the caller.
     """
 
     def __init__(
-        self, job: Job, mailbox: Mailbox, *, workers: int, cancel: Cancel, deep: bool = False
+        self,
+        job: Job,
+        mailbox: Mailbox,
+        *,
+        workers: int,
+        cancel: Cancel,
+        deep: bool = False,
+        takes_newcomers: bool = True,
     ) -> None:
+        self._takes_newcomers = takes_newcomers
         self._deep = deep
         self._log = job.log
         self._job = job
@@ -136,15 +146,20 @@ class Matcher:
                     if identity
                 ):
                     continue
-                returned = self._log.messages.claim_returned(
-                    _listing(examination), examination.identity
-                )
-                if returned is None and not self._log.messages.mark_changed(
-                    _listing(examination), examination.message_id
-                ):
-                    self._log.messages.record(self._newcomer(examination))
+                self._settle(examination)
         self._unmatched.clear()
         self._in_flight.clear()
+
+    def _settle(self, examination: Examination) -> None:
+        messages, listing = self._log.messages, _listing(examination)
+        if messages.claim_returned(listing, examination.identity) is not None:
+            return
+        if messages.mark_changed(
+            listing, examination.message_id, only_replaced=not self._takes_newcomers
+        ):
+            return
+        if self._takes_newcomers:
+            messages.record(self._newcomer(examination))
 
     def _newcomer(self, examination: Examination) -> Examination:
         """What to call a copy that is none of the job's messages."""

@@ -21,6 +21,7 @@ from sectool.jobs.failures import FailureLimit
 from sectool.jobs.job import MAILBOX_VALUE, Job
 from sectool.jobs.lost import LostArgument, Restored, lost_tasks, restore_lost
 from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.prove import prove_replaced
 from sectool.jobs.replace import NewMessage, Replacer
 from sectool.jobs.retry import Retry
 from sectool.jobs.seal import (
@@ -36,7 +37,7 @@ from sectool.jobs.seal import (
 from sectool.jobs.spec import Cancel, JobSpec
 from sectool.jobs.spool import Spool
 from sectool.jobs.walk import Selector
-from sectool.keys import NewRecipient
+from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
 from sectool.message import Flags, Listing
 from sectool.outcome import RecipientKey, State, Summary
@@ -68,6 +69,7 @@ class Resealing:
         recipients: the new ones.
         method: where the new envelopes come from.
         waiting: which messages wait, once the walk has found them.
+        new_keys: opens what was replaced (G1, ``opened``); None: that waits for ``verify``.
         workers: processes; 0: this one.
         cancel: asked between messages.
     """
@@ -81,6 +83,7 @@ class Resealing:
         *,
         method: SealingMethod,
         waiting: Waiting,
+        new_keys: KeyHistory | None,
         workers: int,
         cancel: Cancel,
     ) -> None:
@@ -91,6 +94,7 @@ class Resealing:
         self._recipients = tuple(recipients)
         self._method = method
         self._waiting = waiting
+        self._new_keys = new_keys
         self._workers = workers
         self._cancel = cancel
         self._retry = Retry(spec, job.log)
@@ -281,6 +285,18 @@ class Resealing:
         self._failures.saw(answer.message.ref.folder, answer.state)
         with self._log.group():
             self._log.messages.advance(answer.message.message, answer.state, reason=answer.reason)
+
+    def prove(self, progress: Progress) -> None:
+        """Opens what was replaced, where the new keys are there; after ``finish_if_done``."""
+        if self._new_keys is not None and not self._spec.dry_run:
+            prove_replaced(
+                self._spec,
+                self._job,
+                self._mailbox,
+                self._new_keys,
+                progress=progress,
+                cancel=self._cancel,
+            )
 
     # --- what came of it --------------------------------------------------------------------
 

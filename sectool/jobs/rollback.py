@@ -195,7 +195,8 @@ class _Rollback:
                 "this job was not decrypted in place, so there is no plaintext to go back to",
                 hint="without --to-stage the originals are put back",
             )
-        if self._log.phase(Operation.ENCRYPT) is None and not is_in_place(self._log):
+        replacing = (Operation.ENCRYPT, Operation.REWRAP)
+        if not any(map(self._log.phase, replacing)) and not is_in_place(self._log):
             raise UsageError(
                 "no message of this job was replaced, so there is nothing to put back",
                 hint="`sectool status` shows where the job stands",

@@ -23,9 +23,19 @@ class Operation(StrEnum):
     SCAN = "scan"
     DECRYPT = "decrypt"
     ENCRYPT = "encrypt"
+    REWRAP = "rewrap"
     VERIFY = "verify"
     ROLLBACK = "rollback"
     PURGE = "purge"
+
+
+class Reason(StrEnum):
+    """Why recipients are exchanged, in the words of RFC 5280 section 5.3.1."""
+
+    SUPERSEDED = "superseded"
+    AFFILIATION_CHANGED = "affiliation-changed"
+    CESSATION_OF_OPERATION = "cessation-of-operation"
+    KEY_COMPROMISE = "key-compromise"
 
 
 def default_workers() -> int:
@@ -133,6 +143,10 @@ class JobSpec:
     """Work on nothing but what an earlier run could not do."""
     max_failures: int = 20
     """Percent of a folder's messages that may fail before the folder is left."""
+    or_reencrypt: bool = False
+    """Rewrap: encrypt anew what must not stay as it is encrypted."""
+    reason: Reason = Reason.SUPERSEDED
+    """Rewrap: what became of the old key."""
 
 
 class Cancel(Protocol):

@@ -38,7 +38,7 @@ def status(directory: Path) -> Summary:
 def summarise_job(job: Job) -> Summary:
     """The counts of a job as its log tells them."""
     summary = Summary(mailbox=job.mailbox or "", job=str(job.directory))
-    for name in (Operation.ROLLBACK, Operation.ENCRYPT, Operation.DECRYPT):
+    for name in (Operation.ROLLBACK, Operation.ENCRYPT, Operation.REWRAP, Operation.DECRYPT):
         phase = job.log.phase(name)
         if phase is not None:
             summary.phase, summary.is_finished = name.value, phase[0] == "finished"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sectool.joblog import Examination
-from sectool.jobs.job import Job
 from sectool.message import Listing
 from sectool.outcome import NOT_DONE, NeedsOldKeys, NotDone, State, Summary
 
@@ -53,22 +52,6 @@ def count_examination(summary: Summary, examination: Examination, state: State) 
 def count_not_selected(summary: Summary, listing: Listing) -> None:
     """Adds one message that the selection leaves out."""
     _count(summary, listing.ref.folder, listing.size, State.NOT_SELECTED)
-
-
-def summarise_again(summary: Summary, job: Job) -> Summary:
-    """The same run with the counts as the log has them now."""
-    fresh = Summary(
-        mailbox=summary.mailbox,
-        job=summary.job,
-        phase=summary.phase,
-        failure_code=summary.failure_code,
-        retried=summary.retried,
-        left_folders=summary.left_folders,
-        new_certificates=summary.new_certificates,
-        owner_checked=summary.owner_checked,
-    )
-    job.log.counts.summarise(fresh)
-    return fresh
 
 
 def _count(summary: Summary, folder: str, size: int, state: State) -> None:

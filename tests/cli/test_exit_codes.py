@@ -38,6 +38,10 @@ class Place:
         to = ("--job", self.job, "--to", self.sample.new)
         return ("encrypt", self.maildir, *to, "--workers=0", *options)
 
+    def rewrap(self, *options: object) -> tuple[object, ...]:
+        opening = (*self.sample.history, "--to", self.sample.new)
+        return ("rewrap", self.maildir, *opening, "--workers=0", *options)
+
 
 @pytest.fixture
 def place(sample: Fixture, move: Fixture, tmp_path: Path) -> Place:
@@ -172,6 +176,10 @@ SITUATIONS: dict[str, tuple[int, Callable[[Place], Arguments]]] = {
     "table of passphrases that is a directory": (2, _passphrase_table_is_a_directory),
     "status of no job": (2, _job_directory_that_is_none),
     "encrypt without decrypt": (2, _not_decrypted),
+    "rewrap of a decrypted job": (2, lambda place: place.rewrap("--job", place.job)),
+    "rewrap for a compromised key": (2, lambda place: place.rewrap("--reason=key-compromise")),
+    "rewrap for no known reason": (2, lambda place: place.rewrap("--reason=boredom")),
+    "rewrap without a job": (2, lambda place: place.rewrap()),
     "certificate for a mailbox": (2, _certificate_in_the_place_of_the_mailbox),
     "job inside the mailbox": (2, lambda place: place.decrypt("--job", place.maildir / "job")),
     "job in a directory of other things": (2, lambda p: p.decrypt("--job", p.maildir.parent)),
@@ -284,10 +292,14 @@ def read_only_run(place: Place) -> Callable[..., Any]:
     return call
 
 
+@pytest.mark.parametrize("command", ["encrypt", "rewrap"])
 def test_a_mailbox_that_cannot_be_written_ends_with_20(
-    read_only_run: Callable[..., Any], place: Place
+    command: str, read_only_run: Callable[..., Any], place: Place
 ) -> None:
-    done = read_only_run(*place.encrypt(), "--json")
+    arguments = place.encrypt()
+    if command == "rewrap":
+        arguments = place.rewrap("--job", place.scratch / "job")
+    done = read_only_run(*arguments, "--json")
     assert done.returncode == 20, done.stderr
     assert json.loads(done.stdout)["error"]["code"] == 20
 

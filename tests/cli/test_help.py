@@ -81,8 +81,8 @@ def test_help_loads_nothing_heavy(command: str) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-_RUNS = ["scan", "decrypt", "encrypt", "verify", "rollback"]
-_WITH_KEYS = ["scan", "keys", "decrypt", "encrypt", "verify", "rollback", "purge"]
+_RUNS = ["scan", "decrypt", "encrypt", "rewrap", "verify", "rollback"]
+_WITH_KEYS = ["scan", "keys", "decrypt", "encrypt", "rewrap", "verify", "rollback", "purge"]
 
 SHARED = {
     "--json": [name for name in COMMANDS if name != "demo"],
@@ -95,7 +95,7 @@ SHARED = {
     "--workers": [name for name in COMMANDS if name not in {"status", "demo"}],
     "--passphrase-file": _WITH_KEYS,
     "--passphrases": _WITH_KEYS,
-    "--dry-run": ["decrypt", "encrypt", "verify", "rollback", "purge"],
+    "--dry-run": ["decrypt", "encrypt", "rewrap", "verify", "rollback", "purge"],
 }
 """Options that mean the same wherever they stand, and where they stand."""
 

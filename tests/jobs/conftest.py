@@ -50,11 +50,12 @@ def specify(keys: Keys, tmp_path: Path) -> Specify:
     """Makes a specification of a run without worker processes on a job beside the mailbox."""
 
     def make(operation: str, mailbox: Path | None, **changes: object) -> jobs.JobSpec:
-        decrypting = operation != "encrypt"
+        opening = operation != "encrypt"
+        sealing = operation in {"encrypt", "rewrap"}
         fields: dict[str, object] = {
             "job": None if operation == "scan" else tmp_path / "job",
-            "keys": KeySpecification((keys.history,), None, None) if decrypting else None,
-            "new_certificates": () if decrypting else (keys.new.certificate,),
+            "keys": KeySpecification((keys.history,), None, None) if opening else None,
+            "new_certificates": (keys.new.certificate,) if sealing else (),
             "workers": 0,
             **changes,
         }

@@ -42,7 +42,8 @@ class Trial:
         return self.specification(operation)
 
     def specification(self, operation: str) -> jobs.JobSpec:
-        return self._specify(operation, self.maildir, job=self.job)
+        changes = {"or_reencrypt": True} if operation == "rewrap" else {}
+        return self._specify(operation, self.maildir, job=self.job, **changes)
 
     def numbers(self, operation: str, trace: Path) -> Iterator[int]:
         trace.unlink(missing_ok=True)
@@ -90,6 +91,25 @@ def test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end
             assert copies <= at_the_kill[mail] <= 2 * copies, number
         assert counts(jobs.run(spec)) == wanted, number
         assert checker.meanings(trial.maildir, [keys.new]) == before, number
+        census = checker.census(trial.maildir)
+        assert counts(jobs.run(spec)) == wanted, number
+        assert checker.census(trial.maildir) == census, number
+
+
+def test_rewrap_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
+    trial: Trial, tmp_path: Path, before: Counter[tuple[object, ...]], keys: Keys
+) -> None:
+    wanted = counts(jobs.run(trial.set_up("rewrap")))
+    assert wanted[State.REENCRYPTED] == 5
+    for number in trial.numbers("rewrap", tmp_path / "trace"):
+        spec = trial.set_up("rewrap")
+        crash.killed_at(spec, number)
+        at_the_kill = checker.meanings(trial.maildir, [keys.old, keys.new])
+        for mail, copies in before.items():
+            assert copies <= at_the_kill[mail] <= 2 * copies, number
+        assert counts(jobs.run(spec)) == wanted, number
+        assert checker.meanings(trial.maildir, [keys.new]) == before, number
+        assert not list((trial.job / "checkpoints").rglob("*.eml")), number
         census = checker.census(trial.maildir)
         assert counts(jobs.run(spec)) == wanted, number
         assert checker.census(trial.maildir) == census, number

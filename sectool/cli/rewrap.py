@@ -1,0 +1,107 @@
+"""``sectool rewrap``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sectool.cli import afterwards, options
+from sectool.cli.endings import ending
+from sectool.cli.groups import spread
+from sectool.cli.undone import Acknowledge
+from sectool.errors import UsageError
+
+EXAMPLE = "Example: sectool rewrap ~/Maildir --keys ~/old --to new.pem --job ~/renewal"
+
+Job = Annotated[
+    Path | None,
+    typer.Option("--job", metavar="DIR", help="Job directory; made when it is not there."),
+]
+
+
+@dataclass(frozen=True)
+class ExchangeOptions:
+    """When new recipients are enough, and what is made of messages they are not enough for."""
+
+    or_reencrypt: Annotated[
+        bool,
+        typer.Option(
+            "--or-reencrypt", help="Encrypt anew, in memory, what must not stay encrypted as it is."
+        ),
+    ] = False
+    reason_name: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            metavar="WORD",
+            help="superseded, affiliation-changed, cessation-of-operation; key-compromise is"
+            " refused.",
+        ),
+    ] = "superseded"
+    acknowledge: Acknowledge = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give."""
+        from sectool.jobs import Reason
+
+        try:
+            reason = Reason(self.reason_name)
+        except ValueError:
+            words = ", ".join(Reason)
+            raise UsageError(
+                f"there is no reason {self.reason_name!r}", hint=f"it is one of: {words}"
+            ) from None
+        return {
+            "or_reencrypt": self.or_reencrypt,
+            "reason": reason,
+            "acknowledge": self.acknowledge,
+        }
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command(epilog=ending("rewrap", EXAMPLE))(spread(rewrap))
+
+
+def rewrap(
+    mailbox: options.Mailbox,
+    *,
+    keys: options.Keys,
+    passphrases: options.PassphraseOptions,
+    opening: options.OpeningOptions,
+    parts: options.PartOptions,
+    job: Job = None,
+    certificates: options.NewCertificates,
+    exchange: ExchangeOptions,
+    verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
+    dry_run: options.DryRun = False,
+    run: options.RunOptions,
+    manners: options.Manners,
+) -> None:
+    """Exchange the recipients of encrypted mail; no plaintext on disk.
+
+    For a certificate that was renewed: the content stays as it is encrypted.
+    Old mail is kept in the job once new is proven. The same command resumes.
+    """
+    from sectool import jobs
+    from sectool.cli.render import show
+    from sectool.cli.session import run_job
+
+    spec = jobs.JobSpec(
+        jobs.Operation.REWRAP,
+        options.mailbox_not_certificate(mailbox),
+        job=job,
+        keys=opening.added_to(passphrases.of(keys)),
+        released=opening.released,
+        part_selection=parts.selection,
+        dry_run=dry_run,
+        verify_keys=passphrases.of(verify_keys) if verify_keys else None,
+        **run.fields,
+        **certificates.fields,
+        **exchange.fields,
+    )
+    show(run_job(spec, manners), manners)

@@ -1,0 +1,324 @@
+"""Recipients are exchanged, and no plaintext reaches a disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sectool import jobs
+from sectool.cms import Profile
+from sectool.errors import NotThisMailbox, UsageError
+from sectool.jobs import Reason, Selection
+from sectool.keys import KeySpecification
+from sectool.outcome import State, Summary
+from tests.support import checker
+from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+
+REFUSING = {
+    State.REENCRYPTED: 3,
+    State.REFUSED: 2,
+    State.CLEAR: 1,
+    State.MISSING_KEY: 1,
+    State.MALFORMED: 1,
+}
+WHOLE = {
+    State.REENCRYPTED: 5,
+    State.CLEAR: 1,
+    State.MISSING_KEY: 1,
+    State.MALFORMED: 1,
+}
+
+
+def counts(summary: Summary) -> dict[State, int]:
+    assert sum(summary.counts.values()) == summary.messages
+    return {state: count for state, count in summary.counts.items() if count}
+
+
+@pytest.fixture
+def before(sample: list[Mail], tmp_path: Path, keys: Keys) -> Counter[tuple[object, ...]]:
+    """What the mailbox means to its owner before anything happened."""
+    directory = tmp_path / "untouched"
+    fill(directory, sample)
+    return checker.meanings(directory, [keys.old])
+
+
+@pytest.fixture
+def new_keys(keys: Keys) -> KeySpecification:
+    return KeySpecification((keys.new.certificate, keys.new.private_key))
+
+
+def opened_by(maildir: Path, key: checker.Key) -> int:
+    """How many stored messages openssl opens with a key."""
+    found = (checker.inner_digests(mail.raw, [key]) for mail in checker.stored_mail(maildir))
+    return sum(1 for digests in found if digests and all(digests))
+
+
+# --- what it does --------------------------------------------------------------------
+
+
+def test_all_that_opens_opens_for_the_new_key_and_no_more_for_the_old(
+    maildir: Path, specify: Specify, keys: Keys, before: Counter[tuple[object, ...]]
+) -> None:
+    summary = jobs.run(specify("rewrap", maildir, or_reencrypt=True))
+    assert (counts(summary), summary.exit_code) == (WHOLE, 3)
+    assert (opened_by(maildir, keys.new), opened_by(maildir, keys.old)) == (5, 0)
+    assert checker.meanings(maildir, [keys.new]) == before
+
+
+def test_the_ciphertext_stays_as_it_is(maildir: Path, specify: Specify) -> None:
+    def ciphertexts() -> set[bytes]:
+        # What follows the recipients: the last 16 octets are enough to know a ciphertext by.
+        return {
+            envelope[-16:]
+            for mail in checker.stored_mail(maildir)
+            for envelope in checker.envelopes(mail.raw)
+        }
+
+    there = ciphertexts()
+    jobs.run(specify("rewrap", maildir))
+    assert ciphertexts() == there
+
+
+def test_content_that_is_not_as_the_profile_writes_it_is_refused_and_stays(
+    maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    summary = jobs.run(specify("rewrap", maildir))
+    assert (counts(summary), summary.exit_code) == (REFUSING, 3)
+    reasons = {one.message_id: one.reason for one in summary.not_done}
+    assert "des-ede3-cbc" in reasons["<2@example.org>"]
+    assert "aes-128-gcm" in reasons["<3@example.org>"]
+    assert opened_by(maildir, keys.old) == 2
+
+
+def test_the_profile_says_what_is_kept(maildir: Path, specify: Specify) -> None:
+    summary = jobs.run(specify("rewrap", maildir, profile=Profile.MODERN))
+    assert (summary.counts[State.REENCRYPTED], summary.counts[State.REFUSED]) == (1, 4)
+
+
+def test_what_was_refused_is_encrypted_anew_when_asked_to(
+    maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    assert counts(jobs.run(specify("rewrap", maildir, or_reencrypt=True))) == WHOLE
+    assert opened_by(maildir, keys.new) == 5
+
+
+def test_running_again_changes_nothing(maildir: Path, specify: Specify) -> None:
+    first = jobs.run(specify("rewrap", maildir))
+    census = checker.census(maildir)
+    again = jobs.run(specify("rewrap", maildir))
+    assert (counts(again), again.exit_code) == (counts(first), first.exit_code)
+    assert checker.census(maildir) == census
+
+
+def test_a_dry_run_opens_everything_and_changes_nothing(
+    maildir: Path, specify: Specify, tmp_path: Path
+) -> None:
+    census = checker.census(maildir)
+    summary = jobs.run(specify("rewrap", maildir, dry_run=True))
+    wanted = {**REFUSING, State.READABLE: 3}
+    del wanted[State.REENCRYPTED]
+    assert (counts(summary), summary.exit_code) == (wanted, 3)
+    assert summary.space
+    assert checker.census(maildir) == census
+    assert not (tmp_path / "job").exists()
+
+
+def test_the_new_keys_open_what_was_exchanged(
+    maildir: Path, specify: Specify, new_keys: KeySpecification
+) -> None:
+    summary = jobs.run(specify("rewrap", maildir, verify_keys=new_keys))
+    assert summary.counts[State.VERIFIED] == 3
+
+
+# --- plaintext -------------------------------------------------------------------------
+
+
+def test_no_plaintext_reaches_the_job_directory_or_the_mailbox(
+    maildir: Path, specify: Specify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    jobs.run(specify("rewrap", maildir, or_reencrypt=True, workers=2))
+    for root in (maildir, tmp_path / "job", temporary):
+        for path in root.rglob("*"):
+            assert not path.is_file() or b"this is message" not in path.read_bytes(), path
+    assert list((tmp_path / "job" / "checkpoints").rglob("*.eml")) == []
+
+
+# --- what it refuses ---------------------------------------------------------------------
+
+
+def test_a_compromised_key_is_no_reason_to_keep_the_content(
+    maildir: Path, specify: Specify, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="may know the content-encryption keys") as caught:
+        jobs.run(specify("rewrap", maildir, reason=Reason.KEY_COMPROMISE))
+    assert "decrypt" in caught.value.hint
+    assert not (tmp_path / "job").exists()
+
+
+def test_other_recipients_or_another_profile_are_refused_once_one_was_exchanged(
+    maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    with pytest.raises(UsageError, match="other recipients or another profile"):
+        jobs.run(specify("rewrap", maildir, new_certificates=(keys.stranger.certificate,)))
+    with pytest.raises(UsageError, match="other recipients or another profile"):
+        jobs.run(specify("rewrap", maildir, profile=Profile.MODERN))
+
+
+def test_another_profile_may_follow_a_run_that_exchanged_nothing(
+    maildir: Path, specify: Specify
+) -> None:
+    no_mail = Selection(folder="Archive")
+    jobs.run(specify("rewrap", maildir, selection=no_mail))
+    summary = jobs.run(specify("rewrap", maildir, profile=Profile.MODERN))
+    assert summary.counts[State.REENCRYPTED] == 1
+
+
+def test_a_job_that_was_begun_the_other_way_is_refused(maildir: Path, specify: Specify) -> None:
+    jobs.run(specify("decrypt", maildir))
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match="decrypts"):
+            jobs.run(specify("rewrap", maildir, dry_run=dry_run))
+
+
+@pytest.mark.parametrize("operation", ["decrypt", "encrypt"])
+def test_a_job_that_exchanges_recipients_is_no_other(
+    operation: str, maildir: Path, specify: Specify
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    with pytest.raises(UsageError, match="exchanges recipients"):
+        jobs.run(specify(operation, maildir))
+
+
+def test_another_mailbox_is_refused(
+    maildir: Path, specify: Specify, sample: list[Mail], tmp_path: Path
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    fill(tmp_path / "other", sample)
+    with pytest.raises(NotThisMailbox):
+        jobs.run(specify("rewrap", tmp_path / "other"))
+
+
+# --- what happens between two runs --------------------------------------------------------
+
+
+def test_mail_that_came_since_is_taken_by_the_next_run(
+    maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    (maildir / "new" / "1400000000.M1P1.host").write_bytes(encrypted(20, keys.old))
+    wanted = {**REFUSING, State.REENCRYPTED: 4}
+    assert counts(jobs.run(specify("rewrap", maildir))) == wanted
+
+
+def test_the_limit_leaves_the_rest_to_the_next_run(maildir: Path, specify: Specify) -> None:
+    summary = jobs.run(specify("rewrap", maildir, selection=Selection(limit=2), or_reencrypt=True))
+    assert summary.counts[State.NOT_SELECTED] == 6
+    assert not summary.is_finished
+    whole = jobs.run(specify("rewrap", maildir, or_reencrypt=True))
+    assert (counts(whole), whole.is_finished) == (WHOLE, True)
+
+
+def test_mail_that_its_owner_deletes_is_missed_only_once_it_was_replaced(
+    maildir: Path, specify: Specify
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    mail = {
+        line.decode(): path
+        for path in (maildir / "cur").iterdir()
+        for line in path.read_bytes().splitlines()
+        if line.startswith(b"Message-ID:")
+    }
+    mail["Message-ID: <1@example.org>"].unlink()  # replaced
+    mail["Message-ID: <2@example.org>"].unlink()  # refused
+    mail["Message-ID: <clear@example.org>"].unlink()
+    wanted = {
+        State.REENCRYPTED: 2,
+        State.LOST: 1,
+        State.REFUSED: 1,
+        State.MISSING_KEY: 1,
+        State.MALFORMED: 1,
+    }
+    assert counts(jobs.run(specify("rewrap", maildir))) == wanted
+
+
+def test_a_replaced_message_that_its_owner_changed_is_left_to_them(
+    maildir: Path, specify: Specify
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    path = next(p for p in (maildir / "cur").iterdir() if b"<1@example.org>" in p.read_bytes())
+    path.write_bytes(b"Message-ID: <1@example.org>\nSubject: mine now\n\nmine\n")
+    wanted = {**REFUSING, State.REENCRYPTED: 2, State.CHANGED: 1}
+    for _ in range(2):
+        assert counts(jobs.run(specify("rewrap", maildir))) == wanted
+    assert b"mine now" in path.read_bytes()
+
+
+def test_old_mail_that_comes_back_from_a_backup_is_exchanged_once_more(
+    maildir: Path, specify: Specify, sample: list[Mail], keys: Keys
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    for path in [p for p in (maildir / "cur").iterdir() if b"<1@example.org>" in p.read_bytes()]:
+        path.unlink()
+    (maildir / sample[0].name).write_bytes(sample[0].raw)
+    assert counts(jobs.run(specify("rewrap", maildir))) == REFUSING
+    assert opened_by(maildir, keys.new) == 3
+
+
+def test_with_the_new_keys_alone_nothing_is_taken_back(
+    maildir: Path, specify: Specify, new_keys: KeySpecification
+) -> None:
+    jobs.run(specify("rewrap", maildir, or_reencrypt=True))
+    assert counts(jobs.run(specify("rewrap", maildir, keys=new_keys, or_reencrypt=True))) == WHOLE
+
+
+# --- after it ---------------------------------------------------------------------------
+
+
+def test_verify_proves_and_retires_the_old_key(
+    maildir: Path, specify: Specify, keys: Keys, new_keys: KeySpecification
+) -> None:
+    jobs.run(specify("rewrap", maildir, or_reencrypt=True))
+    old = KeySpecification((keys.history,))
+    summary = jobs.run(specify("verify", None, verify_keys=new_keys, retire=old, keys=None))
+    assert summary.counts[State.VERIFIED] == 5
+    assert summary.retire is not None
+    assert [key.messages for key in summary.retire] == [0]
+
+
+def test_rollback_puts_the_originals_back_and_ends_the_job(
+    maildir: Path, specify: Specify, before: Counter[tuple[object, ...]], keys: Keys
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    assert jobs.run(specify("rollback", None)).counts[State.ROLLED_BACK] == 3
+    assert checker.meanings(maildir, [keys.old]) == before
+    with pytest.raises(UsageError, match="rolled back"):
+        jobs.run(specify("rewrap", maildir))
+
+
+def test_purge_removes_the_originals_and_the_messages_stay(
+    maildir: Path, specify: Specify, tmp_path: Path, new_keys: KeySpecification
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    originals = tmp_path / "job" / "originals"
+    assert len(list(originals.iterdir())) == 3
+    census = checker.census(maildir)
+    summary = jobs.run(specify("purge", None, verify_keys=new_keys))
+    assert summary.counts[State.PURGED] == 3
+    assert summary.purged is not None
+    assert (summary.purged.originals, summary.purged.checkpoints, summary.purged.kept) == (3, 0, 0)
+    assert list(originals.iterdir()) == []
+    assert checker.census(maildir) == census
+    assert jobs.run(specify("rewrap", maildir)).counts[State.PURGED] == 3
+
+
+def test_status_tells_the_phase(maildir: Path, specify: Specify, tmp_path: Path) -> None:
+    jobs.run(specify("rewrap", maildir))
+    summary = jobs.status(tmp_path / "job")
+    assert (summary.phase, summary.is_finished, counts(summary)) == ("rewrap", True, REFUSING)
