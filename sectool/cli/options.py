@@ -254,7 +254,7 @@ class NewCertificates:
         typer.Option(
             "--profile",
             metavar="NAME",
-            help="compatible (every mail program), modern (AES-GCM) or post-quantum.",
+            help="compatible (most mail programs), modern (AES-GCM) or post-quantum.",
         ),
     ] = "compatible"
     accept_certificate: AcceptCertificate = field(default_factory=list)

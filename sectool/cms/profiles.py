@@ -54,7 +54,7 @@ class Profile(Enum):
     """What is written, by who must be able to read it."""
 
     COMPATIBLE = "compatible"
-    """What every mail program that could be tried reads."""
+    """What every mail program that could be tried reads to RSA; to elliptic curves not all do."""
     MODERN = "modern"
     """Authenticated encryption throughout."""
     POST_QUANTUM = "post-quantum"
