@@ -18,19 +18,46 @@ _KINDS = {
 _WITHOUT_PKCS12 = ("x25519", "ml-kem-768", "ml-kem-1024")
 """Kinds of keys that no PKCS#12 file brings to a program that reads no other."""
 _BY_PKCS12 = (PeerName.THUNDERBIRD, PeerName.DEBIAN_NSS, PeerName.GPGSM)
-_REFUSALS: dict[tuple[PeerName, cms.Profile, str], str] = {
-    (PeerName.OPENSSL, cms.Profile.MODERN, "x25519"): "no matching recipient",
-    (PeerName.OPENSSL, cms.Profile.POST_QUANTUM, "ml-kem-.*"): "Could not read signing key",
-    (PeerName.BOUNCY_CASTLE, cms.Profile.MODERN, "x25519"): "originator key invalid",
-    (PeerName.BOUNCY_CASTLE, cms.Profile.POST_QUANTUM, ".*"): "no such kind of private key",
-    (PeerName.THUNDERBIRD, cms.Profile.MODERN, ".*"): "SEC_ERROR_UNRECOGNIZED_OID",
-    (PeerName.DEBIAN_NSS, cms.Profile.MODERN, ".*"): "SEC_ERROR_UNRECOGNIZED_OID",
-    (PeerName.DEBIAN_NSS, cms.Profile.COMPATIBLE, ".*p-.*"): "SEC_ERROR_BAD_DER",
-    (PeerName.GPGSM, cms.Profile.MODERN, "rsa.*"): "Buffer too short",
-    (PeerName.GPGSM, cms.Profile.MODERN, "p-.*"): "no import: .*Segmentation fault",
-    (PeerName.GPGSM, cms.Profile.COMPATIBLE, "p-.*"): "no import: .*Segmentation fault",
+_REFUSALS: dict[PeerName, dict[str, str]] = {
+    PeerName.OPENSSL: {
+        "modern, to x25519": "no matching recipient",
+        "post-quantum, .*": "Could not read signing key",
+    },
+    PeerName.BOUNCY_CASTLE: {
+        "modern, to x25519": "originator key invalid",
+        "modern, .*with attributes rewrapped to p-256": "ClassCastException",
+        "post-quantum, .*": "no such kind of private key",
+    },
+    PeerName.THUNDERBIRD: {"modern, .*": "SEC_ERROR_UNRECOGNIZED_OID"},
+    PeerName.DEBIAN_NSS: {
+        "modern, .*": "SEC_ERROR_UNRECOGNIZED_OID",
+        "compatible, .*p-.*": "SEC_ERROR_BAD_DER",
+    },
+    PeerName.GPGSM: {
+        "modern, .*to rsa.*": "Buffer too short",
+        ".*to p-.*": "no import: gpgsm: signal Segmentation fault",
+    },
 }
-"""By a pattern of the kinds of the recipients' keys: what a program says when it refuses."""
+"""By a pattern of rows: what a program says when it refuses."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """An envelope of another program, to an RSA key, whose content stays as it is encrypted."""
+
+    name: str
+    peer: PeerName
+    words: tuple[str, ...]
+
+
+_ORIGINALS = {
+    cms.Profile.COMPATIBLE: Original(
+        "aes-128-cbc in BER", PeerName.OPENSSL, ("-stream", "-indef", "-aes128")
+    ),
+    cms.Profile.MODERN: Original(
+        "aes-128-gcm with attributes", PeerName.BOUNCY_CASTLE, ("rsa", "attributes", "AES128_GCM")
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -41,12 +68,15 @@ class Reading:
     kinds: tuple[str, ...]
     """Of the recipients' keys; the program has the first."""
     peer: PeerName
+    original: Original | None = None
+    """Whose recipients are exchanged; None: the envelope is new."""
 
     @property
     def row(self) -> str:
         first, *others = self.kinds
         besides = f", with {others[0]} beside it" if others else ""
-        return f"{self.profile.value}, to {first}{besides}"
+        kept = f"{self.original.name} rewrapped " if self.original else ""
+        return f"{self.profile.value}, {kept}to {first}{besides}"
 
     @property
     def cell(self) -> Cell:
@@ -59,12 +89,8 @@ class Reading:
     @property
     def cannot(self) -> str:
         """A pattern of what the program says when it refuses; empty: it opens."""
-        kinds = " ".join(self.kinds)
-        said = [
-            words
-            for (peer, profile, pattern), words in _REFUSALS.items()
-            if (peer, profile) == (self.peer, self.profile) and re.fullmatch(pattern, kinds)
-        ]
+        refusals = _REFUSALS[self.peer].items()
+        said = [words for pattern, words in refusals if re.fullmatch(pattern, self.row)]
         return said[0] if said else ""
 
 
@@ -79,6 +105,10 @@ def _readings() -> Iterator[Reading]:
         for kinds in (("rsa", "p-256"), ("p-256", "rsa")):
             for peer in _EVERYBODY:
                 yield Reading(profile, kinds, peer)
+    for profile, original in _ORIGINALS.items():
+        for kind in ("rsa", "p-256"):
+            for peer in _EVERYBODY:
+                yield Reading(profile, (kind,), peer, original)
 
 
 READINGS = tuple(_readings())

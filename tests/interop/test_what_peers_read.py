@@ -13,6 +13,7 @@ from sectool import cms
 from sectool.message import BytesContent
 from tests.interop.reading import READINGS, Reading
 from tests.interop.table import OPENS, PeerName, Table
+from tests.support.forge import key_ring
 from tests.support.identities import certified
 from tests.support.peers import Peer, PeerRefused
 
@@ -24,10 +25,16 @@ OPENED = [reading for reading in READINGS if not reading.cannot]
 REFUSED = [reading for reading in READINGS if reading.cannot]
 
 
-def sealed(reading: Reading, content: bytes) -> bytes:
+def sealed(reading: Reading, content: bytes, peer_of: PeerOf) -> bytes:
     sink = io.BytesIO()
     recipients = [certified(kind).recipient for kind in reading.kinds]
-    cms.seal_envelope(BytesContent(content), sink, recipients, profile=reading.profile)
+    if reading.original is None:
+        cms.seal_envelope(BytesContent(content), sink, recipients, profile=reading.profile)
+        return sink.getvalue()
+    owner = certified("rsa")
+    raw = peer_of(reading.original.peer).seal(content, *reading.original.words, to=[owner])
+    opening = next(iter(cms.find_openings(BytesContent(raw), key_ring(owner))))
+    cms.rewrap_envelope(opening, sink, recipients, profile=reading.profile)
     return sink.getvalue()
 
 
@@ -36,7 +43,7 @@ def test_a_peer_opens_what_sectool_writes(reading: Reading, peer_of: PeerOf, tab
     peer = peer_of(reading.peer)
     for size in SIZES:
         content = random.Random(size).randbytes(size)
-        assert peer.open(sealed(reading, content), certified(reading.kinds[0])) == content
+        assert peer.open(sealed(reading, content, peer_of), certified(reading.kinds[0])) == content
     table.see(reading.cell, OPENS)
 
 
@@ -44,8 +51,9 @@ def test_a_peer_opens_what_sectool_writes(reading: Reading, peer_of: PeerOf, tab
 def test_what_a_peer_does_not_open_it_refuses(
     reading: Reading, peer_of: PeerOf, table: Table
 ) -> None:
+    raw = sealed(reading, b"plans", peer_of)
     with pytest.raises(PeerRefused) as refusal:
-        peer_of(reading.peer).open(sealed(reading, b"plans"), certified(reading.kinds[0]))
+        peer_of(reading.peer).open(raw, certified(reading.kinds[0]))
     words = re.search(reading.cannot, str(refusal.value))
     assert words is not None, refusal.value
     table.see(reading.cell, f"cannot: {words[0]}")
