@@ -58,6 +58,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(sample / "keys" / "passphrase.txt", tmp_path / "pass.txt")
     for kind in ("pem", "key"):
         shutil.copy(sample / "keys" / "new" / f"owner-new.{kind}", tmp_path / f"new.{kind}")
+        shutil.copy(tmp_path / f"new.{kind}", tmp_path / f"transport.{kind}")
     monkeypatch.setenv("HOME", str(tmp_path))
     # Inside a sentence a command stands without its options.
     monkeypatch.setenv("SECTOOL_PASSPHRASE", "sample")
@@ -166,6 +167,8 @@ ENDS = {
     "An old key is compromised": [3, 3, 3],
     "The four kinds of move": [0, 0],
     "In clear meanwhile": [3, 3, 3, 3],
+    "A job directory that others can read": [3, 3],
+    "How long plaintext has been lying there": [3, 3, 0],
     "Undo": [3, 3, 3],
     "Mail that is lost": [3, 3],
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 WIDTH = 80
 
-NUMBERS = frozenset({"messages", "parts"})
+NUMBERS = frozenset({"messages", "parts", "not done", "in clear", "days"})
 """Titles of columns that stand right."""
 
 
@@ -60,3 +60,12 @@ def shorten(text: str, width: int) -> str:
     while front + back > 2 and columns_of(text[:front]) + columns_of(text[-back:]) >= width:
         front, back = (front - 1, back) if front >= back else (front, back - 1)
     return f"{text[:front]}…{text[-back:]}"
+
+
+def size_text(size: float) -> str:
+    """Bytes in the unit a person would use."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError

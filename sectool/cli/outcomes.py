@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sectool.cli.layout import fact, table
+from sectool.cli.layout import fact, size_text, table
 from sectool.outcome import (
     LeftFolder,
     NeedsOldKeys,
@@ -180,8 +180,6 @@ def _losing_access(counts: dict[RecipientKey, int]) -> Iterable[str]:
 
 
 def _purged(purged: Purged) -> Iterable[str]:
-    from sectool.cli.render import size_text  # which shows this module's tables
-
     yield (
         f"removed   {purged.checkpoints} checkpoints, {purged.originals} originals"
         f" ({size_text(purged.bytes)})"

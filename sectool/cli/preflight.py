@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sectool.cli.layout import wrapped
+from sectool.cli.layout import size_text, wrapped
 from sectool.outcome import Preflight, Scenario
 
 _SCENARIOS = {
@@ -41,7 +41,7 @@ def as_json(verdict: Preflight) -> dict[str, Any]:
 
 def as_table(verdict: Preflight) -> Iterable[str]:
     """The same for a person, a line at a time."""
-    from sectool.cli.render import key_name, size_text  # which shows this module's lines
+    from sectool.cli.render import key_name  # which shows this module's lines
 
     why = f" ({verdict.reason})" if verdict.reason else ""
     yield from wrapped(

@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
-from sectool.cli import activity, outcomes, preflight
-from sectool.cli.layout import WIDTH, shorten, table
+from sectool.cli import activity, outcomes, plaintext, preflight
+from sectool.cli.layout import WIDTH, shorten, size_text, table
 from sectool.cli.options import Manners
 from sectool.cli.shell import answer, say
 from sectool.errors import MessageError
@@ -98,6 +98,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
         document["space"] = summary.space
     if summary.preflight is not None:
         document["preflight"] = preflight.as_json(summary.preflight)
+    if summary.plaintext is not None:
+        document["plaintext"] = plaintext.as_json(summary.plaintext)
     if summary.activity is not None:
         document["activity"] = activity.as_json(summary.activity)
     document.update(outcomes.as_json(summary))
@@ -180,6 +182,8 @@ def _head(summary: Summary) -> Iterable[str]:
     if summary.activity is not None:
         yield from activity.as_table(summary.activity)
     yield f"messages  {summary.messages} ({size_text(summary.bytes)})"
+    if summary.plaintext is not None:
+        yield from plaintext.as_table(summary.plaintext)
     if summary.space is not None:
         yield f"space     {size_text(summary.space)} on disk for a real run"
 
@@ -215,12 +219,3 @@ def key_name(key: RecipientKey) -> str:
     if key.serial_number:
         return f"{key.issuer} serial {key.serial_number}"
     return f"subject key identifier {key.subject_key_identifier}"
-
-
-def size_text(size: float) -> str:
-    """Bytes in the unit a person would use."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError

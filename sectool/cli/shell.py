@@ -117,15 +117,27 @@ def _failure(error: BaseException) -> SectoolError:
     )
 
 
+def tell(error: SectoolError) -> None:
+    """What is wrong and what to do about it, a line each."""
+    say(f"sectool: error: {_one_line(error.message)}")
+    say(f"sectool: hint: {_one_line(_hint(error))}")
+
+
+def error_body(error: SectoolError) -> dict[str, Any]:
+    """The same as a member of a JSON document."""
+    return {"code": error.exit_code, "message": error.message, "hint": _hint(error)}
+
+
 def _tell(error: SectoolError, *, as_json: bool) -> None:
-    hint = error.hint or _general_hint(error)
     if as_json:
-        body = {"code": error.exit_code, "message": error.message, "hint": hint}
         # Where standard output is the trouble, standard error has to do.
         with contextlib.suppress(SectoolError, OSError):
-            answer({"format": 1, "error": body})
-    say(f"sectool: error: {_one_line(error.message)}")
-    say(f"sectool: hint: {_one_line(hint)}")
+            answer({"format": 1, "error": error_body(error)})
+    tell(error)
+
+
+def _hint(error: SectoolError) -> str:
+    return error.hint or _general_hint(error)
 
 
 def _general_hint(error: SectoolError) -> str:

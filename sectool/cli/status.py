@@ -13,7 +13,10 @@ from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool status ~/move"
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Job directory.")]
+Directories = Annotated[
+    list[Path],
+    typer.Argument(metavar="DIR...", help="Job directory; of several, a line each and a total."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,9 +24,15 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=ending("status", EXAMPLE))(spread(status))
 
 
-def status(directory: Directory, manners: options.Manners) -> None:
-    """Show where a job stands, what is left, what failed and why."""
+def status(directories: Directories, manners: options.Manners) -> None:
+    """Show where a job stands, what is left, what failed and why.
+
+    And what of it lies in clear, and for how long.
+    """
     from sectool import jobs
+    from sectool.cli.many_jobs import show_many
     from sectool.cli.render import show
 
-    show(jobs.status(directory), manners, looks_only=True)
+    if len(directories) > 1:
+        show_many(directories, manners)
+    show(jobs.status(directories[0]), manners, looks_only=True)

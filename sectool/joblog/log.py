@@ -28,6 +28,7 @@ from sectool.joblog.database import (
 )
 from sectool.joblog.messages import MessageTable
 from sectool.joblog.migrations import is_outdated, keep_copy, migrate
+from sectool.joblog.plaintext import PlaintextTable
 from sectool.joblog.purges import PurgeTable
 from sectool.joblog.replaced import ReplacedMessages
 from sectool.joblog.replacements import ReplacementTable
@@ -43,6 +44,7 @@ class JobLog:
         replaced: the messages that were, for proving and undoing.
         purges: what may go from the job directory, and what has gone.
         counts: how many messages are in which state.
+        plaintext: what of the mail lies where in clear.
         acknowledgements: the messages that a person knows cannot be done.
         standings: which messages stand in which states.
     """
@@ -55,6 +57,7 @@ class JobLog:
         self.replaced = ReplacedMessages(connection, self.messages)
         self.purges = PurgeTable(connection, self.messages)
         self.counts = Counts(connection)
+        self.plaintext = PlaintextTable(connection)
         self.acknowledgements = AcknowledgementTable(connection)
         self.standings = Standings(connection)
 

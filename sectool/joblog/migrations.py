@@ -22,6 +22,8 @@ from sectool.joblog.schema import SCHEMA_DIGEST_NAME, SCHEMA_VERSION
 
 DEFAULTS: dict[tuple[str, str], str] = {
     ("checkpoint", "storage"): "'plain'",
+    # No earlier than when the job began.
+    ("checkpoint", "written"): "coalesce((SELECT min(at) FROM old_step), '')",
     ("part", "integrity"): "coalesce((SELECT checkpoint.integrity FROM old_checkpoint AS checkpoint"
     " WHERE checkpoint.content_digest = old_part.content_digest), '')",
     ("part", "signer"): "''",

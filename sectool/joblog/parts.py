@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from sectool.joblog.layers import LayerTable
@@ -134,15 +135,17 @@ class PartTable:
 
     def add_checkpoint(self, checkpoint: CheckpointRecord) -> None:
         """A checkpoint lies durably in the job directory."""
-        self._connection.execute(
+        was_purged = self._connection.execute(
             "DELETE FROM tombstone WHERE kind = 'checkpoint' AND digest = ?",
             (checkpoint.content_digest,),
-        )
+        ).rowcount
         self._connection.execute(
-            "INSERT INTO checkpoint VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (content_digest)"
-            " DO UPDATE SET inner_sha256 = excluded.inner_sha256,"
+            "INSERT INTO checkpoint (content_digest, inner_sha256, inner_size, content_type,"
+            " integrity, storage, written) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            " ON CONFLICT (content_digest) DO UPDATE SET inner_sha256 = excluded.inner_sha256,"
             " inner_size = excluded.inner_size, content_type = excluded.content_type,"
-            " integrity = excluded.integrity, storage = excluded.storage",
+            " integrity = excluded.integrity, storage = excluded.storage,"
+            " written = iif(?8, excluded.written, written)",
             (
                 checkpoint.content_digest,
                 checkpoint.inner_sha256,
@@ -150,6 +153,8 @@ class PartTable:
                 checkpoint.content_type,
                 checkpoint.integrity,
                 checkpoint.storage,
+                datetime.now(UTC).isoformat(timespec="seconds"),
+                was_purged,
             ),
         )
 

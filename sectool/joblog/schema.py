@@ -124,7 +124,8 @@ CREATE TABLE checkpoint (
     inner_size INTEGER NOT NULL,
     content_type TEXT NOT NULL,
     integrity TEXT NOT NULL,
-    storage TEXT NOT NULL CHECK (storage IN ('plain', 'sealed', 'none'))
+    storage TEXT NOT NULL CHECK (storage IN ('plain', 'sealed', 'none')),
+    written TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE original (

@@ -14,6 +14,7 @@ from sectool.jobs.job import Job
 from sectool.jobs.prove import prove_replaced
 from sectool.jobs.rematch import match_again
 from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.status import plaintext_of
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.outcome import Purged, Summary
@@ -112,6 +113,7 @@ def purge(
     )
     summary.purged = _Purge(spec, job, cancel).run(progress)
     job.log.counts.summarise(summary)
+    summary.plaintext = plaintext_of(job)
     if summary.needs_old_keys:
         progress.warn(
             f"messages that an old key is still needed for: {len(summary.needs_old_keys)}",

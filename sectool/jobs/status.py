@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
+from sectool.joblog import Storage
 from sectool.jobs.job import LOCK_NAME, Job, look_at_job
 from sectool.jobs.spec import Operation
 from sectool.locks import is_held
-from sectool.outcome import Activity, Summary
+from sectool.outcome import Activity, Plaintext, Summary
 
 FILE_NAME = "status.json"
 """What a run keeps beside the job, for whoever asks meanwhile."""
@@ -46,7 +47,20 @@ def summarise_job(job: Job) -> Summary:
     else:
         summary.is_finished = False
     job.log.counts.summarise(summary)
+    summary.plaintext = plaintext_of(job)
     return summary
+
+
+def plaintext_of(job: Job) -> Plaintext:
+    """What of a job lies in clear, and since when."""
+    log = job.log.plaintext
+    return Plaintext(
+        checkpoints=log.checkpoints(Storage.PLAIN),
+        sealed=log.checkpoints(Storage.SEALED),
+        in_mailbox=log.in_mailbox(),
+        asked=datetime.now(UTC),
+        sealed_to=job.place.sealed_to,
+    )
 
 
 def last_activity(directory: Path) -> Activity | None:

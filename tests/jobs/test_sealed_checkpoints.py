@@ -348,3 +348,37 @@ def test_a_person_without_the_key_gets_one_line_and_a_hint(
     opened = ("--seal-keys", keys.transport.private_key)
     told = sectool("encrypt", maildir, "--to", keys.new.certificate, *opened, *common)
     assert (told.returncode, told.stderr) == (3, "")
+
+
+# --- for how long ------------------------------------------------------------------------------
+
+
+def test_status_tells_sealed_checkpoints_from_plaintext(
+    maildir: Path, seal: Seal, job: Path, keys: Keys
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    told = jobs.status(job).plaintext
+    assert told is not None
+    assert (told.checkpoints.count, told.since, told.days) == (0, None, 0)
+    assert told.sealed.count == len(checkpoints(job))
+    assert told.sealed_to == (fingerprint(keys.transport.certificate),)
+
+
+def test_status_tells_since_when_mail_lies_in_the_mailbox_in_clear(
+    maildir: Path, specify: Specify, job: Path
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    told = jobs.status(job).plaintext
+    assert told is not None
+    assert (told.checkpoints.count, told.in_mailbox.count) == (4, 0)
+    jobs.run(specify("decrypt", maildir, in_place=True))
+    told = jobs.status(job).plaintext
+    assert told is not None
+    assert told.in_mailbox.count == 5
+    assert told.in_mailbox.since is not None
+    assert told.checkpoints.since is not None
+    assert told.checkpoints.since <= told.in_mailbox.since <= told.asked
+    jobs.run(specify("encrypt", maildir))
+    told = jobs.status(job).plaintext
+    assert told is not None
+    assert (told.in_mailbox.count, told.in_mailbox.since) == (0, None)
