@@ -88,12 +88,15 @@ def run(
         Operation.PURGE: _purge,
     }
     try:
-        return operations[spec.operation](spec, reporter, cancel, ask)
+        summary = operations[spec.operation](spec, reporter, cancel, ask)
     except RunError:
         # Who stops all processes of a run at once stops the workers, too: not
         # their end is to be told then, but that someone asked for it.
         cancel.check()
         raise
+    if not summary.messages:
+        reporter.warn("there is no message in the mailbox", hint="is it the right one?")
+    return summary
 
 
 def _keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:

@@ -68,6 +68,8 @@ class _Decryption:
 
     def _begin(self, progress: Progress) -> None:
         options = check_in_place(self._spec, self._job)
+        if self._spec.in_place:
+            self._in_place.check_writable()
         if not self._spec.retry:
             reopen(self._job)
         self._in_place.recover(progress)

@@ -234,6 +234,18 @@ class InPlace:
         self._replacer = Replacer(job, mailbox, Purpose.DECRYPT)
         self._spool = Spool(job, mailbox)
 
+    def check_writable(self) -> None:
+        """Holds that the mailbox can be written, before hours are spent on checkpoints.
+
+        Raises:
+            ReadOnlyMailbox: it cannot.
+        """
+        if not self._mailbox.capabilities.writable and not self._spec.dry_run:
+            raise ReadOnlyMailbox(
+                f"the mailbox {self._mailbox.specification.location} cannot be written",
+                hint="check its owner, mode and mount options",
+            )
+
     def recover(self, progress: Progress) -> None:
         """Ends what an interrupted run left open, wherever both copies lie now."""
         opened = self._log.replacements.open()
@@ -252,18 +264,12 @@ class InPlace:
             again: those that are encrypted to the new recipients, not the others.
 
         Raises:
-            ReadOnlyMailbox: the mailbox cannot be written.
             NoSpace: disk or quota full; the same command resumes.
         """
         tasks = list(self._tasks(again=again))
         if self._spec.dry_run:
             self.space = sum(task.size * 2 for task in tasks)
             return
-        if tasks and not self._mailbox.capabilities.writable:
-            raise ReadOnlyMailbox(
-                f"the mailbox {self._mailbox.specification.location} cannot be written",
-                hint="check its owner, mode and mount options",
-            )
         progress.begin("in place", len(tasks))
         try:
             self._replace(tasks, progress)

@@ -310,6 +310,23 @@ def test_a_mailbox_that_cannot_be_written_can_be_scanned(
     assert read_only_run("scan", place.maildir, "--workers=0", "-q").returncode == 0
 
 
+def test_decrypting_in_place_what_cannot_be_written_ends_before_the_work(
+    read_only_run: Callable[..., Any], place: Place
+) -> None:
+    job = place.scratch / "job"
+    done = read_only_run(*place.decrypt("--job", job, "--in-place"))
+    assert done.returncode == 20, done.stderr
+    assert not list((job / "checkpoints").glob("*.eml"))
+    assert read_only_run(*place.decrypt("--job", job, "-q")).returncode == 3
+
+
+def test_an_empty_mailbox_is_told(run: Fixture, place: Place) -> None:
+    for part in ("cur", "new", "tmp"):
+        (place.scratch / "Maildir" / part).mkdir(parents=True)
+    answer = run("scan", place.scratch / "Maildir", "--workers=0")
+    assert (answer.code, "is it the right one?" in answer.err) == (0, True)
+
+
 @pytest.mark.parametrize("source", ["file", "table", "environment"])
 def test_a_passphrase_comes_from(
     source: str, run: Fixture, place: Place, monkeypatch: pytest.MonkeyPatch

@@ -156,6 +156,7 @@ def test_a_run_with_wrong_keys_writes_no_checkpoint_but_of_what_opens(
         job=tmp_path / "job",
         keys=KeySpecification((renewed.directory,)),
         workers=0,
+        max_failures=100,  # most of it is made to fail
     )
     summary = jobs.run(spec)
     assert +summary.counts == {State.MALFORMED: len(garbage), State.CHECKPOINTED: 1}

@@ -52,7 +52,7 @@ def test_each_layer_is_told_with_where_it_lies(
     assert [(one.path, one.placement.value) for one in inside.parts] == [
         ("2", "wrapped"),
         ("3.1", "forwarded"),
-        ("4.1", "sealed"),
+        ("4.1", "sealed-among-others"),
     ]
     for one in inside.parts:
         assert base64.b64decode(plaintext[one.body_start : one.body_end]) == envelope
