@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any, get_type_hints
 
 
@@ -29,7 +30,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         kind = hints[parameter.name]
         if dataclasses.is_dataclass(kind):
             groups[parameter.name] = kind
-            parameters.extend(_parameters(kind))
+            parameters.extend(_parameters(groups[parameter.name]))
         else:
             by_name = parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY)
             parameters.append(by_name)
@@ -47,6 +48,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     return spreading
 
 
+@cache  # evaluating annotations is what `--help` would wait for most
 def _parameters(kind: Any) -> list[inspect.Parameter]:
     hints = get_type_hints(kind, include_extras=True)
     return [

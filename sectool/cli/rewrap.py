@@ -11,7 +11,7 @@ import typer
 from sectool.cli import afterwards, options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
-from sectool.cli.undone import Acknowledge
+from sectool.cli.undone import UndoneOptions
 from sectool.errors import UsageError
 
 EXAMPLE = "Example: sectool rewrap ~/Maildir --keys ~/old --to new.pem --job ~/renewal"
@@ -41,7 +41,6 @@ class ExchangeOptions:
             " refused.",
         ),
     ] = "superseded"
-    acknowledge: Acknowledge = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -55,11 +54,7 @@ class ExchangeOptions:
             raise UsageError(
                 f"there is no reason {self.reason_name!r}", hint=f"it is one of: {words}"
             ) from None
-        return {
-            "or_reencrypt": self.or_reencrypt,
-            "reason": reason,
-            "acknowledge": self.acknowledge,
-        }
+        return {"or_reencrypt": self.or_reencrypt, "reason": reason}
 
 
 def register(app: typer.Typer) -> None:
@@ -79,13 +74,13 @@ def rewrap(
     exchange: ExchangeOptions,
     verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
     dry_run: options.DryRun = False,
+    undone: UndoneOptions,
     run: options.RunOptions,
     manners: options.Manners,
 ) -> None:
     """Exchange the recipients of encrypted mail; no plaintext on disk.
 
-    For a certificate that was renewed: the content stays as it is encrypted.
-    Old mail is kept in the job once new is proven. The same command resumes.
+    Its content stays as it is encrypted. The same command resumes.
     """
     from sectool import jobs
     from sectool.cli.render import show
@@ -101,6 +96,7 @@ def rewrap(
         dry_run=dry_run,
         verify_keys=passphrases.of(verify_keys) if verify_keys else None,
         **run.fields,
+        **undone.fields,
         **certificates.fields,
         **exchange.fields,
     )

@@ -205,10 +205,11 @@ _EXAMINED = frozenset(
         State.CHECKPOINTED,
         State.READABLE,
         State.REFUSED,
+        State.NEW,
     }
 )
-"""What an examination of a stored message may say; of a job that exchanges recipients the last two
-in the place of ``checkpointed``."""
+"""What an examination of a stored message may say; of a job that exchanges recipients ``readable``
+and ``refused`` in the place of ``checkpointed``, and ``new`` of mail to the new ones already."""
 
 _FOUND_LATER = frozenset({State.NEW, State.OLD_KEY})
 

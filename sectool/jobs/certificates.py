@@ -100,7 +100,7 @@ def losing_access(
         messages: rows that are, or would be, encrypted to ``recipients``.
         recipients: the new ones.
     """
-    covered = {key for recipient in recipients for key in _names_of(recipient)}
+    covered = names_of(recipients)
     losing: dict[RecipientKey, int] = {}
     for message in messages:
         for key in log.messages.parts.strangers(message):
@@ -109,8 +109,12 @@ def losing_access(
     return losing
 
 
+def names_of(recipients: Iterable[NewRecipient]) -> frozenset[RecipientKey]:
+    """Every way in which an envelope may name one of the certificates."""
+    return frozenset(key for recipient in recipients for key in _names_of(recipient))
+
+
 def _names_of(recipient: NewRecipient) -> Iterable[RecipientKey]:
-    """Every way in which an envelope may name a certificate."""
     named = cms.RecipientDescription(
         cms.RecipientKind.KEY_TRANSPORT, cms.Recipient(recipient.certificate).identifier, ""
     )

@@ -8,6 +8,7 @@ answer.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from sectool import cms, smime
@@ -29,6 +30,7 @@ from sectool.joblog import (
     Examination,
     PartRecord,
     Storage,
+    without_address,
 )
 from sectool.jobs.checkpoints import CheckpointPlace
 from sectool.jobs.keyring import find_opening
@@ -36,7 +38,7 @@ from sectool.jobs.layers import LayerSearch, held, recipient_key
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import InnerEntity, Listing, StoredMessage
-from sectool.outcome import State
+from sectool.outcome import RecipientKey, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,15 @@ class Exchange:
     profile: cms.Profile
     or_reencrypt: bool
     """Encrypt anew what must not stay encrypted as it is."""
+    new: frozenset[RecipientKey]
+    """The new recipients, in every way in which an envelope may name them."""
+
+    def is_done(self, parts: Sequence[smime.EncryptedPart]) -> bool:
+        """Whether every part names a new recipient."""
+        return all(
+            any(without_address(recipient_key(one)) in self.new for one in part.envelope.recipients)
+            for part in parts
+        )
 
     def why_refused(self, opening: cms.Opening) -> str:
         """Why the content must not stay as it is encrypted; empty where it may."""
@@ -238,6 +249,12 @@ def _open_parts(
     state, reason = inventory.state, inventory.reason
     if errors:
         state, reason = _state(errors[0]), errors[0].message
+        if (
+            state is State.MISSING_KEY
+            and context.exchange
+            and context.exchange.is_done(inventory.parts)
+        ):
+            state, reason = State.NEW, ""
     elif state is State.ENCRYPTED:
         state, reason = _opened_state(context, refusals)
     examination = replace(

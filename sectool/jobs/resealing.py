@@ -70,6 +70,7 @@ class Resealing:
         method: where the new envelopes come from.
         waiting: which messages wait, once the walk has found them.
         new_keys: opens what was replaced (G1, ``opened``); None: that waits for ``verify``.
+        retry: what the walk tries once more; None: the messages that wait say it.
         workers: processes; 0: this one.
         cancel: asked between messages.
     """
@@ -84,6 +85,7 @@ class Resealing:
         method: SealingMethod,
         waiting: Waiting,
         new_keys: KeyHistory | None,
+        retry: Retry | None = None,
         workers: int,
         cancel: Cancel,
     ) -> None:
@@ -97,7 +99,7 @@ class Resealing:
         self._new_keys = new_keys
         self._workers = workers
         self._cancel = cancel
-        self._retry = Retry(spec, job.log)
+        self._retry = retry or Retry(spec, job.log)
         self._failures = FailureLimit(spec, job.log.standings.by_folder(REPLACED))
         self._replacer = Replacer(job, mailbox)
         self._spool = Spool(job, mailbox)

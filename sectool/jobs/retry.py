@@ -75,13 +75,13 @@ class Retry:
         for message in waiting:
             if self._is_asked_for:
                 state = self._log.standings.of([message.message])[message.message]
-                if state not in RETRIED:
+                if state not in RETRIED and message.message not in self._before:
                     continue
             yield message
 
     def takes(self, message: int) -> None:
         """A message is tried once more."""
-        if self._is_asked_for:
+        if self._is_asked_for and message not in self._before:
             self._before.update(self._log.standings.of([message]))
 
     def outcome(self, done: frozenset[State]) -> Retried | None:

@@ -11,13 +11,15 @@ import hashlib
 from collections.abc import Sequence
 
 from sectool.errors import UsageError
-from sectool.joblog import MessageRecord, Storage
+from sectool.joblog import REPLACED, MessageRecord, Storage
+from sectool.jobs.certificates import names_of
 from sectool.jobs.examine import ExamineArgument, Exchange
 from sectool.jobs.intake import SAME_AGAIN, Group, Intake, is_released
 from sectool.jobs.job import Job
 from sectool.jobs.keyring import tried_with, workers_for
 from sectool.jobs.matching import Matcher
 from sectool.jobs.resealing import Resealing
+from sectool.jobs.retry import RETRIED
 from sectool.jobs.rewrapping import FromMailbox
 from sectool.jobs.spec import Cancel, JobSpec, Operation, Reason
 from sectool.keys import KeyHistory, NewRecipient
@@ -28,6 +30,8 @@ from sectool.progress import Progress
 
 DONE = frozenset({State.CLEAR, State.SIGNED})
 """States of a message that has no recipients to exchange."""
+
+_SAME_AGAIN = SAME_AGAIN | {State.READABLE, State.NEW}
 
 
 def check_reason(reason: Reason) -> None:
@@ -63,7 +67,7 @@ class _Rewrap:
         self._mailbox = mailbox
         self._keys = keys
         self._cancel = cancel
-        self._exchange = Exchange(spec.profile, spec.or_reencrypt)
+        self._exchange = Exchange(spec.profile, spec.or_reencrypt, names_of(recipients))
         self._tried_with = _tried_with(tried_with(keys, spec.part_selection), self._exchange)
         self._walk = self._intake()
         self._resealing = Resealing(
@@ -74,6 +78,7 @@ class _Rewrap:
             method=FromMailbox(keys.material, self._exchange, spec.released),
             waiting=job.log.messages.readable,
             new_keys=new_keys,
+            retry=self._walk.retry,
             workers=workers_for(spec.workers, keys),
             cancel=cancel,
         )
@@ -84,7 +89,8 @@ class _Rewrap:
         self._resealing.sweep()
         if self._log.phase(Operation.REWRAP) is not None:
             self._match(progress)
-        self._resealing.begin()
+        if not self._spec.retry:
+            self._resealing.begin()
         self._log.messages.begin_walk(unseen="lost")
         self._walk.run(progress)
         self._resealing.run(progress)
@@ -113,6 +119,8 @@ class _Rewrap:
         self._resealing.recover()
 
     def _finish(self) -> None:
+        if self._spec.retry:
+            return
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
             # What still had its old recipients can only have been deleted by its owner.
@@ -151,9 +159,10 @@ class _Rewrap:
             return False
         if known.state is State.REVIEW and is_released(self._job, known, self._spec.released):
             return False
-        return (known.state in DONE or known.replaced) or (
-            known.state in SAME_AGAIN | {State.READABLE} and known.tried_with == self._tried_with
-        )
+        if known.state in DONE or known.replaced:
+            return True
+        same_again = known.state in _SAME_AGAIN and known.tried_with == self._tried_with
+        return same_again and not (self._spec.retry and known.state in RETRIED)
 
     def _is_changed(self, listing: Listing) -> bool:
         """Whether it is what somebody made of a message that was replaced: reported, not redone."""
@@ -165,6 +174,8 @@ class _Rewrap:
     def _summary(self) -> Summary:
         summary = self._walk.left_out
         self._resealing.describe(summary)
+        summary.left_folders += self._walk.failures.left.values()
+        summary.retried = self._walk.retry.outcome(DONE | REPLACED)
         return summary
 
 
@@ -174,8 +185,9 @@ def _nothing_to_write(_: Group) -> None:
 
 def _tried_with(keys: str, exchange: Exchange) -> str:
     """Names all that decides what becomes of a message."""
-    words = (keys, exchange.profile.value, str(exchange.or_reencrypt))
-    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+    names = sorted(map(repr, exchange.new))
+    words = (keys, exchange.profile.value, str(exchange.or_reencrypt), *names)
+    return hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def rewrap(

@@ -217,6 +217,53 @@ def test_mail_that_came_since_is_taken_by_the_next_run(
     assert counts(jobs.run(specify("rewrap", maildir))) == wanted
 
 
+def test_mail_that_came_for_the_new_key_is_new_and_none_that_was_left(
+    maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    census = checker.census(maildir)
+    arrived = maildir / "new" / "1400000000.M1P1.host"
+    arrived.write_bytes(encrypted(20, keys.new))
+    for _ in range(2):
+        assert counts(jobs.run(specify("rewrap", maildir))) == {**REFUSING, State.NEW: 1}
+    arrived.unlink()
+    assert checker.census(maildir) == census
+
+
+def test_a_copy_of_an_exchanged_message_is_new(maildir: Path, specify: Specify) -> None:
+    jobs.run(specify("rewrap", maildir))
+    path = next(p for p in (maildir / "cur").iterdir() if b"<1@example.org>" in p.read_bytes())
+    (maildir / ".Sent" / "cur" / "1400000000.M1P1.host:2,S").write_bytes(path.read_bytes())
+    assert counts(jobs.run(specify("rewrap", maildir))) == {**REFUSING, State.NEW: 1}
+
+
+def test_retrying_takes_only_what_could_not_be_done(
+    maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    jobs.run(specify("rewrap", maildir, or_reencrypt=True))
+    (maildir / "new" / "1400000000.M1P1.host").write_bytes(encrypted(20, keys.old))
+    both = KeySpecification((keys.history, keys.stranger.certificate, keys.stranger.private_key))
+    summary = jobs.run(specify("rewrap", maildir, keys=both, or_reencrypt=True, retry=True))
+    assert summary.retried is not None
+    assert (summary.retried.states, summary.retried.done) == (
+        {State.MISSING_KEY: 1, State.MALFORMED: 1},
+        1,
+    )
+    assert summary.counts[State.REENCRYPTED] == 6
+    assert summary.counts[State.NOT_SELECTED] == 1
+
+
+def test_a_folder_in_which_too_much_fails_is_left_and_told(
+    maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    damaged = encrypted(30, keys.old)[:700]
+    for number in range(12):
+        (maildir / ".Sent" / "cur" / f"12000000{number:02}.M1P1.host:2,").write_bytes(damaged)
+    summary = jobs.run(specify("rewrap", maildir))
+    assert [left.folder for left in summary.left_folders] == ["Sent"]
+    assert not summary.is_finished
+
+
 def test_the_limit_leaves_the_rest_to_the_next_run(maildir: Path, specify: Specify) -> None:
     summary = jobs.run(specify("rewrap", maildir, selection=Selection(limit=2), or_reencrypt=True))
     assert summary.counts[State.NOT_SELECTED] == 6
