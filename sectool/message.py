@@ -144,16 +144,28 @@ class _Slice(io.RawIOBase):
     def __init__(self, stream: BinaryIO, offset: int, length: int) -> None:
         super().__init__()
         self._stream = stream
-        self._left = length
+        self._start = offset
+        self._length = length
+        self._position = 0
         stream.seek(offset)
 
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
+        self._position = max(base + offset, 0)
+        self._stream.seek(self._start + self._position)
+        return self._position
+
     def readinto(self, buffer: object) -> int:
-        view = memoryview(buffer)[: self._left]  # type: ignore[arg-type]  # the buffer protocol
+        left = max(self._length - self._position, 0)
+        view = memoryview(buffer)[:left]  # type: ignore[arg-type]  # the buffer protocol
         count = self._stream.readinto(view)  # type: ignore[attr-defined]  # BufferedReader has it
-        self._left -= count
+        self._position += count
         return int(count)
 
     def close(self) -> None:

@@ -59,7 +59,7 @@ from sectool.cms.seams import (
 )
 from sectool.cms.shared_secrets import NO_SECRETS, SharedSecrets
 from sectool.cms.signatures import Digests, Signer, verify_signers
-from sectool.cms.sinks import DISCARD
+from sectool.cms.sinks import DISCARD, HashingSink
 
 __all__ = [
     "AUTHENTICATED_DATA",
@@ -80,6 +80,7 @@ __all__ = [
     "CheckedEnvelope",
     "Digests",
     "EnvelopeDescription",
+    "HashingSink",
     "IssuerAndSerialNumber",
     "KeyOperations",
     "KeySource",

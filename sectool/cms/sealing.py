@@ -275,6 +275,7 @@ def check_sealed(
     recipients: Sequence[Recipient],
     *,
     profile: Profile | None = None,
+    sink: Sink = DISCARD,
     limits: Limits = DEFAULT_LIMITS,
 ) -> CheckedEnvelope:
     """Proves a sealed CMS without a private key: who can open it, and what it holds.
@@ -284,6 +285,7 @@ def check_sealed(
         content_encryption_key: from ``Sealed``.
         recipients: those it must name, each once, and no others.
         profile: where given, the algorithms must be those of the profile.
+        sink: takes the content; it is proven only when this returns.
         limits: bounds on hostile input.
 
     Raises:
@@ -298,7 +300,7 @@ def check_sealed(
     if profile is not None:
         _check_profile(envelope, distinct(recipients), profile)
     sealed = SealedEnvelope.prepare(source, envelope, limits)
-    content = sealed.decrypt(content_encryption_key, DISCARD)
+    content = sealed.decrypt(content_encryption_key, sink)
     return CheckedEnvelope(
         envelope.digest, content.sha256, content.size, envelope.encrypted_content_type
     )

@@ -74,6 +74,13 @@ class LayerTable:
         )
         return tuple(RecipientKey(*row) for row in rows)
 
+    def resealed(self, message: int) -> frozenset[str]:
+        """Content digests of the layers of a message that are encrypted again with it."""
+        rows = self._connection.execute(
+            f"SELECT content_digest FROM layer WHERE message = ? AND NOT ({IS_KEPT})", (message,)
+        )
+        return frozenset(digest for (digest,) in rows)
+
     def needing_old_keys(self) -> Iterator[NeedsOldKeys]:
         """Messages with a layer that keeps its recipients, in the order of folders."""
         rows = self._connection.execute(

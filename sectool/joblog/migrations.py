@@ -28,6 +28,8 @@ DEFAULTS: dict[tuple[str, str], str] = {
     " WHERE checkpoint.content_digest = old_part.content_digest), '')",
     ("part", "signer"): "''",
     ("part", "voids_signature"): "0",
+    ("part", "opens_to"): "''",
+    ("replacement", "new_opens_to"): "'{}'",
 }
 """SQL for what a row of an older log has in a column that it lacks, by table and column."""
 

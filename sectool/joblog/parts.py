@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sectool.joblog.layers import LayerTable
+from sectool.joblog.layers import IS_KEPT, LayerTable
 from sectool.joblog.records import CheckpointRecord, Examination, SealablePart, Storage
 from sectool.outcome import Integrity, RecipientKey
 
@@ -66,7 +66,7 @@ class PartTable:
         self._connection.execute("DELETE FROM part WHERE message = ?", (message,))
         self._connection.executemany(
             "INSERT INTO part (message, path, content_digest, content_encryption_algorithm,"
-            " integrity, signer, voids_signature) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            " integrity, signer, voids_signature, opens_to) VALUES (?, ?, ?, ?, ?, ?, ?, '')",
             [
                 (
                     message,
@@ -159,9 +159,11 @@ class PartTable:
         )
 
     def content_digests(self, message: int) -> list[str]:
-        """Content digests of all encrypted parts of a message."""
+        """Content digests of what is encrypted again of a message: its parts, and layers inside."""
         rows = self._connection.execute(
-            "SELECT DISTINCT content_digest FROM part WHERE message = ?", (message,)
+            "SELECT content_digest FROM part WHERE message = ?"
+            f" UNION SELECT content_digest FROM layer WHERE message = ? AND NOT ({IS_KEPT})",
+            (message, message),
         )
         return [str(digest) for (digest,) in rows]
 
@@ -203,9 +205,27 @@ class PartTable:
     def of(self, message: int) -> Iterator[SealablePart]:
         """The encrypted parts the message had at first, each with what the log knows of it."""
         rows = self._connection.execute(
-            f"SELECT path, {_COLUMNS} FROM part JOIN checkpoint USING (content_digest)"
+            f"SELECT path, opens_to, {_COLUMNS} FROM part JOIN checkpoint USING (content_digest)"
             " WHERE message = ? ORDER BY path",
             (message,),
         ).fetchall()
+        for path, opens_to, *columns in rows:
+            layers = dict(self._resealed_layers(message, path))
+            yield SealablePart(path, _record(columns), layers, opens_to)
+
+    def _resealed_layers(self, message: int, part: str) -> Iterator[tuple[str, CheckpointRecord]]:
+        rows = self._connection.execute(
+            f"SELECT path, {_COLUMNS} FROM layer JOIN checkpoint USING (content_digest)"
+            f" WHERE message = ? AND part = ? AND NOT ({IS_KEPT})",
+            (message, part),
+        ).fetchall()
         for path, *columns in rows:
-            yield SealablePart(path, _record(columns))
+            yield path, _record(columns)
+
+    def set_opens_to(self, message: int, opens_to: Mapping[str, str]) -> None:
+        """What the parts of a replaced message open to, by path, where it is not what they did."""
+        self._connection.execute("UPDATE part SET opens_to = '' WHERE message = ?", (message,))
+        self._connection.executemany(
+            "UPDATE part SET opens_to = ? WHERE message = ? AND path = ?",
+            [(sha256, message, path) for path, sha256 in opens_to.items()],
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sectool.message import MessageRef
@@ -134,6 +135,16 @@ class SealablePart:
 
     path: str
     checkpoint: CheckpointRecord
+    layers: Mapping[str, CheckpointRecord] = field(default_factory=dict)
+    """Checkpoints of the layers inside that are encrypted again, too, by their paths."""
+    resealed_sha256: str = ""
+    """SHA-256 of the plaintext since layers in it were encrypted again, lower-case
+    hexadecimal; empty where none were."""
+
+    @property
+    def inner_sha256(self) -> str:
+        """SHA-256 of what the part opens to where it was replaced, lower-case hexadecimal."""
+        return self.resealed_sha256 or self.checkpoint.inner_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +192,8 @@ class ReplacementRecord:
     new_size: int
     new_identity: str
     purpose: Purpose = Purpose.ENCRYPT
+    new_opens_to: tuple[tuple[str, str], ...] = ()
+    """Path of each part with the SHA-256 it opens to, where that is not what it was."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 
@@ -28,8 +29,8 @@ class ReplacementTable:
         """The intent: which copy will stand for which, under which name, with which bytes."""
         self._connection.execute(
             "INSERT INTO replacement (message, purpose, step, old_folder, old_key, old_revision,"
-            " new_folder, new_key, new_digest, new_size, new_identity)"
-            " VALUES (?, ?, 'announced', ?, ?, ?, ?, ?, ?, ?, ?)",
+            " new_folder, new_key, new_digest, new_size, new_identity, new_opens_to)"
+            " VALUES (?, ?, 'announced', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.message,
                 record.purpose,
@@ -41,6 +42,7 @@ class ReplacementTable:
                 record.new_digest,
                 record.new_size,
                 record.new_identity,
+                json.dumps(dict(record.new_opens_to)),
             ),
         )
         self._messages.note_step(record.message, "announced")
@@ -68,7 +70,11 @@ class ReplacementTable:
                 old copy was not removed by us.
             reason: what happened to the old copy then.
         """
+        (opens_to,) = self._connection.execute(
+            "SELECT max(new_opens_to) FROM replacement WHERE message = ?", (finished.message,)
+        ).fetchone()
         self._remove(finished.message)
+        self._messages.parts.set_opens_to(finished.message, json.loads(opens_to or "{}"))
         place = (finished.ref, finished.hint, finished.size)
         # A row there can only be this very copy, which a walk met before it was known.
         self._messages.relocate(finished.message, *place, displaced="gone")
@@ -153,13 +159,13 @@ class ReplacementTable:
 
 _SELECT = (
     "SELECT message, purpose, step, old_folder, old_key, old_revision, new_folder, new_key,"
-    " new_digest, new_size, new_identity FROM replacement ORDER BY message"
+    " new_digest, new_size, new_identity, new_opens_to FROM replacement ORDER BY message"
 )
 
 
 def _record(row: tuple[object, ...]) -> ReplacementRecord:
     message, purpose, step, old_folder, old_key, old_revision, *new = row
-    new_folder, new_key, new_digest, new_size, new_identity = new
+    new_folder, new_key, new_digest, new_size, new_identity, new_opens_to = new
     return ReplacementRecord(
         message=int(str(message)),
         purpose=Purpose(str(purpose)),
@@ -170,4 +176,5 @@ def _record(row: tuple[object, ...]) -> ReplacementRecord:
         new_digest=str(new_digest),
         new_size=int(str(new_size)),
         new_identity=str(new_identity),
+        new_opens_to=tuple(json.loads(str(new_opens_to)).items()),
     )

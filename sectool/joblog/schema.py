@@ -76,6 +76,7 @@ CREATE TABLE part (
     integrity TEXT NOT NULL,
     signer TEXT NOT NULL,
     voids_signature INTEGER NOT NULL CHECK (voids_signature IN (0, 1)),
+    opens_to TEXT NOT NULL,
     PRIMARY KEY (message, path)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX part_by_content_digest ON part (content_digest);
@@ -148,7 +149,8 @@ CREATE TABLE replacement (
     new_key TEXT NOT NULL,
     new_digest TEXT NOT NULL,
     new_size INTEGER NOT NULL,
-    new_identity TEXT NOT NULL
+    new_identity TEXT NOT NULL,
+    new_opens_to TEXT NOT NULL
 ) STRICT;
 CREATE INDEX replacement_by_identity ON replacement (new_identity);
 

@@ -226,7 +226,9 @@ def _open_parts(
     refusals: list[str] = []
     opened: list[tuple[smime.EncryptedPart, InnerEntity]] = []
     marks: dict[str, smime.IntegrityMark] = {}
-    search = LayerSearch(keys, context.released, context.part_selection)
+    search = LayerSearch(
+        keys, context.released, context.part_selection, reseals=context.exchange is None
+    )
     for part in inventory.parts:
         try:
             found = find_opening(stored.content, part, keys, context.released)
@@ -293,8 +295,7 @@ def _keep_checkpoints(
                 header = smime.outer_header(stored.content, part) if part else headers[digest]
                 incoming.append(context.checkpoints.write(digest, header, inner))
         except MessageError as error:
-            if part is not None:
-                errors.append(error)
+            errors.append(error)
             continue
         records.append(_checkpoint_record(digest, inner, context.storage))
     return tuple(incoming), records

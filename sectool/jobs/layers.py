@@ -22,7 +22,8 @@ DEEPEST = 6
 MOST = 50
 """Layers of one message that are opened, each of which takes a private key operation."""
 
-INSIDE = "an encrypted layer lies inside, and keeps its recipients"
+_KEPT = "an encrypted layer lies inside, and keeps its recipients"
+_BARE = "an encrypted layer lies inside without a MIME header, and keeps its recipients"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,13 @@ class LayerSearch:
         keys: the key history.
         released: content digests that a person takes although nothing proves them mail.
         selection: which parts are taken.
+        reseals: whether layers inside are encrypted again with what is around them.
     """
 
     keys: KeyHistory
     released: frozenset[str]
     selection: smime.PartSelection
+    reseals: bool
     records: list[LayerRecord] = field(default_factory=list)
     opened: list[OpenedLayer] = field(default_factory=list)
     in_history: set[RecipientKey] = field(default_factory=set)
@@ -85,12 +88,17 @@ class LayerSearch:
             what = f"what lies inside is not known: {inside.problem}"
             self._record(part, f"{prefix}?", None, reason or what)
         for one in inside.parts:
-            why = reason or self.selection.why_left(one) or INSIDE
-            self._open(plaintext, one, (part, f"{prefix}{one.path or '0'}"), depth, why)
+            why = reason or self.selection.why_left(one) or self._why_kept(one)
+            self._open(plaintext, one, (part, f"{prefix}{smime.layer_path(one)}"), depth, why)
         for covered in inside.covered:
             why = reason or covered.reason
             place = part, f"{prefix}{covered.path}"
             self._open(covered.content, covered.part, place, depth, why)
+
+    def _why_kept(self, part: smime.EncryptedPart) -> str:
+        if not self.reseals:
+            return _KEPT
+        return "" if part.header.fields else _BARE
 
     def _open(
         self,

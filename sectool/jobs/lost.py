@@ -22,11 +22,18 @@ from sectool.jobs.job import Job
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.prove import listing_of
 from sectool.jobs.replace import NewMessage, Replacer
-from sectool.jobs.seal import Frame, FromCheckpoints, SealArgument, SealContext, write_sealed
+from sectool.jobs.seal import (
+    Frame,
+    FromCheckpoints,
+    SealArgument,
+    SealContext,
+    WrittenMessage,
+    write_sealed,
+)
 from sectool.jobs.spec import Cancel, JobSpec
 from sectool.jobs.walk import Selector
 from sectool.mailbox import NOTHING, Addition
-from sectool.message import BytesContent, Content, FileContent
+from sectool.message import BytesContent, Content
 from sectool.progress import Progress
 
 RECOVERED = "Recovered"
@@ -64,9 +71,7 @@ class MadeAnew:
     """A lost message, written unsynced and proven."""
 
     message: ReplacedMessage
-    content: FileContent
-    identity: str
-    """What it will be known by."""
+    written: WrittenMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +99,14 @@ def make_anew(context: LostContext, task: LostTask) -> MadeAnew | NotMade:
     message = task.message
     try:
         frame = _frame(context, message)
-        content, identity = write_sealed(context, message.as_sealable, frame)
+        written = write_sealed(context, message.as_sealable, frame)
     except (MessageError, CheckpointDamaged) as error:
         return NotMade(error.message)
     except OSError as error:
         return NotMade(f"it cannot be read: {reason_of(error)}")
     except MemoryError:
         return NotMade("it needs more memory than a message may take")
-    return MadeAnew(message, content, identity)
+    return MadeAnew(message, written)
 
 
 def _frame(context: LostContext, message: ReplacedMessage) -> Frame:
@@ -212,9 +217,10 @@ def _entry(made: MadeAnew) -> tuple[NewMessage, Addition]:
         message=made.message.message,
         ref=NOTHING,
         revision="",
-        content=made.content,
-        identity=made.identity,
+        content=made.written.content,
+        identity=made.written.identity,
+        opens_to=made.written.opens_to,
         keeps_original=False,
     )
     date = datetime.fromisoformat(made.message.internal_date)
-    return new, Addition(RECOVERED, made.content, date)
+    return new, Addition(RECOVERED, made.written.content, date)

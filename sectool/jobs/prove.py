@@ -20,7 +20,7 @@ from sectool.errors import (
     MessageVanished,
     MissingKey,
 )
-from sectool.joblog import CheckpointRecord, ReplacedMessage
+from sectool.joblog import ReplacedMessage, SealablePart
 from sectool.jobs.job import Job
 from sectool.jobs.keyring import workers_for
 from sectool.jobs.pool import Died, run_tasks
@@ -109,21 +109,22 @@ def _prove(keys: KeyHistory, message: ReplacedMessage, stored: StoredMessage) ->
     inventory = smime.take_inventory(stored.content)
     if inventory.identity != message.identity:
         raise MessageChanged("the message is not the one the job knows")
-    known = {part.path: part.checkpoint for part in message.parts}
+    known = {part.path: part for part in message.parts}
     if [part.path for part in inventory.parts] != list(known):
         raise MessageError("it does not hold the parts the job knows")
     for part in inventory.parts:
         _prove_part(smime.PartSource(stored.content, part), keys, known[part.path])
 
 
-def _prove_part(source: smime.PartSource, keys: KeyHistory, wanted: CheckpointRecord) -> None:
+def _prove_part(source: smime.PartSource, keys: KeyHistory, wanted: SealablePart) -> None:
     differs = False
+    known = wanted.inner_sha256, wanted.checkpoint.content_type
     for opening in cms.find_openings(source, keys):
         try:
             opened = opening.decrypt(cms.DISCARD)
         except DecryptionFailed:
             continue
-        if (opened.sha256, opened.content_type) == (wanted.inner_sha256, wanted.content_type):
+        if (opened.sha256, opened.content_type) == known:
             return
         differs = True
     if differs:

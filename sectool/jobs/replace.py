@@ -63,6 +63,8 @@ class NewMessage:
     keeps_original: bool = True
     """Whether the copy that is replaced is kept where its purpose asks for that: a
     plaintext never is."""
+    opens_to: tuple[tuple[str, str], ...] = ()
+    """Path of each part with the SHA-256 it opens to, where that is not what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +318,7 @@ def _record(step: _Step) -> ReplacementRecord:
         new_digest=step.announcement.digest,
         new_size=step.announcement.size,
         new_identity=step.new.identity,
+        new_opens_to=step.new.opens_to,
     )
 
 
@@ -330,5 +333,12 @@ def _step(record: ReplacementRecord) -> _Step:
     # The file it was written to is gone or swept by its name; only its place
     # in the mailbox counts now.
     content = FileContent(Path("/nonexistent"), known_digest=record.new_digest)
-    new = NewMessage(record.message, record.old, record.old_revision, content, record.new_identity)
+    new = NewMessage(
+        record.message,
+        record.old,
+        record.old_revision,
+        content,
+        record.new_identity,
+        opens_to=record.new_opens_to,
+    )
     return _Step(new, announcement, record.purpose)

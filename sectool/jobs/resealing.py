@@ -329,5 +329,6 @@ def _new_message(sealed: SealedMessage) -> NewMessage:
         revision=sealed.revision,
         content=sealed.content,
         identity=sealed.identity,
+        opens_to=sealed.opens_to,
         keeps_original=not sealed.message.in_clear,
     )

@@ -49,6 +49,8 @@ class NeedTask:
     listing: Listing
     checkpoints: tuple[tuple[str, str], ...]
     """Part path and content digest of the checkpoint, where it is a replaced message."""
+    resealed: frozenset[str] = frozenset()
+    """Content digests of the layers in those checkpoints that were encrypted again."""
 
     @property
     def size(self) -> int:
@@ -95,7 +97,7 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
         kept = dict(task.checkpoints)
         layers: list[_Layer] = [(content, part, kept.get(part.path)) for part in inventory.parts]
         layers += [(covered.content, covered.part, None) for covered in inventory.covered]
-        return Needs(frozenset(_needed(context, layers, LAYERS)))
+        return Needs(frozenset(_needed(context, layers, task.resealed, LAYERS)))
     except MessageVanished:
         return Needs()
     except (MessageError, CheckpointDamaged, MemoryError):
@@ -112,13 +114,21 @@ _Layer = tuple[Content, smime.EncryptedPart, str | None]
 """An encrypted part, the content it lies in, and the content digest of its checkpoint if any."""
 
 
-def _needed(context: NeedContext, layers: list[_Layer], depth: int) -> Iterator[int]:
+def _needed(
+    context: NeedContext, layers: list[_Layer], resealed: frozenset[str], depth: int
+) -> Iterator[int]:
     """Old keys that a reader of these layers needs, or of those inside what can be looked into.
 
     Raises:
         MessageError: what lies inside a plaintext cannot be told.
     """
     for content, part, checkpoint in layers if depth else ():
+        if part.envelope.digest in resealed:
+            # It is in the checkpoint only: in the mailbox another stands in its place.
+            inside = _kept(context, part.envelope.digest)
+            if inside is not None:
+                yield from _needed(context, _inside(*inside), resealed, depth - 1)
+            continue
         named = set(_named(context, part))
         inside = _kept(context, checkpoint)
         opened = False
@@ -128,7 +138,7 @@ def _needed(context: NeedContext, layers: list[_Layer], depth: int) -> Iterator[
         if not opened:
             yield from named
         if inside is not None:
-            yield from _needed(context, _inside(*inside), depth - 1)
+            yield from _needed(context, _inside(*inside), resealed, depth - 1)
 
 
 def _named(context: NeedContext, part: smime.EncryptedPart) -> Iterator[int]:
@@ -227,10 +237,12 @@ def _tasks(job: Job, mailbox: Mailbox, cancel: Cancel) -> Iterator[NeedTask]:
     for listing in walk(mailbox, cancel):
         known = job.log.messages.at(listing.ref)
         checkpoints: tuple[tuple[str, str], ...] = ()
+        resealed = frozenset[str]()
         if known is not None and known.replaced:
+            resealed = job.log.messages.parts.layers.resealed(known.message)
             parts = job.log.messages.parts.of(known.message)
             checkpoints = tuple((part.path, part.checkpoint.content_digest) for part in parts)
-        yield NeedTask(listing, checkpoints)
+        yield NeedTask(listing, checkpoints, resealed)
 
 
 def _answer(key: HeldKey, messages: int, unread: int, unproven: int) -> RetiredKey:

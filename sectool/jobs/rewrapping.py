@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sectool import cms, smime
 from sectool.errors import MalformedMessage
-from sectool.joblog import CheckpointRecord
+from sectool.joblog import SealablePart
 from sectool.jobs.examine import Exchange
 from sectool.jobs.keyring import find_opening
 from sectool.jobs.seal import PartSealer, WrittenCMS
@@ -45,12 +45,13 @@ class _Rewrapper:
         self._profile = profile
 
     def seal(
-        self, content: Content, place: smime.Place, known: CheckpointRecord, sink: cms.Sink
+        self, content: Content, place: smime.Place, known: SealablePart, sink: cms.Sink
     ) -> WrittenCMS:
         assert isinstance(place, smime.EncryptedPart)
         found = find_opening(content, place, self._keys, self._released)
         inner, opening = found.inner, found.opening
-        if (inner.sha256, inner.content_type) != (known.inner_sha256, known.content_type):
+        wanted = known.checkpoint.inner_sha256, known.checkpoint.content_type
+        if (inner.sha256, inner.content_type) != wanted:
             raise MalformedMessage("it opens to something else than before")
         if self._exchange.or_reencrypt and cms.why_not_rewrapped(opening, self._profile):
             sealer = cms.Sealer(

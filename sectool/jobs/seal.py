@@ -24,9 +24,10 @@ from sectool.errors import (
     MessageVanished,
     reason_of,
 )
-from sectool.joblog import CheckpointRecord, SealableMessage
+from sectool.joblog import SealableMessage, SealablePart
 from sectool.jobs.checkpoints import CheckpointPlace
 from sectool.jobs.examine import known_as
+from sectool.jobs.nested import NestedSealer, SealedPlaintext, check_inside
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import Content, DigestingSink, FileContent
@@ -49,7 +50,7 @@ class PartSealer(Protocol):
     """Writes the new CMS of an encrypted part."""
 
     def seal(
-        self, content: Content, place: smime.Place, known: CheckpointRecord, sink: cms.Sink
+        self, content: Content, place: smime.Place, known: SealablePart, sink: cms.Sink
     ) -> WrittenCMS:
         """Writes one CMS.
 
@@ -80,7 +81,7 @@ class FromCheckpoints:
 
     def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:
         """As ``SealingMethod`` has it."""
-        return _CheckpointSealer(self.open(), recipients, profile)
+        return _CheckpointSealer(NestedSealer(self.open(), recipients, profile))
 
     def open(self) -> CheckpointStore:
         """The checkpoints, opened in whichever process asks."""
@@ -88,33 +89,13 @@ class FromCheckpoints:
 
 
 class _CheckpointSealer:
-    def __init__(
-        self,
-        checkpoints: CheckpointStore,
-        recipients: Sequence[cms.Recipient],
-        profile: cms.Profile,
-    ) -> None:
-        self._checkpoints = checkpoints
-        self._recipients = recipients
-        self._profile = profile
+    def __init__(self, sealer: NestedSealer) -> None:
+        self._sealer = sealer
 
     def seal(
-        self, _content: Content, _place: smime.Place, known: CheckpointRecord, sink: cms.Sink
+        self, _content: Content, _place: smime.Place, known: SealablePart, sink: cms.Sink
     ) -> WrittenCMS:
-        checkpoint = self._checkpoints.open(known.content_digest)
-        result = cms.seal_envelope(
-            checkpoint.inner,
-            sink,
-            self._recipients,
-            profile=self._profile,
-            content_type=known.content_type,
-        )
-        if result.content_sha256 != known.inner_sha256:
-            raise CheckpointDamaged(
-                f"the checkpoint {known.content_digest[:16]}… is not what the job log knows",
-                hint="restore it from a backup, or decrypt again with the old keys",
-            )
-        return result
+        return self._sealer.seal(known.checkpoint, known.layers, sink)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +134,8 @@ class SealedMessage:
     content: FileContent
     identity: str
     """What the new copy will be known by."""
+    opens_to: tuple[tuple[str, str], ...] = ()
+    """Path of each part with what it opens to, where that is not what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,22 +203,30 @@ def _seal(context: SealContext, message: SealableMessage) -> SealedMessage:
         # Of a plaintext copy only the outer header is taken, never the plaintext.
         root = smime.root_entity(stored.content)
         frame = Frame(stored.content, [root], frozenset({smime.MARK_FIELD}))
-    content, identity = write_sealed(context, message, frame)
-    return SealedMessage(message, stored.revision, content, identity)
+    written = write_sealed(context, message, frame)
+    return SealedMessage(
+        message, stored.revision, written.content, written.identity, written.opens_to
+    )
 
 
-def write_sealed(
-    context: SealContext, message: SealableMessage, frame: Frame
-) -> tuple[FileContent, str]:
+@dataclass(frozen=True, slots=True)
+class WrittenMessage:
+    """A new message as it was written and proven."""
+
+    content: FileContent
+    identity: str
+    """What it will be known by."""
+    opens_to: tuple[tuple[str, str], ...]
+    """Path of each part with what it opens to, where that is not what it was."""
+
+
+def write_sealed(context: SealContext, message: SealableMessage, frame: Frame) -> WrittenMessage:
     """Writes one new message, unsynced, and proves it.
 
     Args:
         context: where to, and for whom.
         message: whose parts are sealed.
         frame: what they are put into.
-
-    Returns:
-        The new message, and what it will be known by.
 
     Raises:
         MessageError: it costs this message.
@@ -252,7 +243,13 @@ def write_sealed(
         crashpoint("seal.written")
         stream.flush()
         content = FileContent(path, known_digest=digest)
-        return content, _prove(context, message, sealed, content)
+        identity = _prove(context, message, sealed, content)
+    opens_to = tuple(
+        (path, written.content_sha256)
+        for path, written in sealed.items()
+        if isinstance(written, SealedPlaintext) and written.inside
+    )
+    return WrittenMessage(content, identity, opens_to)
 
 
 class _SpoolSink:
@@ -269,11 +266,11 @@ class _SpoolSink:
 def _write(
     context: SealContext, message: SealableMessage, frame: Frame, stream: BinaryIO
 ) -> tuple[str, dict[str, WrittenCMS]]:
-    checkpoints = {part.path: part.checkpoint for part in message.parts}
+    parts = {part.path: part for part in message.parts}
     sealed: dict[str, WrittenCMS] = {}
 
     def write_cms(part: smime.Place, sink: cms.Sink) -> None:
-        sealed[part.path] = context.sealer.seal(frame.content, part, checkpoints[part.path], sink)
+        sealed[part.path] = context.sealer.seal(frame.content, part, parts[part.path], sink)
 
     digesting = DigestingSink(stream)
     smime.write_spliced(
@@ -298,11 +295,14 @@ def _prove(
         raise MalformedMessage("the new message does not hold the parts of the old one")
     for known, part in zip(message.parts, inventory.parts, strict=True):
         written = sealed[part.path]
-        checked = cms.check_sealed(
-            smime.PartSource(content, part), written.content_encryption_key, context.recipients
-        )
+        source = smime.PartSource(content, part)
+        checked = cms.check_sealed(source, written.content_encryption_key, context.recipients)
         if checked.digest != written.digest:
             raise MalformedMessage("the new message does not hold the CMS that was written")
-        if checked.content_sha256 != known.checkpoint.inner_sha256:
+        wanted = known.checkpoint.inner_sha256
+        if isinstance(written, SealedPlaintext) and written.inside:
+            check_inside(source, written, context.recipients)
+            wanted = written.content_sha256
+        if checked.content_sha256 != wanted:
             raise MalformedMessage("the new message does not open to what was encrypted")
     return inventory.identity

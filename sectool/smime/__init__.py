@@ -6,7 +6,7 @@ no job.
 
 from sectool.smime.acceptance import accept
 from sectool.smime.identity import identity_of_body, identity_of_parts
-from sectool.smime.inside import Inside, look_inside
+from sectool.smime.inside import Inside, layer_path, look_inside
 from sectool.smime.integrity import IntegrityMark, integrity_of
 from sectool.smime.inventory import Inventory, take_inventory
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
@@ -25,7 +25,7 @@ from sectool.smime.parts import (
 from sectool.smime.plaintext import check_plaintext, write_plaintext
 from sectool.smime.pushed import PushedContent, content_of
 from sectool.smime.signatures import SignatureCheck, check_signature
-from sectool.smime.splice import outer_header, smime_type_of, write_spliced
+from sectool.smime.splice import digest_around, outer_header, smime_type_of, write_spliced
 from sectool.smime.transfer import Layer
 from sectool.smime.witness import PlaintextWitness, Verdict
 
@@ -54,10 +54,12 @@ __all__ = [
     "check_plaintext",
     "check_signature",
     "content_of",
+    "digest_around",
     "find_opening",
     "identity_of_body",
     "identity_of_parts",
     "integrity_of",
+    "layer_path",
     "look_inside",
     "open_part",
     "outer_header",

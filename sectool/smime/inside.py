@@ -34,6 +34,11 @@ class Inside:
     """Why there may be more; empty where all was looked into."""
 
 
+def layer_path(part: EncryptedPart) -> str:
+    """What a layer is called that is a part of a plaintext."""
+    return part.path or "0"
+
+
 def look_inside(content: Content, content_type: str, limits: Limits = DEFAULT_LIMITS) -> Inside:
     """Looks at every entity of a plaintext; opens no encryption.
 

@@ -67,6 +67,7 @@ def write_spliced(
     line_end: bytes | None = None,
     name: str = "smime.p7m",
     without: frozenset[bytes] = frozenset(),
+    is_message: bool = True,
 ) -> None:
     """Writes the message with new CMS for each of the parts.
 
@@ -80,6 +81,7 @@ def write_spliced(
         line_end: of the new lines; None: as the header of the message has it.
         name: file name for mail programs, ASCII without quotes.
         without: names, lower case, of further fields of the message that go.
+        is_message: False for a plaintext, which needs no MIME-Version.
 
     Raises:
         MessageChanged: the content became shorter than its inventory says.
@@ -88,7 +90,7 @@ def write_spliced(
         reader = ForwardReader(stream)
         for part in parts:
             end = part.line_end if line_end is None else line_end
-            fields = _new_fields(part, smime_type, name, end)
+            fields = _new_fields(part, smime_type, name, end, is_message=is_message)
             left_out = without if not part.path else frozenset[bytes]()
             write_header(reader, content_fields(part.header, left_out), part.header, sink, fields)
             write_separator(reader, part, sink, end)
@@ -99,14 +101,40 @@ def write_spliced(
         copy_to(reader, content.size, sink)
 
 
-def _new_fields(part: Place, smime_type: str, name: str, line_end: bytes) -> bytes:
+def digest_around(content: Content, parts: Sequence[Place]) -> str:
+    """SHA-256 of what ``write_spliced`` leaves as it is, lower-case hexadecimal.
+
+    Args:
+        content: before or after.
+        parts: of its inventory, in order: those that are, or were, replaced.
+
+    Raises:
+        MessageChanged: the content became shorter than its inventory says.
+    """
+    around = cms.HashingSink(cms.DISCARD)
+    with content.open() as stream:
+        reader = ForwardReader(stream)
+        for part in parts:
+            for start, end in content_fields(part.header):
+                copy_to(reader, start, around)
+                reader.pass_to(end)
+            copy_to(reader, part.header.end, around)
+            # The blank line is made where it is missing.
+            reader.pass_to(part.body_end)
+        copy_to(reader, content.size, around)
+    return around.digest()
+
+
+def _new_fields(
+    part: Place, smime_type: str, name: str, line_end: bytes, *, is_message: bool
+) -> bytes:
     lines = [
         f"Content-Type: application/pkcs7-mime; smime-type={smime_type};",
         f' name="{name}"',
         "Content-Transfer-Encoding: base64",
         f'Content-Disposition: attachment; filename="{name}"',
     ]
-    if not part.path and part.header.first(b"mime-version") is None:
+    if is_message and not part.path and part.header.first(b"mime-version") is None:
         lines.insert(0, "MIME-Version: 1.0")
     return b"".join(line.encode("ascii") + line_end for line in lines)
 

@@ -13,12 +13,13 @@ from cryptography import x509
 
 from sectool import jobs, smime
 from sectool.cli.render import as_json, as_table
+from sectool.cms import Profile
 from sectool.jobs import layers
 from sectool.keys import KeySpecification
 from sectool.message import BytesContent
 from sectool.outcome import NeedsOldKeys, RecipientKey, State, Summary
 from sectool.progress import NoProgress
-from tests.support import checker
+from tests.support import checker, crash
 from tests.support.layers import (
     FOOTER,
     LIST_ID,
@@ -290,19 +291,11 @@ def nested(keys: Keys, signatory: Signatory) -> dict[str, tuple[bytes, set[bytes
     }
 
 
-NESTED = [
-    "envelope in envelope",
-    "three envelopes",
-    "forward",
-    "forward among parts",
-    "triple wrap",
-    "triple wrap, opaque",
-    "encoded forward",
-    "sandwich",
-]
+RESEALED = ["envelope in envelope", "three envelopes", "forward", "forward among parts"]
+KEPT = ["triple wrap", "triple wrap, opaque", "encoded forward", "sandwich"]
 
 
-@pytest.mark.parametrize("name", NESTED)
+@pytest.mark.parametrize("name", RESEALED + KEPT)
 def test_every_layer_inside_is_opened_and_kept_as_a_checkpoint(
     name: str,
     signatory: Signatory,
@@ -318,7 +311,7 @@ def test_every_layer_inside_is_opened_and_kept_as_a_checkpoint(
     assert checkpoints(tmp_path) == wanted
 
 
-@pytest.mark.parametrize("name", NESTED)
+@pytest.mark.parametrize("name", KEPT)
 def test_a_message_with_a_layer_that_keeps_its_recipients_is_moved_and_needs_the_old_key(
     name: str, signatory: Signatory, deliver: Deliver, specify: Specify, keys: Keys
 ) -> None:
@@ -394,7 +387,8 @@ def test_more_layers_than_the_bound_are_told_and_not_opened(
 def test_a_copy_that_joins_the_job_needs_the_same_old_keys(
     deliver: Deliver, specify: Specify, keys: Keys
 ) -> None:
-    maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.old), keys.old)))
+    sandwich = multipart(FOOTER, encrypt(TEXT, keys.old))
+    maildir = deliver(message(1, encrypt(sandwich, keys.old)))
     jobs.run(specify("decrypt", maildir))
     shutil.copy(maildir / NAME, maildir / "cur/1400000000.M9P1.host:2,")
     summary = jobs.run(specify("encrypt", maildir))
@@ -437,7 +431,8 @@ def test_what_is_acknowledged_fails_no_run(
 def test_json_and_table_list_the_messages_that_need_old_keys(
     deliver: Deliver, specify: Specify, keys: Keys
 ) -> None:
-    maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.old), keys.old)))
+    sandwich = multipart(FOOTER, encrypt(TEXT, keys.old))
+    maildir = deliver(message(1, encrypt(sandwich, keys.old)))
     summary = jobs.run(specify("decrypt", maildir))
     (entry,) = as_json(summary)["needs_old_keys"]
     key = names_of(keys.old.certificate)
@@ -464,3 +459,191 @@ def test_a_new_place_without_the_key_of_a_layer_inside_is_not_safe(
     ]
     assert [verdict and verdict.safe_to_move for verdict in verdicts] == [False, True]
     assert [verdict and verdict.unreadable_after_decrypting for verdict in verdicts] == [1, 0]
+
+
+# --- layers that are encrypted again ---------------------------------------------------
+
+
+def opened_layers(raw: bytes, key: checker.Key) -> list[bytes]:
+    """The plaintexts of all layers that this key opens by itself, outermost first."""
+    found = []
+    for envelope in checker.envelopes(raw):
+        plaintext = checker.opened(envelope, key)
+        if plaintext is not None:
+            found += [plaintext, *opened_layers(plaintext, key)]
+    return found
+
+
+def around(plaintext: bytes) -> bytes:
+    """A plaintext without the envelopes in it and the fields that describe them."""
+    fields = rb"^content-(type: application/pkcs7-mime|transfer-encoding: base64|disp).*\r\n"
+    envelopes = rb"^[A-Za-z0-9+/=]+\r\n|" + fields + rb"([ \t].*\r\n)*"
+    rest = re.sub(envelopes, b"", plaintext, flags=re.IGNORECASE | re.MULTILINE)
+    return re.sub(rb"(\r\n)+", b"\r\n", rest)  # base64 may end with blank lines
+
+
+@pytest.mark.parametrize("profile", [Profile.COMPATIBLE, Profile.MODERN])
+@pytest.mark.parametrize("name", RESEALED)
+def test_every_layer_inside_gets_the_new_recipients_and_all_else_stays(
+    name: str,
+    profile: Profile,
+    signatory: Signatory,
+    deliver: Deliver,
+    specify: Specify,
+    keys: Keys,
+) -> None:
+    plaintext, _ = nested(keys, signatory)[name]
+    maildir = deliver(message(1, encrypt(plaintext, keys.old)))
+    before = opened_layers(only(maildir), keys.old)
+    decrypted = jobs.run(specify("decrypt", maildir))
+    encrypted = jobs.run(specify("encrypt", maildir, profile=profile))
+    for summary in (decrypted, encrypted):
+        assert (summary.exit_code, summary.needs_old_keys) == (0, [])
+    new = KeySpecification((keys.new.certificate, keys.new.private_key))
+    old = KeySpecification((keys.history,))
+    verified = jobs.run(specify("verify", maildir, keys=None, verify_keys=new, retire=old))
+    assert counts(verified) == {State.VERIFIED: 1}
+    assert verified.retire is not None
+    (answer,) = verified.retire
+    assert (answer.messages, answer.may_be_destroyed) == (0, True)
+    if profile is Profile.COMPATIBLE:  # openssl opens no other by its command
+        after = opened_layers(only(maildir), keys.new)
+        assert len(after) == len(before)
+        assert after[-1] == before[-1] == TEXT
+        assert list(map(around, after)) == list(map(around, before))
+        assert opened_layers(only(maildir), keys.old) == []
+
+
+def test_what_lies_beside_a_layer_is_kept_byte_for_byte(
+    deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    # Odd line ends and fields, 8-bit bytes, no end of the last line.
+    odd = b"X-Odd:  \xe4\r\n \tfolded \r\nContent-Type: application/data\r\n\r\n\n\r\r\n\xff"
+    fields = b"subject:x\r\nContent-ID: <a@b>\r\nX-Kept:yes\r\n"
+    forwarded = forward(message(2, encrypt(TEXT, keys.old), fields))
+    plaintext = multipart(odd, forwarded, odd, boundary=b"mixed") + b"epilogue"
+    maildir = deliver(message(1, encrypt(plaintext, keys.old)))
+    jobs.run(specify("decrypt", maildir))
+    assert counts(jobs.run(specify("encrypt", maildir))) == {State.REENCRYPTED: 1}
+    after, text = opened_layers(only(maildir), keys.new)
+    start, end = plaintext.index(b"subject:x"), plaintext.rindex(b"--mixed\r\nX-Odd")
+    assert after.startswith(plaintext[:start] + b"subject:x\r\n")
+    assert b"X-Kept:yes\r\n" in after
+    assert after.endswith(plaintext[end:])
+    assert text == TEXT
+
+
+def test_only_the_layers_that_may_be_are_encrypted_again(
+    signatory: Signatory, deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    inner = encrypt(TEXT, keys.old)
+    sealed = sign(signatory, encrypt(b"\r\nsigned", keys.old), opaque=False)
+    plaintext = multipart(forward(message(2, inner)), forward(message(3, sealed)), boundary=b"m")
+    maildir = deliver(message(1, encrypt(plaintext, keys.old)))
+    jobs.run(specify("decrypt", maildir))
+    summary = jobs.run(specify("encrypt", maildir))
+    assert (counts(summary), summary.exit_code) == ({State.REENCRYPTED: 1}, 3)
+    assert len(needed(summary)) == 1
+    (envelope,) = checker.envelopes(only(maildir))
+    after = checker.opened(envelope, keys.new)
+    assert after is not None
+    assert sealed in after
+    opened = [checker.opened(one, keys.new) for one in checker.envelopes(after)]
+    assert opened[0] == TEXT
+    assert not any(opened[1:])
+
+
+def test_a_message_with_layers_can_be_rolled_back_and_moved_again(
+    deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.old), keys.old)))
+    before = only(maildir)
+    new = KeySpecification((keys.new.certificate, keys.new.private_key))
+    for _ in range(2):
+        jobs.run(specify("decrypt", maildir))
+        jobs.run(specify("encrypt", maildir))
+        summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new, deep=True))
+        assert counts(summary) == {State.VERIFIED: 1}
+        jobs.run(specify("rollback", None, keys=None))
+        assert only(maildir) == before
+
+
+def test_a_message_with_layers_that_was_lost_is_put_back_with_new_layers(
+    deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    maildir = deliver(
+        message(1, encrypt(encrypt(TEXT, keys.old), keys.old)),
+        message(2, encrypt(TEXT, keys.old)),
+    )
+    jobs.run(specify("decrypt", maildir))
+    jobs.run(specify("encrypt", maildir))
+    stored = (path for path in (maildir / "cur").iterdir() if b"<1@" in path.read_bytes())
+    next(stored).unlink()
+    jobs.run(specify("encrypt", maildir, restore_lost=True))
+    (path,) = maildir.glob(".Recovered/*/*")
+    assert opened_layers(path.read_bytes(), keys.new)[-1] == TEXT
+    new = KeySpecification((keys.new.certificate, keys.new.private_key))
+    summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new))
+    assert counts(summary) == {State.VERIFIED: 2}
+
+
+def test_a_checkpoint_of_a_layer_that_was_altered_stops_its_message(
+    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.old), keys.old)))
+    jobs.run(specify("decrypt", maildir))
+    before = only(maildir)
+    for path in (tmp_path / "job/checkpoints").glob("*.eml"):
+        raw = path.read_bytes()
+        path.chmod(0o600)
+        path.write_bytes(raw.replace(b"blue folder", b"grey folder"))
+    summary = jobs.run(specify("encrypt", maildir))
+    assert (counts(summary), summary.exit_code) == ({State.FAILED: 1}, 16)
+    assert only(maildir) == before
+
+
+def test_encrypt_killed_at_every_point_ends_with_layers_that_open(
+    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    raw = message(1, encrypt(encrypt(TEXT, keys.old), keys.old))
+    new = KeySpecification((keys.new.certificate, keys.new.private_key))
+
+    def set_up() -> tuple[Path, jobs.JobSpec]:
+        for place in ("Maildir", "job"):
+            shutil.rmtree(tmp_path / place, ignore_errors=True)
+        maildir = deliver(raw)
+        jobs.run(specify("decrypt", maildir))
+        return maildir, specify("encrypt", maildir)
+
+    names = crash.points(set_up()[1], tmp_path / "trace")
+    for number in range(1, len(names) + 1):
+        maildir, spec = set_up()
+        crash.killed_at(spec, number)
+        assert counts(jobs.run(spec)) == {State.REENCRYPTED: 1}, number
+        assert opened_layers(only(maildir), keys.new)[-1] == TEXT, number
+        summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new))
+        assert counts(summary) == {State.VERIFIED: 1}, number
+
+
+def test_layers_are_encrypted_again_from_sealed_checkpoints(
+    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.old), keys.old)))
+    sealing = {"seal_to": (keys.transport.certificate,)}
+    jobs.run(specify("decrypt", maildir, **sealing))
+    assert len(list((tmp_path / "job/checkpoints").glob("*.p7m"))) == 2
+    opening = KeySpecification((keys.transport.private_key,))
+    summary = jobs.run(specify("encrypt", maildir, seal_keys=opening))
+    assert counts(summary) == {State.REENCRYPTED: 1}
+    assert opened_layers(only(maildir), keys.new)[-1] == TEXT
+
+
+def test_exchanging_recipients_leaves_the_layers_inside_and_says_so(
+    deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    inner = encrypt(TEXT, keys.old)
+    maildir = deliver(message(1, encrypt(inner, keys.old)))
+    summary = jobs.run(specify("rewrap", maildir))
+    assert (counts(summary), summary.exit_code) == ({State.REENCRYPTED: 1}, 3)
+    assert [entry.keys for entry in needed(summary)] == [(names_of(keys.old.certificate),)]
+    assert opened_layers(only(maildir), keys.new) == [inner]

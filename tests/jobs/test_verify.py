@@ -15,11 +15,18 @@ from sectool.keys import KeySpecification
 from sectool.outcome import RetiredKey, State, Summary
 from tests.support import checker
 from tests.support.checker import Key
+from tests.support.layers import encrypt
+from tests.support.layers import message as whole
 from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
 
 OTHERS = {State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
 REENCRYPTED = {**OTHERS, State.REENCRYPTED: 5}
 VERIFIED = {**OTHERS, State.VERIFIED: 5}
+
+SANDWICH = (
+    b"Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n%s\r\n--m\r\n\r\ntext\r\n--m--\r\n"
+)
+"""An encrypted part among others is left as it is."""
 
 
 def counts(summary: Summary) -> dict[State, int]:
@@ -316,21 +323,21 @@ def test_the_new_key_itself_is_never_free_to_go(
     assert (answer.messages, answer.may_be_destroyed) == (5, False)
 
 
-def test_an_envelope_inside_the_envelope_still_needs_its_old_key(
-    tmp_path: Path, specify: Specify, keys: Keys
+@pytest.mark.parametrize(
+    ("around", "needed"), [(b"%s", 0), (SANDWICH, 1)], ids=["replaced with it", "left as it is"]
+)
+def test_an_envelope_inside_the_envelope_needs_its_old_key_only_where_it_is_left(
+    around: bytes, needed: int, tmp_path: Path, specify: Specify, keys: Keys
 ) -> None:
-    from tests.support.mailboxes import openssl
-
-    inner = tmp_path / "inner"
-    inner.write_bytes(encrypted(51, keys.old).replace(b"\n", b"\r\n"))
-    outer = openssl("cms", "-encrypt", "-binary", "-aes256", "-in", inner, keys.old.certificate)
+    inner = around % encrypted(51, keys.old).replace(b"\n", b"\r\n")
+    outer = whole(1, encrypt(inner, keys.old)).replace(b"\r\n", b"\n")
     fill(tmp_path / "Maildir", [Mail("", "cur/1300000001.M1P1.host:2,", outer)])
     jobs.run(specify("decrypt", tmp_path / "Maildir"))
     jobs.run(specify("encrypt", None))
     new = specification(keys.new)
     (answer,) = retired(specify, keys.old, verify_keys=new)
-    assert (answer.messages, answer.may_be_destroyed) == (1, False)
+    assert (answer.messages, answer.may_be_destroyed) == (needed, not needed)
     for checkpoint in (tmp_path / "job" / "checkpoints").glob("*.eml"):
         checkpoint.unlink()
     (answer,) = retired(specify, keys.old, verify_keys=new)
-    assert (answer.messages, answer.may_be_destroyed) == (1, False)
+    assert (answer.messages, answer.may_be_destroyed) == (needed, not needed)
