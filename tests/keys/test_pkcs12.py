@@ -355,3 +355,90 @@ def test_all_derivations_of_one_file_together_are_bounded(
     monkeypatch.setattr(limits, "MAXIMUM_ITERATIONS_PER_FILE", 5_000)
     problems = load(path).problems
     assert {problem.kind for problem in problems} == {ProblemKind.LIMIT}
+
+
+_SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
+_ENCRYPTED_DATA = bytes.fromhex("06092a864886f70d010706")
+_ENVELOPED_DATA = bytes.fromhex("06092a864886f70d010703")
+_REVOCATION_LIST_BAG = bytes.fromhex("060b2a864886f70d010c0a0104")
+_SECRET_BAG = bytes.fromhex("060b2a864886f70d010c0a0105")
+_SDSI = bytes.fromhex("060a2a864886f70d01091602")
+NOTHING = ber.encode_sequence()
+
+
+def pfx_of(safe: bytes, *, kind: bytes = _DATA) -> bytes:
+    """A PKCS#12 without MAC that holds one ContentInfo, under a content type of its own."""
+    content = ber.encode_sequence(kind, explicit(octets(ber.encode_sequence(safe))))
+    return ber.encode_sequence(b"\2\1\3", content)
+
+
+def nested_bags(depth: int, inner: bytes) -> bytes:
+    for _ in range(depth):
+        inner = bag(_SAFE_CONTENTS_BAG, ber.encode_sequence(inner))
+    return inner
+
+
+UNREADABLE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "protected by a public key": (
+        lambda key: pfx_of(NOTHING, kind=_SIGNED_DATA),
+        "protected by a public key",
+    ),
+    "a part protected by a public key": (
+        lambda key: pfx_of(ber.encode_sequence(_ENVELOPED_DATA, explicit(NOTHING))),
+        "protected by a public key",
+    ),
+    "an encrypted part without anything": (
+        lambda key: pfx_of(ber.encode_sequence(_ENCRYPTED_DATA, explicit(NOTHING))),
+        "an encrypted part of the PKCS#12 file is empty",
+    ),
+    "a part without content": (
+        lambda key: pfx_of(ber.encode_sequence(_DATA)),
+        "a part of the PKCS#12 file is empty",
+    ),
+    "a bag without content": (
+        lambda key: pfx(ber.encode_sequence(_KEY_BAG)),
+        "a bag of the PKCS#12 file is empty",
+    ),
+    "a certificate bag without content": (
+        lambda key: pfx(bag(_CERTIFICATE_BAG, NOTHING)),
+        "a certificate bag of the PKCS#12 file is empty",
+    ),
+    "bags in bags in bags": (
+        lambda key: pfx(nested_bags(limits.MAXIMUM_NESTED_BAGS + 1, bag(_KEY_BAG, key))),
+        "nested too deep",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_told_and_costs_only_itself(
+    name: str, rsa_key: PrivateKeyTypes, encode: Encode, load: Load, tmp_path: Path
+) -> None:
+    """B84."""
+    make, reason = UNREADABLE[name]
+    (tmp_path / "bad.p12").write_bytes(make(encode(rsa_key)))
+    (tmp_path / "good.p12").write_bytes(pfx(bag(_KEY_BAG, encode(rsa_key))))
+    history = load(tmp_path / "bad.p12", tmp_path / "good.p12")
+    assert len(history.keys_without_certificate) == 1
+    (problem,) = history.problems
+    assert reason in problem.reason
+
+
+PASSED_OVER = {
+    "a revocation list": bag(_REVOCATION_LIST_BAG, NOTHING),
+    "a secret": bag(_SECRET_BAG, NOTHING),
+    "a certificate of SDSI": bag(
+        _CERTIFICATE_BAG, ber.encode_sequence(_SDSI, explicit(octets(b"x")))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PASSED_OVER)
+def test_what_is_no_part_of_a_key_history_is_passed_over(
+    name: str, rsa_key: PrivateKeyTypes, encode: Encode, load: Load, tmp_path: Path
+) -> None:
+    path = tmp_path / "more.p12"
+    deep = nested_bags(limits.MAXIMUM_NESTED_BAGS, bag(_KEY_BAG, encode(rsa_key)))
+    path.write_bytes(pfx(PASSED_OVER[name], deep))
+    history = load(path)
+    assert (len(history.keys_without_certificate), history.problems) == (1, ())

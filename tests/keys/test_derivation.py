@@ -1,0 +1,83 @@
+"""Key derivations of a key file are bounded, and what makes no sense is told (B84, B85)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sectool.cms import der
+from sectool.errors import UsageError
+from sectool.keys import limits
+from sectool.keys.history import KeyHistory
+
+Load = Callable[..., KeyHistory]
+
+PBES2, PBKDF2, SCRYPT = (
+    "1.2.840.113549.1.5.13",
+    "1.2.840.113549.1.5.12",
+    "1.3.6.1.4.1.11591.4.11",
+)
+AES_256_CBC = der.sequence(der.oid("2.16.840.1.101.3.4.1.42"), der.octet_string(bytes(16)))
+SALT = der.octet_string(b"salt")
+
+
+def encrypted_key(*derivation: bytes) -> bytes:
+    """An EncryptedPrivateKeyInfo (RFC 5958) of no key at all."""
+    parameters = der.sequence(der.sequence(*derivation), AES_256_CBC)
+    return der.sequence(der.sequence(der.oid(PBES2), parameters), der.octet_string(bytes(64)))
+
+
+def pbkdf2(*parameters: bytes) -> bytes:
+    return encrypted_key(der.oid(PBKDF2), der.sequence(*parameters))
+
+
+def scrypt(cost: int, block_size: int = 8, parallelisation: int = 1) -> bytes:
+    numbers = map(der.integer, (cost, block_size, parallelisation))
+    return encrypted_key(der.oid(SCRYPT), der.sequence(SALT, *numbers))
+
+
+REFUSED = {
+    "PBKDF2 without iterations": (pbkdf2(SALT), "PBKDF2 has no iterations"),
+    "PBKDF2 of no rounds": (pbkdf2(SALT, der.integer(0)), "no iterations"),
+    "PBKDF2 of negative rounds": (pbkdf2(SALT, der.integer(-5)), "no iterations"),
+    "PBKDF2 without end": (
+        pbkdf2(SALT, der.integer(limits.MAXIMUM_ITERATIONS + 1)),
+        "iterations",
+    ),
+    "PBKDF2 with a long salt": (
+        pbkdf2(der.octet_string(bytes(limits.MAXIMUM_SALT_BYTES + 1)), der.integer(1)),
+        "the salt of a key derivation is too long",
+    ),
+    "PBKDF2 with a hash nobody knows": (
+        pbkdf2(SALT, der.integer(1), der.sequence(der.oid("1.2.3"))),
+        "the message authentication code 1.2.3",
+    ),
+    "scrypt without parameters": (
+        encrypted_key(der.oid(SCRYPT), der.sequence(SALT)),
+        "scrypt has no parameters",
+    ),
+    "scrypt of an odd cost": (scrypt(1000), "the parameters of scrypt make no sense"),
+    "scrypt of no cost": (scrypt(1), "the parameters of scrypt make no sense"),
+    "scrypt of no blocks": (scrypt(16, 0), "the parameters of scrypt make no sense"),
+    "scrypt of no lanes": (scrypt(16, 8, 0), "the parameters of scrypt make no sense"),
+    "scrypt in a gigabyte": (scrypt(2**20), "scrypt asks for too much memory"),
+    "scrypt of many lanes": (scrypt(2, 1, 2**24), "scrypt asks for too much memory"),
+    "a derivation nobody knows": (
+        encrypted_key(der.oid("1.2.3"), der.sequence()),
+        "the key derivation 1.2.3",
+    ),
+    "a derivation without parameters": (
+        encrypted_key(der.oid(PBKDF2)),
+        "a key derivation has no parameters",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_derivation_that_cannot_serve_is_refused(name: str, load: Load, tmp_path: Path) -> None:
+    raw, reason = REFUSED[name]
+    (tmp_path / "some.key").write_bytes(raw)
+    with pytest.raises(UsageError, match=reason):
+        load(tmp_path / "some.key")
