@@ -9,15 +9,21 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
-from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.decrepit.ciphers.algorithms import SEED, Camellia, TripleDES
+from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, modes
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from sectool.cms import oids
 from sectool.cms.identifiers import AlgorithmIdentifier, require_null_or_absent
 from sectool.errors import DecryptionFailed, UnsupportedMessage
 
+_HALF = 8
+"""Bytes of half a block, the unit that RFC 3394 wraps."""
+_INTEGRITY_CHECK = bytes.fromhex("a6a6a6a6a6a6a6a6")
+"""RFC 3394 section 2.2.3.1."""
+_ROUNDS = 6
 _TRIPLE_DES_BLOCK = 8
 _TRIPLE_DES_VECTOR = bytes.fromhex("4adda22c79e82105")
 """RFC 3217 section 3.1, of the outer encryption."""
@@ -43,6 +49,33 @@ def _aes_unwrap(key_encryption_key: bytes, wrapped: bytes) -> bytes:
         raise DecryptionFailed from None
 
 
+def block_cipher_unwrap(
+    cipher: Callable[[bytes], BlockCipherAlgorithm], key_encryption_key: bytes, wrapped: bytes
+) -> bytes:
+    """RFC 3394 section 2.2.2 over any cipher of 128-bit blocks; the primitive library has AES.
+
+    Args:
+        cipher: makes the block cipher of a key.
+        key_encryption_key: of a size that the cipher takes.
+        wrapped: the key under it, 8 bytes longer.
+
+    Raises:
+        DecryptionFailed: this was not wrapped under that key.
+    """
+    if len(wrapped) % _HALF or len(wrapped) < 3 * _HALF:
+        raise DecryptionFailed
+    check, *halves = (wrapped[at : at + _HALF] for at in range(0, len(wrapped), _HALF))
+    decryptor = Cipher(cipher(key_encryption_key), modes.ECB()).decryptor()  # noqa: S305 - RFC 3394 chains
+    for step in range(_ROUNDS * len(halves), 0, -1):
+        at = (step - 1) % len(halves)
+        masked = (int.from_bytes(check) ^ step).to_bytes(_HALF)
+        block = decryptor.update(masked + halves[at])
+        check, halves[at] = block[:_HALF], block[_HALF:]
+    if not hmac.compare_digest(check, _INTEGRITY_CHECK):
+        raise DecryptionFailed
+    return b"".join(halves)
+
+
 def _triple_des_unwrap(key_encryption_key: bytes, wrapped: bytes) -> bytes:
     """RFC 3217 section 3.2; the key inside may be of any whole number of blocks.
 
@@ -65,6 +98,8 @@ def _triple_des_cbc(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
     return decryptor.update(ciphertext) + decryptor.finalize()
 
 
+_camellia_unwrap = partial(block_cipher_unwrap, Camellia)
+_seed_unwrap = partial(block_cipher_unwrap, SEED)
 KEY_WRAPS = {
     row.oid: row
     for row in (
@@ -72,6 +107,10 @@ KEY_WRAPS = {
         KeyWrap(oids.AES_192_WRAP, 24, "RFC 3565 section 2.3.2", _aes_unwrap),
         KeyWrap(oids.AES_256_WRAP, 32, "RFC 3565 section 2.3.2", _aes_unwrap),
         KeyWrap(oids.TRIPLE_DES_WRAP, 24, "RFC 3217 section 3", _triple_des_unwrap),
+        KeyWrap(oids.CAMELLIA_128_WRAP, 16, "RFC 3657 section 3", _camellia_unwrap),
+        KeyWrap(oids.CAMELLIA_192_WRAP, 24, "RFC 3657 section 3", _camellia_unwrap),
+        KeyWrap(oids.CAMELLIA_256_WRAP, 32, "RFC 3657 section 3", _camellia_unwrap),
+        KeyWrap(oids.SEED_WRAP, 16, "RFC 4010 section 3", _seed_unwrap),
     )
 }
 """Rows by object identifier."""

@@ -16,6 +16,7 @@ _AES = "2.16.840.1.101.3.4.1"
 _HASH = "2.16.840.1.101.3.4.2"
 _KEM = "2.16.840.1.101.3.4.4"
 _CAMELLIA = "1.2.392.200011.61.1.1.1"
+_CAMELLIA_WRAP = "1.2.392.200011.61.1.1.3"
 _ARIA = "1.2.410.200046.1.1"
 _SM4 = "1.2.156.10197.1.104"
 _SECG = "1.3.132.1"
@@ -87,11 +88,15 @@ HKDF_SHA256 = f"{_SMIME_ALGORITHM}.28"
 HKDF_SHA384 = f"{_SMIME_ALGORITHM}.29"
 HKDF_SHA512 = f"{_SMIME_ALGORITHM}.30"
 
-# Key wrap (RFC 3565, RFC 3217).
+# Key wrap (RFC 3565, RFC 3217, RFC 3657, RFC 4010).
 AES_128_WRAP = f"{_AES}.5"
 AES_192_WRAP = f"{_AES}.25"
 AES_256_WRAP = f"{_AES}.45"
 TRIPLE_DES_WRAP = f"{_SMIME_ALGORITHM}.6"
+CAMELLIA_128_WRAP = f"{_CAMELLIA_WRAP}.2"
+CAMELLIA_192_WRAP = f"{_CAMELLIA_WRAP}.3"
+CAMELLIA_256_WRAP = f"{_CAMELLIA_WRAP}.4"
+SEED_WRAP = "1.2.410.200004.7.1.1.1"
 
 # Passwords (RFC 3211, RFC 8018).
 PWRI_KEK = f"{_SMIME_ALGORITHM}.9"
@@ -216,6 +221,10 @@ KEY_ENCRYPTION_NAMES = {
     AES_128_WRAP: "aes-128-wrap",
     AES_192_WRAP: "aes-192-wrap",
     AES_256_WRAP: "aes-256-wrap",
+    CAMELLIA_128_WRAP: "camellia-128-wrap",
+    CAMELLIA_192_WRAP: "camellia-192-wrap",
+    CAMELLIA_256_WRAP: "camellia-256-wrap",
+    SEED_WRAP: "seed-wrap",
     f"{_AES}.8": "aes-128-wrap-pad",
     f"{_AES}.28": "aes-192-wrap-pad",
     f"{_AES}.48": "aes-256-wrap-pad",

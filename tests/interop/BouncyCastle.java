@@ -125,7 +125,8 @@ public final class BouncyCastle {
                     .setProvider(BC);
             case "shared":
                 return new JceKEKRecipientInfoGenerator(
-                    words[1].getBytes("UTF-8"), new SecretKeySpec(new byte[32], "AES"))
+                    words[1].getBytes("UTF-8"),
+                    new SecretKeySpec(new byte[Integer.parseInt(words[3])], words[2]))
                     .setProvider(BC);
             case "password":
                 JcePasswordRecipientInfoGenerator generator =

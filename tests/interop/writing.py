@@ -12,7 +12,7 @@ from tests.interop.table import Cell, PeerName, Section
 from tests.support.peers import LEGACY
 
 SHARED_KEY = bytes(32)
-SECRETS = cms.SharedSecrets({b"list": SHARED_KEY}, (b"horse",))
+SECRETS = cms.SharedSecrets({b"list": SHARED_KEY, b"half": SHARED_KEY[:16]}, (b"horse",))
 CURVES = ("p-256", "p-384", "p-521", "brainpool-256", "brainpool-384", "brainpool-512")
 _RSA = ("rsa",)
 _SHA = (1, 224, 256, 384, 512)
@@ -117,6 +117,7 @@ _BOUNCY_CONTENT = {
 
 
 def _bouncy_castle_content() -> Iterator[Writing]:
+    section, peer = Section.CONTENT, PeerName.BOUNCY_CASTLE
     for row, cipher in _BOUNCY_CONTENT.items():
         is_authenticated = row.endswith(_AEAD)
         ways: dict[str, tuple[str, ...]] = {"": ("rsa", cipher)}
@@ -124,14 +125,16 @@ def _bouncy_castle_content() -> Iterator[Writing]:
             ways["with attributes"] = ("rsa", "attributes", cipher)
         for variant, words in ways.items():
             yield Writing(
-                Section.CONTENT,
+                section,
                 row,
-                PeerName.BOUNCY_CASTLE,
+                peer,
                 words,
                 variant=variant,
                 names=(row.split()[0],),
                 is_authenticated=is_authenticated,
             )
+    gost = "gost28147-89"
+    yield Writing(section, gost, peer, ("rsa", "GOST28147_GCFB"), unsupported=gost)
 
 
 _GPGSM_CONTENT = {
@@ -244,12 +247,19 @@ def _other_agreement() -> Iterator[Writing]:
     yield from _by_each(section, "to aes-256-gcm content", said, **to_curves)
     said = {PeerName.BOUNCY_CASTLE: (*asked, "-", "AES256_CCM")}
     yield from _by_each(section, "to aes-256-ccm content", said, **to_curves)
+    # SEED's wrap is tried with a shared key: version 1.72 derives its key as if it had -1 bits.
+    for bits in (128, 192, 256):
+        wrap = (f"CAMELLIA{bits}_WRAP", "-", "-", "AES256_CBC")
+        said = {PeerName.BOUNCY_CASTLE: (*asked[:2], *wrap)}
+        row = f"ecdh-sha256kdf, camellia-{bits}-wrap"
+        yield from _by_each(section, row, said, **to_curves)
     said = {PeerName.BOUNCY_CASTLE: ("agreement", "ECMQV_SHA256KDF", *asked[2:], "-", "AES256_CBC")}
     yield from _by_each(section, "ECMQV", said, kinds=("p-256",), unsupported="ecmqv-sha256kdf")
 
 
 def _secrets() -> Iterator[Writing]:
     section = Section.SECRETS
+    said: dict[PeerName, tuple[str, ...]]
     to_nobody: dict[str, Any] = {"kinds": (), "identified_by": None}
     key = ("-secretkey", SHARED_KEY.hex(), "-secretkeyid", b"list".hex())
     for name, option, cipher in (
@@ -258,10 +268,17 @@ def _secrets() -> Iterator[Writing]:
     ):
         said = {
             PeerName.OPENSSL: (option, *key),
-            PeerName.BOUNCY_CASTLE: ("shared", "list", cipher),
+            PeerName.BOUNCY_CASTLE: ("shared", "list", "AES", "32", cipher),
         }
         row, names = f"shared key, to {name} content", (name, "aes-256-wrap")
         yield from _by_each(section, row, said, names=names, is_authenticated=True, **to_nobody)
+    for wrap, name, cipher, key_size in (
+        ("camellia-256-wrap", "list", "Camellia", "32"),
+        ("seed-wrap", "half", "SEED", "16"),
+    ):
+        said = {PeerName.BOUNCY_CASTLE: ("shared", name, cipher, key_size, "AES256_CBC")}
+        row = f"shared key, {wrap}"
+        yield from _by_each(section, row, said, names=(wrap,), is_authenticated=True, **to_nobody)
     for name, option, cipher in (
         ("aes-128-cbc", "-aes128", "AES128_CBC"),
         ("aes-256-cbc", "-aes256", "AES256_CBC"),
