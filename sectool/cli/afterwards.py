@@ -27,7 +27,7 @@ VerifyKeys = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class OpeningKeys:
     """Private keys that open what the job wrote."""
 

@@ -1,7 +1,8 @@
 """Lets a command take options that belong together as one frozen dataclass.
 
 Typer reads options off a function's signature and knows no groups, so the
-fields of each group are spread over the signature that typer sees.
+fields of each group are spread over the signature that typer sees. Nobody
+compares or prints a group; made without those methods, ``--help`` is quicker.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def _start_of_day(text: str) -> datetime:
         raise typer.BadParameter(f"{text!r} is no day like 2024-12-31") from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PassphraseOptions:
     """Where passphrases of key files come from; they are never arguments."""
 
@@ -120,7 +120,7 @@ class PassphraseOptions:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class OpeningOptions:
     """What mail is opened with beside the keys that its recipients name."""
 
@@ -163,7 +163,7 @@ class OpeningOptions:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PartOptions:
     """Which encrypted parts are taken beside the whole bodies of messages."""
 
@@ -187,7 +187,7 @@ class PartOptions:
         return PartSelection(self.wrapped, self.break_signatures)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RunOptions:
     """How much of the mailbox a run takes, and with how many hands."""
 
@@ -239,7 +239,7 @@ class RunOptions:
         return {"selection": self.selection, "workers": worker_processes(self.workers)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NewCertificates:
     """Whom to encrypt to, and how sure one must be of it."""
 
@@ -278,7 +278,7 @@ class NewCertificates:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SealingOptions:
     """Whom checkpoints are sealed to, and what opens them again."""
 
@@ -303,7 +303,7 @@ class SealingOptions:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Manners:
     """How a person, or a program, wants to be talked to."""
 

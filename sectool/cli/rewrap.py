@@ -22,7 +22,7 @@ Job = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExchangeOptions:
     """When new recipients are enough, and what is made of messages they are not enough for."""
 

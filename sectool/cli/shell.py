@@ -7,7 +7,6 @@ goes to standard output besides, also when the command fails.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import sys
@@ -186,6 +185,8 @@ def answer(document: dict[str, Any]) -> None:
         RunError: standard output is closed, or cannot be written.
         BrokenPipeError: nobody reads it any more.
     """
+    import json
+
     text = json.dumps(document, ensure_ascii=False)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else _escaped(c) for c in text)
@@ -215,6 +216,8 @@ def write(text: str) -> None:
 
 def _escaped(character: str) -> str:
     """As JSON writes it; half a surrogate pair, from a name that is not UTF-8, is no character."""
+    import json
+
     return "\ufffd" if "\ud800" <= character <= "\udfff" else json.dumps(character)[1:-1]
 
 

@@ -18,7 +18,7 @@ Acknowledge = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UndoneOptions:
     """What to do with messages that were not done, or are not."""
 

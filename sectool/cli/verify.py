@@ -16,7 +16,7 @@ from sectool.cli.undone import Acknowledge
 EXAMPLE = "Example: sectool verify ~/move --verify-keys new.p12 --retire ~/keys"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class KeyOptions(afterwards.OpeningKeys):
     """The same, and what is asked about keys."""
 
