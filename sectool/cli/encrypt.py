@@ -26,6 +26,14 @@ Partial = Annotated[
     ),
 ]
 
+RestartPhase = Annotated[
+    bool,
+    typer.Option(
+        "--restart-phase",
+        help="Other --to or --profile than before: encrypt all of the job anew to these.",
+    ),
+]
+
 AcceptLost = Annotated[
     bool,
     typer.Option("--accept-lost", help="The user deleted what is lost: it leaves the job as gone."),
@@ -49,6 +57,7 @@ def encrypt(
     certificates: options.NewCertificates,
     partial: Partial = False,
     accept_lost: AcceptLost = False,
+    restart_phase: RestartPhase = False,
     restore_lost: RestoreLost = False,
     opening: afterwards.OpeningKeys,
     passphrases: options.PassphraseOptions,
@@ -73,6 +82,7 @@ def encrypt(
         dry_run=dry_run,
         partial=partial,
         accept_lost=accept_lost,
+        restart_phase=restart_phase,
         restore_lost=restore_lost,
         **opening.fields(passphrases),
         **certificates.fields,

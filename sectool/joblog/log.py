@@ -32,6 +32,7 @@ from sectool.joblog.plaintext import PlaintextTable
 from sectool.joblog.purges import PurgeTable
 from sectool.joblog.replaced import ReplacedMessages
 from sectool.joblog.replacements import ReplacementTable
+from sectool.joblog.restarts import RestartTable
 from sectool.joblog.standings import Standings
 
 
@@ -47,6 +48,7 @@ class JobLog:
         plaintext: what of the mail lies where in clear.
         acknowledgements: the messages that a person knows cannot be done.
         standings: which messages stand in which states.
+        restarts: what a restarted phase is to replace once more.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -60,6 +62,7 @@ class JobLog:
         self.plaintext = PlaintextTable(connection)
         self.acknowledgements = AcknowledgementTable(connection)
         self.standings = Standings(connection)
+        self.restarts = RestartTable(connection, self.messages)
 
     # --- life ------------------------------------------------------------
 

@@ -36,6 +36,12 @@ PAGE = 256
 UNREAD = "unread:"
 """Begins the identity of a copy that could not be read; nothing is found again by it."""
 
+_OWN_COPY_WAITS = (
+    "(substr(identity, 1, 9) = 'in-clear:'"
+    " OR EXISTS (SELECT 1 FROM restarted WHERE restarted.message = message.message))"
+)
+"""The stored copy is one of ours, and is to be encrypted all the same."""
+
 _NONE_LEFT = 1 << 62
 """Larger than the number of any row."""
 
@@ -445,12 +451,13 @@ class MessageTable:
         have two copies already; rows may be changed while this runs.
 
         Args:
-            in_clear: also those whose plaintext lies in the mailbox.
+            in_clear: also those whose stored copy sectool wrote: in clear, or encrypted
+                before their phase was restarted.
             after: number of the row to begin after.
         """
         yield from self._waiting(
             "state IN ('checkpointed', 'decrypted', 'failed', 'changed')"
-            " AND (identity = original_identity OR (? AND substr(identity, 1, 9) = 'in-clear:'))"
+            f" AND (identity = original_identity OR (? AND {_OWN_COPY_WAITS}))"
             f" AND {CHECKPOINTS_STAND}",
             (in_clear,),
             after,
@@ -465,8 +472,8 @@ class MessageTable:
     ) -> Iterator[SealableMessage]:
         while True:
             rows = self._connection.execute(
-                "SELECT message, identity, folder, key, size, internal_date FROM message"
-                f" WHERE message > ? AND {condition}"
+                "SELECT message, identity, original_identity, folder, key, size, internal_date"
+                f" FROM message WHERE message > ? AND {condition}"
                 " AND presence = 'present'"
                 " AND EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
                 " AND NOT EXISTS"
@@ -475,7 +482,7 @@ class MessageTable:
                 " ORDER BY message LIMIT ?",
                 (after, *values, PAGE),
             ).fetchall()
-            for message, identity, folder, key, size, date in rows:
+            for message, identity, original_identity, folder, key, size, date in rows:
                 yield SealableMessage(
                     message=message,
                     identity=identity,
@@ -483,6 +490,7 @@ class MessageTable:
                     size=size,
                     internal_date=date,
                     parts=tuple(self.parts.of(message)),
+                    is_own_copy=identity != original_identity,
                 )
             if len(rows) < PAGE:
                 return

@@ -158,6 +158,8 @@ class SealableMessage:
     internal_date: str
     """ISO 8601 with offset."""
     parts: tuple[SealablePart, ...]
+    is_own_copy: bool = False
+    """Whether the stored copy is one that this job put there, so that it is no original."""
 
     @property
     def in_clear(self) -> bool:

@@ -29,7 +29,13 @@ _NOT_IN_FLIGHT = (
 _ENCRYPTED = "substr(identity, 1, 9) <> 'in-clear:'"
 """The copy that stands for another is not its plaintext."""
 
-_TO_PROVE = f"{_HERE} AND {_ENCRYPTED} AND {_NOT_IN_FLIGHT} AND (? OR proof <> 'opened')"
+_NOT_RESTARTED = "NOT EXISTS (SELECT 1 FROM restarted WHERE restarted.message = message.message)"
+"""The copy that stands for another is encrypted as it is meant to be."""
+
+_TO_PROVE = (
+    f"{_HERE} AND {_ENCRYPTED} AND {_NOT_IN_FLIGHT} AND {_NOT_RESTARTED}"
+    " AND (? OR proof <> 'opened')"
+)
 
 _TO_RESTORE = (
     f"{_HERE} AND {_NOT_IN_FLIGHT} AND state <> 'purged' AND original.digest IS NOT NULL"

@@ -75,6 +75,7 @@ class ReplacementTable:
         ).fetchone()
         self._remove(finished.message)
         self._messages.parts.set_opens_to(finished.message, json.loads(opens_to or "{}"))
+        self._connection.execute("DELETE FROM restarted WHERE message = ?", (finished.message,))
         place = (finished.ref, finished.hint, finished.size)
         # A row there can only be this very copy, which a walk met before it was known.
         self._messages.relocate(finished.message, *place, displaced="gone")

@@ -158,6 +158,10 @@ CREATE TABLE purging (
     message INTEGER PRIMARY KEY REFERENCES message
 ) STRICT;
 
+CREATE TABLE restarted (
+    message INTEGER PRIMARY KEY REFERENCES message
+) STRICT;
+
 CREATE TABLE tombstone (
     kind TEXT NOT NULL CHECK (kind IN ('checkpoint', 'original')),
     digest TEXT NOT NULL,
@@ -240,6 +244,8 @@ LEGAL_STEPS: dict[State | None, frozenset[State]] = {
             State.REENCRYPTED,
             State.CHANGED,
             State.FAILED,
+            # Its phase was restarted, so that an original is there to be put back.
+            State.ROLLED_BACK,
             State.PURGED,
         }
     ),

@@ -6,11 +6,10 @@ The first replacement fixes recipients and profile for the whole job.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-from sectool.errors import ReadOnlyMailbox, SectoolError, UsageError
+from sectool.errors import MessageError, ReadOnlyMailbox, SectoolError, UsageError
 from sectool.joblog import REPLACED, SealableMessage
 from sectool.jobs.certificates import (
     describe_certificates,
@@ -18,6 +17,7 @@ from sectool.jobs.certificates import (
     record_certificates,
 )
 from sectool.jobs.failures import FailureLimit
+from sectool.jobs.fixed import NOT_FIXED, check_fixed, options_of
 from sectool.jobs.job import MAILBOX_VALUE, Job
 from sectool.jobs.lost import LostArgument, Restored, lost_tasks, restore_lost
 from sectool.jobs.pool import Died, run_tasks
@@ -48,9 +48,6 @@ GROUP_MESSAGES = 64
 
 GROUP_BYTES = 32 * 1024 * 1024
 """Bytes of new messages replaced together, unless one message has more."""
-
-_NOT_FIXED = ""
-"""Options of a phase that has replaced nothing yet: a later run may choose others."""
 
 GROWTH = 1.02
 """New size of a message by its old one, at most, in the estimate of a dry run."""
@@ -117,12 +114,8 @@ class Resealing:
             UsageError: the job was begun with other recipients or another profile.
             ReadOnlyMailbox: the mailbox cannot be written.
         """
-        if self._fixed_options() not in {_NOT_FIXED, self._options()}:
-            raise UsageError(
-                "this job was begun with other recipients or another profile"
-                f" ({self._fixed_options()})",
-                hint="give the same --to and --profile as before",
-            )
+        if not self._spec.restart_phase:
+            check_fixed(self._fixed_options(), self._options(), self._spec.operation)
         if not self._mailbox.capabilities.writable and not self._spec.dry_run:
             raise ReadOnlyMailbox(
                 f"the mailbox {self._mailbox.specification.location} cannot be written",
@@ -130,12 +123,11 @@ class Resealing:
             )
 
     def _options(self) -> str:
-        fingerprints = sorted(recipient.fingerprint for recipient in self._recipients)
-        return json.dumps({"to": fingerprints, "profile": self._spec.profile.value}, sort_keys=True)
+        return options_of(self._recipients, self._spec.profile)
 
     def _fixed_options(self) -> str:
         phase = self._log.phase(self._spec.operation)
-        return _NOT_FIXED if phase is None else phase[1]
+        return NOT_FIXED if phase is None else phase[1]
 
     # --- the phase --------------------------------------------------------------------
 
@@ -154,10 +146,23 @@ class Resealing:
             self._replacer.recover()
 
     def begin(self) -> None:
-        """Notes that the phase is on, and where the mailbox is."""
+        """Notes that the phase is on, and where the mailbox is; starts it over where asked to.
+
+        Raises:
+            UsageError: it cannot start over while a message has two copies.
+        """
+        restarts = self._fixed_options() not in {NOT_FIXED, self._options()}
+        if restarts and self._log.replacements.open():
+            raise UsageError(
+                "a message has two copies, so that the phase cannot be restarted",
+                hint="run `sectool encrypt` with the former --to and --profile first",
+            )
         with self._log.group():
             self._log.set_value(MAILBOX_VALUE, self._mailbox.specification.url)
             self._log.set_phase(self._spec.operation, "begun", self._fixed_options())
+            if restarts:
+                self._log.restarts.restart()
+                self._note_options()
 
     def finish_if_done(self) -> None:
         """Notes that the phase is over where nothing waits any more; inside a group."""
@@ -177,6 +182,7 @@ class Resealing:
         if self._spec.dry_run:
             self._rehearse()
             return
+        self._tell_left_behind(progress)
         try:
             self._replace(progress)
         finally:
@@ -208,6 +214,15 @@ class Resealing:
         finally:
             with contextlib.suppress(SectoolError):
                 self._spool.sweep()
+
+    def _tell_left_behind(self, progress: Progress) -> None:
+        left = self._log.restarts.count_left_behind() if self._spec.restart_phase else 0
+        if left:
+            self._failure_code = MessageError.exit_code
+            progress.warn(
+                f"{left} messages stay encrypted as they are: what they were made from is purged",
+                hint="begin another job on them, with the former new keys as old ones",
+            )
 
     def _rehearse(self) -> None:
         tasks = list(self._tasks())
@@ -277,10 +292,14 @@ class Resealing:
             self._failures.saw(new.ref.folder, states[new.message])
 
     def _fix_options(self) -> None:
-        if self._fixed_options() == _NOT_FIXED:
+        if self._fixed_options() == NOT_FIXED:
             with self._log.group():
-                self._log.set_phase(self._spec.operation, "begun", self._options())
-                record_certificates(self._log, self._recipients, self._spec.owner)
+                self._note_options()
+
+    def _note_options(self) -> None:
+        """Notes what the rest of the phase has to keep to; inside a group."""
+        self._log.set_phase(self._spec.operation, "begun", self._options())
+        record_certificates(self._log, self._recipients, self._spec.owner)
 
     def _take_down(self, answer: NotSealed) -> None:
         self._failure_code = self._failure_code or answer.failure_code
@@ -330,5 +349,5 @@ def _new_message(sealed: SealedMessage) -> NewMessage:
         content=sealed.content,
         identity=sealed.identity,
         opens_to=sealed.opens_to,
-        keeps_original=not sealed.message.in_clear,
+        keeps_original=not sealed.message.is_own_copy,
     )
