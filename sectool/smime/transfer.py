@@ -26,7 +26,14 @@ _NOT_ALPHABET = bytes(set(range(256)) - set(_ALPHABET))
 _NOT_ALPHABET_OR_PADDING = bytes(set(_NOT_ALPHABET) - set(b"="))
 _PLAIN = _ALPHABET + _WHITE_SPACE
 _ARMOUR_BEGIN = b"-----BEGIN "
-_ARMOUR_LABELS = (b"PKCS7-----", b"CMS-----", b"PKCS #7 SIGNED DATA-----")
+_ARMOUR_LABELS = (
+    b"PKCS7-----",
+    b"CMS-----",
+    b"PKCS #7 SIGNED DATA-----",
+    # As gpgsm writes them.
+    b"ENCRYPTED MESSAGE-----",
+    b"SIGNED MESSAGE-----",
+)
 _LONGEST_QUOTED_LINE = 64 * 1024
 
 STRAY_CHARACTERS = "characters outside the base64 alphabet were skipped"

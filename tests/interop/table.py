@@ -35,6 +35,7 @@ class Section(StrEnum):
     AGREEMENT = "They write, sectool opens: key agreement"
     SECRETS = "They write, sectool opens: shared keys and passwords"
     CHOSEN = "They write, sectool opens: with algorithms of their own choice"
+    FORMS = "They write, sectool opens: as mail"
     READ = "sectool writes, they open"
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from sectool import cms
+from sectool import cms, smime
 from sectool.errors import UnsupportedMessage
 from sectool.message import BytesContent
 from tests.interop.table import OPENS, PeerName, Table
-from tests.interop.writing import SECRETS, WRITINGS, Writing
+from tests.interop.writing import SECRETS, WRITINGS, Form, Writing
 from tests.support.forge import key_ring
 from tests.support.identities import certified
 from tests.support.peers import Peer, PeerRefused
@@ -20,6 +20,8 @@ from tests.support.peers import Peer, PeerRefused
 PeerOf = Callable[[PeerName], Peer]
 
 CONTENT = b"Content-Type: text/plain\r\n\r\n" + bytes(range(256)) * 80
+HEADER = b"MIME-Version: 1.0\r\nContent-Type: application/pkcs7-mime; name=smime.p7m\r\n\r\n"
+MAIL = [writing for writing in WRITINGS if writing.form is not Form.CMS]
 
 
 def of_kind(*, opens: bool = False, unsupported: bool = False) -> pytest.MarkDecorator:
@@ -27,7 +29,8 @@ def of_kind(*, opens: bool = False, unsupported: bool = False) -> pytest.MarkDec
     chosen = [
         writing
         for writing in WRITINGS
-        if (not writing.cannot, bool(writing.unsupported)) == (opens or unsupported, unsupported)
+        if writing not in MAIL
+        and (not writing.cannot, bool(writing.unsupported)) == (opens or unsupported, unsupported)
     ]
     return pytest.mark.parametrize("writing", chosen, ids=[writing.name for writing in chosen])
 
@@ -39,6 +42,19 @@ def written(writing: Writing, peer: Peer) -> list[bytes]:
         return [peer.seal(CONTENT, *writing.words, to=people)] * len(people)
     of_each = [[person] for person in people] or [[]]
     return [peer.seal(CONTENT, *writing.words, to=to) for to in of_each]
+
+
+@pytest.mark.parametrize("writing", MAIL, ids=[writing.name for writing in MAIL])
+def test_mail_that_a_peer_writes_opens(writing: Writing, peer_of: PeerOf, table: Table) -> None:
+    text = b"Content-Type: text/plain\r\n\r\n" + b"The plans are in the blue folder.\r\n" * 100
+    person = certified(*writing.kinds)
+    raw = peer_of(writing.peer).seal(text, *writing.words, to=[person])
+    content = BytesContent(raw if writing.form is Form.MESSAGE else HEADER + raw)
+    (part,) = smime.take_inventory(content).parts
+    sink = io.BytesIO()
+    smime.find_opening(content, part, key_ring(person)).inner.write_to(sink)
+    assert sink.getvalue() == text
+    table.see(writing.cell, OPENS)
 
 
 @of_kind(opens=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from itertools import product
 from typing import Any
 
@@ -16,6 +17,17 @@ SECRETS = cms.SharedSecrets({b"list": SHARED_KEY, b"half": SHARED_KEY[:16]}, (b"
 CURVES = ("p-256", "p-384", "p-521", "brainpool-256", "brainpool-384", "brainpool-512")
 _RSA = ("rsa",)
 _SHA = (1, 224, 256, 384, 512)
+
+
+class Form(Enum):
+    """What the program's output is."""
+
+    CMS = auto()
+    """An envelope in DER or BER."""
+    BODY = auto()
+    """The body of an entity of type application/pkcs7-mime, without an encoding of its own."""
+    MESSAGE = auto()
+    """With its header."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,7 @@ class Writing:
     """One to all of them, and not one to each."""
     identified_by: type[cms.RecipientIdentifier] | None = cms.IssuerAndSerialNumber
     """How it names its recipient; None: it names nobody."""
+    form: Form = Form.CMS
     unsupported: str = ""
     """What sectool names when it leaves the message as it is; empty: it opens it."""
     cannot: str = ""
@@ -336,6 +349,23 @@ def _chosen() -> Iterator[Writing]:
         yield Writing(section, row, peer, (), kinds, is_one_envelope=True, is_authenticated=True)
 
 
+def _forms() -> Iterator[Writing]:
+    section = Section.FORMS
+    openssl, gpgsm = PeerName.OPENSSL, PeerName.GPGSM
+    for row, form, peer, words, variant in (
+        ("binary", Form.BODY, openssl, ("-aes256",), ""),
+        ("binary", Form.BODY, gpgsm, (), ""),
+        ("base64", Form.BODY, gpgsm, ("--base64",), ""),
+        ("PEM armour", Form.BODY, openssl, ("-aes256", "-outform", "PEM"), "cms"),
+        ("PEM armour", Form.BODY, openssl, ("smime", "-aes256", "-outform", "PEM"), "smime"),
+        ("PEM armour", Form.BODY, gpgsm, ("--armor",), ""),
+        ("a whole message", Form.MESSAGE, openssl, ("-aes256", "-outform", "SMIME"), "cms"),
+        ("a whole message", Form.MESSAGE, openssl, ("-aes-256-gcm", "-outform", "SMIME"), "GCM"),
+        ("a whole message", Form.MESSAGE, openssl, ("smime", "-outform", "SMIME"), "smime"),
+    ):
+        yield Writing(section, row, peer, words, variant=variant, form=form)
+
+
 WRITINGS = (
     *_openssl_content(),
     *_bouncy_castle_content(),
@@ -344,4 +374,5 @@ WRITINGS = (
     *_agreement(),
     *_secrets(),
     *_chosen(),
+    *_forms(),
 )

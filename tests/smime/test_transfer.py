@@ -119,6 +119,8 @@ LAYERS = {
     "binary": (DER, "binary", ()),
     "binary called base64": (DER, "base64", ()),
     "armour": (armoured(b"PKCS7"), "7bit", (Layer.ARMOUR,)),
+    "armour of gpgsm": (armoured(b"ENCRYPTED MESSAGE"), "7bit", (Layer.ARMOUR,)),
+    "armour of gpgsm around a signature": (armoured(b"SIGNED MESSAGE"), "7bit", (Layer.ARMOUR,)),
     "armour called base64": (armoured(b"CMS"), "base64", (Layer.ARMOUR,)),
     "quoted-printable": (
         quopri.encodestring(DER),

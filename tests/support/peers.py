@@ -110,19 +110,22 @@ class OpenSSL:
         """What ``openssl cms -encrypt -binary`` writes, in DER unless told otherwise.
 
         Args:
-            words: options; those of each recipient (``-keyopt``) last.
+            words: options; ``smime`` first for that command; those of each recipient
+                (``-keyopt``) last.
         """
+        command, words = ("smime", words[1:]) if words[:1] == ("smime",) else ("cms", words)
         self._write("content", content)
         first = words.index("-keyopt") if "-keyopt" in words else len(words)
         options, of_each = words[:first], words[first:]
+        named = ("-recip",) if command == "cms" else ()
         recipients = [
             word
             for index, person in enumerate(to)
-            for word in ("-recip", self._write(f"{index}.pem", person.pem()), *of_each)
+            for word in (*named, self._write(f"{index}.pem", person.pem()), *of_each)
         ]
         form = () if "-outform" in options else ("-outform", "DER")
         return self._run(
-            "cms", "-encrypt", "-binary", "-in", "content", *form, *options, *recipients
+            command, "-encrypt", "-binary", "-in", "content", *form, *options, *recipients
         )
 
     def open(self, envelope: bytes, person: Holder | Person) -> bytes:
@@ -174,13 +177,14 @@ class GPGSM:
         return f"{words[0]} {words[-1]}"
 
     def seal(self, content: bytes, *words: str, to: Sequence[Holder]) -> bytes:
-        """With a cipher by the name gpgsm has for it."""
+        """With options, and a cipher by the name gpgsm has for it."""
         (self.home / "content").write_bytes(content)
         for person in to:
             self._import_certificate(person.certificate)
         recipients = [word for person in to for word in ("-r", f"<{address(person)}>")]
-        ciphers = [word for name in words for word in ("--cipher-algo", name)]
-        return self._run(*ciphers, *recipients, "-o", "-", "-e", "content")
+        options = [word for word in words if word.startswith("--")]
+        ciphers = [f"--cipher-algo={word}" for word in words if word not in options]
+        return self._run(*options, *ciphers, *recipients, "-o", "-", "-e", "content")
 
     def open(self, envelope: bytes, person: Holder) -> bytes:
         if person.label not in self._refused:
