@@ -92,7 +92,7 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
     try:
         content = context.mailbox.fetch(task.listing.ref).content
         inventory = smime.take_inventory(content)
-        if _is_opaque(inventory):
+        if _is_opaque(inventory) or inventory.hidden:
             return Needs(unread=True)
         kept = dict(task.checkpoints)
         layers: list[_Layer] = [(content, part, kept.get(part.path)) for part in inventory.parts]

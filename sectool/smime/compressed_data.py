@@ -47,6 +47,17 @@ def decompressed_blocks(stream: BinaryIO, budget: UnpackingBudget) -> Iterator[b
     reader.enter(ber.SEQUENCE, "ContentInfo")
     reader.read_oid("contentType")
     reader.enter(ber.context(0), _WHAT)
+    yield from _decompressed_blocks(reader, budget)
+    for what in (_WHAT, "ContentInfo"):
+        reader.leave(what)
+
+
+def bare_decompressed_blocks(stream: BinaryIO, budget: UnpackingBudget) -> Iterator[bytes]:
+    """As ``decompressed_blocks``, of a CompressedData that stands without its ContentInfo."""
+    yield from _decompressed_blocks(BERReader(stream), budget)
+
+
+def _decompressed_blocks(reader: BERReader, budget: UnpackingBudget) -> Iterator[bytes]:
     reader.enter(ber.SEQUENCE, _WHAT)
     reader.read_integer("version")
     algorithm = read_algorithm_identifier(reader, "compressionAlgorithm")
@@ -62,7 +73,7 @@ def decompressed_blocks(stream: BinaryIO, budget: UnpackingBudget) -> Iterator[b
         header = reader.take_tag(ber.OCTET_STRING, "eContent")
         yield from _inflate(reader.octet_string_blocks(header, "eContent"), budget)
         reader.leave("eContent")
-    for what in ("encapContentInfo", _WHAT, _WHAT, "ContentInfo"):
+    for what in ("encapContentInfo", _WHAT):
         reader.leave(what)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO
 
 from sectool import cms
-from sectool.errors import LimitExceeded, MalformedMessage
+from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 from sectool.message import Content
+from sectool.smime.compressed_data import UnpackingBudget, bare_decompressed_blocks
 from sectool.smime.fields import read_header
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
 from sectool.smime.parts import CoveredPart, EncryptedPart, NestedContent
 from sectool.smime.signed_data import bare_signed_blocks
-from sectool.smime.survey import survey_inside
+from sectool.smime.survey import UNDER_COMPRESSION, UNDER_SIGNATURE, survey_inside
 from sectool.smime.transfer import stream_of
 
 _BARE_ENVELOPES = frozenset(
@@ -52,7 +55,12 @@ def look_inside(content: Content, content_type: str, limits: Limits = DEFAULT_LI
     """
     try:
         if content_type == cms.SIGNED_DATA:
-            return _under_bare_signature(content, limits)
+            return _under(content, bare_signed_blocks, UNDER_SIGNATURE.reason, limits)
+        if content_type == cms.COMPRESSED_DATA:
+            blocks = partial(
+                bare_decompressed_blocks, budget=UnpackingBudget(limits.decompressed_size)
+            )
+            return _under(content, blocks, UNDER_COMPRESSION.reason, limits)
         if content_type in _BARE_ENVELOPES:
             return Inside(problem=_NO_HEADER)
         if content_type != cms.ID_DATA:
@@ -60,26 +68,36 @@ def look_inside(content: Content, content_type: str, limits: Limits = DEFAULT_LI
         with content.open() as stream:
             header = read_header(LineScanner(stream), limits=limits)
         found = survey_inside(content, limits, header.line_end)
-        return Inside(tuple(found.parts), tuple(found.covered))
+        return Inside(tuple(found.parts), tuple(found.covered), found.hidden)
     except LimitExceeded as error:
         return Inside(problem=error.message)
 
 
-def _under_bare_signature(content: Content, limits: Limits) -> Inside:
-    """A SignedData without its ContentInfo, which RFC 5652 section 5 allows as content."""
+def _under(
+    content: Content,
+    blocks: Callable[[BinaryIO], Iterator[bytes]],
+    reason: str,
+    limits: Limits,
+) -> Inside:
+    """A SignedData or CompressedData without its ContentInfo.
+
+    RFC 5652 section 5 and RFC 3274 section 1.1 allow them as content; ``blocks`` gives
+    what is in them.
+    """
 
     def opener() -> BinaryIO:
         stream = content.open()
-        return stream_of(stream, bare_signed_blocks(stream))
+        return stream_of(stream, blocks(stream))
 
-    signed = NestedContent(opener)
+    covering = NestedContent(opener)
     try:
-        found = survey_inside(signed, limits, b"\r\n")
+        found = survey_inside(covering, limits, b"\r\n")
     except LimitExceeded:
         raise
+    except UnsupportedMessage as error:
+        return Inside(problem=error.message)
     except MalformedMessage:
         return Inside()  # nothing is under it that anybody could open
-    reason = "an encrypted layer lies under an opaque signature"
-    covered = [CoveredPart(f"~{part.path}", signed, part, reason) for part in found.parts]
+    covered = [CoveredPart(f"~{part.path}", covering, part, reason) for part in found.parts]
     covered += [replace(one, path=f"~{one.path}") for one in found.covered]
-    return Inside(covered=tuple(covered))
+    return Inside(covered=tuple(covered), problem=found.hidden)

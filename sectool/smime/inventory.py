@@ -56,6 +56,8 @@ class Inventory:
     """Which plaintext copy it says it is."""
     covered: tuple[CoveredPart, ...] = ()
     """Further encrypted parts, in contents that exist only decoded: never taken."""
+    hidden: str = ""
+    """Why it may have recipients that could not be read; empty where there are none."""
 
 
 def take_inventory(
@@ -99,7 +101,7 @@ def _of_message(
     try:
         findings = survey(content, limits, header.line_end)
     except LimitExceeded as error:
-        findings = Findings(others=[Finding(State.MALFORMED, error.message)])
+        findings = Findings(others=[Finding(State.MALFORMED, error.message, hides_recipients=True)])
     state, reason = _judge(findings, selection)
     mark = find_mark(header)
     identity = plaintext_identity = ""
@@ -118,6 +120,7 @@ def _of_message(
         plaintext_identity=plaintext_identity,
         mark=mark,
         covered=tuple(findings.covered),
+        hidden=findings.hidden,
     )
 
 

@@ -41,13 +41,15 @@ class Finding:
 
     state: State
     reason: str
+    hides_recipients: bool = False
+    """Whether S/MIME is, or may be, in it whose recipients nobody could read."""
 
 
 _IN_ATTACHMENT = Finding(
     State.UNSUPPORTED, "an encrypted message lies in an encoded attachment; it is not taken"
 )
-_UNDER_SIGNATURE = Finding(State.SEALED, "an encrypted layer lies under an opaque signature")
-_UNDER_COMPRESSION = Finding(
+UNDER_SIGNATURE = Finding(State.SEALED, "an encrypted layer lies under an opaque signature")
+UNDER_COMPRESSION = Finding(
     State.UNSUPPORTED, "an encrypted layer lies inside a compression; it is not taken"
 )
 
@@ -64,9 +66,18 @@ class Findings:
     is_signed: bool = False
     """Whether the message as a whole is signed."""
 
+    @property
+    def hidden(self) -> str:
+        """Why there may be recipients that could not be read; empty where there are none."""
+        return next((finding.reason for finding in self.others if finding.hides_recipients), "")
+
     def note(self, state: State, reason: str) -> None:
         """Adds a finding."""
         self.others.append(Finding(state, reason))
+
+    def note_hidden(self, reason: str) -> None:
+        """Adds S/MIME whose recipients cannot be read."""
+        self.others.append(Finding(State.UNSUPPORTED, reason, hides_recipients=True))
 
 
 def survey(content: Content, limits: Limits, line_end: bytes) -> Findings:
@@ -173,8 +184,11 @@ class _Survey:
         if content_type in _ENVELOPES:
             self._take_envelope(entity, body)
         elif content_type in _OTHER_ENCRYPTION:
-            name = cms.content_type_name(content_type)
-            self._findings.note(State.UNSUPPORTED, f"CMS {name} is not supported")
+            reason = f"CMS {cms.content_type_name(content_type)} is not supported"
+            if content_type == cms.ENCRYPTED_DATA:
+                self._findings.note(State.UNSUPPORTED, reason)  # it has no recipients
+            else:
+                self._findings.note_hidden(reason)
         elif content_type == cms.SIGNED_DATA:
             self._take_signed(entity, body, head)
         elif content_type == cms.COMPRESSED_DATA:
@@ -182,21 +196,20 @@ class _Survey:
         elif content_type not in _CLEAR_TYPES:
             # It may be an encryption that nobody here has heard of.
             name = cms.content_type_name(content_type)
-            self._findings.note(State.UNSUPPORTED, f"CMS {name} is not known")
+            self._findings.note_hidden(f"CMS {name} is not known")
 
     def _look_at_tnef(self, body: BodySource) -> None:
         with body.open() as stream:
             found = tnef.find_smime(stream, self._limits)
         if found:
-            reason = f"S/MIME in TNEF (winmail.dat) is not taken: {found}"
-            self._findings.note(State.UNSUPPORTED, reason)
+            self._findings.note_hidden(f"S/MIME in TNEF (winmail.dat) is not taken: {found}")
 
     def _note_no_cms(self, entity: Entity, head: bytes, error: MalformedMessage) -> None:
         is_labelled = recognition.is_labelled(entity)
         is_uuencoded = is_uuencoding(_declared_encoding(entity))
         is_ours = is_labelled or recognition.is_named(entity)
         if holds_uuencoded_cms(head) or (is_uuencoded and is_ours):
-            self._findings.note(State.UNSUPPORTED, _UUENCODED)
+            self._findings.note_hidden(_UUENCODED)
         elif is_labelled:
             what = error.message if head else "the body is empty"
             self._findings.note(State.MALFORMED, f"labelled as S/MIME, but {what}")
@@ -230,7 +243,7 @@ class _Survey:
             if entity.is_message:
                 _drain(opener)
             self._findings.is_signed |= not entity.path
-            self._look_into(entity, opener, _UNDER_SIGNATURE)
+            self._look_into(entity, opener, UNDER_SIGNATURE)
         except LimitExceeded:
             raise
         except MalformedMessage as error:
@@ -243,11 +256,11 @@ class _Survey:
         try:
             if entity.is_message:
                 _drain(opener)
-            self._look_into(entity, opener, _UNDER_COMPRESSION)
+            self._look_into(entity, opener, UNDER_COMPRESSION)
         except LimitExceeded:
             raise
         except UnsupportedMessage as error:
-            self._findings.note(State.UNSUPPORTED, error.message)
+            self._findings.note_hidden(error.message)
         except MalformedMessage as error:
             # Elsewhere it is an attachment like any other.
             if entity.is_message:
@@ -285,7 +298,7 @@ class _Survey:
         if recognition.holds_pgp_message(text):
             self._findings.note(State.UNSUPPORTED, "inline PGP: only S/MIME is opened")
         if holds_uuencoded_cms(text):
-            self._findings.note(State.UNSUPPORTED, _UUENCODED)
+            self._findings.note_hidden(_UUENCODED)
 
 
 def _declared_encoding(entity: Entity) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import os
 import shutil
@@ -18,6 +19,7 @@ from tests.support.checker import Key
 from tests.support.layers import encrypt
 from tests.support.layers import message as whole
 from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
+from tests.support.wrappings import ATTACHMENT, ATTACHMENT_DATA, attribute, tnef
 
 OTHERS = {State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
 REENCRYPTED = {**OTHERS, State.REENCRYPTED: 5}
@@ -311,6 +313,24 @@ def test_a_message_that_cannot_be_looked_into_keeps_every_old_key(
 ) -> None:
     compressed = gzip.compress(encrypted(41, keys.old))
     (maildir / "new" / "1500000001.M1P1.host").write_bytes(compressed)
+    (answer,) = retired(specify, keys.old, verify_keys=specification(keys.new))
+    assert (answer.messages, answer.may_be_destroyed) == (0, False)
+    assert answer.reason == "messages that could not be read: 1"
+
+
+@pytest.mark.parametrize("at", ["root", "inside a new envelope"])
+def test_smime_in_tnef_keeps_every_old_key(
+    at: str, encrypted_job: Path, maildir: Path, specify: Specify, keys: Keys
+) -> None:
+    body = base64.b64decode(encrypted(41, keys.old).partition(b"\n\n")[2])
+    winmail = (
+        b"Content-Type: application/ms-tnef\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + base64.encodebytes(tnef(attribute(ATTACHMENT, ATTACHMENT_DATA, body)))
+    )
+    raw = b"Message-ID: <tnef@example.org>\r\n" + winmail
+    if at != "root":
+        raw = whole(42, encrypt(winmail, keys.new))
+    (maildir / "new" / "1500000001.M1P1.host").write_bytes(raw)
     (answer,) = retired(specify, keys.old, verify_keys=specification(keys.new))
     assert (answer.messages, answer.may_be_destroyed) == (0, False)
     assert answer.reason == "messages that could not be read: 1"

@@ -12,6 +12,14 @@ from sectool import cms, smime
 from sectool.message import BytesContent, Content, Sink
 from tests.support.layers import FOOTER, TEXT, forward, message, multipart
 from tests.support.signing import Signatory, make_signatory, openssl, sign
+from tests.support.wrappings import (
+    ATTACHMENT,
+    ATTACHMENT_DATA,
+    attribute,
+    compressed,
+    tnef,
+    uuencoded,
+)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +105,61 @@ def test_a_plaintext_beyond_the_bounds_is_told_as_unknown(part: bytes) -> None:
     assert smime.look_inside(BytesContent(plaintext), cms.ID_DATA, limits).problem
 
 
-@pytest.mark.parametrize("content_type", [cms.ID_DATA, cms.SIGNED_DATA, "1.2.3.4"])
+def test_compressed_data_without_its_content_info_is_looked_into(part: bytes) -> None:
+    (one,) = look(compressed(part, bare=True), cms.COMPRESSED_DATA).covered
+    assert (one.path, one.reason) == (
+        "~",
+        "an encrypted layer lies inside a compression; it is not taken",
+    )
+
+
+def test_a_layer_under_a_compression_can_be_read_but_not_replaced(
+    part: bytes, envelope: bytes
+) -> None:
+    fields = b"Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+    inside = look(fields + compressed(part))
+    (one,) = inside.covered
+    with smime.PartSource(one.content, one.part).open() as stream:
+        assert (inside.parts, stream.read()) == ((), envelope)
+
+
+HIDING: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "uuencode": (
+        lambda raw: b"Content-Type: application/octet-stream\r\n\r\n" + uuencoded(raw),
+        "uuencoded",
+    ),
+    "TNEF": (
+        lambda raw: (
+            b"Content-Type: application/ms-tnef\r\n\r\n"
+            + tnef(attribute(ATTACHMENT, ATTACHMENT_DATA, raw))
+        ),
+        "TNEF",
+    ),
+    "another compression": (
+        lambda raw: (
+            b"Content-Type: application/pkcs7-mime\r\n\r\n" + compressed(raw, algorithm="1.2.3")
+        ),
+        "compression 1.2.3",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HIDING)
+def test_what_hides_a_layer_is_told_as_unknown(name: str, envelope: bytes) -> None:
+    hide, reason = HIDING[name]
+    assert reason in look(hide(envelope)).problem
+    assert reason in look(multipart(FOOTER, hide(envelope))).problem
+    covered = compressed(hide(envelope), bare=True)
+    assert reason in look(covered, cms.COMPRESSED_DATA).problem
+
+
+def test_another_compression_without_its_content_info_is_told_as_unknown(part: bytes) -> None:
+    bare = compressed(part, algorithm="1.2.3", bare=True)
+    assert "compression 1.2.3" in look(bare, cms.COMPRESSED_DATA).problem
+
+
+@pytest.mark.parametrize(
+    "content_type", [cms.ID_DATA, cms.SIGNED_DATA, cms.COMPRESSED_DATA, "1.2.3.4"]
+)
 def test_what_holds_no_layer_holds_no_problem_either(content_type: str) -> None:
     assert look(TEXT, content_type) == smime.Inside()

@@ -14,27 +14,18 @@ from sectool import cms, smime
 from sectool.cms import der
 from sectool.message import BytesContent
 from sectool.outcome import State
+from tests.support.wrappings import ATTACHMENT, ATTACHMENT_DATA, attribute, tnef
 
 InventoryOf = Callable[[bytes], smime.Inventory]
 
-MESSAGE, ATTACHMENT = 1, 2
-MESSAGE_CLASS, ATTACHMENT_TITLE, ATTACHMENT_DATA = 0x00078008, 0x00018010, 0x0006800F
+MESSAGE = 1
+MESSAGE_CLASS, ATTACHMENT_TITLE = 0x00078008, 0x00018010
 MESSAGE_PROPERTIES, ATTACHMENT_PROPERTIES = 0x00069003, 0x00069005
 SHORT, LONG, BOOLEAN, OBJECT, STRING_8, STRING, TIME, GUID, BINARY = (
     *(2, 3, 0x0B, 0x0D, 0x1E, 0x1F, 0x40, 0x48, 0x102),
 )
 EMBEDDED_MESSAGE = bytes.fromhex("0703020000000000c000000000000046")
 OLE_STORAGE = bytes.fromhex("0b00000000000000c000000000000046")
-
-
-def attribute(level: int, number: int, content: bytes) -> bytes:
-    checksum = sum(content) & 0xFFFF
-    return struct.pack("<BII", level, number, len(content)) + content + struct.pack("<H", checksum)
-
-
-def tnef(*attributes: bytes) -> bytes:
-    version = attribute(MESSAGE, 0x00089006, b"\0\0\1\0")
-    return struct.pack("<IH", 0x223E9F78, 1) + version + b"".join(attributes)
 
 
 def fixed(name: int, kind: int, value: bytes) -> bytes:

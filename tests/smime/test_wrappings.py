@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import zlib
 from collections.abc import Callable
 
 import pytest
 
 from sectool import cms, smime
-from sectool.cms import der
 from sectool.message import BytesContent
 from sectool.outcome import State
+from tests.support.wrappings import compressed, uuencoded
 
 InventoryOf = Callable[[bytes], smime.Inventory]
 
@@ -20,7 +18,6 @@ OUTER = b"From: a@example.org\r\nSubject: x\r\nMIME-Version: 1.0\r\n"
 TEXT = b"Content-Type: text/plain\r\n\r\nhello\r\n"
 LABELLED = b"Content-Type: application/pkcs7-mime; name=smime.p7m\r\n"
 OCTETS = b"Content-Type: application/octet-stream\r\n"
-ZLIB = "1.2.840.113549.1.9.16.3.8"
 
 
 def entity(raw: bytes, fields: bytes = LABELLED) -> bytes:
@@ -32,22 +29,6 @@ def attached(part: bytes) -> bytes:
     delimiter = b"\r\n--b\r\n"
     head = b"Content-Type: multipart/mixed; boundary=b\r\n"
     return head + delimiter + TEXT + delimiter + part + b"\r\n--b--\r\n"
-
-
-def compressed(
-    content: bytes | None,
-    content_type: str = cms.ID_DATA,
-    *,
-    algorithm: str = ZLIB,
-    alter: Callable[[bytes], bytes] = lambda packed: packed,
-) -> bytes:
-    """CompressedData (RFC 3274)."""
-    packed = b""
-    if content is not None:
-        packed = der.explicit(0, der.octet_string(alter(zlib.compress(content))))
-    info = der.sequence(der.oid(content_type), packed)
-    body = der.sequence(der.integer(0), der.sequence(der.oid(algorithm)), info)
-    return der.sequence(der.oid(cms.COMPRESSED_DATA), der.explicit(0, body))
 
 
 # --- compression ---------------------------------------------------------------------
@@ -102,11 +83,6 @@ def test_what_decompresses_to_more_than_the_limit_is_malformed(most: int) -> Non
 
 
 # --- uuencode ------------------------------------------------------------------------
-
-
-def uuencoded(raw: bytes, line_end: bytes = b"\r\n") -> bytes:
-    lines = [binascii.b2a_uu(raw[start : start + 45])[:-1] for start in range(0, len(raw), 45)]
-    return line_end.join([b"begin 644 smime.p7m", *lines, b"`", b"end", b""])
 
 
 UUENCODED = {
