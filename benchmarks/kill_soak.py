@@ -1,7 +1,7 @@
 """Kills sectool at random moments, over and over, and looks after each kill what the mailbox holds.
 
 Tells whole stories (decrypt, a move, encrypt, verify, purge; undone ones; in
-place) on small mailboxes. Every command is killed with all its
+place; with sealed checkpoints) on small mailboxes. Every command is killed with all its
 workers at a random moment, a few times in a row, and then left to end. The
 judge shares no code with sectool: plain files, the standard library and the
 openssl command.
@@ -58,12 +58,22 @@ PURGE = Command(("purge", "{job}"))
 ROLLBACK = Command(("rollback", "{job}"))
 IN_PLACE = Command((*DECRYPT.words, "--in-place"))
 
+SEALED = Command((*DECRYPT.words, "--seal-to", "{transport}"))
+FROM_SEALED = Command((*ENCRYPT.words, "--seal-keys", "{transport_keys}"), moves=True)
+
 STORIES: dict[str, tuple[Command, ...]] = {
     "move": (DECRYPT, ENCRYPT, VERIFY, PURGE),
     "undone": (DECRYPT, ENCRYPT, ROLLBACK, DECRYPT, ENCRYPT),
     "in place": (IN_PLACE, ENCRYPT, VERIFY, PURGE),
     "in place, undone": (IN_PLACE, ROLLBACK),
+    "sealed": (SEALED, FROM_SEALED, VERIFY, PURGE),
 }
+
+WITHOUT_PLAINTEXT = {"sealed"}
+"""Stories in which no file of the job may hold anything of what was encrypted."""
+
+PLAINTEXT = b"this is message"
+"""Stands in every mail."""
 
 
 @dataclass
@@ -84,7 +94,7 @@ class Soak:
     def __init__(self, directory: Path, messages: int, seed: int) -> None:
         self._directory = directory
         self._random = random.Random(seed)
-        self._keys = {name: make_key(directory, name) for name in ("old", "new")}
+        self._keys = {name: make_key(directory, name) for name in ("old", "new", "transport")}
         for name, key in self._keys.items():
             kept = directory / f"{name}-keys"
             kept.mkdir()
@@ -105,12 +115,15 @@ class Soak:
         trial = self._directory / "trial"
         shutil.rmtree(trial, ignore_errors=True)
         self._mailbox = trial / "Maildir"
+        self._secret = trial / "job" if name in WITHOUT_PLAINTEXT else None
         self._fill()
         self._before = self._contents()
         places = {
             "old": self._directory / "old-keys",
             "new": self._keys["new"].certificate,
             "new_keys": self._directory / "new-keys",
+            "transport": self._keys["transport"].certificate,
+            "transport_keys": self._directory / "transport-keys",
             "job": trial / "job",
         }
         for command in STORIES[name]:
@@ -185,6 +198,9 @@ class Soak:
         for wanted, count in self._before.items():
             if not count <= now[wanted] <= most * count:
                 self._blame(f"{where}: {now[wanted]} copies of {wanted}")
+        for path in self._secret.rglob("*") if self._secret else ():
+            if path.is_file() and PLAINTEXT in path.read_bytes():
+                self._blame(f"{where}: plaintext in {path.name}")
         for found in now.keys() - self._before.keys():
             self._blame(f"{where}: {found} was never there")
 

@@ -192,15 +192,27 @@ def move_in_place(directory: Path, maildir: Path, old: Path, new: Path) -> None:
     report("rollback", ("rollback", job))
 
 
+def move_sealed(directory: Path, maildir: Path, old: Path, new: Path) -> None:
+    """Measures a move whose checkpoints are sealed to a transport certificate."""
+    job = directory / "job"
+    transport = make_key(directory, "transport")
+    decrypt = ("decrypt", maildir, "--keys", old, "--job", job, "--seal-to")
+    encrypt = ("encrypt", maildir, "--to", new, "--job", job, "--seal-keys", transport)
+    report("decrypt, sealed", (*decrypt, transport.with_suffix(".crt")))
+    report("encrypt", encrypt)
+    report("encrypt again", encrypt)
+
+
 def main() -> None:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, nargs="*", default=[])
     parser.add_argument("--gigabytes", type=float, default=0)
     parser.add_argument("--in-place", action="store_true", help="decrypt in place")
+    parser.add_argument("--sealed", action="store_true", help="seal the checkpoints")
     parser.add_argument("--directory", type=Path, help="where to work; default: temporary")
     options = parser.parse_args()
-    act = move_in_place if options.in_place else move
+    act = move_in_place if options.in_place else move_sealed if options.sealed else move
     for count in options.messages:
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
             directory = Path(name)

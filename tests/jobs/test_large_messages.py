@@ -8,7 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,12 +100,21 @@ def phases(large: Large, keys: Keys, workers: int) -> list[list[str]]:
     ]
 
 
-def peaks(large: Large, keys: Keys, limits: list[int]) -> list[int]:
-    """Address space in bytes that each command took, all in one process."""
+def peaks(
+    large: Large, keys: Keys, limits: list[int], more: Sequence[Sequence[str]] = ((), (), ())
+) -> list[int]:
+    """Address space in bytes that each command took, all in one process.
+
+    Args:
+        large: what is moved.
+        keys: of its owner.
+        limits: of each command, in bytes; 0: none.
+        more: further words of each command.
+    """
     found = []
-    for arguments, limit in zip(phases(large, keys, workers=0), limits, strict=True):
+    for arguments, limit, words in zip(phases(large, keys, workers=0), limits, more, strict=True):
         done = subprocess.run(
-            [sys.executable, "-c", IN_PROCESS, str(limit), *arguments],
+            [sys.executable, "-c", IN_PROCESS, str(limit), *arguments, *words],
             capture_output=True,
             check=False,
         )
@@ -129,6 +138,20 @@ def test_a_large_message_takes_little_more_memory_than_a_small_one(
     large = build(algorithm, CONTENT_SIZE)
     peaks(large, keys, [peak + HEADROOM for peak in small])
     check_moved(large, keys)
+
+
+def test_a_large_sealed_checkpoint_takes_little_more_memory_than_a_small_one(
+    build: Build, keys: Keys
+) -> None:
+    seal_to = ("--seal-to", str(keys.transport.certificate))
+    seal_keys = ("--seal-keys", str(keys.transport.private_key))
+    sealing = ((), seal_to, seal_keys)
+    small = peaks(build("-aes256", 100_000), keys, [0, 0, 0], sealing)
+    large = build("-aes256", CONTENT_SIZE)
+    peaks(large, keys, [peak + HEADROOM for peak in small], sealing)
+    check_moved(large, keys)
+    (checkpoint,) = (large.maildir.parent / "job" / "checkpoints").glob("*.p7m")
+    assert checkpoint.stat().st_size > CONTENT_SIZE
 
 
 def test_worker_processes_move_a_large_message_in_little_memory(build: Build, keys: Keys) -> None:

@@ -222,3 +222,11 @@ def test_a_migrated_log_has_exactly_the_tables_of_a_new_one(unpack: Unpack) -> N
     new = job.job / "new.db"
     JobLog.create(new).close()
     assert tables(job.log) == tables(new)
+
+
+def test_checkpoints_of_version_1_are_plain_and_not_mixed_with_sealed_ones(unpack: Unpack) -> None:
+    job = unpack("mid-decrypt")
+    with pytest.raises(UsageError, match="plain"):
+        job.run("decrypt", seal_to=(key("new").certificate,))
+    assert job.run("decrypt") == DECRYPTED
+    assert not list(job.job.rglob("*.p7m"))

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from sectool import jobs
 from sectool.errors import CertificateUnusable, PassphraseError, UsageError
 from sectool.keys import KeySpecification
 from sectool.outcome import State
+from sectool.progress import NoProgress
 from tests.support import checker
+from tests.support.forge import make_holder
 from tests.support.mailboxes import INNER, Keys, Mail, Specify, encrypted, fill, make_key, openssl
 
 PLAINTEXT = b"this is message"
@@ -161,6 +164,20 @@ def test_a_certificate_that_only_signs_is_refused(
     assert not job.exists()
 
 
+def test_an_ml_kem_certificate_serves_as_well(
+    maildir: Path, seal: Seal, tmp_path: Path, keys: Keys
+) -> None:
+    someone = make_holder("ml-kem-768")
+    file = tmp_path / "someone.pem"
+    file.write_bytes(someone.pem())
+    certificate = tmp_path / "someone.crt"
+    certificate.write_bytes(someone.certificate.public_bytes(Encoding.PEM))
+    before = checker.meanings(maildir, [keys.old])
+    jobs.run(seal("decrypt", maildir, seal_to=(certificate,)))
+    jobs.run(seal("encrypt", maildir, seal_keys=KeySpecification((file,))))
+    assert checker.meanings(maildir, [keys.new]) == before
+
+
 # --- fixed for the job ------------------------------------------------------------------------
 
 
@@ -289,6 +306,53 @@ def test_after_a_rollback_decrypt_takes_sealed_checkpoints_back_without_the_key(
     assert jobs.run(seal("decrypt", maildir)).counts[State.CHECKPOINTED] == 5
     assert {path: path.stat().st_mtime_ns for path in checkpoints(job)} == files
     assert jobs.run(seal("encrypt", maildir)).counts[State.REENCRYPTED] == 5
+
+
+def test_what_was_lost_comes_back_from_its_sealed_checkpoint(
+    maildir: Path, seal: Seal, keys: Keys
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    (lost,) = (maildir / "cur").glob("1300000001*")
+    lost.unlink()
+    summary = jobs.run(seal("encrypt", maildir, restore_lost=True))
+    assert (summary.restored, summary.counts[State.REENCRYPTED]) == (1, 5)
+    (mail,) = (each for each in checker.stored_mail(maildir) if each.folder == ".Recovered")
+    inner = hashlib.sha256(INNER % 1).hexdigest()
+    assert checker.inner_digests(mail.raw, [keys.new]) == (inner,)
+
+
+class Hearing(NoProgress):
+    """Remembers warnings."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+
+    def warn(self, text: str, *, hint: str = "") -> None:
+        self.heard.append((text, hint))
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+def test_retiring_old_keys_without_the_transport_key_says_what_is_not_looked_into(
+    maildir: Path, seal: Seal, keys: Keys, with_key: bool
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    jobs.run(seal("encrypt", maildir))
+    changes: dict[str, object] = {} if with_key else {"seal_keys": None}
+    hearing = Hearing()
+    retired = KeySpecification((keys.history,))
+    jobs.run(seal("verify", maildir, keys=None, retire=retired, **changes), hearing)
+    told = [hint for text, hint in hearing.heard if "sealed" in text]
+    assert told == ([] if with_key else ["give --seal-keys, or --verify-keys"])
+
+
+def test_once_all_is_purged_nobody_asks_for_the_transport_key(
+    maildir: Path, seal: Seal, keys: Keys
+) -> None:
+    jobs.run(seal("decrypt", maildir))
+    jobs.run(seal("encrypt", maildir))
+    jobs.run(seal("purge", maildir, keys=None, accept_unproven=True, seal_keys=None))
+    summary = jobs.run(seal("encrypt", maildir, seal_keys=None))
+    assert summary.counts[State.PURGED] == 5
 
 
 # --- in place ---------------------------------------------------------------------------------
