@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,12 +29,24 @@ Job = Annotated[
     ),
 ]
 
-InPlace = Annotated[
-    bool,
-    typer.Option(
-        "--in-place", help="Also put the plaintext into the mailbox, for mail to travel in clear."
-    ),
-]
+
+@dataclass(frozen=True, eq=False, repr=False)
+class InPlaceOptions:
+    """Whether plaintext goes into the mailbox, and how."""
+
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place",
+            help="Also put the plaintext into the mailbox, for mail to travel in clear.",
+        ),
+    ] = False
+    restore_subject: options.RestoreSubject = False
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give."""
+        return asdict(self)
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +63,7 @@ def decrypt(
     parts: options.PartOptions,
     sealing: options.SealingOptions,
     job: Job = None,
-    in_place: InPlace = False,
+    in_place: InPlaceOptions,
     dry_run: options.DryRun = False,
     undone: UndoneOptions,
     run: options.RunOptions,
@@ -73,7 +86,7 @@ def decrypt(
         **opening.fields(passphrases.of(keys)),
         part_selection=parts.selection,
         dry_run=dry_run,
-        in_place=in_place,
+        **in_place.fields,
         **sealing.fields(passphrases),
         **undone.fields,
         **run.fields,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,30 +20,54 @@ Mailbox = Annotated[
     typer.Argument(metavar="MAILBOX", help="Where the mailbox is now. Default: where it was last."),
 ]
 Job = Annotated[Path, typer.Option("--job", metavar="DIR", help="Job directory that decrypt made.")]
-Partial = Annotated[
-    bool,
-    typer.Option(
-        "--partial", help="Go on although decrypting did not finish or most of the job is missing."
-    ),
-]
 
-RestartPhase = Annotated[
-    bool,
-    typer.Option(
-        "--restart-phase",
-        help="Other --to or --profile than before: encrypt all of the job anew to these.",
-    ),
-]
 
-AcceptLost = Annotated[
-    bool,
-    typer.Option("--accept-lost", help="The user deleted what is lost: it leaves the job as gone."),
-]
+@dataclass(frozen=True, eq=False, repr=False)
+class PhaseOptions:
+    """How the phase stands to what was done before."""
 
-RestoreLost = Annotated[
-    bool,
-    typer.Option("--restore-lost", help="Put what is lost into the folder Recovered, encrypted."),
-]
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial",
+            help="Go on although decrypting did not finish or most of the job is missing.",
+        ),
+    ] = False
+    restart_phase: Annotated[
+        bool,
+        typer.Option(
+            "--restart-phase",
+            help="Other --to or --profile than before: encrypt all of the job anew to these.",
+        ),
+    ] = False
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LostOptions:
+    """What becomes of mail that is not found any more."""
+
+    accept_lost: Annotated[
+        bool,
+        typer.Option(
+            "--accept-lost", help="The user deleted what is lost: it leaves the job as gone."
+        ),
+    ] = False
+    restore_lost: Annotated[
+        bool,
+        typer.Option(
+            "--restore-lost", help="Put what is lost into the folder Recovered, encrypted."
+        ),
+    ] = False
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give."""
+        return asdict(self)
 
 
 def register(app: typer.Typer) -> None:
@@ -55,10 +80,9 @@ def encrypt(
     *,
     job: Job,
     certificates: options.NewCertificates,
-    partial: Partial = False,
-    accept_lost: AcceptLost = False,
-    restart_phase: RestartPhase = False,
-    restore_lost: RestoreLost = False,
+    phase: PhaseOptions,
+    lost: LostOptions,
+    restore_subject: options.RestoreSubject = False,
     opening: afterwards.OpeningKeys,
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
@@ -80,10 +104,9 @@ def encrypt(
         job,
         keys=passphrases.of([]),
         dry_run=dry_run,
-        partial=partial,
-        accept_lost=accept_lost,
-        restart_phase=restart_phase,
-        restore_lost=restore_lost,
+        **phase.fields,
+        **lost.fields,
+        restore_subject=restore_subject,
         **opening.fields(passphrases),
         **certificates.fields,
         **undone.fields,

@@ -163,6 +163,15 @@ class OpeningOptions:
         return found
 
 
+RestoreSubject = Annotated[
+    bool,
+    typer.Option(
+        "--restore-subject",
+        help="Show outside, in clear, the Subject that stands protected inside (RFC 9788).",
+    ),
+]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class PartOptions:
     """Which encrypted parts are taken beside the whole bodies of messages."""

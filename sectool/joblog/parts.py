@@ -33,7 +33,7 @@ _COLUMNS = "content_digest, inner_sha256, inner_size, content_type, checkpoint.i
 
 _OF_A_MESSAGE = {
     "part": "path, content_digest, content_encryption_algorithm, integrity, signer,"
-    " voids_signature",
+    " voids_signature, opens_to",
     "message_recipient": "recipient",
     "layer": "part, path, content_digest, reason",
     "layer_recipient": "part, path, recipient",

@@ -33,6 +33,7 @@ from sectool.jobs.job import Job
 from sectool.jobs.matching import Matcher
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.replace import NewMessage, Replacer
+from sectool.jobs.seal import SUBJECT_RESTORED
 from sectool.jobs.spec import Cancel, JobSpec, Operation
 from sectool.jobs.spool import Spool
 from sectool.jobs.walk import Selector
@@ -67,6 +68,8 @@ class PlaintextArgument:
     """Their names begin so, so that a later run knows them for this job's."""
     job: str
     """Unique name of the job, for the mark of each copy."""
+    restore_subject: bool = False
+    """Show the protected Subject outside, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class PlaintextContext:
         self.spool = argument.spool
         self.prefix = argument.prefix
         self.job = argument.job
+        self.restore_subject = argument.restore_subject
 
 
 def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage | NotInPlace:
@@ -136,12 +140,14 @@ def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
         raise MessageChanged("the message is not the one the job knows")
     if [part.path for part in inventory.parts] != [""]:
         raise UnsupportedMessage("only a part of it is encrypted")
-    part, inner = inventory.parts[0], _inner(context, message)
+    inner = _inner(context, message)
+    outer, note = _outer(context, stored.content, inner)
+    (part,) = (smime.take_inventory(outer) if note else inventory).parts
     path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
     with durable.explained("write a new message"), durable.new_file(path) as stream:
         digesting = DigestingSink(stream)
         mark = smime.Mark(context.job, message.message)
-        smime.write_plaintext(stored.content, part, inner, digesting, mark=mark)
+        smime.write_plaintext(outer, part, inner, digesting, mark=mark)
         crashpoint("plaintext.written")
         stream.flush()
         content = FileContent(path, known_digest=digesting.hexdigest())
@@ -156,7 +162,18 @@ def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
         content=content,
         identity=f"{IN_CLEAR}{new.plaintext_identity}",
         keeps_original=not task.again,
+        note=note,
     )
+
+
+def _outer(context: PlaintextContext, content: Content, inner: Content) -> tuple[Content, str]:
+    """The stored message with the Subject it is to show, and what was done to that."""
+    if context.restore_subject:
+        subject = smime.protected_subject(inner, cms.ID_DATA)
+        changed = None if subject is None else smime.with_protected_subject(content, subject)
+        if changed is not None:
+            return changed, SUBJECT_RESTORED
+    return content, ""
 
 
 def _inner(context: PlaintextContext, message: AnyMessage) -> Content:
@@ -190,6 +207,11 @@ def check_in_place(spec: JobSpec, job: Job) -> str:
     Raises:
         UsageError: the job was begun the other way.
     """
+    if spec.restore_subject and not spec.in_place:
+        raise UsageError(
+            "decrypting restores a Subject only in place, where it replaces messages",
+            hint="add --in-place, or give --restore-subject to `sectool encrypt`",
+        )
     log = job.log
     undone = log.phase(Operation.ROLLBACK) is not None and not log.replaced.any_left()
     fixed = is_in_place(log) and not (undone and not log.replaced.any_in_clear())
@@ -314,6 +336,7 @@ class InPlace:
             spool=self._spool.directory,
             prefix=self._spool.prefix,
             job=self._job.name,
+            restore_subject=self._spec.restore_subject,
         )
         for answer in run_tasks(
             put_in_clear,

@@ -65,6 +65,8 @@ class NewMessage:
     plaintext never is."""
     opens_to: tuple[tuple[str, str], ...] = ()
     """Path of each part with the SHA-256 it opens to, where that is not what it was."""
+    note: str = ""
+    """Step to write down with it; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,8 @@ class Replacer:
         with self._log.group():
             for step in steps:
                 self._log.replacements.announce(_record(step))
+                if step.new.note:
+                    self._log.messages.note_step(step.new.message, step.new.note)
 
     def _stage(self, steps: Sequence[_Step]) -> list[tuple[_Step, StagedCopy]]:
         answers = self._mailbox.stage([(step.announcement, step.new.content) for step in steps])

@@ -271,6 +271,7 @@ class Resealing:
             prefix=self._spool.prefix,
             recipients=self._recipients,
             profile=self._spec.profile,
+            restore_subject=self._spec.restore_subject,
         )
 
     def _tasks(self) -> Iterator[SealTask]:
@@ -349,5 +350,6 @@ def _new_message(sealed: SealedMessage) -> NewMessage:
         content=sealed.content,
         identity=sealed.identity,
         opens_to=sealed.opens_to,
+        note=sealed.note,
         keeps_original=not sealed.message.is_own_copy,
     )

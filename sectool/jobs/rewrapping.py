@@ -14,7 +14,7 @@ from sectool.errors import MalformedMessage
 from sectool.joblog import SealablePart
 from sectool.jobs.examine import Exchange
 from sectool.jobs.keyring import find_opening
-from sectool.jobs.seal import PartSealer, WrittenCMS
+from sectool.jobs.seal import PartSealer, Subject, WrittenCMS
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.message import Content
 
@@ -64,3 +64,6 @@ class _Rewrapper:
             inner.write_to(sealer)
             return sealer.finish()
         return cms.rewrap_envelope(opening, sink, self._recipients, profile=self._profile)
+
+    def subject(self, _known: SealablePart) -> Subject | None:
+        return None  # no byte but the recipients is touched

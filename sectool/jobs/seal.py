@@ -33,6 +33,10 @@ from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import Content, DigestingSink, FileContent
 from sectool.outcome import State
 
+SUBJECT_RESTORED = "subject restored"
+SUBJECT_OBSCURED = "subject obscured"
+"""Steps of a message whose outer Subject is another than it was."""
+
 
 class WrittenCMS(Protocol):
     """What the proof of a CMS needs of its writing."""
@@ -65,6 +69,23 @@ class PartSealer(Protocol):
             CheckpointDamaged: the plaintext is not there as the log knows it.
         """
 
+    def subject(self, known: SealablePart) -> Subject | None:
+        """The protected Subject of a plaintext and the header that was around it at first.
+
+        Raises:
+            CheckpointDamaged: the plaintext is not there.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A Subject that stands protected in a plaintext."""
+
+    protected: bytes
+    """As a header may show it."""
+    outer_header: bytes
+    """Of the message as it was found, without the fields of the body."""
+
 
 class SealingMethod(Protocol):
     """Where new CMS comes from; travels to the workers."""
@@ -81,7 +102,8 @@ class FromCheckpoints:
 
     def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:
         """As ``SealingMethod`` has it."""
-        return _CheckpointSealer(NestedSealer(self.open(), recipients, profile))
+        checkpoints = self.open()
+        return _CheckpointSealer(checkpoints, NestedSealer(checkpoints, recipients, profile))
 
     def open(self) -> CheckpointStore:
         """The checkpoints, opened in whichever process asks."""
@@ -89,13 +111,19 @@ class FromCheckpoints:
 
 
 class _CheckpointSealer:
-    def __init__(self, sealer: NestedSealer) -> None:
+    def __init__(self, checkpoints: CheckpointStore, sealer: NestedSealer) -> None:
+        self._checkpoints = checkpoints
         self._sealer = sealer
 
     def seal(
         self, _content: Content, _place: smime.Place, known: SealablePart, sink: cms.Sink
     ) -> WrittenCMS:
         return self._sealer.seal(known.checkpoint, known.layers, sink)
+
+    def subject(self, known: SealablePart) -> Subject | None:
+        checkpoint = self._checkpoints.open(known.checkpoint.content_digest)
+        subject = smime.protected_subject(checkpoint.inner, known.checkpoint.content_type)
+        return None if subject is None else Subject(subject, checkpoint.outer_header)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +138,8 @@ class SealArgument:
     """Their names begin so, so that a later run knows them for this job's."""
     recipients: tuple[NewRecipient, ...]
     profile: cms.Profile
+    restore_subject: bool = False
+    """Show the protected Subject outside, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +166,8 @@ class SealedMessage:
     """What the new copy will be known by."""
     opens_to: tuple[tuple[str, str], ...] = ()
     """Path of each part with what it opens to, where that is not what it was."""
+    note: str = ""
+    """Step to write down with it; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +200,7 @@ class SealContext:
         self.prefix = argument.prefix
         self.recipients = tuple(cms.Recipient(new.certificate) for new in argument.recipients)
         self.profile = argument.profile
+        self.restore_subject = argument.restore_subject
         self.sealer = argument.method.sealer(self.recipients, self.profile)
 
 
@@ -198,15 +231,35 @@ def _seal(context: SealContext, message: SealableMessage) -> SealedMessage:
     inventory = smime.take_inventory(stored.content)
     if message.identity not in known_as(inventory):
         raise MessageChanged("the message is not the one the job knows")
-    frame = Frame(stored.content, inventory.parts)
+    content, note = _with_subject(context, message, stored.content)
+    if note:
+        inventory = smime.take_inventory(content)
+    frame = Frame(content, inventory.parts)
     if message.in_clear:
         # Of a plaintext copy only the outer header is taken, never the plaintext.
-        root = smime.root_entity(stored.content)
-        frame = Frame(stored.content, [root], frozenset({smime.MARK_FIELD}))
+        frame = Frame(content, [smime.root_entity(content)], frozenset({smime.MARK_FIELD}))
     written = write_sealed(context, message, frame)
     return SealedMessage(
-        message, stored.revision, written.content, written.identity, written.opens_to
+        message, stored.revision, written.content, written.identity, written.opens_to, note
     )
+
+
+def _with_subject(
+    context: SealContext, message: SealableMessage, content: Content
+) -> tuple[Content, str]:
+    """The stored message with the Subject it is to show, and what was done to that."""
+    is_whole = [part.path for part in message.parts] == [""]
+    if not is_whole or not (context.restore_subject or message.in_clear):
+        return content, ""
+    subject = context.sealer.subject(message.parts[0])
+    if subject is None:
+        return content, ""
+    if context.restore_subject:
+        changed = smime.with_protected_subject(content, subject.protected)
+        return (content, "") if changed is None else (changed, SUBJECT_RESTORED)
+    # It was shown with the plaintext only.
+    changed = smime.with_obscured_subject(content, subject.protected, subject.outer_header)
+    return (content, "") if changed is None else (changed, SUBJECT_OBSCURED)
 
 
 @dataclass(frozen=True, slots=True)

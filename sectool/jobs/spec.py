@@ -149,6 +149,8 @@ class JobSpec:
     """Rewrap: encrypt anew what must not stay as it is encrypted."""
     reason: Reason = Reason.SUPERSEDED
     """Rewrap: what became of the old key."""
+    restore_subject: bool = False
+    """Encrypt, and decrypt in place: show the protected Subject outside, too."""
 
 
 class Cancel(Protocol):

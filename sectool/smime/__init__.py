@@ -23,6 +23,11 @@ from sectool.smime.parts import (
     root_entity,
 )
 from sectool.smime.plaintext import check_plaintext, write_plaintext
+from sectool.smime.protected import (
+    protected_subject,
+    with_obscured_subject,
+    with_protected_subject,
+)
 from sectool.smime.pushed import PushedContent, content_of
 from sectool.smime.signatures import SignatureCheck, check_signature
 from sectool.smime.splice import digest_around, outer_header, smime_type_of, write_spliced
@@ -63,9 +68,12 @@ __all__ = [
     "look_inside",
     "open_part",
     "outer_header",
+    "protected_subject",
     "root_entity",
     "smime_type_of",
     "take_inventory",
+    "with_obscured_subject",
+    "with_protected_subject",
     "write_plaintext",
     "write_spliced",
 ]

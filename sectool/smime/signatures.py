@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -20,9 +22,10 @@ from sectool.smime.content_type import parse_content_type
 from sectool.smime.fields import HeaderBlock, read_header
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import CanonicalLines, LineScanner
-from sectool.smime.parts import BodySource
+from sectool.smime.parts import BodySource, NestedContent
 from sectool.smime.ranges import ForwardReader
-from sectool.smime.transfer import HEAD_SIZE, find_layers
+from sectool.smime.signed_data import bare_signed_blocks, signed_blocks
+from sectool.smime.transfer import HEAD_SIZE, find_layers, stream_of
 
 _NOT_READ = "the signature cannot be read"
 
@@ -70,12 +73,58 @@ def check_signature(
             header = read_header(scanner, limits=limits)
         except LimitExceeded:
             return None
-        media_type = parse_content_type(header.first(b"content-type") or b"", limits)
-        if media_type is not None and media_type.value == "multipart/signed":
-            boundary = media_type.parameters.get("boundary", b"").rstrip(b" \t")
+        boundary = _signed_boundary(header, limits)
+        if boundary is not None:
             parts = _find_parts(scanner, b"--" + boundary, limits) if boundary else None
             return None if parts is None else _check_clear(content, parts)
     return _check_opaque(content, header)
+
+
+def signed_entity(
+    content: Content, *, content_type: str = cms.ID_DATA, limits: Limits = DEFAULT_LIMITS
+) -> Content | None:
+    """What the signature covers that covers a whole entity; it is not verified.
+
+    Args:
+        content: a message or another entity; or a bare SignedData.
+        content_type: what ``content`` is, as the CMS that held it says.
+        limits: bounds on hostile input.
+
+    Returns:
+        None where the root entity is not signed with S/MIME.
+    """
+    if content_type == cms.SIGNED_DATA:
+        return NestedContent(partial(_open_signed, content, bare_signed_blocks))
+    if content_type != cms.ID_DATA:
+        return None
+    with content.open() as stream:
+        scanner = LineScanner(stream)
+        header = read_header(scanner, limits=limits)
+        boundary = _signed_boundary(header, limits)
+        if boundary is not None:
+            parts = _find_parts(scanner, b"--" + boundary, limits) if boundary else None
+            if parts is None:
+                return None
+            return NestedContent(BodySource(content, parts.start, parts.end, ()).open)
+    body = _body(content, header, content.size)
+    return (
+        NestedContent(partial(_open_signed, body, signed_blocks)) if _is_signed_data(body) else None
+    )
+
+
+def _open_signed(
+    source: Content | BodySource, blocks: Callable[[BinaryIO], Iterator[bytes]]
+) -> BinaryIO:
+    stream = source.open()
+    return stream_of(stream, blocks(stream))
+
+
+def _signed_boundary(header: HeaderBlock, limits: Limits) -> bytes | None:
+    """Boundary of a multipart/signed; empty where it has none, None where it is no such."""
+    media_type = parse_content_type(header.first(b"content-type") or b"", limits)
+    if media_type is None or media_type.value != "multipart/signed":
+        return None
+    return media_type.parameters.get("boundary", b"").rstrip(b" \t")
 
 
 # --- opaque -----------------------------------------------------------------------
