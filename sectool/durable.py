@@ -29,25 +29,33 @@ from sectool.message import COPY_BLOCK, digest_stream, open_regular_file
 SYNC_THREADS = 8
 """Syncs under way at once: journalling file systems commit them together."""
 
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_ROOM = 64 * 1024 * 1024
+"""Bytes that a file must be able to grow by not to count as full."""
+
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ncpfs"})
 """Where kernel locks or syncs are not what they are on a local disk."""
 
 
-def explain(error: OSError, what: str) -> SectoolError:
+def explain(
+    error: OSError, what: str, *, denied: type[SectoolError] = ReadOnlyMailbox
+) -> SectoolError:
     """The error of this package for an ``OSError`` met while doing ``what``.
 
     Args:
         error: as the system raised it.
         what: what was attempted, such as ``write the checkpoint``.
+        denied: the error where this user may not: only of a mailbox it is its own class.
     """
     reason = reason_of(error)
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+    if error.errno in _NO_SPACE:
         return NoSpace(
             f"cannot {what}: {reason}",
             hint="free some space or raise the quota, then run the same command again",
         )
     if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
-        return ReadOnlyMailbox(
+        return denied(
             f"cannot {what}: {reason}",
             hint="check the owner, the mode and the mount options, then run the same command again",
         )
@@ -57,12 +65,12 @@ def explain(error: OSError, what: str) -> SectoolError:
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Turns an ``OSError`` of the block into an error that says what failed."""
+def explained(what: str, *, denied: type[SectoolError] = ReadOnlyMailbox) -> Iterator[None]:
+    """Turns an ``OSError`` of the block into an error that says what failed; see ``explain``."""
     try:
         yield
     except OSError as error:
-        raise explain(error, what) from error
+        raise explain(error, what, denied=denied) from error
 
 
 @contextmanager
@@ -219,6 +227,29 @@ def make_directory(path: Path) -> None:
         return
     path.chmod(0o700)
     _sync_directory(path.parent)
+
+
+def space_error(path: Path) -> OSError | None:
+    """What keeps a file from growing: a full disk, a quota, a limit on files; None: nothing.
+
+    For those who learn of a failed write without the system's reason: a file
+    beside it is written farther than that one goes, with a hole before. Farther,
+    since what failed may have been undone already.
+    """
+    probe = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.pwrite(descriptor, bytes(COPY_BLOCK), path.stat().st_size + _ROOM)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return error if error.errno in _NO_SPACE else None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return None
 
 
 def free_bytes(path: Path) -> int:

@@ -18,7 +18,7 @@ from sectool import durable
 from sectool.checkpoint.files import CheckpointFiles, PlainFiles
 from sectool.checkpoint.layout import Checkpoint
 from sectool.crashpoints import crashpoint
-from sectool.errors import CheckpointDamaged
+from sectool.errors import CheckpointDamaged, UsageError
 from sectool.message import InnerEntity
 
 
@@ -48,14 +48,14 @@ class CheckpointStore:
 
     def prepare(self) -> None:
         """Makes the directories and removes what an interrupted run left half written."""
-        with durable.explained("make the checkpoint directory"):
+        with durable.explained("make the checkpoint directory", denied=UsageError):
             durable.make_directory(self._directory)
             durable.make_directory(self.incoming)
         self.sweep()
 
     def sweep(self) -> None:
         """Removes incoming checkpoints that were never adopted; while nobody writes any."""
-        with durable.explained("clean the checkpoint directory"):
+        with durable.explained("clean the checkpoint directory", denied=UsageError):
             for leftover in self.incoming.iterdir():
                 durable.unlink(leftover, "checkpoint.sweep", missing_ok=True)
 
@@ -80,7 +80,10 @@ class CheckpointStore:
                 does not hold it.
         """
         path = self.incoming / f"{content_digest}.{os.getpid()}.{os.urandom(4).hex()}"
-        with durable.explained("write a checkpoint"), durable.new_file(path) as stream:
+        with (
+            durable.explained("write a checkpoint", denied=UsageError),
+            durable.new_file(path) as stream,
+        ):
             digest = self._files.write(path, stream, outer_header, inner)
             crashpoint("checkpoint.written")
         return IncomingCheckpoint(content_digest, path, digest)
@@ -92,7 +95,7 @@ class CheckpointStore:
             NoSpace: a sync failed for want of space; none of them counts.
             RunError: a sync failed, or a file reads back otherwise than it was written.
         """
-        with durable.explained("make the checkpoints durable"):
+        with durable.explained("make the checkpoints durable", denied=UsageError):
             durable.sync_files((entry.path for entry in incoming), "checkpoint.sync")
             for entry in incoming:
                 if durable.read_back_digest(entry.path) != entry.file_digest:
@@ -111,7 +114,7 @@ class CheckpointStore:
 
     def purge(self, content_digests: Sequence[str]) -> None:
         """Removes checkpoints, durably; one that is gone already does no harm."""
-        with durable.explained("remove checkpoints"):
+        with durable.explained("remove checkpoints", denied=UsageError):
             for digest in content_digests:
                 durable.unlink(self.path(digest), "checkpoint.purge", missing_ok=True)
             if content_digests:

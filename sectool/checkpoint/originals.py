@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sectool import durable
-from sectool.errors import CheckpointDamaged, MessageError
+from sectool.errors import CheckpointDamaged, MessageError, UsageError
 from sectool.message import COPY_BLOCK, Content, FileContent
 
 
@@ -42,7 +42,7 @@ class OriginalStore:
 
     def prepare(self) -> None:
         """Makes the directory and removes what an interrupted run left half written."""
-        with durable.explained("make the directory of originals"):
+        with durable.explained("make the directory of originals", denied=UsageError):
             durable.make_directory(self._directory)
             for leftover in self._directory.glob("*.new"):
                 durable.unlink(leftover, "original.sweep", missing_ok=True)
@@ -61,7 +61,7 @@ class OriginalStore:
             NoSpace: disk or quota full; nothing was removed from the mailbox.
             CheckpointDamaged: an original reads back otherwise than the message.
         """
-        with durable.explained("keep the originals"):
+        with durable.explained("keep the originals", denied=UsageError):
             wanted = {entry.digest: entry for entry in originals}
             missing = [entry for entry in wanted.values() if not self.path(entry.digest).exists()]
             refused = self._write_all(missing)
@@ -100,7 +100,7 @@ class OriginalStore:
 
     def purge(self, digests: Sequence[str]) -> None:
         """Removes originals, durably; one that is gone already does no harm."""
-        with durable.explained("remove originals"):
+        with durable.explained("remove originals", denied=UsageError):
             for digest in digests:
                 durable.unlink(self.path(digest), "original.purge", missing_ok=True)
             if digests:

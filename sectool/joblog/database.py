@@ -16,7 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sectool import durable
-from sectool.errors import JobLogDamaged, JobLogTooNew, Locked, NoSpace, RunError, SectoolError
+from sectool.errors import (
+    JobLogDamaged,
+    JobLogTooNew,
+    Locked,
+    NoSpace,
+    RunError,
+    SectoolError,
+    UsageError,
+)
 from sectool.joblog.schema import (
     APPLICATION_ID,
     OLDER_SCHEMAS,
@@ -30,6 +38,7 @@ BUSY_TIMEOUT = 10.0
 """Seconds to wait for a reader of the job log before giving up."""
 
 _SPACE_ERRORS = {"SQLITE_FULL"}
+_DENIED_ERRORS = {"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH"}
 _DAMAGE_ERRORS = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT"}
 
 
@@ -37,10 +46,17 @@ def explain(error: sqlite3.Error, path: Path) -> SectoolError:
     """The error of this package for one that SQLite raised on the job log at ``path``."""
     name = getattr(error, "sqlite_errorname", "") or ""
     family = "_".join(name.split("_")[:2])
-    if family in _SPACE_ERRORS:
+    # Of a failed write SQLite tells a full disk, but no quota and no limit on files.
+    full = family == "SQLITE_IOERR" and durable.space_error(path) is not None
+    if full or family in _SPACE_ERRORS:
         return NoSpace(
             "cannot write the job log: no space left",
-            hint="free some space, then run the same command again",
+            hint="free some space or raise the quota, then run the same command again",
+        )
+    if family in _DENIED_ERRORS:
+        return UsageError(
+            f"cannot write the job log {path}: {error}",
+            hint="check the owner, the mode and the mount options of the job directory",
         )
     if family in _DAMAGE_ERRORS or isinstance(error, sqlite3.IntegrityError):
         return damaged(path, str(error))
@@ -158,7 +174,7 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 
 def _check_file(path: Path) -> None:
-    with durable.explained("read the job log"):
+    with durable.explained("read the job log", denied=UsageError):
         status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         raise damaged(path, "it is not a regular file")

@@ -15,7 +15,7 @@ from typing import Self
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
-from sectool.errors import RunError
+from sectool.errors import RunError, UsageError
 from sectool.joblog.acknowledgements import AcknowledgementTable
 from sectool.joblog.counts import Counts
 from sectool.joblog.database import (
@@ -70,7 +70,7 @@ class JobLog:
     def create(cls, path: Path) -> Self:
         """Makes a new job log, whole or not at all, durably, and opens it."""
         building = path.with_name(f"{path.name}.new")
-        with durable.explained("make the job log"):
+        with durable.explained("make the job log", denied=UsageError):
             for leftover in (building, building.with_name(f"{building.name}-journal")):
                 durable.unlink(leftover, "joblog.create.sweep", missing_ok=True)
             with durable.new_file(building):
@@ -79,7 +79,7 @@ class JobLog:
             write_schema(building)
         except sqlite3.Error as error:
             raise explain(error, path) from error
-        with durable.explained("make the job log"):
+        with durable.explained("make the job log", denied=UsageError):
             durable.rename(building, path, "joblog.create")
             durable.sync_directories([path.parent], "joblog.create.directory")
         return cls.open(path)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
+from sectool.errors import UsageError
 from sectool.joblog.database import make_tables, version_of
 from sectool.joblog.schema import SCHEMA_DIGEST_NAME, SCHEMA_VERSION
 
@@ -53,7 +54,7 @@ def keep_copy(connection: sqlite3.Connection, path: Path) -> None:
     """
     copy = path.with_name(f"{path.name}.v{version_of(connection)}")
     building = copy.with_name(f"{copy.name}.new")
-    with durable.explained("copy the job log before its migration"):
+    with durable.explained("copy the job log before its migration", denied=UsageError):
         durable.unlink(building, "joblog.migrate.sweep", missing_ok=True)
         with durable.new_file(building):
             pass
@@ -66,7 +67,7 @@ def keep_copy(connection: sqlite3.Connection, path: Path) -> None:
         connection.backup(target)
     finally:
         target.close()
-    with durable.explained("copy the job log before its migration"):
+    with durable.explained("copy the job log before its migration", denied=UsageError):
         durable.sync_files([building], "joblog.migrate.copy.sync")
         durable.rename(building, copy, "joblog.migrate.copy")
         durable.sync_directories([path.parent], "joblog.migrate.copy.directory")

@@ -78,11 +78,11 @@ def open_job(directory: Path, *, create: bool) -> Iterator[Job]:
                 hint="give the directory that `sectool decrypt --job` made",
             )
         _check_place(directory)
-        with durable.explained(f"make the job directory {directory}"):
+        with durable.explained(f"make the job directory {directory}", denied=UsageError):
             durable.make_directory(directory)
     holder = f"sectool, process {os.getpid()} on {platform.node()}"
     with ExitStack() as stack:
-        with durable.explained(f"lock the job directory {directory}"):
+        with durable.explained(f"lock the job directory {directory}", denied=UsageError):
             stack.enter_context(Lock(directory / LOCK_NAME, what=f"job {directory}", holder=holder))
         log = JobLog.open(path) if path.exists() else JobLog.create(path)
         job = _job(directory, stack.enter_context(log))

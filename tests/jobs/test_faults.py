@@ -252,6 +252,8 @@ FAULTS = [
     ("unlink:error=EIO:when=3", 1),
     ("link,linkat:error=EIO:when=1+", 3),
     ("pwrite64:error=ENOSPC:when=5", 17),
+    ("pwrite64:error=EDQUOT:when=5+", 17),
+    ("pwrite64:error=EIO:when=5+", 1),
     ("write:error=ENOSPC:when=4..8", 17),
     ("write:error=EDQUOT:when=1", 17),
 ]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import itertools
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +16,9 @@ from sectool.mailbox import MailboxSpecification
 from sectool.mailbox.memory import MemoryStore
 from sectool.message import Flags, MessageRef
 from tests.support.mailbox_contract import DATE, OLD, SEEN, Seen
+from tests.support.mounts import Mount, mount
+
+__all__ = ["mount"]
 
 LETTERS = {
     "draft": "D",
@@ -186,29 +188,6 @@ def read_only_memory_world() -> MemoryWorld:
     world = MemoryWorld(MemoryStore("test", writable=False))
     world.deliver("INBOX", OLD)
     return world
-
-
-Mount = Callable[..., None]
-
-
-@pytest.fixture
-def mount() -> Iterator[Mount]:
-    """Mounts a file system until the test is over; skips where that is not allowed."""
-    if os.name != "posix" or os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    with contextlib.ExitStack() as stack:
-
-        def act(*arguments: str, at: Path) -> None:
-            done = subprocess.run(
-                ["mount", *arguments, str(at)], capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                if os.environ.get("SECTOOL_REQUIRE_PEERS") == "1":
-                    pytest.fail(f"mount failed: {done.stderr}")
-                pytest.skip(f"mount failed: {done.stderr.strip()}")
-            stack.callback(subprocess.run, ["umount", str(at)], check=True)
-
-        yield act
 
 
 @pytest.fixture
