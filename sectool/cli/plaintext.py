@@ -11,7 +11,7 @@ from sectool.outcome import Lying, Plaintext
 
 
 def as_json(plaintext: Plaintext) -> dict[str, Any]:
-    """A member of the document of ``status`` and ``purge``."""
+    """A member of the document of ``decrypt``, ``status`` and ``purge``."""
     return {
         "since": _iso(plaintext.since),
         "days": plaintext.days,

@@ -19,6 +19,7 @@ from sectool.jobs.preflight import Survey, readable_if_opened
 from sectool.jobs.reopen import close_reopening, reopen
 from sectool.jobs.sealing import fix_recipients
 from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.status import plaintext_of
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import Listing
@@ -165,7 +166,9 @@ class _Decryption:
         summary.failure_code = summary.failure_code or self._in_place.failure_code
         summary.left_folders = list(self._walk.failures.left.values())
         summary.retried = self._walk.retry.outcome(DONE)
-        if self._spec.dry_run:
+        if not self._spec.dry_run:
+            summary.plaintext = plaintext_of(self._job)
+        else:
             summary.space = self._checkpoint_bytes + self._in_place.space
             summary.preflight = self._verdict(summary)
         return summary

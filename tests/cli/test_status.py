@@ -74,6 +74,16 @@ def test_status_and_purge_tell_what_lies_in_the_job(
     )
 
 
+def test_decrypt_tells_what_now_lies_in_the_job_and_a_dry_run_does_not(
+    run: Fixture, sample: Fixture, move: Fixture, tmp_path: Path
+) -> None:
+    job = tmp_path / "new"
+    command = ("decrypt", move.maildir, *sample.history, "--job", job, "--workers=0", "--json")
+    told = run(*command).document["plaintext"]
+    assert told == run("status", job, "--json").document["plaintext"]
+    assert "plaintext" not in run(*command, "--dry-run").document
+
+
 def test_several_jobs_are_told_a_line_each_and_in_total(
     run: Fixture, move: Fixture, tmp_path: Path
 ) -> None:
