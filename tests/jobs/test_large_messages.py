@@ -113,14 +113,19 @@ def peaks(
     """
     found = []
     for arguments, limit, words in zip(phases(large, keys, workers=0), limits, more, strict=True):
-        done = subprocess.run(
-            [sys.executable, "-c", IN_PROCESS, str(limit), *arguments, *words],
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == 0, (arguments[0], done.stderr.decode())
-        found.append(int(done.stdout))
+        found.append(peak([*arguments, *words], limit))
     return found
+
+
+def peak(arguments: Sequence[str], limit: int) -> int:
+    """Address space in bytes that one command took, all in one process."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_PROCESS, str(limit), *arguments],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, (arguments[0], done.stderr.decode())
+    return int(done.stdout)
 
 
 def check_moved(large: Large, keys: Keys) -> None:
@@ -152,6 +157,24 @@ def test_a_large_sealed_checkpoint_takes_little_more_memory_than_a_small_one(
     check_moved(large, keys)
     (checkpoint,) = (large.maildir.parent / "job" / "checkpoints").glob("*.p7m")
     assert checkpoint.stat().st_size > CONTENT_SIZE
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--or-reencrypt", "--profile=modern")], ids=["kept", "encrypted anew"]
+)
+def test_exchanging_the_recipients_of_a_large_message_takes_little_memory(
+    build: Build, keys: Keys, options: tuple[str, ...]
+) -> None:
+    def exchange(large: Large, limit: int) -> int:
+        job = str(large.maildir.parent / "job")
+        words = ["rewrap", str(large.maildir), "--keys", str(keys.history), "--job", job]
+        words += ["--to", str(keys.new.certificate), "--workers", "0", "--quiet"]
+        return peak([*words, *options], limit)
+
+    small = exchange(build("-aes256", 100_000), 0)
+    large = build("-aes256", CONTENT_SIZE)
+    exchange(large, small + HEADROOM)
+    check_moved(large, keys)
 
 
 def test_worker_processes_move_a_large_message_in_little_memory(build: Build, keys: Keys) -> None:
