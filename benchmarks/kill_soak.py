@@ -1,10 +1,10 @@
 """Kills sectool at random moments, over and over, and looks after each kill what the mailbox holds.
 
 Tells whole stories (decrypt, a move, encrypt, verify, purge; undone ones; in
-place; with sealed checkpoints) on small mailboxes. Every command is killed with all its
-workers at a random moment, a few times in a row, and then left to end. The
-judge shares no code with sectool: plain files, the standard library and the
-openssl command.
+place; with sealed checkpoints; recipients exchanged) on small mailboxes. Every
+command is killed with all its workers at a random moment, a few times in a row,
+and then left to end. The judge shares no code with sectool: plain files, the
+standard library and the openssl command.
 
     python benchmarks/kill_soak.py --seconds 600
 """
@@ -57,6 +57,12 @@ VERIFY = Command(("verify", "{job}", "--verify-keys", "{new_keys}"))
 PURGE = Command(("purge", "{job}"))
 ROLLBACK = Command(("rollback", "{job}"))
 IN_PLACE = Command((*DECRYPT.words, "--in-place"))
+REWRAP = Command(
+    (
+        *("rewrap", "{mailbox}", "--keys", "{old}", "--to", "{new}", "--job", "{job}"),
+        "--or-reencrypt",
+    )
+)
 
 SEALED = Command((*DECRYPT.words, "--seal-to", "{transport}"))
 FROM_SEALED = Command((*ENCRYPT.words, "--seal-keys", "{transport_keys}"), moves=True)
@@ -67,9 +73,11 @@ STORIES: dict[str, tuple[Command, ...]] = {
     "in place": (IN_PLACE, ENCRYPT, VERIFY, PURGE),
     "in place, undone": (IN_PLACE, ROLLBACK),
     "sealed": (SEALED, FROM_SEALED, VERIFY, PURGE),
+    "rewrap": (REWRAP, VERIFY, PURGE),
+    "rewrap, undone": (REWRAP, ROLLBACK),
 }
 
-WITHOUT_PLAINTEXT = {"sealed"}
+WITHOUT_PLAINTEXT = {"sealed", "rewrap", "rewrap, undone"}
 """Stories in which no file of the job may hold anything of what was encrypted."""
 
 PLAINTEXT = b"this is message"

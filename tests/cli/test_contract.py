@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,23 @@ def test_encrypt_prints_the_same_shape_and_the_job_knows_the_new_place(
     assert run(*again).document["counts"] == answer.document["counts"]
     assert run("status", move.job, "--json").document["mailbox"] == f"maildir:{move.maildir}"
     assert answer.code == 3
+
+
+def test_rewrap_prints_the_same_shape(run: Fixture, sample: Fixture, tmp_path: Path) -> None:
+    maildir, job = tmp_path / "Maildir", tmp_path / "job"
+    shutil.copytree(sample.small, maildir)
+    words = ("rewrap", maildir, *sample.history, "--to", sample.new, "--workers=0", "--json")
+    dry = run(*words, "--dry-run")
+    real = run(*words, "--job", job)
+    told = run("status", job, "--json")
+    for answer in (dry, real, told):
+        _check_shape(answer.document)
+        assert answer.document["phase"] == "rewrap"
+    assert dry.document["counts"]["readable"] == real.document["counts"]["reencrypted"]
+    assert dry.document["owner_checked"] is False
+    assert [entry["messages"] for entry in dry.document["losing_access"]] == [1]
+    assert (dry.code, real.code, told.code) == (3, 3, 0)
+    assert told.document["counts"] == real.document["counts"]
 
 
 @pytest.mark.parametrize("with_job", [False, True])

@@ -9,11 +9,12 @@ import pytest
 
 from sectool import jobs
 from sectool.cms import Profile
-from sectool.errors import NotThisMailbox, UsageError
+from sectool.errors import CertificateUnusable, NotThisMailbox, UsageError
 from sectool.jobs import Reason, Selection
 from sectool.keys import KeySpecification
 from sectool.outcome import State, Summary
-from tests.support import checker
+from tests.support import checker, layers
+from tests.support.forge import make_holder
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
 
 REFUSING = {
@@ -131,6 +132,90 @@ def test_the_new_keys_open_what_was_exchanged(
 ) -> None:
     summary = jobs.run(specify("rewrap", maildir, verify_keys=new_keys))
     assert summary.counts[State.VERIFIED] == 3
+
+
+@pytest.mark.parametrize("kind", ["ml-kem-768", "ml-kem-1024", "p-256", "x25519"])
+def test_recipients_of_every_kind_open_what_was_exchanged(
+    kind: str, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    profile = Profile.POST_QUANTUM if kind.startswith("ml-kem") else Profile.MODERN
+    maildir, file = tmp_path / "Maildir", tmp_path / f"{kind}.pem"
+    fill(
+        maildir, [Mail("", "cur/1.M1P1.host:2,", encrypted(1, keys.old, options=("-aes-256-gcm",)))]
+    )
+    file.write_bytes(make_holder(kind).pem())
+    spec = specify(
+        "rewrap",
+        maildir,
+        new_certificates=(file,),
+        profile=profile,
+        verify_keys=KeySpecification((file,)),
+    )
+    assert counts(jobs.run(spec)) == {State.VERIFIED: 1}
+    assert opened_by(maildir, keys.old) == 0
+
+
+def test_every_encrypted_part_of_a_message_is_exchanged(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    two = [
+        layers.forward(layers.message(number, layers.encrypt(layers.TEXT, keys.old)))
+        for number in (1, 2)
+    ]
+    maildir = tmp_path / "Maildir"
+    raw = layers.stored(layers.message(3, layers.multipart(*two)))
+    fill(maildir, [Mail("", "cur/1.M1P1.host:2,", raw)])
+    assert counts(jobs.run(specify("rewrap", maildir))) == {State.REENCRYPTED: 1}
+    (mail,) = checker.stored_mail(maildir)
+    assert len(set(checker.inner_digests(mail.raw, [keys.new]))) == 1
+    assert len(checker.envelopes(mail.raw)) == 2
+    assert checker.inner_digests(mail.raw, [keys.old]) == ("", "")
+
+
+def test_line_ends_stay_as_the_store_has_them(specify: Specify, keys: Keys, tmp_path: Path) -> None:
+    maildir = tmp_path / "Maildir"
+    raw = encrypted(1, keys.old).replace(b"\n", b"\r\n")
+    fill(maildir, [Mail("", "cur/1.M1P1.host:2,", raw)])
+    jobs.run(specify("rewrap", maildir))
+    (mail,) = checker.stored_mail(maildir)
+    assert mail.raw.count(b"\n") == mail.raw.count(b"\r\n")
+    assert checker.inner_digests(mail.raw, [keys.new]) != ("",)
+
+
+def test_an_envelope_inside_keeps_its_recipients_and_is_told(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = tmp_path / "Maildir"
+    inside = layers.encrypt(layers.TEXT, keys.old)
+    raw = layers.stored(layers.message(1, layers.encrypt(inside, keys.old)))
+    fill(maildir, [Mail("", "cur/1.M1P1.host:2,", raw)])
+    summary = jobs.run(specify("rewrap", maildir))
+    assert (counts(summary), summary.exit_code) == ({State.REENCRYPTED: 1}, 3)
+    assert len(summary.needs_old_keys) == 1
+
+
+def test_a_dry_run_counts_who_would_lose_access(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = tmp_path / "Maildir"
+    raw = layers.stored(layers.message(1, layers.encrypt(layers.TEXT, keys.old, keys.stranger)))
+    fill(maildir, [Mail("", "cur/1.M1P1.host:2,", raw)])
+    losing = jobs.run(specify("rewrap", maildir, dry_run=True)).losing_access
+    assert losing is not None
+    assert list(losing.values()) == [1]
+    both = (keys.new.certificate, keys.stranger.certificate)
+    kept = jobs.run(specify("rewrap", maildir, dry_run=True, new_certificates=both)).losing_access
+    assert kept == {}
+
+
+def test_a_certificate_of_somebody_else_stops_the_run_before_the_mailbox_is_touched(
+    maildir: Path, specify: Specify, tmp_path: Path
+) -> None:
+    census = checker.census(maildir)
+    with pytest.raises(CertificateUnusable):
+        jobs.run(specify("rewrap", maildir, owner="alice@example.org"))
+    assert checker.census(maildir) == census
+    assert not (tmp_path / "job").exists()
 
 
 # --- plaintext -------------------------------------------------------------------------
@@ -323,6 +408,17 @@ def test_with_the_new_keys_alone_nothing_is_taken_back(
 ) -> None:
     jobs.run(specify("rewrap", maildir, or_reencrypt=True))
     assert counts(jobs.run(specify("rewrap", maildir, keys=new_keys, or_reencrypt=True))) == WHOLE
+
+
+def test_a_mailbox_that_was_moved_is_followed_once_verify_has_found_the_job_there(
+    maildir: Path, specify: Specify
+) -> None:
+    jobs.run(specify("rewrap", maildir))
+    there = maildir.rename(maildir.with_name("elsewhere"))
+    with pytest.raises(NotThisMailbox):
+        jobs.run(specify("rewrap", there))
+    jobs.run(specify("verify", there))
+    assert counts(jobs.run(specify("rewrap", there))) == REFUSING
 
 
 # --- after it ---------------------------------------------------------------------------
