@@ -81,7 +81,8 @@ def run(
         capture_output=True,
         check=False,
         timeout=TIMEOUT,
-        env={**os.environ, **(environment or {})},
+        # What they say when they refuse is compared, so they say it in English.
+        env={**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "", **(environment or {})},
     )
     if done.returncode:
         words = done.stderr.decode("utf-8", "replace").strip()
