@@ -15,6 +15,7 @@ from sectool.jobs.acknowledge import acknowledging, read_acknowledgements
 from sectool.jobs.certificates import load_certificates
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
+from sectool.jobs.generation import begin_generation
 from sectool.jobs.job import (
     Job,
     check_apart,
@@ -260,6 +261,7 @@ def _job(
     check_way(job.log, spec.operation)
     with explained(f"lock the mailbox {mailbox.specification.location}"):
         stack.enter_context(mailbox.lock())
+    begin_generation(job)
     stack.enter_context(progress.beside(job))
     finish_purge(job)
     return job

@@ -17,6 +17,7 @@ import pytest
 
 from sectool.cli.shell import run_app
 from sectool.demo.sample import SampleManifest, sample_directory, unpack_maildir
+from tests.support.copies import copy_as_moved
 
 SMALL = {"readable": 6, "missing-key": 1, "clear": 2, "signed": 1}
 """How many messages of each state the small mailbox has."""
@@ -157,5 +158,5 @@ class Move:
 @pytest.fixture
 def move(sample: Sample, tmp_path: Path) -> Move:
     shutil.copytree(sample.small, tmp_path / "Maildir")
-    shutil.copytree(sample.job, tmp_path / "job")
+    copy_as_moved(sample.job, tmp_path / "job")
     return Move(tmp_path / "Maildir", tmp_path / "job")

@@ -15,6 +15,7 @@ from sectool import jobs
 from sectool.errors import NotThisMailbox
 from sectool.outcome import State, Summary
 from tests.support import checker, crash
+from tests.support.copies import copy_as_moved
 from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
 
 MESSAGES = 24
@@ -43,7 +44,7 @@ def with_two_copies(specify: Specify, keys: Keys, tmp_path: Path) -> Path:
     maildir = tmp_path / "Maildir"
     fill(maildir, mail)
     jobs.run(specify("decrypt", maildir))
-    shutil.copytree(tmp_path / "job", tmp_path / "rehearsal" / "job")
+    copy_as_moved(tmp_path / "job", tmp_path / "rehearsal" / "job")
     shutil.copytree(maildir, tmp_path / "rehearsal" / "Maildir")
     rehearsal = specify(
         "encrypt", tmp_path / "rehearsal" / "Maildir", job=tmp_path / "rehearsal" / "job"
