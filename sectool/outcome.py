@@ -320,6 +320,8 @@ class NewCertificate:
     not_after: datetime
     overridden: tuple[str, ...]
     """Checks it failed and a person overrode, each in words."""
+    weakens: bool = False
+    """Whether mail that is post-quantum otherwise is only as safe as this key."""
 
 
 @dataclass(slots=True)

@@ -35,8 +35,11 @@ def written_by(oid: str) -> str:
     profiles = [
         profile.value
         for profile, row in PROFILES.items()
-        if oid == row.content_encryption
-        or any(oid in written_oids(each) for each in row.key_encryption.values())
+        if profile.is_of_one_kind
+        and (
+            oid == row.content_encryption
+            or any(oid in written_oids(each) for each in row.key_encryption.values())
+        )
     ]
     return ", ".join(profiles) or "-"
 

@@ -266,6 +266,13 @@ class NewCertificates:
             help="compatible (most mail programs), modern (AES-GCM) or post-quantum.",
         ),
     ] = "compatible"
+    also_classic: Annotated[
+        bool,
+        typer.Option(
+            "--also-classic",
+            help="With post-quantum: other keys, too; the mail is only as safe as they are.",
+        ),
+    ] = False
     accept_certificate: AcceptCertificate = field(default_factory=list)
     owner: Annotated[
         str,
@@ -281,7 +288,7 @@ class NewCertificates:
         """The fields of a ``JobSpec`` that these options give."""
         return {
             "new_certificates": tuple(self.to),
-            "profile": profile(self.profile_name),
+            "profile": profile(self.profile_name, also_classic=self.also_classic),
             "accept_fingerprints": fingerprints(self.accept_certificate),
             "owner": self.owner,
         }
@@ -330,15 +337,22 @@ def worker_processes(workers: int | None) -> int:
     return default_workers() if workers is None else workers
 
 
-def profile(name: str) -> Profile:
+def profile(name: str, *, also_classic: bool) -> Profile:
     """The encryption profile of this name."""
     from sectool.cms import Profile
 
-    try:
-        return Profile(name)
-    except ValueError:
-        names = ", ".join(profile.value for profile in Profile)
-        raise UsageError(f"there is no profile {name!r}", hint=f"it is one of: {names}") from None
+    named = {profile.value: profile for profile in Profile if profile.is_of_one_kind}
+    if name not in named:
+        names = ", ".join(named)
+        raise UsageError(f"there is no profile {name!r}", hint=f"it is one of: {names}")
+    if not also_classic:
+        return named[name]
+    if named[name] is not Profile.POST_QUANTUM:
+        raise UsageError(
+            f"--also-classic means nothing with profile {name}",
+            hint="it belongs to --profile post-quantum",
+        )
+    return Profile.ALSO_CLASSIC
 
 
 def fingerprints(texts: list[str]) -> frozenset[str]:

@@ -57,6 +57,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
                 "not_before": entry.not_before.isoformat(),
                 "not_after": entry.not_after.isoformat(),
                 "overridden": list(entry.overridden),
+                "weakens": entry.weakens,
             }
             for entry in summary.new_certificates
         ]
@@ -165,6 +166,8 @@ def _certificate(certificate: NewCertificate) -> Iterable[str]:
         "valid", f"{certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}"
     )
     yield from fact("sha256", certificate.fingerprint)
+    if certificate.weakens:
+        yield from fact("warning", "the mail is only as safe as this key is: not post-quantum")
     for fault in certificate.overridden:
         yield from fact("accepted", f"although it {fault}")
 

@@ -59,6 +59,13 @@ class Profile(Enum):
     """Authenticated encryption throughout."""
     POST_QUANTUM = "post-quantum"
     """Key encapsulation that a quantum computer does not break."""
+    ALSO_CLASSIC = "post-quantum, also classic"
+    """The same, and to other keys as ``MODERN``: only as safe as the weakest of them."""
+
+    @property
+    def is_of_one_kind(self) -> bool:
+        """Whether it keeps what it promises to every recipient alike."""
+        return self is not Profile.ALSO_CLASSIC
 
     @property
     def content_type(self) -> str:
@@ -82,26 +89,26 @@ _COMPATIBLE_CURVES: Mapping[str, KeyEncryption] = {
     "secp256r1": KeyAgreement(oids.ECDH_SHA256_KDF),
     "secp384r1": KeyAgreement(oids.ECDH_SHA384_KDF),
 }
+_MODERN: Mapping[str, KeyEncryption] = {
+    _RSA: KeyTransport(OAEP("sha256", "sha256")),
+    **_COMPATIBLE_CURVES,
+    "secp521r1": KeyAgreement(oids.ECDH_SHA512_KDF),
+    _X25519: KeyAgreement(oids.ECDH_HKDF_SHA256),
+}
+_POST_QUANTUM: Mapping[str, KeyEncryption] = {
+    _ML_KEM_768: KeyEncapsulation(),
+    _ML_KEM_1024: KeyEncapsulation(),
+}
 PROFILES: dict[Profile, ProfileRow] = {
     Profile.COMPATIBLE: ProfileRow(
         oids.ENVELOPED_DATA,
         oids.AES_256_CBC,
         {_RSA: KeyTransport(PKCS1v15()), **_COMPATIBLE_CURVES},
     ),
-    Profile.MODERN: ProfileRow(
-        oids.AUTH_ENVELOPED_DATA,
-        oids.AES_256_GCM,
-        {
-            _RSA: KeyTransport(OAEP("sha256", "sha256")),
-            **_COMPATIBLE_CURVES,
-            "secp521r1": KeyAgreement(oids.ECDH_SHA512_KDF),
-            _X25519: KeyAgreement(oids.ECDH_HKDF_SHA256),
-        },
-    ),
-    Profile.POST_QUANTUM: ProfileRow(
-        oids.AUTH_ENVELOPED_DATA,
-        oids.AES_256_GCM,
-        {_ML_KEM_768: KeyEncapsulation(), _ML_KEM_1024: KeyEncapsulation()},
+    Profile.MODERN: ProfileRow(oids.AUTH_ENVELOPED_DATA, oids.AES_256_GCM, _MODERN),
+    Profile.POST_QUANTUM: ProfileRow(oids.AUTH_ENVELOPED_DATA, oids.AES_256_GCM, _POST_QUANTUM),
+    Profile.ALSO_CLASSIC: ProfileRow(
+        oids.AUTH_ENVELOPED_DATA, oids.AES_256_GCM, {**_MODERN, **_POST_QUANTUM}
     ),
 }
 
@@ -142,10 +149,9 @@ class Recipient:
         kind = _kind(self.public_key)
         key_encryption = PROFILES[profile].key_encryption.get(kind)
         if key_encryption is None:
-            able = [str(other.value) for other in Profile if kind in PROFILES[other].key_encryption]
             raise CertificateUnusable(
                 f"the certificate's {kind} key cannot serve under profile {profile.value}",
-                hint=f"--profile {able[0]} takes it" if able else "no profile takes such a key",
+                hint=_who_takes(kind, profile),
             )
         return key_encryption
 
@@ -187,6 +193,16 @@ class Recipient:
             if isinstance(key, kind):
                 raise CertificateUnusable(f"the certificate has {name} key, which only signs")
         return key
+
+
+def _who_takes(kind: str, refused_by: Profile) -> str:
+    able = [other for other in Profile if kind in PROFILES[other].key_encryption]
+    if not able:
+        return "no profile takes such a key"
+    hint = f"--profile {able[0].value} takes it"
+    if refused_by is Profile.POST_QUANTUM:
+        hint += "; beside a post-quantum one --also-classic does"
+    return hint
 
 
 def _kind(key: PublicKeyTypes) -> str:

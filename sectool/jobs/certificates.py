@@ -41,7 +41,17 @@ def load_certificates(
         _check_profile(spec.profile, recipient)
         for fault in recipient.overridden:
             progress.warn(f"the certificate of {recipient.subject} {fault}; accepted as it is")
+    if spec.profile is cms.Profile.ALSO_CLASSIC and all(map(_is_classic, recipients)):
+        raise CertificateUnusable(
+            "none of the new certificates has a post-quantum key",
+            hint="leave --also-classic out: --profile modern takes them",
+        )
     return recipients
+
+
+def _is_classic(recipient: NewRecipient) -> bool:
+    kind = cms.Recipient(recipient.certificate).recipient_kind
+    return kind is not cms.RecipientKind.KEM
 
 
 def _check_profile(profile: cms.Profile, recipient: NewRecipient) -> None:
@@ -52,7 +62,9 @@ def _check_profile(profile: cms.Profile, recipient: NewRecipient) -> None:
         raise CertificateUnusable(f"{recipient.path}: {error.message}", hint=error.hint) from error
 
 
-def describe_certificates(summary: Summary, recipients: Sequence[NewRecipient], owner: str) -> None:
+def describe_certificates(
+    summary: Summary, recipients: Sequence[NewRecipient], owner: str, profile: cms.Profile
+) -> None:
     """Puts into a summary what a person needs to see of the new certificates."""
     summary.owner_checked = is_owner_checked(recipients, owner)
     summary.new_certificates = [
@@ -65,6 +77,7 @@ def describe_certificates(summary: Summary, recipients: Sequence[NewRecipient], 
             not_before=recipient.not_before,
             not_after=recipient.not_after,
             overridden=recipient.overridden,
+            weakens=not profile.is_of_one_kind and _is_classic(recipient),
         )
         for recipient in recipients
     ]

@@ -336,7 +336,7 @@ class Resealing:
         if self._restored is not None:
             summary.restored = self._restored.messages
             summary.not_restored = self._restored.not_restored
-        describe_certificates(summary, self._recipients, self._spec.owner)
+        describe_certificates(summary, self._recipients, self._spec.owner, self._spec.profile)
         if self._spec.dry_run:
             summary.space = self._space
             summary.losing_access = self._losing_access

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.support.forge import make_holder
 
 Fixture = Any
 
@@ -22,6 +28,7 @@ def test_the_document_says_whether_the_owner_was_checked(
     assert set(told) == {
         *("file", "subject", "addresses", "fingerprint", "key", "not_before", "not_after"),
         "overridden",
+        "weakens",
     }
     checked = encrypt(run, sample, move, "--dry-run", "--json", "--owner", address).document
     assert checked["owner_checked"] is True
@@ -49,3 +56,41 @@ def test_a_person_sees_fingerprint_and_names_before_anything_is_done(
     assert told["fingerprint"] in said
     assert told["addresses"][0] in said
     assert "--owner ADDRESS" in said
+
+
+# --- classic keys beside post-quantum ones ------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def post_quantum(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("new") / "ml-kem.pem"
+    path.write_bytes(make_holder("ml-kem-768").certificate.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_a_classic_key_beside_a_post_quantum_one_is_used_only_where_that_is_asked_for(
+    run: Fixture, sample: Fixture, move: Fixture, post_quantum: Path
+) -> None:
+    options = ("--to", post_quantum, "--profile", "post-quantum")
+    refused = encrypt(run, sample, move, *options)
+    assert refused.code == 15
+    assert "--also-classic" in refused.err
+    answer = encrypt(run, sample, move, *options, "--also-classic")
+    assert answer.code == 3, answer.err
+    assert answer.err.count("only as safe as this key is") == 1
+    document = encrypt(run, sample, move, *options, "--also-classic", "--json").document
+    assert document["counts"]["reencrypted"] == 6
+    assert sorted(entry["weakens"] for entry in document["new_certificates"]) == [False, True]
+
+
+def test_classic_keys_alone_are_not_called_post_quantum(
+    run: Fixture, sample: Fixture, move: Fixture
+) -> None:
+    answer = encrypt(run, sample, move, "--profile", "post-quantum", "--also-classic")
+    assert answer.code == 15
+    assert "--profile modern" in answer.err
+
+
+def test_also_classic_belongs_to_post_quantum(run: Fixture, sample: Fixture, move: Fixture) -> None:
+    answer = encrypt(run, sample, move, "--profile", "modern", "--also-classic")
+    assert (answer.code, "--profile post-quantum" in answer.err) == (2, True)

@@ -18,7 +18,7 @@ from sectool.errors import DecryptionFailed, MalformedMessage, MessageError, Uns
 from sectool.message import BytesContent
 
 if TYPE_CHECKING:
-    from tests.cms.conftest import Forge, Holder, KeyRing
+    from tests.cms.conftest import Forge, Holder, KeyRing, Person
 
 Ring = Callable[..., "KeyRing"]
 HolderOf = Callable[..., "Holder"]
@@ -206,6 +206,19 @@ def test_several_post_quantum_recipients_open_each(
     raw, _ = seal_bytes(CONTENT, *people, profile=cms.Profile.POST_QUANTUM)
     for person in people:
         assert open_bytes(raw, ring(person))[1] == CONTENT
+
+
+def test_beside_a_post_quantum_recipient_classic_ones_open_it_where_that_is_asked_for(
+    holder: HolderOf, bob: Person, ring: Ring, seal_bytes: Seal, open_bytes: OpenBytes
+) -> None:
+    people = (holder("ml-kem-768"), bob, holder("p-521"), holder("x25519"))
+    profile = cms.Profile.ALSO_CLASSIC
+    raw, sealed = seal_bytes(CONTENT, *people, profile=profile)
+    for person in people:
+        assert open_bytes(raw, ring(person))[1] == CONTENT
+    recipients = [person.recipient for person in people]
+    key = sealed.content_encryption_key
+    cms.check_sealed(BytesContent(raw), key, recipients, profile=profile)
 
 
 @pytest.mark.parametrize(
