@@ -45,6 +45,8 @@ def check_fixed(fixed: str, wanted: str, operation: Operation) -> None:
     hint = "give the same as before"
     if operation is Operation.ENCRYPT:
         hint += ", or add --restart-phase to encrypt all of it anew"
+    else:
+        hint += ", or undo it with `sectool rollback` and begin another job"
     raise UsageError(
         f"this job was begun with other recipients or another profile: {told}", hint=hint
     )

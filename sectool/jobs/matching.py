@@ -183,7 +183,7 @@ class Matcher:
             return replace(examination, state=State.CHECKPOINTED, parts=marked, layers=layers)
         held = self._log.messages.parts.held_recipients()
         if parts and any(without_address(key) in held for key in examination.recipients):
-            reason = "it came after decrypting, and only an old key opens it"
+            reason = "it came later, and only an old key opens it"
             return replace(examination, state=State.OLD_KEY, reason=reason)
         return replace(examination, state=State.NEW)
 

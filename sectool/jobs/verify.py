@@ -56,12 +56,11 @@ def _summary(spec: JobSpec, job: Job, mailbox: Mailbox) -> Summary:
     job.log.counts.summarise(summary)
     if job.log.purges.count_abandoned():
         summary.failure_code = 3
-    encrypted = job.log.phase(Operation.ENCRYPT)
-    if (
-        encrypted is not None
-        and encrypted[0] == "finished"
-        and (summary.counts[State.CHECKPOINTED] or summary.counts[State.DECRYPTED])
+    phases = (job.log.phase(Operation.ENCRYPT), job.log.phase(Operation.REWRAP))
+    waiting = (State.CHECKPOINTED, State.DECRYPTED, State.READABLE)
+    if any(phase and phase[0] == "finished" for phase in phases) and any(
+        summary.counts[state] for state in waiting
     ):
-        # Old mail that came back, as from a backup, and mail in clear are left to the next encrypt.
+        # Old mail that came back, as from a backup, and mail in clear are left to the next run.
         summary.failure_code = 3
     return summary

@@ -403,6 +403,21 @@ def test_old_mail_that_comes_back_from_a_backup_is_exchanged_once_more(
     assert opened_by(maildir, keys.new) == 3
 
 
+def test_verify_fails_while_old_mail_that_came_back_waits(
+    maildir: Path, specify: Specify, sample: list[Mail], keys: Keys
+) -> None:
+    both = KeySpecification((keys.history, keys.stranger.certificate, keys.stranger.private_key))
+    next((maildir / "cur").glob("1300000008*")).unlink()  # the damaged one
+    jobs.run(specify("rewrap", maildir, keys=both, or_reencrypt=True))
+    assert jobs.run(specify("verify", None)).exit_code == 0
+    next(p for p in (maildir / "cur").iterdir() if b"<1@example.org>" in p.read_bytes()).unlink()
+    (maildir / sample[0].name).write_bytes(sample[0].raw)
+    summary = jobs.run(specify("verify", None))
+    assert (summary.counts[State.READABLE], summary.exit_code) == (1, 3)
+    again = jobs.run(specify("rewrap", maildir, keys=both, or_reencrypt=True))
+    assert (again.counts[State.REENCRYPTED], again.exit_code) == (6, 0)
+
+
 def test_with_the_new_keys_alone_nothing_is_taken_back(
     maildir: Path, specify: Specify, new_keys: KeySpecification
 ) -> None:
