@@ -53,7 +53,7 @@ def read_signed_data(source: Source, limits: Limits, hashers: Mapping[str, Hashe
     """Walks a whole SignedData once.
 
     Args:
-        source: read to the end of the structure.
+        source: read to the end of the structure; with its ContentInfo or without.
         limits: bounds on count and size.
         hashers: fed with the content, where it is inside.
 
@@ -64,11 +64,7 @@ def read_signed_data(source: Source, limits: Limits, hashers: Mapping[str, Hashe
     signed = SignedData()
     with source.open() as stream:
         reader = BERReader(stream, limits)
-        reader.enter(ber.SEQUENCE, "ContentInfo")
-        if reader.read_oid("contentType") != oids.SIGNED_DATA:
-            raise MalformedMessage("the content is not SignedData")
-        reader.enter(ber.context(0), _WHAT)
-        reader.enter(ber.SEQUENCE, _WHAT)
+        around = _enter(reader)
         reader.read_integer("version")
         reader.skip("digestAlgorithms")
         _read_content(reader, signed, hashers)
@@ -77,9 +73,25 @@ def read_signed_data(source: Source, limits: Limits, hashers: Mapping[str, Hashe
         if reader.at(ber.context(1)):
             reader.skip("crls")
         signed.signer_infos = tuple(_read_signer_infos(reader))
-        for what in (_WHAT, _WHAT, "ContentInfo"):
+        for what in around:
             reader.leave(what)
     return signed
+
+
+def _enter(reader: BERReader) -> tuple[str, ...]:
+    """Enters the structure; what has to be left again.
+
+    As the content of an envelope it stands without its ContentInfo (RFC 5652
+    section 6.1), which not all producers leave out.
+    """
+    reader.enter(ber.SEQUENCE, _WHAT)
+    if reader.at(ber.INTEGER):
+        return (_WHAT,)
+    if reader.read_oid("contentType") != oids.SIGNED_DATA:
+        raise MalformedMessage("the content is not SignedData")
+    reader.enter(ber.context(0), _WHAT)
+    reader.enter(ber.SEQUENCE, _WHAT)
+    return (_WHAT, _WHAT, "ContentInfo")
 
 
 def _read_content(reader: BERReader, signed: SignedData, hashers: Mapping[str, Hasher]) -> None:

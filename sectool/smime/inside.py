@@ -15,7 +15,7 @@ from sectool.smime.fields import read_header
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
 from sectool.smime.parts import CoveredPart, EncryptedPart, NestedContent
-from sectool.smime.signed_data import bare_signed_blocks
+from sectool.smime.signed_data import signed_blocks
 from sectool.smime.survey import UNDER_COMPRESSION, UNDER_SIGNATURE, survey_inside
 from sectool.smime.transfer import stream_of
 
@@ -55,7 +55,7 @@ def look_inside(content: Content, content_type: str, limits: Limits = DEFAULT_LI
     """
     try:
         if content_type == cms.SIGNED_DATA:
-            return _under(content, bare_signed_blocks, UNDER_SIGNATURE.reason, limits)
+            return _under(content, signed_blocks, UNDER_SIGNATURE.reason, limits)
         if content_type == cms.COMPRESSED_DATA:
             blocks = partial(
                 bare_decompressed_blocks, budget=UnpackingBudget(limits.decompressed_size)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
@@ -24,7 +24,7 @@ from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import CanonicalLines, LineScanner
 from sectool.smime.parts import BodySource, NestedContent
 from sectool.smime.ranges import ForwardReader
-from sectool.smime.signed_data import bare_signed_blocks, signed_blocks
+from sectool.smime.signed_data import signed_blocks
 from sectool.smime.transfer import HEAD_SIZE, find_layers, stream_of
 
 _NOT_READ = "the signature cannot be read"
@@ -94,7 +94,7 @@ def signed_entity(
         None where the root entity is not signed with S/MIME.
     """
     if content_type == cms.SIGNED_DATA:
-        return NestedContent(partial(_open_signed, content, bare_signed_blocks))
+        return NestedContent(partial(_open_signed, content))
     if content_type != cms.ID_DATA:
         return None
     with content.open() as stream:
@@ -107,16 +107,12 @@ def signed_entity(
                 return None
             return NestedContent(BodySource(content, parts.start, parts.end, ()).open)
     body = _body(content, header, content.size)
-    return (
-        NestedContent(partial(_open_signed, body, signed_blocks)) if _is_signed_data(body) else None
-    )
+    return NestedContent(partial(_open_signed, body)) if _is_signed_data(body) else None
 
 
-def _open_signed(
-    source: Content | BodySource, blocks: Callable[[BinaryIO], Iterator[bytes]]
-) -> BinaryIO:
+def _open_signed(source: Content | BodySource) -> BinaryIO:
     stream = source.open()
-    return stream_of(stream, blocks(stream))
+    return stream_of(stream, signed_blocks(stream))
 
 
 def _signed_boundary(header: HeaderBlock, limits: Limits) -> bytes | None:

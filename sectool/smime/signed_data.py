@@ -30,45 +30,30 @@ def is_certificates_only(stream: BinaryIO) -> bool:
     return header.length == 0
 
 
-def _enter(reader: BERReader) -> None:
-    reader.enter(ber.SEQUENCE, "ContentInfo")
-    reader.read_oid("contentType")
-    reader.enter(ber.context(0), _WHAT)
-    _enter_bare(reader)
-
-
-def _enter_bare(reader: BERReader) -> None:
+def _enter(reader: BERReader) -> tuple[str, ...]:
+    """Enters the structure, with its ContentInfo or without; what has to be left again."""
+    around = [_WHAT]
     reader.enter(ber.SEQUENCE, _WHAT)
+    if not reader.at(ber.INTEGER):
+        reader.read_oid("contentType")
+        reader.enter(ber.context(0), _WHAT)
+        reader.enter(ber.SEQUENCE, _WHAT)
+        around += [_WHAT, "ContentInfo"]
     reader.read_integer("version")
+    return tuple(around)
 
 
 def signed_blocks(stream: BinaryIO) -> Iterator[bytes]:
     """The signed content in blocks, and then the rest of the structure, walked to its end.
 
-    Nothing is given where the signature is detached.
+    Nothing is given where the signature is detached. Within an envelope it may
+    stand without its ContentInfo (RFC 5652 section 6.1).
 
     Raises:
         MalformedMessage: it is not a whole SignedData.
     """
     reader = BERReader(stream)
-    _enter(reader)
-    yield from _signed_blocks(reader)
-    for what in (_WHAT, "ContentInfo"):
-        reader.leave(what)
-
-
-def bare_signed_blocks(stream: BinaryIO) -> Iterator[bytes]:
-    """As ``signed_blocks``, of a SignedData that stands without its ContentInfo.
-
-    Raises:
-        MalformedMessage: it is not a whole SignedData.
-    """
-    reader = BERReader(stream)
-    _enter_bare(reader)
-    yield from _signed_blocks(reader)
-
-
-def _signed_blocks(reader: BERReader) -> Iterator[bytes]:
+    around = _enter(reader)
     reader.skip("digestAlgorithms")
     reader.enter(ber.SEQUENCE, "encapContentInfo")
     reader.read_oid("eContentType")
@@ -83,4 +68,5 @@ def _signed_blocks(reader: BERReader) -> Iterator[bytes]:
     reader.leave("encapContentInfo")
     while reader.peek() is not None:
         reader.skip(_WHAT)
-    reader.leave(_WHAT)
+    for what in around:
+        reader.leave(what)

@@ -197,3 +197,20 @@ def test_more_signers_than_anybody_has_are_refused(signatories: dict[str, Signat
 
     with pytest.raises(Exception, match="more than 0 signed it"):
         cms.verify_signers(Source(), limits=limits)
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["with ContentInfo", "bare"])
+def test_signed_data_in_an_envelope_verifies_with_its_content_info_and_without(
+    signatories: dict[str, Signatory], bare: bool
+) -> None:
+    files = signatories["rsa"].files
+    command = ("cms", "-sign", "-binary", "-nodetach", "-outform", "DER", *files)
+    der = openssl(*command, given=ENTITY)
+    if bare:
+        assert der[:2] == b"\x30\x82"
+        assert der[15:17] == b"\xa0\x82"
+        der = der[19:]
+    for content, is_valid in ((der, True), (der.replace(b"Unterlagen", b"Unterlagem"), False)):
+        check = smime.check_signature(BytesContent(content), content_type=cms.SIGNED_DATA)
+        assert check is not None
+        assert check.is_valid is is_valid
