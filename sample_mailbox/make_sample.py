@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from making import encrypted_mail, odd_mail, plain_mail
+from making import encrypted_mail, layered_mail, odd_mail, plain_mail
 from making.box import Box
 from making.envelopes import Mint
 from making.identities import Cast, write_key_files
@@ -42,6 +42,10 @@ CHAPTERS = (
     odd_mail.forwarded,
     odd_mail.asking_for_care,
     odd_mail.recent,
+    layered_mail.within_an_envelope,
+    layered_mail.under_a_signature,
+    layered_mail.beside_a_footer,
+    layered_mail.marks,
 )
 
 

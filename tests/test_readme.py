@@ -160,7 +160,7 @@ SECTIONS = {
 }
 ENDS = {
     "One user": [0, 3, 3, 3, 0, 3, 3, 3, 3],
-    "Mail that nobody can do": [3, 0, 0],
+    "Mail that nobody can do": [3, 0, 0, 0],
     "The wrong certificate was given": [3, 3, 3, 3],
     "While it runs": [3, 0],
     "A pilot of ten messages": [3, 3, 3, 3],

@@ -80,9 +80,11 @@ COVERAGE = {
     "no-smime-type": 1, "wrong-smime-type": 1, "base64-width": 2, "base64-no-padding": 1,
     "base64-blank-lines": 1, "binary-encoding": 1, "stored-crlf": 3, "pgp-mime": 1,
     "compressed-file": 1, "content-not-data": 1, "nested-forward": 1, "outlook-like": 1,
-    "mailing-list": 2, "protected-header": 2, "attributes": 1, "inner-lf": 1,
+    "mailing-list": 2, "protected-header": 3, "attributes": 1, "inner-lf": 1,
     "inner-without-header": 1, "gcm-length-left-out": 2, "sealed": 1, "review": 2,
-    "tag-altered": 1,
+    "tag-altered": 1, "envelope-in-envelope": 1, "nested-in-envelope": 1, "triple-wrap": 1,
+    "sealed-opaque": 1, "list-footer": 1, "resealed": 2, "needs-old-keys": 3,
+    "signed-unmatched": 1,
 }  # fmt: skip
 
 

@@ -158,6 +158,9 @@ def test_the_keys_of_a_scan_are_the_recipients_of_the_manifest(
         for name in message.recipients:
             held = with_keys and MANIFEST.key(name).role == "old"
             expected[(*identifier(certificate(name), by_identifier), held)] += 1
+    if with_keys:  # without them nobody looks through a signature for names
+        opaque = sum("sealed-opaque" in message.covers for message in MANIFEST.messages)
+        expected[(*identifier(certificate("owner-2011"), False), True)] += opaque
     entries = document["keys"]
     assert isinstance(entries, list)
     found = {
@@ -283,6 +286,15 @@ def by_file(maildir: Path, manifest: SampleManifest) -> dict[str, StoredMail]:
     return found
 
 
+@pytest.fixture(scope="module")
+def old_key(tmp_path_factory: pytest.TempPathFactory) -> checker.Key:
+    """The last of the old keys, without its passphrase."""
+    path = SAMPLE / "keys/old/owner-2011.pem"
+    private = tmp_path_factory.mktemp("old") / "owner-2011.key"
+    openssl("pkey", "-in", path, "-passin", "pass:sample", "-out", private)
+    return checker.Key(path, private)
+
+
 @pytest.fixture(
     scope="module",
     params=[Profile.COMPATIBLE, Profile.MODERN],
@@ -329,13 +341,59 @@ def test_the_counts_of_a_move_are_those_of_the_manifest(moved: Round) -> None:
 
 
 def test_every_message_of_the_job_opens_with_the_new_key_to_the_same_bytes(moved: Round) -> None:
-    expected = {message.file: message.inner_sha256 for message in MOVED}
-    found = {one.file: hashlib.sha256(moved.inner(one)).hexdigest() for one in MOVED}
+    same = [message for message in MOVED if "resealed" not in message.covers]
+    assert len(same) == len(MOVED) - 2
+    expected = {message.file: message.inner_sha256 for message in same}
+    found = {one.file: hashlib.sha256(moved.inner(one)).hexdigest() for one in same}
     assert found == expected
 
 
+def test_an_envelope_within_opens_with_the_new_key_to_what_the_old_one_opened(
+    moved: Round, old_key: checker.Key
+) -> None:
+    for name in covering("resealed"):
+        (before,) = checker.envelopes(moved.before[name].raw)
+        (after,) = checker.envelopes(moved.after[name].raw)
+        outer = checker.opened(before, old_key), checker.opened(after, NEW_KEY)
+        assert None not in outer
+        old, new = (checker.envelopes(plaintext or b"")[0] for plaintext in outer)
+        assert checker.opened(new, old_key) is None
+        assert checker.opened(new, NEW_KEY) == checker.opened(old, old_key) != None  # noqa: E711
+
+
+def test_the_messages_that_need_an_old_key_are_those_of_the_manifest(moved: Round) -> None:
+    needing = [one for one in MANIFEST.messages if {"sealed", "needs-old-keys"} & set(one.covers)]
+    raw = [(SAMPLE / one.file).read_bytes() for one in needing]
+    expected = {email.message_from_bytes(one)["Message-ID"] for one in raw}
+    assert len(expected) == 4
+    for summary in (moved.decrypted, moved.encrypted):
+        assert {one.message_id for one in summary.needs_old_keys} == expected
+        assert all(one.keys for one in summary.needs_old_keys)
+
+
+def test_the_marks_of_integrity_are_those_of_the_manifest(moved: Round) -> None:
+    opened = [one for one in MANIFEST.messages if one.inner_sha256]
+    opened = [one for one in opened if one.state_with_keys is not State.REVIEW]
+    expected = Counter(mark(one) for one in opened)
+    for summary in (moved.decrypted, moved.encrypted):
+        found: Counter[str] = Counter()
+        for (integrity, signer), count in summary.integrity.items():
+            found[integrity] += count
+            assert bool(signer) == integrity.startswith("signed")
+        assert found == expected
+
+
+def mark(message: SampleMessage) -> str:
+    covers = " ".join(message.covers)
+    if "signed-unmatched" in covers:
+        return "signed-unmatched"
+    if re.search("signed-then-encrypted|content-not-data|triple-wrap", covers):
+        return "signed"
+    return "aead" if "gcm" in message.algorithm else "none"
+
+
 def test_every_other_message_is_the_same_file_as_before(moved: Round) -> None:
-    assert len(LEFT) == 26
+    assert len(LEFT) == 28
     assert {one.file: moved.after[one.file] for one in LEFT} == {
         one.file: moved.before[one.file] for one in LEFT
     }
@@ -541,7 +599,13 @@ CHECKPOINT_LINE = re.compile(
     rb"(?:\A|\n)X-Sectool-Checkpoint: v=1; inner-offset=([0-9]+); inner-sha256=([0-9a-f]{64});"
     rb" content-type=([0-9.]+)\r?\n"
 )
-CHECKPOINTED = [one for one in MANIFEST.messages if one in MOVED or "sealed" in one.covers]
+CHECKPOINTED = [
+    one
+    for one in MANIFEST.messages
+    if one in MOVED or not {"sealed", "list-footer"}.isdisjoint(one.covers)
+]
+WITHIN = ("Twice wrapped", "Old quotation", "Three layers", "Under seal")
+"""Subjects of what the layers within hold, each of which has a checkpoint, too."""
 
 
 @dataclass(frozen=True)
@@ -603,7 +667,14 @@ def test_there_is_one_checkpoint_for_each_ciphertext_and_none_besides(moved: Rou
     }
     assert len(names) == len(CHECKPOINTED) - 1  # mail to oneself
     files = [path for path in (moved.job / "checkpoints").rglob("*") if path.is_file()]
-    assert {path.name for path in files} == {f"{name}.eml" for name in names}
+    within = {path for path in files if path.stem not in names}
+    assert {path.name for path in files} - {path.name for path in within} == {
+        f"{name}.eml" for name in names
+    }
+    letters = [parse_checkpoint(path).inner.decode() for path in within]
+    found = sorted(subject for subject in WITHIN for one in letters if f'about "{subject}"' in one)
+    assert found == sorted(WITHIN)
+    assert len(letters) == len(WITHIN)
 
 
 def test_nobody_else_can_read_what_lies_in_the_job_directory(moved: Round) -> None:
