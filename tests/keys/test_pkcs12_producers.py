@@ -19,7 +19,7 @@ from sectool.cms.seams import IssuerAndSerialNumber
 from sectool.errors import PassphraseError
 from sectool.keys.history import KeyHistory
 from tests.keys.conftest import PASSPHRASE
-from tests.support.peers import THUNDERBIRD, peer_missing
+from tests.support.peers import GPGSM, THUNDERBIRD, peer_missing
 
 Load = Callable[..., KeyHistory]
 Names = Callable[[x509.Certificate], IssuerAndSerialNumber]
@@ -31,7 +31,6 @@ OTHER = "bob"
 
 def run(
     *command: object,
-    given: str = "",
     environment: dict[str, str] | None = None,
     cwd: Path | None = None,
 ) -> None:
@@ -39,7 +38,6 @@ def run(
         peer_missing(f"{command[0]} is not installed")
     done = subprocess.run(
         list(map(str, command)),
-        input=given,
         env={**os.environ, **(environment or {})},
         cwd=cwd,
         capture_output=True,
@@ -89,14 +87,20 @@ def sources(
         certificates.append(certificate)
         (directory / f"{name}.key").write_bytes(encode(key_of[kind], pem=True))
         (directory / f"{name}.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
-        old = ("-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-macalg", "sha1")
-        run(
-            *("openssl", "pkcs12", "-export", "-name", nickname, *old),
-            *("-inkey", f"{name}.key", "-in", f"{name}.crt", "-out", f"{name}.p12"),
-            *("-passout", f"pass:{PASSPHRASE}"),
-            cwd=directory,
-        )
+        export_old(directory, name, nickname)
     return Sources(directory, (certificates[0], certificates[1]))
+
+
+def export_old(directory: Path, name: str, nickname: str) -> Path:
+    """PKCS#12 of a key with its certificate, in the oldest form, by the openssl command."""
+    old = ("-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-macalg", "sha1")
+    run(
+        *("openssl", "pkcs12", "-export", "-name", nickname, *old),
+        *("-inkey", f"{name}.key", "-in", f"{name}.crt", "-out", f"{name}.p12"),
+        *("-passout", f"pass:{PASSPHRASE}"),
+        cwd=directory,
+    )
+    return directory / f"{name}.p12"
 
 
 # --- NSS -----------------------------------------------------------------------------
@@ -239,23 +243,15 @@ def gpgsm(
     sources: Sources, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., None]]:
     """Writes the first key to a path."""
-    home = tmp_path_factory.mktemp("gpgsm")
-    home.chmod(0o700)
-    (home / "gpgsm.conf").write_text("disable-crl-checks\nno-tty\nbatch\n")
-    (home / "gpg-agent.conf").write_text("allow-loopback-pinentry\n")
-    manners = ("--homedir", home, "--pinentry-mode", "loopback", "--passphrase-fd", "0")
-
-    def command(*arguments: object, passphrase: str = PASSPHRASE) -> None:
-        run("gpgsm", *manners, *arguments, given=f"{passphrase}\n")
-
-    command("--import", sources.one)
+    peer = GPGSM.start(tmp_path_factory.mktemp("gpgsm"), PASSPHRASE)
+    peer.import_pkcs12(lambda: export_old(sources.directory, "one", NICKNAME).read_bytes())
 
     def export(path: Path, *options: str, passphrase: str = PASSPHRASE) -> None:
         which = ("--export-secret-key-p12", "Alice")
-        command(*options, "--output", path, *which, passphrase=passphrase)
+        peer.run(*options, "--output", str(path), *which, passphrase=passphrase)
 
     yield export
-    run("gpgconf", "--homedir", home, "--kill", "all")
+    peer.stop()
 
 
 @pytest.mark.parametrize("options", [(), ("--armor",)], ids=["DER", "PEM"])

@@ -6,8 +6,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -150,11 +151,13 @@ class GPGSM:
     """The ``gpgsm`` command with keys in a home of its own."""
 
     home: Path
+    passphrase: str = PASSPHRASE
+    """Of the PKCS#12 files it reads and writes."""
     _refused: dict[str, str] = field(default_factory=dict)
     """Why the key of a person could not be imported, by label; empty: it was."""
 
     @classmethod
-    def start(cls, home: Path) -> GPGSM:
+    def start(cls, home: Path, passphrase: str = PASSPHRASE) -> GPGSM:
         require("gpgsm")
         home.chmod(0o700)
         fingerprint = authority()[1].fingerprint(hashes.SHA1()).hex().upper()
@@ -164,7 +167,7 @@ class GPGSM:
             "trustlist.txt": f"{fingerprint} S relax\n",
         }.items():
             (home / name).write_text(content)
-        peer = cls(home)
+        peer = cls(home, passphrase)
         peer._import_certificate(authority()[1])
         return peer
 
@@ -174,7 +177,7 @@ class GPGSM:
         subprocess.run(command, check=False, timeout=TIMEOUT)
 
     def version(self) -> str:
-        words = self._run("--version").decode().splitlines()[0].split()
+        words = self.run("--version").decode().splitlines()[0].split()
         return f"{words[0]} {words[-1]}"
 
     def seal(self, content: bytes, *words: str, to: Sequence[Holder]) -> bytes:
@@ -185,7 +188,7 @@ class GPGSM:
         recipients = [word for person in to for word in ("-r", f"<{address(person)}>")]
         options = [word for word in words if word.startswith("--")]
         ciphers = [f"--cipher-algo={word}" for word in words if word not in options]
-        return self._run(*options, *ciphers, *recipients, "-o", "-", "-e", "content")
+        return self.run(*options, *ciphers, *recipients, "-o", "-", "-e", "content")
 
     def open(self, envelope: bytes, person: Holder) -> bytes:
         if person.label not in self._refused:
@@ -193,26 +196,46 @@ class GPGSM:
         if self._refused[person.label]:
             raise PeerRefused(self._refused[person.label])
         (self.home / "envelope").write_bytes(envelope)
-        return self._run("-d", "envelope")
+        return self.run("-d", "envelope")
+
+    def import_pkcs12(self, write: Callable[[], bytes]) -> None:
+        """Imports a file.
+
+        Version 2.2 takes one in some forty for damaged, by the salt it has, so it is
+        written anew before the refusal is believed.
+
+        Raises:
+            PeerRefused: it imports none of them.
+        """
+        for tries_left in reversed(range(4)):
+            (self.home / "person.p12").write_bytes(write())
+            try:
+                self.run("--import", "person.p12")
+            except PeerRefused:
+                if not tries_left:
+                    raise
+            else:
+                return
 
     def _import_certificate(self, certificate: x509.Certificate) -> None:
         (self.home / "certificate").write_bytes(certificate.public_bytes(Encoding.DER))
-        self._run("--import", "certificate")
+        self.run("--import", "certificate")
 
     def _import(self, person: Holder) -> str:
         try:
-            (self.home / "person.p12").write_bytes(pkcs12_of(person))
-            self._run("--import", "person.p12")
+            self.import_pkcs12(partial(pkcs12_of, person))
         except PeerRefused as error:
             return f"no import: {error}"
         return ""
 
-    def _run(self, *arguments: str) -> bytes:
+    def run(self, *arguments: str, passphrase: str | None = None) -> bytes:
+        """A command, with the usual passphrase where none is given."""
+        passphrase = self.passphrase if passphrase is None else passphrase
         return run(
             *("gpgsm", "--homedir", self.home, "--pinentry-mode", "loopback"),
             *("--passphrase-fd", "0", *arguments),
             directory=self.home,
-            given=f"{PASSPHRASE}\n".encode(),
+            given=f"{passphrase}\n".encode(),
         )
 
 
