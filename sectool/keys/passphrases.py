@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -139,15 +140,28 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
         ) from error
 
 
+_from_pipes: dict[Path, bytes] = {}
+"""What came through pipes, which can be read once; a run may ask for it more than once."""
+
+
+def _read_once(path: Path) -> bytes:
+    if path in _from_pipes:
+        return _from_pipes[path]
+    with path.open("rb") as stream:
+        raw = stream.read(MAXIMUM_PASSPHRASE_FILE_BYTES + 1)
+        if stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+            _from_pipes[path] = raw
+    return raw
+
+
 def read_text(path: Path, what: str) -> str:
-    """A file with secrets: UTF-8 with or without a byte order mark, else Latin-1.
+    """A file or pipe with secrets: UTF-8 with or without a byte order mark, else Latin-1.
 
     Raises:
         UsageError: it cannot be read, or is too large; says ``what`` it was to be.
     """
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAXIMUM_PASSPHRASE_FILE_BYTES + 1)
+        raw = _read_once(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such name"
         raise UsageError(f"{what} {path} cannot be read: {reason}") from error

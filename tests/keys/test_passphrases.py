@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -132,3 +134,14 @@ def test_a_latin_1_passphrase_file_opens(
     key.write_bytes(encode(small_rsa_key, "Grüße", pem=True))
     file.write_bytes("Grüße\n".encode("latin-1"))
     assert len(load_key_history(KeySpecification((key,), file))) == 1
+
+
+def test_a_pipe_is_read_once_and_serves_every_question(shut: Path, tmp_path: Path) -> None:
+    """As a shell gives it: ``--passphrase-file <(command)``."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("open, sesame\n",))
+    writer.start()
+    specification = KeySpecification((shut,), passphrase_file=pipe)
+    assert [len(load_key_history(specification)) for _ in range(2)] == [1, 1]
+    writer.join()
