@@ -162,6 +162,7 @@ ENDS = {
     "One user": [0, 3, 3, 3, 0, 3, 3, 3, 3],
     "Mail that nobody can do": [3, 0, 0, 0],
     "The wrong certificate was given": [3, 3, 3, 3],
+    "Mail in clear is to be encrypted, too": [0, 3, 3],
     "While it runs": [3, 0],
     "A pilot of ten messages": [3, 3, 3, 3],
     "A certificate is renewed": [3, 3, 3, 3, 3],

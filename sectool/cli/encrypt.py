@@ -33,6 +33,12 @@ class PhaseOptions:
             help="Go on although decrypting did not finish or most of the job is missing.",
         ),
     ] = False
+    include_clear: Annotated[
+        bool,
+        typer.Option(
+            "--include-clear", help="Also mail that never was encrypted; may begin a job."
+        ),
+    ] = False
     restart_phase: Annotated[
         bool,
         typer.Option(

@@ -47,7 +47,7 @@ class Counts:
             summary.years[year] += count
         for algorithm, count in execute(
             "SELECT content_encryption_algorithm, count(*) FROM part JOIN counted USING (message)"
-            " GROUP BY content_encryption_algorithm"
+            " WHERE content_encryption_algorithm <> '' GROUP BY content_encryption_algorithm"
         ):
             summary.content_encryption_algorithms[algorithm] += count
         self._summarise_defects(summary)

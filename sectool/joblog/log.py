@@ -17,6 +17,7 @@ from sectool import durable
 from sectool.crashpoints import crashpoint
 from sectool.errors import RunError, UsageError
 from sectool.joblog.acknowledgements import AcknowledgementTable
+from sectool.joblog.clear import ClearTable
 from sectool.joblog.counts import Counts
 from sectool.joblog.database import (
     configure,
@@ -48,6 +49,7 @@ class JobLog:
         plaintext: what of the mail lies where in clear.
         acknowledgements: the messages that a person knows cannot be done.
         standings: which messages stand in which states.
+        clear: the messages in clear that are to be encrypted as well.
         restarts: what a restarted phase is to replace once more.
     """
 
@@ -62,6 +64,7 @@ class JobLog:
         self.plaintext = PlaintextTable(connection)
         self.acknowledgements = AcknowledgementTable(connection)
         self.standings = Standings(connection)
+        self.clear = ClearTable(connection, self.messages.parts)
         self.restarts = RestartTable(connection, self.messages)
 
     # --- life ------------------------------------------------------------

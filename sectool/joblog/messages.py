@@ -253,7 +253,7 @@ class MessageTable:
 
         Happens when a mailbox is restored from a backup. The row becomes
         ``checkpointed`` again, unless its checkpoint is purged, or ``readable``
-        where no checkpoint was ever kept. Only after all copies have had their claim.
+        where no checkpoint was ever kept, or ``clear``. Only after all copies have had their claim.
         """
         row = self._first_unseen(
             "original_identity = ? AND identity <> original_identity AND state <> 'purged'",
@@ -268,6 +268,8 @@ class MessageTable:
         place = (listing.ref, listing.hint, listing.size)
         self.relocate(record.message, *place, displaced=self._unseen)
         state = State.CHECKPOINTED if self.parts.are_stored(record.message) else State.READABLE
+        if not self.parts.were_encrypted(record.message):
+            state = State.CLEAR
         self.advance(record.message, state, step="returned")
         self.see(record.message)
         return record

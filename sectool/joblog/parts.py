@@ -176,6 +176,14 @@ class PartTable:
         ).fetchone()
         return row is None
 
+    def were_encrypted(self, message: int) -> bool:
+        """Whether a message was found encrypted, and not in clear."""
+        row = self._connection.execute(
+            "SELECT 1 FROM part WHERE message = ? AND content_encryption_algorithm <> ''",
+            (message,),
+        ).fetchone()
+        return row is not None
+
     def checkpoint(self, content_digest: str) -> CheckpointRecord | None:
         """The checkpoint of an encrypted part, where there is one."""
         row = self._connection.execute(

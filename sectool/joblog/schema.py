@@ -224,7 +224,7 @@ _REPLACED = frozenset({State.REENCRYPTED, State.VERIFIED})
 _UNDOING = frozenset({State.ROLLED_BACK, State.CHANGED, State.PURGED})
 """Where undoing or purging a replacement may lead."""
 
-_ANEW = frozenset({State.CHECKPOINTED, State.READABLE, State.DECRYPTED, State.FAILED})
+_ANEW = frozenset({State.CHECKPOINTED, State.READABLE, State.DECRYPTED, State.FAILED, State.CLEAR})
 """Where an encryption may have to begin once more."""
 
 LEGAL_STEPS: dict[State | None, frozenset[State]] = {
@@ -234,9 +234,16 @@ LEGAL_STEPS: dict[State | None, frozenset[State]] = {
         _EXAMINED - {State.CHECKPOINTED, State.READABLE},
         _EXAMINED,
     ),
+    # Encrypted as well where ``--include-clear`` asks for it.
+    **dict.fromkeys(
+        (State.CLEAR, State.SIGNED),
+        _EXAMINED | {State.REENCRYPTED, State.CHANGED},
+    ),
     # It opens, and waits for its new recipients.
     State.READABLE: _EXAMINED | {State.REENCRYPTED, State.CHANGED},
     **dict.fromkeys(_FOUND_LATER, _EXAMINED | _FOUND_LATER),
+    # As ``clear``: it came after decrypting.
+    State.NEW: _EXAMINED | _FOUND_LATER | {State.REENCRYPTED, State.CHANGED},
     State.CHECKPOINTED: frozenset(
         {
             State.CHECKPOINTED,

@@ -245,7 +245,7 @@ def _where_it_is(stack: ExitStack, spec: JobSpec, progress: Reporter) -> tuple[M
     """The mailbox that was named, else where the job's mailbox was last; and the job."""
     location = spec.mailbox or _mailbox_of(_directory(spec))
     mailbox = _mailbox(stack, spec, location, progress)
-    return mailbox, _job(stack, spec, mailbox, progress, create=False)
+    return mailbox, _job(stack, spec, mailbox, progress, create=spec.include_clear)
 
 
 def _job(

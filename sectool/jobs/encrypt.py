@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sectool.errors import NotThisMailbox, UsageError
+from sectool.joblog import SealableMessage
 from sectool.jobs.job import Job
 from sectool.jobs.matching import Matcher
 from sectool.jobs.reopen import check_not_rolled_back
@@ -42,11 +43,16 @@ class _Encryption:
             mailbox,
             recipients,
             method=self._checkpoints,
-            waiting=job.log.messages.sealable,
+            waiting=self._waiting,
             new_keys=new_keys,
             workers=spec.workers,
             cancel=cancel,
         )
+
+    def _waiting(self) -> Iterator[SealableMessage]:
+        yield from self._log.messages.sealable()
+        if self._spec.include_clear:
+            yield from self._log.clear.waiting()
 
     def run(self, progress: Progress) -> Summary:
         self._check_phases()
@@ -65,6 +71,8 @@ class _Encryption:
         """Holds that decrypting is over."""
         check_not_rolled_back(self._log)
         decrypted = self._log.phase(Operation.DECRYPT)
+        if decrypted is None and self._spec.include_clear:
+            return  # the one job that has nothing to decrypt first
         if decrypted is None:
             raise UsageError(
                 "this job has no decrypt phase", hint="run `sectool decrypt` on it first"

@@ -22,10 +22,10 @@ def check_not_rolled_back(log: JobLog) -> None:
         UsageError: it was not.
     """
     if log.phase(Operation.ROLLBACK) is not None:
-        raise UsageError(
-            "this job was rolled back",
-            hint="to begin again, run `sectool decrypt` on it with the old keys first",
-        )
+        hint = "to begin again, run `sectool decrypt` on it with the old keys first"
+        if log.phase(Operation.DECRYPT) is None:
+            hint = "to begin again, take another --job directory"
+        raise UsageError("this job was rolled back", hint=hint)
 
 
 def reopen(job: Job) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from sectool.errors import MessageError, ReadOnlyMailbox, SectoolError, UsageError
-from sectool.joblog import REPLACED, SealableMessage
+from sectool.joblog import REPLACED, SealableMessage, SealablePart
 from sectool.jobs.certificates import (
     describe_certificates,
     losing_access,
@@ -103,6 +103,7 @@ class Resealing:
         self._failure_code = 0
         self._space = 0
         self._losing_access: dict[RecipientKey, int] = {}
+        self._taken: dict[int, SealablePart] = {}
         self._restored: Restored | None = None
 
     # --- what is fixed ----------------------------------------------------------------
@@ -220,7 +221,7 @@ class Resealing:
         if left:
             self._failure_code = MessageError.exit_code
             progress.warn(
-                f"{left} messages stay encrypted as they are: what they were made from is purged",
+                f"{left} messages stay encrypted as they are: there is no checkpoint of them",
                 hint="begin another job on them, with the former new keys as old ones",
             )
 
@@ -242,6 +243,8 @@ class Resealing:
                 self._take_down(answer)
                 continue
             group.append(_new_message(answer))
+            if answer.taken is not None:
+                self._taken[answer.message.message] = answer.taken
             size += answer.content.size
             if len(group) >= GROUP_MESSAGES or size >= GROUP_BYTES:
                 self._carry_out(group)
@@ -287,10 +290,19 @@ class Resealing:
 
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
         self._fix_options()
+        self._note_taken()
         self._replacer.carry_out(group)
         states = self._log.standings.of(new.message for new in group)
         for new in group:
             self._failures.saw(new.ref.folder, states[new.message])
+
+    def _note_taken(self) -> None:
+        """Notes what messages in clear will open to, before any has a new copy."""
+        if self._taken:
+            with self._log.group():
+                for message, part in self._taken.items():
+                    self._log.clear.take(message, part)
+            self._taken.clear()
 
     def _fix_options(self) -> None:
         if self._fixed_options() == NOT_FIXED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -22,16 +22,17 @@ from sectool.errors import (
     MessageChanged,
     MessageError,
     MessageVanished,
+    UnsupportedMessage,
     reason_of,
 )
-from sectool.joblog import SealableMessage, SealablePart
+from sectool.joblog import CheckpointRecord, SealableMessage, SealablePart, Storage
 from sectool.jobs.checkpoints import CheckpointPlace
 from sectool.jobs.examine import known_as
 from sectool.jobs.nested import NestedSealer, SealedPlaintext, check_inside
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
-from sectool.message import Content, DigestingSink, FileContent
-from sectool.outcome import State
+from sectool.message import Content, DigestingSink, FileContent, StoredMessage
+from sectool.outcome import Integrity, State
 
 SUBJECT_RESTORED = "subject restored"
 SUBJECT_OBSCURED = "subject obscured"
@@ -168,6 +169,8 @@ class SealedMessage:
     """Path of each part with what it opens to, where that is not what it was."""
     note: str = ""
     """Step to write down with it; empty: none."""
+    taken: SealablePart | None = None
+    """What was made of a message in clear; None: it was encrypted before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +229,13 @@ def seal(context: SealContext, task: SealTask) -> SealedMessage | NotSealed:
         return NotSealed(message, State.FAILED, reason)
 
 
-def _seal(context: SealContext, message: SealableMessage) -> SealedMessage:
+def _seal(context: SealContext, message: SealableMessage) -> SealedMessage | NotSealed:
     stored = context.mailbox.fetch(message.ref)
     inventory = smime.take_inventory(stored.content)
     if message.identity not in known_as(inventory):
         raise MessageChanged("the message is not the one the job knows")
+    if not message.parts:
+        return _seal_clear(context, message, stored, inventory)
     content, note = _with_subject(context, message, stored.content)
     if note:
         inventory = smime.take_inventory(content)
@@ -242,6 +247,54 @@ def _seal(context: SealContext, message: SealableMessage) -> SealedMessage:
     return SealedMessage(
         message, stored.revision, written.content, written.identity, written.opens_to, note
     )
+
+
+def _seal_clear(
+    context: SealContext,
+    message: SealableMessage,
+    stored: StoredMessage,
+    inventory: smime.Inventory,
+) -> SealedMessage | NotSealed:
+    """Seals a message that was not encrypted; what is no mail in clear stays as it is."""
+    if inventory.state not in {State.CLEAR, State.SIGNED}:
+        return NotSealed(message, inventory.state, inventory.reason)
+    try:
+        entity = smime.ClearEntity(stored.content)
+    except UnsupportedMessage as error:
+        return NotSealed(message, State.UNSUPPORTED, error.message)
+    known = CheckpointRecord(
+        *(entity.digest, entity.digest, entity.size, cms.ID_DATA, Integrity.NONE),
+        storage=Storage.NONE,
+    )
+    part = SealablePart("", known)
+    # A further copy of a plaintext that a job put into the mailbox is marked as one.
+    without = frozenset({smime.MARK_FIELD}) if inventory.mark else frozenset[bytes]()
+    frame = Frame(stored.content, [entity.place], without)
+    sealer = _ClearSealer(entity, context.recipients, context.profile)
+    written = write_sealed(context, replace(message, parts=(part,)), frame, sealer)
+    return SealedMessage(message, stored.revision, written.content, written.identity, taken=part)
+
+
+class _ClearSealer:
+    """A ``PartSealer`` for one message in clear."""
+
+    def __init__(
+        self,
+        entity: smime.ClearEntity,
+        recipients: Sequence[cms.Recipient],
+        profile: cms.Profile,
+    ) -> None:
+        self._entity = entity
+        self._recipients = recipients
+        self._profile = profile
+
+    def seal(
+        self, _content: Content, _place: smime.Place, _known: SealablePart, sink: cms.Sink
+    ) -> WrittenCMS:
+        return cms.seal_envelope(self._entity, sink, self._recipients, profile=self._profile)
+
+    def subject(self, _known: SealablePart) -> Subject | None:
+        return None
 
 
 def _with_subject(
@@ -273,13 +326,19 @@ class WrittenMessage:
     """Path of each part with what it opens to, where that is not what it was."""
 
 
-def write_sealed(context: SealContext, message: SealableMessage, frame: Frame) -> WrittenMessage:
+def write_sealed(
+    context: SealContext,
+    message: SealableMessage,
+    frame: Frame,
+    sealer: PartSealer | None = None,
+) -> WrittenMessage:
     """Writes one new message, unsynced, and proves it.
 
     Args:
         context: where to, and for whom.
         message: whose parts are sealed.
         frame: what they are put into.
+        sealer: writes the CMS; None: that of the context.
 
     Raises:
         MessageError: it costs this message.
@@ -289,7 +348,7 @@ def write_sealed(context: SealContext, message: SealableMessage, frame: Frame) -
     path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
     with durable.explained("write a new message"), durable.new_file(path) as stream:
         try:
-            digest, sealed = _write(context, message, frame, stream)
+            digest, sealed = _write(context, message, frame, stream, sealer or context.sealer)
         except OSError as error:
             # Not of writing, which ends the run: what cannot be read costs this message.
             raise MessageError(f"it cannot be read: {reason_of(error)}") from error
@@ -317,13 +376,17 @@ class _SpoolSink:
 
 
 def _write(
-    context: SealContext, message: SealableMessage, frame: Frame, stream: BinaryIO
+    context: SealContext,
+    message: SealableMessage,
+    frame: Frame,
+    stream: BinaryIO,
+    sealer: PartSealer,
 ) -> tuple[str, dict[str, WrittenCMS]]:
     parts = {part.path: part for part in message.parts}
     sealed: dict[str, WrittenCMS] = {}
 
     def write_cms(part: smime.Place, sink: cms.Sink) -> None:
-        sealed[part.path] = context.sealer.seal(frame.content, part, parts[part.path], sink)
+        sealed[part.path] = sealer.seal(frame.content, part, parts[part.path], sink)
 
     digesting = DigestingSink(stream)
     smime.write_spliced(

@@ -141,6 +141,8 @@ class JobSpec:
     """Scan, decrypt and rewrap: encrypted parts that are taken beside whole bodies."""
     retry: bool = False
     """Work on nothing but what an earlier run could not do."""
+    include_clear: bool = False
+    """Encrypt: mail that never was encrypted, too; a job may begin so."""
     restart_phase: bool = False
     """Encrypt: take other recipients than the first replacement fixed, for all of the job."""
     max_failures: int = 20

@@ -5,6 +5,7 @@ no job.
 """
 
 from sectool.smime.acceptance import accept
+from sectool.smime.clear import ClearEntity
 from sectool.smime.identity import identity_of_body, identity_of_parts
 from sectool.smime.inside import Inside, layer_path, look_inside
 from sectool.smime.integrity import IntegrityMark, integrity_of
@@ -37,6 +38,7 @@ from sectool.smime.witness import PlaintextWitness, Verdict
 __all__ = [
     "DEFAULT_LIMITS",
     "MARK_FIELD",
+    "ClearEntity",
     "CoveredPart",
     "EncryptedPart",
     "Inside",

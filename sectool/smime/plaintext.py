@@ -102,7 +102,7 @@ def write_plaintext(
     """
     form = _form(part.header, inner, limits)
     end = part.line_end
-    binary = _binary_bodies(inner, limits)
+    binary = binary_bodies(inner, limits)
     with content.open() as stream:
         reader = ForwardReader(stream)
         replaced = content_fields(part.header, _REPLACED if mark else frozenset())
@@ -138,7 +138,7 @@ def _converted(raw: bytes, line_end: bytes) -> bytes:
     return text if text.endswith(line_end) else text + line_end
 
 
-def _binary_bodies(inner: Content, limits: Limits) -> list[tuple[int, int]]:
+def binary_bodies(inner: Content, limits: Limits) -> list[tuple[int, int]]:
     """Where bodies lie whose bytes are no lines (RFC 2045 section 2.9)."""
     with inner.open() as stream:
         return [

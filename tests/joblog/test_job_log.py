@@ -206,7 +206,7 @@ def test_an_interrupted_replacement_is_found_open(log: JobLog, path: Path) -> No
 
 
 ILLEGAL = [
-    (State.CLEAR, State.REENCRYPTED),
+    (State.CLEAR, State.VERIFIED),
     (State.MISSING_KEY, State.REENCRYPTED),
     (State.CHECKPOINTED, State.CLEAR),
     (State.CHECKPOINTED, State.MISSING_KEY),
