@@ -15,7 +15,13 @@ from sectool.errors import CertificateUnusable, UsageError
 from sectool.jobs.checkpoints import SEALED_TO, fixed_recipients
 from sectool.jobs.job import Job
 from sectool.jobs.spec import JobSpec
-from sectool.keys import Ask, KeyHistory, NewRecipient, load_new_recipients
+from sectool.keys import (
+    Ask,
+    KeyHistory,
+    NewRecipient,
+    close_sessions,
+    load_new_recipients,
+)
 from sectool.progress import Progress
 
 SAMPLE = 16
@@ -101,7 +107,12 @@ def open_sealed(job: Job, keys: KeyHistory | None) -> Job:
             hint="give the private key of that certificate with --seal-keys",
         )
     job = job.keeping(replace(job.place, keys=keys.material))
-    if not _fits(job):
+    try:
+        fits = _fits(job)
+    finally:
+        # A token may have one session only, and the workers are to have it.
+        close_sessions()
+    if not fits:
         raise UsageError(
             f"no key of --seal-keys opens this job's checkpoints, {_told(job.place.sealed_to)}",
             hint="give the private key of the certificate with that SHA-256 fingerprint",

@@ -8,6 +8,7 @@ from sectool.keys.passphrases import Ask
 from sectool.keys.problems import KeyProblem
 from sectool.keys.recipients import NewRecipient, load_new_recipients
 from sectool.keys.specification import KeySpecification
+from sectool.keys.token_access import close_sessions
 from sectool.keys.token_uri import is_token_uri
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "KeySpecification",
     "NewRecipient",
     "authority_names",
+    "close_sessions",
     "is_token_uri",
     "load_key_history",
     "load_new_recipients",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -11,16 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificate
 
 from sectool import jobs
 from sectool.errors import CertificateUnusable, PassphraseError, UsageError
 from sectool.keys import KeySpecification
-from sectool.outcome import State
+from sectool.outcome import State, Summary
 from sectool.progress import NoProgress
-from tests.support import checker
+from tests.support import checker, softhsm
 from tests.support.forge import make_holder
 from tests.support.mailboxes import INNER, Keys, Mail, Specify, encrypted, fill, make_key, openssl
+from tests.support.peers import peer_missing
 
 PLAINTEXT = b"this is message"
 
@@ -55,10 +58,9 @@ def checkpoints(job: Path) -> list[Path]:
     return sorted(path for path in (job / "checkpoints").iterdir() if path.is_file())
 
 
-def contents(job: Path) -> dict[str, str]:
-    """What the log and the checkpoints are, whoever holds the lock."""
-    census = checker.census(job)
-    return {name: digest for name, (_, _, digest) in census.items() if name != "lock"}
+def contents(job: Path) -> tuple[dict[str, tuple[int, int, str]], Summary]:
+    """The checkpoints of a job, and what its log says, however often it was opened."""
+    return checker.census(job / "checkpoints"), jobs.status(job)
 
 
 def holds_plaintext(directory: Path) -> list[Path]:
@@ -412,6 +414,30 @@ def test_a_person_without_the_key_gets_one_line_and_a_hint(
     opened = ("--seal-keys", keys.transport.private_key)
     told = sectool("encrypt", maildir, "--to", keys.new.certificate, *opened, *common)
     assert (told.returncode, told.stderr) == (3, "")
+
+
+def test_the_transport_key_may_lie_on_a_token(
+    maildir: Path, seal: Seal, keys: Keys, tmp_path: Path
+) -> None:
+    if reason := softhsm.missing_peer():
+        peer_missing(reason)
+    (tmp_path / "tokens").mkdir()
+    store = softhsm.Store(tmp_path / "tokens")
+    store.configure()
+    store.make("transport")
+    key = load_pem_private_key(keys.transport.private_key.read_bytes(), None)
+    certificate = load_pem_x509_certificate(keys.transport.certificate.read_bytes())
+    store.write("transport", 1, key, certificate, usage=["--usage-decrypt"])
+    jobs.run(seal("decrypt", maildir))
+    pin = tmp_path / "pin"
+    pin.write_text(softhsm.PIN)
+    command = [
+        *(sys.executable, "-m", "sectool", "encrypt", str(maildir), "--job", str(tmp_path / "job")),
+        *("--to", str(keys.new.certificate), "--workers", "2", "--json", "--quiet"),
+        *("--seal-keys", softhsm.uri("transport"), "--pin-file", str(pin)),
+    ]
+    done = subprocess.run(command, env=store.environment, capture_output=True, check=False)
+    assert json.loads(done.stdout)["counts"]["reencrypted"] == 5, done.stderr
 
 
 # --- for how long ------------------------------------------------------------------------------
