@@ -74,6 +74,13 @@ class LayerTable:
         )
         return tuple(RecipientKey(*row) for row in rows)
 
+    def places(self, message: int, *, kept: bool) -> frozenset[tuple[str, str]]:
+        """Part and path of the layers of a message that keep their recipients, or that do not."""
+        rows = self._connection.execute(
+            f"SELECT part, path FROM layer WHERE message = ? AND ({IS_KEPT}) = ?", (message, kept)
+        )
+        return frozenset((part, path) for part, path in rows)
+
     def resealed(self, message: int) -> frozenset[str]:
         """Content digests of the layers of a message that are encrypted again with it."""
         rows = self._connection.execute(

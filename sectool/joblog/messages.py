@@ -366,9 +366,8 @@ class MessageTable:
         Returns:
             Number of the row.
         """
-        for checkpoint in examination.checkpoints:
-            self.parts.add_checkpoint(checkpoint)
         claimed = self.claim_examined(examination)
+        self.parts.add_checkpoints(examination, claimed)
         if claimed is not None and (claimed.state in KEPT or claimed.replaced):
             return claimed.message
         if claimed is None and (copy := self._insert_copy_in_clear(examination)):

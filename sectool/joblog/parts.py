@@ -10,8 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sectool.joblog.layers import IS_KEPT, LayerTable
-from sectool.joblog.records import CheckpointRecord, Examination, SealablePart, Storage
-from sectool.outcome import Integrity, RecipientKey
+from sectool.joblog.records import (
+    CheckpointRecord,
+    Examination,
+    MessageRecord,
+    SealablePart,
+    Storage,
+)
+from sectool.outcome import Integrity, RecipientKey, State
 
 STORED = "checkpoint.storage <> 'none'"
 """Condition on a checkpoint: there is, or was, a file of it."""
@@ -80,6 +86,34 @@ class PartTable:
                 for part in examination.parts
             ],
         )
+        self._write_recipients(message, examination)
+
+    def add_checkpoints(self, examination: Examination, known: MessageRecord | None) -> None:
+        """All that an examination opened lies durably in the job directory.
+
+        Args:
+            examination: of one message.
+            known: its row where it has one; while it waits to be encrypted, layers
+                in it that were opened only now are encrypted with it. Where this
+                examination opened less than the one before, that stands.
+        """
+        for checkpoint in examination.checkpoints:
+            self.add_checkpoint(checkpoint)
+        if known is None or known.replaced:
+            return
+        kept = {(layer.part, layer.path) for layer in examination.layers if layer.reason}
+        if self.layers.places(known.message, kept=True) <= kept:
+            return
+        if not kept.isdisjoint(self.layers.places(known.message, kept=False)):
+            return
+        if known.state is examination.state is State.CHECKPOINTED:
+            self._write_recipients(known.message, examination)
+            self._connection.execute(
+                "UPDATE message SET tried_with = ? WHERE message = ?",
+                (examination.tried_with, known.message),
+            )
+
+    def _write_recipients(self, message: int, examination: Examination) -> None:
         self._connection.execute("DELETE FROM message_recipient WHERE message = ?", (message,))
         numbers = {
             recipient: self._add_recipient(recipient, recipient in examination.in_history)

@@ -352,6 +352,22 @@ def test_a_layer_inside_that_no_key_opens_costs_its_message_nothing(
     assert checkpoints(tmp_path) == {inner}
 
 
+def test_a_key_added_later_opens_a_layer_inside_and_fewer_keys_take_nothing_back(
+    deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    to_oneself = message(1, encrypt(encrypt(TEXT, keys.stranger), keys.old))
+    maildir = deliver(to_oneself, to_oneself)
+    assert len(needed(jobs.run(specify("decrypt", maildir)))) == 2
+    both = KeySpecification((keys.history, keys.stranger.certificate, keys.stranger.private_key))
+    for history in ({"keys": both}, {}, {"keys": both}):
+        summary = jobs.run(specify("decrypt", maildir, **history))
+        assert (counts(summary), needed(summary)) == ({State.CHECKPOINTED: 2}, [])
+    summary = jobs.run(specify("encrypt", maildir))
+    assert (counts(summary), summary.exit_code) == ({State.REENCRYPTED: 2}, 0)
+    for path in (maildir / "cur").iterdir():
+        assert opened_layers(path.read_bytes(), keys.new)[-1] == TEXT
+
+
 def test_a_damaged_layer_inside_is_no_layer(deliver: Deliver, specify: Specify, keys: Keys) -> None:
     inner = encrypt(TEXT, keys.old)
     maildir = deliver(message(1, encrypt(inner[: len(inner) // 2], keys.old)))
