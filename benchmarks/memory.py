@@ -203,6 +203,13 @@ def move_sealed(directory: Path, maildir: Path, old: Path, new: Path) -> None:
     report("encrypt again", encrypt)
 
 
+def exchange(directory: Path, maildir: Path, old: Path, new: Path) -> None:
+    """Measures the exchange of recipients, where no plaintext is kept."""
+    rewrap = ("rewrap", maildir, "--keys", old, "--to", new, "--job", directory / "job")
+    report("rewrap", rewrap)
+    report("rewrap again", rewrap)
+
+
 def main() -> None:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -210,9 +217,11 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=0)
     parser.add_argument("--in-place", action="store_true", help="decrypt in place")
     parser.add_argument("--sealed", action="store_true", help="seal the checkpoints")
+    parser.add_argument("--rewrap", action="store_true", help="exchange the recipients")
     parser.add_argument("--directory", type=Path, help="where to work; default: temporary")
     options = parser.parse_args()
     act = move_in_place if options.in_place else move_sealed if options.sealed else move
+    act = exchange if options.rewrap else act
     for count in options.messages:
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
             directory = Path(name)
