@@ -92,6 +92,13 @@ class ReplacementTable:
         """All that an interrupted run left announced or placed."""
         return [_record(row) for row in self._connection.execute(_SELECT)]
 
+    def is_open(self, message: int) -> bool:
+        """Whether a message has, or may have, two copies."""
+        row = self._connection.execute(
+            "SELECT 1 FROM replacement WHERE message = ?", (message,)
+        ).fetchone()
+        return row is not None
+
     def at(self, ref: MessageRef) -> int | None:
         """The message whose new copy was announced for this place."""
         row = self._connection.execute(

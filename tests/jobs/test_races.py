@@ -37,20 +37,28 @@ def contents(maildir: Path, keys: Keys) -> Counter[tuple[str, ...]]:
 # --- between the new copy and the removal of the old ---------------------------------------
 
 
+@pytest.fixture(params=["encrypt", "rewrap"])
+def operation(request: pytest.FixtureRequest) -> str:
+    """What replaces the messages."""
+    return str(request.param)
+
+
 @pytest.fixture
-def with_two_copies(specify: Specify, keys: Keys, tmp_path: Path) -> Path:
+def with_two_copies(operation: str, specify: Specify, keys: Keys, tmp_path: Path) -> Path:
     """A mailbox of one message whose run was killed just before the old copy was removed."""
     mail = [Mail("", "cur/1300000001.M1P1.host:2,S", encrypted(1, keys.old))]
     maildir = tmp_path / "Maildir"
     fill(maildir, mail)
-    jobs.run(specify("decrypt", maildir))
-    copy_as_moved(tmp_path / "job", tmp_path / "rehearsal" / "job")
+    (tmp_path / "rehearsal").mkdir()
+    if operation == "encrypt":
+        jobs.run(specify("decrypt", maildir))
+        copy_as_moved(tmp_path / "job", tmp_path / "rehearsal" / "job")
     shutil.copytree(maildir, tmp_path / "rehearsal" / "Maildir")
     rehearsal = specify(
-        "encrypt", tmp_path / "rehearsal" / "Maildir", job=tmp_path / "rehearsal" / "job"
+        operation, tmp_path / "rehearsal" / "Maildir", job=tmp_path / "rehearsal" / "job"
     )
     names = crash.points(rehearsal, tmp_path / "trace")
-    crash.killed_at(specify("encrypt", maildir), names.index("maildir.retire.before") + 1)
+    crash.killed_at(specify(operation, maildir), names.index("maildir.retire.before") + 1)
     assert len(list((maildir / "cur").iterdir())) == 2
     return maildir
 
@@ -85,35 +93,39 @@ def flag_old(maildir: Path) -> None:
 
 @pytest.mark.parametrize("act", [move_old, move_new, delete_old, delete_new, flag_old])
 def test_what_the_user_does_to_one_of_two_copies_ends_with_one_message(
-    with_two_copies: Path, specify: Specify, keys: Keys, act: Callable[[Path], None]
+    with_two_copies: Path,
+    operation: str,
+    specify: Specify,
+    keys: Keys,
+    act: Callable[[Path], None],
 ) -> None:
     act(with_two_copies)
-    summary = jobs.run(specify("encrypt", with_two_copies))
+    summary = jobs.run(specify(operation, with_two_copies))
     assert counts(summary) == {State.REENCRYPTED: 1}
     (mail,) = checker.stored_mail(with_two_copies)
     assert all(checker.inner_digests(mail.raw, [keys.new]))
 
 
 def test_an_old_copy_marked_deleted_meanwhile_stays_and_is_not_encrypted(
-    with_two_copies: Path, specify: Specify
+    with_two_copies: Path, operation: str, specify: Specify
 ) -> None:
     old = old_copy(with_two_copies)
     marked = old.rename(f"{old}T")
     for _ in range(2):
-        assert counts(jobs.run(specify("encrypt", with_two_copies))) == {State.CHANGED: 1}
+        assert counts(jobs.run(specify(operation, with_two_copies))) == {State.CHANGED: 1}
         assert marked.exists()
         assert len(list((with_two_copies / "cur").iterdir())) == 2
     marked.unlink()  # a mail program expunges it
-    assert counts(jobs.run(specify("encrypt", with_two_copies))) == {State.REENCRYPTED: 1}
+    assert counts(jobs.run(specify(operation, with_two_copies))) == {State.REENCRYPTED: 1}
 
 
 def test_a_mailbox_named_by_mistake_does_not_make_the_job_forget_a_second_copy(
-    with_two_copies: Path, specify: Specify, tmp_path: Path
+    with_two_copies: Path, operation: str, specify: Specify, tmp_path: Path
 ) -> None:
     fill(tmp_path / "other", [Mail("", "cur/1.x:2,", CLEAR)])
     with pytest.raises(NotThisMailbox):
-        jobs.run(specify("encrypt", tmp_path / "other"))
-    assert counts(jobs.run(specify("encrypt", with_two_copies))) == {State.REENCRYPTED: 1}
+        jobs.run(specify(operation, tmp_path / "other"))
+    assert counts(jobs.run(specify(operation, with_two_copies))) == {State.REENCRYPTED: 1}
     assert len(list((with_two_copies / "cur").iterdir())) == 1
 
 
@@ -162,7 +174,7 @@ class Racer(threading.Thread):
 
 
 def test_a_mailbox_in_use_loses_nothing_but_what_the_user_deleted(
-    specify: Specify, keys: Keys, tmp_path: Path
+    operation: str, specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
     maildir = tmp_path / "Maildir"
     mail = [
@@ -171,17 +183,18 @@ def test_a_mailbox_in_use_loses_nothing_but_what_the_user_deleted(
     ]
     fill(maildir, mail)
     before = contents(maildir, keys)
-    jobs.run(specify("decrypt", maildir))
+    if operation == "encrypt":
+        jobs.run(specify("decrypt", maildir))
     racer = Racer(maildir, keys)
     racer.start()
     try:
-        counts(jobs.run(specify("encrypt", maildir)))
+        counts(jobs.run(specify(operation, maildir)))
     finally:
         racer.stop()
     assert before - racer.deleted <= contents(maildir, keys)
-    summary = jobs.run(specify("encrypt", maildir))
+    summary = jobs.run(specify(operation, maildir))
     assert before - racer.deleted <= contents(maildir, keys)
     assert set(counts(summary)) <= {State.REENCRYPTED, State.LOST}
     census = checker.census(maildir)
-    assert counts(jobs.run(specify("encrypt", maildir))) == counts(summary)
+    assert counts(jobs.run(specify(operation, maildir))) == counts(summary)
     assert checker.census(maildir) == census
