@@ -217,7 +217,7 @@ def check_in_place(spec: JobSpec, job: Job) -> str:
     fixed = is_in_place(log) and not (undone and not log.replaced.any_in_clear())
     if fixed and not spec.in_place:
         raise UsageError(
-            "this job decrypts in place",
+            "this job decrypts in place, and this run is without --in-place",
             hint="add --in-place, or begin another job with another --job directory",
         )
     encrypted = log.phase(Operation.ENCRYPT)

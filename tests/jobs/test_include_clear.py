@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,70 @@ def test_a_dry_run_encrypts_nothing(tmp_path: Path, specify: Specify) -> None:
     assert jobs.run(specify("encrypt", box, include_clear=True, dry_run=True)).space
     assert checker.census(box) == census
     assert not (tmp_path / "job").exists()
+
+
+# --- after a move -------------------------------------------------------------------------
+
+
+def as_crlf(maildir: Path, elsewhere: Path) -> Path:
+    for path in list(maildir.rglob("cur/*")):
+        path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+    return maildir
+
+
+def moved(maildir: Path, elsewhere: Path) -> Path:
+    return maildir.rename(elsewhere)
+
+
+def renamed_folder(maildir: Path, elsewhere: Path) -> Path:
+    (maildir / ".Sent").rename(maildir / ".Sent Items")
+    return maildir
+
+
+def other_names(maildir: Path, elsewhere: Path) -> Path:
+    for number, path in enumerate(list(maildir.rglob("cur/*"))):
+        path.rename(path.with_name(f"19000000{number:02}.M1P1.there:2,S"))
+    return maildir
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["checkpoints", "in place"])
+@pytest.mark.parametrize("move", [as_crlf, moved, renamed_folder, other_names])
+def test_whatever_the_move_did_all_is_encrypted_once_and_opens(
+    maildir: Path,
+    specify: Specify,
+    new: KeySpecification,
+    tmp_path: Path,
+    move: Callable[[Path, Path], Path],
+    in_place: bool,
+) -> None:
+    jobs.run(specify("decrypt", maildir, in_place=in_place))
+    there = move(maildir, tmp_path / "there")
+    wanted = {State.MISSING_KEY: 1, State.MALFORMED: 1}
+    summary = jobs.run(specify("encrypt", there, include_clear=True))
+    assert counts(summary) == {**wanted, State.REENCRYPTED: 6}
+    verified = jobs.run(specify("verify", None, verify_keys=new, deep=True))
+    assert counts(verified) == {**wanted, State.VERIFIED: 6}
+
+
+def test_a_later_decrypt_on_the_same_job_leaves_it_encrypted(
+    maildir: Path, specify: Specify
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    encrypted_now = counts(jobs.run(specify("encrypt", maildir, include_clear=True)))
+    census = checker.census(maildir)
+    assert counts(jobs.run(specify("decrypt", maildir))) == encrypted_now
+    assert checker.census(maildir) == census
+
+
+def test_what_the_user_changes_in_it_afterwards_is_told_as_changed(
+    tmp_path: Path, specify: Specify
+) -> None:
+    box = one(tmp_path / "box", PLAIN)
+    jobs.run(specify("encrypt", box, include_clear=True))
+    path = only(box)
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-40] + raw[-39:] + b"\n")
+    assert counts(jobs.run(specify("verify", None))) == {State.CHANGED: 1}
 
 
 # --- killed -------------------------------------------------------------------------------
