@@ -72,9 +72,10 @@ def keep_sealed(job: Job, recipients: Sequence[NewRecipient]) -> Job:
     asked = tuple(sorted(recipient.fingerprint for recipient in recipients))
     fixed = fixed_recipients(job.log)
     if fixed is not None and fixed != asked:
+        do = "give the same --seal-to as before" if fixed else "leave --seal-to out"
         raise UsageError(
             f"this job's checkpoints are {_told(fixed)}, not {_told(asked)}",
-            hint="give the same --seal-to as before, or begin another job with another --job",
+            hint=f"{do}, or begin another job with another --job",
         )
     place = replace(job.place, sealed_to=asked, recipients=tuple(recipients))
     return job.keeping(place)

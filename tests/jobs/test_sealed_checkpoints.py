@@ -199,8 +199,9 @@ def test_a_job_with_plain_checkpoints_is_not_sealed_later(
     maildir: Path, seal: Seal, job: Path
 ) -> None:
     jobs.run(seal("decrypt", maildir, seal_to=()))
-    with pytest.raises(UsageError, match="plain"):
+    with pytest.raises(UsageError, match="plain") as refused:
         jobs.run(seal("decrypt", maildir))
+    assert "leave --seal-to out" in refused.value.hint
     assert {path.suffix for path in checkpoints(job)} == {".eml"}
 
 
