@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from sectool.joblog.clear import NO_ALGORITHM
 from sectool.joblog.messages import MessageTable
 from sectool.joblog.parts import CHECKPOINTS_STAND
 from sectool.outcome import State
@@ -38,6 +39,15 @@ class RestartTable:
             self._connection.execute("INSERT OR IGNORE INTO restarted VALUES (?)", (message,))
             self._messages.advance(message, State.CHECKPOINTED, step="restarted")
         return len(rows)
+
+    def count_in_clear_before(self) -> int:
+        """How many messages were in clear before they were encrypted: none has a checkpoint."""
+        (count,) = self._connection.execute(
+            f"SELECT count(*) FROM message WHERE {_REPLACED} AND presence <> 'gone'"
+            " AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message"
+            f"   AND part.content_encryption_algorithm = '{NO_ALGORITHM}')"
+        ).fetchone()
+        return int(count)
 
     def count_left_behind(self) -> int:
         """How many messages were encrypted and cannot be again: their checkpoint is purged."""

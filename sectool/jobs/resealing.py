@@ -150,13 +150,21 @@ class Resealing:
         """Notes that the phase is on, and where the mailbox is; starts it over where asked to.
 
         Raises:
-            UsageError: it cannot start over while a message has two copies.
+            UsageError: it cannot start over while a message has two copies, or where
+                one was in clear before.
         """
         restarts = self._fixed_options() not in {NOT_FIXED, self._options()}
         if restarts and self._log.replacements.open():
             raise UsageError(
                 "a message has two copies, so that the phase cannot be restarted",
                 hint="run `sectool encrypt` with the former --to and --profile first",
+            )
+        in_clear_before = self._log.restarts.count_in_clear_before() if restarts else 0
+        if in_clear_before:
+            # Half of the job for other recipients would be what nobody asked for.
+            raise UsageError(
+                f"{in_clear_before} messages were in clear before, and only a rollback undoes that",
+                hint="run `sectool rollback` and `sectool decrypt`, then `sectool encrypt` again",
             )
         with self._log.group():
             self._log.set_value(MAILBOX_VALUE, self._mailbox.specification.url)

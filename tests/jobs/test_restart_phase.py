@@ -172,6 +172,22 @@ def test_what_is_purged_cannot_be_encrypted_anew_and_the_run_says_so(
     assert checker.census(maildir) == census
 
 
+def test_a_job_that_encrypted_mail_in_clear_is_rolled_back_first(
+    maildir: Path, specify: Specify, mistaken: Key
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    certificates = (mistaken.certificate,)
+    jobs.run(specify("encrypt", maildir, new_certificates=certificates, include_clear=True))
+    census = checker.census(maildir)
+    with pytest.raises(UsageError, match="1 messages were in clear before"):
+        jobs.run(specify("encrypt", maildir, restart_phase=True))
+    assert checker.census(maildir) == census
+    jobs.run(specify("rollback", None))
+    jobs.run(specify("decrypt", maildir))
+    summary = jobs.run(specify("encrypt", maildir, include_clear=True))
+    assert summary.counts[State.REENCRYPTED] == 6
+
+
 def test_a_dry_run_of_it_changes_nothing(wrong: Path, maildir: Path, specify: Specify) -> None:
     log = (wrong / "job.db").read_bytes()
     summary = jobs.run(specify("encrypt", maildir, restart_phase=True, dry_run=True))
