@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from sectool.errors import (
 from sectool.joblog import IN_CLEAR, JobLog, Purpose, ReplacedMessage, SealableMessage
 from sectool.jobs.checkpoints import CheckpointPlace
 from sectool.jobs.examine import known_as
+from sectool.jobs.grouping import Grouping
 from sectool.jobs.job import Job
 from sectool.jobs.matching import Matcher
 from sectool.jobs.pool import Died, run_tasks
@@ -41,12 +42,6 @@ from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import Content, DigestingSink, FileContent, Flags, Listing
 from sectool.outcome import State
 from sectool.progress import Progress
-
-GROUP_MESSAGES = 64
-"""Messages replaced together: so many have two copies at once at most."""
-
-GROUP_BYTES = 32 * 1024 * 1024
-"""Bytes of plaintext replaced together, unless one message has more."""
 
 _IN_PLACE = '{"in_place": true}'
 """Options of a decrypt phase that has put plaintext into the mailbox."""
@@ -313,21 +308,15 @@ class InPlace:
                 self.leaves_work = True
 
     def _replace(self, tasks: list[PlaintextTask], progress: Progress) -> None:
-        group: list[NewMessage] = []
-        size = 0
+        group = Grouping(self._carry_out)
         for answer in self._answers(tasks):
             self._cancel.check()
             progress.advance()
             if isinstance(answer, NotInPlace):
                 self._take_down(answer)
                 continue
-            group.append(answer)
-            size += answer.content.size
-            if len(group) >= GROUP_MESSAGES or size >= GROUP_BYTES:
-                self._carry_out(group)
-                group, size = [], 0
-        if group:
-            self._carry_out(group)
+            group.add(answer, answer.content.size)
+        group.finish()
 
     def _answers(self, tasks: list[PlaintextTask]) -> Iterator[NewMessage | NotInPlace]:
         argument = PlaintextArgument(
@@ -350,7 +339,7 @@ class InPlace:
             else:
                 yield answer
 
-    def _carry_out(self, group: list[NewMessage]) -> None:
+    def _carry_out(self, group: Sequence[NewMessage]) -> None:
         """Replaces a group; the first one fixes that this job decrypts in place."""
         if not is_in_place(self._log):
             with self._log.group():

@@ -18,6 +18,7 @@ from sectool import smime
 from sectool.checkpoint import OriginalStore
 from sectool.errors import CheckpointDamaged, MessageError, reason_of
 from sectool.joblog import ReplacedMessage
+from sectool.jobs.grouping import Grouping
 from sectool.jobs.job import Job
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.prove import listing_of
@@ -38,9 +39,6 @@ from sectool.progress import Progress
 
 RECOVERED = "Recovered"
 """Folder for what was lost."""
-
-GROUP_MESSAGES = 64
-"""Messages added together."""
 
 # --- in the worker ------------------------------------------------------------------
 
@@ -176,25 +174,21 @@ def restore_lost(
     """
     restored = Restored()
     progress.begin("restore", len(tasks))
-    group: list[MadeAnew] = []
 
-    def add() -> None:
-        if group:
-            refused = replacer.add([_entry(one) for one in group])
-            restored.messages += len(group) - len(refused)
-            restored.not_restored.update(refused)
-            group.clear()
+    def add(group: Sequence[MadeAnew]) -> None:
+        refused = replacer.add([_entry(one) for one in group])
+        restored.messages += len(group) - len(refused)
+        restored.not_restored.update(refused)
 
+    group = Grouping(add)
     for answer in _answers(tasks, argument, workers):
         cancel.check()
         progress.advance()
         if isinstance(answer, NotMade):
             restored.not_restored[answer.reason] += 1
             continue
-        group.append(answer)
-        if len(group) >= GROUP_MESSAGES:
-            add()
-    add()
+        group.add(answer, answer.written.content.size)
+    group.finish()
     progress.end()
     return restored
 

@@ -18,6 +18,7 @@ from sectool.jobs.certificates import (
 )
 from sectool.jobs.failures import FailureLimit
 from sectool.jobs.fixed import NOT_FIXED, check_fixed, options_of
+from sectool.jobs.grouping import Grouping
 from sectool.jobs.job import MAILBOX_VALUE, Job
 from sectool.jobs.lost import LostArgument, Restored, lost_tasks, restore_lost
 from sectool.jobs.pool import Died, run_tasks
@@ -42,12 +43,6 @@ from sectool.mailbox import Mailbox
 from sectool.message import Flags, Listing
 from sectool.outcome import RecipientKey, State, Summary
 from sectool.progress import Progress
-
-GROUP_MESSAGES = 64
-"""Messages replaced together: so many have two copies at once at most."""
-
-GROUP_BYTES = 32 * 1024 * 1024
-"""Bytes of new messages replaced together, unless one message has more."""
 
 GROWTH = 1.02
 """New size of a message by its old one, at most, in the estimate of a dry run."""
@@ -242,23 +237,17 @@ class Resealing:
     def _replace(self, progress: Progress) -> None:
         self._failures.tell(progress)
         progress.begin(self._spec.operation, sum(1 for _ in self._retry.narrow(self._waiting())))
-        group: list[NewMessage] = []
-        size = 0
+        group = Grouping(self._carry_out)
         for answer in self._answers():
             self._cancel.check()
             progress.advance()
             if not isinstance(answer, SealedMessage):
                 self._take_down(answer)
                 continue
-            group.append(_new_message(answer))
+            group.add(_new_message(answer), answer.content.size)
             if answer.taken is not None:
                 self._taken[answer.message.message] = answer.taken
-            size += answer.content.size
-            if len(group) >= GROUP_MESSAGES or size >= GROUP_BYTES:
-                self._carry_out(group)
-                group, size = [], 0
-        if group:
-            self._carry_out(group)
+        group.finish()
         progress.end()
 
     def _answers(self) -> Iterator[SealedMessage | NotSealed]:

@@ -28,6 +28,7 @@ from sectool.errors import (
 )
 from sectool.joblog import Purpose, ReplacedMessage
 from sectool.jobs.examine import known_as
+from sectool.jobs.grouping import Grouping
 from sectool.jobs.in_place import InPlace, is_in_place
 from sectool.jobs.job import Job
 from sectool.jobs.pool import Died, run_tasks
@@ -41,12 +42,6 @@ from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import COPY_BLOCK, DigestingSink, FileContent
 from sectool.outcome import State, Summary
 from sectool.progress import Progress
-
-GROUP_MESSAGES = 64
-"""Messages restored together: so many have two copies at once at most."""
-
-GROUP_BYTES = 32 * 1024 * 1024
-"""Bytes of originals restored together, unless one message has more."""
 
 # --- in the worker ------------------------------------------------------------------
 
@@ -223,21 +218,15 @@ class _Rollback:
             return
         tasks = list(self._tasks())
         progress.begin(Operation.ROLLBACK, len(tasks))
-        group: list[NewMessage] = []
-        size = 0
+        group = Grouping(self._replacer.carry_out)
         for answer in self._answers(tasks):
             self._cancel.check()
             progress.advance()
             if isinstance(answer, NotRestored):
                 self._take_down(answer)
                 continue
-            group.append(answer)
-            size += answer.content.size
-            if len(group) >= GROUP_MESSAGES or size >= GROUP_BYTES:
-                self._replacer.carry_out(group)
-                group, size = [], 0
-        if group:
-            self._replacer.carry_out(group)
+            group.add(answer, answer.content.size)
+        group.finish()
         progress.end()
 
     def _tasks(self) -> Iterator[RestoreTask]:

@@ -1,0 +1,40 @@
+"""Hands on what comes one by one in groups, so that one sync and one commit serve many messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+GROUP_MESSAGES = 64
+"""Messages replaced together: so many have two copies at once at most."""
+
+GROUP_BYTES = 32 * 1024 * 1024
+"""Bytes of new messages in a group, unless one message has more."""
+
+Entry = TypeVar("Entry")
+
+
+class Grouping(Generic[Entry]):
+    """Entries that wait for their group to be full.
+
+    Args:
+        act: takes a whole group.
+    """
+
+    def __init__(self, act: Callable[[Sequence[Entry]], object]) -> None:
+        self._act = act
+        self._entries: list[Entry] = []
+        self._bytes = 0
+
+    def add(self, entry: Entry, size: int) -> None:
+        """Takes one more entry of ``size`` bytes, and hands the group on where it is full."""
+        self._entries.append(entry)
+        self._bytes += size
+        if len(self._entries) >= GROUP_MESSAGES or self._bytes >= GROUP_BYTES:
+            self.finish()
+
+    def finish(self) -> None:
+        """Hands on what is left."""
+        entries, self._entries, self._bytes = self._entries, [], 0
+        if entries:
+            self._act(entries)
