@@ -240,7 +240,8 @@ def space_error(path: Path) -> OSError | None:
     try:
         descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.pwrite(descriptor, bytes(COPY_BLOCK), path.stat().st_size + _ROOM)
+            size = path.stat().st_size if path.exists() else 0
+            os.pwrite(descriptor, bytes(COPY_BLOCK), size + _ROOM)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -168,18 +168,21 @@ def immovable(maildir: Path) -> Iterator[Path]:
     subprocess.run(["chattr", "-i", path], check=False)
 
 
+@pytest.mark.parametrize("operation", ["encrypt", "rewrap"])
 def test_an_old_copy_that_cannot_be_removed_gets_one_new_copy_and_is_tried_again(
-    maildir: Path, specify: Specify, keys: Keys, immovable: Path
+    operation: str, maildir: Path, specify: Specify, keys: Keys, immovable: Path
 ) -> None:
     before = checker.meanings(maildir, [keys.old])
-    jobs.run(specify("decrypt", maildir))
+    if operation == "encrypt":
+        jobs.run(specify("decrypt", maildir))
+    spec = specify(operation, maildir, or_reencrypt=operation == "rewrap")
     failed = {**ENCRYPTED, State.REENCRYPTED: 4, State.FAILED: 1}
-    assert counts(jobs.run(specify("encrypt", maildir))) == failed
+    assert counts(jobs.run(spec)) == failed
     census = checker.census(maildir)
-    assert counts(jobs.run(specify("encrypt", maildir))) == failed
+    assert counts(jobs.run(spec)) == failed
     assert checker.census(maildir) == census
     subprocess.run(["chattr", "-i", immovable], check=True)
-    assert counts(jobs.run(specify("encrypt", maildir))) == ENCRYPTED
+    assert counts(jobs.run(spec)) == ENCRYPTED
     assert checker.meanings(maildir, [keys.new]) == before
 
 
@@ -263,6 +266,30 @@ The first calls are about ``status.json``, whose failure is no failure of the ru
 """
 
 
+@dataclass(frozen=True)
+class Injection:
+    """A fault that the system answers a call with."""
+
+    strace: str
+    fault: str
+    trace: Path
+
+
+def _to(keys: Keys) -> tuple[object, ...]:
+    return ("--to", keys.new.certificate, "--workers", "0")
+
+
+def _run_into(injection: Injection, code: int, *words: object) -> None:
+    """Runs a command into a fault, which must end it with this code and no traceback."""
+    fault, trace = injection.fault, injection.trace
+    command = [injection.strace, "-f", "-o", trace, "-e", f"trace={fault.partition(':')[0]}"]
+    command += ["-e", f"inject={fault}", sys.executable, "-m", "sectool", *words]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert "(INJECTED)" in trace.read_text()
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(("fault", "code"), FAULTS)
 def test_a_disk_fault_loses_nothing_is_told_and_resumes(
     strace: str,
@@ -275,17 +302,41 @@ def test_a_disk_fault_loses_nothing_is_told_and_resumes(
 ) -> None:
     before = checker.meanings(maildir, [keys.old])
     jobs.run(specify("decrypt", maildir))
-    trace = tmp_path / "strace"
-    command = [strace, "-f", "-o", trace, "-e", f"trace={fault.partition(':')[0]}"]
-    command += ["-e", f"inject={fault}", sys.executable, "-m", "sectool", "encrypt", maildir]
-    command += ["--job", tmp_path / "job", "--to", keys.new.certificate, "--workers", "0"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert "(INJECTED)" in trace.read_text()
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
+    inject = Injection(strace, fault, tmp_path / "strace")
+    _run_into(inject, code, "encrypt", maildir, "--job", tmp_path / "job", *_to(keys))
     at_the_fault = checker.meanings(maildir, [keys.old, keys.new])
     for mail, copies in before.items():
         assert copies <= at_the_fault[mail] <= 2 * copies
     assert counts(jobs.run(specify("encrypt", maildir))) == ENCRYPTED
     assert checker.meanings(maildir, [keys.new]) == before
     assert list((maildir / "tmp").iterdir()) == []
+
+
+IN_REWRAP = [
+    ("fsync,fdatasync:error=EIO:when=9", 1),
+    ("rename:error=EIO:when=3+", 1),
+    ("link,linkat:error=EIO:when=1+", 3),
+    ("pwrite64:error=EDQUOT:when=5+", 17),
+]
+"""The same for one that makes its job log in the same run."""
+
+
+@pytest.mark.parametrize(("fault", "code"), IN_REWRAP)
+def test_a_disk_fault_in_an_exchange_of_recipients_loses_nothing_is_told_and_resumes(
+    strace: str,
+    maildir: Path,
+    specify: Specify,
+    keys: Keys,
+    tmp_path: Path,
+    fault: str,
+    code: int,
+) -> None:
+    before = checker.meanings(maildir, [keys.old])
+    inject = Injection(strace, fault, tmp_path / "strace")
+    words = ("--or-reencrypt", "--keys", keys.history, "--job", tmp_path / "job", *_to(keys))
+    _run_into(inject, code, "rewrap", maildir, *words)
+    at_the_fault = checker.meanings(maildir, [keys.old, keys.new])
+    for mail, copies in before.items():
+        assert copies <= at_the_fault[mail] <= 2 * copies
+    assert counts(jobs.run(specify("rewrap", maildir, or_reencrypt=True))) == ENCRYPTED
+    assert checker.meanings(maildir, [keys.new]) == before
