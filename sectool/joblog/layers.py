@@ -82,9 +82,14 @@ class LayerTable:
         return frozenset((part, path) for part, path in rows)
 
     def resealed(self, message: int) -> frozenset[str]:
-        """Content digests of the layers of a message that are encrypted again with it."""
+        """Content digests of the layers of a message that are encrypted again with it.
+
+        Not of one that stands in another place of it as well and keeps its recipients there.
+        """
         rows = self._connection.execute(
-            f"SELECT content_digest FROM layer WHERE message = ? AND NOT ({IS_KEPT})", (message,)
+            f"SELECT content_digest FROM layer WHERE message = ?1 AND NOT ({IS_KEPT})"
+            f" EXCEPT SELECT content_digest FROM layer WHERE message = ?1 AND {IS_KEPT}",
+            (message,),
         )
         return frozenset(digest for (digest,) in rows)
 

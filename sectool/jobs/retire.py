@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sectool import smime
-from sectool.errors import CheckpointDamaged, MessageError, MessageVanished
+from sectool.errors import CheckpointDamaged, MessageError
 from sectool.jobs.checkpoints import CheckpointPlace
 from sectool.jobs.job import Job
 from sectool.jobs.keyring import open_part, workers_for
@@ -98,9 +98,8 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
         layers: list[_Layer] = [(content, part, kept.get(part.path)) for part in inventory.parts]
         layers += [(covered.content, covered.part, None) for covered in inventory.covered]
         return Needs(frozenset(_needed(context, layers, task.resealed, LAYERS)))
-    except MessageVanished:
-        return Needs()
     except (MessageError, CheckpointDamaged, MemoryError):
+        # One that vanished may have been moved to a folder that was walked before.
         return Needs(unread=True)
 
 
@@ -122,12 +121,15 @@ def _needed(
     Raises:
         MessageError: what lies inside a plaintext cannot be told.
     """
-    for content, part, checkpoint in layers if depth else ():
+    if layers and not depth:
+        raise MessageError(f"more than {LAYERS} envelopes lie inside each other")
+    for content, part, checkpoint in layers:
         if part.envelope.digest in resealed:
             # It is in the checkpoint only: in the mailbox another stands in its place.
             inside = _kept(context, part.envelope.digest)
-            if inside is not None:
-                yield from _needed(context, _inside(*inside), resealed, depth - 1)
+            if inside is None:
+                raise MessageError("a layer that was encrypted again cannot be looked into")
+            yield from _needed(context, _inside(*inside), resealed, depth - 1)
             continue
         named = set(_named(context, part))
         inside = _kept(context, checkpoint)
@@ -137,6 +139,9 @@ def _needed(
             inside = inside or plaintext
         if not opened:
             yield from named
+        if checkpoint is not None and inside is None:
+            # An envelope that keeps its recipients may lie inside of what was replaced.
+            raise MessageError("neither its checkpoint nor a new key opens it")
         if inside is not None:
             yield from _needed(context, _inside(*inside), resealed, depth - 1)
 
@@ -227,10 +232,14 @@ def retire(
             needed.update(answer.keys)
         progress.advance()
     progress.end()
-    unproven = 0 if spec.accept_unproven else job.log.replaced.count_unproven()
-    return [
-        _answer(key, needed[number], unread, unproven) for number, key in enumerate(retired.keys)
-    ]
+    unknown = _Unknown(
+        unread=unread,
+        passed_over=len(mailbox.passed_over),
+        lost=job.log.replaced.count_lost_encrypted(),
+        unproven=0 if spec.accept_unproven else job.log.replaced.count_unproven(),
+        without_new_keys=current is None,
+    )
+    return [_answer(key, needed[number], unknown) for number, key in enumerate(retired.keys)]
 
 
 def _tasks(job: Job, mailbox: Mailbox, cancel: Cancel) -> Iterator[NeedTask]:
@@ -245,14 +254,40 @@ def _tasks(job: Job, mailbox: Mailbox, cancel: Cancel) -> Iterator[NeedTask]:
         yield NeedTask(listing, checkpoints, resealed)
 
 
-def _answer(key: HeldKey, messages: int, unread: int, unproven: int) -> RetiredKey:
-    reason = ""
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """What speaks for every old key, since nobody could look whether it is needed."""
+
+    unread: int
+    passed_over: int
+    lost: int
+    unproven: int
+    without_new_keys: bool
+
+    @property
+    def reason(self) -> str:
+        """The first there is; empty where there is none."""
+        if self.unread:
+            remedy = "; add --verify-keys" if self.without_new_keys else ""
+            return f"messages that could not be read: {self.unread}{remedy}"
+        if self.passed_over:
+            return (
+                f"links and other files that may be mail and were passed over: {self.passed_over}"
+            )
+        if self.lost:
+            return f"messages that were never replaced and are lost: {self.lost}"
+        if self.unproven:
+            return f"replaced messages that were not opened with the new key: {self.unproven}"
+        return ""
+
+
+def _answer(key: HeldKey, messages: int, unknown: _Unknown) -> RetiredKey:
+    reason = unknown.reason
     if messages:
         reason = f"messages that need it: {messages}"
-    elif unread:
-        reason = f"messages that could not be read: {unread}"
-    elif unproven:
-        reason = f"replaced messages that were not opened with the new key: {unproven}"
+    elif not key.certificates:
+        # Mail names a certificate by issuer and serial number, as a rule.
+        reason = "without a certificate of it nobody can tell which mail needs it: give that, too"
     return RetiredKey(_name(key), key.source.name, messages, not reason, reason)
 
 

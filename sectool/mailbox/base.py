@@ -182,6 +182,11 @@ class Mailbox(ABC):
             MessageError: it cannot be read; costs this message only.
         """
 
+    @property
+    def passed_over(self) -> Sequence[str]:
+        """What other programs may take for mail and the walks so far did not read; printable."""
+        return ()
+
     def file_of(self, ref: MessageRef) -> Path | None:  # noqa: ARG002  # for stores of files
         """The file that holds just the bytes of this message and may get a second name.
 

@@ -120,6 +120,10 @@ class Maildir(Mailbox):
         """What was seen so far and not read as mail: links, devices, FIFOs, directories."""
         return self._files.skipped()
 
+    @property
+    def passed_over(self) -> Sequence[str]:
+        return tuple(skipped.path for skipped in self.skipped if skipped.may_be_mail)
+
     # --- reading -----------------------------------------------------------------
 
     def folders(self) -> Iterator[str]:

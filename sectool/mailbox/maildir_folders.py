@@ -44,6 +44,8 @@ class Skipped:
     path: str
     """Below the mailbox, printable."""
     reason: str
+    may_be_mail: bool = True
+    """Whether a program that follows links might read mail there."""
 
 
 def is_directory(path: Path | str) -> bool:

@@ -249,7 +249,8 @@ class FolderView:
             with os.scandir(descriptor) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
-                        self._skip(part, entry.name, "names with a leading dot are no messages")
+                        reason = "names with a leading dot are no messages"
+                        self._skip(part, entry.name, reason, may_be_mail=False)
                     elif entry.is_file(follow_symlinks=False):
                         yield Entry(part, entry.name)
                     else:
@@ -276,9 +277,10 @@ class FolderView:
                 if others:
                     self._twins[key] = others
 
-    def _skip(self, part: str, name: str, reason: str) -> None:
+    def _skip(self, part: str, name: str, reason: str, *, may_be_mail: bool = True) -> None:
         if len(self.skipped) < SKIPPED_LIMIT:
-            self.skipped.append(Skipped(f"{self.folder.name}/{part}/{printable(name)}", reason))
+            path = f"{self.folder.name}/{part}/{printable(name)}"
+            self.skipped.append(Skipped(path, reason, may_be_mail))
 
     def _cannot_list(self, part: str, error: OSError) -> MailboxError:
         reason = reason_of(error)

@@ -1,0 +1,187 @@
+"""verify --retire: no answer that lets a key go which any mail of the mailbox still needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sectool import jobs
+from sectool.keys import KeySpecification
+from sectool.outcome import RetiredKey
+from tests.support.checker import Key
+from tests.support.layers import TEXT, encrypt, forward, message, multipart, stored
+from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+
+PLAIN = b"Content-Type: text/plain\r\n\r\ntext\r\n"
+
+Deliver = Callable[..., Path]
+
+
+@pytest.fixture
+def deliver(tmp_path: Path) -> Deliver:
+    """A Maildir of these messages."""
+
+    def deliver(*messages: bytes) -> Path:
+        maildir = tmp_path / "Maildir"
+        fill(
+            maildir,
+            [
+                Mail("", f"cur/130000000{n}.M{n}P1.host:2,S", stored(raw))
+                for n, raw in enumerate(messages)
+            ],
+        )
+        return maildir
+
+    return deliver
+
+
+def history(*keys: Key) -> KeySpecification:
+    paths = (path for key in keys for path in (key.certificate, key.private_key))
+    return KeySpecification(tuple(paths))
+
+
+def answer(specify: Specify, key: KeySpecification, **changes: object) -> RetiredKey:
+    """What is said of one key."""
+    answers = jobs.run(specify("verify", None, keys=None, retire=key, **changes)).retire
+    assert answers is not None
+    (one,) = answers
+    return one
+
+
+def left_inside(keys: Keys) -> bytes:
+    """An envelope with another inside that keeps its recipients, as it stands among other parts."""
+    return message(1, encrypt(multipart(PLAIN, encrypt(TEXT, keys.old), PLAIN), keys.old))
+
+
+@pytest.fixture
+def replaced(deliver: Deliver, specify: Specify, keys: Keys) -> Path:
+    """A mailbox whose only message was moved, and proven with the new key."""
+    maildir = deliver(encrypted(1, keys.old))
+    jobs.run(specify("decrypt", maildir))
+    jobs.run(specify("encrypt", maildir, verify_keys=history(keys.new)))
+    return maildir
+
+
+# --- layers ------------------------------------------------------------------------------
+
+
+def test_a_layer_that_is_replaced_in_one_place_and_left_in_another_needs_its_key(
+    deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    layer = encrypt(TEXT, keys.old)
+    among = multipart(PLAIN, layer, PLAIN, boundary=b"among")
+    both = multipart(forward(message(2, layer)), among)
+    maildir = deliver(message(1, encrypt(both, keys.old)))
+    jobs.run(specify("decrypt", maildir))
+    jobs.run(specify("encrypt", maildir))
+    one = answer(specify, history(keys.old), verify_keys=history(keys.new))
+    assert (one.messages, one.may_be_destroyed) == (1, False)
+
+
+def test_envelopes_deeper_than_is_looked_keep_every_old_key(
+    replaced: Path, specify: Specify, keys: Keys
+) -> None:
+    entity = encrypt(TEXT, keys.old)
+    for _ in range(7):
+        entity = encrypt(entity, keys.new)
+    (replaced / "new" / "1500000001.M1P1.host").write_bytes(stored(message(2, entity)))
+    one = answer(specify, history(keys.old), verify_keys=history(keys.new))
+    assert not one.may_be_destroyed
+
+
+@pytest.mark.parametrize("without", ["purged", "sealed", "rewrapped"])
+def test_a_replacement_that_nothing_at_hand_opens_keeps_every_old_key(
+    without: str, deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    maildir = deliver(left_inside(keys))
+    new, seal = history(keys.new), KeySpecification((keys.transport.private_key,))
+    if without == "rewrapped":
+        jobs.run(specify("rewrap", maildir, verify_keys=new))
+    elif without == "sealed":
+        jobs.run(specify("decrypt", maildir, seal_to=(keys.transport.certificate,)))
+        jobs.run(specify("encrypt", maildir, verify_keys=new, seal_keys=seal))
+    else:
+        jobs.run(specify("decrypt", maildir))
+        jobs.run(specify("encrypt", maildir, verify_keys=new))
+        jobs.run(specify("purge", maildir, keys=None))
+    one = answer(specify, history(keys.old))
+    assert (one.messages, one.may_be_destroyed) == (0, False)
+    assert "add --verify-keys" in one.reason
+    one = answer(specify, history(keys.old), verify_keys=new)
+    assert (one.messages, one.may_be_destroyed) == (1, False)
+
+
+# --- what was not found, and what was not looked at -----------------------------------------
+
+
+def test_a_message_that_is_lost_under_its_old_key_keeps_it_until_a_person_accepts_that(
+    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = deliver(encrypted(1, keys.old), encrypted(2, keys.old))
+    jobs.run(specify("decrypt", maildir))
+    min((maildir / "cur").iterdir()).rename(tmp_path / "elsewhere")
+    new = history(keys.new)
+    jobs.run(specify("encrypt", maildir, verify_keys=new))
+    one = answer(specify, history(keys.old), verify_keys=new)
+    assert not one.may_be_destroyed
+    assert one.reason.startswith("messages that were never replaced and are lost: 1")
+    jobs.run(specify("encrypt", maildir, accept_lost=True))
+    assert answer(specify, history(keys.old), verify_keys=new).may_be_destroyed
+
+
+def test_mail_behind_a_link_keeps_every_old_key(
+    replaced: Path, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    new = history(keys.new)
+    (replaced / "cur" / ".nfs0001").write_bytes(b"")
+    assert answer(specify, history(keys.old), verify_keys=new).may_be_destroyed
+    other = tmp_path / "other"
+    fill(other, [Mail("", "cur/1300000009.M9P1.host:2,S", encrypted(9, keys.old))])
+    (replaced / ".Linked").symlink_to(other)
+    assert not answer(specify, history(keys.old), verify_keys=new).may_be_destroyed
+    (replaced / ".Linked").unlink()
+    (replaced / "cur" / "1300000009.M9P1.host:2,S").symlink_to(
+        other / "cur" / "1300000009.M9P1.host:2,S"
+    )
+    assert not answer(specify, history(keys.old), verify_keys=new).may_be_destroyed
+
+
+def test_of_a_key_without_certificate_nobody_can_tell(
+    replaced: Path, specify: Specify, keys: Keys
+) -> None:
+    (replaced / "new" / "1500000001.M1P1.host").write_bytes(encrypted(41, keys.old))
+    bare = KeySpecification((keys.old.private_key,))
+    one = answer(specify, bare, verify_keys=history(keys.new))
+    assert not one.may_be_destroyed
+    assert "certificate" in one.reason
+
+
+# --- what was acknowledged, and phases begun anew --------------------------------------------
+
+
+def test_what_is_acknowledged_keeps_its_key_all_the_same(
+    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    among = message(3, multipart(PLAIN, encrypt(TEXT, keys.old), PLAIN))
+    maildir = deliver(encrypted(1, keys.old), among)
+    (entry,) = jobs.run(specify("decrypt", maildir)).not_done
+    known = tmp_path / "known"
+    known.write_text(f"{entry.identity}\n", encoding="ascii")
+    assert jobs.run(specify("decrypt", maildir, acknowledge=known)).exit_code == 0
+    jobs.run(specify("encrypt", maildir, verify_keys=history(keys.new)))
+    one = answer(specify, history(keys.old), verify_keys=history(keys.new))
+    assert (one.messages, one.may_be_destroyed) == (1, False)
+
+
+def test_in_the_middle_of_a_restarted_phase_no_key_may_go(
+    deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    maildir = deliver(*(encrypted(number, keys.old) for number in range(4)))
+    jobs.run(specify("decrypt", maildir))
+    jobs.run(specify("encrypt", maildir, new_certificates=(keys.stranger.certificate,)))
+    some = jobs.Selection(limit=2)
+    jobs.run(specify("encrypt", maildir, restart_phase=True, selection=some))
+    assert not answer(specify, history(keys.old), verify_keys=history(keys.new)).may_be_destroyed
+    assert answer(specify, history(keys.stranger), accept_unproven=True).messages == 2
