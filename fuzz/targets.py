@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from sectool import cms, smime
 from sectool.errors import MessageError
-from sectool.message import BytesContent, Sink
+from sectool.message import BytesContent, Content, Sink
 
 SECONDS = 1.0
 """Of processor time for one message."""
@@ -78,6 +78,40 @@ def read_message(data: bytes) -> None:
     smime.check_signature(content)
 
 
+def read_plaintext(data: bytes) -> None:
+    """Takes bytes for what was decrypted: looks for layers, for a Subject, for who signed."""
+    for content in (BytesContent(data), smime.PushedContent(_writer(data), len(data))):
+        for content_type in (cms.ID_DATA, cms.SIGNED_DATA):
+            inside = smime.look_inside(content, content_type)
+            layers: list[tuple[Content, smime.EncryptedPart]]
+            layers = [(content, part) for part in inside.parts]
+            layers += [(covered.content, covered.part) for covered in inside.covered]
+            for around, part in layers:
+                with suppress(MessageError):
+                    smime.open_part(around, part, _AnyKeys())
+                smime.outer_header(around, part)
+            smime.check_signature(content, content_type=content_type)
+            subject = smime.protected_subject(content, content_type)
+            if subject is not None and not _is_one_line(subject):
+                raise OutOfBounds("a Subject would not stay in its header field")
+        smime.digest_around(content, smime.look_inside(content, cms.ID_DATA).parts)
+    shown = smime.with_protected_subject(BytesContent(data), b"x")
+    if shown is not None and shown.digest == BytesContent(data).digest:
+        raise OutOfBounds("a Subject was replaced by itself")
+
+
+def _writer(data: bytes) -> Callable[[Sink], object]:
+    def write_to(sink: Sink) -> None:
+        for start in range(0, len(data), 1000):
+            sink.write(data[start : start + 1000])
+
+    return write_to
+
+
+def _is_one_line(subject: bytes) -> bool:
+    return subject.isascii() and not set(subject) & {*range(32), 127}
+
+
 def splice(data: bytes) -> None:
     """Puts the CMS of a message in its own place: it stays, and a second time changes nothing."""
     inventory = smime.take_inventory(BytesContent(data))
@@ -114,6 +148,7 @@ def _spliced(data: bytes, inventory: smime.Inventory) -> bytes:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "cms": read_cms,
     "inventory": read_message,
+    "plaintext": read_plaintext,
     "splice": splice,
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sectool import cms, smime
+from sectool.jobs import layers
 from sectool.keys import limits as of_keys
 
 PAGE = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
@@ -17,11 +18,21 @@ ROOMS = {
     "smime": dataclasses.asdict(smime.Limits()),
     "keys": {name: getattr(of_keys, name) for name in dir(of_keys) if name.isupper()},
 }
+LAYERS = {"DEEPEST": layers.DEEPEST, "MOST": layers.MOST}
+
+
+def rows(file: str) -> dict[str, int]:
+    """The limits that the page has of one file."""
+    _, _, section = PAGE.partition(f"(`sectool/{file}`)")
+    section = section.partition("\n## ")[0]
+    found = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| [^|]+ \|$", section, re.MULTILINE)
+    return {name: int(value.replace(",", "")) for name, value in found}
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_the_page_has_every_limit_of_a_room_with_its_value(room: str) -> None:
-    _, _, section = PAGE.partition(f"(`sectool/{room}/limits.py`)")
-    section = section.partition("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| [^|]+ \|$", section, re.MULTILINE)
-    assert {name: int(value.replace(",", "")) for name, value in rows} == ROOMS[room]
+    assert rows(f"{room}/limits.py") == ROOMS[room]
+
+
+def test_the_page_has_the_limits_of_layers_with_their_values() -> None:
+    assert rows("jobs/layers.py") == LAYERS

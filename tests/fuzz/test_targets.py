@@ -15,6 +15,7 @@ from fuzz.targets import TARGETS, OutOfBounds, within_bounds
 SEEDS = {
     "cms": list(seeds.envelopes()),
     "inventory": list(seeds.messages()),
+    "plaintext": list(seeds.messages()),
     "splice": list(seeds.messages()),
 }
 
