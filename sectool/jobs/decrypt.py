@@ -172,7 +172,8 @@ class _Decryption:
         summary.is_finished = (self._log.phase(Operation.DECRYPT) or ("",))[0] == "finished"
         self._log.counts.summarise(summary)
         summary.failure_code = summary.failure_code or self._in_place.failure_code
-        summary.left_folders = list(self._walk.failures.left.values())
+        failures = (self._walk.failures, self._in_place.failures)
+        summary.left_folders = [left for one in failures for left in one.left.values()]
         summary.retried = self._walk.retry.outcome(DONE)
         if not self._spec.dry_run:
             summary.plaintext = plaintext_of(self._job)

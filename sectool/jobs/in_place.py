@@ -29,13 +29,14 @@ from sectool.errors import (
 from sectool.joblog import IN_CLEAR, JobLog, Purpose, ReplacedMessage, SealableMessage
 from sectool.jobs.checkpoints import CheckpointPlace
 from sectool.jobs.examine import known_as
+from sectool.jobs.failures import FailureLimit
 from sectool.jobs.grouping import Grouping
 from sectool.jobs.job import Job
 from sectool.jobs.matching import Matcher
 from sectool.jobs.pool import Died, run_tasks
 from sectool.jobs.replace import NewMessage, Replacer
 from sectool.jobs.seal import SUBJECT_RESTORED
-from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.spec import Cancel, JobSpec, Operation, Selection
 from sectool.jobs.spool import Spool
 from sectool.jobs.walk import Selector
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
@@ -236,13 +237,17 @@ class InPlace:
     Attributes:
         failure_code: exit code of what stays encrypted or failed; 0: nothing did.
         space: in a dry run the bytes that originals and plaintext copies would take.
-        leaves_work: whether the selection left messages out.
+        leaves_work: whether messages were left out.
+        failures: the folders that are left.
     """
 
     def __init__(self, spec: JobSpec, job: Job, mailbox: Mailbox, cancel: Cancel) -> None:
         self.failure_code = 0
         self.space = 0
         self.leaves_work = False
+        done = job.log.standings.by_folder(frozenset({State.DECRYPTED}))
+        self.failures = FailureLimit(spec, done)
+        self._folders: dict[int, str] = {}
         self._spec = spec
         self._job = job
         self._log = job.log
@@ -287,6 +292,7 @@ class InPlace:
         if self._spec.dry_run:
             self.space = sum(task.size * 2 for task in tasks)
             return
+        self.failures.tell(progress)
         progress.begin("in place", len(tasks))
         try:
             self._replace(tasks, progress)
@@ -329,7 +335,7 @@ class InPlace:
         )
         for answer in run_tasks(
             put_in_clear,
-            tasks,
+            self._unless_left(tasks),
             make_context=PlaintextContext,
             context_argument=argument,
             workers=self._spec.workers,
@@ -339,15 +345,31 @@ class InPlace:
             else:
                 yield answer
 
+    def _unless_left(self, tasks: list[PlaintextTask]) -> Iterator[PlaintextTask]:
+        for task in tasks:
+            message = task.message
+            listing = Listing(message.ref, message.size, Flags(), "")
+            # They were selected when they became tasks. Undoing has no such limit.
+            if not task.again and self.failures.leaves(listing, Selection()):
+                self.leaves_work = True
+                continue
+            self._folders[message.message] = message.ref.folder
+            yield task
+
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
         """Replaces a group; the first one fixes that this job decrypts in place."""
         if not is_in_place(self._log):
             with self._log.group():
                 self._log.set_phase(Operation.DECRYPT, "begun", _IN_PLACE)
         self._replacer.carry_out(group)
+        states = self._log.standings.of(new.message for new in group)
+        for new in group:
+            self.failures.saw(self._folders.pop(new.message), states[new.message])
 
     def _take_down(self, answer: NotInPlace) -> None:
         self.failure_code = self.failure_code or answer.failure_code or 3
+        folder = self._folders.pop(answer.message)
+        self.failures.saw(folder, answer.state or State.CHECKPOINTED)
         with self._log.group():
             if answer.state is not None:
                 self._log.messages.advance(answer.message, answer.state, reason=answer.reason)

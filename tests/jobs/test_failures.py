@@ -176,3 +176,24 @@ def test_encrypting_leaves_a_folder_too_and_no_message_half_done(
         path.rename(tmp_path / "job" / "checkpoints" / path.name)
     assert jobs.run(specify("encrypt", distinct)).is_finished
     assert checker.meanings(distinct, [keys.new]) == before
+
+
+def test_putting_plaintext_in_place_leaves_a_folder_too(
+    distinct: Path, specify: Specify, tmp_path: Path, keys: Keys
+) -> None:
+    jobs.run(specify("decrypt", distinct))
+    before = checker.meanings(distinct, [keys.old])
+    damage = [b"this is message %d\r\n" % n for n in range(15)]
+    for path in (tmp_path / "job" / "checkpoints").glob("*.eml"):
+        whole = path.read_bytes()
+        if whole.endswith(tuple(damage)):
+            path.write_bytes(whole[:-3] + b"?\r\n")
+    summary = jobs.run(specify("decrypt", distinct, in_place=True))
+    assert left(summary) == ["Bad"]
+    assert summary.counts[State.DECRYPTED] == 20
+    assert summary.counts[State.FAILED] == 10
+    assert not summary.is_finished
+    again = jobs.run(specify("decrypt", distinct, in_place=True, max_failures=100))
+    assert again.counts[State.DECRYPTED] == 35
+    jobs.run(specify("rollback", None))
+    assert checker.meanings(distinct, [keys.old]) == before
