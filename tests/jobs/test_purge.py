@@ -34,10 +34,10 @@ def files(job: Path) -> tuple[int, int]:
 
 
 def dump(job: Path) -> list[str]:
-    """Everything that stands in the job log."""
+    """Everything that stands in the job log but the number of its runs."""
     connection = sqlite3.connect(job / "job.db")
     try:
-        return list(connection.iterdump())
+        return [line for line in connection.iterdump() if "'generation'" not in line]
     finally:
         connection.close()
 
