@@ -102,6 +102,13 @@ class ReplacedMessages:
         """How many that are in the mailbox cannot be undone any more."""
         return self._count(f"{_HERE} AND state = 'purged'")
 
+    def count_without_original(self) -> int:
+        """How many that are in the mailbox never had an original: added, or made of plaintext."""
+        return self._count(
+            f"{_HERE} AND {_NOT_IN_FLIGHT} AND state <> 'purged'"
+            " AND NOT EXISTS (SELECT 1 FROM original WHERE original.message = message.message)"
+        )
+
     def any_left(self) -> bool:
         """Whether any message of the job, found or not, is known by a copy that sectool wrote."""
         return bool(

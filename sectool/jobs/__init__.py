@@ -131,12 +131,23 @@ def _seal_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory
 
 def _mailbox(stack: ExitStack, spec: JobSpec, location: str, progress: Progress) -> Mailbox:
     mailbox = stack.enter_context(open_mailbox(recognise(location)))
+    stack.callback(_tell_passed_over, mailbox, progress)
     if not spec.selection.takes_any_of(mailbox.folders()):
         progress.warn(
             f"the mailbox has no folder {spec.selection.folder}",
             hint="scan --json shows the folders; their case counts",
         )
     return mailbox
+
+
+def _tell_passed_over(mailbox: Mailbox, progress: Progress) -> None:
+    passed_over = mailbox.passed_over
+    if passed_over:
+        progress.warn(
+            f"{len(passed_over)} links or other files that may be mail were passed over,"
+            f" such as {passed_over[0]}",
+            hint="links are not followed: name what they lead to as a mailbox of its own",
+        )
 
 
 def _scan(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:

@@ -185,6 +185,7 @@ class _Decryption:
     def _verdict(self, summary: Summary) -> Preflight:
         """What was decrypted by an earlier run is safe already."""
         self._survey.not_selected = summary.counts[State.NOT_SELECTED]
+        self._survey.passed_over = len(self._mailbox.passed_over)
         places = [Path(self._mailbox.specification.location)]
         if self._spec.job is not None:
             places.append(self._spec.job)

@@ -45,6 +45,8 @@ class Survey:
     left_over: int = 0
     unknown: int = 0
     not_selected: int = 0
+    passed_over: int = 0
+    """Links and other files that may be mail."""
     missing: Counter[RecipientKey] = field(default_factory=Counter)
     overhead: int = 0
     """Bytes that a checkpoint takes beside the plaintext in it."""
@@ -94,7 +96,7 @@ class Survey:
         looked_at = self.examined_bytes
         space = (1 + GROWTH) * self.encrypted_bytes + self.overheads
         return Preflight(
-            safe_to_move=self.unreadable == 0 and self.not_selected == 0,
+            safe_to_move=not (self.unreadable or self.not_selected or self.passed_over),
             reason=self._reason(),
             unreadable_if_moved_now=self.unreadable,
             unreadable_after_decrypting=None if self.old is None else self.left_over,
@@ -116,6 +118,10 @@ class Survey:
             return "decrypt first: the new keys do not open what the old ones do"
         if self.not_selected:
             return f"messages that were not looked at: {self.not_selected}"
+        if self.passed_over:
+            return (
+                f"links and other files that may be mail and were passed over: {self.passed_over}"
+            )
         return ""
 
 

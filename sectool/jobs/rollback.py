@@ -182,6 +182,8 @@ class _Rollback:
                     with contextlib.suppress(SectoolError):
                         self._spool.sweep()
         self._finish()
+        if self._spec.to_stage == "original":
+            self._tell_what_stays(progress)
         return self._summary()
 
     def _check(self) -> None:
@@ -269,6 +271,15 @@ class _Rollback:
             is_left = next(left, None) is not None
             if begun and not is_left and not self._log.replacements.open():
                 self._log.set_phase(Operation.ROLLBACK, "finished", "")
+
+    def _tell_what_stays(self, progress: Progress) -> None:
+        staying = self._log.replaced.count_without_original()
+        if staying:
+            self._failure_code = self._failure_code or MessageError.exit_code
+            progress.warn(
+                f"{staying} messages stay as they are: there never was an original of them",
+                hint="keep the new keys as well: what was lost and came back needs those",
+            )
 
     def _summary(self) -> Summary:
         summary = Summary(

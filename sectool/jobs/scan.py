@@ -74,6 +74,7 @@ def scan(
         cancel.check()
     progress.end()
     survey.not_selected = summary.counts[State.NOT_SELECTED]
+    survey.passed_over = len(mailbox.passed_over)
     places = [Path(mailbox.specification.location)]
     summary.preflight = survey.verdict(places, time.monotonic() - started, summary.bytes)
     return summary

@@ -110,6 +110,15 @@ def test_what_came_back_can_be_proven_moved_and_purged(
     assert counts(jobs.run(specify("purge", None)))[State.PURGED] == 5
 
 
+def test_a_rollback_says_that_what_came_back_stays(decrypted: Path, specify: Specify) -> None:
+    next((decrypted / "cur").glob("1300000001.*")).unlink()
+    jobs.run(specify("encrypt", decrypted, restore_lost=True))
+    summary = jobs.run(specify("rollback", None))
+    assert (summary.counts[State.REENCRYPTED], summary.failure_code) == (1, 3)
+    again = jobs.run(specify("rollback", None))
+    assert (again.counts, again.failure_code) == (summary.counts, 3)
+
+
 def test_a_dry_run_counts_and_adds_nothing(decrypted: Path, specify: Specify) -> None:
     remove(decrypted, 1, 2)
     census = checker.census(decrypted)

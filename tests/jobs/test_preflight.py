@@ -85,6 +85,14 @@ def test_what_was_not_looked_at_is_not_safe(specify: Specify, readable: Path, ke
     assert not _verdict(spec).safe_to_move
 
 
+def test_a_mailbox_with_a_link_in_it_is_not_safe(specify: Specify, tmp_path: Path) -> None:
+    fill(tmp_path / "clear", [Mail("", "cur/1300000006.M6P1.host:2,RS", CLEAR)])
+    (tmp_path / "clear" / ".Shared").symlink_to(tmp_path)
+    verdict = _verdict(specify("scan", tmp_path / "clear", keys=None))
+    assert (verdict.safe_to_move, verdict.unreadable_if_moved_now) == (False, 0)
+    assert "passed over: 1" in verdict.reason
+
+
 def _issue(path: Path, authority: str, signer: Key) -> Path:
     """A private key with a certificate by ``authority``, in one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
