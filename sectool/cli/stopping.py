@@ -25,6 +25,11 @@ class Stopped(KeyboardInterrupt):
         super().__init__(number)
         self.number = number
 
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with, as its status file tells it."""
+        return interruption(self.number).exit_code
+
 
 def interruption(number: int) -> Interrupted:
     """The error that a signal ends a command with."""

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sectool import durable
-from sectool.errors import SectoolError
+from sectool.errors import Interrupted, SectoolError
 from sectool.jobs.job import Job
 from sectool.jobs.spec import JobSpec
 from sectool.jobs.status import FILE_NAME, summarise_job
@@ -97,6 +97,9 @@ class Reporter:
             code = self._exit_code
         except SectoolError as error:
             code = error.exit_code
+            raise
+        except KeyboardInterrupt as stopped:
+            code = getattr(stopped, "exit_code", Interrupted.exit_code)
             raise
         finally:
             now = datetime.now(UTC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from sectool import jobs
 from sectool.cli.render import as_json
+from sectool.cli.stopping import Stopped
 from sectool.errors import Terminated
 from sectool.outcome import Activity
 from sectool.progress import NoProgress
@@ -109,6 +111,25 @@ def test_a_run_that_was_stopped_says_with_which_code(sample: Fixture, move: Fixt
     with pytest.raises(Terminated):
         jobs.run(encrypt(sample, move), cancel=Stopping(), document=as_json)
     assert told(move.job)["activity"]["exit_code"] == 143
+
+
+class StoppingAtOnce:
+    """A ``Cancel`` under which a second signal arrives."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def check(self) -> None:
+        raise Stopped(self._number)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_was_stopped_at_once_says_with_which_code(
+    number: int, code: int, sample: Fixture, move: Fixture
+) -> None:
+    with pytest.raises(Stopped):
+        jobs.run(encrypt(sample, move), cancel=StoppingAtOnce(number), document=as_json)
+    assert told(move.job)["activity"]["exit_code"] == code
 
 
 def test_a_run_whose_status_cannot_be_written_goes_on(
