@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 from sectool.cli.undone import UndoneOptions
 from sectool.errors import UsageError
+
+if TYPE_CHECKING:
+    from sectool.outcome import Summary
 
 EXAMPLE = "Example: sectool rewrap ~/Maildir --keys ~/old --to new.pem --job ~/renewal"
 
@@ -100,4 +103,13 @@ def rewrap(
         **certificates.fields,
         **exchange.fields,
     )
-    show(run_job(spec, manners), manners)
+    summary = run_job(spec, manners)
+    show(summary, manners, hint=_next(summary))
+
+
+def _next(summary: Summary) -> str:
+    from sectool.outcome import State
+
+    if not summary.counts[State.REFUSED]:
+        return ""
+    return "to encrypt anew what is refused, the same command with --or-reencrypt"
