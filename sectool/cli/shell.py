@@ -17,7 +17,14 @@ from typing import Any
 import typer
 
 from sectool.cli.stopping import Stopped, interruption, stopping_at_once
-from sectool.errors import Interrupted, RunError, SectoolError, UsageError
+from sectool.errors import (
+    CertificateUnusable,
+    Interrupted,
+    JobLogDamaged,
+    RunError,
+    SectoolError,
+    UsageError,
+)
 
 TRACEBACK_VERBOSITY = 2
 """``-vv``: errors come with the place in the source they came from."""
@@ -142,6 +149,10 @@ def _hint(error: SectoolError) -> str:
 def _general_hint(error: SectoolError) -> str:
     if isinstance(error, UsageError):
         return "see `sectool --help`"
+    if isinstance(error, CertificateUnusable):
+        return "ask for another certificate"
+    if isinstance(error, JobLogDamaged):
+        return "restore `job.db` from a backup; the checkpoints are readable without it"
     return "once the cause is gone the same command resumes"
 
 

@@ -11,7 +11,7 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
-from sectool.errors import SectoolError
+from sectool.errors import SectoolError, reason_of
 from sectool.keys import ber, limits, pem
 from sectool.keys.contents import FileContents
 from sectool.keys.passphrases import FilePassphrases
@@ -59,7 +59,7 @@ def read_file(path: Path) -> bytes:
         with open_regular_file(path) as stream:
             raw = stream.read(limits.MAXIMUM_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no such name"
+        reason = reason_of(error) if isinstance(error, OSError) else "no such name"
         raise KeyFileError(
             f"the file cannot be read: {reason}", kind=ProblemKind.UNREADABLE
         ) from error

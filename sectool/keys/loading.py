@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sectool.cms import NO_SECRETS
-from sectool.errors import PassphraseError, UsageError
+from sectool.errors import PassphraseError, UsageError, reason_of
 from sectool.keys import limits
 from sectool.keys.certificates import HeldCertificate, agrees, public_key_identity
 from sectool.keys.containers import (
@@ -206,7 +206,7 @@ def _files_below(directory: Path, problems: list[KeyProblem]) -> Iterator[Path]:
     """Regular files in a stable order; links are not followed."""
 
     def report(error: OSError) -> None:
-        reason = f"the directory cannot be read: {error.strerror}"
+        reason = f"the directory cannot be read: {reason_of(error)}"
         where = Path(error.filename or directory)
         problems.append(KeyProblem(where, reason, "", ProblemKind.UNREADABLE))
 

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sectool.errors import UsageError
+from sectool.errors import UsageError, reason_of
 from sectool.keys.limits import MAXIMUM_PASSPHRASE_FILE_BYTES, MAXIMUM_QUESTIONS
 from sectool.keys.specification import KeySpecification
 
@@ -163,10 +163,12 @@ def read_text(path: Path, what: str) -> str:
     try:
         raw = _read_once(path)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no such name"
-        raise UsageError(f"{what} {path} cannot be read: {reason}") from error
+        reason = reason_of(error) if isinstance(error, OSError) else "no such name"
+        raise UsageError(
+            f"{what} {path} cannot be read: {reason}", hint="check the path, the owner and the mode"
+        ) from error
     if len(raw) > MAXIMUM_PASSPHRASE_FILE_BYTES:
-        raise UsageError(f"{what} {path} is too large")
+        raise UsageError(f"{what} {path} is too large", hint="check the path")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
