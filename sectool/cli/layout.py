@@ -62,6 +62,11 @@ def shorten(text: str, width: int) -> str:
     return f"{text[:front]}…{text[-back:]}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts, in the right one of singular and plural."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def size_text(size: float) -> str:
     """Bytes in the unit a person would use."""
     for unit in ("bytes", "kB", "MB", "GB"):

@@ -179,7 +179,7 @@ def _losing_access(counts: dict[RecipientKey, int]) -> Iterable[str]:
     yield from table(("could read it, and is not among --to", "messages"), rows)
     if len(counts) > LISTED:
         yield f"  and {len(counts) - LISTED} more: --json lists them all"
-    yield "  in a shared mailbox these people lose access; give their certificates with --to"
+    yield "  in a shared mailbox these people lose access: add their certificates with --to"
 
 
 def _purged(purged: Purged) -> Iterable[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sectool.cli.layout import size_text, wrapped
+from sectool.cli.layout import counted, size_text, wrapped
 from sectool.outcome import Lying, Plaintext
 
 
@@ -51,4 +51,4 @@ def _told(lying: Lying, what: str, plaintext: Plaintext) -> str:
     if lying.since is None:
         return told
     days = plaintext.days_since(lying.since)
-    return f"{told} for {days} days, since {lying.since.astimezone():%Y-%m-%d}"
+    return f"{told} for {counted(days, 'day')}, since {lying.since.astimezone():%Y-%m-%d}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sectool.cli.layout import size_text, wrapped
+from sectool.cli.layout import counted, size_text, wrapped
 from sectool.outcome import Preflight, Scenario
 
 _SCENARIOS = {
@@ -47,7 +47,7 @@ def as_table(verdict: Preflight) -> Iterable[str]:
     yield from wrapped(
         f"safe to move now: {'yes' if verdict.safe_to_move else 'no'}{why}", indent=2
     )
-    yield f"  unreadable if moved now: {verdict.unreadable_if_moved_now} messages"
+    yield f"  unreadable if moved now: {counted(verdict.unreadable_if_moved_now, 'message')}"
     if verdict.unreadable_after_decrypting is not None:
         yield f"  unreadable also when decrypted first: {verdict.unreadable_after_decrypting}"
     if verdict.scenario is not None:
@@ -57,6 +57,7 @@ def as_table(verdict: Preflight) -> Iterable[str]:
     if verdict.space_free is not None and verdict.space_free < verdict.space_needed:
         yield "  that is not enough: free some, or move in portions with --folder or --limit"
     if verdict.seconds is not None:
-        yield f"  time for each half of the move: about {verdict.seconds:.0f} seconds"
+        seconds = counted(round(verdict.seconds), "second")
+        yield f"  time for each half of the move: about {seconds}"
     for key, count in verdict.missing_keys.items():
-        yield from wrapped(f"  missing key: {key_name(key)}, {count} messages", indent=4)
+        yield from wrapped(f"  missing key: {key_name(key)}, {counted(count, 'message')}", indent=4)

@@ -138,7 +138,8 @@ class Demo:
             self._tell("What no key opened was left byte for byte as it was.")
         else:
             self._tell("The counts do not agree: please report this.")
-        self._tell(f"Look around in {self._directory}, or try: sectool status {self._job}")
+        self._tell(f"Look around in {self._directory}, or try:")
+        self._tell(f"   sectool status {self._job}")
         return good
 
     # --- telling -------------------------------------------------------------------
