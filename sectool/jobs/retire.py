@@ -51,6 +51,8 @@ class NeedTask:
     """Part path and content digest of the checkpoint, where it is a replaced message."""
     resealed: frozenset[str] = frozenset()
     """Content digests of the layers in those checkpoints that were encrypted again."""
+    is_new: bool = False
+    """It came to the new recipients after the move, as far as its envelope tells."""
 
     @property
     def size(self) -> int:
@@ -94,6 +96,8 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
         inventory = smime.take_inventory(content)
         if _is_opaque(inventory) or inventory.hidden:
             return Needs(unread=True)
+        if task.is_new and context.current is None and (inventory.parts or inventory.covered):
+            return Needs(unread=True)  # an envelope to an old key may have been forwarded in it
         kept = dict(task.checkpoints)
         layers: list[_Layer] = [(content, part, kept.get(part.path)) for part in inventory.parts]
         layers += [(covered.content, covered.part, None) for covered in inventory.covered]
@@ -239,7 +243,10 @@ def retire(
         unproven=0 if spec.accept_unproven else job.log.replaced.count_unproven(),
         without_new_keys=current is None,
     )
-    return [_answer(key, needed[number], unknown) for number, key in enumerate(retired.keys)]
+    sealed_to = frozenset(job.place.sealed_to if job.log.messages.parts.sealed(1) else ())
+    return [
+        _answer(key, needed[number], unknown, sealed_to) for number, key in enumerate(retired.keys)
+    ]
 
 
 def _tasks(job: Job, mailbox: Mailbox, cancel: Cancel) -> Iterator[NeedTask]:
@@ -251,7 +258,8 @@ def _tasks(job: Job, mailbox: Mailbox, cancel: Cancel) -> Iterator[NeedTask]:
             resealed = job.log.messages.parts.layers.resealed(known.message)
             parts = job.log.messages.parts.of(known.message)
             checkpoints = tuple((part.path, part.checkpoint.content_digest) for part in parts)
-        yield NeedTask(listing, checkpoints, resealed)
+        is_new = known is not None and known.state is State.NEW
+        yield NeedTask(listing, checkpoints, resealed, is_new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +289,12 @@ class _Unknown:
         return ""
 
 
-def _answer(key: HeldKey, messages: int, unknown: _Unknown) -> RetiredKey:
+def _answer(
+    key: HeldKey, messages: int, unknown: _Unknown, sealed_to: frozenset[str]
+) -> RetiredKey:
     reason = unknown.reason
+    if not sealed_to.isdisjoint(certificate.fingerprint for certificate in key.certificates):
+        reason = reason or "the job's checkpoints are sealed to it: purge them first"
     if messages:
         reason = f"messages that need it: {messages}"
     elif not key.certificates:

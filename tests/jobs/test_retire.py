@@ -185,3 +185,28 @@ def test_in_the_middle_of_a_restarted_phase_no_key_may_go(
     jobs.run(specify("encrypt", maildir, restart_phase=True, selection=some))
     assert not answer(specify, history(keys.old), verify_keys=history(keys.new)).may_be_destroyed
     assert answer(specify, history(keys.stranger), accept_unproven=True).messages == 2
+
+
+def test_mail_that_came_to_the_new_key_is_looked_into_or_keeps_every_old_key(
+    replaced: Path, specify: Specify, keys: Keys
+) -> None:
+    forwarded = message(5, encrypt(multipart(PLAIN, encrypt(TEXT, keys.old), PLAIN), keys.new))
+    (replaced / "new" / "1500000001.M1P1.host").write_bytes(stored(forwarded))
+    one = answer(specify, history(keys.old))
+    assert not one.may_be_destroyed
+    assert "add --verify-keys" in one.reason
+    one = answer(specify, history(keys.old), verify_keys=history(keys.new))
+    assert one.messages == 1
+
+
+def test_a_key_that_checkpoints_are_sealed_to_stays_until_they_are_purged(
+    deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    maildir = deliver(encrypted(1, keys.old))
+    old, new = history(keys.old), history(keys.new)
+    jobs.run(specify("decrypt", maildir, seal_to=(keys.old.certificate,)))
+    jobs.run(specify("encrypt", maildir, seal_keys=old, verify_keys=new))
+    one = answer(specify, old, verify_keys=new)
+    assert (one.may_be_destroyed, "sealed to it" in one.reason) == (False, True)
+    jobs.run(specify("purge", maildir, keys=None))
+    assert answer(specify, old, verify_keys=new).may_be_destroyed
