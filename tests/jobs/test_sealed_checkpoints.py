@@ -186,6 +186,7 @@ def test_an_ml_kem_certificate_serves_as_well(
 def test_a_later_decrypt_without_the_certificate_is_refused_by_name(
     maildir: Path, seal: Seal, job: Path, keys: Keys
 ) -> None:
+    # F88
     jobs.run(seal("decrypt", maildir))
     files = checkpoints(job)
     with pytest.raises(UsageError, match=fingerprint(keys.transport.certificate)):
@@ -222,6 +223,7 @@ def test_mail_that_comes_later_is_sealed_to_the_same(
 def test_encrypt_asks_for_the_key_before_it_changes_anything(
     maildir: Path, seal: Seal, job: Path, keys: Keys, dry_run: bool
 ) -> None:
+    # F86
     jobs.run(seal("decrypt", maildir))
     before = checker.census(maildir), contents(job)
     with pytest.raises(UsageError, match=fingerprint(keys.transport.certificate)) as missing:
@@ -254,6 +256,7 @@ def test_the_transport_key_may_lie_in_a_pkcs12_file_with_a_passphrase(
 def test_a_damaged_sealed_checkpoint_costs_its_message_and_ends_with_16(
     maildir: Path, seal: Seal, job: Path
 ) -> None:
+    # F87
     jobs.run(seal("decrypt", maildir))
     census = checker.census(maildir)
     damaged, missing, *_ = sorted(checkpoints(job))

@@ -403,6 +403,7 @@ def test_a_module_is_found_by(by: str, store: Store, monkeypatch: pytest.MonkeyP
 def test_a_token_that_stops_working_ends_the_run_and_damns_no_mail(
     load: Load, rsa_key: rsa.RSAPrivateKey
 ) -> None:
+    # F81
     from sectool.keys import token_access
 
     history = load()
