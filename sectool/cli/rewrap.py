@@ -103,8 +103,7 @@ def rewrap(
         **certificates.fields,
         **exchange.fields,
     )
-    summary = run_job(spec, manners)
-    show(summary, manners, hint=_next(summary))
+    show(summary := run_job(spec, manners), manners, hint=_next(summary))
 
 
 def _next(summary: Summary) -> str:
