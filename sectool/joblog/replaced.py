@@ -37,22 +37,28 @@ _TO_PROVE = (
     " AND (? OR proof <> 'opened')"
 )
 
-_TO_RESTORE = (
-    f"{_HERE} AND {_NOT_IN_FLIGHT} AND state <> 'purged' AND original.digest IS NOT NULL"
-    " AND NOT EXISTS (SELECT 1 FROM tombstone"
+_ORIGINAL_STANDS = (
+    "original.digest IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tombstone"
     "   WHERE kind = 'original' AND tombstone.digest = original.digest)"
 )
+
+_TO_RESTORE = f"{_HERE} AND {_NOT_IN_FLIGHT} AND state <> 'purged' AND {_ORIGINAL_STANDS}"
 
 _TO_DECRYPT = (
     f"{_HERE} AND {_ENCRYPTED} AND {_NOT_IN_FLIGHT} AND state <> 'purged' AND {CHECKPOINTS_STAND}"
 )
 
+_NEVER_ENCRYPTED = (
+    "NOT EXISTS (SELECT 1 FROM part WHERE part.message = message.message"
+    "   AND part.content_encryption_algorithm <> '')"
+)
+
 _LOST = (
     f"presence = 'lost' AND {_NOT_IN_FLIGHT} AND state NOT IN ('purged', 'rolled-back')"
     " AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
-    f" AND {CHECKPOINTS_STAND}"
+    f" AND ({CHECKPOINTS_STAND} OR ({_NEVER_ENCRYPTED} AND {_ORIGINAL_STANDS}))"
 )
-"""The walk found no copy, and the plaintext is kept."""
+"""The walk found no copy, and the plaintext is kept, as a checkpoint or as the original."""
 
 
 class ReplacedMessages:

@@ -17,7 +17,7 @@ from pathlib import Path
 from sectool import smime
 from sectool.checkpoint import OriginalStore
 from sectool.errors import CheckpointDamaged, MessageError, reason_of
-from sectool.joblog import ReplacedMessage
+from sectool.joblog import ReplacedMessage, Storage
 from sectool.jobs.grouping import Grouping
 from sectool.jobs.job import Job
 from sectool.jobs.pool import Died, run_tasks
@@ -29,6 +29,7 @@ from sectool.jobs.seal import (
     SealArgument,
     SealContext,
     WrittenMessage,
+    write_clear,
     write_sealed,
 )
 from sectool.jobs.spec import Cancel, JobSpec
@@ -96,8 +97,7 @@ def make_anew(context: LostContext, task: LostTask) -> MadeAnew | NotMade:
     """
     message = task.message
     try:
-        frame = _frame(context, message)
-        written = write_sealed(context, message.as_sealable, frame)
+        written = _written(context, message)
     except (MessageError, CheckpointDamaged) as error:
         return NotMade(error.message)
     except OSError as error:
@@ -105,6 +105,20 @@ def make_anew(context: LostContext, task: LostTask) -> MadeAnew | NotMade:
     except MemoryError:
         return NotMade("it needs more memory than a message may take")
     return MadeAnew(message, written)
+
+
+def _written(context: LostContext, message: ReplacedMessage) -> WrittenMessage:
+    if any(part.checkpoint.storage is not Storage.NONE for part in message.parts):
+        return write_sealed(context, message.as_sealable, _frame(context, message))
+    # It was in clear, and only the original holds what it was.
+    original = _original(context, message)
+    if original is None:
+        raise MessageError("its original is missing or damaged")
+    inventory = smime.take_inventory(original)
+    written, part = write_clear(context, message.as_sealable, original, inventory)
+    if [known.inner_sha256 for known in message.parts] != [part.inner_sha256]:
+        raise MessageError("its original is not what was encrypted")
+    return written
 
 
 def _frame(context: LostContext, message: ReplacedMessage) -> Frame:

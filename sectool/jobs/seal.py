@@ -259,9 +259,32 @@ def _seal_clear(
     if inventory.state not in {State.CLEAR, State.SIGNED}:
         return NotSealed(message, inventory.state, inventory.reason)
     try:
-        entity = smime.ClearEntity(stored.content)
+        written, part = write_clear(context, message, stored.content, inventory)
     except UnsupportedMessage as error:
         return NotSealed(message, State.UNSUPPORTED, error.message)
+    return SealedMessage(message, stored.revision, written.content, written.identity, taken=part)
+
+
+def write_clear(
+    context: SealContext, message: SealableMessage, content: Content, inventory: smime.Inventory
+) -> tuple[WrittenMessage, SealablePart]:
+    """As ``write_sealed``, of a message in clear as a whole.
+
+    Args:
+        context: where to, and for whom.
+        message: its parts do not count.
+        content: the message.
+        inventory: of it.
+
+    Returns:
+        The new message, and what it opens to.
+
+    Raises:
+        UnsupportedMessage: its bytes would not come back as they are.
+        MessageError: it costs this message.
+        NoSpace: the new message could not be written.
+    """
+    entity = smime.ClearEntity(content)
     known = CheckpointRecord(
         *(entity.digest, entity.digest, entity.size, cms.ID_DATA, Integrity.NONE),
         storage=Storage.NONE,
@@ -269,10 +292,9 @@ def _seal_clear(
     part = SealablePart("", known)
     # A further copy of a plaintext that a job put into the mailbox is marked as one.
     without = frozenset({smime.MARK_FIELD}) if inventory.mark else frozenset[bytes]()
-    frame = Frame(stored.content, [entity.place], without)
+    frame = Frame(content, [entity.place], without)
     sealer = _ClearSealer(entity, context.recipients, context.profile)
-    written = write_sealed(context, replace(message, parts=(part,)), frame, sealer)
-    return SealedMessage(message, stored.revision, written.content, written.identity, taken=part)
+    return write_sealed(context, replace(message, parts=(part,)), frame, sealer), part
 
 
 class _ClearSealer:

@@ -177,6 +177,25 @@ def test_a_forward_comes_back_whole_from_its_original(
     assert meaning_without_flags(with_forward, keys) == before
 
 
+def test_clear_mail_that_was_encrypted_comes_back_from_its_original(
+    decrypted: Path, specify: Specify, keys: Keys
+) -> None:
+    included = specify("encrypt", decrypted, include_clear=True)
+    jobs.run(included)
+    (path,) = [p for p in decrypted.rglob("cur/*") if b"<clear@example.org>" in p.read_bytes()]
+    (envelope,) = checker.envelopes(path.read_bytes())
+    inner = checker.opened(envelope, keys.new)
+    path.unlink()
+    assert jobs.run(included).counts[State.LOST] == 1
+    summary = jobs.run(specify("encrypt", decrypted, include_clear=True, restore_lost=True))
+    assert (summary.restored, summary.counts[State.LOST]) == (1, 0)
+    (path,) = recovered(decrypted)
+    (envelope,) = checker.envelopes(path.read_bytes())
+    assert checker.opened(envelope, keys.new) == inner
+    new = KeySpecification((keys.new.certificate, keys.new.private_key))
+    assert jobs.run(specify("verify", None, verify_keys=new)).counts[State.LOST] == 0
+
+
 def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"?")
 
