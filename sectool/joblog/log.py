@@ -35,6 +35,7 @@ from sectool.joblog.replaced import ReplacedMessages
 from sectool.joblog.replacements import ReplacementTable
 from sectool.joblog.restarts import RestartTable
 from sectool.joblog.standings import Standings
+from sectool.joblog.waiting import WaitingMessages
 
 
 class JobLog:
@@ -59,6 +60,7 @@ class JobLog:
         self.messages = MessageTable(connection)
         self.replacements = ReplacementTable(connection, self.messages)
         self.replaced = ReplacedMessages(connection, self.messages)
+        self.waiting = WaitingMessages(connection, self.messages.parts)
         self.purges = PurgeTable(connection, self.messages)
         self.counts = Counts(connection)
         self.plaintext = PlaintextTable(connection)

@@ -8,7 +8,6 @@ ciphertext in two folders is two messages.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,7 +17,6 @@ from sectool.joblog.records import (
     NOTICED,
     Examination,
     MessageRecord,
-    SealableMessage,
 )
 from sectool.joblog.schema import LEGAL_STEPS
 from sectool.message import Flags, Listing, MessageRef
@@ -35,12 +33,6 @@ PAGE = 256
 
 UNREAD = "unread:"
 """Begins the identity of a copy that could not be read; nothing is found again by it."""
-
-_OWN_COPY_WAITS = (
-    "(substr(identity, 1, 9) = 'in-clear:'"
-    " OR EXISTS (SELECT 1 FROM restarted WHERE restarted.message = message.message))"
-)
-"""The stored copy is one of ours, and is to be encrypted all the same."""
 
 _NONE_LEFT = 1 << 62
 """Larger than the number of any row."""
@@ -442,57 +434,3 @@ class MessageTable:
             (original_identity,),
         ).fetchone()
         return row is not None
-
-    # --- what waits to be encrypted ---------------------------------------------------
-
-    def sealable(self, *, in_clear: bool = True, after: int = 0) -> Iterator[SealableMessage]:
-        """Messages that wait to be encrypted, seen by the walk, in the order of their rows.
-
-        Those that failed or changed before are among them, but not those that
-        have two copies already; rows may be changed while this runs.
-
-        Args:
-            in_clear: also those whose stored copy sectool wrote: in clear, or encrypted
-                before their phase was restarted.
-            after: number of the row to begin after.
-        """
-        yield from self._waiting(
-            "state IN ('checkpointed', 'decrypted', 'failed', 'changed')"
-            f" AND (identity = original_identity OR (? AND {_OWN_COPY_WAITS}))"
-            f" AND {CHECKPOINTS_STAND}",
-            (in_clear,),
-            after,
-        )
-
-    def readable(self) -> Iterator[SealableMessage]:
-        """Messages whose recipients wait to be exchanged, as ``sealable`` has the others."""
-        yield from self._waiting("state = 'readable' AND identity = original_identity", (), 0)
-
-    def _waiting(
-        self, condition: str, values: tuple[object, ...], after: int
-    ) -> Iterator[SealableMessage]:
-        while True:
-            rows = self._connection.execute(
-                "SELECT message, identity, original_identity, folder, key, size, internal_date"
-                f" FROM message WHERE message > ? AND {condition}"
-                " AND presence = 'present'"
-                " AND EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
-                " AND NOT EXISTS"
-                "   (SELECT 1 FROM replacement WHERE replacement.message = message.message)"
-                " AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
-                " ORDER BY message LIMIT ?",
-                (after, *values, PAGE),
-            ).fetchall()
-            for message, identity, original_identity, folder, key, size, date in rows:
-                yield SealableMessage(
-                    message=message,
-                    identity=identity,
-                    ref=MessageRef(folder, key),
-                    size=size,
-                    internal_date=date,
-                    parts=tuple(self.parts.of(message)),
-                    is_own_copy=identity != original_identity,
-                )
-            if len(rows) < PAGE:
-                return
-            after = rows[-1][0]

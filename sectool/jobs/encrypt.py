@@ -50,7 +50,7 @@ class _Encryption:
         )
 
     def _waiting(self) -> Iterator[SealableMessage]:
-        yield from self._log.messages.sealable()
+        yield from self._log.waiting.sealable()
         if self._spec.include_clear:
             yield from self._log.clear.waiting()
 

@@ -303,7 +303,7 @@ class InPlace:
 
     def _tasks(self, *, again: bool) -> Iterator[PlaintextTask]:
         selector = Selector(self._spec.selection)
-        messages: Iterator[AnyMessage] = self._log.messages.sealable(in_clear=False)
+        messages: Iterator[AnyMessage] = self._log.waiting.sealable(in_clear=False)
         if again:
             messages = self._log.replaced.to_decrypt()
         for message in messages:

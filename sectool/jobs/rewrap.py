@@ -76,7 +76,7 @@ class _Rewrap:
             mailbox,
             recipients,
             method=FromMailbox(keys.material, self._exchange, spec.released),
-            waiting=job.log.messages.readable,
+            waiting=job.log.waiting.readable,
             new_keys=new_keys,
             retry=self._walk.retry,
             workers=workers_for(spec.workers, keys),

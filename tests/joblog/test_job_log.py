@@ -161,7 +161,7 @@ def test_what_waits_to_be_sealed_was_seen_and_has_all_its_checkpoints(log: JobLo
     log.messages.begin_walk()
     with log.group():
         log.messages.claim(listing(INBOX_COPY), "one")
-    (waiting,) = log.messages.sealable()
+    (waiting,) = log.waiting.sealable()
     assert waiting.ref == INBOX_COPY
     assert waiting.parts[0].checkpoint.content_digest == "one-digest"
 
@@ -178,7 +178,7 @@ def test_a_finished_replacement_is_known_by_its_new_identity_and_place(log: JobL
     assert counts(log) == {State.REENCRYPTED: 1}
     log.messages.begin_walk()
     assert log.messages.claim(listing(new), "new-identity") is not None
-    assert list(log.messages.sealable()) == []
+    assert list(log.waiting.sealable()) == []
 
 
 def test_an_old_copy_that_comes_back_is_encrypted_again(log: JobLog) -> None:
@@ -193,7 +193,7 @@ def test_an_old_copy_that_comes_back_is_encrypted_again(log: JobLog) -> None:
     with log.group():
         assert log.messages.claim(listing(INBOX_COPY), "one") is None
         assert log.messages.claim_returned(listing(INBOX_COPY), "one") is not None
-    assert [waiting.message for waiting in log.messages.sealable()] == [message]
+    assert [waiting.message for waiting in log.waiting.sealable()] == [message]
 
 
 def test_an_interrupted_replacement_is_found_open(log: JobLog, path: Path) -> None:
