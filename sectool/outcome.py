@@ -156,6 +156,8 @@ class Purged:
     bytes: int = 0
     kept: int = 0
     """Checkpoints and originals that stay."""
+    is_rehearsal: bool = False
+    """Whether nothing went, and this is what would go."""
 
 
 @dataclass(frozen=True, slots=True)

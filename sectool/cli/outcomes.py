@@ -183,11 +183,12 @@ def _losing_access(counts: dict[RecipientKey, int]) -> Iterable[str]:
 
 
 def _purged(purged: Purged) -> Iterable[str]:
+    went, stay = ("would go", "would stay") if purged.is_rehearsal else ("removed", "kept")
     yield (
-        f"removed   {purged.checkpoints} checkpoints, {purged.originals} originals"
+        f"{went:<12}{purged.checkpoints} checkpoints, {purged.originals} originals"
         f" ({size_text(purged.bytes)})"
     )
-    yield f"kept      {purged.kept} checkpoints and originals"
+    yield f"{stay:<12}{purged.kept} checkpoints and originals"
 
 
 def _retire(keys: list[RetiredKey]) -> Iterable[str]:

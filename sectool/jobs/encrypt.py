@@ -80,7 +80,8 @@ class _Encryption:
         if decrypted[0] != "finished" and not self._spec.partial:
             raise UsageError(
                 "decrypting is not finished on this job",
-                hint="run `sectool decrypt` on the whole mailbox, or add --partial to do without",
+                hint="run `sectool decrypt` on the whole mailbox, with a higher --max-failures if"
+                " it left a folder; or add --partial to do without",
             )
 
     def _match(self, progress: Progress) -> None:

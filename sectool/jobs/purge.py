@@ -59,7 +59,13 @@ class _Purge:
             progress.advance(len(group))
         progress.end()
         kept = self._log.purges.count_kept()
-        return Purged(self._checkpoints, self._originals, self._bytes, kept)
+        return Purged(
+            self._checkpoints,
+            self._originals,
+            self._bytes,
+            kept,
+            is_rehearsal=self._spec.dry_run,
+        )
 
     def _remove(self, removal: Removal) -> None:
         if not removal:

@@ -123,7 +123,7 @@ def test_a_dry_run_of_purge_tells_what_would_go_and_removes_nothing(
     kept = [*(encrypted_job / "checkpoints").glob("*.eml")]
     kept += (encrypted_job / "originals").glob("*.eml")
     size = sum(path.stat().st_size for path in kept)
-    assert summary.purged == Purged(checkpoints=4, originals=5, bytes=size, kept=0)
+    assert summary.purged == Purged(4, 5, size, is_rehearsal=True)
     assert checker.census(tmp_path) == census
 
 
