@@ -126,19 +126,20 @@ def purge(
             hint="keep the old keys, and the checkpoints of these messages, which stay",
         )
     if summary.purged.kept:
-        _tell_why(job, progress)
+        _tell_why(job, summary, progress)
         summary.failure_code = 3
     return summary
 
 
-def _tell_why(job: Job, progress: Progress) -> None:
+def _tell_why(job: Job, summary: Summary, progress: Progress) -> None:
+    """Says what to do, but not to give up what an old key is needed for."""
     unproven = job.log.replaced.count_unproven()
     if unproven:
         progress.warn(
             f"{unproven} replaced messages were never opened with the new key",
             hint="add --verify-keys with the new private key, or --accept-unproven",
         )
-    else:
+    elif not summary.needs_old_keys:
         progress.warn(
             "what belongs to messages that were not replaced stays",
             hint="to give that up, add --abandon",

@@ -423,6 +423,8 @@ def test_purging_keeps_the_plaintext_of_layers_that_stay_and_warns(
     summary = jobs.run(specify("purge", None, keys=None, accept_unproven=True), progress)
     assert summary.exit_code == 3
     assert "messages that an old key is still needed for: 1" in progress.warnings
+    # Nor is it advised to give them up.
+    assert not [text for text in progress.warnings if "not replaced" in text]
     assert checkpoints(tmp_path) == {TEXT}
     assert counts(summary) == {State.PURGED: 1}
     summary = jobs.run(specify("purge", None, keys=None, abandon=True))
