@@ -136,7 +136,7 @@ def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
         raise MessageChanged("the message is not the one the job knows")
     if [part.path for part in inventory.parts] != [""]:
         raise UnsupportedMessage("only a part of it is encrypted")
-    inner = _inner(context, message)
+    inner, inner_sha256 = _inner(context, message)
     outer, note = _outer(context, stored.content, inner)
     (part,) = (smime.take_inventory(outer) if note else inventory).parts
     path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
@@ -147,7 +147,7 @@ def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
         crashpoint("plaintext.written")
         stream.flush()
         content = FileContent(path, known_digest=digesting.hexdigest())
-        smime.check_plaintext(content, part, inner)
+        smime.check_plaintext(content, part, inner, inner_sha256=inner_sha256)
         new = smime.take_inventory(content)
     if new.parts or new.state is State.SEALED:
         raise UnsupportedMessage("another encrypted layer lies inside")
@@ -172,7 +172,8 @@ def _outer(context: PlaintextContext, content: Content, inner: Content) -> tuple
     return content, ""
 
 
-def _inner(context: PlaintextContext, message: AnyMessage) -> Content:
+def _inner(context: PlaintextContext, message: AnyMessage) -> tuple[Content, str]:
+    """What was encrypted, and its SHA-256 as the log has it."""
     (known,) = (part.checkpoint for part in message.parts)
     if known.content_type != cms.ID_DATA:
         raise UnsupportedMessage("what is inside is no MIME entity")
@@ -182,7 +183,7 @@ def _inner(context: PlaintextContext, message: AnyMessage) -> Content:
             f"the checkpoint {known.content_digest[:16]}… is not what the job log knows",
             hint="restore it from a backup, or decrypt again with the old keys",
         )
-    return inner
+    return inner, known.inner_sha256
 
 
 # --- in the parent ------------------------------------------------------------------

@@ -176,6 +176,7 @@ def check_plaintext(
     part: Place,
     inner: Content,
     *,
+    inner_sha256: str,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Reads a message back that ``write_plaintext`` wrote with a mark, and holds it against both.
@@ -184,6 +185,7 @@ def check_plaintext(
         written: what was written.
         part: the root entity that was replaced in the stored message.
         inner: the inner entity.
+        inner_sha256: of it, as it was taken down when it was decrypted.
         limits: bounds on hostile input.
 
     Raises:
@@ -195,6 +197,9 @@ def check_plaintext(
     _check_header(header, part.header, form)
     start, end = _entity_in(written, header, form)
     inner_start = 0 if form.boundary else form.header.body_start
+    # Not only against what was read to write it: that may have been misread.
+    if _whole_sha256(inner, inner_start) != inner_sha256:
+        raise MalformedMessage("the plaintext does not read as it was decrypted")
     if _digest(written, start, end) != _digest(inner, inner_start, inner.size):
         raise MalformedMessage("the new message does not hold the plaintext that was written")
     before = check_signature(inner, content_type=cms.ID_DATA, limits=limits)
@@ -239,6 +244,18 @@ def _entity_in(written: Content, header: HeaderBlock, form: _Form) -> tuple[int,
     if first is None or last is None or not last.is_final:
         raise MalformedMessage("the new message does not hold the plaintext that was written")
     return start, last.start
+
+
+def _whole_sha256(content: Content, middle: int) -> str:
+    """SHA-256 of all bytes, those from ``middle`` on read as they are for the mailbox."""
+    sha256 = hashlib.sha256()
+    for start, end in ((0, middle), (middle, content.size)):
+        with content.open() as stream:
+            reader = ForwardReader(stream)
+            reader.pass_to(start)
+            for block in reader.blocks_to(end):
+                sha256.update(block)
+    return sha256.hexdigest()
 
 
 def _digest(content: Content, start: int, end: int) -> str:

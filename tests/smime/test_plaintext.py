@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def checked(raw: bytes, inner: bytes, written: bytes, path: Path) -> None:
     path.write_bytes(written)
     (part,) = smime.take_inventory(BytesContent(raw)).parts
     new = FileContent(path, known_digest=hashlib.sha256(written).hexdigest())
-    smime.check_plaintext(new, part, BytesContent(inner))
+    sha256 = hashlib.sha256(inner).hexdigest()
+    smime.check_plaintext(new, part, BytesContent(inner), inner_sha256=sha256)
 
 
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
@@ -126,3 +128,38 @@ def test_line_ends_in_the_middle_count() -> None:
 
     texts = [b"one\n\ntwo", b"one\ntwo", b"one\r\rtwo", b"one\r\ntwo\r", b"one\ntwo\n\r"]
     assert len({of(b"A: b\n\n" + text) for text in texts}) == len(texts)
+
+
+@dataclass(frozen=True)
+class Misplaced:
+    """A content whose stream is right from where it begins, and wrong wherever it is moved to."""
+
+    raw: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.raw)
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.raw).hexdigest()
+
+    def open(self) -> io.BytesIO:
+        before = b"something else that stands before it\r\n"
+        stream = io.BytesIO(before + self.raw)
+        stream.seek(len(before))
+        return stream
+
+
+def test_a_plaintext_that_was_misread_while_it_was_written_is_not_taken(
+    envelope: bytes, tmp_path: Path
+) -> None:
+    inner = Misplaced(b"Content-Type: text/plain\r\n\r\none\r\ntwo\r\n")
+    content = BytesContent(stored(envelope, b"\r\n"))
+    (part,) = smime.take_inventory(content).parts
+    path = tmp_path / "new"
+    with path.open("wb") as stream:
+        smime.write_plaintext(content, part, inner, stream, mark=MARK)
+    new = FileContent(path, known_digest=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(MalformedMessage, match="as it was decrypted"):
+        smime.check_plaintext(new, part, inner, inner_sha256=inner.digest)
