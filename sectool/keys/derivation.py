@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -112,19 +112,35 @@ class PKCS12Derivation:
 
     def derive(self, passphrase: bytes, purpose: Purpose, size: int) -> bytes:
         """``size`` bytes from one of ``bmp_forms``."""
+        return next(self.derivations(passphrase, purpose, size))
+
+    def derivations(self, passphrase: bytes, purpose: Purpose, size: int) -> Iterator[bytes]:
+        """As ``derive``; then what gpgsm derives, where that is something else."""
         algorithm = _constructor(self.hash_name)
         block_bytes = algorithm(b"").block_size
         diversifier = bytes([purpose]) * block_bytes
-        mixed = _filled(self.salt, block_bytes) + _filled(passphrase, block_bytes)
-        key = b""
-        while True:
-            digest = algorithm(diversifier + mixed).digest()
-            for _ in range(self.iterations - 1):
-                digest = algorithm(digest).digest()
-            key += digest
-            if len(key) >= size:
-                return key[:size]
-            mixed = _advanced(mixed, _filled(digest, block_bytes))
+        begin = _filled(self.salt, block_bytes) + _filled(passphrase, block_bytes)
+        digests: dict[bytes, bytes] = {}
+        given: set[bytes] = set()
+        for replace in (_replaced, _replaced_as_by_gpgsm):
+            key, mixed = b"", begin
+            while True:
+                if mixed not in digests:
+                    digests[mixed] = self._digest(diversifier + mixed)
+                key += digests[mixed]
+                if len(key) >= size:
+                    break
+                mixed = _advanced(mixed, _filled(digests[mixed], block_bytes), replace)
+            if key[:size] not in given:
+                given.add(key[:size])
+                yield key[:size]
+
+    def _digest(self, text: bytes) -> bytes:
+        algorithm = _constructor(self.hash_name)
+        digest = algorithm(text).digest()
+        for _ in range(self.iterations - 1):
+            digest = algorithm(digest).digest()
+        return digest
 
 
 def _constructor(hash_name: str) -> Callable[[bytes], hashlib._Hash]:
@@ -138,16 +154,28 @@ def _filled(value: bytes, block_bytes: int) -> bytes:
     return (value * (size // len(value) + 1))[:size] if value else b""
 
 
-def _advanced(mixed: bytes, addend: bytes) -> bytes:
+def _advanced(mixed: bytes, addend: bytes, replace: Callable[[bytes, int], bytes]) -> bytes:
     """Each block of ``mixed`` plus ``addend`` plus 1, step 6C."""
     size = len(addend)
     number = int.from_bytes(addend, "big") + 1
+    blocks = [mixed[start : start + size] for start in range(0, len(mixed), size)]
     return b"".join(
-        ((int.from_bytes(mixed[i : i + size], "big") + number) % (1 << 8 * size)).to_bytes(
-            size, "big"
-        )
-        for i in range(0, len(mixed), size)
+        replace(block, (int.from_bytes(block, "big") + number) % (1 << 8 * size))
+        for block in blocks
     )
+
+
+def _replaced(block: bytes, number: int) -> bytes:
+    return number.to_bytes(len(block), "big")
+
+
+def _replaced_as_by_gpgsm(block: bytes, number: int) -> bytes:
+    """A number that begins with zero bytes is written without them, over the old block.
+
+    So gpgsm 2.2.40 does: one in some hundred of its files opens with nothing else.
+    """
+    written = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return written + block[len(written) :]
 
 
 def pbkdf1(hash_name: str, passphrase: bytes, salt: bytes, iterations: int) -> bytes:

@@ -207,12 +207,12 @@ def _pkcs12(
     derivation = PKCS12Derivation("sha1", salt, iterations)
     for form in bmp_forms(passphrase):
         budget.spend(iterations, salt)
-        key = derivation.derive(form, Purpose.KEY, encryption.key_bytes)
         iv = b""
         if encryption.block_bytes:
             purpose = Purpose.INITIALISATION_VECTOR
             iv = derivation.derive(form, purpose, encryption.block_bytes)
-        yield _opened(encryption, key, iv, ciphertext)
+        for key in derivation.derivations(form, Purpose.KEY, encryption.key_bytes):
+            yield _opened(encryption, key, iv, ciphertext)
 
 
 def _pbes1(

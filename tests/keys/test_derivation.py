@@ -10,6 +10,7 @@ import pytest
 from sectool.cms import der
 from sectool.errors import UsageError
 from sectool.keys import limits
+from sectool.keys.derivation import PKCS12Derivation, Purpose
 from sectool.keys.history import KeyHistory
 
 Load = Callable[..., KeyHistory]
@@ -81,3 +82,30 @@ def test_a_derivation_that_cannot_serve_is_refused(name: str, load: Load, tmp_pa
     (tmp_path / "some.key").write_bytes(raw)
     with pytest.raises(UsageError, match=reason):
         load(tmp_path / "some.key")
+
+
+GPGSM_FILE = Path(__file__).with_name("gpgsm-2.2.40.pem")
+"""Written by gpgsm 2.2.40 with a salt for which it derives another key than RFC 7292 does.
+
+OpenSSL 3.0 reads the certificate in it and fails with "bad decrypt" at the key.
+"""
+
+
+def test_a_key_that_gpgsm_derived_in_its_own_way_opens(load: Load) -> None:
+    (entry,) = load(GPGSM_FILE).entries
+    assert entry.has_certificate
+
+
+def test_what_gpgsm_derives_otherwise_is_told_only_where_it_differs() -> None:
+    passphrase = "correct horse".encode("utf-16-be") + b"\0\0"
+    salts = {
+        "f6c98851f9b6612a": [
+            "0004e88133b6db5c98a37a3a908d776a5f95ffe35a8f09f2",
+            "0004e88133b6db5c98a37a3a908d776a5f95ffe3a8a5dc2f",
+        ],
+        "0000000000000000": ["fc4718aef185fca3bc939ef1af3518bd3f28c63c3c1d48a5"],
+    }
+    for salt, keys in salts.items():
+        derivation = PKCS12Derivation("sha1", bytes.fromhex(salt), 2048)
+        derived = [key.hex() for key in derivation.derivations(passphrase, Purpose.KEY, 24)]
+        assert derived == keys
