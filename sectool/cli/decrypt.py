@@ -41,6 +41,13 @@ class InPlaceOptions:
             help="Also put the plaintext into the mailbox, for mail to travel in clear.",
         ),
     ] = False
+    nested: Annotated[
+        bool,
+        typer.Option(
+            "--nested",
+            help="With --in-place: also open encrypted forwards and layers in their places.",
+        ),
+    ] = False
     restore_subject: options.RestoreSubject = False
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sectool import cms
 from sectool.checkpoint import CheckpointStore, SealedFiles
+from sectool.errors import CheckpointDamaged
 from sectool.joblog import JobLog, Storage
 from sectool.keys import KeyHistory, KeyMaterial, NewRecipient
 
@@ -59,3 +60,11 @@ def fixed_recipients(log: JobLog) -> tuple[str, ...] | None:
         return tuple(value.split())
     # Jobs of before there were sealed ones do not say so.
     return () if log.messages.parts.any_stored() else None
+
+
+def not_as_known(content_digest: str) -> CheckpointDamaged:
+    """The error for a checkpoint that holds something else than was decrypted."""
+    return CheckpointDamaged(
+        f"the checkpoint {content_digest[:16]}… is not what the job log knows",
+        hint="restore it from a backup, or decrypt again with the old keys",
+    )

@@ -1,202 +1,63 @@
 """Puts plaintexts into the mailbox in the place of encrypted messages (``--in-place``).
 
-Only after their checkpoints are durable and logged, and from these alone. The
-order of acts is that of every replacement (``replace``).
+Only after their checkpoints are durable and logged. The order of acts is that of every
+replacement (``replace``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from sectool import cms, durable, smime
-from sectool.crashpoints import crashpoint
-from sectool.errors import (
-    CheckpointDamaged,
-    MessageChanged,
-    MessageError,
-    MessageVanished,
-    ReadOnlyMailbox,
-    SectoolError,
-    UnsupportedMessage,
-    UsageError,
-    reason_of,
-)
-from sectool.joblog import IN_CLEAR, JobLog, Purpose, ReplacedMessage, SealableMessage
-from sectool.jobs.checkpoints import CheckpointPlace
-from sectool.jobs.examine import known_as
+from sectool.errors import ReadOnlyMailbox, SectoolError, UsageError
+from sectool.joblog import JobLog, Purpose
 from sectool.jobs.failures import FailureLimit
 from sectool.jobs.grouping import Grouping
 from sectool.jobs.job import Job
 from sectool.jobs.matching import Matcher
 from sectool.jobs.pool import Died, run_tasks
+from sectool.jobs.put_in_clear import (
+    AnyMessage,
+    NotInPlace,
+    PlaintextArgument,
+    PlaintextContext,
+    PlaintextTask,
+    put_in_clear,
+)
 from sectool.jobs.replace import NewMessage, Replacer
-from sectool.jobs.seal import SUBJECT_RESTORED
 from sectool.jobs.spec import Cancel, JobSpec, Operation, Selection
 from sectool.jobs.spool import Spool
 from sectool.jobs.walk import Selector
-from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
-from sectool.message import Content, DigestingSink, FileContent, Flags, Listing
+from sectool.mailbox import Mailbox
+from sectool.message import Flags, Listing
 from sectool.outcome import State
 from sectool.progress import Progress
 
+# Options of a decrypt phase that has put plaintext into the mailbox.
 _IN_PLACE = '{"in_place": true}'
-"""Options of a decrypt phase that has put plaintext into the mailbox."""
-
-AnyMessage = SealableMessage | ReplacedMessage
-
-# --- in the worker ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class PlaintextArgument:
-    """What a worker that makes plaintext copies is made from."""
-
-    mailbox: MailboxSpecification
-    checkpoints: CheckpointPlace
-    spool: Path
-    """Directory for the new messages."""
-    prefix: str
-    """Their names begin so, so that a later run knows them for this job's."""
-    job: str
-    """Unique name of the job, for the mark of each copy."""
-    restore_subject: bool = False
-    """Show the protected Subject outside, too."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlaintextTask:
-    """One message whose plaintext goes into the mailbox."""
-
-    message: AnyMessage
-    again: bool
-    """Whether it was replaced before, so that the present copy is no original."""
-
-    @property
-    def size(self) -> int:
-        """Bytes as stored."""
-        return self.message.size
-
-
-@dataclass(frozen=True, slots=True)
-class NotInPlace:
-    """A message that stays as it is, and why; ``state`` None: in whatever state it is."""
-
-    message: int
-    state: State | None
-    reason: str
-    failure_code: int = 0
-
-
-class PlaintextContext:
-    """The mailbox and the checkpoints, opened once in each worker."""
-
-    def __init__(self, argument: PlaintextArgument) -> None:
-        self.mailbox = open_mailbox(argument.mailbox)
-        self.checkpoints = argument.checkpoints.store()
-        self.spool = argument.spool
-        self.prefix = argument.prefix
-        self.job = argument.job
-        self.restore_subject = argument.restore_subject
-
-
-def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage | NotInPlace:
-    """Makes the plaintext copy of one stored message and proves it.
-
-    Raises:
-        NoSpace: the new message could not be written.
-    """
-    message = task.message.message
-    try:
-        return _put_in_clear(context, task)
-    except UnsupportedMessage as error:
-        return NotInPlace(message, None, f"it stays encrypted: {error.message}")
-    except (MessageChanged, MessageVanished) as error:
-        return NotInPlace(message, State.CHANGED, error.message)
-    except MessageError as error:
-        return NotInPlace(message, State.FAILED, error.message)
-    except CheckpointDamaged as error:
-        return NotInPlace(message, State.FAILED, error.message, error.exit_code)
-    except (OSError, MemoryError) as error:
-        reason = "it needs more memory than a message may take"
-        if isinstance(error, OSError):
-            reason = f"it cannot be read: {reason_of(error)}"
-        return NotInPlace(message, State.FAILED, reason)
-
-
-def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
-    message = task.message
-    stored = context.mailbox.fetch(message.ref)
-    inventory = smime.take_inventory(stored.content)
-    if message.identity not in known_as(inventory):
-        raise MessageChanged("the message is not the one the job knows")
-    if [part.path for part in inventory.parts] != [""]:
-        raise UnsupportedMessage("only a part of it is encrypted")
-    inner, inner_sha256 = _inner(context, message)
-    outer, note = _outer(context, stored.content, inner)
-    (part,) = (smime.take_inventory(outer) if note else inventory).parts
-    path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
-    with durable.explained("write a new message"), durable.new_file(path) as stream:
-        digesting = DigestingSink(stream)
-        mark = smime.Mark(context.job, message.message)
-        smime.write_plaintext(outer, part, inner, digesting, mark=mark)
-        crashpoint("plaintext.written")
-        stream.flush()
-        content = FileContent(path, known_digest=digesting.hexdigest())
-        smime.check_plaintext(content, part, inner, inner_sha256=inner_sha256)
-        new = smime.take_inventory(content)
-    if new.parts or new.state is State.SEALED:
-        raise UnsupportedMessage("another encrypted layer lies inside")
-    return NewMessage(
-        message=message.message,
-        ref=message.ref,
-        revision=stored.revision,
-        content=content,
-        identity=f"{IN_CLEAR}{new.plaintext_identity}",
-        keeps_original=not task.again,
-        note=note,
-    )
-
-
-def _outer(context: PlaintextContext, content: Content, inner: Content) -> tuple[Content, str]:
-    """The stored message with the Subject it is to show, and what was done to that."""
-    if context.restore_subject:
-        subject = smime.protected_subject(inner, cms.ID_DATA)
-        changed = None if subject is None else smime.with_protected_subject(content, subject)
-        if changed is not None:
-            return changed, SUBJECT_RESTORED
-    return content, ""
-
-
-def _inner(context: PlaintextContext, message: AnyMessage) -> tuple[Content, str]:
-    """What was encrypted, and its SHA-256 as the log has it."""
-    (known,) = (part.checkpoint for part in message.parts)
-    if known.content_type != cms.ID_DATA:
-        raise UnsupportedMessage("what is inside is no MIME entity")
-    inner = context.checkpoints.open(known.content_digest).inner
-    if inner.digest != known.inner_sha256:
-        raise CheckpointDamaged(
-            f"the checkpoint {known.content_digest[:16]}… is not what the job log knows",
-            hint="restore it from a backup, or decrypt again with the old keys",
-        )
-    return inner, known.inner_sha256
-
-
-# --- in the parent ------------------------------------------------------------------
+_NESTED = '{"in_place": true, "nested": true}'
 
 
 def is_in_place(log: JobLog) -> bool:
     """Whether the job has put plaintext into the mailbox."""
+    return _options(log) in {_IN_PLACE, _NESTED}
+
+
+def is_nested(log: JobLog) -> bool:
+    """Whether the job has put plaintext into parts of messages, or may have."""
+    return _options(log) == _NESTED
+
+
+def _options(log: JobLog) -> str:
     phase = log.phase(Operation.DECRYPT)
-    return phase is not None and phase[1] == _IN_PLACE
+    return "" if phase is None else phase[1]
 
 
 def check_in_place(spec: JobSpec, job: Job) -> str:
-    """Holds that ``--in-place`` is as the first replacement fixed it.
+    """Holds that ``--in-place`` and ``--nested`` are as the first replacement fixed them.
+
+    A job in place may begin to open nested mail later, but not cease to.
 
     Returns:
         The options of the decrypt phase as they stand.
@@ -204,11 +65,7 @@ def check_in_place(spec: JobSpec, job: Job) -> str:
     Raises:
         UsageError: the job was begun the other way.
     """
-    if spec.restore_subject and not spec.in_place:
-        raise UsageError(
-            "decrypting restores a Subject only in place, where it replaces messages",
-            hint="add --in-place, or give --restore-subject to `sectool encrypt`",
-        )
+    _check_options(spec)
     log = job.log
     undone = log.phase(Operation.ROLLBACK) is not None and not log.replaced.any_left()
     fixed = is_in_place(log) and not (undone and not log.replaced.any_in_clear())
@@ -217,13 +74,31 @@ def check_in_place(spec: JobSpec, job: Job) -> str:
             "this job decrypts in place, and this run is without --in-place",
             hint="add --in-place, or begin another job with another --job directory",
         )
+    if fixed and is_nested(log) and not spec.nested:
+        raise UsageError(
+            "this job opens nested mail in place, and this run is without --nested",
+            hint="add --nested, or begin another job with another --job directory",
+        )
     encrypted = log.phase(Operation.ENCRYPT)
     if spec.in_place and not fixed and not undone and encrypted is not None and encrypted[1]:
         raise UsageError(
             "this job has encrypted mail that it did not decrypt in place",
             hint="leave --in-place out, or begin another job with another --job directory",
         )
-    return _IN_PLACE if fixed else ""
+    return _options(log) if fixed else ""
+
+
+def _check_options(spec: JobSpec) -> None:
+    if spec.restore_subject and not spec.in_place:
+        raise UsageError(
+            "decrypting restores a Subject only in place, where it replaces messages",
+            hint="add --in-place, or give --restore-subject to `sectool encrypt`",
+        )
+    if spec.nested and not spec.in_place:
+        raise UsageError(
+            "nested mail is always decrypted into checkpoints, and put in clear only in place",
+            hint="add --in-place, or leave --nested out",
+        )
 
 
 class InPlace:
@@ -256,6 +131,11 @@ class InPlace:
         self._cancel = cancel
         self._replacer = Replacer(job, mailbox, Purpose.DECRYPT)
         self._spool = Spool(job, mailbox)
+
+    @property
+    def _nested(self) -> bool:
+        """Also where the log has it: undoing gives back what was there."""
+        return self._spec.nested or is_nested(self._log)
 
     def check_writable(self) -> None:
         """Holds that the mailbox can be written, before hours are spent on checkpoints.
@@ -333,6 +213,7 @@ class InPlace:
             prefix=self._spool.prefix,
             job=self._job.name,
             restore_subject=self._spec.restore_subject,
+            nested=self._nested,
         )
         for answer in run_tasks(
             put_in_clear,
@@ -358,10 +239,11 @@ class InPlace:
             yield task
 
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
-        """Replaces a group; the first one fixes that this job decrypts in place."""
-        if not is_in_place(self._log):
+        """Replaces a group; the first one fixes how this job decrypts in place."""
+        options = _NESTED if self._nested else _IN_PLACE
+        if _options(self._log) != options:
             with self._log.group():
-                self._log.set_phase(Operation.DECRYPT, "begun", _IN_PLACE)
+                self._log.set_phase(Operation.DECRYPT, "begun", options)
         self._replacer.carry_out(group)
         states = self._log.standings.of(new.message for new in group)
         for new in group:

@@ -13,8 +13,9 @@ from io import BytesIO
 
 from sectool import cms, smime
 from sectool.checkpoint import CheckpointStore
-from sectool.errors import CheckpointDamaged, MalformedMessage, MessageError
+from sectool.errors import MalformedMessage, MessageError
 from sectool.joblog import CheckpointRecord
+from sectool.jobs.checkpoints import not_as_known
 from sectool.message import BytesContent, Content, Sink
 
 _ZEROS = bytes(64 * 1024)
@@ -108,15 +109,11 @@ class NestedSealer:
         if not any(path.startswith(prefix) for path in layers):
             return _Plan(plaintext, known, (), plaintext.size)
         if plaintext.digest != known.inner_sha256:
-            raise _damaged(known)
-        inside: list[tuple[smime.EncryptedPart, _Plan]] = []
-        for part in smime.look_inside(plaintext, known.content_type, _LIMITS).parts:
-            path = f"{prefix}{smime.layer_path(part)}"
-            layer = layers.get(path)
-            if layer is not None and layer.content_digest == part.envelope.digest:
-                inside.append((part, self._plan(layer, layers, f"{path}!")))
-        if len(inside) != sum(_is_direct(path, prefix) for path in layers):
-            raise MessageError("the layers inside are not those that were found first")
+            raise not_as_known(known.content_digest)
+        inside = [
+            (part, self._plan(layer, layers, f"{path}!"))
+            for part, path, layer in layers_inside(plaintext, known.content_type, layers, prefix)
+        ]
         counting = cms.HashingSink(cms.DISCARD)
         sizes = {part.path: self._sealed_size(plan) for part, plan in inside}
         self._splice(plaintext, inside, counting, lambda part, sink: _fill(sink, sizes[part.path]))
@@ -160,11 +157,39 @@ class NestedSealer:
         self._splice(plan.plaintext, plan.inside, sealer, write_cms)
         written = sealer.finish()
         if not inside and written.content_sha256 != plan.known.inner_sha256:
-            raise _damaged(plan.known)
+            raise not_as_known(plan.known.content_digest)
         around = ""
         if inside:
             around = smime.digest_around(plan.plaintext, [part for part, _ in plan.inside])
         return SealedPlaintext(written, plan.known.content_type, around, inside)
+
+
+def layers_inside(
+    plaintext: Content, content_type: str, layers: Mapping[str, CheckpointRecord], prefix: str
+) -> list[tuple[smime.EncryptedPart, str, CheckpointRecord]]:
+    """The layers that lie in a plaintext itself, in its order, with their paths in the log.
+
+    Args:
+        plaintext: what to look into.
+        content_type: of it, dotted.
+        layers: checkpoints of layers at any depth, by their paths in the log.
+        prefix: what the paths of those in this plaintext begin with.
+
+    Raises:
+        MessageError: they are not those that were found when it was decrypted.
+    """
+    wanted = sum(_is_direct(path, prefix) for path in layers)
+    if not wanted:
+        return []
+    found: list[tuple[smime.EncryptedPart, str, CheckpointRecord]] = []
+    for part in smime.look_inside(plaintext, content_type, _LIMITS).parts:
+        path = f"{prefix}{smime.layer_path(part)}"
+        layer = layers.get(path)
+        if layer is not None and layer.content_digest == part.envelope.digest:
+            found.append((part, path, layer))
+    if len(found) != wanted:
+        raise MessageError("the layers inside are not those that were found first")
+    return found
 
 
 def _is_direct(path: str, prefix: str) -> bool:
@@ -175,13 +200,6 @@ def _fill(sink: Sink, size: int) -> None:
     """Writes as many bytes as a CMS will have."""
     for start in range(0, size, len(_ZEROS)):
         sink.write(_ZEROS[: size - start])
-
-
-def _damaged(known: CheckpointRecord) -> CheckpointDamaged:
-    return CheckpointDamaged(
-        f"the checkpoint {known.content_digest[:16]}… is not what the job log knows",
-        hint="restore it from a backup, or decrypt again with the old keys",
-    )
 
 
 # --- the structural proof ----------------------------------------------------------

@@ -241,8 +241,9 @@ def _seal(context: SealContext, message: SealableMessage) -> SealedMessage | Not
         inventory = smime.take_inventory(content)
     frame = Frame(content, inventory.parts)
     if message.in_clear:
-        # Of a plaintext copy only the outer header is taken, never the plaintext.
-        frame = Frame(content, [smime.root_entity(content)], frozenset({smime.MARK_FIELD}))
+        # Of a plaintext copy only what is around it is taken, never the plaintext.
+        places = smime.places_of(content, [part.path for part in message.parts])
+        frame = Frame(content, places, frozenset({smime.MARK_FIELD}))
     written = write_sealed(context, message, frame)
     return SealedMessage(
         message, stored.revision, written.content, written.identity, written.opens_to, note

@@ -122,6 +122,8 @@ class JobSpec:
     proves that they are mail."""
     in_place: bool = False
     """Decrypt: put the plaintext into the mailbox, too."""
+    nested: bool = False
+    """Decrypt in place: also of what is encrypted in a part, or inside of a plaintext."""
     to_stage: str = "original"
     """Rollback: what is put back: ``original``, or ``decrypted`` for the plaintext
     of a job in place."""

@@ -20,10 +20,12 @@ from sectool.smime.parts import (
     PartSource,
     Place,
     Placement,
-    RootEntity,
+    WholeEntity,
     root_entity,
 )
-from sectool.smime.plaintext import check_plaintext, write_plaintext
+from sectool.smime.places import places_of
+from sectool.smime.plaintext import DecryptedPart, write_plaintext
+from sectool.smime.plaintext_proof import check_plaintext
 from sectool.smime.protected import (
     protected_subject,
     with_obscured_subject,
@@ -40,6 +42,7 @@ __all__ = [
     "MARK_FIELD",
     "ClearEntity",
     "CoveredPart",
+    "DecryptedPart",
     "EncryptedPart",
     "Inside",
     "IntegrityMark",
@@ -54,9 +57,9 @@ __all__ = [
     "Placement",
     "PlaintextWitness",
     "PushedContent",
-    "RootEntity",
     "SignatureCheck",
     "Verdict",
+    "WholeEntity",
     "accept",
     "check_plaintext",
     "check_signature",
@@ -70,6 +73,7 @@ __all__ = [
     "look_inside",
     "open_part",
     "outer_header",
+    "places_of",
     "protected_subject",
     "root_entity",
     "smime_type_of",

@@ -17,7 +17,7 @@ from sectool.message import Content
 from sectool.smime.fields import CONTENT_FIELDS
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import CanonicalLines
-from sectool.smime.parts import RootEntity, root_entity
+from sectool.smime.parts import WholeEntity, root_entity
 from sectool.smime.plaintext import binary_bodies
 from sectool.smime.ranges import ForwardReader
 
@@ -41,7 +41,7 @@ class ClearEntity:
 
     def __init__(self, content: Content, limits: Limits = DEFAULT_LIMITS) -> None:
         self._content = content
-        self.place: RootEntity = root_entity(content)
+        self.place: WholeEntity = root_entity(content)
         """Where it lies, for ``write_spliced``."""
         if binary_bodies(content, limits):
             raise UnsupportedMessage("a part of it is in binary encoding and would be altered")

@@ -6,7 +6,7 @@ It decodes no body and judges none.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -60,6 +60,17 @@ class Entity:
 
 
 @dataclass(slots=True)
+class Extent:
+    """An entity from its header to its end, with all the parts it has."""
+
+    header: HeaderBlock
+    enclosing: tuple[bytes, ...]
+    """Boundaries of the multiparts around it, outermost first, with their two hyphens."""
+    end: int
+    """Offset after the body, without the line end that belongs to a delimiter."""
+
+
+@dataclass(slots=True)
 class _Multipart:
     boundary: bytes
     """With its two leading hyphens."""
@@ -103,6 +114,23 @@ class EntityWalker:
         self._open: list[_Multipart] = []
         self._entities = 0
         self._header_bytes = 0
+        self._sought: Collection[str] = ()
+        self._found: dict[str, Extent] = {}
+        self._unended: list[Extent] = []
+        self._latest: Delimiter | None = None
+
+    def find(self, paths: Collection[str]) -> dict[str, Extent]:
+        """Of the entities with each path the outermost one; instead of ``walk``.
+
+        The body of a forwarded message and the first part of that body have one path.
+
+        Raises:
+            LimitExceeded: a bound was reached.
+        """
+        self._sought = paths
+        for _ in self.walk():
+            pass
+        return self._found
 
     def walk(self) -> Iterator[Entity]:
         """The entities in order: a multipart before its parts, a leaf when its end is known.
@@ -117,9 +145,25 @@ class EntityWalker:
             if self._open:
                 delimiter = self._scanner.find_delimiter(self._boundaries())
             end = delimiter.start if delimiter else self._size
+            self._end_extents(delimiter, end)
             if leaf is not None:
                 yield replace(leaf, body_end=max(end, leaf.header.body_start))
             place = self._after(delimiter)
+
+    def _begin_extent(self, path: str, header: HeaderBlock) -> None:
+        if path in self._sought and path not in self._found:
+            self._found[path] = Extent(header, self._boundaries(), self._size)
+            self._unended.append(self._found[path])
+
+    def _end_extents(self, delimiter: Delimiter | None, end: int) -> None:
+        latest, self._latest = self._latest, delimiter
+        if latest and delimiter and delimiter.line_start == latest.end:
+            # Its line end ends the delimiter line before it as well.
+            end = latest.line_end
+        for extent in [*self._unended]:
+            if delimiter is None or delimiter.index < len(extent.enclosing):
+                extent.end = max(end, extent.header.body_start)
+                self._unended.remove(extent)
 
     def _boundaries(self) -> tuple[bytes, ...]:
         return tuple(multipart.boundary for multipart in self._open)
@@ -173,6 +217,7 @@ class EntityWalker:
         if place.depth > self._limits.depth:
             raise LimitExceeded(f"parts are nested more than {self._limits.depth} deep")
         header = read_header(self._scanner, self._boundaries(), self._limits)
+        self._begin_extent(place.path, header)
         self._header_bytes += header.body_start - header.start
         if self._header_bytes > self._limits.total_header_size:
             raise LimitExceeded(

@@ -26,6 +26,12 @@ class Delimiter:
     start: int
     """Where the body before it ends: the line end before the delimiter belongs to it."""
     is_final: bool
+    line_start: int
+    """Of its first hyphen."""
+    line_end: int
+    """Where its own line end begins."""
+    end: int
+    """Offset after that."""
 
 
 class CanonicalLines:
@@ -160,8 +166,10 @@ class LineScanner:
         for index in range(len(boundaries) - 1, -1, -1):
             is_final = match_delimiter(line, boundaries[index])
             if is_final is not None:
+                start = self.offset
                 self._position += len(line) + len(end)
-                return Delimiter(index, body_end, is_final)
+                line_end = start + len(line.removesuffix(b"\r"))
+                return Delimiter(index, body_end, is_final, start, line_end, self.offset)
         return None
 
     def _have(self, count: int) -> None:

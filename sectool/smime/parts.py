@@ -127,7 +127,11 @@ def content_fields(
         header: of an entity.
         further: names, lower case, of fields that count as well.
     """
-    names = CONTENT_FIELDS | further
+    return fields_named(header, CONTENT_FIELDS | further)
+
+
+def fields_named(header: HeaderBlock, names: frozenset[bytes]) -> tuple[tuple[int, int], ...]:
+    """Where the fields with these names, lower case, lie, in order, as offsets from and to."""
     return tuple((one.start, one.end) for one in header.fields if one.name in names)
 
 
@@ -160,26 +164,28 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RootEntity:
-    """The whole body of a message with the fields that describe it, encrypted or not."""
+class WholeEntity:
+    """An entity of a message with all its parts, encrypted or not."""
 
+    path: str
+    """Section as IMAP numbers it; empty for the root entity."""
     header: HeaderBlock
     body_end: int
-    path: str = ""
-    is_last: bool = True
+    """Without the line end that belongs to a delimiter line."""
+    is_last: bool
+    """Whether nothing follows it in the message."""
+    line_end: bytes
+    """As the header of the message has it: CRLF or LF."""
+    enclosing: tuple[bytes, ...] = ()
+    """Boundaries of the multiparts around it, outermost first, with their two hyphens."""
 
     @property
     def body_start(self) -> int:
         """Offset of the body."""
         return self.header.body_start
 
-    @property
-    def line_end(self) -> bytes:
-        """As the header has it: CRLF or LF."""
-        return self.header.line_end
 
-
-def root_entity(content: Content) -> RootEntity:
+def root_entity(content: Content) -> WholeEntity:
     """The place of the root entity of any message, such as one in clear.
 
     Args:
@@ -192,7 +198,7 @@ def root_entity(content: Content) -> RootEntity:
         header = read_header(LineScanner(stream))
     if not header.fields:
         raise MalformedMessage("the message has no header")
-    return RootEntity(header, content.size)
+    return WholeEntity("", header, content.size, True, header.line_end)
 
 
 @dataclass(frozen=True, slots=True)

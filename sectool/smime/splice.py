@@ -13,7 +13,7 @@ from sectool import cms
 from sectool.message import Content, Sink
 from sectool.smime.fields import HeaderBlock, read_header
 from sectool.smime.lines import LineScanner
-from sectool.smime.parts import EncryptedPart, Place, content_fields
+from sectool.smime.parts import EncryptedPart, Place, content_fields, fields_named, root_entity
 from sectool.smime.ranges import ForwardReader
 from sectool.smime.transfer import Base64Writer
 
@@ -74,7 +74,7 @@ def write_spliced(
     Args:
         content: the stored message.
         parts: of its inventory, in order, those left out stay as they are; or the
-            ``root_entity`` of a message that is not encrypted.
+            ``places_of`` a message that is not encrypted.
         sink: takes the new message.
         write_cms: called once for each part, in order, with a sink for its CMS.
         smime_type: ``enveloped-data`` or ``authEnveloped-data``.
@@ -88,6 +88,8 @@ def write_spliced(
     """
     with content.open() as stream:
         reader = ForwardReader(stream)
+        if without and parts and parts[0].path:
+            copy_without(reader, fields_named(root_entity(content).header, without), sink)
         for part in parts:
             end = part.line_end if line_end is None else line_end
             fields = _new_fields(part, smime_type, name, end, is_message=is_message)
@@ -115,9 +117,7 @@ def digest_around(content: Content, parts: Sequence[Place]) -> str:
     with content.open() as stream:
         reader = ForwardReader(stream)
         for part in parts:
-            for start, end in content_fields(part.header):
-                copy_to(reader, start, around)
-                reader.pass_to(end)
+            copy_without(reader, content_fields(part.header), around)
             copy_to(reader, part.header.end, around)
             # The blank line is made where it is missing.
             reader.pass_to(part.body_end)
@@ -187,6 +187,13 @@ def write_separator(reader: ForwardReader, part: Place, sink: Sink, line_end: by
     else:
         # The blank line was missing.
         sink.write(line_end)
+
+
+def copy_without(reader: ForwardReader, ranges: Sequence[tuple[int, int]], sink: Sink) -> None:
+    """Copies up to the last of these ranges, without them."""
+    for start, end in ranges:
+        copy_to(reader, start, sink)
+        reader.pass_to(end)
 
 
 def copy_to(reader: ForwardReader, end: int, sink: Sink) -> None:

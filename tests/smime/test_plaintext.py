@@ -13,7 +13,7 @@ import pytest
 
 from sectool import smime
 from sectool.errors import MalformedMessage, UnsupportedMessage
-from sectool.message import BytesContent, FileContent
+from sectool.message import BytesContent, Content, FileContent
 from sectool.smime.identity import identities_in_clear
 
 MARK = smime.Mark("0b0e-1", 7)
@@ -28,20 +28,26 @@ def stored(envelope: bytes, line_end: bytes) -> bytes:
     return OUTER.replace(b"|", line_end) + text
 
 
-def decrypted(raw: bytes, inner: bytes) -> bytes:
-    content = BytesContent(raw)
-    (part,) = smime.take_inventory(content).parts
+def opened(raw: bytes, *inner: Content) -> list[smime.DecryptedPart]:
+    parts = smime.take_inventory(BytesContent(raw)).parts
+    return [
+        smime.DecryptedPart(part, content, content.digest)
+        for part, content in zip(parts, inner, strict=True)
+    ]
+
+
+def decrypted(raw: bytes, *inner: bytes) -> bytes:
     sink = io.BytesIO()
-    smime.write_plaintext(content, part, BytesContent(inner), sink, mark=MARK)
+    parts = opened(raw, *map(BytesContent, inner))
+    smime.write_plaintext(BytesContent(raw), parts, sink, mark=MARK)
     return sink.getvalue()
 
 
-def checked(raw: bytes, inner: bytes, written: bytes, path: Path) -> None:
+def checked(written: bytes, path: Path, raw: bytes, *inner: bytes) -> None:
     path.write_bytes(written)
-    (part,) = smime.take_inventory(BytesContent(raw)).parts
     new = FileContent(path, known_digest=hashlib.sha256(written).hexdigest())
-    sha256 = hashlib.sha256(inner).hexdigest()
-    smime.check_plaintext(new, part, BytesContent(inner), inner_sha256=sha256)
+    parts = opened(raw, *map(BytesContent, inner))
+    smime.check_plaintext(new, BytesContent(raw), parts, mark=MARK)
 
 
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
@@ -57,7 +63,7 @@ def test_the_plaintext_stands_in_the_outer_header_with_the_line_ends_of_the_stor
         b"MIME-Version: 1.0|Content-Type: text/plain;| charset=utf-8|Date: today||one|two|"
     ).replace(b"|", line_end)
     assert decrypted(raw, inner) == wanted
-    checked(raw, inner, wanted, tmp_path / "new")
+    checked(wanted, tmp_path / "new", raw, inner)
 
 
 def test_a_binary_body_keeps_its_bytes(envelope: bytes) -> None:
@@ -75,14 +81,14 @@ def test_a_header_that_cannot_stand_in_the_outer_one_stays_whole(
     header, _, body = written.partition(b"\n\n")
     assert header.count(b"\nSubject:") == 1
     assert b"\nSubject: secret\nContent-Type: text/plain\n\nhello\n" in body
-    checked(raw, inner, written, tmp_path / "new")
+    checked(written, tmp_path / "new", raw, inner)
 
 
 def test_a_text_without_header_gets_its_blank_line(envelope: bytes, tmp_path: Path) -> None:
     raw = stored(envelope, b"\n")
     written = decrypted(raw, b"just text\r\n")
     assert written.endswith(b"Date: today\n\njust text\n")
-    checked(raw, b"just text\r\n", written, tmp_path / "new")
+    checked(written, tmp_path / "new", raw, b"just text\r\n")
 
 
 def test_a_plaintext_that_begins_with_a_space_is_refused(envelope: bytes) -> None:
@@ -98,7 +104,7 @@ def test_a_copy_that_reads_back_otherwise_is_not_taken(
     raw = stored(envelope, b"\n")
     written = decrypted(raw, inner).replace(*damage)
     with pytest.raises(MalformedMessage):
-        checked(raw, inner, written, tmp_path / "new")
+        checked(written, tmp_path / "new", raw, inner)
 
 
 @pytest.mark.parametrize(
@@ -155,11 +161,11 @@ def test_a_plaintext_that_was_misread_while_it_was_written_is_not_taken(
     envelope: bytes, tmp_path: Path
 ) -> None:
     inner = Misplaced(b"Content-Type: text/plain\r\n\r\none\r\ntwo\r\n")
-    content = BytesContent(stored(envelope, b"\r\n"))
-    (part,) = smime.take_inventory(content).parts
+    raw = stored(envelope, b"\r\n")
+    content, parts = BytesContent(raw), opened(raw, inner)
     path = tmp_path / "new"
     with path.open("wb") as stream:
-        smime.write_plaintext(content, part, inner, stream, mark=MARK)
+        smime.write_plaintext(content, parts, stream, mark=MARK)
     new = FileContent(path, known_digest=hashlib.sha256(path.read_bytes()).hexdigest())
     with pytest.raises(MalformedMessage, match="as it was decrypted"):
-        smime.check_plaintext(new, part, inner, inner_sha256=inner.digest)
+        smime.check_plaintext(new, content, parts, mark=MARK)
