@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,8 @@ class Way:
     after: str
     first: Callable[[Keys], dict[str, object]] = lambda _: {}
     second: Callable[[Keys], dict[str, object]] = lambda _: {}
+    wrap: Callable[[bytes], bytes] = lambda raw: raw
+    """What its encrypted mail stands in."""
     follows: bool = False
     """Whether a job has to be told where its mailbox was moved to, which ``verify`` does."""
 
@@ -57,9 +59,23 @@ def _anew(_: Keys) -> dict[str, object]:
     return {"or_reencrypt": True}
 
 
+def _forwarded(raw: bytes) -> bytes:
+    forward = b"Content-Type: message/rfc822\n\n" + raw
+    text = b"Content-Type: text/plain\n\nsee there\n"
+    parts = b"".join(b"\n--outer\n" + part for part in (text, forward, text))
+    header = b'Subject: forward\nContent-Type: multipart/mixed; boundary="outer"\n'
+    return header + parts + b"\n--outer--\n"
+
+
 WAYS = {
     "checkpoints": Way("decrypt", "encrypt"),
     "in place": Way("decrypt", "encrypt", first=lambda _: {"in_place": True}),
+    "in place, nested": Way(
+        "decrypt",
+        "encrypt",
+        first=lambda _: {"in_place": True, "nested": True},
+        wrap=_forwarded,
+    ),
     "sealed checkpoints": Way(
         "decrypt",
         "encrypt",
@@ -78,6 +94,10 @@ WAYS = {
 
 
 # --- what happens meanwhile ---------------------------------------------------------------
+
+
+def wrapped(mail: list[Mail], way: Way) -> list[Mail]:
+    return [one if one.raw == CLEAR else replace(one, raw=way.wrap(one.raw)) for one in mail]
 
 
 def files(maildir: Path) -> list[Path]:
@@ -234,7 +254,7 @@ def test_every_message_is_found_and_encrypted_whatever_happened_meanwhile(
 ) -> None:
     way, event = WAYS[how], expected_of(how, what)
     maildir = tmp_path / "Maildir"
-    fill(maildir, mail)
+    fill(maildir, wrapped(mail, way))
     expected = _contents(maildir, keys)
     first = jobs.run(specify(way.before, maildir, **way.first(keys)))
     assert first.exit_code == 0
@@ -274,7 +294,7 @@ def test_the_other_half_of_the_folders_is_found_when_it_comes(
 ) -> None:
     way, half = WAYS[how], expected_of(how, "half the folders moved")
     maildir = tmp_path / "Maildir"
-    fill(maildir, mail)
+    fill(maildir, wrapped(mail, way))
     expected = _contents(maildir, keys)
     jobs.run(specify(way.before, maildir, **way.first(keys)))
     there = _follow(way, half_the_folders_move(maildir, keys), specify)
