@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sectool import jobs
+from sectool import cms, jobs
 from sectool.keys import KeySpecification
 from sectool.outcome import RetiredKey
 from tests.support.checker import Key
 from tests.support.layers import TEXT, encrypt, forward, message, multipart, stored
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill, openssl
 
 PLAIN = b"Content-Type: text/plain\r\n\r\ntext\r\n"
 
@@ -113,6 +113,61 @@ def test_a_replacement_that_nothing_at_hand_opens_keeps_every_old_key(
     assert (one.messages, one.may_be_destroyed) == (1, False)
 
 
+def test_a_layer_in_what_an_old_key_opens_needs_the_key_that_opens_it(
+    replaced: Path, specify: Specify, keys: Keys
+) -> None:
+    left = message(2, encrypt(encrypt(TEXT, keys.stranger), keys.old))
+    (replaced / "new" / "1500000001.M1P1.host").write_bytes(stored(left))
+    both = history(keys.old, keys.stranger)
+    retired = jobs.run(specify("verify", None, keys=None, retire=both)).retire
+    assert retired is not None
+    assert [(one.messages, one.may_be_destroyed) for one in retired] == [(1, False)] * 2
+
+
+# --- keys that mail does not name by a certificate at hand ------------------------------------
+
+
+@pytest.fixture(scope="module")
+def renewed(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Key:
+    """The old key with a further certificate, as after a renewal without a new key."""
+    certificate = tmp_path_factory.mktemp("renewed") / "renewed.crt"
+    subject = ("-subj", "/CN=renewed", "-days", "365")
+    openssl("req", "-x509", "-key", keys.old.private_key, *subject, "-out", certificate)
+    return Key(certificate, keys.old.private_key)
+
+
+def test_mail_that_names_an_older_certificate_of_the_key_needs_it(
+    replaced: Path, renewed: Key, specify: Specify, keys: Keys
+) -> None:
+    new = history(keys.new)
+    (replaced / "new" / "1500000001.M1P1.host").write_bytes(encrypted(41, keys.stranger))
+    assert answer(specify, history(renewed), verify_keys=new).may_be_destroyed
+    (replaced / "new" / "1500000002.M1P1.host").write_bytes(encrypted(42, keys.old))
+    for given in ({"verify_keys": new}, {"accept_unproven": True}):
+        one = answer(specify, history(renewed), **given)
+        assert (one.messages, one.may_be_destroyed) == (1, False)
+
+
+def test_mail_that_was_encrypted_to_a_new_certificate_of_the_same_key_needs_it(
+    deliver: Deliver, renewed: Key, specify: Specify, keys: Keys
+) -> None:
+    maildir, new = deliver(encrypted(1, keys.old)), history(renewed)
+    jobs.run(specify("decrypt", maildir))
+    to_renewed = (renewed.certificate,)
+    jobs.run(specify("encrypt", maildir, new_certificates=to_renewed, verify_keys=new))
+    one = answer(specify, history(keys.old), verify_keys=new)
+    assert (one.messages, one.may_be_destroyed) == (1, False)
+
+
+def test_mail_to_a_crowd_of_strangers_keeps_every_old_key(
+    replaced: Path, specify: Specify, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (replaced / "new" / "1500000001.M1P1.host").write_bytes(encrypted(41, keys.stranger))
+    monkeypatch.setattr(cms, "DEFAULT_LIMITS", cms.Limits(unnamed_attempts=0))
+    one = answer(specify, history(keys.old), verify_keys=history(keys.new))
+    assert (one.messages, one.may_be_destroyed) == (0, False)
+
+
 # --- what was not found, and what was not looked at -----------------------------------------
 
 
@@ -148,14 +203,16 @@ def test_mail_behind_a_link_keeps_every_old_key(
     assert not answer(specify, history(keys.old), verify_keys=new).may_be_destroyed
 
 
-def test_of_a_key_without_certificate_nobody_can_tell(
+def test_a_key_without_certificate_may_never_go(
     replaced: Path, specify: Specify, keys: Keys
 ) -> None:
-    (replaced / "new" / "1500000001.M1P1.host").write_bytes(encrypted(41, keys.old))
     bare = KeySpecification((keys.old.private_key,))
     one = answer(specify, bare, verify_keys=history(keys.new))
-    assert not one.may_be_destroyed
+    assert (one.messages, one.may_be_destroyed) == (0, False)
     assert "certificate" in one.reason
+    (replaced / "new" / "1500000001.M1P1.host").write_bytes(encrypted(41, keys.old))
+    one = answer(specify, bare, verify_keys=history(keys.new))
+    assert (one.messages, one.may_be_destroyed) == (1, False)
 
 
 # --- what was acknowledged, and phases begun anew --------------------------------------------
