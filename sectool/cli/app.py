@@ -1,29 +1,73 @@
-"""The typer application: one command a module."""
+"""The typer application: one command a module, each loaded when it is asked for.
+
+``sectool --help`` has to be quick, and most of its time went into options that it does
+not show.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sectool import __version__
-from sectool.cli import (
-    decrypt,
-    demo,
-    encrypt,
-    keys,
-    purge,
-    rewrap,
-    rollback,
-    scan,
-    status,
-    verify,
-)
 from sectool.cli.shell import say, write
 from sectool.errors import UsageError
 
+SUMMARIES = {
+    "scan": "Count what a mailbox holds, and change nothing.",
+    "keys": "Show every key of a key history, and what could not be read.",
+    "decrypt": "Before the move: write a plaintext checkpoint of all that opens.",
+    "encrypt": "After the move: encrypt the mail of the job to the new keys.",
+    "rewrap": "Exchange the recipients of encrypted mail; no plaintext on disk.",
+    "status": "Show where a job stands, what is left, what failed and why.",
+    "verify": "Prove the mailbox against the job: what is there, lost or new.",
+    "rollback": "Put the originals back.",
+    "purge": "Remove checkpoints and originals that are no longer needed.",
+    "demo": "Tell the whole story of a move on a copy of the sample mailbox.",
+}
+"""Every command with the first sentence of its own help."""
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name, made when they are looked up."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in SUMMARIES:
+            raise KeyError(name)
+        return _load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(SUMMARIES)
+
+    def __len__(self) -> int:
+        return len(SUMMARIES)
+
+
+@cache
+def _load(name: str) -> Any:
+    alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+    importlib.import_module(f"sectool.cli.{name}").register(alone)
+    return typer.main.get_command(alone)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands()  # type: ignore[assignment]  # it is only looked into
+
+    def format_commands(self, _context: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([*SUMMARIES.items()])
+
+
 app = typer.Typer(
     name="sectool",
+    cls=_Group,
     epilog="Begin with: sectool demo",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
@@ -48,7 +92,3 @@ def sectool(
     if context.invoked_subcommand is None:
         say(context.get_help())
         raise typer.Exit(UsageError.exit_code)
-
-
-for _module in (scan, keys, decrypt, encrypt, rewrap, status, verify, rollback, purge, demo):
-    _module.register(app)

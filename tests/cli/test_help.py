@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import typer
 
-from sectool.cli.app import app
+from sectool.cli.app import SUMMARIES, app
 from sectool.cli.endings import EXIT_CODES
 
 Fixture = Any
@@ -51,6 +51,12 @@ def test_help_fits_80_columns_on_a_wider_terminal(
 
 def test_the_list_of_commands_cuts_no_sentence(run: Fixture) -> None:
     assert "..." not in run("--help").out.partition("Commands:")[2]
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    summaries = {name: inspect.cleandoc(one.help).splitlines()[0] for name, one in commands.items()}
+    assert summaries == SUMMARIES
 
 
 def test_without_a_command_help_is_shown_and_the_code_is_usage(run: Fixture) -> None:
