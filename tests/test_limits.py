@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sectool import cms, smime
-from sectool.jobs import layers
+from sectool.jobs.worker import layers
 from sectool.keys import limits as of_keys
 
 PAGE = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
@@ -35,4 +35,4 @@ def test_the_page_has_every_limit_of_a_room_with_its_value(room: str) -> None:
 
 
 def test_the_page_has_the_limits_of_layers_with_their_values() -> None:
-    assert rows("jobs/layers.py") == LAYERS
+    assert rows("jobs/worker/layers.py") == LAYERS

@@ -11,12 +11,16 @@ from pathlib import Path
 
 from sectool.durable import explained
 from sectool.errors import RunError, UsageError
-from sectool.jobs.acknowledge import acknowledging, read_acknowledgements
-from sectool.jobs.certificates import load_certificates
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
-from sectool.jobs.generation import begin_generation
-from sectool.jobs.job import (
+from sectool.jobs.purge import finish_purge, purge
+from sectool.jobs.reporter import Document, Reporter
+from sectool.jobs.rewrap import check_reason, rewrap
+from sectool.jobs.rollback import rollback
+from sectool.jobs.running.acknowledge import acknowledging, read_acknowledgements
+from sectool.jobs.running.certificates import load_certificates
+from sectool.jobs.running.generation import begin_generation
+from sectool.jobs.running.job import (
     Job,
     check_apart,
     check_mailbox,
@@ -25,15 +29,9 @@ from sectool.jobs.job import (
     open_job,
     rehearse_job,
 )
-from sectool.jobs.keyring import workers_for
-from sectool.jobs.pool import harden
-from sectool.jobs.purge import finish_purge, purge
-from sectool.jobs.reporter import Document, Reporter
-from sectool.jobs.rewrap import check_reason, rewrap
-from sectool.jobs.rollback import rollback
-from sectool.jobs.scan import scan
-from sectool.jobs.sealing import keep_sealed, load_transport_certificates, open_sealed
-from sectool.jobs.spec import (
+from sectool.jobs.running.pool import harden
+from sectool.jobs.running.sealing import keep_sealed, load_transport_certificates, open_sealed
+from sectool.jobs.running.spec import (
     Cancel,
     JobSpec,
     NeverCancelled,
@@ -42,8 +40,10 @@ from sectool.jobs.spec import (
     Selection,
     default_workers,
 )
+from sectool.jobs.scan import scan
 from sectool.jobs.status import status
 from sectool.jobs.verify import verify
+from sectool.jobs.worker.keyring import workers_for
 from sectool.keys import (
     Ask,
     KeyHistory,

@@ -10,16 +10,16 @@ import time
 from pathlib import Path
 
 from sectool.joblog import JobLog, MessageRecord
-from sectool.jobs.examine import ExamineArgument
-from sectool.jobs.in_place import InPlace, check_in_place
-from sectool.jobs.intake import SAME_AGAIN, Group, Intake, is_released
-from sectool.jobs.job import Job
-from sectool.jobs.keyring import tried_with
-from sectool.jobs.preflight import Survey, readable_if_opened
-from sectool.jobs.reopen import close_reopening, reopen
-from sectool.jobs.sealing import fix_recipients
-from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.phases.in_place import InPlace, check_in_place
+from sectool.jobs.phases.intake import SAME_AGAIN, Group, Intake, is_released
+from sectool.jobs.phases.preflight import Survey, readable_if_opened
+from sectool.jobs.running.job import Job
+from sectool.jobs.running.reopen import close_reopening, reopen
+from sectool.jobs.running.sealing import fix_recipients
+from sectool.jobs.running.spec import Cancel, JobSpec, Operation
 from sectool.jobs.status import plaintext_of
+from sectool.jobs.worker.examine import ExamineArgument
+from sectool.jobs.worker.keyring import tried_with
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import Listing

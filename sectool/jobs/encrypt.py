@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from sectool.errors import NotThisMailbox, UsageError
 from sectool.joblog import SealableMessage
-from sectool.jobs.job import Job
-from sectool.jobs.matching import Matcher
-from sectool.jobs.reopen import check_not_rolled_back
-from sectool.jobs.resealing import Resealing
-from sectool.jobs.seal import FromCheckpoints
-from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.phases.matching import Matcher
+from sectool.jobs.phases.resealing import Resealing
+from sectool.jobs.running.job import Job
+from sectool.jobs.running.reopen import check_not_rolled_back
+from sectool.jobs.running.spec import Cancel, JobSpec, Operation
+from sectool.jobs.worker.seal import FromCheckpoints
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
 from sectool.outcome import Summary

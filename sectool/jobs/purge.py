@@ -10,10 +10,10 @@ from __future__ import annotations
 import itertools
 
 from sectool.joblog import Removal
-from sectool.jobs.job import Job
-from sectool.jobs.prove import prove_replaced
-from sectool.jobs.rematch import match_again
-from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.phases.proving import prove_replaced
+from sectool.jobs.phases.rematch import match_again
+from sectool.jobs.running.job import Job
+from sectool.jobs.running.spec import Cancel, JobSpec, Operation
 from sectool.jobs.status import plaintext_of
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox

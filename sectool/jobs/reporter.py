@@ -18,8 +18,8 @@ from typing import Any
 
 from sectool import durable
 from sectool.errors import Interrupted, SectoolError
-from sectool.jobs.job import Job
-from sectool.jobs.spec import JobSpec
+from sectool.jobs.running.job import Job
+from sectool.jobs.running.spec import JobSpec
 from sectool.jobs.status import FILE_NAME, summarise_job
 from sectool.outcome import Activity, Summary
 from sectool.progress import Progress

@@ -12,16 +12,16 @@ from collections.abc import Sequence
 
 from sectool.errors import UsageError
 from sectool.joblog import REPLACED, MessageRecord, Storage
-from sectool.jobs.certificates import names_of
-from sectool.jobs.examine import ExamineArgument, Exchange
-from sectool.jobs.intake import SAME_AGAIN, Group, Intake, is_released
-from sectool.jobs.job import Job
-from sectool.jobs.keyring import tried_with, workers_for
-from sectool.jobs.matching import Matcher
-from sectool.jobs.resealing import Resealing
-from sectool.jobs.retry import RETRIED
-from sectool.jobs.rewrapping import FromMailbox
-from sectool.jobs.spec import Cancel, JobSpec, Operation, Reason
+from sectool.jobs.phases.intake import SAME_AGAIN, Group, Intake, is_released
+from sectool.jobs.phases.matching import Matcher
+from sectool.jobs.phases.resealing import Resealing
+from sectool.jobs.running.certificates import names_of
+from sectool.jobs.running.job import Job
+from sectool.jobs.running.retry import RETRIED
+from sectool.jobs.running.spec import Cancel, JobSpec, Operation, Reason
+from sectool.jobs.worker.examine import ExamineArgument, Exchange
+from sectool.jobs.worker.keyring import tried_with, workers_for
+from sectool.jobs.worker.rewrapping import FromMailbox
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
 from sectool.message import Listing

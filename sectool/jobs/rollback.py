@@ -8,137 +8,35 @@ acts is that of every replacement (``replace``).
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-from sectool import durable, smime
-from sectool.checkpoint import OriginalStore
-from sectool.crashpoints import crashpoint
 from sectool.errors import (
-    CheckpointDamaged,
-    MessageChanged,
     MessageError,
-    MessageVanished,
     ReadOnlyMailbox,
     SectoolError,
     UsageError,
 )
-from sectool.joblog import Purpose, ReplacedMessage
-from sectool.jobs.examine import known_as
-from sectool.jobs.grouping import Grouping
-from sectool.jobs.in_place import InPlace, is_in_place
-from sectool.jobs.job import Job
-from sectool.jobs.pool import Died, run_tasks
-from sectool.jobs.prove import listing_of
-from sectool.jobs.rematch import match_again
-from sectool.jobs.replace import NewMessage, Replacer
-from sectool.jobs.spec import Cancel, JobSpec, Operation
-from sectool.jobs.spool import Spool
-from sectool.jobs.walk import Selector
-from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
-from sectool.message import COPY_BLOCK, DigestingSink, FileContent
+from sectool.joblog import Purpose
+from sectool.jobs.phases.in_place import InPlace, is_in_place
+from sectool.jobs.phases.rematch import match_again
+from sectool.jobs.running.grouping import Grouping
+from sectool.jobs.running.job import Job
+from sectool.jobs.running.pool import Died, run_tasks
+from sectool.jobs.running.replace import Replacer
+from sectool.jobs.running.spec import Cancel, JobSpec, Operation
+from sectool.jobs.running.spool import Spool
+from sectool.jobs.running.walk import Selector, listing_of
+from sectool.jobs.worker.new_message import NewMessage
+from sectool.jobs.worker.restore import (
+    NotRestored,
+    RestoreArgument,
+    RestoreContext,
+    RestoreTask,
+    restore,
+)
+from sectool.mailbox import Mailbox
 from sectool.outcome import State, Summary
 from sectool.progress import Progress
-
-# --- in the worker ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreArgument:
-    """What a worker that fetches originals is made from."""
-
-    mailbox: MailboxSpecification
-    originals: Path
-    spool: Path
-    """Directory for the copies of originals."""
-    prefix: str
-    """Their names begin so, so that a later run knows them for this job's."""
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreTask:
-    """One message whose original is to be put back."""
-
-    message: ReplacedMessage
-
-    @property
-    def size(self) -> int:
-        """Bytes as stored."""
-        return self.message.size
-
-
-@dataclass(frozen=True, slots=True)
-class NotRestored:
-    """A message whose original cannot be put back, and why."""
-
-    message: int
-    state: State
-    reason: str
-    failure_code: int = 0
-
-
-class RestoreContext:
-    """The mailbox and the originals, opened once in each worker."""
-
-    def __init__(self, argument: RestoreArgument) -> None:
-        self.mailbox = open_mailbox(argument.mailbox)
-        self.originals = OriginalStore(argument.originals)
-        self.spool = argument.spool
-        self.prefix = argument.prefix
-
-
-def restore(context: RestoreContext, task: RestoreTask) -> NewMessage | NotRestored:
-    """Copies one original to the spool, and compares both it and the stored copy with the log.
-
-    Raises:
-        NoSpace: the copy could not be written.
-    """
-    message = task.message.message
-    try:
-        return _restore(context, task.message)
-    except (MessageChanged, MessageVanished) as error:
-        return NotRestored(message, State.CHANGED, error.message)
-    except MessageError as error:
-        return NotRestored(message, State.FAILED, error.message)
-    except CheckpointDamaged as error:
-        return NotRestored(message, State.FAILED, error.message, error.exit_code)
-    except MemoryError:
-        reason = "it needs more memory than a message may take"
-        return NotRestored(message, State.FAILED, reason)
-
-
-def _restore(context: RestoreContext, message: ReplacedMessage) -> NewMessage:
-    stored = context.mailbox.fetch(message.ref)
-    if message.identity not in known_as(smime.take_inventory(stored.content)):
-        raise MessageChanged("the message is not the one the job knows")
-    original = context.originals.open(message.original)
-    path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
-    with durable.explained("write an original"), durable.new_file(path) as stream:
-        digesting = DigestingSink(stream)
-        _copy(original, digesting)
-        if digesting.hexdigest() != message.original:
-            raise CheckpointDamaged(f"the original {message.original[:16]}… is not what was kept")
-        crashpoint("restore.written")
-    content = FileContent(path, known_digest=message.original)
-    return NewMessage(
-        message.message, message.ref, stored.revision, content, message.original_identity
-    )
-
-
-def _copy(original: FileContent, sink: DigestingSink) -> None:
-    try:
-        source = original.open()
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        raise CheckpointDamaged(f"an original is missing or damaged: {reason}") from error
-    with source:
-        shutil.copyfileobj(source, sink, COPY_BLOCK)
-
-
-# --- in the parent ------------------------------------------------------------------
 
 
 class _Rollback:

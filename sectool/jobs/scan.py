@@ -6,7 +6,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from sectool.jobs.examine import (
+from sectool.jobs.phases.preflight import Survey, readable_if_opened
+from sectool.jobs.running.pool import Died, run_tasks
+from sectool.jobs.running.spec import Cancel, JobSpec
+from sectool.jobs.running.tally import count_examination, count_not_selected
+from sectool.jobs.running.walk import Selector, count, walk
+from sectool.jobs.worker.examine import (
     ExamineArgument,
     ExamineContext,
     Examined,
@@ -14,12 +19,7 @@ from sectool.jobs.examine import (
     examine,
     unread,
 )
-from sectool.jobs.keyring import tried_with, workers_for
-from sectool.jobs.pool import Died, run_tasks
-from sectool.jobs.preflight import Survey, readable_if_opened
-from sectool.jobs.spec import Cancel, JobSpec
-from sectool.jobs.tally import count_examination, count_not_selected
-from sectool.jobs.walk import Selector, count, walk
+from sectool.jobs.worker.keyring import tried_with, workers_for
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.outcome import State, Summary

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sectool.joblog import Storage
-from sectool.jobs.job import LOCK_NAME, Job, look_at_job
-from sectool.jobs.spec import Operation
+from sectool.jobs.running.job import LOCK_NAME, Job, look_at_job
+from sectool.jobs.running.spec import Operation
 from sectool.locks import is_held
 from sectool.outcome import Activity, Plaintext, Summary
 

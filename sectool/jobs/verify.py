@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sectool.jobs.job import Job
-from sectool.jobs.prove import prove_replaced
-from sectool.jobs.rematch import match_again
-from sectool.jobs.retire import retire
-from sectool.jobs.spec import Cancel, JobSpec, Operation
+from sectool.jobs.phases.proving import prove_replaced
+from sectool.jobs.phases.rematch import match_again
+from sectool.jobs.phases.retire import retire
+from sectool.jobs.running.job import Job
+from sectool.jobs.running.spec import Cancel, JobSpec, Operation
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.outcome import State, Summary

@@ -14,7 +14,7 @@ from cryptography import x509
 from sectool import jobs, smime
 from sectool.cli.render import as_json, as_table
 from sectool.cms import Profile
-from sectool.jobs import layers
+from sectool.jobs.worker import layers
 from sectool.keys import KeySpecification
 from sectool.message import BytesContent
 from sectool.outcome import NeedsOldKeys, RecipientKey, State, Summary

@@ -10,7 +10,7 @@ import pytest
 
 from sectool.crashpoints import VARIABLE
 from sectool.errors import NoSpace
-from sectool.jobs import pool
+from sectool.jobs.running import pool
 from tests.support import pool_work
 from tests.support.pool_work import Task
 

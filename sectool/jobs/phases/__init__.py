@@ -1,0 +1,1 @@
+"""What the commands are made of: one pass over a mailbox or a job each."""

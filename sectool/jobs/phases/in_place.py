@@ -1,0 +1,258 @@
+"""Puts plaintexts into the mailbox in the place of encrypted messages (``--in-place``).
+
+Only after their checkpoints are durable and logged. The order of acts is that of every
+replacement (``replace``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from sectool.errors import ReadOnlyMailbox, SectoolError, UsageError
+from sectool.joblog import JobLog, Purpose
+from sectool.jobs.phases.matching import Matcher
+from sectool.jobs.running.failures import FailureLimit
+from sectool.jobs.running.grouping import Grouping
+from sectool.jobs.running.job import Job
+from sectool.jobs.running.pool import Died, run_tasks
+from sectool.jobs.running.replace import Replacer
+from sectool.jobs.running.spec import Cancel, JobSpec, Operation, Selection
+from sectool.jobs.running.spool import Spool
+from sectool.jobs.running.walk import Selector, listing_of
+from sectool.jobs.worker.new_message import NewMessage
+from sectool.jobs.worker.put_in_clear import (
+    AnyMessage,
+    NotInPlace,
+    PlaintextArgument,
+    PlaintextContext,
+    PlaintextTask,
+    put_in_clear,
+)
+from sectool.mailbox import Mailbox
+from sectool.outcome import State
+from sectool.progress import Progress
+
+# Options of a decrypt phase that has put plaintext into the mailbox.
+_IN_PLACE = '{"in_place": true}'
+_NESTED = '{"in_place": true, "nested": true}'
+
+
+def is_in_place(log: JobLog) -> bool:
+    """Whether the job has put plaintext into the mailbox."""
+    return _options(log) in {_IN_PLACE, _NESTED}
+
+
+def is_nested(log: JobLog) -> bool:
+    """Whether the job has put plaintext into parts of messages, or may have."""
+    return _options(log) == _NESTED
+
+
+def _options(log: JobLog) -> str:
+    phase = log.phase(Operation.DECRYPT)
+    return "" if phase is None else phase[1]
+
+
+def check_in_place(spec: JobSpec, job: Job) -> str:
+    """Holds that ``--in-place`` and ``--nested`` are as the first replacement fixed them.
+
+    A job in place may begin to open nested mail later, but not cease to.
+
+    Returns:
+        The options of the decrypt phase as they stand.
+
+    Raises:
+        UsageError: the job was begun the other way.
+    """
+    _check_options(spec)
+    log = job.log
+    undone = log.phase(Operation.ROLLBACK) is not None and not log.replaced.any_left()
+    fixed = is_in_place(log) and not (undone and not log.replaced.any_in_clear())
+    if fixed and not spec.in_place:
+        raise UsageError(
+            "this job decrypts in place, and this run is without --in-place",
+            hint="add --in-place, or begin another job with another --job directory",
+        )
+    if fixed and is_nested(log) and not spec.nested:
+        raise UsageError(
+            "this job opens nested mail in place, and this run is without --nested",
+            hint="add --nested, or begin another job with another --job directory",
+        )
+    encrypted = log.phase(Operation.ENCRYPT)
+    if spec.in_place and not fixed and not undone and encrypted is not None and encrypted[1]:
+        raise UsageError(
+            "this job has encrypted mail that it did not decrypt in place",
+            hint="leave --in-place out, or begin another job with another --job directory",
+        )
+    return _options(log) if fixed else ""
+
+
+def _check_options(spec: JobSpec) -> None:
+    if spec.restore_subject and not spec.in_place:
+        raise UsageError(
+            "decrypting restores a Subject only in place, where it replaces messages",
+            hint="add --in-place, or give --restore-subject to `sectool encrypt`",
+        )
+    if spec.nested and not spec.in_place:
+        raise UsageError(
+            "nested mail is always decrypted into checkpoints, and put in clear only in place",
+            hint="add --in-place, or leave --nested out",
+        )
+
+
+class InPlace:
+    """Puts the plaintext of a job's messages into the mailbox.
+
+    Args:
+        spec: its selection counts.
+        job: whose messages; its log knows which of them the walk found.
+        mailbox: where they are.
+        cancel: asked between messages.
+
+    Attributes:
+        failure_code: exit code of what stays encrypted or failed; 0: nothing did.
+        space: in a dry run the bytes that originals and plaintext copies would take.
+        leaves_work: whether messages were left out.
+        failures: the folders that are left.
+    """
+
+    def __init__(self, spec: JobSpec, job: Job, mailbox: Mailbox, cancel: Cancel) -> None:
+        self.failure_code = 0
+        self.space = 0
+        self.leaves_work = False
+        done = job.log.standings.by_folder(frozenset({State.DECRYPTED}))
+        self.failures = FailureLimit(spec, done)
+        self._folders: dict[int, str] = {}
+        self._spec = spec
+        self._job = job
+        self._log = job.log
+        self._mailbox = mailbox
+        self._cancel = cancel
+        self._replacer = Replacer(job, mailbox, Purpose.DECRYPT)
+        self._spool = Spool(job, mailbox)
+
+    @property
+    def _nested(self) -> bool:
+        """Also where the log has it: undoing gives back what was there."""
+        return self._spec.nested or is_nested(self._log)
+
+    def check_writable(self) -> None:
+        """Holds that the mailbox can be written, before hours are spent on checkpoints.
+
+        Raises:
+            ReadOnlyMailbox: it cannot.
+        """
+        if not self._mailbox.capabilities.writable and not self._spec.dry_run:
+            raise ReadOnlyMailbox(
+                f"the mailbox {self._mailbox.specification.location} cannot be written",
+                hint="check its owner, mode and mount options",
+            )
+
+    def recover(self, progress: Progress) -> None:
+        """Ends what an interrupted run left open, wherever both copies lie now."""
+        opened = self._log.replacements.open()
+        if self._spec.dry_run or all(one.purpose is not Purpose.DECRYPT for one in opened):
+            return
+        self._spool.sweep()
+        matcher = Matcher(self._job, self._mailbox, workers=self._spec.workers, cancel=self._cancel)
+        matcher.run(progress)
+        self._replacer.recover()
+
+    def run(self, progress: Progress, *, again: bool = False) -> None:
+        """Replaces every message that waits for it.
+
+        Args:
+            progress: told of each message.
+            again: those that are encrypted to the new recipients, not the others.
+
+        Raises:
+            NoSpace: disk or quota full; the same command resumes.
+        """
+        tasks = list(self._tasks(again=again))
+        if self._spec.dry_run:
+            self.space = sum(task.size * 2 for task in tasks)
+            return
+        self.failures.tell(progress)
+        progress.begin("in place", len(tasks))
+        try:
+            self._replace(tasks, progress)
+        finally:
+            with contextlib.suppress(SectoolError):
+                self._spool.sweep()
+        progress.end()
+
+    def _tasks(self, *, again: bool) -> Iterator[PlaintextTask]:
+        selector = Selector(self._spec.selection)
+        messages: Iterator[AnyMessage] = self._log.waiting.sealable(in_clear=False)
+        if again:
+            messages = self._log.replaced.to_decrypt()
+        for message in messages:
+            if selector.takes(listing_of(message)):
+                yield PlaintextTask(message, again)
+            else:
+                self.leaves_work = True
+
+    def _replace(self, tasks: list[PlaintextTask], progress: Progress) -> None:
+        group = Grouping(self._carry_out)
+        for answer in self._answers(tasks):
+            self._cancel.check()
+            progress.advance()
+            if isinstance(answer, NotInPlace):
+                self._take_down(answer)
+                continue
+            group.add(answer, answer.content.size)
+        group.finish()
+
+    def _answers(self, tasks: list[PlaintextTask]) -> Iterator[NewMessage | NotInPlace]:
+        argument = PlaintextArgument(
+            mailbox=self._mailbox.specification,
+            checkpoints=self._job.place,
+            spool=self._spool.directory,
+            prefix=self._spool.prefix,
+            job=self._job.name,
+            restore_subject=self._spec.restore_subject,
+            nested=self._nested,
+        )
+        for answer in run_tasks(
+            put_in_clear,
+            self._unless_left(tasks),
+            make_context=PlaintextContext,
+            context_argument=argument,
+            workers=self._spec.workers,
+        ):
+            if isinstance(answer, Died):
+                yield NotInPlace(answer.task.message.message, State.FAILED, answer.reason)
+            else:
+                yield answer
+
+    def _unless_left(self, tasks: list[PlaintextTask]) -> Iterator[PlaintextTask]:
+        for task in tasks:
+            message = task.message
+            listing = listing_of(message)
+            # They were selected when they became tasks. Undoing has no such limit.
+            if not task.again and self.failures.leaves(listing, Selection()):
+                self.leaves_work = True
+                continue
+            self._folders[message.message] = message.ref.folder
+            yield task
+
+    def _carry_out(self, group: Sequence[NewMessage]) -> None:
+        """Replaces a group; the first one fixes how this job decrypts in place."""
+        options = _NESTED if self._nested else _IN_PLACE
+        if _options(self._log) != options:
+            with self._log.group():
+                self._log.set_phase(Operation.DECRYPT, "begun", options)
+        self._replacer.carry_out(group)
+        states = self._log.standings.of(new.message for new in group)
+        for new in group:
+            self.failures.saw(self._folders.pop(new.message), states[new.message])
+
+    def _take_down(self, answer: NotInPlace) -> None:
+        self.failure_code = self.failure_code or answer.failure_code or 3
+        folder = self._folders.pop(answer.message)
+        self.failures.saw(folder, answer.state or State.CHECKPOINTED)
+        with self._log.group():
+            if answer.state is not None:
+                self._log.messages.advance(answer.message, answer.state, reason=answer.reason)
+            elif self._spec.to_stage != "decrypted":
+                self._log.messages.advance(answer.message, State.CHECKPOINTED, reason=answer.reason)

@@ -1,0 +1,214 @@
+"""Walks the mailbox, opens what is not done yet, and logs what was found, a group at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from sectool.checkpoint import IncomingCheckpoint
+from sectool.errors import Interrupted
+from sectool.joblog import KEPT, Examination, MessageRecord
+from sectool.jobs.running.failures import FailureLimit
+from sectool.jobs.running.job import Job
+from sectool.jobs.running.pool import Died, run_tasks
+from sectool.jobs.running.retry import Retry
+from sectool.jobs.running.spec import Cancel, JobSpec
+from sectool.jobs.running.tally import count_not_selected
+from sectool.jobs.running.walk import Selector, count, walk
+from sectool.jobs.worker.examine import (
+    ExamineArgument,
+    ExamineContext,
+    Examined,
+    ExamineTask,
+    examine,
+    unread,
+)
+from sectool.jobs.worker.keyring import workers_for
+from sectool.keys import KeyHistory
+from sectool.mailbox import Mailbox
+from sectool.message import Listing
+from sectool.outcome import State, Summary
+from sectool.progress import Progress
+
+GROUP_MESSAGES = 128
+"""Messages made durable and logged together."""
+
+GROUP_BYTES = 32 * 1024 * 1024
+"""Plaintext bytes made durable together, unless one message has more."""
+
+SAME_AGAIN = frozenset(
+    {
+        State.MISSING_KEY,
+        State.UNSUPPORTED,
+        State.MALFORMED,
+        State.SEALED,
+        State.REVIEW,
+        State.REFUSED,
+    }
+)
+"""States that the same bytes and the same keys would only reach again."""
+
+
+@dataclass(slots=True)
+class Group:
+    """What waits to be made durable and logged together."""
+
+    examinations: list[Examination] = field(default_factory=list)
+    incoming: list[IncomingCheckpoint] = field(default_factory=list)
+    size: int = 0
+    """Bytes of plaintext."""
+
+    def add(self, examined: Examined) -> None:
+        """Takes one message; one that vanished is none."""
+        if examined.examination is not None:
+            self.examinations.append(examined.examination)
+            self.incoming.extend(examined.incoming)
+            self.size += examined.inner_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is large enough for one round of syncs."""
+        return len(self.examinations) >= GROUP_MESSAGES or self.size >= GROUP_BYTES
+
+
+class Intake:
+    """One walk that takes into the job whatever is not done yet.
+
+    Args:
+        spec: its selection counts.
+        job: whose log it is.
+        mailbox: walked.
+        keys: the key history.
+        argument: how messages are examined.
+        is_done: whether a message of the job, seen at its place, needs no look.
+        before_logging: called with each group, to make durable what the log will say.
+        is_settled: whether the copy at a place is none to take in, whatever it holds.
+        cancel: asked between messages.
+
+    Attributes:
+        left_out: the messages that the selection leaves out, counted.
+        leaves_work: whether it left messages out that are not done.
+        retry: what is tried once more.
+        failures: the folders that are left.
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        job: Job,
+        mailbox: Mailbox,
+        keys: KeyHistory,
+        *,
+        argument: ExamineArgument,
+        is_done: Callable[[MessageRecord, Listing], bool],
+        before_logging: Callable[[Group], None],
+        is_settled: Callable[[Listing], bool] = lambda _: False,
+        cancel: Cancel,
+    ) -> None:
+        self.left_out = Summary()
+        self.leaves_work = False
+        self.retry = Retry(spec, job.log)
+        self.failures = FailureLimit(spec, _ended_before(spec, job, argument.tried_with))
+        self._spec = spec
+        self._log = job.log
+        self._mailbox = mailbox
+        self._keys = keys
+        self._argument = argument
+        self._is_done = is_done
+        self._before_logging = before_logging
+        self._is_settled = is_settled
+        self._cancel = cancel
+
+    def run(self, progress: Progress) -> None:
+        """Walks, opens and logs.
+
+        Raises:
+            Interrupted: what was opened until then is logged.
+        """
+        self.failures.tell(progress)
+        progress.begin(self._spec.operation, count(self._mailbox, progress, self._cancel))
+        group = Group()
+        try:
+            for answer in self._answers(progress):
+                group.add(answer)
+                if answer.examination is not None:
+                    self.failures.saw(answer.examination.ref.folder, answer.examination.state)
+                if group.is_full:
+                    self._commit(group)
+                    group = Group()
+                progress.advance()
+                self._cancel.check()
+        except Interrupted:
+            # What is opened already need not be opened again.
+            self._commit(group)
+            raise
+        self._commit(group)
+        progress.end()
+
+    def _answers(self, progress: Progress) -> Iterator[Examined]:
+        for answer in run_tasks(
+            examine,
+            self._tasks(progress),
+            make_context=ExamineContext,
+            context_argument=self._argument,
+            workers=workers_for(self._spec.workers, self._keys),
+        ):
+            if isinstance(answer, Died):
+                yield Examined(unread(answer.task.listing, answer.reason))
+            else:
+                yield answer
+
+    def _tasks(self, progress: Progress) -> Iterator[ExamineTask]:
+        selector = Selector(self._spec.selection)
+        for listing in walk(self._mailbox, self._cancel):
+            has_two_copies = self._log.replacements.at(listing.ref) is not None
+            if has_two_copies or self._is_settled(listing):
+                progress.advance()
+                continue
+            known = self._log.messages.at(listing.ref)
+            if known is not None and self._is_done(known, listing):
+                self._log.messages.see(known.message)
+                progress.advance()
+            elif self._is_for_this_run(listing, known) and selector.takes(listing):
+                if known is not None:
+                    self.retry.takes(known.message)
+                yield ExamineTask(listing)
+            else:
+                self._leave(listing, known)
+
+    def _is_for_this_run(self, listing: Listing, known: MessageRecord | None) -> bool:
+        if self.retry.leaves(listing, known):
+            return False
+        return not self.failures.leaves(listing, self._spec.selection)
+
+    def _leave(self, listing: Listing, known: MessageRecord | None) -> None:
+        """There is work on this message, and it is not for this run."""
+        self.leaves_work = True
+        if known is not None:
+            self._log.messages.see(known.message)
+        else:
+            count_not_selected(self.left_out, listing)
+
+    def _commit(self, group: Group) -> None:
+        if not group.examinations:
+            return
+        self._before_logging(group)
+        with self._log.group():
+            for examination in group.examinations:
+                self._log.messages.record(examination)
+
+
+def _ended_before(spec: JobSpec, job: Job, tried_with: str) -> dict[str, Counter[State]]:
+    """What earlier runs have come to an end with, and this one does not try again."""
+    ended = job.log.standings.by_folder(KEPT | {State.DECRYPTED})
+    if not spec.retry:
+        undone = job.log.standings.by_folder(SAME_AGAIN, tried_with=tried_with)
+        for folder, states in undone.items():
+            ended.setdefault(folder, Counter()).update(states)
+    return ended
+
+
+def is_released(job: Job, known: MessageRecord, released: frozenset[str]) -> bool:
+    """Whether a person has said by now that a part of a message is to be taken as it is."""
+    return not released.isdisjoint(job.log.messages.parts.content_digests(known.message))

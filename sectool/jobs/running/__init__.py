@@ -1,0 +1,1 @@
+"""What every run stands on: what it was asked, the job directory, the pool, the replacing."""

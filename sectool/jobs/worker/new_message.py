@@ -1,0 +1,29 @@
+"""What a worker hands over: a new message that is written and proven, and what it replaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sectool.message import FileContent, MessageRef
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """New bytes for one message of the job."""
+
+    message: int
+    """Number of its row in the log."""
+    ref: MessageRef
+    """The stored copy to be replaced."""
+    revision: str
+    """Of that copy."""
+    content: FileContent
+    identity: str
+    """What the new copy will be known by."""
+    keeps_original: bool = True
+    """Whether the copy that is replaced is kept where its purpose asks for that: a
+    plaintext never is."""
+    opens_to: tuple[tuple[str, str], ...] = ()
+    """Path of each part with the SHA-256 it opens to, where that is not what it was."""
+    note: str = ""
+    """Step to write down with it; empty: none."""

@@ -1,0 +1,171 @@
+"""What a worker does to make the plaintext copy of one stored message (``--in-place``).
+
+Runs in any process. Nothing here renames, syncs or logs; that is the parent's. The plaintext
+is that of the checkpoints alone.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sectool import cms, smime
+from sectool.errors import (
+    CheckpointDamaged,
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    UnsupportedMessage,
+    reason_of,
+)
+from sectool.joblog import IN_CLEAR, ReplacedMessage, SealableMessage
+from sectool.jobs.worker.checkpoints import CheckpointPlace
+from sectool.jobs.worker.examine import known_as
+from sectool.jobs.worker.new_message import NewMessage
+from sectool.jobs.worker.plaintexts import PlaintextComposer, write_plaintext
+from sectool.jobs.worker.seal import SUBJECT_RESTORED
+from sectool.mailbox import MailboxSpecification, open_mailbox
+from sectool.message import Content
+from sectool.outcome import State
+
+_NESTED = "; to open that too: --nested"
+
+AnyMessage = SealableMessage | ReplacedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class PlaintextArgument:
+    """What a worker that makes plaintext copies is made from."""
+
+    mailbox: MailboxSpecification
+    checkpoints: CheckpointPlace
+    spool: Path
+    """Directory for the new messages."""
+    prefix: str
+    """Their names begin so, so that a later run knows them for this job's."""
+    job: str
+    """Unique name of the job, for the mark of each copy."""
+    restore_subject: bool = False
+    """Show the protected Subject outside, too."""
+    nested: bool = False
+    """Also open what is encrypted in a part of a message, or inside of what was encrypted."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaintextTask:
+    """One message whose plaintext goes into the mailbox."""
+
+    message: AnyMessage
+    again: bool
+    """Whether it was replaced before, so that the present copy is no original."""
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+        return self.message.size
+
+
+@dataclass(frozen=True, slots=True)
+class NotInPlace:
+    """A message that stays as it is, and why; ``state`` None: in whatever state it is."""
+
+    message: int
+    state: State | None
+    reason: str
+    failure_code: int = 0
+
+
+class PlaintextContext:
+    """The mailbox and the checkpoints, opened once in each worker."""
+
+    def __init__(self, argument: PlaintextArgument) -> None:
+        self.mailbox = open_mailbox(argument.mailbox)
+        self.checkpoints = argument.checkpoints.store()
+        self.spool = argument.spool
+        self.prefix = argument.prefix
+        self.job = argument.job
+        self.restore_subject = argument.restore_subject
+        self.nested = argument.nested
+
+    def new_file(self, message: int) -> Path:
+        """The path of a file that is not there yet."""
+        return self.spool / f"{self.prefix}{message}.{os.urandom(4).hex()}"
+
+
+def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage | NotInPlace:
+    """Makes the plaintext copy of one stored message and proves it.
+
+    Raises:
+        NoSpace: the new message could not be written.
+    """
+    message = task.message.message
+    try:
+        return _put_in_clear(context, task)
+    except UnsupportedMessage as error:
+        return NotInPlace(message, None, f"it stays encrypted: {error.message}")
+    except (MessageChanged, MessageVanished) as error:
+        return NotInPlace(message, State.CHANGED, error.message)
+    except MessageError as error:
+        return NotInPlace(message, State.FAILED, error.message)
+    except CheckpointDamaged as error:
+        return NotInPlace(message, State.FAILED, error.message, error.exit_code)
+    except (OSError, MemoryError) as error:
+        reason = "it needs more memory than a message may take"
+        if isinstance(error, OSError):
+            reason = f"it cannot be read: {reason_of(error)}"
+        return NotInPlace(message, State.FAILED, reason)
+
+
+def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
+    message = task.message
+    stored = context.mailbox.fetch(message.ref)
+    inventory = smime.take_inventory(stored.content)
+    if message.identity not in known_as(inventory):
+        raise MessageChanged("the message is not the one the job knows")
+    known = {part.path: part for part in message.parts}
+    is_whole = [*known] == [""]
+    if not is_whole and not context.nested:
+        raise UnsupportedMessage(f"only a part of it is encrypted{_NESTED}")
+    with _composer(context, message.message) as composer:
+        plaintexts = {path: composer.compose(part) for path, part in known.items()}
+        outer, note = stored.content, ""
+        if is_whole:
+            outer, note = _outer(context, stored.content, plaintexts[""].content)
+        encrypted = smime.take_inventory(outer).parts if note else inventory.parts
+        if [part.path for part in encrypted] != [*known]:
+            raise UnsupportedMessage("more of it is encrypted than what was opened")
+        parts = [plaintexts[part.path].in_place_of(part) for part in encrypted]
+        mark = smime.Mark(context.job, message.message)
+        content = write_plaintext(context.new_file(message.message), outer, parts, mark)
+    new = smime.take_inventory(content)
+    if new.parts or new.state is State.SEALED:
+        raise UnsupportedMessage(
+            f"another encrypted layer lies inside{'' if context.nested else _NESTED}"
+        )
+    return NewMessage(
+        message=message.message,
+        ref=message.ref,
+        revision=stored.revision,
+        content=content,
+        identity=f"{IN_CLEAR}{new.plaintext_identity}",
+        keeps_original=not task.again,
+        note=note,
+    )
+
+
+def _composer(context: PlaintextContext, message: int) -> PlaintextComposer:
+    return PlaintextComposer(
+        context.checkpoints, partial(context.new_file, message), nested=context.nested
+    )
+
+
+def _outer(context: PlaintextContext, content: Content, inner: Content) -> tuple[Content, str]:
+    """The stored message with the Subject it is to show, and what was done to that."""
+    if context.restore_subject:
+        subject = smime.protected_subject(inner, cms.ID_DATA)
+        changed = None if subject is None else smime.with_protected_subject(content, subject)
+        if changed is not None:
+            return changed, SUBJECT_RESTORED
+    return content, ""

@@ -1,0 +1,447 @@
+"""What a worker does to make one new message: read, seal, prove, tell.
+
+Runs in any process. Nothing here renames, syncs, removes or logs; that is the
+parent's. Only what ends the whole run is raised, everything else is the
+answer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from sectool import cms, durable, smime
+from sectool.checkpoint import CheckpointStore
+from sectool.crashpoints import crashpoint
+from sectool.errors import (
+    CheckpointDamaged,
+    MalformedMessage,
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    UnsupportedMessage,
+    reason_of,
+)
+from sectool.joblog import CheckpointRecord, SealableMessage, SealablePart, Storage
+from sectool.jobs.worker.checkpoints import CheckpointPlace
+from sectool.jobs.worker.examine import known_as
+from sectool.jobs.worker.nested import NestedSealer, SealedPlaintext, check_inside
+from sectool.keys import NewRecipient
+from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
+from sectool.message import Content, DigestingSink, FileContent, StoredMessage
+from sectool.outcome import Integrity, State
+
+SUBJECT_RESTORED = "subject restored"
+SUBJECT_OBSCURED = "subject obscured"
+"""Steps of a message whose outer Subject is another than it was."""
+
+
+class WrittenCMS(Protocol):
+    """What the proof of a CMS needs of its writing."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the CMS, lower-case hexadecimal."""
+
+    @property
+    def content_encryption_key(self) -> bytes:
+        """Never stored."""
+
+
+class PartSealer(Protocol):
+    """Writes the new CMS of an encrypted part."""
+
+    def seal(
+        self, content: Content, place: smime.Place, known: SealablePart, sink: cms.Sink
+    ) -> WrittenCMS:
+        """Writes one CMS.
+
+        Args:
+            content: the stored message.
+            place: where in it.
+            known: what the log knows of the plaintext, which the CMS must hold.
+            sink: takes the CMS.
+
+        Raises:
+            MessageError: it cannot be done for this message.
+            CheckpointDamaged: the plaintext is not there as the log knows it.
+        """
+
+    def subject(self, known: SealablePart) -> Subject | None:
+        """The protected Subject of a plaintext and the header that was around it at first.
+
+        Raises:
+            CheckpointDamaged: the plaintext is not there.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A Subject that stands protected in a plaintext."""
+
+    protected: bytes
+    """As a header may show it."""
+    outer_header: bytes
+    """Of the message as it was found, without the fields of the body."""
+
+
+class SealingMethod(Protocol):
+    """Where new CMS comes from; travels to the workers."""
+
+    def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:
+        """What writes it, made once in each worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromCheckpoints:
+    """Encrypts what checkpoints hold."""
+
+    checkpoints: CheckpointPlace
+
+    def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:
+        """As ``SealingMethod`` has it."""
+        checkpoints = self.open()
+        return _CheckpointSealer(checkpoints, NestedSealer(checkpoints, recipients, profile))
+
+    def open(self) -> CheckpointStore:
+        """The checkpoints, opened in whichever process asks."""
+        return self.checkpoints.store()
+
+
+class _CheckpointSealer:
+    def __init__(self, checkpoints: CheckpointStore, sealer: NestedSealer) -> None:
+        self._checkpoints = checkpoints
+        self._sealer = sealer
+
+    def seal(
+        self, _content: Content, _place: smime.Place, known: SealablePart, sink: cms.Sink
+    ) -> WrittenCMS:
+        return self._sealer.seal(known.checkpoint, known.layers, sink)
+
+    def subject(self, known: SealablePart) -> Subject | None:
+        checkpoint = self._checkpoints.open(known.checkpoint.content_digest)
+        subject = smime.protected_subject(checkpoint.inner, known.checkpoint.content_type)
+        return None if subject is None else Subject(subject, checkpoint.outer_header)
+
+
+@dataclass(frozen=True, slots=True)
+class SealArgument:
+    """What a worker that seals messages is made from."""
+
+    mailbox: MailboxSpecification
+    method: SealingMethod
+    spool: Path
+    """Directory for the new messages."""
+    prefix: str
+    """Their names begin so, so that a later run knows them for this job's."""
+    recipients: tuple[NewRecipient, ...]
+    profile: cms.Profile
+    restore_subject: bool = False
+    """Show the protected Subject outside, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealTask:
+    """One message to encrypt to the new recipients."""
+
+    message: SealableMessage
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+        return self.message.size
+
+
+@dataclass(frozen=True, slots=True)
+class SealedMessage:
+    """A new message, written unsynced and proven against what was written."""
+
+    message: SealableMessage
+    revision: str
+    """Of the stored copy it was made from."""
+    content: FileContent
+    identity: str
+    """What the new copy will be known by."""
+    opens_to: tuple[tuple[str, str], ...] = ()
+    """Path of each part with what it opens to, where that is not what it was."""
+    note: str = ""
+    """Step to write down with it; empty: none."""
+    taken: SealablePart | None = None
+    """What was made of a message in clear; None: it was encrypted before."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotSealed:
+    """A message that could not be sealed, and why."""
+
+    message: SealableMessage
+    state: State
+    reason: str
+    failure_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The message that new CMS is put into; all other bytes are taken from it."""
+
+    content: Content
+    places: Sequence[smime.Place]
+    """Where the CMS goes, in order, with the paths of the parts."""
+    without: frozenset[bytes] = frozenset()
+    """Names, lower case, of fields that go."""
+
+
+class SealContext:
+    """The mailbox, the new recipients and what seals, made once in each worker."""
+
+    def __init__(self, argument: SealArgument) -> None:
+        self.mailbox: Mailbox = open_mailbox(argument.mailbox)
+        self.spool = argument.spool
+        self.prefix = argument.prefix
+        self.recipients = tuple(cms.Recipient(new.certificate) for new in argument.recipients)
+        self.profile = argument.profile
+        self.restore_subject = argument.restore_subject
+        self.sealer = argument.method.sealer(self.recipients, self.profile)
+
+
+def seal(context: SealContext, task: SealTask) -> SealedMessage | NotSealed:
+    """Makes the new message for one stored message and proves it (G1, ``structural``).
+
+    Raises:
+        NoSpace: the new message could not be written.
+    """
+    message = task.message
+    try:
+        return _seal(context, message)
+    except (MessageChanged, MessageVanished) as error:
+        return NotSealed(message, State.CHANGED, error.message)
+    except MessageError as error:
+        return NotSealed(message, State.FAILED, error.message)
+    except CheckpointDamaged as error:
+        return NotSealed(message, State.FAILED, error.message, error.exit_code)
+    except OSError as error:
+        return NotSealed(message, State.FAILED, f"it cannot be read: {reason_of(error)}")
+    except MemoryError:
+        reason = "it needs more memory than a message may take"
+        return NotSealed(message, State.FAILED, reason)
+
+
+def _seal(context: SealContext, message: SealableMessage) -> SealedMessage | NotSealed:
+    stored = context.mailbox.fetch(message.ref)
+    inventory = smime.take_inventory(stored.content)
+    if message.identity not in known_as(inventory):
+        raise MessageChanged("the message is not the one the job knows")
+    if not message.parts:
+        return _seal_clear(context, message, stored, inventory)
+    content, note = _with_subject(context, message, stored.content)
+    if note:
+        inventory = smime.take_inventory(content)
+    frame = Frame(content, inventory.parts)
+    if message.in_clear:
+        # Of a plaintext copy only what is around it is taken, never the plaintext.
+        places = smime.places_of(content, [part.path for part in message.parts])
+        frame = Frame(content, places, frozenset({smime.MARK_FIELD}))
+    written = write_sealed(context, message, frame)
+    return SealedMessage(
+        message, stored.revision, written.content, written.identity, written.opens_to, note
+    )
+
+
+def _seal_clear(
+    context: SealContext,
+    message: SealableMessage,
+    stored: StoredMessage,
+    inventory: smime.Inventory,
+) -> SealedMessage | NotSealed:
+    """Seals a message that was not encrypted; what is no mail in clear stays as it is."""
+    if inventory.state not in {State.CLEAR, State.SIGNED}:
+        return NotSealed(message, inventory.state, inventory.reason)
+    try:
+        written, part = write_clear(context, message, stored.content, inventory)
+    except UnsupportedMessage as error:
+        return NotSealed(message, State.UNSUPPORTED, error.message)
+    return SealedMessage(message, stored.revision, written.content, written.identity, taken=part)
+
+
+def write_clear(
+    context: SealContext, message: SealableMessage, content: Content, inventory: smime.Inventory
+) -> tuple[WrittenMessage, SealablePart]:
+    """As ``write_sealed``, of a message in clear as a whole.
+
+    Args:
+        context: where to, and for whom.
+        message: its parts do not count.
+        content: the message.
+        inventory: of it.
+
+    Returns:
+        The new message, and what it opens to.
+
+    Raises:
+        UnsupportedMessage: its bytes would not come back as they are.
+        MessageError: it costs this message.
+        NoSpace: the new message could not be written.
+    """
+    entity = smime.ClearEntity(content)
+    known = CheckpointRecord(
+        *(entity.digest, entity.digest, entity.size, cms.ID_DATA, Integrity.NONE),
+        storage=Storage.NONE,
+    )
+    part = SealablePart("", known)
+    # A further copy of a plaintext that a job put into the mailbox is marked as one.
+    without = frozenset({smime.MARK_FIELD}) if inventory.mark else frozenset[bytes]()
+    frame = Frame(content, [entity.place], without)
+    sealer = _ClearSealer(entity, context.recipients, context.profile)
+    return write_sealed(context, replace(message, parts=(part,)), frame, sealer), part
+
+
+class _ClearSealer:
+    """A ``PartSealer`` for one message in clear."""
+
+    def __init__(
+        self,
+        entity: smime.ClearEntity,
+        recipients: Sequence[cms.Recipient],
+        profile: cms.Profile,
+    ) -> None:
+        self._entity = entity
+        self._recipients = recipients
+        self._profile = profile
+
+    def seal(
+        self, _content: Content, _place: smime.Place, _known: SealablePart, sink: cms.Sink
+    ) -> WrittenCMS:
+        return cms.seal_envelope(self._entity, sink, self._recipients, profile=self._profile)
+
+    def subject(self, _known: SealablePart) -> Subject | None:
+        return None
+
+
+def _with_subject(
+    context: SealContext, message: SealableMessage, content: Content
+) -> tuple[Content, str]:
+    """The stored message with the Subject it is to show, and what was done to that."""
+    is_whole = [part.path for part in message.parts] == [""]
+    if not is_whole or not (context.restore_subject or message.in_clear):
+        return content, ""
+    subject = context.sealer.subject(message.parts[0])
+    if subject is None:
+        return content, ""
+    if context.restore_subject:
+        changed = smime.with_protected_subject(content, subject.protected)
+        return (content, "") if changed is None else (changed, SUBJECT_RESTORED)
+    # It was shown with the plaintext only.
+    changed = smime.with_obscured_subject(content, subject.protected, subject.outer_header)
+    return (content, "") if changed is None else (changed, SUBJECT_OBSCURED)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenMessage:
+    """A new message as it was written and proven."""
+
+    content: FileContent
+    identity: str
+    """What it will be known by."""
+    opens_to: tuple[tuple[str, str], ...]
+    """Path of each part with what it opens to, where that is not what it was."""
+
+
+def write_sealed(
+    context: SealContext,
+    message: SealableMessage,
+    frame: Frame,
+    sealer: PartSealer | None = None,
+) -> WrittenMessage:
+    """Writes one new message, unsynced, and proves it.
+
+    Args:
+        context: where to, and for whom.
+        message: whose parts are sealed.
+        frame: what they are put into.
+        sealer: writes the CMS; None: that of the context.
+
+    Raises:
+        MessageError: it costs this message.
+        CheckpointDamaged: a checkpoint does.
+        NoSpace: the new message could not be written.
+    """
+    path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
+    with durable.explained("write a new message"), durable.new_file(path) as stream:
+        try:
+            digest, sealed = _write(context, message, frame, stream, sealer or context.sealer)
+        except OSError as error:
+            # Not of writing, which ends the run: what cannot be read costs this message.
+            raise MessageError(f"it cannot be read: {reason_of(error)}") from error
+        crashpoint("seal.written")
+        stream.flush()
+        content = FileContent(path, known_digest=digest)
+        identity = _prove(context, message, sealed, content)
+    opens_to = tuple(
+        (path, written.content_sha256)
+        for path, written in sealed.items()
+        if isinstance(written, SealedPlaintext) and written.inside
+    )
+    return WrittenMessage(content, identity, opens_to)
+
+
+class _SpoolSink:
+    """Takes a new message; a disk that takes no more ends the run."""
+
+    def __init__(self, sink: cms.Sink) -> None:
+        self._sink = sink
+
+    def write(self, data: bytes, /) -> object:
+        with durable.explained("write a new message"):
+            return self._sink.write(data)
+
+
+def _write(
+    context: SealContext,
+    message: SealableMessage,
+    frame: Frame,
+    stream: BinaryIO,
+    sealer: PartSealer,
+) -> tuple[str, dict[str, WrittenCMS]]:
+    parts = {part.path: part for part in message.parts}
+    sealed: dict[str, WrittenCMS] = {}
+
+    def write_cms(part: smime.Place, sink: cms.Sink) -> None:
+        sealed[part.path] = sealer.seal(frame.content, part, parts[part.path], sink)
+
+    digesting = DigestingSink(stream)
+    smime.write_spliced(
+        frame.content,
+        frame.places,
+        _SpoolSink(digesting),
+        write_cms,
+        smime_type=smime.smime_type_of(context.profile.content_type),
+        without=frame.without,
+    )
+    return digesting.hexdigest(), sealed
+
+
+def _prove(
+    context: SealContext,
+    message: SealableMessage,
+    sealed: dict[str, WrittenCMS],
+    content: FileContent,
+) -> str:
+    inventory = smime.take_inventory(content)
+    if [part.path for part in inventory.parts] != [part.path for part in message.parts]:
+        raise MalformedMessage("the new message does not hold the parts of the old one")
+    for known, part in zip(message.parts, inventory.parts, strict=True):
+        written = sealed[part.path]
+        source = smime.PartSource(content, part)
+        checked = cms.check_sealed(source, written.content_encryption_key, context.recipients)
+        if checked.digest != written.digest:
+            raise MalformedMessage("the new message does not hold the CMS that was written")
+        wanted = known.checkpoint.inner_sha256
+        if isinstance(written, SealedPlaintext) and written.inside:
+            check_inside(source, written, context.recipients)
+            wanted = written.content_sha256
+        if checked.content_sha256 != wanted:
+            raise MalformedMessage("the new message does not open to what was encrypted")
+    return inventory.identity
