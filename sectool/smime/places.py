@@ -10,7 +10,7 @@ from sectool.smime.entities import EntityWalker
 from sectool.smime.fields import read_header
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
-from sectool.smime.parts import Place, WholeEntity, root_entity
+from sectool.smime.parts import Place, WholeEntity
 
 
 def places_of(
@@ -19,18 +19,20 @@ def places_of(
     """Where the entities with these paths lie, of several with one path the outermost.
 
     Args:
-        content: a message, encrypted or in clear.
+        content: a message or a plaintext.
         paths: in the order of the message; empty for the root.
         limits: bounds on hostile input.
 
     Raises:
-        MalformedMessage: there is no such entity, or no header.
+        MalformedMessage: there is no such entity.
         LimitExceeded: the message has more parts or longer headers than is looked at.
     """
-    if [*paths] == [""]:
-        return [root_entity(content)]
     with content.open() as stream:
-        line_end = read_header(LineScanner(stream), limits=limits).line_end
+        header = read_header(LineScanner(stream), limits=limits)
+    line_end = header.line_end
+    if [*paths] == [""]:
+        # It has no parts that would have to be told from what is behind it.
+        return [WholeEntity("", header, content.size, True, line_end)]
     with content.open() as stream:
         found = EntityWalker(stream, content.size, limits).find(paths)
     if len(found) != len(paths):

@@ -68,7 +68,7 @@ def _around(
     """SHA-256 of all bytes but the bodies of some parts, the fields named, and the marks."""
     left_out: list[tuple[int, int]] = []
     marks = MARKS if mark is not None else frozenset[bytes]()
-    if places[0][0].path:
+    if mark is not None and places[0][0].path:
         left_out += fields_named(root_entity(content).header, marks)
     for place, names in places:
         left_out += fields_named(place.header, names if place.path else names | marks)
