@@ -70,10 +70,6 @@ class HistoryEntry:
     fingerprint: str = ""
     """SHA-256 of the certificate, lower-case hexadecimal."""
 
-    def expired(self, at: datetime) -> bool:
-        """Whether the certificate has run out at ``at`` (aware); it decrypts all the same."""
-        return self.not_after is not None and self.not_after < at
-
 
 def newest_entry(key: HeldKey) -> HistoryEntry:
     """The line of a key with the certificate that was issued for it last."""

@@ -163,7 +163,6 @@ def test_entries_say_what_a_person_wants_to_know(
     assert (entry.serial_number, entry.not_before, entry.not_after) == ("0abc", early, late)
     assert entry.source.name == "a.pem"
     assert entry.fingerprint == hashlib.sha256(old.public_bytes(Encoding.DER)).hexdigest()
-    assert (entry.expired(late), entry.expired(datetime(2013, 1, 1, tzinfo=UTC))) == (False, True)
 
 
 def test_keys_without_certificate_are_kept_apart(
