@@ -11,7 +11,7 @@ from sectool.jobs.phases.resealing import Resealing
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.reopen import check_not_rolled_back
 from sectool.jobs.running.spec import Cancel, JobSpec, Operation
-from sectool.jobs.worker.seal import FromCheckpoints
+from sectool.jobs.worker.sealers import FromCheckpoints
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
 from sectool.outcome import Summary

@@ -30,15 +30,14 @@ from sectool.jobs.running.walk import Selector, listing_of
 from sectool.jobs.worker.make_anew import LostArgument
 from sectool.jobs.worker.new_message import NewMessage
 from sectool.jobs.worker.seal import (
-    FromCheckpoints,
     NotSealed,
     SealArgument,
     SealContext,
     SealedMessage,
-    SealingMethod,
     SealTask,
     seal,
 )
+from sectool.jobs.worker.sealers import FromCheckpoints, SealingMethod
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
 from sectool.outcome import RecipientKey, State, Summary
@@ -244,9 +243,9 @@ class Resealing:
             if not isinstance(answer, SealedMessage):
                 self._take_down(answer)
                 continue
-            group.add(_new_message(answer), answer.content.size)
+            group.add(answer.new, answer.new.content.size)
             if answer.taken is not None:
-                self._taken[answer.message.message] = answer.taken
+                self._taken[answer.new.message] = answer.taken
         group.finish()
         progress.end()
 
@@ -348,16 +347,3 @@ class Resealing:
         if self._spec.dry_run:
             summary.space = self._space
             summary.losing_access = self._losing_access
-
-
-def _new_message(sealed: SealedMessage) -> NewMessage:
-    return NewMessage(
-        message=sealed.message.message,
-        ref=sealed.message.ref,
-        revision=sealed.revision,
-        content=sealed.content,
-        identity=sealed.identity,
-        opens_to=sealed.opens_to,
-        note=sealed.note,
-        keeps_original=not sealed.message.is_own_copy,
-    )

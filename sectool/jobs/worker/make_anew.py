@@ -17,13 +17,13 @@ from sectool.errors import CheckpointDamaged, MessageError, reason_of
 from sectool.joblog import ReplacedMessage, Storage
 from sectool.jobs.worker.seal import (
     Frame,
-    FromCheckpoints,
     SealArgument,
     SealContext,
     WrittenMessage,
     write_clear,
     write_sealed,
 )
+from sectool.jobs.worker.sealers import FromCheckpoints
 from sectool.message import BytesContent, Content
 
 

@@ -14,7 +14,7 @@ from sectool.errors import MalformedMessage
 from sectool.joblog import SealablePart
 from sectool.jobs.worker.examine import Exchange
 from sectool.jobs.worker.keyring import find_opening
-from sectool.jobs.worker.seal import PartSealer, Subject, WrittenCMS
+from sectool.jobs.worker.sealers import PartSealer, Subject, WrittenCMS
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.message import Content
 

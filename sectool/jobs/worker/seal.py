@@ -11,10 +11,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from sectool import cms, durable, smime
-from sectool.checkpoint import CheckpointStore
 from sectool.crashpoints import crashpoint
 from sectool.errors import (
     CheckpointDamaged,
@@ -26,9 +25,10 @@ from sectool.errors import (
     reason_of,
 )
 from sectool.joblog import CheckpointRecord, SealableMessage, SealablePart, Storage
-from sectool.jobs.worker.checkpoints import CheckpointPlace
 from sectool.jobs.worker.examine import known_as
-from sectool.jobs.worker.nested import NestedSealer, SealedPlaintext, check_inside
+from sectool.jobs.worker.nested import SealedPlaintext, check_inside
+from sectool.jobs.worker.new_message import NewMessage
+from sectool.jobs.worker.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import Content, DigestingSink, FileContent, StoredMessage
@@ -37,94 +37,6 @@ from sectool.outcome import Integrity, State
 SUBJECT_RESTORED = "subject restored"
 SUBJECT_OBSCURED = "subject obscured"
 """Steps of a message whose outer Subject is another than it was."""
-
-
-class WrittenCMS(Protocol):
-    """What the proof of a CMS needs of its writing."""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the CMS, lower-case hexadecimal."""
-
-    @property
-    def content_encryption_key(self) -> bytes:
-        """Never stored."""
-
-
-class PartSealer(Protocol):
-    """Writes the new CMS of an encrypted part."""
-
-    def seal(
-        self, content: Content, place: smime.Place, known: SealablePart, sink: cms.Sink
-    ) -> WrittenCMS:
-        """Writes one CMS.
-
-        Args:
-            content: the stored message.
-            place: where in it.
-            known: what the log knows of the plaintext, which the CMS must hold.
-            sink: takes the CMS.
-
-        Raises:
-            MessageError: it cannot be done for this message.
-            CheckpointDamaged: the plaintext is not there as the log knows it.
-        """
-
-    def subject(self, known: SealablePart) -> Subject | None:
-        """The protected Subject of a plaintext and the header that was around it at first.
-
-        Raises:
-            CheckpointDamaged: the plaintext is not there.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A Subject that stands protected in a plaintext."""
-
-    protected: bytes
-    """As a header may show it."""
-    outer_header: bytes
-    """Of the message as it was found, without the fields of the body."""
-
-
-class SealingMethod(Protocol):
-    """Where new CMS comes from; travels to the workers."""
-
-    def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:
-        """What writes it, made once in each worker."""
-
-
-@dataclass(frozen=True, slots=True)
-class FromCheckpoints:
-    """Encrypts what checkpoints hold."""
-
-    checkpoints: CheckpointPlace
-
-    def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:
-        """As ``SealingMethod`` has it."""
-        checkpoints = self.open()
-        return _CheckpointSealer(checkpoints, NestedSealer(checkpoints, recipients, profile))
-
-    def open(self) -> CheckpointStore:
-        """The checkpoints, opened in whichever process asks."""
-        return self.checkpoints.store()
-
-
-class _CheckpointSealer:
-    def __init__(self, checkpoints: CheckpointStore, sealer: NestedSealer) -> None:
-        self._checkpoints = checkpoints
-        self._sealer = sealer
-
-    def seal(
-        self, _content: Content, _place: smime.Place, known: SealablePart, sink: cms.Sink
-    ) -> WrittenCMS:
-        return self._sealer.seal(known.checkpoint, known.layers, sink)
-
-    def subject(self, known: SealablePart) -> Subject | None:
-        checkpoint = self._checkpoints.open(known.checkpoint.content_digest)
-        subject = smime.protected_subject(checkpoint.inner, known.checkpoint.content_type)
-        return None if subject is None else Subject(subject, checkpoint.outer_header)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +71,7 @@ class SealTask:
 class SealedMessage:
     """A new message, written unsynced and proven against what was written."""
 
-    message: SealableMessage
-    revision: str
-    """Of the stored copy it was made from."""
-    content: FileContent
-    identity: str
-    """What the new copy will be known by."""
-    opens_to: tuple[tuple[str, str], ...] = ()
-    """Path of each part with what it opens to, where that is not what it was."""
-    note: str = ""
-    """Step to write down with it; empty: none."""
+    new: NewMessage
     taken: SealablePart | None = None
     """What was made of a message in clear; None: it was encrypted before."""
 
@@ -245,8 +148,21 @@ def _seal(context: SealContext, message: SealableMessage) -> SealedMessage | Not
         places = smime.places_of(content, [part.path for part in message.parts])
         frame = Frame(content, places, frozenset({smime.MARK_FIELD}))
     written = write_sealed(context, message, frame)
-    return SealedMessage(
-        message, stored.revision, written.content, written.identity, written.opens_to, note
+    return SealedMessage(_new_message(message, stored, written, note))
+
+
+def _new_message(
+    message: SealableMessage, stored: StoredMessage, written: WrittenMessage, note: str = ""
+) -> NewMessage:
+    return NewMessage(
+        message=message.message,
+        ref=message.ref,
+        revision=stored.revision,
+        content=written.content,
+        identity=written.identity,
+        opens_to=written.opens_to,
+        note=note,
+        keeps_original=not message.is_own_copy,
     )
 
 
@@ -263,7 +179,7 @@ def _seal_clear(
         written, part = write_clear(context, message, stored.content, inventory)
     except UnsupportedMessage as error:
         return NotSealed(message, State.UNSUPPORTED, error.message)
-    return SealedMessage(message, stored.revision, written.content, written.identity, taken=part)
+    return SealedMessage(_new_message(message, stored, written), part)
 
 
 def write_clear(
@@ -294,30 +210,8 @@ def write_clear(
     # A further copy of a plaintext that a job put into the mailbox is marked as one.
     without = frozenset({smime.MARK_FIELD}) if inventory.mark else frozenset[bytes]()
     frame = Frame(content, [entity.place], without)
-    sealer = _ClearSealer(entity, context.recipients, context.profile)
+    sealer = ClearSealer(entity, context.recipients, context.profile)
     return write_sealed(context, replace(message, parts=(part,)), frame, sealer), part
-
-
-class _ClearSealer:
-    """A ``PartSealer`` for one message in clear."""
-
-    def __init__(
-        self,
-        entity: smime.ClearEntity,
-        recipients: Sequence[cms.Recipient],
-        profile: cms.Profile,
-    ) -> None:
-        self._entity = entity
-        self._recipients = recipients
-        self._profile = profile
-
-    def seal(
-        self, _content: Content, _place: smime.Place, _known: SealablePart, sink: cms.Sink
-    ) -> WrittenCMS:
-        return cms.seal_envelope(self._entity, sink, self._recipients, profile=self._profile)
-
-    def subject(self, _known: SealablePart) -> Subject | None:
-        return None
 
 
 def _with_subject(
