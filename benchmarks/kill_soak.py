@@ -1,10 +1,11 @@
 """Kills sectool at random moments, over and over, and looks after each kill what the mailbox holds.
 
 Tells whole stories (decrypt, a move, encrypt, verify, purge; undone ones; in
-place; with sealed checkpoints; recipients exchanged) on small mailboxes. Every
-command is killed with all its workers at a random moment, a few times in a row,
-and then left to end. The judge shares no code with sectool: plain files, the
-standard library and the openssl command.
+place; with sealed checkpoints; recipients exchanged) on small mailboxes in which
+some mail is a forward of encrypted mail. Every command is killed with all its
+workers at a random moment, a few times in a row, and then left to end. The judge
+shares no code with sectool: plain files, the standard library and the openssl
+command.
 
     python benchmarks/kill_soak.py --seconds 600
 """
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import email
+import email.policy
 import json
 import os
 import random
@@ -38,6 +41,9 @@ KILLS = 4
 LATEST = 2.5
 """Seconds after which a kill comes at the latest; a command takes about two."""
 
+EVERY_FORWARD = 6
+"""One message of so many is a forward of an encrypted one."""
+
 FINE = {0, 3}
 """Exit codes of a command that came to its end."""
 
@@ -57,6 +63,7 @@ VERIFY = Command(("verify", "{job}", "--verify-keys", "{new_keys}"))
 PURGE = Command(("purge", "{job}"))
 ROLLBACK = Command(("rollback", "{job}"))
 IN_PLACE = Command((*DECRYPT.words, "--in-place"))
+NESTED = Command((*IN_PLACE.words, "--nested"))
 REWRAP = Command(
     (
         *("rewrap", "{mailbox}", "--keys", "{old}", "--to", "{new}", "--job", "{job}"),
@@ -72,6 +79,7 @@ STORIES: dict[str, tuple[Command, ...]] = {
     "undone": (DECRYPT, ENCRYPT, ROLLBACK, DECRYPT, ENCRYPT),
     "in place": (IN_PLACE, ENCRYPT, VERIFY, PURGE),
     "in place, undone": (IN_PLACE, ROLLBACK),
+    "in place, nested": (NESTED, ENCRYPT, VERIFY, PURGE),
     "sealed": (SEALED, FROM_SEALED, VERIFY, PURGE),
     "rewrap": (REWRAP, VERIFY, PURGE),
     "rewrap, undone": (REWRAP, ROLLBACK),
@@ -109,9 +117,13 @@ class Soak:
             shutil.copy(key.certificate, kept)
             shutil.copy(key.private_key, kept)
         ciphers = (("-aes256",), ("-des3",), ("-aes-256-gcm",), ("-aes128", "-stream"))
-        self._mail = [
+        mail = (
             encrypted(number, self._keys["old"], options=ciphers[number % len(ciphers)])
             for number in range(messages)
+        )
+        self._mail = [
+            raw if number % EVERY_FORWARD else forwarded(number, raw)
+            for number, raw in enumerate(mail)
         ]
         self._clear = b"Subject: clear\nMessage-ID: <clear@example.org>\n\nnothing to hide\n"
         self.score = Score()
@@ -218,16 +230,32 @@ class Soak:
 
 
 def content(raw: bytes, keys: Sequence[checker.Key]) -> tuple[str, str]:
-    """Message-ID and text of a message, out of its envelope where it lies in one."""
-    found = checker.envelopes(raw)
-    inner = raw
-    if found:
-        opened = [checker.opened(found[0], key) for key in keys]
-        inner = next((text for text in opened if text is not None), b"unreadable")
+    """Message-ID and texts of a message, out of their envelopes where they lie in some."""
     lines = raw.splitlines()
     name = next((line for line in lines if line.lower().startswith(b"message-id:")), b"")
-    text = inner.replace(b"\r\n", b"\n").partition(b"\n\n")[2].strip()
-    return name.decode(), text.decode("utf-8", "replace")
+    texts: list[str] = []
+    for part in email.message_from_bytes(raw, policy=email.policy.compat32).walk():
+        body = part.get_payload(decode=True)
+        if part.is_multipart() or not isinstance(body, bytes):
+            continue
+        if body[:1] == b"\x30":
+            opened = [checker.opened(body, key) for key in keys]
+            inner = next((text for text in opened if text is not None), b"unreadable")
+            body = inner.replace(b"\r\n", b"\n").partition(b"\n\n")[2]
+        texts.append(body.replace(b"\r\n", b"\n").strip().decode("utf-8", "replace"))
+    return name.decode(), "\n".join(texts)
+
+
+def forwarded(number: int, raw: bytes) -> bytes:
+    """A message among whose parts another one is."""
+    text = b"Content-Type: text/plain\n\nsee below\n"
+    parts = (text, b"Content-Type: message/rfc822\n\n" + raw, text)
+    return (
+        b"Subject: forward\nMessage-ID: <forward-%d@example.org>\nMIME-Version: 1.0\n" % number
+        + b'Content-Type: multipart/mixed; boundary="outer"\n\n'
+        + b"".join(b"--outer\n" + part + b"\n" for part in parts)
+        + b"--outer--\n"
+    )
 
 
 def main() -> int:
