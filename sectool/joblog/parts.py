@@ -60,6 +60,11 @@ def _record(columns: Sequence[Any]) -> CheckpointRecord:
     )
 
 
+def _numbers(path: str) -> list[int]:
+    """By which parts are in the order of their message: the tenth comes behind the ninth."""
+    return [int(number) for number in path.split(".") if number]
+
+
 class PartTable:
     """The part, recipient and checkpoint rows of a job log; written inside ``JobLog.group``."""
 
@@ -245,13 +250,13 @@ class PartTable:
         return [str(digest) for (digest,) in rows]
 
     def of(self, message: int) -> Iterator[SealablePart]:
-        """The encrypted parts the message had at first, each with what the log knows of it."""
+        """The encrypted parts the message had at first, in its order, as the log knows them."""
         rows = self._connection.execute(
             f"SELECT path, opens_to, {_COLUMNS} FROM part JOIN checkpoint USING (content_digest)"
-            " WHERE message = ? ORDER BY path",
+            " WHERE message = ?",
             (message,),
         ).fetchall()
-        for path, opens_to, *columns in rows:
+        for path, opens_to, *columns in sorted(rows, key=lambda row: _numbers(row[0])):
             layers = dict(self._resealed_layers(message, path))
             yield SealablePart(path, _record(columns), layers, opens_to)
 

@@ -665,3 +665,19 @@ def test_exchanging_recipients_leaves_the_layers_inside_and_says_so(
     assert (counts(summary), summary.exit_code) == ({State.REENCRYPTED: 1}, 3)
     assert [entry.keys for entry in needed(summary)] == [(names_of(keys.old.certificate),)]
     assert opened_layers(only(maildir), keys.new) == [inner]
+
+
+@pytest.mark.parametrize("operation", ["encrypt", "rewrap"])
+def test_a_digest_of_many_encrypted_messages_is_moved_part_by_part(
+    operation: str, deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    forwards = [forward(message(number, encrypt(TEXT, keys.old))) for number in range(2, 15)]
+    maildir = deliver(message(1, multipart(*forwards)))
+    if operation == "encrypt":
+        jobs.run(specify("decrypt", maildir))
+    summary = jobs.run(specify(operation, maildir))
+    assert (counts(summary), summary.exit_code) == ({State.REENCRYPTED: 1}, 0)
+    assert opened_layers(only(maildir), keys.new) == [TEXT] * len(forwards)
+    new = KeySpecification((keys.new.certificate, keys.new.private_key))
+    summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new))
+    assert counts(summary) == {State.VERIFIED: 1}
