@@ -52,7 +52,7 @@ class ClearTable:
             ).fetchall()
             for message, identity, folder, key, size, date in rows:
                 ref = MessageRef(folder, key)
-                yield SealableMessage(message, identity, ref, size, date, ())
+                yield SealableMessage(message, identity, identity, ref, size, date, ())
             if len(rows) < PAGE:
                 return
             after = rows[-1][0]

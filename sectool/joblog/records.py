@@ -153,13 +153,19 @@ class SealableMessage:
 
     message: int
     identity: str
+    """Of the present copy."""
+    original_identity: str
+    """Of the copy the job first found."""
     ref: MessageRef
     size: int
     internal_date: str
     """ISO 8601 with offset."""
     parts: tuple[SealablePart, ...]
-    is_own_copy: bool = False
-    """Whether the stored copy is one that this job put there, so that it is no original."""
+
+    @property
+    def is_own_copy(self) -> bool:
+        """Whether the stored copy is one that this job put there, so that it is no original."""
+        return self.identity != self.original_identity
 
     @property
     def in_clear(self) -> bool:
@@ -244,7 +250,13 @@ class ReplacedMessage:
     def as_sealable(self) -> SealableMessage:
         """The same message, to be encrypted from its checkpoints."""
         return SealableMessage(
-            self.message, self.identity, self.ref, self.size, self.internal_date, self.parts
+            message=self.message,
+            identity=self.identity,
+            original_identity=self.original_identity,
+            ref=self.ref,
+            size=self.size,
+            internal_date=self.internal_date,
+            parts=self.parts,
         )
 
 

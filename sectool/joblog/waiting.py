@@ -66,11 +66,11 @@ class WaitingMessages:
                 yield SealableMessage(
                     message=message,
                     identity=identity,
+                    original_identity=original_identity,
                     ref=MessageRef(folder, key),
                     size=size,
                     internal_date=date,
                     parts=tuple(self._parts.of(message)),
-                    is_own_copy=identity != original_identity,
                 )
             if len(rows) < PAGE:
                 return

@@ -6,7 +6,7 @@ no job.
 
 from sectool.smime.acceptance import accept
 from sectool.smime.clear import ClearEntity
-from sectool.smime.identity import identity_of_body, identity_of_parts
+from sectool.smime.identity import differs_by_envelopes_only, identity_of_body, identity_of_parts
 from sectool.smime.inside import Inside, layer_path, look_inside
 from sectool.smime.integrity import IntegrityMark, integrity_of
 from sectool.smime.inventory import Inventory, take_inventory
@@ -64,6 +64,7 @@ __all__ = [
     "check_plaintext",
     "check_signature",
     "content_of",
+    "differs_by_envelopes_only",
     "digest_around",
     "find_opening",
     "identity_of_body",

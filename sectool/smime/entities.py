@@ -66,6 +66,8 @@ class Extent:
     header: HeaderBlock
     enclosing: tuple[bytes, ...]
     """Boundaries of the multiparts around it, outermost first, with their two hyphens."""
+    around: tuple[HeaderBlock, ...]
+    """Headers of the entities around it, outermost first."""
     end: int
     """Offset after the body, without the line end that belongs to a delimiter."""
 
@@ -85,7 +87,7 @@ class _Multipart:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Beginning:
     """Where an entity begins, before its header is read."""
 
     path: str
@@ -114,9 +116,11 @@ class EntityWalker:
         self._open: list[_Multipart] = []
         self._entities = 0
         self._header_bytes = 0
-        self._sought: Collection[str] = ()
+        self._sought: frozenset[str] = frozenset()
         self._found: dict[str, Extent] = {}
         self._unended: list[Extent] = []
+        self._chain: list[tuple[int, HeaderBlock]] = []
+        """Headers down to the present entity, each with how many multiparts were open then."""
         self._latest: Delimiter | None = None
 
     def find(self, paths: Collection[str]) -> dict[str, Extent]:
@@ -127,7 +131,7 @@ class EntityWalker:
         Raises:
             LimitExceeded: a bound was reached.
         """
-        self._sought = paths
+        self._sought = frozenset(paths)
         for _ in self.walk():
             pass
         return self._found
@@ -138,7 +142,7 @@ class EntityWalker:
         Raises:
             LimitExceeded: a bound was reached; what was given before stands.
         """
-        place: _Place | None = _Place("", "", 0, is_message=True, is_signed=False)
+        place: _Beginning | None = _Beginning("", "", 0, is_message=True, is_signed=False)
         while place is not None or self._open:
             leaf = (yield from self._enter(place)) if place is not None else None
             delimiter = None
@@ -152,14 +156,21 @@ class EntityWalker:
 
     def _begin_extent(self, path: str, header: HeaderBlock) -> None:
         if path in self._sought and path not in self._found:
-            self._found[path] = Extent(header, self._boundaries(), self._size)
+            around = tuple(outer for _, outer in self._chain)
+            self._found[path] = Extent(header, self._boundaries(), around, self._size)
             self._unended.append(self._found[path])
+        if self._sought:
+            self._chain.append((len(self._open), header))
 
     def _end_extents(self, delimiter: Delimiter | None, end: int) -> None:
         latest, self._latest = self._latest, delimiter
         if latest and delimiter and delimiter.line_start == latest.end:
-            # Its line end ends the delimiter line before it as well.
+            # "--inner--" and "--outer" on lines that follow each other: the line end between
+            # them belongs to the outer one (RFC 2046 section 5.1.1), though the inner was
+            # read with it.
             end = latest.line_end
+        if delimiter:
+            self._chain = [one for one in self._chain if one[0] <= delimiter.index]
         for extent in [*self._unended]:
             if delimiter is None or delimiter.index < len(extent.enclosing):
                 extent.end = max(end, extent.header.body_start)
@@ -168,7 +179,7 @@ class EntityWalker:
     def _boundaries(self) -> tuple[bytes, ...]:
         return tuple(multipart.boundary for multipart in self._open)
 
-    def _after(self, delimiter: Delimiter | None) -> _Place | None:
+    def _after(self, delimiter: Delimiter | None) -> _Beginning | None:
         """Closes what ends at a delimiter; the place of the part that begins there, if one does."""
         if delimiter is None:
             self._open.clear()
@@ -181,7 +192,7 @@ class EntityWalker:
             return None
         multipart.count += 1
         path = f"{multipart.prefix}{multipart.count}"
-        return _Place(
+        return _Beginning(
             path=path,
             prefix=f"{path}.",
             depth=multipart.depth,
@@ -191,7 +202,7 @@ class EntityWalker:
             is_signed_body=multipart.signs_body and multipart.count == 1,
         )
 
-    def _enter(self, place: _Place) -> Generator[Entity, None, Entity | None]:
+    def _enter(self, place: _Beginning) -> Generator[Entity, None, Entity | None]:
         """Reads headers down to a leaf, which is the result, or to a multipart, which is opened."""
         while True:
             entity = self._read(place)
@@ -210,7 +221,7 @@ class EntityWalker:
             yield replace(entity, is_multipart=True)
             return None
 
-    def _read(self, place: _Place) -> Entity:
+    def _read(self, place: _Beginning) -> Entity:
         self._entities += 1
         if self._entities > self._limits.entities:
             raise LimitExceeded(f"the message has more than {self._limits.entities} parts")
@@ -234,10 +245,10 @@ class EntityWalker:
             is_signed_body=place.is_signed_body,
         )
 
-    def _forwarded(self, place: _Place) -> _Place:
+    def _forwarded(self, place: _Beginning) -> _Beginning:
         # The body of a message that is no multipart is its part 1.
         outer = place.path or "1"
-        return _Place(
+        return _Beginning(
             path=f"{outer}.1",
             prefix=f"{outer}.",
             depth=place.depth + 1,
@@ -245,7 +256,7 @@ class EntityWalker:
             is_signed=place.is_signed,
         )
 
-    def _push(self, place: _Place, media_type: str, boundary: bytes) -> None:
+    def _push(self, place: _Beginning, media_type: str, boundary: bytes) -> None:
         if len(boundary) > self._limits.boundary_size:
             raise LimitExceeded(f"a boundary is longer than {self._limits.boundary_size} bytes")
         self._open.append(

@@ -8,32 +8,44 @@ describe its body, and that body.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sectool.message import Content
-from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock
-from sectool.smime.lines import CanonicalLines
+from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock, read_header
+from sectool.smime.lines import CanonicalLines, LineScanner
 from sectool.smime.parts import EncryptedPart
 from sectool.smime.ranges import ForwardReader
 
 _LINE_ENDS = 65_536
 """Line ends that are counted at a time."""
+_FURTHER_LINE_ENDS = 8
+"""So many more than a message has now it may have had at its end."""
 
 
 class _CanonicalDigest:
-    """SHA-256 of text whose line ends count as CRLF."""
+    """SHA-256 of text whose line ends count as CRLF.
 
-    def __init__(self) -> None:
+    Args:
+        trimmed: takes the same text.
+    """
+
+    def __init__(self, trimmed: _TrimmedDigest | None = None) -> None:
         self._sha256 = hashlib.sha256()
         self._lines = CanonicalLines()
+        self._trimmed = trimmed
 
     def update_all(self, blocks: Iterable[bytes]) -> None:
         for block in blocks:
-            self._sha256.update(self._lines.update(block))
+            self._update(self._lines.update(block))
 
     def mark(self, text: bytes) -> None:
         """Counts something that is no text, apart from what stands before and after."""
-        self._sha256.update(self._lines.finish() + text)
+        self._update(self._lines.finish() + text)
+
+    def _update(self, text: bytes) -> None:
+        self._sha256.update(text)
+        if self._trimmed is not None:
+            self._trimmed.update(text)
 
     def hexdigest(self) -> str:
         self.mark(b"")
@@ -65,6 +77,13 @@ class _TrimmedDigest:
     def hexdigest(self) -> str:
         return self._sha256.hexdigest()
 
+    def with_line_ends(self) -> Iterator[str]:
+        """The digests of the same text with any number of line ends at its end, within reason."""
+        sha256 = self._sha256.copy()
+        for _ in range(self._line_ends + _FURTHER_LINE_ENDS):
+            yield sha256.hexdigest()
+            sha256.update(b"\r\n")
+
 
 def identities_in_clear(content: Content, header: HeaderBlock) -> tuple[str, str]:
     """The identity of a message by its body, and the one it has as a plaintext copy.
@@ -87,11 +106,11 @@ def identities_in_clear(content: Content, header: HeaderBlock) -> tuple[str, str
     rest = lines.finish()
     digest.update(rest)
     trimmed.update(rest)
-    words = sorted(
-        f"{field.name.decode()} {b' '.join(field.value.split()).hex()}"
-        for field in header.fields
-        if field.name in CONTENT_FIELDS
+    # Of several with one name the first counts to readers, so that these keep their order.
+    fields = sorted(
+        (field for field in header.fields if field.name in CONTENT_FIELDS), key=lambda one: one.name
     )
+    words = [f"{one.name.decode()} {b' '.join(one.value.split()).hex()}" for one in fields]
     body = _combined("body", [digest.hexdigest()])
     return body, _combined("plaintext", [*words, trimmed.hexdigest()])
 
@@ -122,10 +141,42 @@ def identity_of_parts(content: Content, body_start: int, parts: Sequence[Encrypt
         body_start: offset of its body.
         parts: in the order of the message.
     """
-    words = [f"{part.path} {part.envelope.digest}" for part in parts]
-    if any(part.path for part in parts):
-        words.append(_surroundings(content, body_start, parts))
-    return _combined("encrypted", words)
+    digests = [part.envelope.digest for part in parts]
+    if not any(part.path for part in parts):
+        return _of_parts(parts, digests)
+    surroundings = _CanonicalDigest()
+    _read_surroundings(content, body_start, parts, surroundings)
+    return _of_parts(parts, digests, surroundings.hexdigest())
+
+
+def differs_by_envelopes_only(
+    content: Content, parts: Sequence[EncryptedPart], digests: Sequence[str], identity: str
+) -> bool:
+    """Whether a message is another one but for its header and envelopes, and its last line ends.
+
+    Args:
+        content: the message.
+        parts: in the order of the message.
+        digests: the content digests that the parts have in the other one.
+        identity: of the other one.
+
+    Raises:
+        MessageChanged: the content became shorter meanwhile.
+    """
+    if not any(part.path for part in parts):
+        return True  # beside its envelope it has a header only
+    with content.open() as stream:
+        body_start = read_header(LineScanner(stream)).body_start
+    trimmed = _TrimmedDigest()
+    surroundings = _CanonicalDigest(trimmed)
+    _read_surroundings(content, body_start, parts, surroundings)
+    surroundings.mark(b"")
+    return any(_of_parts(parts, digests, one) == identity for one in trimmed.with_line_ends())
+
+
+def _of_parts(parts: Sequence[EncryptedPart], digests: Sequence[str], *around: str) -> str:
+    words = [f"{part.path} {digest}" for part, digest in zip(parts, digests, strict=True)]
+    return _combined("encrypted", [*words, *around])
 
 
 def _combined(kind: str, words: Sequence[str]) -> str:
@@ -133,8 +184,9 @@ def _combined(kind: str, words: Sequence[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _surroundings(content: Content, body_start: int, parts: Sequence[EncryptedPart]) -> str:
-    digest = _CanonicalDigest()
+def _read_surroundings(
+    content: Content, body_start: int, parts: Sequence[EncryptedPart], digest: _CanonicalDigest
+) -> None:
     with content.open() as stream:
         reader = ForwardReader(stream)
         reader.pass_to(body_start)
@@ -146,4 +198,3 @@ def _surroundings(content: Content, body_start: int, parts: Sequence[EncryptedPa
             digest.mark(f"\0{part.path}\0".encode())
             reader.pass_to(part.body_end)
         digest.update_all(reader.blocks_to(content.size))
-    return digest.hexdigest()

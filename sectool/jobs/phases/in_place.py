@@ -7,6 +7,8 @@ replacement (``replace``).
 from __future__ import annotations
 
 import contextlib
+import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from sectool.errors import ReadOnlyMailbox, SectoolError, UsageError
@@ -33,24 +35,24 @@ from sectool.mailbox import Mailbox
 from sectool.outcome import State
 from sectool.progress import Progress
 
-# Options of a decrypt phase that has put plaintext into the mailbox.
-_IN_PLACE = '{"in_place": true}'
-_NESTED = '{"in_place": true, "nested": true}'
-
 
 def is_in_place(log: JobLog) -> bool:
     """Whether the job has put plaintext into the mailbox."""
-    return _options(log) in {_IN_PLACE, _NESTED}
+    return bool(_options(log).get("in_place"))
 
 
 def is_nested(log: JobLog) -> bool:
     """Whether the job has put plaintext into parts of messages, or may have."""
-    return _options(log) == _NESTED
+    return bool(_options(log).get("nested"))
 
 
-def _options(log: JobLog) -> str:
+def _options(log: JobLog) -> dict[str, bool]:
     phase = log.phase(Operation.DECRYPT)
-    return "" if phase is None else phase[1]
+    return dict(json.loads(phase[1])) if phase is not None and phase[1] else {}
+
+
+def _as_text(options: dict[str, bool]) -> str:
+    return json.dumps(options, sort_keys=True) if options else ""
 
 
 def check_in_place(spec: JobSpec, job: Job) -> str:
@@ -84,7 +86,7 @@ def check_in_place(spec: JobSpec, job: Job) -> str:
             "this job has encrypted mail that it did not decrypt in place",
             hint="leave --in-place out, or begin another job with another --job directory",
         )
-    return _options(log) if fixed else ""
+    return _as_text(_options(log)) if fixed else ""
 
 
 def _check_options(spec: JobSpec) -> None:
@@ -123,6 +125,8 @@ class InPlace:
         done = job.log.standings.by_folder(frozenset({State.DECRYPTED}))
         self.failures = FailureLimit(spec, done)
         self._folders: dict[int, str] = {}
+        self._staying: Counter[str] = Counter()
+        """Why messages that were in clear before, or might have been, stay encrypted."""
         self._spec = spec
         self._job = job
         self._log = job.log
@@ -180,6 +184,8 @@ class InPlace:
             with contextlib.suppress(SectoolError):
                 self._spool.sweep()
         progress.end()
+        for reason, messages in self._staying.items():
+            progress.warn(f"{messages} messages are not put back in clear: {reason}")
 
     def _tasks(self, *, again: bool) -> Iterator[PlaintextTask]:
         selector = Selector(self._spec.selection)
@@ -238,10 +244,10 @@ class InPlace:
 
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
         """Replaces a group; the first one fixes how this job decrypts in place."""
-        options = _NESTED if self._nested else _IN_PLACE
+        options = {"in_place": True, **({"nested": True} if self._nested else {})}
         if _options(self._log) != options:
             with self._log.group():
-                self._log.set_phase(Operation.DECRYPT, "begun", options)
+                self._log.set_phase(Operation.DECRYPT, "begun", _as_text(options))
         self._replacer.carry_out(group)
         states = self._log.standings.of(new.message for new in group)
         for new in group:
@@ -251,8 +257,10 @@ class InPlace:
         self.failure_code = self.failure_code or answer.failure_code or 3
         folder = self._folders.pop(answer.message)
         self.failures.saw(folder, answer.state or State.CHECKPOINTED)
+        if answer.state is None and self._spec.to_stage == "decrypted":
+            # It is what it was, and that is no failure that a list of these would show.
+            self._staying[answer.reason] += 1
+            return
+        state = answer.state or State.CHECKPOINTED
         with self._log.group():
-            if answer.state is not None:
-                self._log.messages.advance(answer.message, answer.state, reason=answer.reason)
-            elif self._spec.to_stage != "decrypted":
-                self._log.messages.advance(answer.message, State.CHECKPOINTED, reason=answer.reason)
+            self._log.messages.advance(answer.message, state, reason=answer.reason)

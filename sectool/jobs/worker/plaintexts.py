@@ -10,7 +10,7 @@ from typing import Self
 from sectool import cms, durable, smime
 from sectool.checkpoint import CheckpointStore
 from sectool.crashpoints import crashpoint
-from sectool.errors import UnsupportedMessage
+from sectool.errors import MalformedMessage, UnsupportedMessage
 from sectool.joblog import CheckpointRecord, SealablePart
 from sectool.jobs.worker.checkpoints import not_as_known
 from sectool.jobs.worker.nested import layers_inside
@@ -81,11 +81,11 @@ class PlaintextComposer:
         ]
         path = self.new_file()
         self._written.append(path)
-        content = write_plaintext(path, inner, parts)
+        content = write_and_check(path, inner, parts)
         return Plaintext(content, content.digest)
 
 
-def write_plaintext(
+def write_and_check(
     path: Path,
     content: Content,
     parts: Sequence[smime.DecryptedPart],
@@ -100,6 +100,7 @@ def write_plaintext(
         mark: likewise.
 
     Raises:
+        UnsupportedMessage: a plaintext cannot stand there as it is.
         MessageError: it cannot be done for this message.
         NoSpace: it could not be written.
     """
@@ -109,5 +110,10 @@ def write_plaintext(
         crashpoint("plaintext.written")
         stream.flush()
         written = FileContent(path, known_digest=digesting.hexdigest())
-        smime.check_plaintext(written, content, parts, mark=mark)
+        try:
+            smime.check_plaintext(written, content, parts, mark=mark)
+        except MalformedMessage as error:
+            # Such as a body whose last byte would pass for a part of the line end behind it.
+            what = f"its plaintext cannot stand in the mailbox: {error.message}"
+            raise UnsupportedMessage(what) from error
     return written

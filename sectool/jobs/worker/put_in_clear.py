@@ -7,6 +7,7 @@ is that of the checkpoints alone.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from sectool import cms, smime
 from sectool.errors import (
     CheckpointDamaged,
+    LimitExceeded,
     MessageChanged,
     MessageError,
     MessageVanished,
@@ -24,7 +26,7 @@ from sectool.joblog import IN_CLEAR, ReplacedMessage, SealableMessage
 from sectool.jobs.worker.checkpoints import CheckpointPlace
 from sectool.jobs.worker.examine import known_as
 from sectool.jobs.worker.new_message import NewMessage
-from sectool.jobs.worker.plaintexts import PlaintextComposer, write_plaintext
+from sectool.jobs.worker.plaintexts import Plaintext, PlaintextComposer, write_and_check
 from sectool.jobs.worker.seal import SUBJECT_RESTORED
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import Content
@@ -69,10 +71,11 @@ class PlaintextTask:
 
 @dataclass(frozen=True, slots=True)
 class NotInPlace:
-    """A message that stays as it is, and why; ``state`` None: in whatever state it is."""
+    """A message that stays as it is, and why."""
 
     message: int
     state: State | None
+    """What it is now; None: what it was, since it only cannot stand there in clear."""
     reason: str
     failure_code: int = 0
 
@@ -103,7 +106,7 @@ def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage |
     message = task.message.message
     try:
         return _put_in_clear(context, task)
-    except UnsupportedMessage as error:
+    except (UnsupportedMessage, LimitExceeded) as error:
         return NotInPlace(message, None, f"it stays encrypted: {error.message}")
     except (MessageChanged, MessageVanished) as error:
         return NotInPlace(message, State.CHANGED, error.message)
@@ -124,41 +127,47 @@ def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
     inventory = smime.take_inventory(stored.content)
     if message.identity not in known_as(inventory):
         raise MessageChanged("the message is not the one the job knows")
-    known = {part.path: part for part in message.parts}
-    is_whole = [*known] == [""]
-    if not is_whole and not context.nested:
+    if not context.nested and [part.path for part in message.parts] != [""]:
         raise UnsupportedMessage(f"only a part of it is encrypted{_NESTED}")
-    with _composer(context, message.message) as composer:
-        plaintexts = {path: composer.compose(part) for path, part in known.items()}
-        outer, note = stored.content, ""
-        if is_whole:
-            outer, note = _outer(context, stored.content, plaintexts[""].content)
-        encrypted = smime.take_inventory(outer).parts if note else inventory.parts
-        if [part.path for part in encrypted] != [*known]:
-            raise UnsupportedMessage("more of it is encrypted than what was opened")
-        parts = [plaintexts[part.path].in_place_of(part) for part in encrypted]
+    new_file = partial(context.new_file, message.message)
+    with PlaintextComposer(context.checkpoints, new_file, context.nested) as composer:
+        plaintexts = {part.path: composer.compose(part) for part in message.parts}
+        outer, parts, note = _encrypted(context, stored.content, inventory, plaintexts)
         mark = smime.Mark(context.job, message.message)
-        content = write_plaintext(context.new_file(message.message), outer, parts, mark)
-    new = smime.take_inventory(content)
-    if new.parts or new.state is State.SEALED:
-        raise UnsupportedMessage(
-            f"another encrypted layer lies inside{'' if context.nested else _NESTED}"
-        )
+        content = write_and_check(new_file(), outer, parts, mark)
     return NewMessage(
         message=message.message,
         ref=message.ref,
         revision=stored.revision,
         content=content,
-        identity=f"{IN_CLEAR}{new.plaintext_identity}",
+        identity=f"{IN_CLEAR}{_identity(content, nested=context.nested)}",
         keeps_original=not task.again,
         note=note,
     )
 
 
-def _composer(context: PlaintextContext, message: int) -> PlaintextComposer:
-    return PlaintextComposer(
-        context.checkpoints, partial(context.new_file, message), nested=context.nested
-    )
+def _encrypted(
+    context: PlaintextContext,
+    content: Content,
+    inventory: smime.Inventory,
+    plaintexts: Mapping[str, Plaintext],
+) -> tuple[Content, list[smime.DecryptedPart], str]:
+    """The message to write into, its parts, and what was done to its Subject."""
+    note = ""
+    if "" in plaintexts:
+        content, note = _outer(context, content, plaintexts[""].content)
+        inventory = smime.take_inventory(content) if note else inventory
+    if [part.path for part in inventory.parts] != [*plaintexts]:
+        raise UnsupportedMessage("more of it is encrypted than what was opened")
+    return content, [plaintexts[one.path].in_place_of(one) for one in inventory.parts], note
+
+
+def _identity(content: Content, *, nested: bool) -> str:
+    """What a plaintext copy is known by, provided that nothing in it is encrypted any more."""
+    inventory = smime.take_inventory(content)
+    if inventory.parts or inventory.covered or inventory.state is State.SEALED:
+        raise UnsupportedMessage(f"another encrypted layer lies inside{'' if nested else _NESTED}")
+    return inventory.plaintext_identity
 
 
 def _outer(context: PlaintextContext, content: Content, inner: Content) -> tuple[Content, str]:

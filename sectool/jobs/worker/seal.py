@@ -326,6 +326,11 @@ def _prove(
     inventory = smime.take_inventory(content)
     if [part.path for part in inventory.parts] != [part.path for part in message.parts]:
         raise MalformedMessage("the new message does not hold the parts of the old one")
+    digests = [part.checkpoint.content_digest for part in message.parts]
+    if not smime.differs_by_envelopes_only(
+        content, inventory.parts, digests, message.original_identity
+    ):
+        raise MalformedMessage("the new message differs from the old one by more than envelopes")
     for known, part in zip(message.parts, inventory.parts, strict=True):
         written = sealed[part.path]
         source = smime.PartSource(content, part)

@@ -1,0 +1,82 @@
+"""What holds before a plaintext is put where its CMS was: that it stays in its own part.
+
+Someone may have put old ciphertext into a message of his own, so that a mail program
+shows its plaintext in the middle of his text and tells him of it (EFAIL). Where any
+reader might take what is around a plaintext for something else than we do, it stays
+encrypted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from sectool.errors import UnsupportedMessage
+from sectool.message import COPY_BLOCK, Content
+from sectool.smime.fields import HeaderBlock
+from sectool.smime.parts import WholeEntity
+from sectool.smime.ranges import ForwardReader
+
+_MISREAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n[ \t]+\r?(?:\n|$)")
+"""Control characters, of which some end a line to some readers, and lines of white space,
+which end the header to some."""
+
+_MBOX_LINE = re.compile(rb"From [^\r\n]*\r?\n")
+_ONCE = (b"content-type", b"content-transfer-encoding")
+
+
+def check_containment(content: Content, place: WholeEntity, inner: Content) -> None:
+    """Holds that a plaintext in this place is read there, and as a part of its own, by everybody.
+
+    Args:
+        content: the message, or the plaintext that an envelope lies in.
+        place: of the encrypted part in it.
+        inner: what is to stand there.
+
+    Raises:
+        UnsupportedMessage: it may be read otherwise.
+    """
+    for header in (*place.around, place.header):
+        if not _is_read_alike(content, header):
+            raise UnsupportedMessage("a header around its plaintext is not the same to all readers")
+    for header in place.around:
+        names = Counter(field.name for field in header.fields)
+        if any(names[name] > 1 for name in _ONCE):
+            raise UnsupportedMessage("what is around its plaintext says twice what it is")
+    if place.enclosing and _holds_delimiter(inner, place.enclosing):
+        raise UnsupportedMessage("its plaintext would end the multipart that it stands in")
+
+
+def _is_read_alike(content: Content, header: HeaderBlock) -> bool:
+    if any(_MISREAD.search(field.raw) for field in header.fields):
+        return False
+    begin = header.fields[0].start if header.fields else header.end
+    if sum(len(field.raw) for field in header.fields) != header.end - begin:
+        return False  # lines that are no field
+    return begin == header.start or _is_mbox_line(content, header.start, begin)
+
+
+def _is_mbox_line(content: Content, start: int, end: int) -> bool:
+    with content.open() as stream:
+        reader = ForwardReader(stream)
+        reader.pass_to(start)
+        return _MBOX_LINE.fullmatch(b"".join(reader.blocks_to(end))) is not None
+
+
+def _holds_delimiter(inner: Content, boundaries: tuple[bytes, ...]) -> bool:
+    # RFC 2046 section 5.1.1: that a line begins so is enough for a delimiter line. What
+    # ends a line is not the same to all that read mail.
+    delimiters = [end + boundary for boundary in boundaries for end in (b"\n", b"\r")]
+    size = max(map(len, delimiters))
+    return any(one in text for text in _overlapping(inner, size) for one in delimiters)
+
+
+def _overlapping(inner: Content, size: int) -> Iterator[bytes]:
+    """All bytes in blocks, each with as many of those before it."""
+    # What it begins with will stand at the start of a line.
+    before = b"\n"
+    with inner.open() as stream:
+        while block := stream.read(COPY_BLOCK):
+            yield before + block
+            before = (before + block)[-size:]
