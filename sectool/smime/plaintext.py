@@ -1,9 +1,10 @@
 """Puts plaintexts in the place of CMS, with the line ends of the store (RFC 8551 section 3.3).
 
-Header fields of the inner entity that describe a body come where those of the
-encrypted body stood. A header that cannot be held so without loss or a second
-Subject, as protected headers are (RFC 9788), stays whole: the inner entity is
-then the only part of a multipart. A plaintext that might not be read in its own
+The fields of the inner entity that describe its body come where those of the
+encrypted body stood, which are the ones that an encryption replaces again. A
+header that cannot be held so without loss or a second Subject, as protected
+headers are (RFC 9788), stays whole: the inner entity is then the only part of a
+multipart. A plaintext that might not be read in its own
 part is refused.
 """
 
@@ -16,7 +17,7 @@ from sectool.errors import UnsupportedMessage
 from sectool.message import Content, Sink
 from sectool.smime.containment import check_containment
 from sectool.smime.entities import EntityWalker
-from sectool.smime.fields import CONTENT_FIELDS, Field, HeaderBlock, read_header
+from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock, read_header
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner, StoreLines
 from sectool.smime.mark import MARK_FIELD, Mark
@@ -95,27 +96,21 @@ def form_of(part: DecryptedPart, line_end: bytes, mark: Mark | None, limits: Lim
     fields += [
         (field.name, _converted(field.raw, line_end))
         for field in inner.fields
-        if _describes(field) and (field.name, field.value) not in kept
+        if field.name in CONTENT_FIELDS
     ]
     return Form(inner, replaced, tuple(fields))
 
 
 def _is_representable(kept: Collection[tuple[bytes, bytes]], inner: HeaderBlock) -> bool:
-    """Whether all that the inner header says can stand beside these fields, once."""
+    """Whether all that the inner header says can stand beside these fields, and go again."""
     if sum(len(field.raw) for field in inner.fields) != inner.end - inner.start:
         return False  # lines that are no field
-    names = {name for name, _ in kept}
     return all(
         field.name in CONTENT_FIELDS
         or field.name == _MIME_VERSION
         or (field.name, field.value) in kept
-        or (_describes(field) and field.name not in names)
         for field in inner.fields
     )
-
-
-def _describes(field: Field) -> bool:
-    return field.name.startswith(b"content-")
 
 
 def write_plaintext(

@@ -197,6 +197,21 @@ def test_a_header_that_cannot_stand_in_that_of_the_part_stays_whole(
     assert opened_layers(only(maildir), keys.new) == [WITH_SUBJECT]
 
 
+@pytest.mark.parametrize("nested", [False, True], ids=["whole message", "forward"])
+def test_nothing_of_the_header_inside_is_left_in_clear_when_it_is_encrypted_again(
+    nested: bool, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = tmp_path / "Maildir"
+    secret = b"Content-Language: tlh\r\n" + TEXT
+    whole = message(2, encrypt(secret, keys.old))
+    deliver(maildir, message(1, forward(whole)) if nested else whole)
+    jobs.run(specify("decrypt", maildir, in_place=True, nested=True))
+    assert b"Content-Language: tlh\n" in only(maildir)
+    jobs.run(specify("encrypt", maildir))
+    assert opened_layers(only(maildir), keys.new) == [secret]
+    assert b"Content-Language" not in only(maildir)
+
+
 def test_a_copy_whose_line_ends_a_server_changed_is_encrypted_in_its_parts(
     specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
