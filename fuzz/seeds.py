@@ -46,7 +46,7 @@ def envelopes(directories: Iterable[Path] = ()) -> Iterator[bytes]:
 def main() -> None:
     """Writes seeds into a directory, named by digest."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["cms", "inventory", "plaintext", "splice"])
+    parser.add_argument("kind", choices=["cms", "in-place", "inventory", "plaintext", "splice"])
     parser.add_argument("into", type=Path)
     parser.add_argument("directories", type=Path, nargs="*")
     options = parser.parse_args()

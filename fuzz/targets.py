@@ -7,13 +7,15 @@ is not ours, or ``OutOfBounds``.
 from __future__ import annotations
 
 import io
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from sectool import cms, smime
 from sectool.errors import MessageError
-from sectool.message import BytesContent, Content, Sink
+from sectool.message import BytesContent, Content, FileContent, Sink
 
 SECONDS = 1.0
 """Of processor time for one message."""
@@ -133,20 +135,71 @@ def _is_damaged(part: smime.EncryptedPart) -> bool:
 
 
 def _spliced(data: bytes, inventory: smime.Inventory) -> bytes:
-    content = BytesContent(data)
     written = io.BytesIO()
+    write_cms = _same_cms(BytesContent(data), inventory)
+    smime.write_spliced(
+        BytesContent(data), inventory.parts, written, write_cms, smime_type="enveloped-data"
+    )
+    return written.getvalue()
 
-    def write_cms(part: object, sink: Sink) -> None:
-        assert isinstance(part, smime.EncryptedPart)
+
+def _same_cms(content: Content, inventory: smime.Inventory) -> Callable[[smime.Place, Sink], None]:
+    parts = {part.path: part for part in inventory.parts}
+
+    def write_cms(place: smime.Place, sink: Sink) -> None:
+        part = parts[place.path]
         with smime.PartSource(content, part).open() as stream:
             sink.write(stream.read(part.envelope.size))
 
-    smime.write_spliced(content, inventory.parts, written, write_cms, smime_type="enveloped-data")
-    return written.getvalue()
+    return write_cms
+
+
+_TEXT = b"Content-Type: text/plain\r\n\r\ntext\r\n"
+
+
+def put_in_place(data: bytes) -> None:
+    """Puts plaintexts in the place of the CMS of a message, and that back: it is as it was."""
+    content = BytesContent(data)
+    inventory = smime.take_inventory(content)
+    if not inventory.parts:
+        return
+    digests = [part.envelope.digest for part in inventory.parts]
+    for plaintext in (_TEXT, data):
+        written = _in_clear(content, inventory, BytesContent(plaintext))
+        if written is None:
+            continue
+        back = io.BytesIO()
+        places = smime.places_of(written, [part.path for part in inventory.parts])
+        write_cms = _same_cms(content, inventory)
+        smime.write_spliced(
+            *(written, places, back, write_cms),
+            smime_type="enveloped-data",
+            without=frozenset({smime.MARK_FIELD}),
+        )
+        again = BytesContent(back.getvalue())
+        parts = smime.take_inventory(again).parts
+        if [part.envelope.digest for part in parts] != digests:
+            raise OutOfBounds("what was put in clear is not encrypted again where it was")
+        if not smime.differs_by_envelopes_only(again, parts, digests, inventory.identity):
+            raise OutOfBounds("what is around a plaintext was changed")
+
+
+def _in_clear(content: Content, inventory: smime.Inventory, inner: Content) -> Content | None:
+    """A plaintext copy that was proven; None: it has to stay encrypted."""
+    parts = [smime.DecryptedPart(part, inner, inner.digest) for part in inventory.parts]
+    mark = smime.Mark("0", 1)
+    with tempfile.NamedTemporaryFile() as file, suppress(MessageError):
+        smime.write_plaintext(content, parts, file, mark=mark)
+        file.flush()
+        smime.check_plaintext(FileContent(Path(file.name)), content, parts, mark=mark)
+        file.seek(0)
+        return BytesContent(file.read())
+    return None
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "cms": read_cms,
+    "in-place": put_in_place,
     "inventory": read_message,
     "plaintext": read_plaintext,
     "splice": splice,

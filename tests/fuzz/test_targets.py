@@ -14,6 +14,7 @@ from fuzz.targets import TARGETS, OutOfBounds, within_bounds
 
 SEEDS = {
     "cms": list(seeds.envelopes()),
+    "in-place": list(seeds.messages()),
     "inventory": list(seeds.messages()),
     "plaintext": list(seeds.messages()),
     "splice": list(seeds.messages()),
