@@ -23,6 +23,8 @@ _MISREAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n[ \t]+\r?(?
 which end the header to some."""
 
 _MBOX_LINE = re.compile(rb"From [^\r\n]*\r?\n")
+_DAMAGED = "a header around it is damaged: some mail programs would show it among other text"
+_TWICE = "a header around it says its type twice: some mail programs would show it in other text"
 _ONCE = (b"content-type", b"content-transfer-encoding")
 
 
@@ -39,11 +41,11 @@ def check_containment(content: Content, place: WholeEntity, inner: Content) -> N
     """
     for header in (*place.around, place.header):
         if not _is_read_alike(content, header):
-            raise UnsupportedMessage("a header around its plaintext is not the same to all readers")
+            raise UnsupportedMessage(_DAMAGED)
     for header in place.around:
         names = Counter(field.name for field in header.fields)
         if any(names[name] > 1 for name in _ONCE):
-            raise UnsupportedMessage("what is around its plaintext says twice what it is")
+            raise UnsupportedMessage(_TWICE)
     if place.enclosing and _holds_delimiter(inner, place.enclosing):
         raise UnsupportedMessage("its plaintext would end the multipart that it stands in")
 

