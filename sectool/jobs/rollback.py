@@ -171,6 +171,13 @@ class _Rollback:
                 self._log.set_phase(Operation.ROLLBACK, "finished", "")
 
     def _tell_what_stays(self, progress: Progress) -> None:
+        purged = self._log.replaced.count_purged()
+        if purged:
+            self._failure_code = self._failure_code or MessageError.exit_code
+            progress.warn(
+                f"{purged} messages stay as they are: their originals were purged",
+                hint="a backup from before the purge is the only way back",
+            )
         staying = self._log.replaced.count_without_original()
         if staying:
             self._failure_code = self._failure_code or MessageError.exit_code

@@ -90,8 +90,10 @@ class _Finder:
             path = self._root / name
             if not name.startswith("."):
                 yield from self._nested(path, [_level(name)])
-            elif self._holds_mail(path):
+                continue
+            if self._holds_mail(path):
                 yield path, _maildir_plus_levels(name[1:])
+            self._tell_below(path, 1)
 
     def _nested(self, path: Path, levels: list[str]) -> Iterator[tuple[Path, list[str]]]:
         if self._holds_mail(path):
@@ -102,6 +104,19 @@ class _Finder:
         for name in self._directories(path):
             if not name.startswith("."):
                 yield from self._nested(path / name, [*levels, _level(name)])
+            else:
+                self._tell(path / name, len(levels))
+
+    def _tell(self, path: Path, depth: int) -> None:
+        """Tells of mail where neither kind of folder has any, as KMail's below dot folders."""
+        if self._holds_mail(path):
+            self._skip(path, "a folder inside a dot folder, or a dot folder inside another")
+        self._tell_below(path, depth + 1)
+
+    def _tell_below(self, path: Path, depth: int) -> None:
+        if depth < DEPTH_LIMIT:
+            for name in self._directories(path):
+                self._tell(path / name, depth)
 
     def _directories(self, path: Path) -> list[str]:
         """Names of the real directories in ``path`` that may be folders."""

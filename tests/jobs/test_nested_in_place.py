@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tests.support.layers import (
     stored,
 )
 from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.signing import make_signatory, sign
 
 NAME = "cur/1300000001.M1P1.host:2,S"
 EVERYTHING = smime.PartSelection(wrapped=True, break_signatures=True)
@@ -210,6 +212,29 @@ def test_nothing_of_the_header_inside_is_left_in_clear_when_it_is_encrypted_agai
     jobs.run(specify("encrypt", maildir))
     assert opened_layers(only(maildir), keys.new) == [secret]
     assert b"Content-Language" not in only(maildir)
+
+
+@pytest.mark.parametrize("options", [(), ("-nodetach",)], ids=["clear", "opaque"])
+def test_a_signature_in_a_forward_verifies_in_its_place_and_after_encrypting(
+    options: tuple[str, ...], specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = tmp_path / "Maildir"
+    signed = sign(make_signatory(tmp_path, "alice"), TEXT, *options)
+    deliver(maildir, PARTS["forward among parts"](encrypt(signed, keys.old)))
+
+    def verifies(raw: bytes) -> bool:
+        command = ["openssl", "cms", "-verify", "-noverify"]
+        return subprocess.run(command, input=raw, capture_output=True, check=False).returncode == 0
+
+    jobs.run(specify("decrypt", maildir, in_place=True, nested=True))
+    copy = only(maildir)
+    (place,) = smime.places_of(BytesContent(copy), ["2.1"])
+    forwarded = copy[place.header.start : place.body_end]
+    assert verifies(forwarded)
+    assert not verifies(forwarded.replace(b"folder", b"drawer").replace(b"MII", b"MIJ"))
+    jobs.run(specify("encrypt", maildir))
+    (opened,) = opened_layers(only(maildir), keys.new)
+    assert verifies(opened)
 
 
 def test_a_copy_whose_line_ends_a_server_changed_is_encrypted_in_its_parts(

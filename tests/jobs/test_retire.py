@@ -159,6 +159,23 @@ def test_mail_that_was_encrypted_to_a_new_certificate_of_the_same_key_needs_it(
     assert (one.messages, one.may_be_destroyed) == (1, False)
 
 
+def test_a_name_that_an_authority_gave_once_more_hides_no_mail(
+    replaced: Path, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    def certify(name: str, key: Key, serial: int) -> Key:
+        certificate = tmp_path / f"{name}.crt"
+        subject = ("-subj", "/CN=Authority", "-days", "365", "-set_serial", serial)
+        openssl("req", "-x509", "-key", key.private_key, *subject, "-out", certificate)
+        return Key(certificate, key.private_key)
+
+    lost, given = certify("lost", keys.old, 1), certify("given", keys.old, 2)
+    anew = certify("anew", keys.new, 1)
+    late = stored(message(2, encrypt(TEXT, lost)))
+    (replaced / "new" / "1500000001.M1P1.host").write_bytes(late)
+    one = answer(specify, history(given), verify_keys=history(anew, keys.new))
+    assert (one.messages, one.may_be_destroyed) == (1, False)
+
+
 def test_mail_to_a_crowd_of_strangers_keeps_every_old_key(
     replaced: Path, specify: Specify, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:

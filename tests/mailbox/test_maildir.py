@@ -488,3 +488,11 @@ def test_nothing_is_staged_through_a_link(root: Path, tmp_path: Path) -> None:
     (answer,) = add_to(root, "Sent")
     assert isinstance(answer, MessageError)
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", [".inbox.directory/sub", ".Sub/Deep", "Plain/.Sub", ".a/b/.c/d"])
+def test_mail_where_no_folder_keeps_any_is_told(folder: str, mailbox: Maildir, root: Path) -> None:
+    make_folder(root / folder, "1.host:2,S")
+    assert folder not in list(mailbox.folders())
+    assert [skipped.path for skipped in mailbox.skipped] == [folder]
+    assert any(folder in told for told in mailbox.passed_over)

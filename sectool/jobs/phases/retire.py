@@ -1,9 +1,8 @@
 """Answers for each old key whether anything in the mailbox still needs it.
 
 Every message is read and its recipients are held against the old keys; what
-the new keys really open counts as free of them. Replaced messages are also
-looked into, in their checkpoint or through the new keys, since an envelope
-inside the envelope kept its old recipients.
+the new keys really open counts as free of them. What opens is also looked into,
+since an envelope inside the envelope kept its old recipients.
 """
 
 from __future__ import annotations

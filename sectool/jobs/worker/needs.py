@@ -75,14 +75,21 @@ class NeedContext:
         self.retired = KeyHistory.from_material(argument.retired)
         self.current = _others(argument.current, self.retired)
         self.checkpoints = argument.checkpoints.store()
+        # By their operations, which is what a recipient leads to.
         self.numbers = {id(key.operations): n for n, key in enumerate(self.retired.keys)}
 
-    def explains(self, recipient: cms.RecipientDescription) -> bool:
-        """Whether it is known whose key a recipient is: one of the old keys, or no old one."""
+    def explains(self, recipient: cms.RecipientDescription, *, tried: bool) -> bool:
+        """Whether it is known whose key a recipient is: one of the old keys, or no old one.
+
+        Args:
+            recipient: of a part.
+            tried: whether the new keys were, and did not open it: an authority that was
+                made anew gives serial numbers once more.
+        """
         identifier = recipient.identifier
         if identifier is None or self.retired.find(identifier):
             return True
-        return self.current is not None and bool(self.current.find(identifier))
+        return not tried and self.current is not None and bool(self.current.find(identifier))
 
 
 def _others(current: KeyMaterial | None, retired: KeyHistory) -> KeyHistory | None:
@@ -146,11 +153,12 @@ def _needed(
         named = set(_named(context, part))
         inside = _kept(context, checkpoint)
         opened = False
-        if context.current is not None and (named or inside is None):
+        tries = context.current is not None and (named or inside is None)
+        if context.current is not None and tries:
             opened, plaintext = _open(content, part, context.current)
             inside = inside or plaintext
         if not opened:
-            needed, plaintext = _opened_by_old(context, content, part, named)
+            needed, plaintext = _opened_by_old(context, content, part, named, tried=bool(tries))
             yield from needed
             inside = inside or plaintext
             if needed and inside is None:
@@ -170,7 +178,12 @@ def _named(context: NeedContext, part: smime.EncryptedPart) -> Iterator[int]:
 
 
 def _opened_by_old(
-    context: NeedContext, content: Content, part: smime.EncryptedPart, named: Collection[int]
+    context: NeedContext,
+    content: Content,
+    part: smime.EncryptedPart,
+    named: Collection[int],
+    *,
+    tried: bool,
 ) -> tuple[set[int], _Plaintext | None]:
     """The old keys that a part needs, and its plaintext where one of them gives it.
 
@@ -183,7 +196,7 @@ def _opened_by_old(
     needed = set(named)
     plaintext = _open(content, part, context.retired)[1] if named else None
     recipients = part.envelope.recipients
-    if all(map(context.explains, recipients)):
+    if all(context.explains(one, tried=tried) for one in recipients):
         return needed, plaintext
     if len(recipients) > cms.DEFAULT_LIMITS.unnamed_attempts:
         raise MessageError("it has too many recipients for each key to be tried on each")
@@ -228,7 +241,7 @@ def _kept(context: NeedContext, content_digest: str | None) -> _Plaintext | None
 def _open(
     content: Content, part: smime.EncryptedPart, keys: KeyHistory
 ) -> tuple[bool, _Plaintext | None]:
-    """Whether the new keys open a part, and its plaintext, which is never kept."""
+    """Whether these keys open a part, and its plaintext, which is never kept."""
     try:
         inner = open_part(content, part, keys)
         return True, (smime.content_of(inner), inner.content_type)
