@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 from sectool.errors import (
     MessageError,
-    ReadOnlyMailbox,
     SectoolError,
     UsageError,
 )
@@ -22,7 +21,7 @@ from sectool.jobs.phases.rematch import match_again
 from sectool.jobs.running.grouping import Grouping
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.pool import Died, run_tasks
-from sectool.jobs.running.replace import Replacer
+from sectool.jobs.running.replace import Replacer, check_writable
 from sectool.jobs.running.spec import Cancel, JobSpec, Operation
 from sectool.jobs.running.spool import Spool
 from sectool.jobs.running.walk import Selector, listing_of
@@ -96,11 +95,8 @@ class _Rollback:
                 "no message of this job was replaced, so there is nothing to put back",
                 hint="`sectool status` shows where the job stands",
             )
-        if not self._mailbox.capabilities.writable and not self._spec.dry_run:
-            raise ReadOnlyMailbox(
-                f"the mailbox {self._mailbox.specification.location} cannot be written",
-                hint="check its owner, mode and mount options",
-            )
+        if not self._spec.dry_run:
+            check_writable(self._mailbox)
 
     def _decrypt_again(self, progress: Progress) -> None:
         if next(self._log.replaced.to_decrypt(), None) is None:

@@ -330,6 +330,19 @@ def test_undoing_opens_nested_mail_where_the_job_did_and_tells_what_stays(
     assert len(set(before) & set(after)) == 1
 
 
+def test_undoing_what_was_purged_says_why_it_stays(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir, told = tmp_path / "Maildir", Warnings()
+    deliver(maildir, PARTS["forward"](encrypt(TEXT, keys.old)))
+    jobs.run(specify("decrypt", maildir, in_place=True, nested=True))
+    new = KeySpecification((keys.new.certificate, keys.new.private_key))
+    jobs.run(specify("encrypt", maildir, verify_keys=new))
+    jobs.run(specify("purge", None, keys=None))
+    assert jobs.run(specify("rollback", None), progress=told).exit_code == 3
+    assert any("originals were purged" in warning for warning in told.warnings)
+
+
 # --- what stays encrypted all the same ----------------------------------------------------
 
 

@@ -11,14 +11,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from sectool.errors import ReadOnlyMailbox, SectoolError, UsageError
+from sectool.errors import SectoolError, UsageError
 from sectool.joblog import JobLog, Purpose
 from sectool.jobs.phases.matching import Matcher
 from sectool.jobs.running.failures import FailureLimit
 from sectool.jobs.running.grouping import Grouping
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.pool import Died, run_tasks
-from sectool.jobs.running.replace import Replacer
+from sectool.jobs.running.replace import Replacer, check_writable
 from sectool.jobs.running.spec import Cancel, JobSpec, Operation, Selection
 from sectool.jobs.running.spool import Spool
 from sectool.jobs.running.walk import Selector, listing_of
@@ -146,11 +146,8 @@ class InPlace:
         Raises:
             ReadOnlyMailbox: it cannot.
         """
-        if not self._mailbox.capabilities.writable and not self._spec.dry_run:
-            raise ReadOnlyMailbox(
-                f"the mailbox {self._mailbox.specification.location} cannot be written",
-                hint="check its owner, mode and mount options",
-            )
+        if not self._spec.dry_run:
+            check_writable(self._mailbox)
 
     def recover(self, progress: Progress) -> None:
         """Ends what an interrupted run left open, wherever both copies lie now."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
-from sectool.errors import MessageError, ReadOnlyMailbox, SectoolError, UsageError
+from sectool.errors import MessageError, SectoolError, UsageError
 from sectool.joblog import REPLACED, SealableMessage, SealablePart
 from sectool.jobs.phases.lost import Restored, lost_tasks, restore_lost
 from sectool.jobs.phases.proving import prove_replaced
@@ -22,7 +22,7 @@ from sectool.jobs.running.fixed import NOT_FIXED, check_fixed, options_of
 from sectool.jobs.running.grouping import Grouping
 from sectool.jobs.running.job import MAILBOX_VALUE, Job
 from sectool.jobs.running.pool import Died, run_tasks
-from sectool.jobs.running.replace import Replacer
+from sectool.jobs.running.replace import Replacer, check_writable
 from sectool.jobs.running.retry import Retry
 from sectool.jobs.running.spec import Cancel, JobSpec
 from sectool.jobs.running.spool import Spool
@@ -111,11 +111,8 @@ class Resealing:
         """
         if not self._spec.restart_phase:
             check_fixed(self._fixed_options(), self._options(), self._spec.operation)
-        if not self._mailbox.capabilities.writable and not self._spec.dry_run:
-            raise ReadOnlyMailbox(
-                f"the mailbox {self._mailbox.specification.location} cannot be written",
-                hint="check its owner, mode and mount options",
-            )
+        if not self._spec.dry_run:
+            check_writable(self._mailbox)
 
     def _options(self) -> str:
         return options_of(self._recipients, self._spec.profile)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.checkpoint import OriginalToKeep
-from sectool.errors import MessageChanged, MessageError, MessageVanished
+from sectool.errors import MessageChanged, MessageError, MessageVanished, ReadOnlyMailbox
 from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
 from sectool.jobs.running.job import Job
 from sectool.jobs.worker.new_message import NewMessage
@@ -59,6 +59,19 @@ class _Step:
     @property
     def meaning(self) -> _Meaning:
         return _MEANINGS[self.purpose]
+
+
+def check_writable(mailbox: Mailbox) -> None:
+    """Holds that messages can be replaced at all, before hours are spent on them.
+
+    Raises:
+        ReadOnlyMailbox: they cannot.
+    """
+    if not mailbox.capabilities.writable:
+        raise ReadOnlyMailbox(
+            f"the mailbox {mailbox.specification.location} cannot be written",
+            hint="check its owner, mode and mount options",
+        )
 
 
 class Replacer:
