@@ -95,23 +95,19 @@ def identities_in_clear(content: Content, header: HeaderBlock) -> tuple[str, str
         content: the stored message.
         header: of it.
     """
-    digest, trimmed, lines = hashlib.sha256(), _TrimmedDigest(), CanonicalLines()
+    trimmed = _TrimmedDigest()
+    digest = _CanonicalDigest(trimmed)
     with content.open() as stream:
         reader = ForwardReader(stream)
         reader.pass_to(header.body_start)
-        for block in reader.blocks_to(content.size):
-            text = lines.update(block)
-            digest.update(text)
-            trimmed.update(text)
-    rest = lines.finish()
-    digest.update(rest)
-    trimmed.update(rest)
+        digest.update_all(reader.blocks_to(content.size))
+    in_full = digest.hexdigest()
     # Of several with one name the first counts to readers, so that these keep their order.
     fields = sorted(
         (field for field in header.fields if field.name in CONTENT_FIELDS), key=lambda one: one.name
     )
     words = [f"{one.name.decode()} {b' '.join(one.value.split()).hex()}" for one in fields]
-    body = _combined("body", [digest.hexdigest()])
+    body = _combined("body", [in_full])
     return body, _combined("plaintext", [*words, trimmed.hexdigest()])
 
 

@@ -16,6 +16,7 @@ from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import (
     DecryptionFailed,
     MalformedMessage,
+    MessageChanged,
     MessageError,
     MessageVanished,
     MissingKey,
@@ -29,6 +30,8 @@ from sectool.joblog import (
     CheckpointRecord,
     Examination,
     PartRecord,
+    ReplacedMessage,
+    SealableMessage,
     Storage,
     without_address,
 )
@@ -36,7 +39,7 @@ from sectool.jobs.worker.checkpoints import CheckpointPlace
 from sectool.jobs.worker.keyring import find_opening
 from sectool.jobs.worker.layers import LayerSearch, held, recipient_key
 from sectool.keys import KeyHistory, KeyMaterial
-from sectool.mailbox import MailboxSpecification, open_mailbox
+from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import InnerEntity, Listing, StoredMessage
 from sectool.outcome import RecipientKey, State
 
@@ -90,6 +93,22 @@ def known_as(inventory: smime.Inventory) -> tuple[str, str]:
     """What a message is known by as it lies there, and as a plaintext copy of a job."""
     plaintext = inventory.plaintext_identity
     return inventory.identity, f"{IN_CLEAR}{plaintext}" if plaintext else ""
+
+
+def fetch_known(
+    mailbox: Mailbox, message: SealableMessage | ReplacedMessage
+) -> tuple[StoredMessage, smime.Inventory]:
+    """The stored copy of a message of the job, and what is in it.
+
+    Raises:
+        MessageChanged: it is another one.
+        MessageError: it cannot be read.
+    """
+    stored = mailbox.fetch(message.ref)
+    inventory = smime.take_inventory(stored.content)
+    if message.identity not in known_as(inventory):
+        raise MessageChanged("the message is not the one the job knows")
+    return stored, inventory
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from sectool.errors import (
 )
 from sectool.joblog import IN_CLEAR, ReplacedMessage, SealableMessage
 from sectool.jobs.worker.checkpoints import CheckpointPlace
-from sectool.jobs.worker.examine import known_as
+from sectool.jobs.worker.examine import fetch_known
 from sectool.jobs.worker.new_message import NewMessage
 from sectool.jobs.worker.plaintexts import Plaintext, PlaintextComposer, write_and_check
 from sectool.jobs.worker.seal import SUBJECT_RESTORED
@@ -123,10 +123,7 @@ def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage |
 
 def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
     message = task.message
-    stored = context.mailbox.fetch(message.ref)
-    inventory = smime.take_inventory(stored.content)
-    if message.identity not in known_as(inventory):
-        raise MessageChanged("the message is not the one the job knows")
+    stored, inventory = fetch_known(context.mailbox, message)
     if not context.nested and [part.path for part in message.parts] != [""]:
         raise UnsupportedMessage(f"only a part of it is encrypted{_NESTED}")
     new_file = partial(context.new_file, message.message)

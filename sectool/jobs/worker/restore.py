@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from sectool import durable, smime
+from sectool import durable
 from sectool.checkpoint import OriginalStore
 from sectool.crashpoints import crashpoint
 from sectool.errors import (
@@ -17,7 +17,7 @@ from sectool.errors import (
     MessageVanished,
 )
 from sectool.joblog import ReplacedMessage
-from sectool.jobs.worker.examine import known_as
+from sectool.jobs.worker.examine import fetch_known
 from sectool.jobs.worker.new_message import NewMessage
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import COPY_BLOCK, DigestingSink, FileContent
@@ -89,9 +89,7 @@ def restore(context: RestoreContext, task: RestoreTask) -> NewMessage | NotResto
 
 
 def _restore(context: RestoreContext, message: ReplacedMessage) -> NewMessage:
-    stored = context.mailbox.fetch(message.ref)
-    if message.identity not in known_as(smime.take_inventory(stored.content)):
-        raise MessageChanged("the message is not the one the job knows")
+    stored, _ = fetch_known(context.mailbox, message)
     original = context.originals.open(message.original)
     path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
     with durable.explained("write an original"), durable.new_file(path) as stream:

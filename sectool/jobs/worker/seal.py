@@ -25,7 +25,7 @@ from sectool.errors import (
     reason_of,
 )
 from sectool.joblog import CheckpointRecord, SealableMessage, SealablePart, Storage
-from sectool.jobs.worker.examine import known_as
+from sectool.jobs.worker.examine import fetch_known
 from sectool.jobs.worker.nested import SealedPlaintext, check_inside
 from sectool.jobs.worker.new_message import NewMessage
 from sectool.jobs.worker.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
@@ -133,10 +133,7 @@ def seal(context: SealContext, task: SealTask) -> SealedMessage | NotSealed:
 
 
 def _seal(context: SealContext, message: SealableMessage) -> SealedMessage | NotSealed:
-    stored = context.mailbox.fetch(message.ref)
-    inventory = smime.take_inventory(stored.content)
-    if message.identity not in known_as(inventory):
-        raise MessageChanged("the message is not the one the job knows")
+    stored, inventory = fetch_known(context.mailbox, message)
     if not message.parts:
         return _seal_clear(context, message, stored, inventory)
     content, note = _with_subject(context, message, stored.content)
