@@ -3,7 +3,7 @@
 Reads BER and DER, writes DER. Knows keys only by their operations, and no mail.
 """
 
-from sectool.cms.addresses import certificate_addresses, is_same_address
+from sectool.cms.addresses import certificate_addresses, comparable_address, is_same_address
 from sectool.cms.envelope import (
     EnvelopeDescription,
     RecipientDescription,
@@ -107,6 +107,7 @@ __all__ = [
     "Unproven",
     "certificate_addresses",
     "check_sealed",
+    "comparable_address",
     "content_type_name",
     "describe_envelope",
     "find_openings",

@@ -48,15 +48,16 @@ def is_same_address(first: str, second: str) -> bool:
     Case does not count, since hardly a server lets it; an internationalised
     domain is the same in either of its forms (RFC 9598 section 5).
     """
-    return _comparable(first) == _comparable(second)
+    return comparable_address(first) == comparable_address(second)
 
 
-def _comparable(address: str) -> tuple[str, str]:
+def comparable_address(address: str) -> str:
+    """One text for all the ways in which a mail address may be written."""
     local_part, _, domain = address.strip().rpartition("@")
     with contextlib.suppress(UnicodeError):  # no domain name: compared as it is
         domain = domain.encode("idna").decode("ascii")
     local_part = unicodedata.normalize("NFC", local_part)
-    return local_part.casefold(), domain.rstrip(".").lower()
+    return f"{local_part.casefold()}@{domain.rstrip('.').lower()}"
 
 
 def _of_alternative_name(certificate: x509.Certificate) -> Iterator[str]:

@@ -41,8 +41,9 @@ class LayerTable:
         for layer in layers:
             place = (message, layer.part, layer.path)
             execute(
-                "INSERT INTO layer VALUES (?, ?, ?, ?, ?)",
-                (*place, layer.content_digest, layer.reason),
+                "INSERT INTO layer (message, part, path, content_digest, reason, hides_recipients)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (*place, layer.content_digest, layer.reason, layer.hides_recipients),
             )
             for recipient in layer.recipients:
                 execute(
@@ -53,7 +54,7 @@ class LayerTable:
     def of_part(self, content_digest: str) -> list[LayerRecord]:
         """The layers in the plaintext of a part, as one of the messages has them that hold it."""
         rows = self._connection.execute(
-            "SELECT part, path, layer.content_digest, reason FROM layer"
+            "SELECT part, path, layer.content_digest, reason, hides_recipients FROM layer"
             " WHERE path <> '' AND (message, part) ="
             "   (SELECT message, path FROM part WHERE content_digest = ?"
             "     AND EXISTS (SELECT 1 FROM layer WHERE layer.message = part.message"
@@ -61,8 +62,10 @@ class LayerTable:
             (content_digest,),
         ).fetchall()
         return [
-            LayerRecord(part, path, digest, self._recipients(content_digest, path), reason)
-            for part, path, digest, reason in rows
+            LayerRecord(
+                part, path, digest, self._recipients(content_digest, path), reason, bool(hides)
+            )
+            for part, path, digest, reason, hides in rows
         ]
 
     def _recipients(self, content_digest: str, path: str) -> tuple[RecipientKey, ...]:

@@ -30,6 +30,8 @@ DEFAULTS: dict[tuple[str, str], str] = {
     ("part", "signer"): "''",
     ("part", "voids_signature"): "0",
     ("part", "opens_to"): "''",
+    ("part", "placement"): "''",
+    ("layer", "hides_recipients"): "0",
     ("replacement", "new_opens_to"): "'{}'",
 }
 """SQL for what a row of an older log has in a column that it lacks, by table and column."""

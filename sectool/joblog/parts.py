@@ -39,9 +39,9 @@ _COLUMNS = "content_digest, inner_sha256, inner_size, content_type, checkpoint.i
 
 _OF_A_MESSAGE = {
     "part": "path, content_digest, content_encryption_algorithm, integrity, signer,"
-    " voids_signature, opens_to",
+    " voids_signature, opens_to, placement",
     "message_recipient": "recipient",
-    "layer": "part, path, content_digest, reason",
+    "layer": "part, path, content_digest, reason, hides_recipients",
     "layer_recipient": "part, path, recipient",
 }
 
@@ -77,7 +77,8 @@ class PartTable:
         self._connection.execute("DELETE FROM part WHERE message = ?", (message,))
         self._connection.executemany(
             "INSERT INTO part (message, path, content_digest, content_encryption_algorithm,"
-            " integrity, signer, voids_signature, opens_to) VALUES (?, ?, ?, ?, ?, ?, ?, '')",
+            " integrity, signer, voids_signature, opens_to, placement)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, '', ?)",
             [
                 (
                     message,
@@ -87,6 +88,7 @@ class PartTable:
                     part.integrity or "",
                     part.signer,
                     part.voids_signature,
+                    part.placement,
                 )
                 for part in examination.parts
             ],

@@ -31,6 +31,8 @@ class PartRecord:
     hexadecimal; empty where none verifies."""
     voids_signature: bool = False
     """Whether a signature around it would be void once it changed."""
+    placement: str = ""
+    """How it stands in the message, as ``smime.Placement`` has it; empty: not known."""
 
 
 class Storage(StrEnum):
@@ -74,6 +76,8 @@ class LayerRecord:
     recipients: tuple[RecipientKey, ...]
     reason: str
     """Why it keeps its recipients; empty where it gets the new ones."""
+    hides_recipients: bool = False
+    """Whether there may be recipients beside these that nobody could read."""
 
 
 @dataclass(frozen=True, slots=True)

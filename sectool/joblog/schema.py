@@ -14,10 +14,13 @@ from sectool.outcome import State
 APPLICATION_ID = 0x5EC70001
 """Marks the SQLite file as a job log (``PRAGMA application_id``)."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """``PRAGMA user_version``; a newer one is refused, an older one is migrated."""
 
-OLDER_SCHEMAS = {1: "c228066acff84e7e74231eaa4cbb4af87c13d684bd55b63fc714b4df0c6f89fd"}
+OLDER_SCHEMAS = {
+    1: "c228066acff84e7e74231eaa4cbb4af87c13d684bd55b63fc714b4df0c6f89fd",
+    2: "28bc9d8851db6576257295cae8a4f9bf03f796345fbfe113b29df7a1a8f539da",
+}
 """Digests of the schemas that older versions had, as ``schema_digest`` names them."""
 
 TABLES = """
@@ -77,6 +80,7 @@ CREATE TABLE part (
     signer TEXT NOT NULL,
     voids_signature INTEGER NOT NULL CHECK (voids_signature IN (0, 1)),
     opens_to TEXT NOT NULL,
+    placement TEXT NOT NULL,
     PRIMARY KEY (message, path)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX part_by_content_digest ON part (content_digest);
@@ -102,6 +106,7 @@ CREATE TABLE layer (
     path TEXT NOT NULL,
     content_digest TEXT NOT NULL,
     reason TEXT NOT NULL,
+    hides_recipients INTEGER NOT NULL CHECK (hides_recipients IN (0, 1)),
     PRIMARY KEY (message, part, path)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX layer_by_content_digest ON layer (content_digest);
@@ -179,6 +184,30 @@ CREATE TABLE acknowledgement (
     identity TEXT NOT NULL,
     state TEXT NOT NULL,
     PRIMARY KEY (identity, state)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE reader (
+    content_digest TEXT NOT NULL,
+    address TEXT NOT NULL,
+    PRIMARY KEY (content_digest, address)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE binding (
+    issuer TEXT NOT NULL,
+    serial_number TEXT NOT NULL,
+    subject_key_identifier TEXT NOT NULL,
+    public_key TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (issuer, serial_number, subject_key_identifier, public_key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE give_up (
+    identity TEXT NOT NULL,
+    public_key TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    by_whom TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (identity, public_key)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE step (

@@ -1,4 +1,4 @@
-"""Jobs that version 1 of the job log left half done end with this version as they should."""
+"""Jobs that older versions of the job log left half done end with this version as they should."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import pytest
 from sectool import jobs
 from sectool.errors import JobLogDamaged, UsageError
 from sectool.joblog import JobLog
+from sectool.joblog.schema import SCHEMA_VERSION
 from sectool.keys import KeySpecification
 from sectool.outcome import State, Summary
 from tests.support import checker, crash
 from tests.support.checker import Key
 
-VECTORS = Path(__file__).parent / "vectors" / "v1"
+VECTORS = Path(__file__).parent / "vectors"
+VERSIONS = ("v1", "v2")
 STATES = ("mid-decrypt", "decrypted", "announced", "placed", "purged")
 REENCRYPTED = {State.REENCRYPTED: 5, State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
 DECRYPTED = {State.CHECKPOINTED: 5, State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
@@ -36,9 +38,10 @@ def history(name: str) -> KeySpecification:
 
 
 class OldJob:
-    """A job of version 1 and its mailbox, unpacked."""
+    """A job of an older version and its mailbox, unpacked."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, version: str) -> None:
+        self.old_version = version
         self.maildir = directory / "Maildir"
         self.job = directory / "job"
         self.log = self.job / "job.db"
@@ -83,14 +86,16 @@ def rows(log: Path) -> list[str]:
         return list(connection.iterdump())
 
 
-@pytest.fixture
-def unpack(tmp_path: Path) -> Unpack:
+@pytest.fixture(params=VERSIONS)
+def unpack(tmp_path: Path, request: pytest.FixtureRequest) -> Unpack:
+    version: str = request.param
+
     def unpack(state: str) -> OldJob:
         directory = tmp_path / state
         shutil.rmtree(directory, ignore_errors=True)
-        with tarfile.open(VECTORS / f"{state}.tar.xz") as archive:
+        with tarfile.open(VECTORS / version / f"{state}.tar.xz") as archive:
             archive.extractall(directory, filter="tar")
-        return OldJob(directory)
+        return OldJob(directory, version)
 
     return unpack
 
@@ -150,7 +155,7 @@ def test_status_tells_the_same_of_a_job_before_and_after_its_migration(unpack: U
     job = unpack("placed")
     before = jobs.status(job.job)
     JobLog.open(job.log).close()
-    assert job.version() == 2
+    assert job.version() == SCHEMA_VERSION
     assert jobs.status(job.job) == before
 
 
@@ -158,7 +163,7 @@ def test_the_old_log_is_kept_beside_the_new_one(unpack: Unpack) -> None:
     job = unpack("decrypted")
     before = rows(job.log)
     job.run("verify")
-    copy = job.job / "job.db.v1"
+    copy = job.job / f"job.db.{job.old_version}"
     assert rows(copy) == before
     assert copy.stat().st_mode & 0o777 == 0o600
 
@@ -166,11 +171,11 @@ def test_the_old_log_is_kept_beside_the_new_one(unpack: Unpack) -> None:
 def test_a_copy_of_a_migration_that_did_not_come_about_is_replaced(unpack: Unpack) -> None:
     job = unpack("decrypted")
     before = rows(job.log)
-    (job.job / "job.db.v1").write_bytes(b"older")
-    (job.job / "job.db.v1.new").write_bytes(b"half")
+    (job.job / f"job.db.{job.old_version}").write_bytes(b"older")
+    (job.job / f"job.db.{job.old_version}.new").write_bytes(b"half")
     JobLog.open(job.log).close()
-    assert rows(job.job / "job.db.v1") == before
-    assert not (job.job / "job.db.v1.new").exists()
+    assert rows(job.job / f"job.db.{job.old_version}") == before
+    assert not (job.job / f"job.db.{job.old_version}.new").exists()
 
 
 def test_an_old_log_that_somebody_gave_a_trigger_is_refused_as_damaged(unpack: Unpack) -> None:
@@ -181,7 +186,7 @@ def test_an_old_log_that_somebody_gave_a_trigger_is_refused_as_damaged(unpack: U
         job.run("encrypt")
     with pytest.raises(JobLogDamaged):
         jobs.status(job.job)
-    assert not (job.job / "job.db.v1").exists()
+    assert not (job.job / f"job.db.{job.old_version}").exists()
 
 
 def test_an_old_log_whose_rows_break_a_rule_is_damaged_and_stays_as_it_is(unpack: Unpack) -> None:
@@ -208,7 +213,7 @@ def test_a_migration_killed_at_every_point_is_made_by_the_next_run(
         assert sorted(path.name for path in job.job.glob("job.db*")) == [
             "job.db",
             "job.db-journal",
-            "job.db.v1",
+            f"job.db.{job.old_version}",
         ], number
 
 
@@ -224,7 +229,9 @@ def test_a_migrated_log_has_exactly_the_tables_of_a_new_one(unpack: Unpack) -> N
     assert tables(job.log) == tables(new)
 
 
-def test_checkpoints_of_version_1_are_plain_and_not_mixed_with_sealed_ones(unpack: Unpack) -> None:
+def test_checkpoints_of_older_versions_are_plain_and_not_mixed_with_sealed_ones(
+    unpack: Unpack,
+) -> None:
     job = unpack("mid-decrypt")
     with pytest.raises(UsageError, match="plain"):
         job.run("decrypt", seal_to=(key("new").certificate,))

@@ -216,6 +216,7 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
                 part.envelope.digest,
                 part.envelope.content_encryption_algorithm,
                 voids_signature=part.placement.is_under_signature,
+                placement=part.placement,
             )
             for part in inventory.parts
         ),

@@ -1,4 +1,4 @@
-"""Makes the jobs of schema version 1; run with the code of commit 78531df (see README.md)."""
+"""Makes the jobs of an older schema version; run with the code of its commit (see README.md)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from tests.support.checker import Key
 from tests.support.mailboxes import CLEAR, Mail, encrypted, fill, openssl
 
 HERE = Path(__file__).parent
-TRIAL = Path("/tmp/sectool-v1")
+VERSION = sys.argv[1]
+GROUPS = {
+    "v1": {"sectool.jobs.intake": 3, "sectool.jobs.resealing": 2},
+    "v2": {"sectool.jobs.phases.intake": 3, "sectool.jobs.running.grouping": 2},
+}
+TRIAL = Path(f"/tmp/sectool-{VERSION}")
 MAILDIR = TRIAL / "Maildir"
 JOB = TRIAL / "job"
 NAMES = ("old", "new", "stranger")
@@ -25,9 +30,12 @@ NAMES = ("old", "new", "stranger")
 
 def make_keys() -> dict[str, Key]:
     directory = HERE / "keys"
-    directory.mkdir(exist_ok=True)
     keys = {name: Key(directory / f"{name}.crt", directory / f"{name}.key") for name in NAMES}
-    for name, key in keys.items():
+    if directory.is_dir():
+        return keys
+    directory.mkdir()
+    for key in keys.values():
+        name = key.certificate.stem
         openssl(
             *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365000"),
             *("-subj", f"/O=Example/CN={name}", "-addext", "keyUsage=keyEncipherment"),
@@ -73,8 +81,8 @@ def killed_at(spec: jobs.JobSpec, name: str, passing: int) -> None:
 
 
 def in_small_groups() -> None:
-    for module, size in (("intake", 3), ("resealing", 2)):
-        sys.modules[f"sectool.jobs.{module}"].GROUP_MESSAGES = size  # type: ignore[attr-defined]
+    for module, size in GROUPS[VERSION].items():
+        sys.modules[module].GROUP_MESSAGES = size  # type: ignore[attr-defined]
 
 
 def pack(state: str) -> None:
@@ -88,7 +96,7 @@ def pack(state: str) -> None:
 
         for name in ("Maildir", "job"):
             archive.add(TRIAL / name, name, filter=anonymous)
-    (HERE / f"{state}.tar.xz").write_bytes(buffer.getvalue())
+    (HERE / VERSION / f"{state}.tar.xz").write_bytes(buffer.getvalue())
 
 
 def main() -> None:
