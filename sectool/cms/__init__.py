@@ -7,8 +7,10 @@ from sectool.cms.addresses import certificate_addresses, comparable_address, is_
 from sectool.cms.envelope import (
     EnvelopeDescription,
     RecipientDescription,
+    RecipientsSeen,
     describe_envelope,
     identify,
+    read_recipients,
 )
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.oids import (
@@ -94,6 +96,7 @@ __all__ = [
     "RecipientDescription",
     "RecipientIdentifier",
     "RecipientKind",
+    "RecipientsSeen",
     "Rewrapped",
     "Sealed",
     "Sealer",
@@ -114,6 +117,7 @@ __all__ = [
     "identify",
     "is_same_address",
     "open_envelope",
+    "read_recipients",
     "rewrap_envelope",
     "seal_envelope",
     "sealed_size",

@@ -26,10 +26,13 @@ from sectool.cms.seams import (
     Source,
     SubjectKeyIdentifier,
 )
-from sectool.errors import MalformedMessage
+from sectool.errors import LimitExceeded, MalformedMessage
 
 _CONTENT_INFO = "ContentInfo"
 _ENCRYPTED_CONTENT_INFO = "encryptedContentInfo"
+_WITH_RECIPIENTS = frozenset(
+    {oids.ENVELOPED_DATA, oids.AUTH_ENVELOPED_DATA, oids.SIGNED_AND_ENVELOPED_DATA}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +310,51 @@ def describe_envelope(source: Source, limits: Limits = DEFAULT_LIMITS) -> Envelo
     """
     with source.open() as stream:
         return describe(read_envelope(stream, limits))
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientsSeen:
+    """The recipients of what may be no whole envelope, as far as they can be read."""
+
+    content_type: str
+    """Of the ContentInfo, dotted; empty where none begins here."""
+    is_envelope: bool
+    """Whether its structure was followed as far as RecipientInfos go, or should."""
+    recipients: tuple[RecipientDescription, ...]
+    is_complete: bool
+    """Whether the RecipientInfos were read to their end, so that there are no others."""
+
+
+def read_recipients(source: Source, limits: Limits = DEFAULT_LIMITS) -> RecipientsSeen:
+    """Names the recipients of an envelope that may be damaged, cut off or over a limit.
+
+    EncryptedData is an envelope here that has no recipients (RFC 5652 section 8), and
+    SignedAndEnvelopedData (RFC 2315 section 11) one like others.
+    """
+    content_type = ""
+    is_envelope = is_complete = False
+    recipients: list[RecipientDescription] = []
+    with source.open() as stream:
+        reader = BERReader(stream, limits)
+        try:
+            content_type = _enter_content_info(reader)
+            if content_type in _WITH_RECIPIENTS or content_type == oids.ENCRYPTED_DATA:
+                reader.enter(ber.context(0), "the content of the ContentInfo")
+                reader.enter(ber.SEQUENCE, "the envelope")
+                reader.read_integer("version")
+                is_envelope = True
+            if content_type == oids.ENCRYPTED_DATA:
+                is_complete = True
+            elif is_envelope:
+                originator_info = _read_originator_info(reader)
+                # What was read before the damage stays.
+                recipients.extend(
+                    map(_describe_recipient, read_recipient_infos(reader, originator_info))
+                )
+                is_complete = True
+        except (MalformedMessage, LimitExceeded):
+            pass
+    return RecipientsSeen(content_type, is_envelope, tuple(recipients), is_complete)
 
 
 def describe(envelope: Envelope) -> EnvelopeDescription:

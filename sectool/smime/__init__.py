@@ -20,6 +20,7 @@ from sectool.smime.parts import (
     PartSource,
     Place,
     Placement,
+    Unreached,
     WholeEntity,
     root_entity,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "PlaintextWitness",
     "PushedContent",
     "SignatureCheck",
+    "Unreached",
     "Verdict",
     "WholeEntity",
     "accept",

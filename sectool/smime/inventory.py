@@ -19,7 +19,13 @@ from sectool.smime.identity import identities_in_clear, identity_of_body, identi
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
 from sectool.smime.mark import Mark, find_mark
-from sectool.smime.parts import NOTHING_ELSE, CoveredPart, EncryptedPart, PartSelection
+from sectool.smime.parts import (
+    NOTHING_ELSE,
+    CoveredPart,
+    EncryptedPart,
+    PartSelection,
+    Unreached,
+)
 from sectool.smime.recognition import foreign_storage
 from sectool.smime.survey import Finding, Findings, survey
 
@@ -58,6 +64,8 @@ class Inventory:
     """Further encrypted parts, in contents that exist only decoded: never taken."""
     hidden: str = ""
     """Why it may have recipients that could not be read; empty where there are none."""
+    unreached: tuple[Unreached, ...] = ()
+    """Envelopes that are not among ``parts``, whole or damaged, in the order of the message."""
 
 
 def take_inventory(
@@ -121,6 +129,7 @@ def _of_message(
         mark=mark,
         covered=tuple(findings.covered),
         hidden=findings.hidden,
+        unreached=tuple(findings.unreached),
     )
 
 

@@ -118,6 +118,22 @@ class CoveredPart:
     """What is around it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """An envelope, whole or not, that is counted and never taken: it cannot be put back."""
+
+    path: str
+    """Section of the entity it lies in, or is."""
+    reason: str
+    """Where it lies or what is wrong with it, in words."""
+    recipients: tuple[cms.RecipientDescription, ...] = ()
+    """As far as they could be read."""
+    is_complete: bool = False
+    """Whether those are all of them."""
+    sets_state: bool = True
+    """False: it lies in a file of another format, so that the message is what it is without it."""
+
+
 def content_fields(
     header: HeaderBlock, further: frozenset[bytes] = frozenset()
 ) -> tuple[tuple[int, int], ...]:

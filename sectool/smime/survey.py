@@ -21,7 +21,14 @@ from sectool.smime.compressed_data import UnpackingBudget, decompressed_blocks
 from sectool.smime.entities import FORWARDED, Entity, EntityWalker
 from sectool.smime.limits import Limits
 from sectool.smime.list_footer import ListFooters
-from sectool.smime.parts import BodySource, CoveredPart, EncryptedPart, NestedContent, Placement
+from sectool.smime.parts import (
+    BodySource,
+    CoveredPart,
+    EncryptedPart,
+    NestedContent,
+    Placement,
+    Unreached,
+)
 from sectool.smime.signed_data import is_certificates_only, signed_blocks
 from sectool.smime.transfer import BLOCK, HEAD_SIZE, declared_layers, find_layers, stream_of
 from sectool.smime.uuencode import holds_uuencoded_cms, is_uuencoding
@@ -63,6 +70,8 @@ class Findings:
     """Encrypted parts in contents that exist only decoded."""
     others: list[Finding] = field(default_factory=list)
     """All that is neither clear nor one of ``parts``."""
+    unreached: list[Unreached] = field(default_factory=list)
+    """Envelopes that are counted and never taken."""
     is_signed: bool = False
     """Whether the message as a whole is signed."""
 
@@ -218,7 +227,12 @@ class _Survey:
         try:
             envelope = cms.describe_envelope(body)
         except MalformedMessage as error:
-            self._findings.note(State.MALFORMED, f"encrypted, but damaged: {error.message}")
+            reason = f"encrypted, but damaged: {error.message}"
+            self._findings.note(State.MALFORMED, reason)
+            seen = cms.read_recipients(body)
+            self._findings.unreached.append(
+                Unreached(entity.path, reason, seen.recipients, seen.is_complete)
+            )
             return
         self._findings.parts.append(
             EncryptedPart(
