@@ -48,6 +48,13 @@ class InPlaceOptions:
             help="With --in-place: also open encrypted forwards and layers in their places.",
         ),
     ] = False
+    wrapped: Annotated[
+        bool,
+        typer.Option(
+            "--wrapped",
+            help="With --in-place: also open mail to which a mailing list added its footer.",
+        ),
+    ] = False
     restore_subject: options.RestoreSubject = False
 
     @property
@@ -66,6 +73,7 @@ def decrypt(
     *,
     keys: options.Keys,
     passphrases: options.PassphraseOptions,
+    readers: options.ReaderOptions,
     opening: options.OpeningOptions,
     parts: options.PartOptions,
     sealing: options.SealingOptions,
@@ -93,6 +101,7 @@ def decrypt(
         **opening.fields(passphrases.of(keys)),
         part_selection=parts.selection,
         dry_run=dry_run,
+        **readers.fields,
         **in_place.fields,
         **sealing.fields(passphrases),
         **undone.fields,
