@@ -217,8 +217,8 @@ Shared = Annotated[
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ReaderOptions:
-    """Whose mailbox it is."""
+class ReaderOptions(PartOptions):
+    """Which encrypted parts are taken, and for whom."""
 
     owner: Owner = field(default_factory=list)
     shared: Shared = False
@@ -226,7 +226,11 @@ class ReaderOptions:
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of a ``JobSpec`` that these options give."""
-        return {"owners": tuple(self.owner), "shared": self.shared}
+        return {
+            "part_selection": self.selection,
+            "owners": tuple(self.owner),
+            "shared": self.shared,
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -445,6 +445,5 @@ class MessageTable:
         if row is None:
             return None
         message = self._insert(replace(examination, state=State.CHECKPOINTED, reason=""))
-        self.parts.copy(int(row[0]), message)
-        self.parts.set_opens_to(message, {})
+        self.parts.copy_unopened(int(row[0]), message)
         return message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def opened_by(raw: bytes, key: checker.Key) -> list[bytes]:
 # --- parts among others ------------------------------------------------------------------
 
 
-SURROUNDINGS = {
+SURROUNDINGS: dict[str, Callable[[bytes], bytes]] = {
     "the only part, as readpst leaves it": multipart,
     "an empty text beside it": lambda part: multipart(b"Content-Type: text/plain\r\n\r\n", part),
     "a company's footer in HTML": lambda part: multipart(part, HTML),
