@@ -18,7 +18,7 @@ SHARED = "shared"
 the first run."""
 
 OWNERS = "owners"
-"""Value of the job: digests of the addresses of those whose keys were used, with a space between."""
+"""Value of the job: digests of the addresses of those whose keys were used, a space between."""
 
 _SHOWN = 4
 """People who are told by an address."""
