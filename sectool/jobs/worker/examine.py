@@ -8,7 +8,7 @@ answer.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from sectool import cms, smime
@@ -38,10 +38,10 @@ from sectool.joblog import (
 from sectool.jobs.worker.checkpoints import CheckpointPlace
 from sectool.jobs.worker.keyring import find_opening
 from sectool.jobs.worker.layers import LayerSearch, held, recipient_key
-from sectool.keys import KeyHistory, KeyMaterial
+from sectool.keys import KeyHistory, KeyMaterial, recipient_of
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import InnerEntity, Listing, StoredMessage
-from sectool.outcome import RecipientKey, State
+from sectool.outcome import Binding, RecipientKey, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +118,23 @@ class ExamineTask:
     listing: Listing
     opening: bool = True
     """False: find out what it is, but try no key."""
+    guesses: tuple[Binding, ...] = ()
+    """Keys that opened it on trial."""
 
     @property
     def size(self) -> int:
         """Bytes as stored."""
         return self.listing.size
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownRecipient:
+    """A recipient that no key at hand answers to."""
+
+    recipient: RecipientKey
+    """Without an address."""
+    kind: cms.KeyKind
+    """Of the key it asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +145,8 @@ class Examined:
     incoming: tuple[IncomingCheckpoint, ...] = ()
     inner_bytes: int = 0
     """Plaintext bytes of all parts that opened."""
+    unknown: tuple[UnknownRecipient, ...] = ()
+    """Recipients that no key answers to, of parts that stayed shut for it."""
 
 
 class ExamineContext:
@@ -200,6 +214,9 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
     inventory = smime.take_inventory(stored.content, selection=context.part_selection)
     date = inventory.header_date or stored.internal_date
     recipients = tuple(one for part in inventory.parts for one in part.envelope.recipients)
+    keys = context.keys
+    if keys is not None and task.guesses:
+        keys = keys.bind((), task.guesses)
     examination = Examination(
         ref=listing.ref,
         hint=listing.hint,
@@ -221,7 +238,7 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
             for part in inventory.parts
         ),
         recipients=tuple(map(recipient_key, recipients)),
-        in_history=held(context.keys, recipients),
+        in_history=held(keys, recipients),
         tried_with=context.tried_with,
         in_clear=known_as(inventory)[1],
         marked=inventory.mark.message
@@ -230,9 +247,9 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
         defects=tuple(dict.fromkeys(defect for part in inventory.parts for defect in part.defects)),
     )
     is_encrypted = inventory.parts or inventory.covered
-    if not is_encrypted or context.keys is None or not task.opening:
+    if not is_encrypted or keys is None or not task.opening:
         return Examined(examination)
-    return _open_parts(context, context.keys, stored, inventory, examination)
+    return _open_parts(context, keys, stored, inventory, examination)
 
 
 def _open_parts(
@@ -291,7 +308,15 @@ def _open_parts(
         layers=tuple(search.records),
         in_history=examination.in_history | search.in_history,
     )
-    return Examined(examination, incoming, sum(one.inner_size for one in checkpoints))
+    size = sum(one.inner_size for one in checkpoints)
+    return Examined(examination, incoming, size, tuple(_unknown(errors)))
+
+
+def _unknown(errors: Sequence[MessageError]) -> Iterator[UnknownRecipient]:
+    for error in errors:
+        if isinstance(error, cms.UnknownRecipients):
+            for one in error.recipients:
+                yield UnknownRecipient(recipient_of(one.identifier), one.kind)
 
 
 def _keep_checkpoints(
