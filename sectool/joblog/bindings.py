@@ -41,20 +41,20 @@ class BindingTable:
     def named_by(self, binding: Binding) -> int:
         """How many messages name the certificate."""
         (count,) = self._connection.execute(
-            f"SELECT count(DISTINCT message) FROM message_recipient JOIN counted USING (message)"
+            "SELECT count(DISTINCT message) FROM message_recipient JOIN counted USING (message)"
             f" JOIN recipient USING (recipient) WHERE {_NAMED}",
             _names(binding.recipient),
         ).fetchone()
         return int(count)
 
     def shut_for(self, binding: Binding) -> frozenset[int]:
-        """Messages that no key was found for, or with a layer that stays shut, that name it."""
+        """Messages that name it and are not open, or have a layer that names it and stays shut."""
         rows = self._connection.execute(
             f"WITH named AS (SELECT recipient FROM recipient WHERE {_NAMED})"
             " SELECT message FROM message_recipient JOIN message USING (message)"
-            " WHERE recipient IN named AND state = ?4"
+            " WHERE recipient IN named AND state IN (?4, ?5)"
             " UNION SELECT message FROM layer_recipient JOIN layer USING (message, part, path)"
             f" WHERE recipient IN named AND {IS_KEPT}",
-            (*_names(binding.recipient), State.MISSING_KEY),
+            (*_names(binding.recipient), State.MISSING_KEY, State.REVIEW),
         )
         return frozenset(int(message) for (message,) in rows)

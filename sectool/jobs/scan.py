@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sectool.joblog import Examination
-from sectool.jobs.phases.bindings import SCAN_OPERATIONS, Trials
+from sectool.jobs.phases import bindings
 from sectool.jobs.phases.preflight import Survey, readable_if_opened
 from sectool.jobs.running.pool import Died, run_tasks
 from sectool.jobs.running.spec import Cancel, JobSpec
@@ -64,7 +64,7 @@ def scan(
         released=spec.released,
         part_selection=spec.part_selection,
     )
-    trials = None if keys is None else Trials(keys, SCAN_OPERATIONS)
+    trials = None if keys is None else bindings.Trials(keys, bindings.SCAN_OPERATIONS)
     shut: dict[MessageRef, Examination] = {}
     progress.begin("scan", count(mailbox, progress, cancel))
     for answer in _examine(tasks(), argument, spec, keys):

@@ -48,6 +48,9 @@ MESSAGES = 3
 ENOUGH = 2
 """Messages that must open where the decryption itself proves nothing."""
 
+RESERVE = 10
+"""One part in so many of the operations, two at least, is kept for what has opened once."""
+
 CERTIFICATES = 50_000
 """Unknown certificates that are kept count of; beyond, those that one message names are left."""
 
@@ -122,6 +125,7 @@ class Trials:
         self._certificates: dict[RecipientKey, _Certificate] = {}
         self._kinds: dict[cms.KeyKind, tuple[tuple[HeldKey, ...], bool]] = {}
         self._operations = operations
+        self._reserve = max(2, operations // RESERVE)
         self._not_tried = NotTried(operations)
         self._files = {key.public_key_digest: key for key in keys.keys}
 
@@ -228,10 +232,11 @@ class Trials:
             listings = list(certificate.listings.values())
             if certificate.bound or number >= len(listings):
                 continue
-            keys = tuple(certificate.opened) or tuple(
-                key.public_key_digest for key in certificate.keys
-            )
-            if 0 < len(keys) <= self._operations:
+            keys, most = tuple(certificate.opened), self._operations
+            if not keys:
+                keys = tuple(key.public_key_digest for key in certificate.keys)
+                most -= self._reserve
+            if 0 < len(keys) <= most:
                 self._operations -= len(keys)
                 yield TrialTask(listings[number], recipient, keys)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import Interrupted
 from sectool.joblog import KEPT, ON_TRIAL, Examination, MessageRecord
-from sectool.jobs.phases.bindings import RUN_OPERATIONS, Trials
+from sectool.jobs.phases import bindings
 from sectool.jobs.running.failures import FailureLimit
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.pool import Died, run_tasks
@@ -119,7 +119,7 @@ class Intake:
         self._mailbox = mailbox
         self._argument = argument
         self._tried_with = tried_with
-        self.trials = Trials(keys, RUN_OPERATIONS)
+        self.trials = bindings.Trials(keys, bindings.RUN_OPERATIONS)
         self._untried: list[int] = []
         self._is_done = is_done
         self._before_logging = before_logging
