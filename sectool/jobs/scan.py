@@ -56,14 +56,7 @@ def scan(
             else:
                 count_not_selected(summary, listing)
 
-    argument = ExamineArgument(
-        mailbox=mailbox.specification,
-        material=None if keys is None else keys.material,
-        tried_with=tried_with(keys, spec.part_selection),
-        checkpoints=None,
-        released=spec.released,
-        part_selection=spec.part_selection,
-    )
+    argument = _argument(spec, mailbox, keys)
     trials = None if keys is None else bindings.Trials(keys, bindings.SCAN_OPERATIONS)
     shut: dict[MessageRef, Examination] = {}
     progress.begin("scan", count(mailbox, progress, cancel))
@@ -78,8 +71,8 @@ def scan(
     progress.end()
     if trials is not None:
         trials.run(argument, workers=spec.workers, progress=progress, cancel=cancel)
-        again = [trials.task(one) for one in trials.named_by(shut.values())]
-        for answer in _examine(iter(again), trials.argument(argument, ""), spec, keys):
+        again = map(trials.task, trials.named_by(shut.values()))
+        for answer in _examine(again, trials.argument(argument, ""), spec, trials.keys):
             if answer.examination is not None:
                 shut[answer.examination.ref] = answer.examination
             cancel.check()
@@ -91,6 +84,17 @@ def scan(
     places = [Path(mailbox.specification.location)]
     summary.preflight = survey.verdict(places, time.monotonic() - started, summary.bytes)
     return summary
+
+
+def _argument(spec: JobSpec, mailbox: Mailbox, keys: KeyHistory | None) -> ExamineArgument:
+    return ExamineArgument(
+        mailbox=mailbox.specification,
+        material=None if keys is None else keys.material,
+        tried_with=tried_with(keys, spec.part_selection),
+        checkpoints=None,
+        released=spec.released,
+        part_selection=spec.part_selection,
+    )
 
 
 def _examine(
