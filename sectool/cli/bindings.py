@@ -49,14 +49,16 @@ def as_table(summary: Summary) -> Iterable[str]:
     if len(summary.bindings) > LISTED:
         yield f"  and {len(summary.bindings) - LISTED} more certificates: --json lists them all"
     if summary.not_tried is not None:
-        yield from _not_tried(summary.not_tried)
+        yield from _not_tried(summary.not_tried, goes_on=summary.phase != "scan")
 
 
 def _binding(one: BoundKey) -> str:
     names = "name" if one.messages != 1 else "names"
     text = f"{counted(one.messages, 'message')} {names} {_certificate(one)}; key {one.file} opens"
     if not one.is_bound:
-        return f"{text} {one.opened} of {one.tried} that were tried: too few to take it for theirs"
+        return (
+            f"{text} {one.opened} of the {one.tried} that were tried: too few to be sure of others"
+        )
     return f"{text} {'it' if one.messages == 1 else 'them'}"
 
 
@@ -67,13 +69,14 @@ def _certificate(one: BoundKey) -> str:
     return f"subject key identifier {recipient.subject_key_identifier}"
 
 
-def _not_tried(left: NotTried) -> Iterable[str]:
+def _not_tried(left: NotTried, *, goes_on: bool) -> Iterable[str]:
     if left.certificates:
         text = (
             f"no key was tried on {counted(left.certificates, 'unknown certificate')} that"
             f" {counted(left.messages, 'message')} name: it would take more than"
             f" {left.operations} private-key operations"
         )
+        text += "; the same command goes on" if goes_on else "; decrypt spends more"
         yield from wrapped(text, indent=2)
     if left.on_tokens:
         text = (

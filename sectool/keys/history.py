@@ -211,20 +211,15 @@ class KeyHistory:
         )
 
     def alone(self, public_key: str, recipient: RecipientKey) -> KeyHistory:
-        """One of the keys, on trial for a recipient, and nothing else; with all certificates.
+        """One of the keys, on trial for a recipient, and nothing else.
 
         Args:
             public_key: SHA-256 of its SubjectPublicKeyInfo, lower-case hexadecimal.
             recipient: without an address.
         """
-        certificates = (one for key in self.keys for one in key.certificates)
+        keys = (key for key in self.keys if key.public_key_digest == public_key)
         return KeyHistory(
-            (
-                replace(key, certificates=())
-                for key in self.keys
-                if key.public_key_digest == public_key
-            ),
-            senders=(*self.senders, *certificates),
+            (replace(key, certificates=()) for key in keys),
             guesses=(Binding(recipient, public_key),),
         )
 

@@ -500,3 +500,28 @@ def test_a_history_carries_what_was_bound_to_its_workers(rsa: Recertified, tmp_p
     assert KeyHistory.from_material(bound.material).bindings == bound.bindings
     foreign = history.bind([Binding(RecipientKey("CN=x", "01", ""), "0" * 64)])
     assert foreign.bindings == frozenset()
+
+
+def test_a_later_run_tries_what_an_earlier_one_had_no_operations_for(
+    rsa: Recertified, specify: Specify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = list(strangers(tmp_path / "strangers", 4))
+    # Twice each, so that the one that opens comes last.
+    messages = [
+        written_to(10 * n + again, one, work=tmp_path)
+        for n, one in enumerate(others)
+        for again in range(2)
+    ]
+    messages.append(written_to(99, rsa.older.certificate, work=tmp_path, cipher="-aes-256-gcm"))
+    maildir = mailbox(tmp_path / "Maildir", messages)
+    monkeypatch.setattr(bindings, "RUN_OPERATIONS", 6)
+    spec = specify("decrypt", maildir, keys=KeySpecification((rsa.history,)))
+    first = jobs.run(spec)
+    assert counts(first) == {State.MISSING_KEY: 9}
+    assert first.not_tried is not None
+    assert (first.not_tried.certificates, first.not_tried.messages) == (1, 1)
+    second = jobs.run(spec)
+    assert counts(second) == {State.MISSING_KEY: 8, State.CHECKPOINTED: 1}
+    assert second.not_tried is None
+    monkeypatch.setattr(bindings, "RUN_OPERATIONS", 0)
+    assert jobs.run(spec).not_tried is None

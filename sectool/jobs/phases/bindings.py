@@ -29,7 +29,6 @@ from sectool.outcome import (
     Binding,
     BoundKey,
     NotTried,
-    RecipientKey,
     State,
     Summary,
     without_address,
@@ -69,7 +68,7 @@ class Guess:
 
 
 @dataclass(slots=True)
-class _Certificate:
+class UnknownCertificate:
     """What is known of a certificate that is not at hand."""
 
     keys: tuple[HeldKey, ...]
@@ -122,7 +121,8 @@ class Trials:
         self.keys = keys
         self.bindings: tuple[Binding, ...] = ()
         self.guesses: dict[MessageRef, tuple[Guess, ...]] = {}
-        self._certificates: dict[RecipientKey, _Certificate] = {}
+        # By kind as well: what somebody's message asks for in its name says nothing of others.
+        self._certificates: dict[UnknownRecipient, UnknownCertificate] = {}
         self._kinds: dict[cms.KeyKind, tuple[tuple[HeldKey, ...], bool]] = {}
         self._operations = operations
         self._reserve = max(2, operations // RESERVE)
@@ -131,33 +131,34 @@ class Trials:
 
     # --- during the walk ------------------------------------------------------------------
 
-    def saw(self, examined: Examined) -> bool:
-        """Takes down what a message names that stayed shut; whether a trial may open it."""
+    def saw(self, examined: Examined) -> tuple[UnknownCertificate, ...]:
+        """Takes down what a message names that stayed shut; those on which a trial may open it."""
         examination = examined.examination
         if examination is None or examination.state is State.NEW:
-            return False
-        waits = False
+            return ()
+        named: list[UnknownCertificate] = []
         for unknown in dict.fromkeys(examined.unknown):
             certificate = self._certificate(unknown)
             if certificate is None:
                 continue
             certificate.messages += 1
-            waits = waits or bool(certificate.keys)
+            if certificate.keys:
+                named.append(certificate)
             if len(certificate.listings) < MESSAGES:
                 certificate.listings[examination.identity] = _listing(examination)
-        return waits
+        return tuple(named)
 
-    def _certificate(self, unknown: UnknownRecipient) -> _Certificate | None:
+    def _certificate(self, unknown: UnknownRecipient) -> UnknownCertificate | None:
         """None: no key at hand could be of this certificate."""
-        known = self._certificates.get(unknown.recipient)
+        known = self._certificates.get(unknown)
         if known is None:
             keys, on_tokens = self._of_kind(unknown.kind)
             if not keys and not on_tokens:
                 return None
             if len(self._certificates) >= CERTIFICATES and not self._forget():
-                self._leave(_Certificate(keys, on_tokens, messages=1))
+                self._leave(UnknownCertificate(keys, on_tokens, messages=1))
                 return None
-            known = self._certificates[unknown.recipient] = _Certificate(keys, on_tokens)
+            known = self._certificates[unknown] = UnknownCertificate(keys, on_tokens)
         return known
 
     def _forget(self) -> bool:
@@ -167,7 +168,7 @@ class Trials:
             self._leave(self._certificates.pop(name))
         return bool(once)
 
-    def _leave(self, certificate: _Certificate) -> None:
+    def _leave(self, certificate: UnknownCertificate) -> None:
         self._not_tried.certificates += 1
         self._not_tried.messages += certificate.messages
 
@@ -211,9 +212,10 @@ class Trials:
                 context_argument=argument,
                 workers=workers_for(workers, self.keys),
             ):
-                task = answer.task
                 if not isinstance(answer, Died):
-                    self._certificates[task.recipient].take(answer)
+                    task = answer.task
+                    unknown = UnknownRecipient(task.recipient, task.kind)
+                    self._certificates[unknown].take(answer)
                 progress.advance()
                 cancel.check()
         progress.end()
@@ -228,7 +230,7 @@ class Trials:
             self._certificates.items(),
             key=lambda item: (-bool(item[1].opened), -item[1].messages),
         )
-        for recipient, certificate in order:
+        for unknown, certificate in order:
             listings = list(certificate.listings.values())
             if certificate.bound or number >= len(listings):
                 continue
@@ -238,11 +240,12 @@ class Trials:
                 most -= self._reserve
             if 0 < len(keys) <= most:
                 self._operations -= len(keys)
-                yield TrialTask(listings[number], recipient, keys)
+                yield TrialTask(listings[number], unknown.recipient, unknown.kind, keys)
 
     def _decide(self) -> None:
         bindings: list[Binding] = []
-        for recipient, certificate in self._certificates.items():
+        for unknown, certificate in self._certificates.items():
+            recipient = unknown.recipient
             if certificate.bound:
                 bindings.append(Binding(recipient, certificate.bound))
                 continue
@@ -274,13 +277,13 @@ class Trials:
 
     def describe(self, summary: Summary) -> None:
         """Adds what was found, and what was not tried."""
-        for recipient, one in self._certificates.items():
+        for unknown, one in self._certificates.items():
             key = one.bound or next(iter(one.opened), "")
             if key:
                 opened = len(set().union(*one.opened.values()))
                 summary.bindings.append(
                     self._report(
-                        Binding(recipient, key),
+                        Binding(unknown.recipient, key),
                         messages=one.messages,
                         opened=opened,
                         tried=one.tried,

@@ -28,7 +28,7 @@ from sectool.jobs.worker.examine import (
 from sectool.jobs.worker.keyring import workers_for
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
-from sectool.message import Listing
+from sectool.message import Listing, MessageRef
 from sectool.outcome import State, Summary
 from sectool.progress import Progress
 
@@ -120,7 +120,8 @@ class Intake:
         self._argument = argument
         self._tried_with = tried_with
         self.trials = bindings.Trials(keys, bindings.RUN_OPERATIONS)
-        self._untried: list[int] = []
+        self._on_trial: dict[MessageRef, tuple[bindings.UnknownCertificate, ...]] = {}
+        self._untried: list[tuple[int, tuple[bindings.UnknownCertificate, ...]]] = []
         self._is_done = is_done
         self._before_logging = before_logging
         self._is_settled = is_settled
@@ -146,7 +147,8 @@ class Intake:
             examination = answer.examination
             if examination is not None:
                 self.failures.saw(examination.ref.folder, examination.state)
-            if examination is not None and self.trials.saw(answer):
+            if examination is not None and (certificates := self.trials.saw(answer)):
+                self._on_trial[examination.ref] = certificates
                 # Until the trial: a run that is killed before leaves it to the next one.
                 yield replace(answer, examination=replace(examination, tried_with=ON_TRIAL))
             else:
@@ -204,7 +206,9 @@ class Intake:
             self._take(map(self._settled, answers), progress)
             progress.end()
         with self._log.group():
-            self._log.messages.set_tried(tried_with, self._untried)
+            # What was not tried is left to the next run.
+            tried = [row for row, names in self._untried if all(one.tried for one in names)]
+            self._log.messages.set_tried(tried_with, tried)
             if tried_with != former:
                 self._log.messages.set_tried_instead(tried_with, former, but=again)
 
@@ -266,8 +270,8 @@ class Intake:
         with self._log.group():
             for examination in group.examinations:
                 message = self._log.messages.record(examination)
-                if examination.tried_with == ON_TRIAL:
-                    self._untried.append(message)
+                if certificates := self._on_trial.pop(examination.ref, ()):
+                    self._untried.append((message, certificates))
 
 
 def _ended_before(spec: JobSpec, job: Job, tried_with: str) -> dict[str, Counter[State]]:

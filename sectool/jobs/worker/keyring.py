@@ -49,6 +49,7 @@ def find_opening(
     part: smime.EncryptedPart,
     keys: KeyHistory,
     released: frozenset[str] = frozenset(),
+    senders: KeyHistory | None = None,
 ) -> smime.OpenedPart:
     """Opens an encrypted part with all that a history has: keys, secrets and certificates.
 
@@ -57,6 +58,7 @@ def find_opening(
         part: of the inventory of that very content.
         keys: the history.
         released: content digests that a person takes although nothing proves them mail.
+        senders: whose certificates a key agreement may name; None: those of ``keys``.
 
     Raises:
         NotAccepted: also where a guessed key opens it to a few octets that nothing proves.
@@ -68,7 +70,7 @@ def find_opening(
         keys,
         secrets=keys.secrets,
         unnamed_keys=keys.unnamed_keys,
-        senders=keys,
+        senders=senders or keys,
         released=released,
     )
     identifier = found.opening.identifier

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sectool import smime
+from sectool import cms, smime
 from sectool.errors import MessageError, NotAccepted
 from sectool.jobs.worker.examine import ExamineContext
 from sectool.jobs.worker.keyring import find_opening
@@ -28,6 +28,8 @@ class TrialTask:
     listing: Listing
     recipient: RecipientKey
     """Without an address."""
+    kind: cms.KeyKind
+    """Of the key it asks for."""
     public_keys: tuple[str, ...]
     """SHA-256 of each SubjectPublicKeyInfo, in the order in which they are tried."""
 
@@ -55,8 +57,8 @@ class Tried:
 def try_keys(context: ExamineContext, task: TrialTask) -> Tried:
     """Tries keys on the first part of a message that names a certificate.
 
-    Each key is used at most once. The first that proves itself ends it; else all are
-    tried, since two that open it to different mail prove nothing.
+    The first key that proves itself ends it; else all are tried, since two that open it to
+    different mail prove nothing. Keys on tokens are left alone where another opens it.
     """
     assert context.keys is not None
     try:
@@ -88,8 +90,11 @@ def _try_on(
     for_review: list[str] = []
     digest = part.envelope.digest
     for public_key in task.public_keys:
+        alone = keys.alone(public_key, task.recipient)
+        if opens and alone.keys[0].operations.is_on_token:
+            break
         try:
-            found = find_opening(content, part, keys.alone(public_key, task.recipient), released)
+            found = find_opening(content, part, alone, released, senders=keys)
         except NotAccepted:
             for_review.append(public_key)
         except MessageError:
