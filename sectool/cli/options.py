@@ -136,6 +136,13 @@ class OpeningOptions:
         bool,
         typer.Option("--try-keys", help="Try keys without certificate on all encrypted mail."),
     ] = False
+    try_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--try-tokens",
+            help="Also try keys on tokens on mail that names certificates not at hand.",
+        ),
+    ] = False
     accept: Annotated[
         list[str],
         typer.Option(
@@ -147,7 +154,9 @@ class OpeningOptions:
 
     def added_to(self, keys: KeySpecification) -> KeySpecification:
         """The same key history with these."""
-        return replace(keys, secrets=self.secrets, try_keys=self.try_keys)
+        return replace(
+            keys, secrets=self.secrets, try_keys=self.try_keys, try_tokens=self.try_tokens
+        )
 
     def fields(self, keys: KeySpecification) -> dict[str, Any]:
         """The fields of a ``JobSpec`` that these options give with a key history."""

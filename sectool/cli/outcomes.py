@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from sectool.cli import bindings
 from sectool.cli.layout import fact, size_text, table
 from sectool.outcome import (
     LeftFolder,
@@ -27,6 +28,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document: dict[str, Any] = {}
     document["needs_old_keys"] = [_needs(entry, summary) for entry in summary.needs_old_keys]
     document["voided_signatures"] = summary.voided_signatures
+    document.update(bindings.as_json(summary))
     if summary.retire is not None:
         document["retire"] = [_key(entry) for entry in summary.retire]
     if summary.left_folders:
@@ -114,6 +116,7 @@ def _key(entry: RetiredKey) -> dict[str, Any]:
 
 def as_table(summary: Summary) -> Iterable[str]:
     """The same for a person, a line at a time."""
+    yield from bindings.as_table(summary)
     if summary.voided_signatures:
         yield ""
         yield f"signatures that --break-signatures made void: {summary.voided_signatures}"

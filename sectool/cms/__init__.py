@@ -12,6 +12,7 @@ from sectool.cms.envelope import (
     identify,
     read_recipients,
 )
+from sectool.cms.key_kinds import KeyKind, UnknownRecipient, UnknownRecipients, kind_of_key
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.oids import (
     AUTH_ENVELOPED_DATA,
@@ -84,6 +85,7 @@ __all__ = [
     "EnvelopeDescription",
     "HashingSink",
     "IssuerAndSerialNumber",
+    "KeyKind",
     "KeyOperations",
     "KeySource",
     "Limits",
@@ -107,6 +109,8 @@ __all__ = [
     "SizedSource",
     "Source",
     "SubjectKeyIdentifier",
+    "UnknownRecipient",
+    "UnknownRecipients",
     "Unproven",
     "certificate_addresses",
     "check_sealed",
@@ -116,6 +120,7 @@ __all__ = [
     "find_openings",
     "identify",
     "is_same_address",
+    "kind_of_key",
     "open_envelope",
     "read_recipients",
     "rewrap_envelope",

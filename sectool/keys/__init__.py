@@ -2,7 +2,14 @@
 
 from sectool.keys.authorities import authority_names
 from sectool.keys.containers import looks_like_key_or_certificate
-from sectool.keys.history import HeldKey, HistoryEntry, KeyHistory, KeyMaterial, newest_entry
+from sectool.keys.history import (
+    HeldKey,
+    HistoryEntry,
+    KeyHistory,
+    KeyMaterial,
+    newest_entry,
+    recipient_of,
+)
 from sectool.keys.loading import load_key_history
 from sectool.keys.passphrases import Ask
 from sectool.keys.people import Person, keys_of, people_of
@@ -31,4 +38,5 @@ __all__ = [
     "looks_like_key_or_certificate",
     "newest_entry",
     "people_of",
+    "recipient_of",
 ]

@@ -74,6 +74,7 @@ def load_key_history(specification: KeySpecification, ask: Ask | None = None) ->
         senders=gathered.senders(),
         secrets=secrets,
         tries_unnamed_keys=specification.try_keys,
+        tries_tokens=specification.try_tokens,
         maximum_workers=gathered.maximum_workers,
     )
 

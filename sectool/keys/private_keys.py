@@ -62,6 +62,10 @@ class SoftwareKey:
     def algorithm(self) -> str:
         return describe_key(self.private_key)
 
+    @property
+    def is_on_token(self) -> bool:
+        return False
+
     def called(self, label: str) -> SoftwareKey:
         return SoftwareKey(self.private_key, label)
 

@@ -20,6 +20,8 @@ class KeySpecification:
     """CSV of shared keys and passwords that mail was encrypted with."""
     try_keys: bool = False
     """Try keys without certificate on all mail."""
+    try_tokens: bool = False
+    """Try keys on tokens on mail that names certificates which are not at hand."""
     tokens: tuple[str, ...] = ()
     """``pkcs11:`` URIs (RFC 7512)."""
     pin_file: Path | None = None

@@ -29,6 +29,8 @@ class OpenedPart:
     inner: InnerEntity
     opening: cms.Opening
     """By whose key; one of them where several give the same mail."""
+    is_proven: bool
+    """Whether the decryption itself proves the key to be the right one."""
 
 
 class _Watched:
@@ -128,9 +130,10 @@ def _first_proven(
             except (DecryptionFailed, NotAccepted) as error:
                 refused.append(error)
                 continue
-            if isinstance(opened, cms.Authenticated) and opening.is_named:
-                return OpenedPart(inner, opening)
-            accepted.setdefault(inner.sha256, OpenedPart(inner, opening))
+            part_opened = OpenedPart(inner, opening, isinstance(opened, cms.Authenticated))
+            if part_opened.is_proven and opening.is_named:
+                return part_opened
+            accepted.setdefault(inner.sha256, part_opened)
         if accepted:
             break
     return _the_one(accepted, refused, openings.failure)
