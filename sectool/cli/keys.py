@@ -109,6 +109,8 @@ def _document(history: KeyHistory, needed: Summary | None) -> dict[str, Any]:
 
 
 def _lines(history: KeyHistory, needed: Summary | None) -> Iterator[str]:
+    from sectool.keys import ProblemKind
+
     head = ["key", "algorithm", "valid from", "until", "file"]
     rows = [
         [
@@ -132,7 +134,8 @@ def _lines(history: KeyHistory, needed: Summary | None) -> Iterator[str]:
             yield from fact(name, text)
     for problem in history.problems:
         yield ""
-        yield from wrapped(f"not read: {problem.path}: {problem.reason}", indent=2)
+        what = "not read" if problem.kind is not ProblemKind.UNCHECKED else "read all the same"
+        yield from wrapped(f"{what}: {problem.path}: {problem.reason}", indent=2)
         if problem.hint:
             yield from wrapped(f"  hint: {problem.hint}", indent=4)
 

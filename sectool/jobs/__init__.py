@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sectool.durable import explained
-from sectool.errors import RunError, UsageError
+from sectool.errors import PassphraseError, RunError, UsageError
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
 from sectool.jobs.purge import finish_purge, purge
@@ -51,7 +51,7 @@ from sectool.keys import (
     load_key_history,
 )
 from sectool.mailbox import Mailbox, open_mailbox, recognise
-from sectool.outcome import Summary
+from sectool.outcome import ShutKeyFile, Summary
 from sectool.progress import NoProgress, Progress
 
 
@@ -122,6 +122,19 @@ def _history(
     return history
 
 
+def _with_shut_key_files(summary: Summary, keys: KeyHistory | None) -> Summary:
+    """Names the key files that may hold what messages miss."""
+    if keys is not None and summary.missing_a_key:
+        summary.shut_key_files = [
+            ShutKeyFile(str(problem.path), problem.reason, problem.hint)
+            for problem in keys.problems
+            if problem.withholds_key
+        ]
+    if summary.shut_key_files:
+        summary.failure_code = summary.failure_code or PassphraseError.exit_code
+    return summary
+
+
 def _seal_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
     if spec.seal_keys is None:
         return None
@@ -155,7 +168,8 @@ def _scan(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) ->
         mailbox = _mailbox(stack, spec, _location(spec), progress)
         keys = _keys(spec, progress, ask)
         new_keys = _history(spec.new_keys, progress, ask)
-        return scan(spec, mailbox, keys, new_keys, progress=progress, cancel=cancel)
+        summary = scan(spec, mailbox, keys, new_keys, progress=progress, cancel=cancel)
+        return _with_shut_key_files(summary, keys)
 
 
 def _decrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
@@ -172,7 +186,8 @@ def _decrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None)
             job = open_sealed(job, seal_keys)
         stack.enter_context(acknowledging(job, acknowledged, progress))
         keys = _needed_keys(spec, progress, ask)
-        return progress.result(decrypt(spec, job, mailbox, keys, progress=progress, cancel=cancel))
+        summary = decrypt(spec, job, mailbox, keys, progress=progress, cancel=cancel)
+        return progress.result(_with_shut_key_files(summary, keys))
 
 
 def _encrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
@@ -211,7 +226,7 @@ def _rewrap(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) 
             progress=progress,
             cancel=cancel,
         )
-        return progress.result(summary)
+        return progress.result(_with_shut_key_files(summary, keys))
 
 
 def _verify(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:

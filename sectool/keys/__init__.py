@@ -5,7 +5,7 @@ from sectool.keys.containers import looks_like_key_or_certificate
 from sectool.keys.history import HeldKey, HistoryEntry, KeyHistory, KeyMaterial, newest_entry
 from sectool.keys.loading import load_key_history
 from sectool.keys.passphrases import Ask
-from sectool.keys.problems import KeyProblem
+from sectool.keys.problems import KeyProblem, ProblemKind
 from sectool.keys.recipients import NewRecipient, load_new_recipients
 from sectool.keys.specification import KeySpecification
 from sectool.keys.token_access import close_sessions
@@ -20,6 +20,7 @@ __all__ = [
     "KeyProblem",
     "KeySpecification",
     "NewRecipient",
+    "ProblemKind",
     "authority_names",
     "close_sessions",
     "is_token_uri",
