@@ -104,7 +104,7 @@ def read_contents(
 
 def _not_read(raw: bytes) -> KeyFileError:
     if not raw:
-        return damaged("the file is empty")
+        return KeyFileError("the file is empty", kind=ProblemKind.DAMAGED, withholds_key=False)
     foreign = recognise_foreign(raw)
     if foreign is not None:
         return foreign.error()

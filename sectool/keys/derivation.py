@@ -6,7 +6,6 @@ the step between: so there are several forms of each passphrase to try.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -89,8 +88,8 @@ def text_forms(passphrase: str) -> list[bytes]:
     """The bytes that PKCS#5 derivations may have been given, likeliest first."""
     texts = [passphrase, *(unicodedata.normalize(form, passphrase) for form in ("NFC", "NFD"))]
     forms = [text.encode("utf-8", "surrogateescape") for text in texts]
-    with contextlib.suppress(UnicodeEncodeError):
-        forms.append(texts[1].encode("latin-1"))
+    # Latin-1, and what PKI.js makes of letters that it lacks.
+    forms.append(bytes(ord(letter) & 0xFF for letter in texts[1]))
     return list(dict.fromkeys(forms))
 
 
