@@ -154,9 +154,9 @@ def _shut(summary: Summary) -> Iterable[str]:
     missing = counted(summary.missing_a_key, "message")
     yield f"a key is missing for {missing}, and these could not be opened:"
     for entry in files[:LISTED]:
-        yield from wrapped(f"{entry.file}: {entry.reason}", indent=2)
+        yield from wrapped(f"  {entry.file}: {entry.reason}", indent=4)
         if entry.hint:
-            yield from wrapped(f"  hint: {entry.hint}", indent=4)
+            yield from wrapped(f"    hint: {entry.hint}", indent=6)
     if len(files) > LISTED:
         yield f"  and {len(files) - LISTED} more: --json lists them all"
 

@@ -125,11 +125,9 @@ def _history(
 def _with_shut_key_files(summary: Summary, keys: KeyHistory | None) -> Summary:
     """Names the key files that may hold what messages miss."""
     if keys is not None and summary.missing_a_key:
-        summary.shut_key_files = [
-            ShutKeyFile(str(problem.path), problem.reason, problem.hint)
-            for problem in keys.problems
-            if problem.withholds_key
-        ]
+        shut = (problem for problem in keys.problems if problem.withholds_key)
+        files = (ShutKeyFile(str(each.path), each.reason, each.hint) for each in shut)
+        summary.shut_key_files = list(dict.fromkeys(files))
     if summary.shut_key_files:
         summary.failure_code = summary.failure_code or PassphraseError.exit_code
     return summary

@@ -154,16 +154,17 @@ def _rsa_key(node: ber.Node) -> rsa.RSAPrivateKey:
     bits = modulus.bit_length()
     if bits > limits.MAXIMUM_RSA_BITS:
         raise over_limit(f"an RSA key of {bits} bits")
-    if max(number.bit_length() for number in (exponent, secret, p, q)) > bits:
+    if max(exponent.bit_length(), secret.bit_length() // 2, p.bit_length(), q.bit_length()) > bits:
         raise damaged("a number of an RSA private key is larger than its modulus")
     if min(p, q) < 2 or p * q != modulus:
         p, q = _recovered_primes(modulus, exponent, secret)
-    if exponent * secret % math.lcm(p - 1, q - 1) != 1:
+    order = math.lcm(p - 1, q - 1)
+    if exponent * secret % order != 1:
         raise damaged("the exponents of an RSA private key do not belong together")
     return rsa.RSAPrivateNumbers(
         p=p,
         q=q,
-        d=secret,
+        d=secret if secret < modulus else secret % order,
         dmp1=secret % (p - 1),
         dmq1=secret % (q - 1),
         iqmp=pow(q, -1, p),
@@ -172,27 +173,28 @@ def _rsa_key(node: ber.Node) -> rsa.RSAPrivateKey:
 
 
 def _recovered_primes(modulus: int, exponent: int, secret: int) -> tuple[int, int]:
-    """The primes, from the exponents alone (NIST SP 800-56B appendix C.1).
+    """The primes, from the exponents alone.
+
+    e d - 1 is a multiple of lcm(p-1, q-1), so times the greatest common divisor of p-1
+    and q-1, which is small, it is one of (p-1)(q-1); which multiple, its size tells. From that
+    follows p + q.
 
     Raises:
         KeyFileError: they cannot be found, since the numbers do not belong together.
     """
-    fault = damaged("the modulus of an RSA private key is not made of its primes or exponents")
-    if modulus.bit_length() > limits.MAXIMUM_VALIDATED_RSA_BITS:
-        raise over_limit(f"an RSA key of {modulus.bit_length()} bits without its primes")
     product = exponent * secret - 1
-    if product <= 0 or product % 2 or modulus % 2 == 0 or pow(2, product, modulus) != 1:
-        raise fault
-    twos = (product & -product).bit_length() - 1
-    for base in range(2, 2 + limits.MAXIMUM_PRIME_TRIALS):
-        power = pow(base, product >> twos, modulus)
-        for _ in range(twos):
-            square = power * power % modulus
-            if square == 1 and power not in {1, modulus - 1}:
-                p = math.gcd(power - 1, modulus)
-                return p, modulus // p
-            power = square
-    raise fault
+    for divisor in (1, *range(2, 2 * limits.MAXIMUM_PRIME_TRIALS, 2)):
+        multiple = product * divisor
+        totient, rest = divmod(multiple, multiple // modulus + 1)
+        total = modulus + 1 - totient
+        square = total * total - 4 * modulus
+        if rest or square < 0:
+            continue
+        root = math.isqrt(square)
+        p = (total + root) // 2
+        if 1 < p < modulus and p * (total - p) == modulus:
+            return p, total - p
+    raise damaged("the modulus of an RSA private key is not made of its primes or exponents")
 
 
 # --- elliptic curves and their kin --------------------------------------------------
