@@ -102,7 +102,12 @@ def _document(history: KeyHistory, needed: Summary | None) -> dict[str, Any]:
             for entry in history.entries
         ],
         "problems": [
-            {"file": str(problem.path), "reason": problem.reason, "hint": problem.hint}
+            {
+                "file": str(problem.path),
+                "reason": problem.reason,
+                "hint": problem.hint,
+                "kind": problem.kind.value,
+            }
             for problem in history.problems
         ],
     }

@@ -35,8 +35,9 @@ def show(
         manners: how.
         hint: what the person may want to do next.
         looks_only: the command had nothing to do but to look, so what it saw
-            is no failure: exit code 0, unless it was kept from looking.
-        fails: a judgement was asked for, and it is no: exit code 3.
+            is no failure: exit code 0.
+        fails: a judgement was asked for, and it is no: exit code 3, or 12 where a
+            key file stayed shut that may change it.
     """
     if manners.json:
         answer(as_json(summary))
@@ -45,10 +46,8 @@ def show(
             say(line)
         if hint:
             say(f"\nnext: {hint}")
-    if summary.shut_key_files:
-        raise typer.Exit(summary.exit_code)
     if fails:
-        raise typer.Exit(MessageError.exit_code)
+        raise typer.Exit(summary.failure_code or MessageError.exit_code)
     raise typer.Exit(0 if looks_only else summary.exit_code)
 
 

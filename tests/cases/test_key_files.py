@@ -126,7 +126,7 @@ def test_a_key_store_of_bouncy_castle_is_named_with_its_command(kind: str, run: 
 SHUT = ("--keys", STORES / "k" / "ks.bks", "--keys", EC / "eckeys" / "normal.der")
 
 
-@pytest.mark.parametrize("command", [("scan",), ("decrypt", "--dry-run")], ids=" ".join)
+@pytest.mark.parametrize("command", [("scan", "--check"), ("decrypt", "--dry-run")], ids=" ".join)
 def test_a_run_ends_with_12_where_a_key_may_lie_in_a_file_that_stays_shut(
     command: tuple[str, ...], run: Run, mailbox: Callable[[Path], Path]
 ) -> None:
