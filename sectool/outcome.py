@@ -395,6 +395,15 @@ class NewCertificate:
     """Whether mail that is post-quantum otherwise is only as safe as this key."""
 
 
+@dataclass(frozen=True, slots=True)
+class ShutKeyFile:
+    """A key file, or a key in it, that could not be opened while mail misses a key."""
+
+    file: str
+    reason: str
+    hint: str
+
+
 @dataclass(slots=True)
 class Summary:
     """The counts of one run; ``counts`` always sum to ``messages``."""
@@ -460,9 +469,16 @@ class Summary:
     """Certificates that are not at hand, and whose key is."""
     not_tried: NotTried | None = None
     """What more a trial of the keys at hand on unknown certificates would take; None: nothing."""
+    shut_key_files: list[ShutKeyFile] = field(default_factory=list)
+    """Where the keys may lie that messages miss; none where no message misses one."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
-    such as 16 for damaged checkpoints; 0: nothing did."""
+    such as 16 for damaged checkpoints, or 12 for key files that stay shut; 0: nothing did."""
+
+    @property
+    def missing_a_key(self) -> int:
+        """How many messages miss a key, those aside that a person knows of."""
+        return self.counts[State.MISSING_KEY] - self.acknowledged[State.MISSING_KEY]
 
     @property
     def is_safe_to_move(self) -> bool:

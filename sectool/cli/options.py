@@ -87,15 +87,32 @@ class PassphraseOptions:
         typer.Option(
             "--passphrase-file",
             metavar="FILE",
-            help="File with the keys' passphrase. Else SECTOOL_PASSPHRASE, or you are asked.",
+            help="File with the keys' passphrase; - is standard input."
+            " Else SECTOOL_PASSPHRASE, or you are asked.",
         ),
     ] = None
     passphrases: Annotated[
         Path | None,
         typer.Option(
-            "--passphrases", metavar="CSV", help="File with rows: key file name, passphrase."
+            "--passphrases",
+            metavar="CSV",
+            help="File with rows: key file name, passphrase; - is standard input.",
         ),
     ] = None
+    passphrase_command: Annotated[
+        str,
+        typer.Option(
+            "--passphrase-command",
+            metavar="COMMAND",
+            help="Run this, without a shell; the first line it prints is the passphrase.",
+        ),
+    ] = ""
+    no_mac_check: Annotated[
+        bool,
+        typer.Option(
+            "--no-mac-check", help="Read PKCS#12 files although their MAC does not verify."
+        ),
+    ] = False
     pin_file: Annotated[
         Path | None,
         typer.Option(
@@ -116,7 +133,13 @@ class PassphraseOptions:
         tokens = tuple(text for text in map(str, paths) if is_token_uri(text))
         files = tuple(path for path in paths if not is_token_uri(str(path)))
         return KeySpecification(
-            files, self.passphrase_file, self.passphrases, tokens=tokens, pin_file=self.pin_file
+            files,
+            self.passphrase_file,
+            self.passphrases,
+            tokens=tokens,
+            pin_file=self.pin_file,
+            passphrase_command=self.passphrase_command,
+            checks_mac=not self.no_mac_check,
         )
 
 

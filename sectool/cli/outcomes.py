@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sectool.cli import bindings
-from sectool.cli.layout import fact, size_text, table
+from sectool.cli.layout import counted, fact, size_text, table, wrapped
 from sectool.outcome import (
     LeftFolder,
     NeedsOldKeys,
@@ -74,6 +74,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
             }
             for key, count in _most_first(summary.losing_access)
         ]
+    if summary.shut_key_files:
+        document["shut_key_files"] = [asdict(entry) for entry in summary.shut_key_files]
     return document
 
 
@@ -145,6 +147,21 @@ def as_table(summary: Summary) -> Iterable[str]:
     if summary.retire is not None:
         yield ""
         yield from _retire(summary.retire)
+    if summary.shut_key_files:
+        yield ""
+        yield from _shut(summary)
+
+
+def _shut(summary: Summary) -> Iterable[str]:
+    files = summary.shut_key_files
+    missing = counted(summary.missing_a_key, "message")
+    yield f"a key is missing for {missing}, and these could not be opened:"
+    for entry in files[:LISTED]:
+        yield from wrapped(f"  {entry.file}: {entry.reason}", indent=4)
+        if entry.hint:
+            yield from wrapped(f"    hint: {entry.hint}", indent=6)
+    if len(files) > LISTED:
+        yield f"  and {len(files) - LISTED} more: --json lists them all"
 
 
 def _left(folders: list[LeftFolder]) -> Iterable[str]:

@@ -13,7 +13,7 @@ from sectool.keys.history import (
 from sectool.keys.loading import load_key_history
 from sectool.keys.passphrases import Ask
 from sectool.keys.people import Person, keys_of, people_of
-from sectool.keys.problems import KeyProblem
+from sectool.keys.problems import KeyProblem, ProblemKind
 from sectool.keys.recipients import NewRecipient, load_new_recipients
 from sectool.keys.specification import KeySpecification
 from sectool.keys.token_access import close_sessions
@@ -29,6 +29,7 @@ __all__ = [
     "KeySpecification",
     "NewRecipient",
     "Person",
+    "ProblemKind",
     "authority_names",
     "close_sessions",
     "is_token_uri",

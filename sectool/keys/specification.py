@@ -27,6 +27,11 @@ class KeySpecification:
     pin_file: Path | None = None
     """Its first line is the PIN of the tokens whose URI names no file of its own."""
 
+    passphrase_command: str = ""
+    """Its first line of output is a passphrase for every file; empty: there is none."""
+    checks_mac: bool = True
+    """False to read PKCS#12 files although their MAC says nothing for them."""
+
     @property
     def names_keys(self) -> bool:
         """Whether there is any place to look for private keys."""
