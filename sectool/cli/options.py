@@ -275,13 +275,14 @@ class NewCertificates:
     ] = False
     accept_certificate: AcceptCertificate = field(default_factory=list)
     owner: Annotated[
-        str,
+        list[str],
         typer.Option(
             "--owner",
             metavar="ADDRESS",
-            help="Mail address that one of the new certificates must name.",
+            help="Mail address that one of the new certificates must name. Repeat for others of"
+            " the same person.",
         ),
-    ] = ""
+    ] = field(default_factory=list)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -290,7 +291,7 @@ class NewCertificates:
             "new_certificates": tuple(self.to),
             "profile": profile(self.profile_name, also_classic=self.also_classic),
             "accept_fingerprints": fingerprints(self.accept_certificate),
-            "owner": self.owner,
+            "owners": tuple(self.owner),
         }
 
 

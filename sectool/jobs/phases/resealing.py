@@ -54,7 +54,7 @@ class Resealing:
     """The replacing half of one run on one job.
 
     Args:
-        spec: selection, profile, owner; ``operation`` is the phase.
+        spec: selection, profile, owners; ``operation`` is the phase.
         job: whose messages are replaced.
         mailbox: where they are.
         recipients: the new ones.
@@ -304,7 +304,7 @@ class Resealing:
     def _note_options(self) -> None:
         """Notes what the rest of the phase has to keep to; inside a group."""
         self._log.set_phase(self._spec.operation, "begun", self._options())
-        record_certificates(self._log, self._recipients, self._spec.owner)
+        record_certificates(self._log, self._recipients, self._spec.owners)
 
     def _take_down(self, answer: NotSealed) -> None:
         self._failure_code = self._failure_code or answer.failure_code
@@ -340,7 +340,7 @@ class Resealing:
         if self._restored is not None:
             summary.restored = self._restored.messages
             summary.not_restored = self._restored.not_restored
-        describe_certificates(summary, self._recipients, self._spec.owner, self._spec.profile)
+        describe_certificates(summary, self._recipients, self._spec.owners, self._spec.profile)
         if self._spec.dry_run:
             summary.space = self._space
             summary.losing_access = self._losing_access

@@ -135,8 +135,9 @@ class JobSpec:
     """Decrypt: certificates that checkpoints are sealed to; none: they are plain."""
     seal_keys: KeySpecification | None = None
     """Private keys that sealed checkpoints are opened with."""
-    owner: str = ""
-    """Mail address that a new certificate must name; empty: nobody asks."""
+    owners: tuple[str, ...] = ()
+    """Mail addresses of one person, one of which a new certificate must name; none:
+    nobody asks."""
     acknowledge: Path | None = None
     """File of messages that a person knows cannot be done; None: as the job log has it."""
     part_selection: PartSelection = field(default_factory=PartSelection)
