@@ -1,18 +1,27 @@
 """Key histories and the certificates to encrypt to; knows neither mail nor messages."""
 
 from sectool.keys.authorities import authority_names
+from sectool.keys.certificate_checks import Check, Fault, certificate_faults, read_acceptance
 from sectool.keys.containers import looks_like_key_or_certificate
 from sectool.keys.history import HeldKey, HistoryEntry, KeyHistory, KeyMaterial, newest_entry
 from sectool.keys.loading import load_key_history
 from sectool.keys.passphrases import Ask
 from sectool.keys.problems import KeyProblem
-from sectool.keys.recipients import NewRecipient, load_new_recipients
+from sectool.keys.recipients import (
+    NewRecipient,
+    all_addresses,
+    load_new_recipients,
+    override,
+    override_all,
+)
 from sectool.keys.specification import KeySpecification
 from sectool.keys.token_access import close_sessions
 from sectool.keys.token_uri import is_token_uri
 
 __all__ = [
     "Ask",
+    "Check",
+    "Fault",
     "HeldKey",
     "HistoryEntry",
     "KeyHistory",
@@ -20,11 +29,16 @@ __all__ = [
     "KeyProblem",
     "KeySpecification",
     "NewRecipient",
+    "all_addresses",
     "authority_names",
+    "certificate_faults",
     "close_sessions",
     "is_token_uri",
     "load_key_history",
     "load_new_recipients",
     "looks_like_key_or_certificate",
     "newest_entry",
+    "override",
+    "override_all",
+    "read_acceptance",
 ]

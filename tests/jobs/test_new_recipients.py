@@ -14,7 +14,7 @@ from sectool.errors import CertificateUnusable
 from sectool.keys import KeySpecification
 from sectool.outcome import State
 from tests.support import checker
-from tests.support.mailboxes import INNER, Keys, Mail, Specify, fill, openssl
+from tests.support.mailboxes import INNER, NO_AUTHORITY, Keys, Mail, Specify, fill, openssl
 
 
 def shared(number: int, *certificates: Path, directory: Path) -> bytes:
@@ -90,7 +90,7 @@ def named(tmp_path: Path) -> Path:
     path = tmp_path / "named.crt"
     openssl(
         *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=Alice"),
-        *("-addext", "subjectAltName=email:alice@example.org"),
+        *(*NO_AUTHORITY, "-addext", "subjectAltName=email:alice@example.org"),
         *("-keyout", tmp_path / "named.key", "-out", path),
     )
     return path
