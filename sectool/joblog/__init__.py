@@ -6,7 +6,7 @@ Holds no subjects, no addresses, no key material and no plaintext.
 from sectool.joblog.acknowledgements import Acknowledgement
 from sectool.joblog.log import JobLog
 from sectool.joblog.messages import KEPT, REPLACED, UNREAD
-from sectool.joblog.parts import without_address
+from sectool.joblog.parts import blotted, without_address
 from sectool.joblog.records import (
     IN_CLEAR,
     CheckpointRecord,
@@ -46,5 +46,6 @@ __all__ = [
     "SealableMessage",
     "SealablePart",
     "Storage",
+    "blotted",
     "without_address",
 ]

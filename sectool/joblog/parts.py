@@ -48,9 +48,14 @@ _OF_A_MESSAGE = {
 _ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
 
 
+def blotted(text: str) -> str:
+    """A text as the log may hold it: without mail addresses."""
+    return _ADDRESS.sub("(address)", text)
+
+
 def without_address(recipient: RecipientKey) -> RecipientKey:
     """The recipient as the log may know it: an issuer that is a person keeps no address."""
-    return replace(recipient, issuer=_ADDRESS.sub("(address)", recipient.issuer))
+    return replace(recipient, issuer=blotted(recipient.issuer))
 
 
 def _record(columns: Sequence[Any]) -> CheckpointRecord:
@@ -164,6 +169,18 @@ class PartTable:
             (message,),
         )
         return [RecipientKey(*row) for row in rows]
+
+    def strangers_of_replaced(self) -> Iterator[tuple[RecipientKey, str, int]]:
+        """The same of all messages that are encrypted anew, with folder and number of messages."""
+        rows = self._connection.execute(
+            "SELECT issuer, serial_number, subject_key_identifier, folder, count(*)"
+            " FROM recipient JOIN message_recipient USING (recipient)"
+            " JOIN message USING (message) WHERE NOT in_history AND presence = 'present'"
+            " AND state IN ('reencrypted', 'verified', 'purged') AND identity <> original_identity"
+            " GROUP BY recipient, folder"
+        )
+        for issuer, serial_number, subject_key_identifier, folder, count in rows:
+            yield RecipientKey(issuer, serial_number, subject_key_identifier), folder, count
 
     def copy(self, source: int, target: int) -> None:
         """Gives a message the parts, recipients and layers of another that has the same content."""

@@ -1,7 +1,8 @@
 """Key histories and the certificates to encrypt to; knows neither mail nor messages."""
 
 from sectool.keys.authorities import authority_names
-from sectool.keys.certificate_checks import Check, Fault, certificate_faults, read_acceptance
+from sectool.keys.certificate_checks import Check, Fault, read_acceptance
+from sectool.keys.certificates import public_key_identity
 from sectool.keys.containers import looks_like_key_or_certificate
 from sectool.keys.history import HeldKey, HistoryEntry, KeyHistory, KeyMaterial, newest_entry
 from sectool.keys.loading import load_key_history
@@ -10,6 +11,7 @@ from sectool.keys.problems import KeyProblem
 from sectool.keys.recipients import (
     NewRecipient,
     all_addresses,
+    is_fit,
     load_new_recipients,
     override,
     override_all,
@@ -31,8 +33,8 @@ __all__ = [
     "NewRecipient",
     "all_addresses",
     "authority_names",
-    "certificate_faults",
     "close_sessions",
+    "is_fit",
     "is_token_uri",
     "load_key_history",
     "load_new_recipients",
@@ -40,5 +42,6 @@ __all__ = [
     "newest_entry",
     "override",
     "override_all",
+    "public_key_identity",
     "read_acceptance",
 ]

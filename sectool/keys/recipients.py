@@ -314,26 +314,37 @@ def _public_key_info(certificate: x509.Certificate) -> bytes:
 
 def _check_key(recipient: NewRecipient) -> None:
     """The checks that nobody can override: the mail would be anybody's, or nobody's."""
+    fault, hint = _key_fault(recipient.certificate)
+    if fault:
+        raise CertificateUnusable(f"{_named(recipient)} has {fault}", hint=hint)
+
+
+def is_fit(certificate: x509.Certificate, moment: datetime) -> bool:
+    """Whether mail may be encrypted to a certificate, whoever it is for.
+
+    Args:
+        certificate: any.
+        moment: aware; it must be in date then.
+    """
+    return not _key_fault(certificate)[0] and not certificate_faults(certificate, moment)
+
+
+def _key_fault(certificate: x509.Certificate) -> tuple[str, str]:
+    """What is wrong with the key, and a hint; both empty where mail can be encrypted to it."""
+    ask = "ask for a new certificate with a new key"
     try:
-        key: PublicKeyTypes = recipient.certificate.public_key()
-    except PARSER_ERRORS as error:
-        raise CertificateUnusable(
-            f"{_named(recipient)} has {_unreadable_key(recipient.certificate)}",
-            hint="ask for a new certificate with a new key",
-        ) from error
+        key: PublicKeyTypes = certificate.public_key()
+    except PARSER_ERRORS:
+        return _unreadable_key(certificate), ask
     if not isinstance(key, AGREEING_KEYS + ENCIPHERING_KEYS) or (
         isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in CURVES
     ):
-        raise CertificateUnusable(
-            f"{_named(recipient)} has a key of type {describe_key(key)}",
-            hint="RSA, P-256, P-384, P-521, X25519 and ML-KEM keys can be encrypted to",
-        )
-    if why := why_unsound(key):
-        raise CertificateUnusable(
-            f"{_named(recipient)} has {why}", hint="ask for a new certificate with a new key"
-        )
-    if recipient.certificate.public_key_algorithm_oid == x509.PublicKeyAlgorithmOID.RSASSA_PSS:
-        raise CertificateUnusable(f"{_named(recipient)} has a key for signatures only (RSASSA-PSS)")
+        types = "RSA, P-256, P-384, P-521, X25519 and ML-KEM keys can be encrypted to"
+        return f"a key of type {describe_key(key)}", types
+    if certificate.public_key_algorithm_oid == x509.PublicKeyAlgorithmOID.RSASSA_PSS:
+        return "a key for signatures only (RSASSA-PSS)", ask
+    why = why_unsound(key)
+    return why, ask if why else ""
 
 
 def _unreadable_key(certificate: x509.Certificate) -> str:

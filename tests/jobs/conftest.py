@@ -16,9 +16,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     directory = tmp_path_factory.mktemp("keys")
     history = directory / "history"
     history.mkdir()
-    old, new = make_key(history, "old"), make_key(directory, "new")
-    stranger = make_key(directory, "stranger", "bob@example.org")
-    transport = make_key(directory, "transport", "carrier@example.org")
+    old = make_key(history, "old")
+    new, stranger, transport = (make_key(directory, n) for n in ("new", "stranger", "transport"))
     return Keys(old, new, stranger, history, transport)
 
 

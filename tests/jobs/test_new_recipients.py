@@ -65,9 +65,14 @@ def test_who_is_among_the_new_recipients_loses_nothing_and_reads_all(
             assert all(checker.inner_digests(mail.raw, [key])), mail.base_name
 
 
-def test_a_real_run_counts_nobody(team: Path, specify: Specify) -> None:
+def test_a_real_run_counts_the_same_as_a_dry_one_and_so_does_the_next(
+    team: Path, specify: Specify
+) -> None:
     jobs.run(specify("decrypt", team))
-    assert jobs.run(specify("encrypt", team)).losing_access is None
+    dry = jobs.run(specify("encrypt", team, dry_run=True)).losing_access
+    assert list(dry.values() if dry else ()) == [2]
+    assert jobs.run(specify("encrypt", team)).losing_access == dry
+    assert jobs.run(specify("encrypt", team)).losing_access == dry
 
 
 def test_what_is_encrypted_to_is_told_with_fingerprint_key_and_validity(
