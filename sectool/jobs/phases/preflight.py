@@ -72,17 +72,13 @@ class Survey:
         if state is not State.READABLE or any(layer.reason for layer in examination.layers):
             self.left_over += 1
         if state is State.MISSING_KEY:
-            keys = set(examination.recipients) - examination.in_history
-            self.missing.update(keys)
+            self.missing.update(_missing_keys(examination))
 
     def _stays_readable(self, examination: Examination) -> bool:
         """Whether a new key is named by every part, as far as the recipients tell."""
-        for layer in examination.layers:
-            if self._names.isdisjoint(layer.recipients):
-                return False
-        named = [key in self._names for key in examination.recipients]
-        # Of several parts it is not known here which recipient belongs to which.
-        return bool(named) and (all(named) or (len(examination.parts) == 1 and any(named)))
+        named = [one.recipients for one in examination.parts]
+        named += [one.recipients for one in examination.layers]
+        return bool(examination.parts) and not any(map(self._names.isdisjoint, named))
 
     def verdict(self, places: Sequence[Path], seconds: float, whole: int) -> Preflight:
         """What the messages so far come to.
@@ -123,6 +119,16 @@ class Survey:
                 f"links and other files that may be mail and were passed over: {self.passed_over}"
             )
         return ""
+
+
+def _missing_keys(examination: Examination) -> frozenset[RecipientKey]:
+    """Recipients of the parts that none of them opens: those beside a held key are others'."""
+    return frozenset(
+        key
+        for part in examination.parts
+        if part.integrity is None and examination.in_history.isdisjoint(part.recipients)
+        for key in part.recipients
+    )
 
 
 def _by_count(item: tuple[RecipientKey, int]) -> tuple[int, str, str, str]:
