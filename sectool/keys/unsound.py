@@ -8,6 +8,8 @@ from functools import cache
 from cryptography.hazmat.primitives.asymmetric import rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from sectool.keys import limits
+
 MINIMUM_RSA_BITS = 2048
 LARGEST_TRIAL_DIVISOR = 65_536
 """A modulus is the product of two large primes, so that each smaller divisor shows it is none."""
@@ -27,19 +29,16 @@ def why_unsound(key: PublicKeyTypes) -> str:
 
 
 def _why_unsound_rsa(key: rsa.RSAPublicKey) -> str:
-    """RFC 8017 section 3.1: the modulus is a product of distinct odd primes.
-
-    A prime modulus passes each trial division, and its totient is known to everybody.
-    """
+    """RFC 8017 section 3.1: the modulus is a product of distinct odd primes."""
     modulus = key.public_numbers().n
     if key.key_size < MINIMUM_RSA_BITS:
         return f"an RSA key of {key.key_size} bits, under {MINIMUM_RSA_BITS}"
+    if key.key_size > limits.MAXIMUM_RSA_BITS:
+        return f"an RSA key of {key.key_size} bits, over {limits.MAXIMUM_RSA_BITS}"
     if modulus % 2 == 0:
         return "an RSA key with an even modulus"
     if math.gcd(modulus, _small_primes()) != 1:
         return "an RSA key whose modulus has small factors"
-    if pow(2, modulus - 1, modulus) == 1 or math.isqrt(modulus) ** 2 == modulus:
-        return "an RSA key whose modulus is a prime number or a square"
     return ""
 
 

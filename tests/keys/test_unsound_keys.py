@@ -22,8 +22,6 @@ from sectool.keys.unsound import why_unsound
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RANDOM = random.Random(5)
 ODD = RANDOM.getrandbits(2048) | 1 << 2047 | 1
-MERSENNE = 2**2203 - 1
-"""A prime."""
 P_256 = der.sequence(der.oid("1.2.840.10045.2.1"), der.oid("1.2.840.10045.3.1.7"))
 RSA = der.sequence(der.oid("1.2.840.113549.1.1.1"), der.NULL)
 X25519 = der.sequence(der.oid("1.3.101.110"))
@@ -71,10 +69,9 @@ UNSOUND = {
     "an even modulus": ("an even modulus", rsa_key(ODD - 1)),
     "three": ("small factors", rsa_key(ODD - ODD % 3 + (0 if (ODD - ODD % 3) % 2 else 3))),
     "a factor of five digits": ("small factors", rsa_key(65_521 * (RANDOM.getrandbits(2040) | 1))),
-    "a prime modulus": ("a prime number or a square", rsa_key(MERSENNE)),
-    "a square": ("a prime number or a square", rsa_key((2**1279 - 1) ** 2)),
     "one as exponent": ("exponent can be none", rsa_key(ODD, 1)),
     "an even exponent": ("exponent can be none", rsa_key(ODD, 65536)),
+    "over 16384 bits": ("16385 bits, over 16384", rsa_key(ODD << 14337 | 1)),
     "under 2048 bits": ("2047 bits, under 2048", rsa_key(ODD >> 1 | 1)),
     "no point of the curve": ("no point", public_key(P_256, b"\4" + bytes(63) + b"\1")),
     "the point at infinity": ("no point", public_key(P_256, b"\0")),
