@@ -7,6 +7,7 @@ from sectool.keys.containers import looks_like_key_or_certificate
 from sectool.keys.history import HeldKey, HistoryEntry, KeyHistory, KeyMaterial, newest_entry
 from sectool.keys.loading import load_key_history
 from sectool.keys.passphrases import Ask
+from sectool.keys.people import Person, keys_of, people_of
 from sectool.keys.problems import KeyProblem
 from sectool.keys.recipients import (
     NewRecipient,
@@ -31,17 +32,20 @@ __all__ = [
     "KeyProblem",
     "KeySpecification",
     "NewRecipient",
+    "Person",
     "all_addresses",
     "authority_names",
     "close_sessions",
     "is_fit",
     "is_token_uri",
+    "keys_of",
     "load_key_history",
     "load_new_recipients",
     "looks_like_key_or_certificate",
     "newest_entry",
     "override",
     "override_all",
+    "people_of",
     "public_key_identity",
     "read_acceptance",
 ]

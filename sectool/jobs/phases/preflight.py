@@ -69,7 +69,7 @@ class Survey:
             return
         self.unreadable += 1
         self.unknown += state is State.ENCRYPTED
-        if state is not State.READABLE or any(layer.reason for layer in examination.layers):
+        if state is not State.READABLE or _needs_old_keys(examination):
             self.left_over += 1
         if state is State.MISSING_KEY:
             self.missing.update(_missing_keys(examination))
@@ -77,7 +77,11 @@ class Survey:
     def _stays_readable(self, examination: Examination) -> bool:
         """Whether a new key is named by every part, as far as the recipients tell."""
         named = [one.recipients for one in examination.parts]
-        named += [one.recipients for one in examination.layers]
+        named += [
+            one.recipients
+            for one in examination.layers
+            if not one.reason or one.needs_old_key(examination.in_history)
+        ]
         return bool(examination.parts) and not any(map(self._names.isdisjoint, named))
 
     def verdict(self, places: Sequence[Path], seconds: float, whole: int) -> Preflight:
@@ -129,6 +133,11 @@ def _missing_keys(examination: Examination) -> frozenset[RecipientKey]:
         if part.integrity is None and examination.in_history.isdisjoint(part.recipients)
         for key in part.recipients
     )
+
+
+def _needs_old_keys(examination: Examination) -> bool:
+    """Whether something in it keeps its recipients that the owner can read now."""
+    return any(layer.needs_old_key(examination.in_history) for layer in examination.layers)
 
 
 def _by_count(item: tuple[RecipientKey, int]) -> tuple[int, str, str, str]:

@@ -21,6 +21,7 @@ from sectool.jobs.running.failures import FailureLimit
 from sectool.jobs.running.fixed import NOT_FIXED, check_fixed, options_of
 from sectool.jobs.running.grouping import Grouping
 from sectool.jobs.running.job import MAILBOX_VALUE, Job
+from sectool.jobs.running.owner import is_shared
 from sectool.jobs.running.pool import Died, run_tasks
 from sectool.jobs.running.replace import Replacer, check_writable
 from sectool.jobs.running.retry import Retry
@@ -278,6 +279,7 @@ class Resealing:
             recipients=self._recipients,
             profile=self._spec.profile,
             restore_subject=self._spec.restore_subject,
+            shared_job=self._job.name if is_shared(self._job) else "",
         )
 
     def _tasks(self) -> Iterator[SealTask]:

@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from sectool import cms
 from sectool.errors import CertificateUnusable
 from sectool.joblog import blotted
-from sectool.jobs.running.addresses import address_digest, address_digests, addresses_in_headers
 from sectool.jobs.running.certificates import warn_overridden
 from sectool.jobs.running.job import Job
+from sectool.jobs.running.owner import OWNERS
 from sectool.jobs.running.spec import JobSpec, Operation
+from sectool.jobs.worker.addresses import address_digest, address_digests, addresses_in_headers
 from sectool.keys import (
     Check,
     Fault,
@@ -256,11 +257,13 @@ class Succession:
     def _check_person(
         self, recipients: tuple[NewRecipient, ...], old: OldSide
     ) -> tuple[NewRecipient, ...]:
+        # With decrypt a person may have said under which names the owner goes.
+        known = old.addresses | frozenset((self._job.log.value(OWNERS) or "").split())
         if any(
             old.has(one)
             or one.names(*self._spec.owners)
             or Check.OWNER in one.overridden_checks  # a person answered the same question
-            or self._digests(one) & old.addresses
+            or self._digests(one) & known
             for one in recipients
         ):
             return recipients
