@@ -104,9 +104,14 @@ class RecipientKey:
 _ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
 
 
+def blotted(text: str) -> str:
+    """A text as the job log may hold it: without mail addresses."""
+    return _ADDRESS.sub("(address)", text)
+
+
 def without_address(recipient: RecipientKey) -> RecipientKey:
     """The recipient as the job log may know it: an issuer that is a person keeps no address."""
-    return replace(recipient, issuer=_ADDRESS.sub("(address)", recipient.issuer))
+    return replace(recipient, issuer=blotted(recipient.issuer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +396,8 @@ class NewCertificate:
     not_after: datetime
     overridden: tuple[str, ...]
     """Checks it failed and a person overrode, each in words."""
+    is_in_transition: bool = False
+    """Whether it is an old one that stands beside a newer one of the same person."""
     weakens: bool = False
     """Whether mail that is post-quantum otherwise is only as safe as this key."""
 
@@ -449,8 +456,12 @@ class Summary:
     owner_checked: bool | None = None
     """Whether a new certificate names the address asked for; None: nothing is encrypted."""
     losing_access: dict[RecipientKey, int] | None = None
-    """After a dry run: how many messages each recipient with a key that is neither
-    in the history nor a new one could not read any more."""
+    """How many messages each recipient with a key that is neither in the history nor a
+    new one cannot, or after a dry run could not, read any more; None: nothing is encrypted."""
+    losing_access_sent: Counter[RecipientKey] = field(default_factory=Counter)
+    """Those of them that lie in folders of sent mail: they went to that person."""
+    addresses_at_hand: dict[RecipientKey, tuple[str, ...]] = field(default_factory=dict)
+    """Mail addresses of those whose certificate lay beside the keys."""
     restored: int | None = None
     """How many lost messages were, or in a dry run would be, put back; None: nobody asked."""
     not_restored: Counter[str] = field(default_factory=Counter)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 WIDTH = 80
 
-NUMBERS = frozenset({"messages", "parts", "not done", "in clear", "days"})
+NUMBERS = frozenset({"messages", "parts", "not done", "in clear", "days", "in sent mail"})
 """Titles of columns that stand right."""
 
 

@@ -42,7 +42,8 @@ AcceptCertificate = Annotated[
     typer.Option(
         "--accept-certificate",
         metavar="FINGERPRINT",
-        help="Use the certificate with this SHA-256 fingerprint although a check fails.",
+        help="Use the certificate of this SHA-256 fingerprint although a check fails;"
+        " FINGERPRINT:CHECK: where several do.",
     ),
 ]
 DryRun = Annotated[
@@ -351,7 +352,7 @@ class NewCertificates:
         return {
             "new_certificates": tuple(self.to),
             "profile": profile(self.profile_name, also_classic=self.also_classic),
-            "accept_fingerprints": fingerprints(self.accept_certificate),
+            "accept_fingerprints": accepted_checks(self.accept_certificate),
             "owners": tuple(self.owner),
         }
 
@@ -376,7 +377,7 @@ class SealingOptions:
         """The fields of a ``JobSpec`` that these options give."""
         return {
             "seal_to": tuple(self.seal_to),
-            "accept_fingerprints": fingerprints(self.accept_certificate),
+            "accept_fingerprints": accepted_checks(self.accept_certificate),
             "seal_keys": passphrases.of_any(self.seal_keys),
         }
 
@@ -417,16 +418,11 @@ def profile(name: str, *, also_classic: bool) -> Profile:
     return Profile.ALSO_CLASSIC
 
 
-def fingerprints(texts: list[str]) -> frozenset[str]:
-    """SHA-256 fingerprints, with or without colons, as lower-case hexadecimal."""
-    found = {text.replace(":", "").lower() for text in texts}
-    for text in found:
-        if not re.fullmatch("[0-9a-f]{64}", text):
-            raise UsageError(
-                f"{text!r} is no SHA-256 fingerprint",
-                hint="openssl x509 -noout -fingerprint -sha256 -in CERT shows it",
-            )
-    return frozenset(found)
+def accepted_checks(texts: list[str]) -> frozenset[str]:
+    """Which checks of new certificates a person overrides, in the form that is compared."""
+    from sectool.keys import read_acceptance
+
+    return frozenset(map(read_acceptance, texts))
 
 
 def mailbox_not_certificate(mailbox: str | None) -> str | None:

@@ -59,6 +59,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
                 "not_before": entry.not_before.isoformat(),
                 "not_after": entry.not_after.isoformat(),
                 "overridden": list(entry.overridden),
+                "in_transition": entry.is_in_transition,
                 "weakens": entry.weakens,
             }
             for entry in summary.new_certificates
@@ -70,7 +71,9 @@ def as_json(summary: Summary) -> dict[str, Any]:
                 "issuer": key.issuer,
                 "serial_number": key.serial_number,
                 "subject_key_identifier": key.subject_key_identifier,
+                "addresses": list(summary.addresses_at_hand.get(key, ())),
                 "messages": count,
+                "sent": summary.losing_access_sent[key],
             }
             for key, count in _most_first(summary.losing_access)
         ]
@@ -135,7 +138,7 @@ def as_table(summary: Summary) -> Iterable[str]:
         yield _retried(summary.retried)
     if summary.losing_access:
         yield ""
-        yield from _losing_access(summary.losing_access)
+        yield from _losing_access(summary, summary.losing_access)
     if summary.restored is not None:
         yield ""
         yield f"restored  {summary.restored} lost messages, in the folder Recovered"
@@ -188,18 +191,33 @@ def _certificate(certificate: NewCertificate) -> Iterable[str]:
     yield from fact("sha256", certificate.fingerprint)
     if certificate.weakens:
         yield from fact("warning", "the mail is only as safe as this key is: not post-quantum")
+    if certificate.is_in_transition:
+        yield from fact("transition", "an old certificate, beside a newer one of the same person")
     for fault in certificate.overridden:
         yield from fact("accepted", f"although it {fault}")
 
 
-def _losing_access(counts: dict[RecipientKey, int]) -> Iterable[str]:
-    from sectool.cli.render import key_name
-
-    rows = [(key_name(key), str(count)) for key, count in _most_first(counts)[:LISTED]]
-    yield from table(("could read it, and is not among --to", "messages"), rows)
+def _losing_access(summary: Summary, counts: dict[RecipientKey, int]) -> Iterable[str]:
+    sent = summary.losing_access_sent
+    rows = [
+        (_person(key, summary), str(count), str(sent[key]))
+        for key, count in _most_first(counts)[:LISTED]
+    ]
+    yield from table(("could read it, and is not among --to", "messages", "in sent mail"), rows)
     if len(counts) > LISTED:
         yield f"  and {len(counts) - LISTED} more: --json lists them all"
-    yield "  in a shared mailbox these people lose access: add their certificates with --to"
+    if any(sent[key] == count for key, count in counts.items()):
+        yield "  in sent mail only: correspondents, who have copies of their own"
+    if any(sent[key] < count for key, count in counts.items()):
+        yield "  in other mail: people it went to as well, who have copies of their own; or"
+        yield "  co-owners of this mailbox, who lose access: add their certificates with --to"
+
+
+def _person(key: RecipientKey, summary: Summary) -> str:
+    from sectool.cli.render import key_name
+
+    addresses = summary.addresses_at_hand.get(key)
+    return f"{', '.join(addresses)}: {key_name(key)}" if addresses else key_name(key)
 
 
 def _purged(purged: Purged) -> Iterable[str]:

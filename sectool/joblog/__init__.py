@@ -25,7 +25,7 @@ from sectool.joblog.records import (
     SealablePart,
     Storage,
 )
-from sectool.outcome import without_address
+from sectool.outcome import blotted, without_address
 
 __all__ = [
     "IN_CLEAR",
@@ -50,5 +50,6 @@ __all__ = [
     "SealableMessage",
     "SealablePart",
     "Storage",
+    "blotted",
     "without_address",
 ]

@@ -166,6 +166,18 @@ class PartTable:
         )
         return [RecipientKey(*row) for row in rows]
 
+    def strangers_of_replaced(self) -> Iterator[tuple[RecipientKey, str, int]]:
+        """The same of all messages that are encrypted anew, with folder and number of messages."""
+        rows = self._connection.execute(
+            "SELECT issuer, serial_number, subject_key_identifier, folder, count(*)"
+            " FROM recipient JOIN message_recipient USING (recipient)"
+            " JOIN message USING (message) WHERE NOT in_history AND presence = 'present'"
+            " AND state IN ('reencrypted', 'verified', 'purged') AND identity <> original_identity"
+            " GROUP BY recipient, folder"
+        )
+        for issuer, serial_number, subject_key_identifier, folder, count in rows:
+            yield RecipientKey(issuer, serial_number, subject_key_identifier), folder, count
+
     def copy(self, source: int, target: int) -> None:
         """Gives a message the parts, recipients and layers of another that has the same content."""
         for table, columns in _OF_A_MESSAGE.items():

@@ -38,6 +38,8 @@ class PartRecord:
     """Whether a signature around it would be void once it changed."""
     placement: str = ""
     """How it stands in the message, as ``smime.Placement`` has it; empty: not known."""
+    recipients: tuple[RecipientKey, ...] = ()
+    """Of this part alone; the log keeps those of a message together."""
 
 
 class Storage(StrEnum):

@@ -17,6 +17,7 @@ from sectool.jobs.running.job import Job
 from sectool.jobs.running.reopen import close_reopening, reopen
 from sectool.jobs.running.sealing import fix_recipients
 from sectool.jobs.running.spec import Cancel, JobSpec, Operation
+from sectool.jobs.running.succession import note_history, old_side
 from sectool.jobs.status import plaintext_of
 from sectool.jobs.worker.examine import ExamineArgument
 from sectool.jobs.worker.keyring import tried_with
@@ -72,6 +73,7 @@ class _Decryption:
         options = check_in_place(self._spec, self._job)
         if self._spec.in_place:
             self._in_place.check_writable()
+        note_history(self._job, old_side(self._job, self._keys))
         if not self._spec.retry:
             reopen(self._job)
         self._in_place.recover(progress)

@@ -11,6 +11,7 @@ from sectool.jobs.phases.resealing import Resealing
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.reopen import check_not_rolled_back
 from sectool.jobs.running.spec import Cancel, JobSpec, Operation
+from sectool.jobs.running.succession import read_history
 from sectool.jobs.worker.sealers import FromCheckpoints
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
@@ -56,7 +57,7 @@ class _Encryption:
 
     def run(self, progress: Progress) -> Summary:
         self._check_phases()
-        self._resealing.check()
+        self._resealing.check(read_history(self._job), progress)
         self._resealing.sweep()
         self._match(progress)
         self._resealing.recover()
@@ -131,6 +132,7 @@ def encrypt(
 
     Raises:
         UsageError: the job is not ready, or was begun with other recipients.
+        CertificateUnusable: the new certificates are not of the person whose mail it is.
         NotThisMailbox: less than half of the job is found here.
         NoSpace: disk or quota full; the same command resumes.
         Interrupted: the run was asked to stop; the same command resumes.

@@ -19,6 +19,7 @@ from sectool.jobs.running.certificates import names_of
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.retry import RETRIED
 from sectool.jobs.running.spec import Cancel, JobSpec, Operation, Reason
+from sectool.jobs.running.succession import note_history, old_side
 from sectool.jobs.worker.examine import ExamineArgument, Exchange
 from sectool.jobs.worker.keyring import tried_with, workers_for
 from sectool.jobs.worker.rewrapping import FromMailbox
@@ -78,6 +79,7 @@ class _Rewrap:
             method=self._method(),
             waiting=job.log.waiting.readable,
             new_keys=new_keys,
+            old_keys=keys,
             retry=self._walk.retry,
             workers=workers_for(spec.workers, keys),
             cancel=cancel,
@@ -85,7 +87,9 @@ class _Rewrap:
 
     def run(self, progress: Progress) -> Summary:
         self._check_phases()
-        self._resealing.check()
+        old = old_side(self._job, self._keys)
+        self._resealing.check(old, progress)
+        note_history(self._job, old)
         self._resealing.sweep()
         if self._log.phase(Operation.REWRAP) is not None:
             self._match(progress)
@@ -227,6 +231,7 @@ def rewrap(
 
     Raises:
         UsageError: the job was begun with other recipients, or rolled back.
+        CertificateUnusable: the new certificates are not of the person whose mail it is.
         ReadOnlyMailbox: the mailbox cannot be written.
         NoSpace: disk or quota full; the same command resumes.
         Interrupted: the run was asked to stop; the same command resumes.

@@ -120,6 +120,7 @@ class KeyHistory:
         keys: in any order, each key once.
         problems: what could not be used of the files.
         senders: certificates without a key, of people who wrote the mail.
+        others: all certificates without a key, which may tell whose a recipient's is.
         secrets: shared keys and passwords.
         tries_unnamed_keys: whether keys without certificate are tried on all mail.
         tries_tokens: whether keys on tokens are tried on certificates that are not at hand.
@@ -134,6 +135,7 @@ class KeyHistory:
         problems: Iterable[KeyProblem] = (),
         *,
         senders: Iterable[HeldCertificate] = (),
+        others: Iterable[HeldCertificate] = (),
         secrets: SharedSecrets = NO_SECRETS,
         tries_unnamed_keys: bool = False,
         tries_tokens: bool = False,
@@ -144,6 +146,7 @@ class KeyHistory:
         self.keys = tuple(keys)
         self.problems = tuple(problems)
         self.senders = tuple(senders)
+        self.others = tuple(others)
         self.secrets = secrets
         self.tries_unnamed_keys = tries_unnamed_keys
         self.tries_tokens = tries_tokens

@@ -78,6 +78,7 @@ def load_key_history(specification: KeySpecification, ask: Ask | None = None) ->
         gathered.held_keys(),
         gathered.problems,
         senders=gathered.senders(),
+        others=gathered.others(),
         secrets=secrets,
         tries_unnamed_keys=specification.try_keys,
         tries_tokens=specification.try_tokens,
@@ -205,9 +206,12 @@ class _Gathered:
 
     def senders(self) -> Iterator[HeldCertificate]:
         """Certificates without a key whose owner may have taken part in a key agreement."""
+        return (one for one in self.others() if agrees(one.public_key_info))
+
+    def others(self) -> Iterator[HeldCertificate]:
+        """Certificates without a key."""
         for certificate in self.certificates.values():
-            identity = public_key_identity(certificate.public_key_info)
-            if identity not in self.private_keys and agrees(certificate.public_key_info):
+            if public_key_identity(certificate.public_key_info) not in self.private_keys:
                 yield certificate
 
 

@@ -14,13 +14,21 @@ from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, mlkem, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sectool import cms
 from sectool.errors import CertificateUnusable, SectoolError
+from sectool.keys.certificate_checks import (
+    AGREEING_KEYS,
+    ENCIPHERING_KEYS,
+    Check,
+    Fault,
+    certificate_faults,
+    is_authority,
+    read_acceptance,
+)
 from sectool.keys.certificates import (
     PARSER_ERRORS,
     HeldCertificate,
@@ -36,15 +44,10 @@ from sectool.keys.passphrases import Ask, Passphrases
 from sectool.keys.private_keys import describe_key, encode_public_key
 from sectool.keys.problems import KeyFileError, ProblemKind
 from sectool.keys.specification import KeySpecification
+from sectool.keys.unsound import why_unsound
 
-MINIMUM_RSA_BITS = 2048
 CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 """Elliptic curves that are encrypted to; which profile takes which is not judged here."""
-_AGREEING_KEYS = (ec.EllipticCurvePublicKey, x25519.X25519PublicKey)
-_ENCIPHERING_KEYS = (rsa.RSAPublicKey, mlkem.MLKEM768PublicKey, mlkem.MLKEM1024PublicKey)
-_PURPOSES = frozenset(
-    {ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
-)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class NewRecipient:
     not_after: datetime
     overridden: tuple[str, ...] = ()
     """Checks that it failed and a person overrode, each in words."""
+    overridden_checks: tuple[Check, ...] = ()
+    """The same, by name."""
+    is_in_transition: bool = False
+    """Whether it is an old one that stands beside a newer one of the same person."""
 
     @cached_property
     def certificate(self) -> x509.Certificate:
@@ -76,11 +83,14 @@ class NewRecipient:
         return describe_key(self.certificate.public_key())
 
     @property
+    def public_key_identity(self) -> bytes:
+        """Equal for all certificates of one key."""
+        return public_key_identity(_public_key_info(self.certificate))
+
+    @property
     def subject_key_identifiers(self) -> tuple[str, ...]:
         """What an envelope may name the key by, lower-case hexadecimal."""
-        info = self.certificate.public_key().public_bytes(
-            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-        )
+        info = _public_key_info(self.certificate)
         found = [value.hex() for value in computed_key_identifiers(info)]
         with contextlib.suppress(SectoolError):
             if extension := read_extension(self.certificate, x509.SubjectKeyIdentifier):
@@ -113,8 +123,8 @@ def load_new_recipients(
         paths: each a file with exactly one certificate that is not of an
             authority (PEM, DER, PKCS#7), or a PKCS#12 with one key.
         now: aware; the certificates must be in date then.
-        accept_fingerprints: SHA-256 fingerprints of certificates whose dates
-            and usages a person has accepted as they are.
+        accept_fingerprints: which checks a person overrides, as ``read_acceptance`` gives
+            them.
         owners: mail addresses of one person, of which at least one certificate must name
             one, unless all of them are accepted by fingerprint; none: nobody's is asked for.
         passphrases: where passphrases of PKCS#12 files lie; its paths are not used.
@@ -127,7 +137,7 @@ def load_new_recipients(
     """
     passphrases = passphrases or KeySpecification()
     sources = Passphrases(passphrases, ask)
-    accepted = frozenset(text.replace(":", "").strip().lower() for text in accept_fingerprints)
+    accepted = frozenset(map(read_acceptance, accept_fingerprints))
     recipients: dict[str, NewRecipient] = {}
     for path in paths:
         contents = _read(path, sources, checks_mac=passphrases.checks_mac)
@@ -171,7 +181,7 @@ def _choose(path: Path, contents: FileContents) -> HeldCertificate:
     """The one certificate of the file that is meant."""
     found = list({certificate.der: certificate for certificate in contents.certificates}.values())
     own = _matching(contents, found)
-    candidates = own or [certificate for certificate in found if not _is_authority(certificate)]
+    candidates = own or [certificate for certificate in found if not is_authority(certificate)]
     if len(found) == 1:
         candidates = found
     if len(candidates) == 1:
@@ -191,16 +201,6 @@ def _matching(contents: FileContents, found: list[HeldCertificate]) -> list[Held
     return [each for each in found if public_key_identity(each.public_key_info) in keys]
 
 
-def _is_authority(certificate: HeldCertificate) -> bool:
-    if certificate.parsed is None:
-        return False
-    try:
-        constraints = read_extension(certificate.parsed, x509.BasicConstraints)
-    except SectoolError:
-        return False
-    return constraints is not None and constraints.ca
-
-
 def _recipient(path: Path, held: HeldCertificate) -> NewRecipient:
     certificate = held.parsed
     if certificate is None or held.validity is None:
@@ -218,16 +218,75 @@ def _recipient(path: Path, held: HeldCertificate) -> NewRecipient:
 
 def _check(recipient: NewRecipient, now: datetime, accepted: frozenset[str]) -> NewRecipient:
     """Every check of a new certificate, the ones that can be overridden last."""
-    certificate = recipient.certificate
     _check_key(recipient)
-    checks = (_date_fault, _key_usage_fault, _extended_key_usage_fault)
-    faults = tuple(fault for check in checks if (fault := check(certificate, now)))
-    if faults and recipient.fingerprint not in accepted:
+    return override(recipient, certificate_faults(recipient.certificate, now), accepted)
+
+
+def override(
+    recipient: NewRecipient, faults: Sequence[Fault], accept_fingerprints: frozenset[str]
+) -> NewRecipient:
+    """The certificate with the checks it fails noted as overridden.
+
+    A fingerprint alone stands for one check: accepted for what one has seen, a certificate
+    is not accepted for what comes later.
+
+    Args:
+        recipient: the certificate.
+        faults: that were found now, beside those overridden before.
+        accept_fingerprints: as ``read_acceptance`` gives them.
+
+    Raises:
+        CertificateUnusable: a person overrode not all of them.
+    """
+    failed = (*recipient.overridden_checks, *(fault.check for fault in faults))
+    named = {check for check in failed if f"{recipient.fingerprint}:{check}" in accept_fingerprints}
+    left = len(set(failed) - named)
+    if faults and left > (recipient.fingerprint in accept_fingerprints):
         raise CertificateUnusable(
-            f"{_named(recipient)} {faults[0]}",
-            hint=f"--accept-certificate {recipient.fingerprint} overrides this check",
+            f"{_named(recipient)} {' and '.join(fault.text for fault in faults)}",
+            hint=_how_to_override(recipient.fingerprint, failed),
         )
-    return replace(recipient, overridden=faults)
+    return replace(
+        recipient,
+        overridden=(*recipient.overridden, *(fault.text for fault in faults)),
+        overridden_checks=failed,
+    )
+
+
+def _how_to_override(fingerprint: str, failed: Sequence[Check]) -> str:
+    if len(failed) == 1:
+        return f"--accept-certificate {fingerprint} overrides this check ({failed[0]})"
+    options = (f"--accept-certificate {fingerprint}:{check}" for check in failed)
+    return f"{' '.join(options)} override these checks"
+
+
+def override_all(
+    recipients: Sequence[NewRecipient],
+    fault: Fault,
+    accept_fingerprints: frozenset[str],
+    message: str,
+) -> tuple[NewRecipient, ...]:
+    """As ``override``, of what is wrong with all certificates together.
+
+    Args:
+        recipients: the certificates.
+        fault: the check that no one of them passes.
+        accept_fingerprints: as ``read_acceptance`` gives them.
+        message: what is told instead of one fault.
+
+    Raises:
+        CertificateUnusable: a person overrode it not for each of them.
+    """
+    try:
+        return tuple(override(each, [fault], accept_fingerprints) for each in recipients)
+    except CertificateUnusable as error:
+        hint = error.hint
+        if len(recipients) > 1:
+            options = (
+                f"--accept-certificate {each.fingerprint}:{fault.check}" for each in recipients
+            )
+            hint = f"{' '.join(options)} override this check"
+        raise CertificateUnusable(message, hint=hint) from None
 
 
 def _check_owner(
@@ -237,17 +296,13 @@ def _check_owner(
     if not owners or any(recipient.names(*owners) for recipient in recipients):
         return recipients
     wanted = " or ".join(owners)
-    fault = f"does not name {wanted}"
-    if any(recipient.fingerprint not in accepted for recipient in recipients):
-        raise CertificateUnusable(
-            f"no new certificate names {wanted}; named are {_all_names(recipients)}",
-            hint=" ".join(f"--accept-certificate {each.fingerprint}" for each in recipients)
-            + " overrides this check",
-        )
-    return tuple(replace(each, overridden=(*each.overridden, fault)) for each in recipients)
+    fault = Fault(Check.OWNER, f"does not name {wanted}")
+    message = f"no new certificate names {wanted}; named are {all_addresses(recipients)}"
+    return override_all(recipients, fault, accepted, message)
 
 
-def _all_names(recipients: Sequence[NewRecipient]) -> str:
+def all_addresses(recipients: Iterable[NewRecipient]) -> str:
+    """Every mail address that the certificates name, for a person."""
     return (
         ", ".join(dict.fromkeys(name for each in recipients for name in each.addresses))
         or "nobody's addresses"
@@ -258,52 +313,49 @@ def _named(recipient: NewRecipient) -> str:
     return f"{recipient.path}: the certificate of {recipient.subject}"
 
 
+def _public_key_info(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def _check_key(recipient: NewRecipient) -> None:
+    """The checks that nobody can override: the mail would be anybody's, or nobody's."""
+    fault, hint = _key_fault(recipient.certificate)
+    if fault:
+        raise CertificateUnusable(f"{_named(recipient)} has {fault}", hint=hint)
+
+
+def is_fit(certificate: x509.Certificate, moment: datetime) -> bool:
+    """Whether mail may be encrypted to a certificate, whoever it is for.
+
+    Args:
+        certificate: any.
+        moment: aware; it must be in date then.
+    """
+    return not _key_fault(certificate)[0] and not certificate_faults(certificate, moment)
+
+
+def _key_fault(certificate: x509.Certificate) -> tuple[str, str]:
+    """What is wrong with the key, and a hint; both empty where mail can be encrypted to it."""
+    ask = "ask for a new certificate with a new key"
     try:
-        key: PublicKeyTypes = recipient.certificate.public_key()
-    except PARSER_ERRORS as error:
-        raise CertificateUnusable(f"{_named(recipient)} has a key of an unknown type") from error
-    if not isinstance(key, _AGREEING_KEYS + _ENCIPHERING_KEYS) or (
+        key: PublicKeyTypes = certificate.public_key()
+    except PARSER_ERRORS:
+        return _unreadable_key(certificate), ask
+    if not isinstance(key, AGREEING_KEYS + ENCIPHERING_KEYS) or (
         isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in CURVES
     ):
-        raise CertificateUnusable(
-            f"{_named(recipient)} has a key of type {describe_key(key)}",
-            hint="RSA, P-256, P-384, P-521, X25519 and ML-KEM keys can be encrypted to",
-        )
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < MINIMUM_RSA_BITS:
-        raise CertificateUnusable(
-            f"{_named(recipient)} has an RSA key of {key.key_size} bits, under {MINIMUM_RSA_BITS}",
-            hint="ask for a certificate with a longer key",
-        )
-    if recipient.certificate.public_key_algorithm_oid == x509.PublicKeyAlgorithmOID.RSASSA_PSS:
-        raise CertificateUnusable(f"{_named(recipient)} has a key for signatures only (RSASSA-PSS)")
+        types = "RSA, P-256, P-384, P-521, X25519 and ML-KEM keys can be encrypted to"
+        return f"a key of type {describe_key(key)}", types
+    if certificate.public_key_algorithm_oid == x509.PublicKeyAlgorithmOID.RSASSA_PSS:
+        return "a key for signatures only (RSASSA-PSS)", ask
+    why = why_unsound(key)
+    return why, ask if why else ""
 
 
-def _date_fault(certificate: x509.Certificate, now: datetime) -> str:
-    if now < certificate.not_valid_before_utc:
-        return f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
-    if now > certificate.not_valid_after_utc:
-        return f"has expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
-    return ""
-
-
-def _key_usage_fault(certificate: x509.Certificate, _now: datetime) -> str:
-    try:
-        usage = read_extension(certificate, x509.KeyUsage)
-    except SectoolError:
-        return "has extensions that cannot be read"
-    if isinstance(certificate.public_key(), _AGREEING_KEYS):
-        name, allowed = "keyAgreement", usage is None or usage.key_agreement
-    else:
-        name, allowed = "keyEncipherment", usage is None or usage.key_encipherment
-    return "" if allowed else f"lacks {name} in its key usage"
-
-
-def _extended_key_usage_fault(certificate: x509.Certificate, _now: datetime) -> str:
-    try:
-        usage = read_extension(certificate, x509.ExtendedKeyUsage)
-    except SectoolError:
-        return "has extensions that cannot be read"
-    if usage is None or _PURPOSES.intersection(usage):
-        return ""
-    return "lacks emailProtection in its extended key usage"
+def _unreadable_key(certificate: x509.Certificate) -> str:
+    algorithm = certificate.public_key_algorithm_oid
+    if algorithm == x509.PublicKeyAlgorithmOID.EC_PUBLIC_KEY:
+        return "an EC key that is no point of a curve that can be encrypted to"
+    if algorithm == x509.PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5:
+        return "an RSA key whose modulus or public exponent can be none"
+    return "a key that cannot be read, or of an unknown type"

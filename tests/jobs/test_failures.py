@@ -11,7 +11,7 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State, Summary
 from tests.support import checker
 from tests.support.checker import Key
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill, openssl
+from tests.support.mailboxes import NO_AUTHORITY, Keys, Mail, Specify, encrypted, fill, openssl
 
 
 def whole(folder: str, count: int, raw: bytes) -> list[Mail]:
@@ -117,6 +117,7 @@ def key_named_alike(directory: Path, name: str) -> Key:
     key = Key(directory / f"{name}.crt", directory / f"{name}.key")
     openssl(
         *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-set_serial", "7"),
+        *NO_AUTHORITY,
         *("-subj", "/CN=alike", "-keyout", key.private_key, "-out", key.certificate),
     )
     return key

@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from sectool import jobs
 from sectool.errors import JobLogDamaged, UsageError
@@ -37,6 +39,13 @@ def history(name: str) -> KeySpecification:
     return KeySpecification((key(name).certificate, key(name).private_key))
 
 
+def accepted(name: str) -> frozenset[str]:
+    """The keys of the jobs are certified as an authority's, without an address."""
+    certificate = x509.load_pem_x509_certificate(key(name).certificate.read_bytes())
+    fingerprint = certificate.fingerprint(SHA256()).hex()
+    return frozenset({f"{fingerprint}:authority", f"{fingerprint}:address"})
+
+
 class OldJob:
     """A job of an older version and its mailbox, unpacked."""
 
@@ -55,6 +64,7 @@ class OldJob:
             "job": self.job,
             "keys": history("old") if operation == "decrypt" else None,
             "new_certificates": (key("new").certificate,) if operation == "encrypt" else (),
+            "accept_fingerprints": accepted("new") | accepted("stranger"),
             "workers": 0,
             **changes,
         }

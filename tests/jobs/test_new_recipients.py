@@ -14,7 +14,7 @@ from sectool.errors import CertificateUnusable
 from sectool.keys import KeySpecification
 from sectool.outcome import State
 from tests.support import checker
-from tests.support.mailboxes import INNER, Keys, Mail, Specify, fill, openssl
+from tests.support.mailboxes import INNER, NO_AUTHORITY, Keys, Mail, Specify, fill, openssl
 
 
 def shared(number: int, *certificates: Path, directory: Path) -> bytes:
@@ -65,9 +65,14 @@ def test_who_is_among_the_new_recipients_loses_nothing_and_reads_all(
             assert all(checker.inner_digests(mail.raw, [key])), mail.base_name
 
 
-def test_a_real_run_counts_nobody(team: Path, specify: Specify) -> None:
+def test_a_real_run_counts_the_same_as_a_dry_one_and_so_does_the_next(
+    team: Path, specify: Specify
+) -> None:
     jobs.run(specify("decrypt", team))
-    assert jobs.run(specify("encrypt", team)).losing_access is None
+    dry = jobs.run(specify("encrypt", team, dry_run=True)).losing_access
+    assert list(dry.values() if dry else ()) == [2]
+    assert jobs.run(specify("encrypt", team)).losing_access == dry
+    assert jobs.run(specify("encrypt", team)).losing_access == dry
 
 
 def test_what_is_encrypted_to_is_told_with_fingerprint_key_and_validity(
@@ -90,7 +95,7 @@ def named(tmp_path: Path) -> Path:
     path = tmp_path / "named.crt"
     openssl(
         *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=Alice"),
-        *("-addext", "subjectAltName=email:alice@example.org"),
+        *(*NO_AUTHORITY, "-addext", "subjectAltName=email:alice@example.org"),
         *("-keyout", tmp_path / "named.key", "-out", path),
     )
     return path

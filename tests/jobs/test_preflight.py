@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sectool import jobs
 from sectool.keys import KeySpecification
 from sectool.outcome import Preflight, Scenario
+from tests.support import checker, layers
 from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
 
 Key = ec.EllipticCurvePrivateKey
@@ -69,6 +70,36 @@ def test_a_missing_key_is_named_with_its_messages(
     assert [(bool(key.serial_number), n) for key, n in verdict.missing_keys.items()] == [(True, 1)]
     # The stranger's message and the damaged one.
     assert verdict.unreadable_if_moved_now == verdict.unreadable_after_decrypting == 2
+
+
+def _two_forwards(tmp_path: Path, *recipients: tuple[checker.Key, ...]) -> Path:
+    forwards = [
+        layers.forward(layers.message(number, layers.encrypt(layers.TEXT, *to)))
+        for number, to in enumerate(recipients, 2)
+    ]
+    raw = layers.stored(layers.message(1, layers.multipart(*forwards)))
+    fill(tmp_path / "two", [Mail("", "cur/1.M1P1.host:2,", raw)])
+    return tmp_path / "two"
+
+
+def test_a_key_beside_one_that_opens_is_somebody_elses_and_none_that_is_missing(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    box = _two_forwards(tmp_path, (keys.old, keys.transport), (keys.stranger,))
+    assert _verdict(specify("scan", box)).missing_keys == {}
+    bare = _two_forwards(tmp_path / "bare", (keys.stranger,), (keys.transport,))
+    missing = _verdict(specify("scan", bare)).missing_keys
+    assert {key.issuer for key in missing} == {"CN=stranger,O=Example", "CN=transport,O=Example"}
+
+
+def test_parts_that_each_name_a_new_key_stay_readable_whoever_else_they_name(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    box = _two_forwards(tmp_path, (keys.old, keys.transport), (keys.stranger, keys.old))
+    new = _history(keys.history)
+    assert _verdict(specify("scan", box, new_keys=new)).safe_to_move
+    only_one = _history(keys.transport.certificate, keys.transport.private_key)
+    assert not _verdict(specify("scan", box, new_keys=only_one)).safe_to_move
 
 
 def test_without_keys_nobody_says_what_decrypting_would_leave(

@@ -12,7 +12,7 @@ from sectool.keys import KeySpecification
 from sectool.outcome import RetiredKey
 from tests.support.checker import Key
 from tests.support.layers import TEXT, encrypt, forward, message, multipart, stored
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill, openssl
+from tests.support.mailboxes import NO_AUTHORITY, Keys, Mail, Specify, encrypted, fill, openssl
 
 PLAIN = b"Content-Type: text/plain\r\n\r\ntext\r\n"
 
@@ -131,7 +131,7 @@ def test_a_layer_in_what_an_old_key_opens_needs_the_key_that_opens_it(
 def renewed(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Key:
     """The old key with a further certificate, as after a renewal without a new key."""
     certificate = tmp_path_factory.mktemp("renewed") / "renewed.crt"
-    subject = ("-subj", "/CN=renewed", "-days", "365")
+    subject = ("-subj", "/CN=renewed", "-days", "365", *NO_AUTHORITY)
     openssl("req", "-x509", "-key", keys.old.private_key, *subject, "-out", certificate)
     return Key(certificate, keys.old.private_key)
 
@@ -164,7 +164,7 @@ def test_a_name_that_an_authority_gave_once_more_hides_no_mail(
 ) -> None:
     def certify(name: str, key: Key, serial: int) -> Key:
         certificate = tmp_path / f"{name}.crt"
-        subject = ("-subj", "/CN=Authority", "-days", "365", "-set_serial", serial)
+        subject = ("-subj", "/CN=Authority", "-days", "365", "-set_serial", serial, *NO_AUTHORITY)
         openssl("req", "-x509", "-key", key.private_key, *subject, "-out", certificate)
         return Key(certificate, key.private_key)
 

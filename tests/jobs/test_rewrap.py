@@ -226,7 +226,7 @@ def test_a_certificate_of_somebody_else_stops_the_run_before_the_mailbox_is_touc
 ) -> None:
     census = checker.census(maildir)
     with pytest.raises(CertificateUnusable):
-        jobs.run(specify("rewrap", maildir, owners=("alice@example.org",)))
+        jobs.run(specify("rewrap", maildir, owners=("mallory@example.org",)))
     assert checker.census(maildir) == census
     assert not (tmp_path / "job").exists()
 

@@ -22,7 +22,17 @@ from sectool.outcome import State, Summary
 from sectool.progress import NoProgress
 from tests.support import checker, softhsm
 from tests.support.forge import make_holder
-from tests.support.mailboxes import INNER, Keys, Mail, Specify, encrypted, fill, make_key, openssl
+from tests.support.mailboxes import (
+    INNER,
+    NO_AUTHORITY,
+    Keys,
+    Mail,
+    Specify,
+    encrypted,
+    fill,
+    make_key,
+    openssl,
+)
 from tests.support.peers import peer_missing
 
 PLAINTEXT = b"this is message"
@@ -142,6 +152,7 @@ def test_a_certificate_that_must_not_be_encrypted_to_is_refused_unless_accepted(
     certificate, key = tmp_path / "unfit.crt", tmp_path / "unfit.key"
     openssl(
         *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=unfit"),
+        *NO_AUTHORITY,
         *("-addext", "keyUsage=digitalSignature", "-keyout", key, "-out", certificate),
     )
     with pytest.raises(CertificateUnusable, match=r"unfit\.crt") as refused:

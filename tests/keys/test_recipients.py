@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from sectool.errors import CertificateUnusable
+from sectool.errors import CertificateUnusable, UsageError
+from sectool.keys import Check, read_acceptance
 from sectool.keys.recipients import NewRecipient, load_new_recipients
 from sectool.keys.specification import KeySpecification
 
@@ -157,10 +158,42 @@ def test_certificates_of_authorities_beside_it_are_passed_over(
     assert load(write(authority, own, authority)).certificate == own
 
 
-def test_a_lone_certificate_may_call_itself_an_authority(
+def test_a_lone_certificate_of_an_authority_is_refused_and_can_be_accepted(
     rsa_key: rsa.RSAPrivateKey, certify: Any, write: Write
 ) -> None:
-    assert load(write(certify(rsa_key, extensions=[AUTHORITY])))
+    path = write(certify(rsa_key, extensions=[AUTHORITY]))
+    with pytest.raises(
+        CertificateUnusable, match=r"marked as a CA .CA:TRUE; `openssl req"
+    ) as caught:
+        load(path)
+    fingerprint = caught.value.hint.split()[1]
+    accepted = load(path, accept_fingerprints=frozenset({fingerprint}))
+    assert accepted.overridden_checks == (Check.AUTHORITY,)
+
+
+def test_a_fingerprint_alone_overrides_one_check_and_several_are_named(
+    rsa_key: rsa.RSAPrivateKey, certify: Any, write: Write
+) -> None:
+    path = write(certify(rsa_key, extensions=[AUTHORITY, SIGNING]))
+    with pytest.raises(CertificateUnusable, match=r"a CA .* and lacks keyEncipherment") as caught:
+        load(path)
+    named = frozenset(caught.value.hint.split()[1:4:2])
+    fingerprint = min(named).partition(":")[0]
+    assert named == {f"{fingerprint}:authority", f"{fingerprint}:key-usage"}
+    for too_little in ({fingerprint}, {f"{fingerprint}:authority"}, {f"{fingerprint}:validity"}):
+        with pytest.raises(CertificateUnusable):
+            load(path, accept_fingerprints=frozenset(too_little))
+    for enough in (named, {fingerprint, f"{fingerprint}:authority"}):
+        checks = load(path, accept_fingerprints=frozenset(enough)).overridden_checks
+        assert checks == (Check.AUTHORITY, Check.KEY_USAGE)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("ab" * 32 + ":cheap", "no check 'cheap'"), ("ab:cd", "no SHA-256 finger")]
+)
+def test_what_is_no_fingerprint_or_check_is_a_mistake_of_the_command(text: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        read_acceptance(text)
 
 
 def test_two_certificates_in_one_file_are_named_and_refused(

@@ -34,6 +34,8 @@ HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
 }
+ADDRESS = "alice@example.org"
+"""Named by every certificate that is made here, as by those of ``mailboxes.make_key``."""
 CONTENT_ENCRYPTION_KEY = bytes(range(32))
 IV = bytes(range(100, 116))
 NONCE = bytes(range(12))
@@ -141,6 +143,7 @@ def make_holder(kind: str, label: str = "") -> Holder:
         .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
         .not_valid_after(datetime(3020, 1, 1, tzinfo=UTC))
         .add_extension(identifier, critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.RFC822Name(ADDRESS)]), critical=False)
         .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
     )
     return Holder(label, key, certificate)

@@ -22,11 +22,18 @@ def openssl(*arguments: object) -> bytes:
     return done.stdout
 
 
-def make_key(directory: Path, name: str) -> Key:
+NO_AUTHORITY = ("-addext", "basicConstraints=critical,CA:FALSE")
+"""Without it `openssl req -x509` makes the certificate of an authority."""
+
+
+def make_key(directory: Path, name: str, address: str = "alice@example.org") -> Key:
+    """A key and its certificate, which names one mail address; empty: none."""
     key = Key(directory / f"{name}.crt", directory / f"{name}.key")
     openssl(
         *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650"),
         *("-subj", f"/O=Example/CN={name}", "-addext", "keyUsage=keyEncipherment"),
+        *NO_AUTHORITY,
+        *(("-addext", f"subjectAltName=email:{address}") if address else ()),
         *("-keyout", key.private_key, "-out", key.certificate),
     )
     return key

@@ -54,7 +54,8 @@ def make_signatory(directory: Path, name: str, key: str = "p256") -> Signatory:
     files = ["-keyout", f"{directory}/{name}.key", "-out", f"{directory}/{name}.pem"]
     subject = ["-subj", f"/CN={name}/emailAddress=old-{name}@example.org"]
     alternative = ["-addext", f"subjectAltName=email:{name}@example.org"]
-    request = ["req", "-x509", "-nodes", "-days", "3650", *subject, *alternative]
+    leaf = ["-addext", "basicConstraints=critical,CA:FALSE"]
+    request = ["req", "-x509", "-nodes", "-days", "3650", *subject, *alternative, *leaf]
     openssl(*request, *KEYS[key], *files)
     return Signatory(directory, name)
 

@@ -72,18 +72,17 @@ class Survey:
         if state is not State.READABLE or _needs_old_keys(examination):
             self.left_over += 1
         if state is State.MISSING_KEY:
-            keys = set(examination.recipients) - examination.in_history
-            self.missing.update(keys)
+            self.missing.update(_missing_keys(examination))
 
     def _stays_readable(self, examination: Examination) -> bool:
         """Whether a new key is named by every part, as far as the recipients tell."""
-        for layer in examination.layers:
-            is_owners = not layer.reason or layer.needs_old_key(examination.in_history)
-            if is_owners and self._names.isdisjoint(layer.recipients):
-                return False
-        named = [key in self._names for key in examination.recipients]
-        # Of several parts it is not known here which recipient belongs to which.
-        return bool(named) and (all(named) or (len(examination.parts) == 1 and any(named)))
+        named = [one.recipients for one in examination.parts]
+        named += [
+            one.recipients
+            for one in examination.layers
+            if not one.reason or one.needs_old_key(examination.in_history)
+        ]
+        return bool(examination.parts) and not any(map(self._names.isdisjoint, named))
 
     def verdict(self, places: Sequence[Path], seconds: float, whole: int) -> Preflight:
         """What the messages so far come to.
@@ -124,6 +123,16 @@ class Survey:
                 f"links and other files that may be mail and were passed over: {self.passed_over}"
             )
         return ""
+
+
+def _missing_keys(examination: Examination) -> frozenset[RecipientKey]:
+    """Recipients of the parts that none of them opens: those beside a held key are others'."""
+    return frozenset(
+        key
+        for part in examination.parts
+        if part.integrity is None and examination.in_history.isdisjoint(part.recipients)
+        for key in part.recipients
+    )
 
 
 def _needs_old_keys(examination: Examination) -> bool:

@@ -12,9 +12,9 @@ from sectool.errors import MessageError, SectoolError, UsageError
 from sectool.joblog import REPLACED, SealableMessage, SealablePart
 from sectool.jobs.phases.lost import Restored, lost_tasks, restore_lost
 from sectool.jobs.phases.proving import prove_replaced
+from sectool.jobs.running.access import describe_losing_access
 from sectool.jobs.running.certificates import (
     describe_certificates,
-    losing_access,
     record_certificates,
 )
 from sectool.jobs.running.failures import FailureLimit
@@ -27,6 +27,7 @@ from sectool.jobs.running.replace import Replacer, check_writable
 from sectool.jobs.running.retry import Retry
 from sectool.jobs.running.spec import Cancel, JobSpec
 from sectool.jobs.running.spool import Spool
+from sectool.jobs.running.succession import OldSide, Succession
 from sectool.jobs.running.walk import Selector, listing_of
 from sectool.jobs.worker.make_anew import LostArgument
 from sectool.jobs.worker.new_message import NewMessage
@@ -41,7 +42,7 @@ from sectool.jobs.worker.seal import (
 from sectool.jobs.worker.sealers import FromCheckpoints, SealingMethod
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
-from sectool.outcome import RecipientKey, State, Summary
+from sectool.outcome import State, Summary
 from sectool.progress import Progress
 
 GROWTH = 1.02
@@ -62,6 +63,7 @@ class Resealing:
         method: where the new envelopes come from.
         waiting: which messages wait, once the walk has found them.
         new_keys: opens what was replaced (G1, ``opened``); None: that waits for ``verify``.
+        old_keys: the key history, where it is at hand; what lies beside it names people.
         retry: what the walk tries once more; None: the messages that wait say it.
         workers: processes; 0: this one.
         cancel: asked between messages.
@@ -77,6 +79,7 @@ class Resealing:
         method: SealingMethod,
         waiting: Waiting,
         new_keys: KeyHistory | None,
+        old_keys: KeyHistory | None = None,
         retry: Retry | None = None,
         workers: int,
         cancel: Cancel,
@@ -89,6 +92,7 @@ class Resealing:
         self._method = method
         self._waiting = waiting
         self._new_keys = new_keys
+        self._histories = (old_keys, new_keys)
         self._workers = workers
         self._cancel = cancel
         self._retry = retry or Retry(spec, job.log)
@@ -97,7 +101,7 @@ class Resealing:
         self._spool = Spool(job, mailbox)
         self._failure_code = 0
         self._space = 0
-        self._losing_access: dict[RecipientKey, int] = {}
+        self._rehearsed: list[SealableMessage] = []
         self._taken: dict[int, SealablePart] = {}
         self._restored: Restored | None = None
 
@@ -107,15 +111,22 @@ class Resealing:
 
     # --- what is fixed ----------------------------------------------------------------
 
-    def check(self) -> None:
-        """Holds that nothing fixed by an earlier run differs, and that the mailbox can be written.
+    def check(self, old: OldSide | None, progress: Progress) -> None:
+        """Holds that the run may begin: as it was fixed, to the right person, where one can write.
+
+        Args:
+            old: what is known of whose the mail was; None: nothing is.
+            progress: told what a person should look at.
 
         Raises:
             UsageError: the job was begun with other recipients or another profile.
+            CertificateUnusable: the new certificates are not of the person whose mail it is.
             ReadOnlyMailbox: the mailbox cannot be written.
         """
         if not self._spec.restart_phase:
             check_fixed(self._fixed_options(), self._options(), self._spec.operation)
+        succession = Succession(self._spec, self._job, self._mailbox, old, progress)
+        self._recipients = succession.check(self._recipients)
         if not self._spec.dry_run:
             check_writable(self._mailbox)
 
@@ -232,8 +243,7 @@ class Resealing:
     def _rehearse(self) -> None:
         tasks = list(self._tasks())
         self._space = sum(int(task.size * GROWTH) * 2 for task in tasks)
-        rows = [task.message.message for task in tasks]
-        self._losing_access = losing_access(self._log, rows, self._recipients)
+        self._rehearsed = [task.message for task in tasks]
 
     def _replace(self, progress: Progress) -> None:
         self._failures.tell(progress)
@@ -347,6 +357,8 @@ class Resealing:
             summary.restored = self._restored.messages
             summary.not_restored = self._restored.not_restored
         describe_certificates(summary, self._recipients, self._spec.owners, self._spec.profile)
+        describe_losing_access(
+            summary, self._log, self._rehearsed, self._recipients, self._histories
+        )
         if self._spec.dry_run:
             summary.space = self._space
-            summary.losing_access = self._losing_access

@@ -40,13 +40,18 @@ def load_certificates(
     for recipient in recipients:
         _check_profile(spec.profile, recipient)
         for fault in recipient.overridden:
-            progress.warn(f"the certificate of {recipient.subject} {fault}; accepted as it is")
+            warn_overridden(progress, recipient, fault)
     if spec.profile is cms.Profile.ALSO_CLASSIC and all(map(_is_classic, recipients)):
         raise CertificateUnusable(
             "none of the new certificates has a post-quantum key",
             hint="leave --also-classic out: --profile modern takes them",
         )
     return recipients
+
+
+def warn_overridden(progress: Progress, recipient: NewRecipient, fault: str) -> None:
+    """Tells that a certificate is taken although a check fails."""
+    progress.warn(f"the certificate of {recipient.subject} {fault}; accepted as it is")
 
 
 def _is_classic(recipient: NewRecipient) -> bool:
@@ -80,6 +85,7 @@ def describe_certificates(
             not_before=recipient.not_before,
             not_after=recipient.not_after,
             overridden=recipient.overridden,
+            is_in_transition=recipient.is_in_transition,
             weakens=not profile.is_of_one_kind and _is_classic(recipient),
         )
         for recipient in recipients
@@ -97,34 +103,12 @@ def record_certificates(
     """Notes in the job log what is encrypted to; inside a group."""
     record = {
         "to": [
-            {"fingerprint": each.fingerprint, "overridden": len(each.overridden)}
+            {"fingerprint": each.fingerprint, "overridden": list(each.overridden_checks)}
             for each in recipients
         ],
         "owner_checked": is_owner_checked(recipients, owners),
     }
     log.set_value(RECORD, json.dumps(record, sort_keys=True))
-
-
-def losing_access(
-    log: JobLog, messages: Iterable[int], recipients: Sequence[NewRecipient]
-) -> dict[RecipientKey, int]:
-    """Who could read which messages with a key that is neither in the history nor a new one.
-
-    In a shared mailbox these people would be shut out. In a mailbox of one person
-    most of them are correspondents, who have copies of their own.
-
-    Args:
-        log: knows the recipients of the messages as they were found.
-        messages: rows that are, or would be, encrypted to ``recipients``.
-        recipients: the new ones.
-    """
-    covered = names_of(recipients)
-    losing: dict[RecipientKey, int] = {}
-    for message in messages:
-        for key in log.messages.parts.strangers(message):
-            if key not in covered:
-                losing[key] = losing.get(key, 0) + 1
-    return losing
 
 
 def names_of(recipients: Iterable[NewRecipient]) -> frozenset[RecipientKey]:
@@ -133,9 +117,12 @@ def names_of(recipients: Iterable[NewRecipient]) -> frozenset[RecipientKey]:
 
 
 def _names_of(recipient: NewRecipient) -> Iterable[RecipientKey]:
-    named = cms.RecipientDescription(
-        cms.RecipientKind.KEY_TRANSPORT, cms.Recipient(recipient.certificate).identifier, ""
-    )
-    yield without_address(RecipientKey(named.issuer, named.serial_number, ""))
+    yield named_by(cms.Recipient(recipient.certificate).identifier)
     for identifier in recipient.subject_key_identifiers:
         yield RecipientKey("", "", identifier)
+
+
+def named_by(identifier: cms.IssuerAndSerialNumber) -> RecipientKey:
+    """A key as the job log has it where an envelope names its certificate."""
+    named = cms.RecipientDescription(cms.RecipientKind.KEY_TRANSPORT, identifier, "")
+    return without_address(RecipientKey(named.issuer, named.serial_number, ""))

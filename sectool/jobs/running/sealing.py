@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from sectool import cms
 from sectool.checkpoint import profile_for
 from sectool.errors import CertificateUnusable, UsageError
+from sectool.jobs.running.certificates import warn_overridden
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.spec import JobSpec
 from sectool.jobs.worker.checkpoints import SEALED_TO, fixed_recipients
@@ -48,7 +49,7 @@ def load_transport_certificates(
     for recipient in recipients:
         _check_alone(recipient)
         for fault in recipient.overridden:
-            progress.warn(f"the certificate of {recipient.subject} {fault}; accepted as it is")
+            warn_overridden(progress, recipient, fault)
     profile_for([cms.Recipient(recipient.certificate) for recipient in recipients])
     return recipients
 

@@ -104,7 +104,8 @@ class JobSpec:
     partial: bool = False
     """Encrypt although decrypting did not finish, or less than half of the job is found."""
     accept_fingerprints: frozenset[str] = frozenset()
-    """SHA-256 fingerprints of new certificates whose checks the person overrode."""
+    """Checks of new certificates that the person overrode: the SHA-256 fingerprint for the
+    one check that fails, with ``:`` and its name where several do."""
     verify_keys: KeySpecification | None = None
     """New private keys that replaced messages are opened with; None: none is opened."""
     deep: bool = False

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 from sectool import cms
+from sectool.errors import MessageError
+from sectool.mailbox import Mailbox
+
+_HEADERS = 500
+"""Messages that are looked into for addresses."""
+
+_HEADER_SIZE = 64 * 1024
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_ADDRESS = re.compile(rb"[^\s<>()\[\],;:\"]{1,64}@[^\s<>()\[\],;:\"]{1,255}")
 
 
 def address_digest(job: str, address: str) -> str:
@@ -26,3 +37,25 @@ def address_digest(job: str, address: str) -> str:
 def address_digests(job: str, addresses: Iterable[str]) -> frozenset[str]:
     """As ``address_digest``, of several."""
     return frozenset(address_digest(job, address) for address in addresses)
+
+
+def addresses_in_headers(mailbox: Mailbox) -> Iterator[str]:
+    """What looks like a mail address in the headers of the first messages, each once.
+
+    Args:
+        mailbox: whose owner most of its mail names.
+    """
+    seen: set[str] = set()
+    listings = chain.from_iterable(map(mailbox.walk, mailbox.folders()))
+    for listing in islice(listings, _HEADERS):
+        try:
+            with mailbox.fetch(listing.ref).content.open() as stream:
+                header = _BLANK_LINE.split(stream.read(_HEADER_SIZE), 1)[0]
+        except (MessageError, OSError):
+            continue
+        for found in _ADDRESS.findall(header):
+            address = found.decode("utf-8", "replace")
+            key = cms.comparable_address(address)
+            if key not in seen:
+                seen.add(key)
+                yield address

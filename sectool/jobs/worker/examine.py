@@ -244,6 +244,7 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
                 part.envelope.content_encryption_algorithm,
                 voids_signature=part.placement.is_under_signature,
                 placement=part.placement,
+                recipients=tuple(map(recipient_key, part.envelope.recipients)),
             )
             for part in inventory.parts
         ),

@@ -39,6 +39,7 @@ def make_keys() -> dict[str, Key]:
         openssl(
             *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365000"),
             *("-subj", f"/O=Example/CN={name}", "-addext", "keyUsage=keyEncipherment"),
+            *("-addext", "basicConstraints=critical,CA:FALSE"),
             *("-keyout", key.private_key, "-out", key.certificate),
         )
     return keys
