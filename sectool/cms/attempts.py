@@ -24,10 +24,8 @@ from sectool.cms.shared_secrets import (
 )
 from sectool.cms.unwrapping import unwrap, why_unsupported
 from sectool.errors import (
-    DecryptionFailed,
     LimitExceeded,
     MalformedMessage,
-    MessageError,
     MissingKey,
     UnsupportedMessage,
 )
@@ -47,13 +45,8 @@ class Attempt:
     is_named: bool = True
     """Whether the recipient names the key, so that its failure is the message's."""
     is_asked_for: bool = True
-    """False for a key that nothing of the message speaks of."""
-
-    def tells(self, error: MessageError) -> bool:
-        """Whether its failure says something of the message, and not only of the key."""
-        if isinstance(error, DecryptionFailed):
-            return self.is_named
-        return self.is_asked_for
+    """False for a key that nothing of the message speaks of: what keeps it from being used
+    says nothing of the message."""
 
 
 @dataclass(frozen=True, slots=True)
