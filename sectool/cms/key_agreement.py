@@ -24,6 +24,7 @@ from sectool.cms.identifiers import (
     encode_recipient_identifier,
     read_algorithm_identifier,
     read_recipient_identifier,
+    require_identifier,
 )
 from sectool.cms.key_wrap import (
     AES_256_WRAP,
@@ -186,7 +187,9 @@ def _read_detail(
     if reader.at(ber.context(1)):
         public_keys: Sequence[bytes] = [_read_originator_key(reader)]
     else:
-        identifier = read_recipient_identifier(reader)
+        identifier = require_identifier(
+            read_recipient_identifier(reader), "the sender of a key agreement"
+        )
         public_keys = originator_public_keys(recipient_info.originator_info, identifier, senders)
     reader.leave("the originator of a key agreement")
     user_keying_material = None

@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from sectool.cms import oids
 from sectool.cms.aead import TAG_FAILURE
 from sectool.cms.algorithms import content_cipher
-from sectool.cms.attempts import Attempt, Attempts, find_attempts
+from sectool.cms.attempts import Attempt, Attempts, find_attempts, is_held
 from sectool.cms.ciphers import ContentCipher, Decryptor, SealedContent
 from sectool.cms.envelope import (
     Envelope,
@@ -334,8 +335,9 @@ def find_openings(
             recipient is of a kind that can be opened.
         LimitExceeded: a bound was reached.
     """
+    wanted = partial(is_held, keys, secrets, limits)
     with source.open() as stream:
-        envelope = read_envelope(stream, limits)
+        envelope = read_envelope(stream, limits, wanted=wanted)
     description = describe(envelope)
     attempts = find_attempts(
         envelope, keys, limits, secrets=secrets, unnamed_keys=unnamed_keys, senders=senders

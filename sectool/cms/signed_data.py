@@ -12,6 +12,7 @@ from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     read_algorithm_identifier,
     read_recipient_identifier,
+    require_identifier,
 )
 from sectool.cms.limits import Limits
 from sectool.cms.seams import RecipientIdentifier, Source
@@ -141,7 +142,7 @@ def _read_signer_info(reader: BERReader) -> SignerInfo:
     what = "a signerInfo"
     reader.enter(ber.SEQUENCE, what)
     reader.read_integer("version")
-    identifier = read_recipient_identifier(reader)
+    identifier = require_identifier(read_recipient_identifier(reader), "a signer")
     digest_algorithm = read_algorithm_identifier(reader, "digestAlgorithm")
     attributes = b""
     if reader.at(ber.context(0)):

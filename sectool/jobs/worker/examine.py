@@ -37,7 +37,7 @@ from sectool.joblog import (
 )
 from sectool.jobs.worker.checkpoints import CheckpointPlace
 from sectool.jobs.worker.keyring import find_opening
-from sectool.jobs.worker.layers import LayerSearch, held, recipient_key
+from sectool.jobs.worker.layers import LayerSearch, described, held, recipient_key
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import InnerEntity, Listing, StoredMessage
@@ -199,7 +199,11 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
     listing = task.listing
     inventory = smime.take_inventory(stored.content, selection=context.part_selection)
     date = inventory.header_date or stored.internal_date
-    recipients = tuple(one for part in inventory.parts for one in part.envelope.recipients)
+    recipients = tuple(
+        one
+        for part in inventory.parts
+        for one in described(context.keys, stored.content, part).recipients
+    )
     examination = Examination(
         ref=listing.ref,
         hint=listing.hint,
@@ -244,6 +248,7 @@ def _open_parts(
 ) -> Examined:
     errors: list[MessageError] = []
     refusals: list[str] = []
+    oddities: list[str] = []
     opened: list[tuple[smime.EncryptedPart, InnerEntity]] = []
     marks: dict[str, smime.IntegrityMark] = {}
     search = LayerSearch(
@@ -253,6 +258,7 @@ def _open_parts(
         try:
             found = find_opening(stored.content, part, keys, context.released)
             inner = found.inner
+            oddities.append(keys.why_odd(found.opening.identifier))
             if context.exchange is not None:
                 refusals.append(context.exchange.why_refused(found.opening))
             plaintext = smime.content_of(inner)
@@ -290,6 +296,7 @@ def _open_parts(
         ),
         layers=tuple(search.records),
         in_history=examination.in_history | search.in_history,
+        defects=tuple(dict.fromkeys([*examination.defects, *filter(None, oddities)])),
     )
     return Examined(examination, incoming, sum(one.inner_size for one in checkpoints))
 

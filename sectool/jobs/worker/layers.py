@@ -110,20 +110,30 @@ class LayerSearch:
     ) -> None:
         if depth > DEEPEST or len(self.records) >= MOST:
             reason = f"more than {MOST} layers, or {DEEPEST} inside each other: it was not opened"
-            self._record(*place, part, reason)
+            self._record(*place, part, reason, content)
             return
         try:
             inner = open_part(content, part, self.keys, self.released)
             header = smime.outer_header(content, part)
         except MessageError as error:
-            self._record(*place, part, f"a layer inside was not opened: {error.message}")
+            self._record(*place, part, f"a layer inside was not opened: {error.message}", content)
             return
-        self._record(*place, part, reason)
+        self._record(*place, part, reason, content)
         self.opened.append(OpenedLayer(part.envelope.digest, header, inner))
         self._look(smime.content_of(inner), inner.content_type, place, depth + 1, reason)
 
-    def _record(self, part: str, path: str, layer: smime.EncryptedPart | None, reason: str) -> None:
-        recipients = layer.envelope.recipients if layer else ()
+    def _record(
+        self,
+        part: str,
+        path: str,
+        layer: smime.EncryptedPart | None,
+        reason: str,
+        content: Content | None = None,
+    ) -> None:
+        envelope = layer.envelope if layer else None
+        if layer and content:
+            envelope = described(self.keys, content, layer)
+        recipients = envelope.recipients if envelope else ()
         digest = layer.envelope.digest if layer else ""
         names = tuple(recipient_key(recipient) for recipient in recipients)
         self.records.append(LayerRecord(part, path, digest, names, reason))
@@ -133,6 +143,13 @@ class LayerSearch:
 def recipient_key(recipient: cms.RecipientDescription) -> RecipientKey:
     """A recipient as reports name it."""
     return RecipientKey(recipient.issuer, recipient.serial_number, recipient.subject_key_identifier)
+
+
+def described(
+    keys: KeyHistory | None, content: Content, part: smime.EncryptedPart
+) -> cms.EnvelopeDescription:
+    """The envelope of a part, with all recipients whose keys a history holds."""
+    return part.envelope if keys is None else smime.describe_for(content, part, keys.holds)
 
 
 def held(
