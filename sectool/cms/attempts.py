@@ -149,7 +149,7 @@ def _failure(envelope: Envelope, secrets: SharedSecrets) -> MissingKey | Unsuppo
     reasons = [why_unsupported(info) for info in kept]
     unsupported = Counter(filter(None, reasons))
     missing = [info for info, why in zip(kept, reasons, strict=True) if not why]
-    if not missing and not unkept:
+    if not missing:
         return UnsupportedMessage(_in_short(list(unsupported)))
     named = [_display(info, secrets) for info in missing[:_NAMED_RECIPIENTS]]
     if more := len(missing) + unkept - len(named):

@@ -83,8 +83,11 @@ def _enter(reader: BERReader) -> tuple[str, ...]:
     """Enters the structure; what has to be left again.
 
     As the content of an envelope it stands without its ContentInfo (RFC 5652
-    section 6.1), which not all producers leave out.
+    section 6.1), which not all producers leave out, and in PKCS #7 also without its own
+    tag and length (RFC 2315 section 10.3).
     """
+    if reader.at(ber.INTEGER):
+        return ()
     reader.enter(ber.SEQUENCE, _WHAT)
     if reader.at(ber.INTEGER):
         return (_WHAT,)

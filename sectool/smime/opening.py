@@ -175,7 +175,9 @@ def _open(
     buffer = BytesIO()
     opened = opening.decrypt(_Watched(witness, buffer if is_small else cms.DISCARD))
     write_to = _from_memory(buffer.getvalue()) if is_small else _again(opening, opened.sha256)
-    return opened, accept(opened, witness, write_to, released=released)
+    # Without an identifier it is a password or shared key, which a person gave for such mail.
+    is_named = opening.is_named or opening.identifier is None
+    return opened, accept(opened, witness, write_to, is_named=is_named, released=released)
 
 
 def _from_memory(plaintext: bytes) -> Callable[[Sink], None]:

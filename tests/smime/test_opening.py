@@ -112,12 +112,38 @@ def test_authenticated_text_without_header_is_taken(
     assert (plaintext(inner), inner.has_header_block) == (b"Dear Bob,\r\n", False)
 
 
-def test_unproven_garbage_fails_as_a_wrong_key_does(
+def test_what_looks_like_garbage_is_for_a_person_where_the_key_is_named(
     seal: Seal, mail: Mail, bobs_keys: cms.KeySource
 ) -> None:
     garbage = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(60))
-    with pytest.raises(DecryptionFailed):
-        open_all(mail(seal(garbage)), bobs_keys)
+    raw = mail(seal(garbage))
+    with pytest.raises(NotAccepted, match="neither MIME nor CMS"):
+        open_all(raw, bobs_keys)
+    content = BytesContent(raw)
+    (part,) = smime.take_inventory(content).parts
+    released = frozenset({part.envelope.digest})
+    assert plaintext(smime.open_part(content, part, bobs_keys, released=released)) == garbage
+
+
+def test_what_looks_like_garbage_is_garbage_where_nothing_names_the_key(
+    seal: Seal, mail: Mail, bob: cms.KeyOperations, ring: Callable[..., cms.KeySource]
+) -> None:
+    garbage = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(60))
+    with pytest.raises(MissingKey):
+        open_trying(mail(seal(garbage)), ring(), bob)
+
+
+@pytest.mark.parametrize(("size", "is_taken"), [(99, False), (100, True)])
+def test_short_mail_is_for_a_person_where_nothing_names_the_key(
+    size: int, is_taken: bool, seal: Seal, mail: Mail, bob: cms.KeyOperations,
+    ring: Callable[..., cms.KeySource],
+) -> None:  # fmt: skip
+    content = b"Content-Type: text/plain\r\n\r\n".ljust(size, b".")
+    if is_taken:
+        assert plaintext(open_trying(mail(seal(content)), ring(), bob)) == content
+        return
+    with pytest.raises(NotAccepted, match="no recipient names the key"):
+        open_trying(mail(seal(content)), ring(), bob)
 
 
 def test_no_wrong_key_opens_a_part(
