@@ -462,3 +462,34 @@ def test_another_agreement_than_the_profile_writes_is_not_proven(
         else:
             with pytest.raises(MalformedMessage, match="compatible"):
                 cms.check_sealed(raw, KEY, [someone.recipient], profile=profile)
+
+
+# --- NULL or nothing ---
+
+
+@pytest.mark.parametrize("bound", [b"", der.NULL], ids=["derived without", "derived with NULL"])
+@pytest.mark.parametrize("written", [b"", der.NULL], ids=["written without", "written with NULL"])
+@pytest.mark.parametrize("scheme", ["ecdh-sha256kdf", "ecdh-hkdf-sha256"])
+@pytest.mark.parametrize("ukm", [None, b"fresh"])
+def test_parameters_of_the_key_wrap_may_be_bound_other_than_they_are_written(
+    ukm: bytes | None,
+    scheme: str,
+    written: bytes,
+    bound: bytes,
+    holder: HolderOf,
+    forge: Forge,
+    ring: Ring,
+    open_bytes: OpenBytes,
+) -> None:
+    someone = holder("p-256")
+    wrap = "aes-256-wrap null" if bound else "aes-256-wrap"
+    info = Agreement(scheme=scheme, wrap=wrap, ukm=ukm).make(someone)
+    before, after = (
+        der.sequence(der.oid(SCHEMES[scheme][0]), der.sequence(der.oid(WRAPS[wrap][0]), form))
+        for form in (bound, written)
+    )
+    assert info.count(before) == 1
+    content = info[4:] if info[1] == 0x82 else info[3:]
+    raw = forge.cbc(recipients=[der.element(0xA1, content.replace(before, after))])
+    result, opened = open_bytes(raw, ring(someone))
+    assert (opened, type(result)) == (CONTENT, cms.Authenticated)

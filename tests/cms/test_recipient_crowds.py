@@ -105,7 +105,8 @@ def nested(depth: int, tag: int = 0x30) -> bytes:
 
 DEEP = {
     "unprotected attributes": lambda forge, nest: forge.cbc(
-        after=b"\xa1\x80" + nest + b"\0\0", version=2
+        after=b"\xa1\x80" + der.sequence(der.oid("1.2.3.4"), der.element(0x31, nest)) + b"\0\0",
+        version=2,
     ),
     "another recipient": lambda forge, nest: forge.cbc(
         recipients=[b"\xa4\x80" + der.oid("1.2.3.4") + nest + b"\0\0", forge.recipient()]
