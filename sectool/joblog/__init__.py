@@ -9,6 +9,7 @@ from sectool.joblog.messages import KEPT, REPLACED, UNREAD
 from sectool.joblog.parts import without_address
 from sectool.joblog.records import (
     IN_CLEAR,
+    UNREACHED,
     CheckpointRecord,
     Examination,
     Finished,
@@ -29,6 +30,7 @@ __all__ = [
     "IN_CLEAR",
     "KEPT",
     "REPLACED",
+    "UNREACHED",
     "UNREAD",
     "Acknowledgement",
     "CheckpointRecord",
