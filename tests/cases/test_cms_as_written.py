@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import email
 import io
+import sqlite3
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,35 @@ def test_a_case_has_its_right_answer(case: str, tmp_path: Path) -> None:
 def test_a_key_without_its_certificate_opens_where_it_is_tried(case: str, tmp_path: Path) -> None:
     keys = KeySpecification((CASES / "rid-odd" / "keys-bare",), try_keys=True)
     assert +run(tmp_path, [raw_of(case)], "scan", keys=keys).counts == {State.READABLE: 1}
+
+
+def test_the_envelope_beside_an_empty_text_opens() -> None:
+    keys = KeySpecification((CASES / "footer-beside-p7m" / "keys",))
+    raw = raw_of("footer-beside-p7m/proton-empty")
+    assert inner_of(raw, load_key_history(keys, None)).startswith(b"Content-Type: ")
+
+
+def test_a_message_to_a_crowd_opens_and_writes_a_bounded_table(
+    tmp_path: Path, bob: Person, forge: Forge
+) -> None:
+    identifier = bob.recipient.identifier
+    assert isinstance(identifier, cms.IssuerAndSerialNumber)
+    crowd = [
+        forge.recipient(
+            identifier=replace(identifier, serial_number=number), encrypted_key=bytes(256)
+        )
+        for number in range(1, 4_001)
+    ]
+    (tmp_path / "bob.pem").write_bytes(bob.pem())
+    options = {"keys": KeySpecification((tmp_path / "bob.pem",)), "job": tmp_path / "job"}
+    raw = mail(forge.cbc(recipients=[*crowd, forge.recipient()]))
+    summary = run(tmp_path, [raw], "decrypt", **options)
+    assert +summary.counts == {State.CHECKPOINTED: 1}
+    assert len(summary.keys_in_history) == 1
+    assert len(summary.keys) == cms.DEFAULT_LIMITS.recipients + 1
+    with sqlite3.connect(tmp_path / "job" / "job.db") as log:
+        (rows,) = log.execute("SELECT count(*) FROM recipient").fetchone()
+    assert rows == cms.DEFAULT_LIMITS.recipients + 1
 
 
 OPENED = [case for case, right in RIGHT.items() if right.state is State.READABLE]
