@@ -25,10 +25,8 @@ from sectool.cms.shared_secrets import (
 )
 from sectool.cms.unwrapping import unwrap, why_unsupported
 from sectool.errors import (
-    DecryptionFailed,
     LimitExceeded,
     MalformedMessage,
-    MessageError,
     MissingKey,
     UnsupportedMessage,
 )
@@ -48,13 +46,8 @@ class Attempt:
     is_named: bool = True
     """Whether the recipient names the key, so that its failure is the message's."""
     is_asked_for: bool = True
-    """False for a key that nothing of the message speaks of."""
-
-    def tells(self, error: MessageError) -> bool:
-        """Whether its failure says something of the message, and not only of the key."""
-        if isinstance(error, DecryptionFailed):
-            return self.is_named
-        return self.is_asked_for
+    """False for a key that nothing of the message speaks of: what keeps it from being used
+    says nothing of the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +57,16 @@ class Attempts:
     all: tuple[Attempt, ...]
     failure: MissingKey | UnsupportedMessage | None
     """What to say when none fits; None: a recipient named a key that is held."""
+
+
+def is_held(
+    keys: KeySource, secrets: SharedSecrets, limits: Limits, recipient_info: RecipientInfo
+) -> bool:
+    """Whether a key or secret at hand is there for a recipient."""
+    identifier = recipient_info.identifier
+    if identifier is not None:
+        return bool(keys.find(identifier))
+    return any(True for _ in find_shared_keys(recipient_info, secrets, limits))
 
 
 def find_attempts(
@@ -83,12 +86,12 @@ def find_attempts(
         MalformedMessage: the envelope has no recipients.
         LimitExceeded: too many keys or passwords would have to be tried.
     """
-    if not envelope.recipient_infos:
+    if not envelope.recipients.total:
         raise MalformedMessage("the message names no recipients")
     named: list[Attempt] = []
     unnamed: list[Attempt] = []
     passwords = 0
-    for recipient_info in envelope.recipient_infos:
+    for recipient_info in envelope.recipients.kept:
         identifier = recipient_info.identifier
         if identifier is not None:
             named += [
@@ -106,7 +109,8 @@ def find_attempts(
         if len(named) > limits.unwrap_attempts or len(unnamed) > limits.unnamed_attempts:
             raise LimitExceeded(f"more than {limits.unwrap_attempts} keys would have to be tried")
     guesses = _unnamed(envelope, unnamed_keys, senders)
-    are_tried = len(guesses) <= limits.unnamed_attempts
+    unkept = envelope.recipients.total - len(envelope.recipients.kept)
+    are_tried = len(guesses) + unkept * len(unnamed_keys) <= limits.unnamed_attempts
     unnamed += guesses if are_tried else []
     failure = None if named else _failure(envelope, secrets, are_tried=are_tried)
     attempts = (*named, *unnamed)
@@ -132,7 +136,7 @@ def _unnamed(
             is_named=False,
             is_asked_for=False,
         )
-        for info in envelope.recipient_infos
+        for info in envelope.recipients.kept
         if info.kind in _PRIVATE
         for key in keys
     ]
@@ -148,20 +152,22 @@ def _failure(
         secrets: that were tried.
         are_tried: whether keys that nothing names were, if there are any.
     """
-    reasons = [why_unsupported(info) for info in envelope.recipient_infos]
+    kept = envelope.recipients.kept
+    unkept = envelope.recipients.total - len(kept)
+    reasons = [why_unsupported(info) for info in kept]
     unsupported = Counter(filter(None, reasons))
-    missing = [info for info, why in zip(envelope.recipient_infos, reasons, strict=True) if not why]
+    missing = [info for info, why in zip(kept, reasons, strict=True) if not why]
     if not missing:
         return UnsupportedMessage(_in_short(list(unsupported)))
     named = [_display(info, secrets) for info in missing[:_NAMED_RECIPIENTS]]
-    if more := len(missing) - len(named):
+    if more := len(missing) + unkept - len(named):
         named.append(f"{more} more")
     text = "; ".join(named)
     if unsupported:
         text += f"; and {unsupported.total()} besides: {_in_short(list(unsupported))}"
     if not are_tried:
         text += "; keys without certificate were not tried on so many recipients"
-    if all(info.kind in _SHARED for info in missing):
+    if not unkept and all(info.kind in _SHARED for info in missing):
         return MissingKey(
             f"no shared secret for any recipient: {text}",
             hint="give the shared key or password in a file with --secrets",

@@ -24,10 +24,12 @@ from sectool.keys.certificates import (
     HeldCertificate,
     computed_key_identifiers,
     public_key_bits,
+    public_key_identity,
     read_certificate,
 )
 from sectool.keys.held import HeldOperations, PortableKey
-from sectool.keys.names import normalised_name
+from sectool.keys.names import normalised_name, unsigned_serial_number
+from sectool.keys.odd_names import odd_key_identifiers, odd_name
 from sectool.keys.problems import KeyProblem
 from sectool.outcome import Binding, RecipientKey, without_address
 
@@ -158,6 +160,8 @@ class KeyHistory:
         for one in sorted(self.bindings | self.guesses, key=lambda one: one.public_key):
             _add(self._bound[one.recipient], held[one.public_key])
         self._by_name: defaultdict[_Name, list[HeldOperations]] = defaultdict(list)
+        self._by_odd_name: defaultdict[_Name, list[HeldOperations]] = defaultdict(list)
+        self._serial_numbers: set[int] = set()
         self._public_keys: defaultdict[_Name, dict[bytes, None]] = defaultdict(dict)
         for key in self.keys:
             self._index(key)
@@ -166,10 +170,17 @@ class KeyHistory:
 
     def _index(self, key: HeldKey) -> None:
         for certificate in key.certificates:
-            _add(self._by_name[_name_of(certificate)], key.operations)
+            name = _name_of(certificate)
+            _add(self._by_name[name], key.operations)
+            _add(self._by_odd_name[odd_name(name)], key.operations)
+            _add(
+                self._by_odd_name[public_key_identity(certificate.public_key_info)], key.operations
+            )
+            self._serial_numbers.add(unsigned_serial_number(certificate.serial_number))
             self._index_sender(certificate)
         for key_identifier in _key_identifiers(key):
             _add(self._by_name[key_identifier], key.operations)
+        _add(self._by_odd_name[public_key_identity(key.public_key_info)], key.operations)
 
     def _index_sender(self, certificate: HeldCertificate) -> None:
         bits = public_key_bits(certificate.public_key_info)
@@ -184,10 +195,41 @@ class KeyHistory:
         return f"KeyHistory({len(self.keys)} keys, {len(self.problems)} problems)"
 
     def find(self, identifier: RecipientIdentifier) -> Sequence[KeyOperations]:
-        found = self._by_name.get(_name(identifier), ())
+        """As ``KeySource`` has it; keys that are named oddly, or bound, where no other is."""
+        found: Sequence[KeyOperations] = ()
+        if self._may_hold(identifier):
+            name = _name(identifier)
+            found = self._by_name.get(name) or self._find_oddly(name)[0]
         if not found and self._bound:
             found = self._bound.get(recipient_of(identifier), ())
         return tuple(found)
+
+    def holds(self, identifier: RecipientIdentifier) -> bool:
+        """Whether it has a key of that name."""
+        return bool(self.find(identifier))
+
+    def why_odd(self, identifier: RecipientIdentifier | None) -> str:
+        """What is odd about the name of a key, in words; empty where nothing is."""
+        if identifier is None or not self._may_hold(identifier):
+            return ""
+        name = _name(identifier)
+        return "" if name in self._by_name else self._find_oddly(name)[1]
+
+    def _may_hold(self, identifier: RecipientIdentifier) -> bool:
+        """False without a look at the issuer's name, which costs time, for nearly all others."""
+        if isinstance(identifier, SubjectKeyIdentifier):
+            return True
+        return unsigned_serial_number(identifier.serial_number) in self._serial_numbers
+
+    def _find_oddly(self, name: _Name) -> tuple[Sequence[HeldOperations], str]:
+        if isinstance(name, bytes):
+            for value, how in odd_key_identifiers(name):
+                if found := self._by_name.get(value) or self._by_odd_name.get(value):
+                    return found, f"the recipient is named oddly: {how}"
+            return (), ""
+        found = self._by_odd_name.get(odd_name(name))
+        how = "its issuer is written in another order, or its serial number with another sign"
+        return (found, f"the recipient is named oddly: {how}") if found else ((), "")
 
     def is_guessed(self, identifier: RecipientIdentifier) -> bool:
         """Whether nothing proves that the recipient is one of these keys."""
@@ -289,7 +331,7 @@ def _name(identifier: RecipientIdentifier) -> _Name:
     return normalised_name(identifier.issuer), identifier.serial_number
 
 
-def _name_of(certificate: HeldCertificate) -> _Name:
+def _name_of(certificate: HeldCertificate) -> tuple[Hashable, int]:
     return normalised_name(certificate.issuer), certificate.serial_number
 
 

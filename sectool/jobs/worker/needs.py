@@ -150,7 +150,8 @@ def _needed(
                 raise MessageError("a layer that was encrypted again cannot be looked into")
             yield from _needed(context, _inside(*inside), resealed, depth - 1)
             continue
-        named = set(_named(context, part))
+        envelope = _described(context, content, part)
+        named = set(_named(context, envelope))
         inside = _kept(context, checkpoint)
         opened = False
         tries = context.current is not None and (named or inside is None)
@@ -158,7 +159,9 @@ def _needed(
             opened, plaintext = _open(content, part, context.current)
             inside = inside or plaintext
         if not opened:
-            needed, plaintext = _opened_by_old(context, content, part, named, tried=bool(tries))
+            needed, plaintext = _opened_by_old(
+                context, content, part, envelope, named, tried=bool(tries)
+            )
             yield from needed
             inside = inside or plaintext
             if needed and inside is None:
@@ -170,8 +173,27 @@ def _needed(
             yield from _needed(context, _inside(*inside), resealed, depth - 1)
 
 
-def _named(context: NeedContext, part: smime.EncryptedPart) -> Iterator[int]:
-    for recipient in part.envelope.recipients:
+def _described(
+    context: NeedContext, content: Content, part: smime.EncryptedPart
+) -> cms.EnvelopeDescription:
+    """Whom a part is to, with all whose keys are asked about or at hand.
+
+    Raises:
+        MessageError: that cannot be told.
+    """
+
+    def is_held(identifier: cms.RecipientIdentifier) -> bool:
+        current = context.current
+        return context.retired.holds(identifier) or bool(current and current.holds(identifier))
+
+    envelope = smime.describe_for(content, part, is_held)
+    if not envelope.recipients_complete:
+        raise MessageError("too many of its recipients name the keys at hand")
+    return envelope
+
+
+def _named(context: NeedContext, envelope: cms.EnvelopeDescription) -> Iterator[int]:
+    for recipient in envelope.recipients:
         if recipient.identifier is not None:
             for key in context.retired.find(recipient.identifier):
                 yield context.numbers[id(key)]
@@ -181,6 +203,7 @@ def _opened_by_old(
     context: NeedContext,
     content: Content,
     part: smime.EncryptedPart,
+    envelope: cms.EnvelopeDescription,
     named: Collection[int],
     *,
     tried: bool,
@@ -195,10 +218,11 @@ def _opened_by_old(
     """
     needed = set(named)
     plaintext = _open(content, part, context.retired)[1] if named else None
-    recipients = part.envelope.recipients
-    if all(context.explains(one, tried=tried) for one in recipients):
+    recipients = envelope.recipients
+    are_all = len(recipients) == envelope.recipients_total
+    if are_all and all(context.explains(one, tried=tried) for one in recipients):
         return needed, plaintext
-    if len(recipients) > cms.DEFAULT_LIMITS.unnamed_attempts:
+    if envelope.recipients_total > cms.DEFAULT_LIMITS.unnamed_attempts:
         raise MessageError("it has too many recipients for each key to be tried on each")
     for number, key in enumerate(context.retired.keys):
         if number in needed:
