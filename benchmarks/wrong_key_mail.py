@@ -58,6 +58,8 @@ class Trial(StrEnum):
 
     OTHER_NAME = "other-name"
     """Encrypted to a key of another serial number: no held key is named."""
+    ON_TRIAL = "on-trial"
+    """The same, and the held key is tried on that name as if it might be its own."""
     WRONG_KEY = "wrong-key"
     """Encrypted to another private key with the same issuer and serial number."""
     WRONG_CONTENT_KEY = "wrong-content-key"
@@ -266,7 +268,7 @@ class Maker:
         return self._random.randbytes(size + -(size + 1) % suite.block_size)
 
     def _recipient_info(self, content_key: bytes) -> bytes:
-        other = self._kind.trial is Trial.OTHER_NAME
+        other = self._kind.trial in {Trial.OTHER_NAME, Trial.ON_TRIAL}
         serial = (OTHER_SERIAL_NUMBER if other else SERIAL_NUMBER).to_bytes(2, "big")
         identifier = element(0x30, self._issuer, element(0x02, serial))
         public_key = self._public_key

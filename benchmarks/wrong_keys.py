@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,8 +33,11 @@ from benchmarks.wrong_key_mail import (
 )
 from sectool import cms, smime
 from sectool.errors import DecryptionFailed, MissingKey, NotAccepted
-from sectool.keys import KeyHistory, KeySpecification, load_key_history
-from sectool.message import BytesContent
+from sectool.jobs.worker.keyring import find_opening
+from sectool.keys import KeyHistory, KeySpecification, load_key_history, recipient_of
+from sectool.keys.held import HeldOperations, PortableKey
+from sectool.message import BytesContent, Content
+from sectool.outcome import RecipientKey
 
 SHARES: Mapping[Kind, int] = {
     Kind(Trial.WRONG_KEY, KeyEncryption.PKCS1V15, Mode.CBC): 40,
@@ -48,6 +51,13 @@ SHARES: Mapping[Kind, int] = {
     Kind(Trial.OTHER_NAME, KeyEncryption.ECDH, Mode.CBC): 2,
 }
 """Hundredths of the trials with wrong private keys: most where least speaks against garbage."""
+ON_TRIAL: Mapping[Kind, int] = {
+    Kind(Trial.ON_TRIAL, KeyEncryption.PKCS1V15, Mode.CBC): 70,
+    Kind(Trial.ON_TRIAL, KeyEncryption.PKCS1V15, Mode.GCM): 10,
+    Kind(Trial.ON_TRIAL, KeyEncryption.OAEP, Mode.CBC): 10,
+    Kind(Trial.ON_TRIAL, KeyEncryption.ECDH, Mode.CBC): 10,
+}
+"""The same of wrong private keys that are tried on a certificate which is not at hand."""
 HELPED = (
     Kind(Trial.WRONG_CONTENT_KEY, mode=Mode.CBC),
     Kind(Trial.WRONG_CONTENT_KEY, mode=Mode.GCM),
@@ -91,13 +101,32 @@ class Figures:
 class _Recorded:
     """The operations of a private key; keeps what it last gave."""
 
-    def __init__(self, operations: cms.KeyOperations) -> None:
+    def __init__(self, operations: HeldOperations) -> None:
         self._operations = operations
         self.content_encryption_key = b""
 
     @property
     def label(self) -> str:
         return self._operations.label
+
+    @property
+    def public_key_info(self) -> bytes:
+        return self._operations.public_key_info
+
+    @property
+    def algorithm(self) -> str:
+        return self._operations.algorithm
+
+    @property
+    def is_on_token(self) -> bool:
+        return False
+
+    @property
+    def portable(self) -> PortableKey:
+        return self._operations.portable
+
+    def called(self, _label: str) -> HeldOperations:
+        return self
 
     def decrypt_rsa(self, encrypted_key: bytes, rsa_padding: cms.RSAPadding) -> bytes:
         self.content_encryption_key = b""
@@ -124,6 +153,39 @@ class RecordingKeys:
         """The key, if the history has one for this recipient."""
         return (self.key,) if self._history.find(identifier) else ()
 
+    def open(self, content: Content, part: smime.EncryptedPart) -> None:
+        """As mail is opened that names the key.
+
+        Raises:
+            MessageError: as ``smime.open_part``.
+        """
+        smime.open_part(content, part, self)
+
+
+class KeysOnTrial(RecordingKeys):
+    """The same key, tried on whatever certificate mail names."""
+
+    def __init__(self, history: KeyHistory) -> None:
+        super().__init__(history)
+        (held,) = history.keys
+        self._history = KeyHistory([replace(held, operations=self.key)])
+        self._digest = held.public_key_digest
+        self._alone: dict[RecipientKey, KeyHistory] = {}
+
+    def open(self, content: Content, part: smime.EncryptedPart) -> None:
+        """As a trial opens it.
+
+        Raises:
+            MessageError: as ``find_opening``.
+        """
+        (recipient,) = part.envelope.recipients
+        assert recipient.identifier is not None
+        assert not self._history.find(recipient.identifier)
+        name = recipient_of(recipient.identifier)
+        if name not in self._alone:
+            self._alone[name] = self._history.alone(self._digest, name)
+        find_opening(content, part, self._alone[name])
+
 
 def is_padded(made: Made, content_encryption_key: bytes) -> bool:
     """Whether the content ends in whole padding under a key; computed from its last blocks."""
@@ -142,7 +204,7 @@ def try_one(made: Made, keys: RecordingKeys, figures: Figures) -> None:
     inventory = smime.take_inventory(content)
     (part,) = inventory.parts
     try:
-        smime.open_part(content, part, keys)
+        keys.open(content, part)
     except NotAccepted:
         figures.review += 1
         figures.sizes[len(made.encrypted)] += 1
@@ -160,7 +222,8 @@ def try_one(made: Made, keys: RecordingKeys, figures: Figures) -> None:
 def run_trials(kind: Kind, keys: Keys, chunk: tuple[int, int]) -> Figures:
     """The trials of one process: a seed, and how many."""
     seed, trials = chunk
-    history = RecordingKeys(load_key_history(KeySpecification((keys.directory,)), None))
+    recording = KeysOnTrial if kind.trial is Trial.ON_TRIAL else RecordingKeys
+    history = recording(load_key_history(KeySpecification((keys.directory,)), None))
     maker = Maker(kind, keys, seed)
     figures = Figures()
     for _ in range(trials):
@@ -213,12 +276,14 @@ def main() -> None:
     """Runs what the command line asks for and prints one line for each kind of trial."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1_000_000, help="with wrong private keys")
+    parser.add_argument("--on-trial", type=int, default=0, help="on certificates not at hand")
     parser.add_argument("--helped", type=int, default=0, help="of each kind that luck has helped")
     parser.add_argument("--key-bits", type=int, default=1024, help="of the RSA keys")
     parser.add_argument("--key-pairs", type=int, default=20, help="of each family, tried by turns")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     plan = {kind: options.trials * share // 100 for kind, share in SHARES.items()}
+    plan |= {kind: options.on_trial * share // 100 for kind, share in ON_TRIAL.items()}
     plan |= dict.fromkeys(HELPED, options.helped)
     total = Figures()
     with tempfile.TemporaryDirectory() as name:

@@ -158,7 +158,7 @@ class PassphraseError(RunError):
     """A key file's passphrase is wrong or missing, and no other key is left."""
 
     exit_code = 12
-    summary = "wrong or missing passphrase"
+    summary = "wrong or missing passphrase, or a key file that stays shut while mail needs a key"
 
 
 class JobLogDamaged(RunError):

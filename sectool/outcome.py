@@ -6,9 +6,10 @@ and the documentation alike; a message has exactly one state.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -98,6 +99,56 @@ class RecipientKey:
     """Lower-case hexadecimal; empty where only the subject key identifier is known."""
     subject_key_identifier: str
     """Lower-case hexadecimal; empty where issuer and serial number name the key."""
+
+
+_ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
+
+
+def without_address(recipient: RecipientKey) -> RecipientKey:
+    """The recipient as the job log may know it: an issuer that is a person keeps no address."""
+    return replace(recipient, issuer=_ADDRESS.sub("(address)", recipient.issuer))
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """That a key opens mail which names a certificate of it that is not at hand."""
+
+    recipient: RecipientKey
+    """As mail names it, without an address."""
+    public_key: str
+    """SHA-256 of the key's SubjectPublicKeyInfo, lower-case hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundKey:
+    """One certificate that is not at hand, and the key that opens mail which names it."""
+
+    recipient: RecipientKey
+    file: str
+    """Name of the file the key was read from."""
+    label: str
+    """What a person calls the key."""
+    messages: int
+    """That name it, and that nothing else opens."""
+    opened: int | None
+    """Of those that were tried in this run; None: an earlier run did."""
+    tried: int | None
+    is_bound: bool
+    """Whether all of its mail counts as mail to this key; else what was opened alone."""
+
+
+@dataclass(slots=True)
+class NotTried:
+    """Unknown certificates that keys of their kind were not tried on, or not all of them."""
+
+    operations: int
+    """Private-key operations that a run may spend on it."""
+    certificates: int = 0
+    """For want of those operations."""
+    messages: int = 0
+    """That name them; a message to several counts for each."""
+    on_tokens: int = 0
+    """Certificates that no key on a token was tried on, since nobody asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +395,15 @@ class NewCertificate:
     """Whether mail that is post-quantum otherwise is only as safe as this key."""
 
 
+@dataclass(frozen=True, slots=True)
+class ShutKeyFile:
+    """A key file, or a key in it, that could not be opened while mail misses a key."""
+
+    file: str
+    reason: str
+    hint: str
+
+
 @dataclass(slots=True)
 class Summary:
     """The counts of one run; ``counts`` always sum to ``messages``."""
@@ -405,9 +465,20 @@ class Summary:
     """What was odd about the encoding of encrypted parts, and of how many messages."""
     plaintext: Plaintext | None = None
     """What of the job lies in clear; None: nobody asked."""
+    bindings: list[BoundKey] = field(default_factory=list)
+    """Certificates that are not at hand, and whose key is."""
+    not_tried: NotTried | None = None
+    """What more a trial of the keys at hand on unknown certificates would take; None: nothing."""
+    shut_key_files: list[ShutKeyFile] = field(default_factory=list)
+    """Where the keys may lie that messages miss; none where no message misses one."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
-    such as 16 for damaged checkpoints; 0: nothing did."""
+    such as 16 for damaged checkpoints, or 12 for key files that stay shut; 0: nothing did."""
+
+    @property
+    def missing_a_key(self) -> int:
+        """How many messages miss a key, those aside that a person knows of."""
+        return self.counts[State.MISSING_KEY] - self.acknowledged[State.MISSING_KEY]
 
     @property
     def is_safe_to_move(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sectool import cms, smime
+from sectool.jobs.phases import bindings
 from sectool.jobs.worker import layers
 from sectool.keys import limits as of_keys
 
@@ -19,6 +20,10 @@ ROOMS = {
     "keys": {name: getattr(of_keys, name) for name in dir(of_keys) if name.isupper()},
 }
 LAYERS = {"DEEPEST": layers.DEEPEST, "MOST": layers.MOST}
+TRIALS = {
+    name: getattr(bindings, name)
+    for name in ("SCAN_OPERATIONS", "RUN_OPERATIONS", "MESSAGES", "CERTIFICATES")
+}
 
 
 def rows(file: str) -> dict[str, int]:
@@ -36,3 +41,7 @@ def test_the_page_has_every_limit_of_a_room_with_its_value(room: str) -> None:
 
 def test_the_page_has_the_limits_of_layers_with_their_values() -> None:
     assert rows("jobs/worker/layers.py") == LAYERS
+
+
+def test_the_page_has_the_limits_of_trials_with_their_values() -> None:
+    assert rows("jobs/phases/bindings.py") == TRIALS

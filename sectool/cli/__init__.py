@@ -6,9 +6,15 @@ stand inside the functions that need them, so that ``--help`` is quick.
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 def main() -> None:
     """Entry point of the ``sectool`` console script; ends the process with the contract's code."""
+    if not sys.warnoptions:
+        # What libraries think of old certificates and ciphers is nothing to bother a person with.
+        warnings.simplefilter("ignore")
     try:
         from sectool.cli.shell import run_app
 

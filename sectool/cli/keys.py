@@ -102,13 +102,20 @@ def _document(history: KeyHistory, needed: Summary | None) -> dict[str, Any]:
             for entry in history.entries
         ],
         "problems": [
-            {"file": str(problem.path), "reason": problem.reason, "hint": problem.hint}
+            {
+                "file": str(problem.path),
+                "reason": problem.reason,
+                "hint": problem.hint,
+                "kind": problem.kind.value,
+            }
             for problem in history.problems
         ],
     }
 
 
 def _lines(history: KeyHistory, needed: Summary | None) -> Iterator[str]:
+    from sectool.keys import ProblemKind
+
     head = ["key", "algorithm", "valid from", "until", "file"]
     rows = [
         [
@@ -132,7 +139,8 @@ def _lines(history: KeyHistory, needed: Summary | None) -> Iterator[str]:
             yield from fact(name, text)
     for problem in history.problems:
         yield ""
-        yield from wrapped(f"not read: {problem.path}: {problem.reason}", indent=2)
+        what = "not read" if problem.kind is not ProblemKind.UNCHECKED else "read all the same"
+        yield from wrapped(f"{what}: {problem.path}: {problem.reason}", indent=2)
         if problem.hint:
             yield from wrapped(f"  hint: {problem.hint}", indent=4)
 

@@ -87,15 +87,32 @@ class PassphraseOptions:
         typer.Option(
             "--passphrase-file",
             metavar="FILE",
-            help="File with the keys' passphrase. Else SECTOOL_PASSPHRASE, or you are asked.",
+            help="File with the keys' passphrase; - is standard input."
+            " Else SECTOOL_PASSPHRASE, or you are asked.",
         ),
     ] = None
     passphrases: Annotated[
         Path | None,
         typer.Option(
-            "--passphrases", metavar="CSV", help="File with rows: key file name, passphrase."
+            "--passphrases",
+            metavar="CSV",
+            help="File with rows: key file name, passphrase; - is standard input.",
         ),
     ] = None
+    passphrase_command: Annotated[
+        str,
+        typer.Option(
+            "--passphrase-command",
+            metavar="COMMAND",
+            help="Run this, without a shell; the first line it prints is the passphrase.",
+        ),
+    ] = ""
+    no_mac_check: Annotated[
+        bool,
+        typer.Option(
+            "--no-mac-check", help="Read PKCS#12 files although their MAC does not verify."
+        ),
+    ] = False
     pin_file: Annotated[
         Path | None,
         typer.Option(
@@ -116,7 +133,13 @@ class PassphraseOptions:
         tokens = tuple(text for text in map(str, paths) if is_token_uri(text))
         files = tuple(path for path in paths if not is_token_uri(str(path)))
         return KeySpecification(
-            files, self.passphrase_file, self.passphrases, tokens=tokens, pin_file=self.pin_file
+            files,
+            self.passphrase_file,
+            self.passphrases,
+            tokens=tokens,
+            pin_file=self.pin_file,
+            passphrase_command=self.passphrase_command,
+            checks_mac=not self.no_mac_check,
         )
 
 
@@ -136,6 +159,13 @@ class OpeningOptions:
         bool,
         typer.Option("--try-keys", help="Try keys without certificate on all encrypted mail."),
     ] = False
+    try_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--try-tokens",
+            help="Also try keys on tokens on mail that names certificates not at hand.",
+        ),
+    ] = False
     accept: Annotated[
         list[str],
         typer.Option(
@@ -147,7 +177,9 @@ class OpeningOptions:
 
     def added_to(self, keys: KeySpecification) -> KeySpecification:
         """The same key history with these."""
-        return replace(keys, secrets=self.secrets, try_keys=self.try_keys)
+        return replace(
+            keys, secrets=self.secrets, try_keys=self.try_keys, try_tokens=self.try_tokens
+        )
 
     def fields(self, keys: KeySpecification) -> dict[str, Any]:
         """The fields of a ``JobSpec`` that these options give with a key history."""

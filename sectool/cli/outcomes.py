@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sectool.cli.layout import fact, size_text, table
+from sectool.cli import bindings
+from sectool.cli.layout import counted, fact, size_text, table, wrapped
 from sectool.outcome import (
     LeftFolder,
     NeedsOldKeys,
@@ -27,6 +28,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document: dict[str, Any] = {}
     document["needs_old_keys"] = [_needs(entry, summary) for entry in summary.needs_old_keys]
     document["voided_signatures"] = summary.voided_signatures
+    document.update(bindings.as_json(summary))
     if summary.retire is not None:
         document["retire"] = [_key(entry) for entry in summary.retire]
     if summary.left_folders:
@@ -72,6 +74,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
             }
             for key, count in _most_first(summary.losing_access)
         ]
+    if summary.shut_key_files:
+        document["shut_key_files"] = [asdict(entry) for entry in summary.shut_key_files]
     return document
 
 
@@ -114,6 +118,7 @@ def _key(entry: RetiredKey) -> dict[str, Any]:
 
 def as_table(summary: Summary) -> Iterable[str]:
     """The same for a person, a line at a time."""
+    yield from bindings.as_table(summary)
     if summary.voided_signatures:
         yield ""
         yield f"signatures that --break-signatures made void: {summary.voided_signatures}"
@@ -142,6 +147,21 @@ def as_table(summary: Summary) -> Iterable[str]:
     if summary.retire is not None:
         yield ""
         yield from _retire(summary.retire)
+    if summary.shut_key_files:
+        yield ""
+        yield from _shut(summary)
+
+
+def _shut(summary: Summary) -> Iterable[str]:
+    files = summary.shut_key_files
+    missing = counted(summary.missing_a_key, "message")
+    yield f"a key is missing for {missing}, and these could not be opened:"
+    for entry in files[:LISTED]:
+        yield from wrapped(f"  {entry.file}: {entry.reason}", indent=4)
+        if entry.hint:
+            yield from wrapped(f"    hint: {entry.hint}", indent=6)
+    if len(files) > LISTED:
+        yield f"  and {len(files) - LISTED} more: --json lists them all"
 
 
 def _left(folders: list[LeftFolder]) -> Iterable[str]:

@@ -36,7 +36,8 @@ def show(
         hint: what the person may want to do next.
         looks_only: the command had nothing to do but to look, so what it saw
             is no failure: exit code 0.
-        fails: a judgement was asked for, and it is no: exit code 3.
+        fails: a judgement was asked for, and it is no: exit code 3, or 12 where a
+            key file stayed shut that may change it.
     """
     if manners.json:
         answer(as_json(summary))
@@ -46,7 +47,7 @@ def show(
         if hint:
             say(f"\nnext: {hint}")
     if fails:
-        raise typer.Exit(MessageError.exit_code)
+        raise typer.Exit(summary.failure_code or MessageError.exit_code)
     raise typer.Exit(0 if looks_only else summary.exit_code)
 
 

@@ -13,6 +13,7 @@ from sectool.cms.envelope import (
     identify,
     read_recipients,
 )
+from sectool.cms.key_kinds import KeyKind, UnknownRecipient, UnknownRecipients, kind_of_key
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.oids import (
     AUTH_ENVELOPED_DATA,
@@ -86,6 +87,7 @@ __all__ = [
     "HashingSink",
     "IdentifierFilter",
     "IssuerAndSerialNumber",
+    "KeyKind",
     "KeyOperations",
     "KeySource",
     "Limits",
@@ -109,6 +111,8 @@ __all__ = [
     "SizedSource",
     "Source",
     "SubjectKeyIdentifier",
+    "UnknownRecipient",
+    "UnknownRecipients",
     "Unproven",
     "certificate_addresses",
     "check_sealed",
@@ -118,6 +122,7 @@ __all__ = [
     "find_openings",
     "identify",
     "is_same_address",
+    "kind_of_key",
     "open_envelope",
     "read_recipients",
     "rewrap_envelope",

@@ -8,12 +8,13 @@ names, where a person asked for that.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from sectool.cms.envelope import Envelope
 from sectool.cms.identifiers import display_identifier
+from sectool.cms.key_kinds import UnknownRecipient, UnknownRecipients, kind_of_recipient
 from sectool.cms.limits import Limits
 from sectool.cms.recipients import RecipientInfo, RecipientKind, UnwrappedKey
 from sectool.cms.seams import KeyOperations, KeySource, RecipientIdentifier, SenderKeys
@@ -107,8 +108,11 @@ def find_attempts(
             )
         if len(named) > limits.unwrap_attempts or len(unnamed) > limits.unnamed_attempts:
             raise LimitExceeded(f"more than {limits.unwrap_attempts} keys would have to be tried")
-    unnamed += _unnamed(envelope, unnamed_keys, limits, senders)
-    failure = None if named else _failure(envelope, secrets)
+    guesses = _unnamed(envelope, unnamed_keys, senders)
+    unkept = envelope.recipients.total - len(envelope.recipients.kept)
+    are_tried = len(guesses) + unkept * len(unnamed_keys) <= limits.unnamed_attempts
+    unnamed += guesses if are_tried else []
+    failure = None if named else _failure(envelope, secrets, are_tried=are_tried)
     attempts = (*named, *unnamed)
     if failure is not None and not attempts:
         raise failure
@@ -118,17 +122,12 @@ def find_attempts(
 def _unnamed(
     envelope: Envelope,
     keys: Sequence[KeyOperations],
-    limits: Limits,
     senders: SenderKeys | None,
 ) -> list[Attempt]:
     """Each key on each recipient; a key of another kind fails at once, at no cost.
 
     A message to a crowd is left alone: whose key is missing there cannot be told anyway.
     """
-    recipient_infos = [info for info in envelope.recipients.kept if info.kind in _PRIVATE]
-    unkept = envelope.recipients.total - len(envelope.recipients.kept)
-    if (len(recipient_infos) + unkept) * len(keys) > limits.unnamed_attempts:
-        return []
     return [
         Attempt(
             key.label,
@@ -137,13 +136,22 @@ def _unnamed(
             is_named=False,
             is_asked_for=False,
         )
-        for info in recipient_infos
+        for info in envelope.recipients.kept
+        if info.kind in _PRIVATE
         for key in keys
     ]
 
 
-def _failure(envelope: Envelope, secrets: SharedSecrets) -> MissingKey | UnsupportedMessage:
-    """What to say where nothing fits: whose key is missing, or that no key would help."""
+def _failure(
+    envelope: Envelope, secrets: SharedSecrets, *, are_tried: bool
+) -> MissingKey | UnsupportedMessage:
+    """What to say where nothing fits: whose key is missing, or that no key would help.
+
+    Args:
+        envelope: none of whose recipients names a key that is held.
+        secrets: that were tried.
+        are_tried: whether keys that nothing names were, if there are any.
+    """
     kept = envelope.recipients.kept
     unkept = envelope.recipients.total - len(kept)
     reasons = [why_unsupported(info) for info in kept]
@@ -157,15 +165,26 @@ def _failure(envelope: Envelope, secrets: SharedSecrets) -> MissingKey | Unsuppo
     text = "; ".join(named)
     if unsupported:
         text += f"; and {unsupported.total()} besides: {_in_short(list(unsupported))}"
+    if not are_tried:
+        text += "; keys without certificate were not tried on so many recipients"
     if not unkept and all(info.kind in _SHARED for info in missing):
         return MissingKey(
             f"no shared secret for any recipient: {text}",
             hint="give the shared key or password in a file with --secrets",
         )
-    return MissingKey(
+    failure = UnknownRecipients(
         f"no key for any recipient: {text}",
         hint="add the key file that holds one of them with --keys",
     )
+    failure.recipients = tuple(_unknown(missing))
+    return failure
+
+
+def _unknown(recipient_infos: Sequence[RecipientInfo]) -> Iterator[UnknownRecipient]:
+    for info in recipient_infos:
+        kind = kind_of_recipient(info)
+        if info.identifier is not None and kind is not None:
+            yield UnknownRecipient(info.identifier, kind)
 
 
 def _in_short(reasons: Sequence[str]) -> str:

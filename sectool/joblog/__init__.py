@@ -6,9 +6,9 @@ Holds no subjects, no addresses, no key material and no plaintext.
 from sectool.joblog.acknowledgements import Acknowledgement
 from sectool.joblog.log import JobLog
 from sectool.joblog.messages import KEPT, REPLACED, UNREAD
-from sectool.joblog.parts import without_address
 from sectool.joblog.records import (
     IN_CLEAR,
+    ON_TRIAL,
     UNREACHED,
     CheckpointRecord,
     Examination,
@@ -25,10 +25,12 @@ from sectool.joblog.records import (
     SealablePart,
     Storage,
 )
+from sectool.outcome import without_address
 
 __all__ = [
     "IN_CLEAR",
     "KEPT",
+    "ON_TRIAL",
     "REPLACED",
     "UNREACHED",
     "UNREAD",

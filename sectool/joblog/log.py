@@ -17,6 +17,7 @@ from sectool import durable
 from sectool.crashpoints import crashpoint
 from sectool.errors import RunError, UsageError
 from sectool.joblog.acknowledgements import AcknowledgementTable
+from sectool.joblog.bindings import BindingTable
 from sectool.joblog.clear import ClearTable
 from sectool.joblog.counts import Counts
 from sectool.joblog.database import (
@@ -52,6 +53,7 @@ class JobLog:
         standings: which messages stand in which states.
         clear: the messages in clear that are to be encrypted as well.
         restarts: what a restarted phase is to replace once more.
+        bindings: the certificates that are not at hand, and whose key is.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -68,6 +70,7 @@ class JobLog:
         self.standings = Standings(connection)
         self.clear = ClearTable(connection, self.messages.parts)
         self.restarts = RestartTable(connection, self.messages)
+        self.bindings = BindingTable(connection)
 
     # --- life ------------------------------------------------------------
 

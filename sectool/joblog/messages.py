@@ -7,7 +7,9 @@ ciphertext in two folders is two messages.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,6 +17,7 @@ from sectool.errors import JobLogDamaged
 from sectool.joblog.parts import CHECKPOINTS_STAND, PartTable
 from sectool.joblog.records import (
     NOTICED,
+    ON_TRIAL,
     Examination,
     MessageRecord,
 )
@@ -153,6 +156,49 @@ class MessageTable:
     def unsee(self, message: int) -> None:
         """A message that the walk found has gone since."""
         self._connection.execute("DELETE FROM temp.seen WHERE message = ?", (message,))
+
+    def look_again(
+        self, messages: Iterable[int], takes: Callable[[Listing], bool]
+    ) -> list[Listing]:
+        """Where messages lie that are to be examined once more in this walk.
+
+        The walk forgets having seen them.
+
+        Args:
+            messages: rows; those that the walk did not find or that sectool replaced are left.
+            takes: whether one is to be.
+        """
+        rows = self._connection.execute(
+            "SELECT message, folder, key, size, hint, internal_date"
+            " FROM message JOIN temp.seen USING (message)"
+            " WHERE message IN (SELECT value FROM json_each(?)) AND presence = 'present'"
+            " AND identity = original_identity AND internal_date <> '' ORDER BY message",
+            (json.dumps(sorted(messages)),),
+        ).fetchall()
+        taken = []
+        for message, folder, key, size, hint, date in rows:
+            moment = datetime.fromisoformat(date)
+            listing = Listing(MessageRef(folder, key), size, Flags(), hint, moment)
+            if takes(listing):
+                self.unsee(message)
+                taken.append(listing)
+        self._passed.clear()
+        return taken
+
+    def set_tried(self, digest: str, messages: Iterable[int]) -> None:
+        """Messages that were on trial have been tried with these keys now."""
+        self._connection.executemany(
+            "UPDATE message SET tried_with = ? WHERE message = ? AND tried_with = ?",
+            [(digest, message, ON_TRIAL) for message in messages],
+        )
+
+    def set_tried_instead(self, digest: str, former: str, *, but: Iterable[int]) -> None:
+        """What was tried with the former keys is as if tried with these, but for some rows."""
+        self._connection.execute(
+            "UPDATE message SET tried_with = ? WHERE tried_with = ?"
+            " AND message NOT IN (SELECT value FROM json_each(?))",
+            (digest, former, json.dumps(sorted(but))),
+        )
 
     def at(self, ref: MessageRef) -> MessageRecord | None:
         """The message that was last seen at this place."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +15,7 @@ from sectool.joblog.records import (
     SealablePart,
     Storage,
 )
-from sectool.outcome import Integrity, RecipientKey, State
+from sectool.outcome import Integrity, RecipientKey, State, without_address
 
 STORED = "checkpoint.storage <> 'none'"
 """Condition on a checkpoint: there is, or was, a file of it."""
@@ -44,13 +42,6 @@ _OF_A_MESSAGE = {
     "layer": "part, path, content_digest, reason, hides_recipients",
     "layer_recipient": "part, path, recipient",
 }
-
-_ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
-
-
-def without_address(recipient: RecipientKey) -> RecipientKey:
-    """The recipient as the log may know it: an issuer that is a person keeps no address."""
-    return replace(recipient, issuer=_ADDRESS.sub("(address)", recipient.issuer))
 
 
 def _record(columns: Sequence[Any]) -> CheckpointRecord:

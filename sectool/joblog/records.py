@@ -16,6 +16,9 @@ UNREACHED = "#"
 NOTICED = "noticed: "
 """Begins the name of a step that says what is odd about the encoding of a message."""
 
+ON_TRIAL = "on trial"
+"""In the place of the digest of a key history: its trial has not come to an end yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class PartRecord:

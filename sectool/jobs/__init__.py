@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sectool.durable import explained
-from sectool.errors import RunError, UsageError
+from sectool.errors import PassphraseError, RunError, UsageError
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
 from sectool.jobs.purge import finish_purge, purge
@@ -52,7 +52,7 @@ from sectool.keys import (
     load_key_history,
 )
 from sectool.mailbox import Mailbox, open_mailbox, recognise
-from sectool.outcome import Summary
+from sectool.outcome import ShutKeyFile, Summary
 from sectool.progress import NoProgress, Progress
 
 
@@ -123,6 +123,17 @@ def _history(
     return history
 
 
+def _with_shut_key_files(summary: Summary, keys: KeyHistory | None) -> Summary:
+    """Names the key files that may hold what messages miss."""
+    if keys is not None and summary.missing_a_key:
+        shut = (problem for problem in keys.problems if problem.withholds_key)
+        files = (ShutKeyFile(str(each.path), each.reason, each.hint) for each in shut)
+        summary.shut_key_files = list(dict.fromkeys(files))
+    if summary.shut_key_files:
+        summary.failure_code = summary.failure_code or PassphraseError.exit_code
+    return summary
+
+
 def _seal_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
     if spec.seal_keys is None:
         return None
@@ -156,7 +167,8 @@ def _scan(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) ->
         mailbox = _mailbox(stack, spec, _location(spec), progress)
         keys = _keys(spec, progress, ask)
         new_keys = _history(spec.new_keys, progress, ask)
-        return scan(spec, mailbox, keys, new_keys, progress=progress, cancel=cancel)
+        summary = scan(spec, mailbox, keys, new_keys, progress=progress, cancel=cancel)
+        return _with_shut_key_files(summary, keys)
 
 
 def _decrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
@@ -173,7 +185,8 @@ def _decrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None)
             job = open_sealed(job, seal_keys)
         stack.enter_context(acknowledging(job, acknowledged, progress))
         keys = keys_for(spec, job, _needed_keys(spec, progress, ask), progress)
-        return progress.result(decrypt(spec, job, mailbox, keys, progress=progress, cancel=cancel))
+        summary = decrypt(spec, job, mailbox, keys, progress=progress, cancel=cancel)
+        return progress.result(_with_shut_key_files(summary, keys))
 
 
 def _encrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
@@ -212,7 +225,7 @@ def _rewrap(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) 
             progress=progress,
             cancel=cancel,
         )
-        return progress.result(summary)
+        return progress.result(_with_shut_key_files(summary, keys))
 
 
 def _verify(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:

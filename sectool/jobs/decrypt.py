@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from sectool.joblog import JobLog, MessageRecord
+from sectool.joblog import Examination, JobLog, MessageRecord
 from sectool.jobs.phases.in_place import InPlace, check_in_place
 from sectool.jobs.phases.intake import SAME_AGAIN, Group, Intake, is_released
 from sectool.jobs.phases.preflight import Survey, readable_if_opened
@@ -22,7 +22,7 @@ from sectool.jobs.worker.examine import ExamineArgument
 from sectool.jobs.worker.keyring import tried_with
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
-from sectool.message import Listing
+from sectool.message import Listing, MessageRef
 from sectool.outcome import Preflight, State, Summary
 from sectool.progress import Progress
 
@@ -56,6 +56,7 @@ class _Decryption:
         self._checkpoint_bytes = 0
         self._left_out_bytes = 0
         self._survey = Survey(keys, None, overhead=job.checkpoints.size_of(0))
+        self._shut: dict[MessageRef, Examination] = {}
         self._started = time.monotonic()
         self._walk = self._intake()
 
@@ -116,6 +117,7 @@ class _Decryption:
             self._mailbox,
             self._keys,
             argument=argument,
+            tried_with=lambda keys: tried_with(keys, self._spec.part_selection),
             is_done=self._is_done,
             before_logging=self._adopt,
             cancel=self._cancel,
@@ -158,7 +160,12 @@ class _Decryption:
                     self._job.checkpoints.size_of(checkpoint.inner_size)
                     for checkpoint in examination.checkpoints
                 )
-                self._survey.add(examination, readable_if_opened(examination.state))
+                self._shut.pop(examination.ref, None)
+                if examination.state is State.MISSING_KEY:
+                    # It may be looked at once more, when keys were tried on it.
+                    self._shut[examination.ref] = examination
+                else:
+                    self._survey.add(examination, readable_if_opened(examination.state))
         else:
             if group.incoming:
                 fix_recipients(self._job)
@@ -172,6 +179,7 @@ class _Decryption:
         summary.phase = Operation.DECRYPT
         summary.is_finished = (self._log.phase(Operation.DECRYPT) or ("",))[0] == "finished"
         self._log.counts.summarise(summary)
+        self._walk.describe(summary)
         summary.failure_code = summary.failure_code or self._in_place.failure_code
         failures = (self._walk.failures, self._in_place.failures)
         summary.left_folders = [left for one in failures for left in one.left.values()]
@@ -185,6 +193,8 @@ class _Decryption:
 
     def _verdict(self, summary: Summary) -> Preflight:
         """What was decrypted by an earlier run is safe already."""
+        for examination in self._shut.values():
+            self._survey.add(examination, examination.state)
         self._survey.not_selected = summary.counts[State.NOT_SELECTED]
         self._survey.passed_over = len(self._mailbox.passed_over)
         places = [Path(self._mailbox.specification.location)]
@@ -211,4 +221,5 @@ def decrypt(
         NoSpace: disk or quota full; the same command resumes.
         Interrupted: the run was asked to stop; the same command resumes.
     """
+    keys = keys.bind(job.log.bindings.all())
     return _Decryption(spec, job, mailbox, keys, cancel).run(progress)

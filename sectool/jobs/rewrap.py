@@ -68,14 +68,14 @@ class _Rewrap:
         self._keys = keys
         self._cancel = cancel
         self._exchange = Exchange(spec.profile, spec.or_reencrypt, names_of(recipients))
-        self._tried_with = _tried_with(tried_with(keys, spec.part_selection), self._exchange)
+        self._tried_with = self._name(keys)
         self._walk = self._intake()
         self._resealing = Resealing(
             spec,
             job,
             mailbox,
             recipients,
-            method=FromMailbox(keys.material, self._exchange, spec.released),
+            method=self._method(),
             waiting=job.log.waiting.readable,
             new_keys=new_keys,
             retry=self._walk.retry,
@@ -93,10 +93,24 @@ class _Rewrap:
             self._resealing.begin()
         self._log.messages.begin_walk(unseen="lost")
         self._walk.run(progress)
+        self._resealing.take_from(self._method())
         self._resealing.run(progress)
         self._finish()
         self._resealing.prove(progress)
         return self._summary()
+
+    def _name(self, keys: KeyHistory) -> str:
+        """Names all that decides what becomes of a message."""
+        return _tried_with(tried_with(keys, self._spec.part_selection), self._exchange)
+
+    def _method(self) -> FromMailbox:
+        trials = self._walk.trials
+        guesses = [guess for several in trials.guesses.values() for guess in several]
+        by_part = {
+            digest: tuple(one.binding for one in guesses if one.content_digest == digest)
+            for digest in {one.content_digest for one in guesses}
+        }
+        return FromMailbox(trials.keys.material, self._exchange, self._spec.released, by_part)
 
     def _check_phases(self) -> None:
         if self._log.phase(Operation.ROLLBACK) is not None:
@@ -149,6 +163,7 @@ class _Rewrap:
             self._mailbox,
             self._keys,
             argument=argument,
+            tried_with=self._name,
             is_done=self._is_done,
             before_logging=_nothing_to_write,
             is_settled=self._is_changed,
@@ -177,6 +192,7 @@ class _Rewrap:
     def _summary(self) -> Summary:
         summary = self._walk.left_out
         self._resealing.describe(summary)
+        self._walk.describe(summary)
         summary.left_folders += self._walk.failures.left.values()
         summary.retried = self._walk.retry.outcome(DONE | REPLACED)
         return summary
@@ -187,7 +203,7 @@ def _nothing_to_write(_: Group) -> None:
 
 
 def _tried_with(keys: str, exchange: Exchange) -> str:
-    """Names all that decides what becomes of a message."""
+    """Names a key history and an exchange."""
     names = sorted(map(repr, exchange.new))
     words = (keys, exchange.profile.value, str(exchange.or_reencrypt), *names)
     return hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()
@@ -215,5 +231,6 @@ def rewrap(
         NoSpace: disk or quota full; the same command resumes.
         Interrupted: the run was asked to stop; the same command resumes.
     """
+    keys = keys.bind(job.log.bindings.all())
     one = _Rewrap(spec, job, mailbox, keys, recipients=recipients, new_keys=new_keys, cancel=cancel)
     return one.run(progress)

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from sectool.joblog import Examination
+from sectool.jobs.phases import bindings
 from sectool.jobs.phases.preflight import Survey, readable_if_opened
 from sectool.jobs.running.pool import Died, run_tasks
 from sectool.jobs.running.spec import Cancel, JobSpec
@@ -22,6 +24,7 @@ from sectool.jobs.worker.examine import (
 from sectool.jobs.worker.keyring import tried_with, workers_for
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
+from sectool.message import MessageRef
 from sectool.outcome import State, Summary
 from sectool.progress import Progress
 
@@ -53,26 +56,29 @@ def scan(
             else:
                 count_not_selected(summary, listing)
 
-    argument = ExamineArgument(
-        mailbox=mailbox.specification,
-        material=None if keys is None else keys.material,
-        tried_with=tried_with(keys, spec.part_selection),
-        checkpoints=None,
-        released=spec.released,
-        part_selection=spec.part_selection,
-    )
+    argument = _argument(spec, mailbox, keys)
+    trials = None if keys is None else bindings.Trials(keys, bindings.SCAN_OPERATIONS)
+    shut: dict[MessageRef, Examination] = {}
     progress.begin("scan", count(mailbox, progress, cancel))
-    for answer in run_tasks(
-        examine,
-        tasks(),
-        make_context=ExamineContext,
-        context_argument=argument,
-        workers=workers_for(spec.workers, keys),
-    ):
-        _count(summary, survey, answer)
+    for answer in _examine(tasks(), argument, spec, keys):
+        if answer.examination is not None:
+            if trials is not None and trials.saw(answer):
+                shut[answer.examination.ref] = answer.examination
+            else:
+                _count(summary, survey, answer.examination)
         progress.advance()
         cancel.check()
     progress.end()
+    if trials is not None:
+        trials.run(argument, workers=spec.workers, progress=progress, cancel=cancel)
+        again = map(trials.task, trials.named_by(shut.values()))
+        for answer in _examine(again, trials.argument(argument, ""), spec, trials.keys):
+            if answer.examination is not None:
+                shut[answer.examination.ref] = answer.examination
+            cancel.check()
+        trials.describe(summary)
+    for examination in shut.values():
+        _count(summary, survey, examination)
     survey.not_selected = summary.counts[State.NOT_SELECTED]
     survey.passed_over = len(mailbox.passed_over)
     places = [Path(mailbox.specification.location)]
@@ -80,12 +86,34 @@ def scan(
     return summary
 
 
-def _count(summary: Summary, survey: Survey, answer: Examined | Died[ExamineTask]) -> None:
-    if isinstance(answer, Died):
-        answer = Examined(unread(answer.task.listing, answer.reason))
-    examination = answer.examination
-    if examination is None:
-        return
+def _argument(spec: JobSpec, mailbox: Mailbox, keys: KeyHistory | None) -> ExamineArgument:
+    return ExamineArgument(
+        mailbox=mailbox.specification,
+        material=None if keys is None else keys.material,
+        tried_with=tried_with(keys, spec.part_selection),
+        checkpoints=None,
+        released=spec.released,
+        part_selection=spec.part_selection,
+    )
+
+
+def _examine(
+    tasks: Iterator[ExamineTask], argument: ExamineArgument, spec: JobSpec, keys: KeyHistory | None
+) -> Iterator[Examined]:
+    for answer in run_tasks(
+        examine,
+        tasks,
+        make_context=ExamineContext,
+        context_argument=argument,
+        workers=workers_for(spec.workers, keys),
+    ):
+        if isinstance(answer, Died):
+            yield Examined(unread(answer.task.listing, answer.reason))
+        else:
+            yield answer
+
+
+def _count(summary: Summary, survey: Survey, examination: Examination) -> None:
     state = readable_if_opened(examination.state)
     count_examination(summary, examination, state)
     survey.add(examination, state)

@@ -2,11 +2,18 @@
 
 from sectool.keys.authorities import authority_names
 from sectool.keys.containers import looks_like_key_or_certificate
-from sectool.keys.history import HeldKey, HistoryEntry, KeyHistory, KeyMaterial, newest_entry
+from sectool.keys.history import (
+    HeldKey,
+    HistoryEntry,
+    KeyHistory,
+    KeyMaterial,
+    newest_entry,
+    recipient_of,
+)
 from sectool.keys.loading import load_key_history
 from sectool.keys.passphrases import Ask
 from sectool.keys.people import Person, keys_of, people_of
-from sectool.keys.problems import KeyProblem
+from sectool.keys.problems import KeyProblem, ProblemKind
 from sectool.keys.recipients import NewRecipient, load_new_recipients
 from sectool.keys.specification import KeySpecification
 from sectool.keys.token_access import close_sessions
@@ -22,6 +29,7 @@ __all__ = [
     "KeySpecification",
     "NewRecipient",
     "Person",
+    "ProblemKind",
     "authority_names",
     "close_sessions",
     "is_token_uri",
@@ -31,4 +39,5 @@ __all__ = [
     "looks_like_key_or_certificate",
     "newest_entry",
     "people_of",
+    "recipient_of",
 ]

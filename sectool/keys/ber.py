@@ -42,9 +42,13 @@ class Node:
 
     def children(self) -> list[Node]:
         """What a constructed value holds, in order."""
+        return list(self.values())
+
+    def values(self) -> Iterator[Node]:
+        """As ``children``, one after another, so that what is damaged behind them costs none."""
         if not self.constructed:
             raise damaged("an ASN.1 value has no parts where some are expected")
-        return list(_values(self.content, self.depth + 1))
+        return _values(self.content, self.depth + 1)
 
     def expect(self, tag: int) -> Node:
         """The node itself, if it has that tag."""
@@ -65,6 +69,12 @@ class Node:
             raise damaged("an ASN.1 integer has no value")
         return int.from_bytes(self.content, "big", signed=True)
 
+    def unsigned(self) -> int:
+        """Value of an INTEGER that is never negative; some programs forget the zero before it."""
+        if self.expect(INTEGER).constructed:
+            raise damaged("an ASN.1 integer has no value")
+        return int.from_bytes(self.content, "big")
+
     def octets(self) -> bytes:
         """Bytes of an OCTET STRING, or of an implicit tag in its place; pieces are joined."""
         if not self.constructed:
@@ -76,6 +86,18 @@ class Node:
         if self.expect(BIT_STRING).constructed or not self.content or self.content[0]:
             raise damaged("an ASN.1 bit string does not end on a byte")
         return bytes(self.content[1:])
+
+    def bit_string(self) -> tuple[bytes, int]:
+        """Bytes of a BIT STRING, or of an implicit tag in its place, and how many bits are unused.
+
+        Pieces are joined; the unused bits are as they were written.
+        """
+        if self.constructed:
+            pieces = [piece.bit_string() for piece in self.children()]
+            return b"".join(octets for octets, _ in pieces), pieces[-1][1] if pieces else 0
+        if not self.content or self.content[0] > 7:
+            raise damaged("an ASN.1 bit string has no value")
+        return bytes(self.content[1:]), self.content[0]
 
     def object_identifier(self) -> str:
         """Dotted form of an OBJECT IDENTIFIER."""
@@ -113,6 +135,11 @@ def encode(identifier: int, content: bytes | memoryview) -> bytes:
         octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
         length = bytes([0x80 | len(octets)]) + octets
     return bytes([identifier]) + length + bytes(content)
+
+
+def encode_unsigned(number: int) -> bytes:
+    """An INTEGER that is not negative."""
+    return encode(INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big"))
 
 
 def encode_sequence(*parts: bytes) -> bytes:

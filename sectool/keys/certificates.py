@@ -201,9 +201,13 @@ def public_key_identity(public_key_info: bytes) -> bytes:
 
     What tells that a key and a certificate belong together. The algorithm
     beside the bits is left out, since it varies (rsaEncryption, RSAES-OAEP,
-    with or without NULL), and points of elliptic curves are uncompressed.
+    with or without NULL), points of elliptic curves are uncompressed, and the numbers
+    of RSA are written as DER asks.
     """
     bits = public_key_bits(public_key_info)
+    numbers = rsa_numbers(public_key_info)
+    if numbers is not None:
+        return ber.encode_sequence(*map(ber.encode_unsigned, numbers))
     if bits[:1] not in {b"\2", b"\3"}:
         return bits
     try:
@@ -211,6 +215,16 @@ def public_key_identity(public_key_info: bytes) -> bytes:
         return public_key_bits(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
     except PARSER_ERRORS:
         return bits
+
+
+def rsa_numbers(public_key_info: bytes) -> tuple[int, int] | None:
+    """Modulus and exponent of an RSA key; None for any other."""
+    bits = public_key_bits(public_key_info)
+    try:
+        modulus, exponent = ber.read_exactly(bits).expect(ber.SEQUENCE).children()
+        return modulus.unsigned(), exponent.unsigned()
+    except (SectoolError, ValueError):
+        return None
 
 
 def computed_key_identifiers(public_key_info: bytes) -> Iterator[bytes]:

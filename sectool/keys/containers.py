@@ -8,37 +8,31 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from enum import StrEnum
 from pathlib import Path
 
 from sectool.errors import SectoolError, reason_of
-from sectool.keys import ber, limits, pem
+from sectool.keys import limits, pem
 from sectool.keys.contents import FileContents
+from sectool.keys.foreign import recognise_foreign
+from sectool.keys.objects import add_object, recognise_object
 from sectool.keys.passphrases import FilePassphrases
-from sectool.keys.pkcs12 import read_pkcs12
 from sectool.keys.problems import KeyFileError, ProblemKind, damaged, over_limit, unsupported
 from sectool.message import open_regular_file
 
-KEY_SUFFIXES = frozenset({".p12", ".pfx", ".pem", ".key", ".p8", ".pk8", ".der", ".crt", ".cer"})
+KEY_SUFFIXES = frozenset(
+    {
+        *(".p12", ".pfx", ".pem", ".key", ".p8", ".pk8", ".der", ".crt", ".cer"),
+        *(".p7b", ".p7c", ".jks", ".jceks", ".ks", ".keystore", ".bks", ".uber", ".bcfks"),
+        *(".pvk", ".ppk", ".epf"),
+    }
+)
 """What a file must be called to be reported although its content says nothing."""
 
-_PFX_BEGINS = re.compile(
-    rb"\x30(?:\x80|\x81.|\x82..|\x83.{3}|\x84.{4}|[\x00-\x7f])\x02\x01\x03\x30", re.DOTALL
-)
-_JAVA_KEY_STORES = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 _BARE_BASE64 = re.compile(rb"MI[A-Za-z0-9+/\s]++=*+\s*+\Z")
 _MAIL_BEGINS = re.compile(rb"(?:>?From |[!-9;-~]+:[ \t])")
-
-
-class ContainerKind(StrEnum):
-    """What a key file turns out to be."""
-
-    PKCS12 = "PKCS#12"
-    PEM = "PEM"
-    CERTIFICATE = "certificate"
-    PRIVATE_KEY = "private key"
-    ENCRYPTED_PRIVATE_KEY = "encrypted private key"
-    JAVA_KEY_STORE = "Java key store"
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")
+_UTF_8_MARK = b"\xef\xbb\xbf"
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def exists(path: Path) -> bool:
@@ -68,44 +62,18 @@ def read_file(path: Path) -> bytes:
     return raw
 
 
-def recognise(raw: bytes) -> ContainerKind | None:
-    """What kind of key file this is, from its content; None for anything else."""
-    if pem.BEGIN in raw:
-        return ContainerKind.PEM
-    if raw.startswith(_JAVA_KEY_STORES):
-        return ContainerKind.JAVA_KEY_STORE
-    if _PFX_BEGINS.match(raw):
-        return ContainerKind.PKCS12
-    try:
-        return _recognise_der(ber.read(raw))
-    except SectoolError:
-        return None
-
-
-def _recognise_der(node: ber.Node) -> ContainerKind | None:
-    if node.tag != ber.SEQUENCE:
-        return None
-    tags = [child.tag for child in node.children()]
-    if tags == [ber.SEQUENCE, ber.SEQUENCE, ber.BIT_STRING]:
-        return ContainerKind.CERTIFICATE if _has_certificate_fields(node) else None
-    if tags == [ber.SEQUENCE, ber.OCTET_STRING]:
-        return ContainerKind.ENCRYPTED_PRIVATE_KEY
-    pkcs8 = tags[:3] == [ber.INTEGER, ber.SEQUENCE, ber.OCTET_STRING]
-    rsa_or_dsa = len(tags) in {6, 9, 10} and set(tags[:6]) == {ber.INTEGER}
-    elliptic = tags[:2] == [ber.INTEGER, ber.OCTET_STRING]
-    return ContainerKind.PRIVATE_KEY if pkcs8 or rsa_or_dsa or elliptic else None
-
-
-def _has_certificate_fields(node: ber.Node) -> bool:
-    """Tells a certificate from a request or a revocation list, which have fewer fields."""
-    tags = [child.tag for child in node.children()[0].children()]
-    if tags[:1] == [ber.context(0)]:
-        tags = tags[1:]
-    return tags[:6] == [ber.INTEGER, *[ber.SEQUENCE] * 5]
+def is_key_file(raw: bytes) -> bool:
+    """Whether the content says that this is one, or the key store of another program."""
+    raw = _unwrapped(raw)
+    return (
+        any(block.is_wanted for block in pem.blocks(raw))
+        or recognise_object(raw) is not None
+        or recognise_foreign(raw) is not None
+    )
 
 
 def read_contents(
-    raw: bytes, passphrases: FilePassphrases, *, wants_keys: bool = True
+    raw: bytes, passphrases: FilePassphrases, *, wants_keys: bool = True, checks_mac: bool = True
 ) -> FileContents:
     """All keys and certificates of one file.
 
@@ -114,50 +82,60 @@ def read_contents(
         passphrases: of this file.
         wants_keys: False to leave private keys alone where certificates can be
             read without them.
+        checks_mac: False to read a PKCS#12 file although its MAC says nothing for it.
 
     Raises:
         KeyFileError: nothing of the file can be read. What concerns one key
             alone stands in ``problems`` of the answer.
     """
-    raw = _without_base64(raw)
-    kind = recognise(raw)
-    contents = FileContents(passphrases, wants_keys)
-    if kind is ContainerKind.PEM:
+    raw = _unwrapped(raw)
+    contents = FileContents(passphrases, wants_keys, checks_mac=checks_mac)
+    if pem.BEGIN in raw:
         pem.read_pem(raw, contents)
-    elif kind is ContainerKind.PKCS12:
-        read_pkcs12(raw, contents)
-    elif kind is ContainerKind.CERTIFICATE:
-        contents.add_certificate(raw)
-    elif kind is ContainerKind.PRIVATE_KEY and wants_keys:
-        contents.add_private_key(bytes(ber.read(raw).encoding))
-    elif kind is ContainerKind.ENCRYPTED_PRIVATE_KEY and wants_keys:
-        contents.add_encrypted_key(ber.read(raw))
-    else:
-        raise _not_read(raw, kind)
+        return contents
+    kind = recognise_object(raw)
+    if kind is None:
+        raise _not_read(raw)
+    add_object(raw, kind, contents)
+    if not (contents.wants_keys or contents.certificates or contents.problems):
+        raise damaged("the file holds a private key and no certificate")
     return contents
 
 
-def _not_read(raw: bytes, kind: ContainerKind | None) -> KeyFileError:
+def _not_read(raw: bytes) -> KeyFileError:
     if not raw:
-        return damaged("the file is empty")
-    if kind is ContainerKind.JAVA_KEY_STORE:
-        return unsupported(
-            "a Java key store",
-            hint="keytool -importkeystore -deststoretype PKCS12 turns it into a PKCS#12 file",
-        )
-    if kind is not None:
-        return damaged("the file holds a private key and no certificate")
+        return KeyFileError("the file is empty", kind=ProblemKind.DAMAGED, withholds_key=False)
+    foreign = recognise_foreign(raw)
+    if foreign is not None:
+        return foreign.error()
+    if raw.startswith(_ARCHIVES):
+        return unsupported("an archive or a compressed file", hint="unpack it")
     return damaged("the file is no PKCS#12, PEM or DER key file, or it is cut short")
 
 
-def _without_base64(raw: bytes) -> bytes:
-    """Some programs export PKCS#12 and certificates as base64 without the PEM lines."""
+def _unwrapped(raw: bytes) -> bytes:
+    """As ASCII, and without base64 around everything.
+
+    Windows writes text as UTF-16, and some programs export PKCS#12 and certificates
+    as base64 without the PEM lines.
+    """
+    raw = _as_ascii(raw)
     if not _BARE_BASE64.match(raw):
         return raw
     try:
         return base64.b64decode(b"".join(raw.split()), validate=True)
     except binascii.Error:
         return raw
+
+
+def _as_ascii(raw: bytes) -> bytes:
+    if raw.startswith(_UTF_16_MARKS):
+        return raw.decode("utf-16", "replace").encode()
+    head = raw[:2]
+    for encoding, is_likely in (("utf-16-le", head[1:] == b"\0"), ("utf-16-be", head[:1] == b"\0")):
+        if is_likely and pem.BEGIN.decode().encode(encoding) in raw:
+            return raw.decode(encoding, "replace").encode()
+    return raw.removeprefix(_UTF_8_MARK)
 
 
 def looks_like_key_or_certificate(path: Path) -> bool:
@@ -169,12 +147,11 @@ def looks_like_key_or_certificate(path: Path) -> bool:
         raw = read_file(path.resolve())
     except (SectoolError, OSError, RuntimeError):
         return False
-    kind = recognise(_without_base64(raw))
-    if kind is not ContainerKind.PEM:
-        return kind is not None
+    if pem.BEGIN not in _as_ascii(raw):
+        return is_key_file(raw)
     if _MAIL_BEGINS.match(raw.lstrip()) and path.suffix.lower() not in KEY_SUFFIXES:
         return False
     try:
-        return any(block.label in pem.LABELS for block in pem.blocks(raw))
+        return is_key_file(raw)
     except SectoolError:
         return False

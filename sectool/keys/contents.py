@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
-from sectool.keys.certificates import HeldCertificate, read_certificate
+from sectool.keys.certificates import HeldCertificate, public_key_identity, read_certificate
 from sectool.keys.derivation import DerivationBudget
 from sectool.keys.encryption import decryptions
 from sectool.keys.passphrases import FilePassphrases
-from sectool.keys.private_keys import load_private_key
+from sectool.keys.private_keys import encode_public_key, load_private_key
 from sectool.keys.problems import KeyFileError, damaged, over_limit, passphrase_needed
 
 
@@ -28,8 +30,24 @@ class FileContents:
     certificates: list[HeldCertificate] = field(default_factory=list)
     problems: list[KeyFileError] = field(default_factory=list)
     budget: DerivationBudget = field(default_factory=DerivationBudget)
+    checks_mac: bool = True
+    """False where a person wants a PKCS#12 file read although its MAC says nothing for it."""
+    _links: dict[bytes, tuple[list[PrivateKeyTypes], list[HeldCertificate]]] = field(
+        default_factory=dict, repr=False
+    )
+    is_trial: bool = False
+    """Whether all that is asked is if anything opens."""
 
-    def add_private_key(self, encoded: bytes) -> None:
+    def trial(self) -> FileContents:
+        """Empty contents of the same file, to see whether its passphrase is right."""
+        return FileContents(self.passphrases, budget=self.budget, is_trial=True)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether a trial is over: one key opened, or something did not."""
+        return self.is_trial and bool(self.private_keys or self.problems)
+
+    def add_private_key(self, encoded: bytes | memoryview) -> None:
         """Takes a private key that is not encrypted."""
         self.attempt(lambda: self._keep(load_private_key(encoded)))
 
@@ -39,13 +57,37 @@ class FileContents:
 
     def add_certificate(self, encoded: bytes) -> None:
         """Takes a certificate."""
-        self.attempt(lambda: self._keep_certificate(read_certificate(encoded)))
+        self.attempt(lambda: self._keep_certificate(read_certificate(encoded)), is_key=False)
 
-    def attempt(self, act: Callable[[], None]) -> None:
-        """Does ``act``; its failure becomes a problem of the file."""
+    @contextmanager
+    def linked(self, link: bytes) -> Iterator[None]:
+        """What is added meanwhile belongs together with what else has this name in the file."""
+        keys, certificates = len(self.private_keys), len(self.certificates)
+        yield
+        together = self._links.setdefault(link, ([], []))
+        together[0].extend(self.private_keys[keys:])
+        together[1].extend(self.certificates[certificates:])
+
+    def refuse_contradictions(self) -> None:
+        """Leaves out each key to which the file gives the certificate of another key alone."""
+        held = {public_key_identity(each.public_key_info) for each in self.certificates}
+        for link, (keys, certificates) in self._links.items():
+            for key in keys if link and certificates else ():
+                if public_key_identity(encode_public_key(key)) not in held:
+                    self.private_keys.remove(key)
+                    self.problems.append(damaged("a private key is not that of its certificate"))
+
+    def attempt(self, act: Callable[[], None], *, is_key: bool = True) -> None:
+        """Does ``act``; its failure becomes a problem of the file.
+
+        Args:
+            act: adds something to the contents.
+            is_key: False where no private key is lost with it.
+        """
         try:
             act()
         except KeyFileError as error:
+            error.withholds_key = error.withholds_key and is_key
             if len(self.problems) < limits.MAXIMUM_KEYS:
                 self.problems.append(error)
 
@@ -94,7 +136,7 @@ class FileContents:
             raise damaged("an encrypted private key is damaged")
         algorithm, ciphertext = parts[0], parts[1].octets()
         plaintext = self.open(algorithm, ciphertext, _is_private_key_info, "a private key")
-        return load_private_key(ber.read(plaintext).der())
+        return load_private_key(plaintext)
 
     def _keep(self, key: PrivateKeyTypes) -> None:
         if len(self.private_keys) >= limits.MAXIMUM_KEYS:
@@ -110,8 +152,8 @@ class FileContents:
 def _is_private_key_info(plaintext: bytes) -> bool:
     """Whether this has the form of PKCS#8, so that the passphrase was right."""
     try:
-        parts = ber.read_exactly(plaintext).expect(ber.SEQUENCE).children()
+        parts = islice(ber.read(plaintext).expect(ber.SEQUENCE).values(), 3)
+        tags = [part.tag for part in parts]
     except SectoolError:
         return False
-    tags = [part.tag for part in parts[:3]]
     return tags == [ber.INTEGER, ber.SEQUENCE, ber.OCTET_STRING]

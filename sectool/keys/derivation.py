@@ -6,7 +6,6 @@ the step between: so there are several forms of each passphrase to try.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -26,6 +25,10 @@ HASHES = {
     "2.16.840.1.101.3.4.2.3": "sha512",
     "2.16.840.1.101.3.4.2.5": "sha512_224",
     "2.16.840.1.101.3.4.2.6": "sha512_256",
+    "2.16.840.1.101.3.4.2.7": "sha3_224",
+    "2.16.840.1.101.3.4.2.8": "sha3_256",
+    "2.16.840.1.101.3.4.2.9": "sha3_384",
+    "2.16.840.1.101.3.4.2.10": "sha3_512",
 }
 HMAC_HASHES = {
     "1.2.840.113549.2.7": "sha1",
@@ -35,6 +38,10 @@ HMAC_HASHES = {
     "1.2.840.113549.2.11": "sha512",
     "1.2.840.113549.2.12": "sha512_224",
     "1.2.840.113549.2.13": "sha512_256",
+    "2.16.840.1.101.3.4.2.13": "sha3_224",
+    "2.16.840.1.101.3.4.2.14": "sha3_256",
+    "2.16.840.1.101.3.4.2.15": "sha3_384",
+    "2.16.840.1.101.3.4.2.16": "sha3_512",
 }
 _PBKDF2 = "1.2.840.113549.1.5.12"
 _SCRYPT = "1.3.6.1.4.1.11591.4.11"
@@ -81,8 +88,8 @@ def text_forms(passphrase: str) -> list[bytes]:
     """The bytes that PKCS#5 derivations may have been given, likeliest first."""
     texts = [passphrase, *(unicodedata.normalize(form, passphrase) for form in ("NFC", "NFD"))]
     forms = [text.encode("utf-8", "surrogateescape") for text in texts]
-    with contextlib.suppress(UnicodeEncodeError):
-        forms.append(texts[1].encode("latin-1"))
+    # Latin-1, and what PKI.js makes of letters that it lacks.
+    forms.append(bytes(ord(letter) & 0xFF for letter in texts[1]))
     return list(dict.fromkeys(forms))
 
 

@@ -153,7 +153,8 @@ def _pbes2(
         raise damaged("the parameters of PBES2 are not two")
     derive = read_derivation(parts[0], budget)
     encryption, iv = _read_cipher(parts[1], parts[0])
-    for form in text_forms(passphrase):
+    # NSS before 3.31 derives from the form that is meant for the older encryptions.
+    for form in dict.fromkeys([*text_forms(passphrase), *bmp_forms(passphrase)]):
         yield _opened(encryption, derive(form, encryption.key_bytes), iv, ciphertext)
 
 

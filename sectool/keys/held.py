@@ -18,6 +18,10 @@ class HeldOperations(KeyOperations, Protocol):
     def algorithm(self) -> str:
         """Algorithm and size, such as ``RSA 2048``."""
 
+    @property
+    def is_on_token(self) -> bool:
+        """Whether each use is one of a token: slow, and counted or asked about by some."""
+
     def called(self, label: str) -> HeldOperations:
         """The same key under another label."""
 

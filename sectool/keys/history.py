@@ -7,15 +7,18 @@ keys that nothing names is left to whoever asks for it.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from sectool.cms import NO_SECRETS, SharedSecrets
 from sectool.cms.identifiers import serial_hex
+from sectool.cms.names import display_name
 from sectool.cms.seams import KeyOperations, RecipientIdentifier, SubjectKeyIdentifier
 from sectool.keys.certificates import (
     HeldCertificate,
@@ -28,6 +31,7 @@ from sectool.keys.held import HeldOperations, PortableKey
 from sectool.keys.names import normalised_name, unsigned_serial_number
 from sectool.keys.odd_names import odd_key_identifiers, odd_name
 from sectool.keys.problems import KeyProblem
+from sectool.outcome import Binding, RecipientKey, without_address
 
 _Name = bytes | tuple[Hashable, int]
 """Subject key identifier, or issuer as it is compared and serial number."""
@@ -49,6 +53,11 @@ class HeldKey:
     def public_key_info(self) -> bytes:
         """DER of the SubjectPublicKeyInfo, as the private key has it."""
         return self.operations.public_key_info
+
+    @cached_property
+    def public_key_digest(self) -> str:
+        """SHA-256 of the SubjectPublicKeyInfo, lower-case hexadecimal."""
+        return hashlib.sha256(self.public_key_info).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,7 @@ class KeyMaterial:
     """Certificates without a key, in DER."""
     secrets: SharedSecrets = NO_SECRETS
     tries_unnamed_keys: bool = False
+    bindings: frozenset[Binding] = frozenset()
 
 
 class KeyHistory:
@@ -114,6 +124,9 @@ class KeyHistory:
         senders: certificates without a key, of people who wrote the mail.
         secrets: shared keys and passwords.
         tries_unnamed_keys: whether keys without certificate are tried on all mail.
+        tries_tokens: whether keys on tokens are tried on certificates that are not at hand.
+        bindings: of certificates that are not at hand to keys.
+        guesses: the same, of which nothing proves yet that they are right.
         maximum_workers: processes that may use the keys at once; None: any number.
     """
 
@@ -125,6 +138,9 @@ class KeyHistory:
         senders: Iterable[HeldCertificate] = (),
         secrets: SharedSecrets = NO_SECRETS,
         tries_unnamed_keys: bool = False,
+        tries_tokens: bool = False,
+        bindings: Iterable[Binding] = (),
+        guesses: Iterable[Binding] = (),
         maximum_workers: int | None = None,
     ) -> None:
         self.keys = tuple(keys)
@@ -132,7 +148,14 @@ class KeyHistory:
         self.senders = tuple(senders)
         self.secrets = secrets
         self.tries_unnamed_keys = tries_unnamed_keys
+        self.tries_tokens = tries_tokens
         self.maximum_workers = maximum_workers
+        held = {key.public_key_digest: key.operations for key in self.keys}
+        self.bindings = frozenset(one for one in bindings if one.public_key in held)
+        self.guesses = frozenset(one for one in guesses if one.public_key in held)
+        self._bound: defaultdict[RecipientKey, list[HeldOperations]] = defaultdict(list)
+        for one in sorted(self.bindings | self.guesses, key=lambda one: one.public_key):
+            _add(self._bound[one.recipient], held[one.public_key])
         self._by_name: defaultdict[_Name, list[HeldOperations]] = defaultdict(list)
         self._by_odd_name: defaultdict[_Name, list[HeldOperations]] = defaultdict(list)
         self._serial_numbers: set[int] = set()
@@ -170,10 +193,13 @@ class KeyHistory:
 
     def find(self, identifier: RecipientIdentifier) -> Sequence[KeyOperations]:
         """As ``KeySource`` has it; keys that are named oddly where no other is."""
-        if not self._may_hold(identifier):
-            return ()
-        name = _name(identifier)
-        return tuple(self._by_name.get(name) or self._find_oddly(name)[0])
+        found: Sequence[KeyOperations] = ()
+        if self._may_hold(identifier):
+            name = _name(identifier)
+            found = self._by_name.get(name) or self._find_oddly(name)[0]
+        if not found and self._bound:
+            found = self._bound.get(recipient_of(identifier), ())
+        return tuple(found)
 
     def holds(self, identifier: RecipientIdentifier) -> bool:
         """Whether it has a key of that name."""
@@ -202,6 +228,37 @@ class KeyHistory:
         how = "its issuer is written in another order, or its serial number with another sign"
         return (found, f"the recipient is named oddly: {how}") if found else ((), "")
 
+    def is_guessed(self, identifier: RecipientIdentifier) -> bool:
+        """Whether nothing proves that the recipient is one of these keys."""
+        if not self.guesses or self._by_name.get(_name(identifier)):
+            return False
+        recipient = recipient_of(identifier)
+        return any(one.recipient == recipient for one in self.guesses - self.bindings)
+
+    def bind(self, bindings: Iterable[Binding], guesses: Iterable[Binding] = ()) -> KeyHistory:
+        """The same keys, which also open mail to some certificates that are not at hand.
+
+        Args:
+            bindings: by which they do; those to keys that are not held are left out.
+            guesses: by which they may, so that what they open may be left to a person.
+        """
+        return self._with(
+            bindings=self.bindings.union(bindings), guesses=self.guesses.union(guesses)
+        )
+
+    def alone(self, public_key: str, recipient: RecipientKey) -> KeyHistory:
+        """One of the keys, on trial for a recipient, and nothing else.
+
+        Args:
+            public_key: SHA-256 of its SubjectPublicKeyInfo, lower-case hexadecimal.
+            recipient: without an address.
+        """
+        keys = (key for key in self.keys if key.public_key_digest == public_key)
+        return KeyHistory(
+            (replace(key, certificates=()) for key in keys),
+            guesses=(Binding(recipient, public_key),),
+        )
+
     def find_public_keys(self, identifier: RecipientIdentifier) -> Sequence[bytes]:
         return tuple(self._public_keys.get(_name(identifier), ()))
 
@@ -223,14 +280,16 @@ class KeyHistory:
 
     def with_keys(self, keys: Iterable[HeldKey]) -> KeyHistory:
         """The same history with these keys in the place of its own."""
-        return KeyHistory(
-            keys,
-            self.problems,
-            senders=self.senders,
-            secrets=self.secrets,
-            tries_unnamed_keys=self.tries_unnamed_keys,
-            maximum_workers=self.maximum_workers,
-        )
+        return self._with(keys=keys)
+
+    def of_keys(self, keys: Iterable[HeldKey]) -> KeyHistory:
+        """What some of the keys alone open, without what is shared."""
+        return self._with(keys=keys, secrets=NO_SECRETS)
+
+    def _with(self, **changes: Any) -> KeyHistory:
+        """The same history but for some of the constructor's arguments."""
+        arguments = {name: getattr(self, name) for name in inspect.signature(KeyHistory).parameters}
+        return KeyHistory(**{**arguments, **changes})
 
     @property
     def material(self) -> KeyMaterial:
@@ -240,6 +299,7 @@ class KeyHistory:
             senders=tuple(certificate.der for certificate in self.senders),
             secrets=self.secrets,
             tries_unnamed_keys=self.tries_unnamed_keys,
+            bindings=self.bindings,
         )
 
     @classmethod
@@ -250,7 +310,16 @@ class KeyHistory:
             senders=(read_certificate(der) for der in material.senders),
             secrets=material.secrets,
             tries_unnamed_keys=material.tries_unnamed_keys,
+            bindings=material.bindings,
         )
+
+
+def recipient_of(identifier: RecipientIdentifier) -> RecipientKey:
+    """A recipient as bindings name it: without an address."""
+    if isinstance(identifier, SubjectKeyIdentifier):
+        return RecipientKey("", "", identifier.value.hex())
+    issuer, serial_number = display_name(identifier.issuer), serial_hex(identifier.serial_number)
+    return without_address(RecipientKey(issuer, serial_number, ""))
 
 
 def _name(identifier: RecipientIdentifier) -> _Name:

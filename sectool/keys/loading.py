@@ -13,13 +13,18 @@ from pathlib import Path
 from sectool.cms import NO_SECRETS
 from sectool.errors import PassphraseError, UsageError, reason_of
 from sectool.keys import limits
-from sectool.keys.certificates import HeldCertificate, agrees, public_key_identity
+from sectool.keys.certificates import (
+    HeldCertificate,
+    agrees,
+    public_key_identity,
+    rsa_numbers,
+)
 from sectool.keys.containers import (
     KEY_SUFFIXES,
     exists,
+    is_key_file,
     read_contents,
     read_file,
-    recognise,
 )
 from sectool.keys.held import HeldOperations
 from sectool.keys.history import HeldKey, KeyHistory
@@ -62,9 +67,10 @@ def load_key_history(specification: KeySpecification, ask: Ask | None = None) ->
     secrets = NO_SECRETS
     if specification.secrets is not None:
         secrets = load_shared_secrets(specification.secrets)
-    gathered = _Gathered(Passphrases(specification, ask))
+    gathered = _Gathered(Passphrases(specification, ask), specification.checks_mac)
     for path in specification.paths:
         gathered.add(path)
+    gathered.refuse_contradictions()
     _add_tokens(gathered, specification, ask)
     if specification.names_keys and not gathered.private_keys:
         raise _no_keys(gathered.problems)
@@ -74,6 +80,7 @@ def load_key_history(specification: KeySpecification, ask: Ask | None = None) ->
         senders=gathered.senders(),
         secrets=secrets,
         tries_unnamed_keys=specification.try_keys,
+        tries_tokens=specification.try_tokens,
         maximum_workers=gathered.maximum_workers,
     )
 
@@ -109,6 +116,8 @@ class _Gathered:
     """What was found so far."""
 
     passphrases: Passphrases
+    checks_mac: bool = True
+    """False to read PKCS#12 files although their MAC says nothing for them."""
     private_keys: dict[bytes, tuple[HeldOperations, Path]] = field(default_factory=dict)
     """By public key identity, with the first file that held it."""
     certificates: dict[bytes, HeldCertificate] = field(default_factory=dict)
@@ -140,14 +149,14 @@ class _Gathered:
         expected = named or path.suffix.lower() in KEY_SUFFIXES
         try:
             raw = read_file(resolved)
-            if expected or recognise(raw) is not None:
+            if expected or is_key_file(raw):
                 self._add_contents(path, raw, named=named)
         except KeyFileError as error:
             if expected or error.kind is not ProblemKind.LIMIT:
                 self.problems.append(error.about(path))
 
     def _add_contents(self, path: Path, raw: bytes, *, named: bool) -> None:
-        contents = read_contents(raw, self.passphrases.of(path))
+        contents = read_contents(raw, self.passphrases.of(path), checks_mac=self.checks_mac)
         self.problems.extend(error.about(path) for error in contents.problems)
         for key in contents.private_keys:
             self._add_key(SoftwareKey(key, ""), path)
@@ -172,6 +181,17 @@ class _Gathered:
     def _add_certificates(self, certificates: Iterable[HeldCertificate]) -> None:
         for certificate in certificates:
             self.certificates.setdefault(certificate.der, certificate)
+
+    def refuse_contradictions(self) -> None:
+        """Leaves out each RSA key whose certificate tells another exponent."""
+        numbers = (rsa_numbers(each.public_key_info) for each in self.certificates.values())
+        exponents = {each[0]: each[1] for each in numbers if each is not None}
+        for identity, (key, path) in list(self.private_keys.items()):
+            own = rsa_numbers(key.public_key_info)
+            if own is not None and exponents.get(own[0], own[1]) != own[1]:
+                del self.private_keys[identity]
+                fault = damaged("an RSA private key has another exponent than its certificate")
+                self.problems.append(fault.about(path))
 
     def held_keys(self) -> Iterator[HeldKey]:
         """Keys with their certificates, matched by public key wherever they lay."""

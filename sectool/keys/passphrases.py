@@ -1,7 +1,7 @@
 """Where passphrases of key files come from, and in which order they are tried.
 
-For each file: its row of the CSV, the passphrase file, the environment, none,
-what a person answered for files before, and last the person. Passphrases stay
+For each file: its rows of the CSV, the passphrase file, the command, the environment,
+none, what a person answered for files before, and last the person. Passphrases stay
 in memory and never enter an error text.
 """
 
@@ -10,15 +10,22 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shlex
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sectool.errors import UsageError, reason_of
+from sectool.errors import PassphraseError, UsageError, reason_of
 from sectool.keys.limits import MAXIMUM_PASSPHRASE_FILE_BYTES, MAXIMUM_QUESTIONS
 from sectool.keys.specification import KeySpecification
 
 ENVIRONMENT_VARIABLE = "SECTOOL_PASSPHRASE"
+STANDARD_INPUT = Path("-")
+"""What names standard input in place of a file."""
+_SEPARATORS = (",", ";", "\t")
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 Ask = Callable[[str], str]
 """Asks a person for the passphrase of the file with this name; an empty answer gives up."""
@@ -33,11 +40,17 @@ class Passphrases:
 
     Raises:
         UsageError: the passphrase file or the CSV cannot be read.
+        PassphraseError: the passphrase command fails.
     """
 
     def __init__(self, specification: KeySpecification, ask: Ask | None = None) -> None:
         self._by_path: dict[Path, list[str]] = {}
         self._by_name: dict[str, list[str]] = {}
+        if specification.passphrases == specification.passphrase_file == STANDARD_INPUT:
+            raise UsageError(
+                "standard input cannot be the passphrase file and the table of passphrases",
+                hint="write one of them into a file",
+            )
         if specification.passphrases is not None:
             self._read_table(specification.passphrases)
         self._for_every_file = _for_every_file(specification)
@@ -119,33 +132,95 @@ class FilePassphrases:
 def _for_every_file(specification: KeySpecification) -> list[str]:
     found = []
     if specification.passphrase_file is not None:
-        text = read_text(specification.passphrase_file, "the passphrase file")
-        # Not splitlines: a passphrase may hold a form feed or a line separator.
-        found.append(text.partition("\n")[0].removesuffix("\r"))
+        found.append(_first_line(read_text(specification.passphrase_file, "the passphrase file")))
+    if specification.passphrase_command:
+        found.append(_answer_of(specification.passphrase_command))
     if ENVIRONMENT_VARIABLE in os.environ:
         found.append(os.environ[ENVIRONMENT_VARIABLE])
     return found
 
 
+def _first_line(text: str) -> str:
+    # Not splitlines: a passphrase may hold a form feed or a line separator.
+    return text.partition("\n")[0].removesuffix("\r")
+
+
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
+    """What each row may mean, whatever its separator is: a reading that is wrong names no file.
+
+    Spreadsheets write the separator of their country, quote what holds it, and add
+    empty cells. A passphrase with separators or quotes is often written as it is.
+    """
+    text = read_text(path, "the table of passphrases")
     try:
-        for row in csv.reader(io.StringIO(read_text(path, "the table of passphrases"), newline="")):
-            if len(row) > 1 and row[0].strip():
-                # A passphrase with commas is often written without quotes.
-                yield row[0].strip(), ",".join(row[1:])
+        for separator in _SEPARATORS:
+            for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+                if len(row) > 1 and row[0].strip():
+                    yield row[0].strip(), separator.join(row[1:])
+                    yield row[0].strip(), row[1]
     except csv.Error as error:
         raise UsageError(
             f"the table of passphrases {path} is not CSV",
-            hint="one line for each file: file name, comma, passphrase",
+            hint="one line for each passphrase: file name, comma or semicolon, passphrase",
         ) from error
+    for line in text.split("\n"):
+        for separator in _SEPARATORS:
+            name, found, passphrase = line.removesuffix("\r").partition(separator)
+            if found and name.strip():
+                yield name.strip(), passphrase
 
 
+def _answer_of(command: str) -> str:
+    """The first line of what a command prints; it talks to the person at the terminal itself.
+
+    No shell is between: the words are taken apart as a shell does, and nothing else.
+
+    Raises:
+        UsageError: the command is no list of words.
+        PassphraseError: it cannot be run, fails, or prints nothing.
+    """
+    if command in _from_commands:
+        return _from_commands[command]
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(
+            "the passphrase command has a quotation without end", hint="quote it as for a shell"
+        ) from error
+    hint = "it has to print the passphrase as its first line, and to end with 0"
+    if not words:
+        raise UsageError("the passphrase command is empty", hint=hint)
+    try:
+        with subprocess.Popen(words, stdout=subprocess.PIPE) as process:  # noqa: S603
+            assert process.stdout is not None
+            printed = process.stdout.read(MAXIMUM_PASSPHRASE_FILE_BYTES)
+    except (OSError, ValueError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else "no such name"
+        raise PassphraseError(
+            f"the passphrase command cannot be run: {reason}", hint=hint
+        ) from error
+    code = process.returncode
+    if code:
+        what = f"failed with code {code}" if code > 0 else f"was ended by signal {-code}"
+        raise PassphraseError(f"the passphrase command {what}", hint=hint)
+    answer = _first_line(_decoded(printed))
+    if not answer:
+        raise PassphraseError("the passphrase command printed no passphrase", hint=hint)
+    _from_commands[command] = answer
+    return answer
+
+
+_from_commands: dict[str, str] = {}
+"""What commands printed; a run may ask for it more than once, and a person only once."""
 _from_pipes: dict[Path, bytes] = {}
 """What came through pipes, which can be read once; a run may ask for it more than once."""
 
 
 def _read_once(path: Path) -> bytes:
     if path in _from_pipes:
+        return _from_pipes[path]
+    if path == STANDARD_INPUT:
+        _from_pipes[path] = _read_standard_input()
         return _from_pipes[path]
     with path.open("rb") as stream:
         raw = stream.read(MAXIMUM_PASSPHRASE_FILE_BYTES + 1)
@@ -154,8 +229,17 @@ def _read_once(path: Path) -> bytes:
     return raw
 
 
+def _read_standard_input() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(
+            "standard input is a terminal, which would show what you type",
+            hint="leave the option out, and you are asked",
+        )
+    return sys.stdin.buffer.read(MAXIMUM_PASSPHRASE_FILE_BYTES + 1)
+
+
 def read_text(path: Path, what: str) -> str:
-    """A file or pipe with secrets: UTF-8 with or without a byte order mark, else Latin-1.
+    """A file, pipe or ``-`` with secrets: UTF-8, or UTF-16 with a mark, else Latin-1.
 
     Raises:
         UsageError: it cannot be read, or is too large; says ``what`` it was to be.
@@ -169,8 +253,13 @@ def read_text(path: Path, what: str) -> str:
         ) from error
     if len(raw) > MAXIMUM_PASSPHRASE_FILE_BYTES:
         raise UsageError(f"{what} {path} is too large", hint="check the path")
+    return _decoded(raw)
+
+
+def _decoded(raw: bytes) -> str:
+    encoding = "utf-16" if raw.startswith(_UTF_16_MARKS) else "utf-8-sig"
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode(encoding)
     except UnicodeDecodeError:
         return raw.decode("latin-1")
 

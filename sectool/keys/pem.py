@@ -17,24 +17,25 @@ from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.contents import FileContents
 from sectool.keys.encryption import pem_decryptions
+from sectool.keys.foreign import ARMOUR
+from sectool.keys.objects import add_object, recognise_object
 from sectool.keys.pkcs12 import read_pkcs12
-from sectool.keys.problems import damaged, over_limit, unsupported
+from sectool.keys.problems import damaged, over_limit
 
 BEGIN = b"-----BEGIN "
 _END = b"-----END "
 _DASHES = b"-----"
 _LONGEST_LABEL = 64
-_ENCRYPTED = "ENCRYPTED PRIVATE KEY"
-_PRIVATE_KEYS = frozenset({"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY"})
+_PRIVATE_KEY = "PRIVATE KEY"
 _CERTIFICATES = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
+_BAGS = frozenset({"PKCS7", "CMS", "PKCS #7 SIGNED DATA", "CERTIFICATE CHAIN"})
 _DEK_INFO = re.compile(
     rb"DEK-Info:[ \t]*([A-Za-z0-9-]{1,40})[ \t]*,[ \t]*((?:[0-9A-Fa-f]{2}){1,32})\s"
 )
 _PKCS12 = "PKCS12"
 """As gpgsm and GnuTLS write it, with words before it that name the key."""
-KEY_LABELS = _PRIVATE_KEYS | {_ENCRYPTED, "OPENSSH PRIVATE KEY"}
-LABELS = KEY_LABELS | _CERTIFICATES | {_PKCS12}
-"""Of the blocks that hold a key or a certificate."""
+_ESCAPED_LINE_END = re.compile(rb"\\[nr]")
+"""As it stands in JSON and in environment variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,16 @@ class Block:
     """Between the two lines; base64, perhaps after headers."""
     complete: bool
     """False where the end line is missing or of another label."""
+
+    @property
+    def is_key(self) -> bool:
+        """Whether a private key is to be expected."""
+        return self.label.endswith(_PRIVATE_KEY) or self.label in ARMOUR
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it holds a key or certificates, by its label."""
+        return self.is_key or self.label in _CERTIFICATES | _BAGS | {_PKCS12}
 
 
 def blocks(raw: bytes) -> Iterator[Block]:
@@ -78,35 +89,34 @@ def read_pem(raw: bytes, contents: FileContents) -> None:
         KeyFileError: over a limit; a block that fails becomes a problem in ``contents``.
     """
     for block in blocks(raw):
-        is_wanted = contents.wants_keys or block.label not in KEY_LABELS
-        if block.label in LABELS and is_wanted:
-            contents.attempt(partial(_add_block, block, contents))
+        if block.is_wanted and (contents.wants_keys or not block.is_key):
+            contents.attempt(partial(_add_block, block, contents), is_key=block.is_key)
 
 
 def _add_block(block: Block, contents: FileContents) -> None:
+    if block.label in ARMOUR:
+        raise ARMOUR[block.label].error()
     if not block.complete:
         raise damaged(f"a PEM block {block.label} has no end")
-    if block.label == "OPENSSH PRIVATE KEY":
-        raise unsupported("an OpenSSH private key", hint="these keys are not used for mail")
-    if block.label == _PKCS12:
-        read_pkcs12(_decoded(block), contents)
-    elif b"Proc-Type:" in block.body:
+    if b"Proc-Type:" in block.body:
         contents.add_private_key(_open_traditional(block, contents))
-    elif block.label == _ENCRYPTED:
-        contents.add_encrypted_key(ber.read(_decoded(block)))
-    elif block.label in _PRIVATE_KEYS:
-        contents.add_private_key(_decoded(block))
-    else:
-        contents.add_certificate(_decoded(block))
-
-
-def _decoded(block: Block) -> bytes:
-    return _from_base64(block.body, block.label)
+        return
+    raw = _from_base64(block.body, block.label)
+    kind = recognise_object(raw)
+    if kind is not None:
+        add_object(raw, kind, contents)
+    elif block.is_key:
+        contents.add_private_key(raw)
+    elif block.label in _CERTIFICATES:
+        contents.add_certificate(raw)
+    elif block.label == _PKCS12:
+        read_pkcs12(raw, contents)
+    # Other CMS than a bag of certificates has nothing to do with keys.
 
 
 def _from_base64(text: bytes, label: str) -> bytes:
     try:
-        return base64.b64decode(b"".join(text.split()), validate=True)
+        return base64.b64decode(b"".join(_ESCAPED_LINE_END.sub(b"", text).split()), validate=True)
     except binascii.Error as error:
         raise damaged(f"a PEM block {label} is not base64") from error
 
@@ -128,7 +138,7 @@ def _open_traditional(block: Block, contents: FileContents) -> bytes:
 
 def _is_traditional_key(plaintext: bytes) -> bool:
     try:
-        parts = ber.read_exactly(plaintext).expect(ber.SEQUENCE).children()
+        first = next(ber.read(plaintext).expect(ber.SEQUENCE).values(), None)
     except SectoolError:
         return False
-    return bool(parts) and parts[0].tag == ber.INTEGER
+    return first is not None and first.tag == ber.INTEGER

@@ -12,7 +12,14 @@ from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.contents import FileContents
 from sectool.keys.encryption import mac_fits
-from sectool.keys.problems import damaged, over_limit, passphrase_needed, unsupported
+from sectool.keys.problems import (
+    KeyFileError,
+    ProblemKind,
+    damaged,
+    over_limit,
+    passphrase_needed,
+    unsupported,
+)
 
 _DATA = "1.2.840.113549.1.7.1"
 _ENCRYPTED_DATA = "1.2.840.113549.1.7.6"
@@ -21,6 +28,7 @@ _KEY_BAG = _BAG + "1"
 _SHROUDED_KEY_BAG = _BAG + "2"
 _CERTIFICATE_BAG = _BAG + "3"
 _SAFE_CONTENTS_BAG = _BAG + "6"
+_LOCAL_KEY_IDENTIFIER = "1.2.840.113549.1.9.21"
 _X509_CERTIFICATE = "1.2.840.113549.1.9.22.1"
 
 
@@ -41,9 +49,19 @@ def read_pkcs12(raw: bytes, contents: FileContents) -> None:
     if content_type != _DATA:
         raise unsupported("a PKCS#12 file that is protected by a public key")
     authenticated_safe = content.octets()
-    if len(parts) > 2:
-        _check_mac(parts[2], authenticated_safe, contents)
-    for safe in ber.read(authenticated_safe).expect(ber.SEQUENCE).children():
+    safes = ber.read(authenticated_safe)
+    fault = _mac_fault(parts[2], authenticated_safe, contents) if len(parts) > 2 else None
+    if fault is None:
+        _add_safes(safes, contents)
+    else:
+        _add_unchecked(safes, contents, fault)
+    contents.refuse_contradictions()
+
+
+def _add_safes(safes: ber.Node, contents: FileContents) -> None:
+    for safe in safes.expect(ber.SEQUENCE).children():
+        if contents.is_decided:
+            break
         contents.attempt(partial(_add_safe, safe, contents))
 
 
@@ -55,13 +73,44 @@ def _content_info(node: ber.Node) -> tuple[str, ber.Node]:
     return parts[0].object_identifier(), parts[1].expect(ber.context(0)).only_child()
 
 
-def _check_mac(mac_data: ber.Node, content: bytes, contents: FileContents) -> None:
-    """Finds the passphrase of the file."""
-    for passphrase in contents.passphrases:
-        if mac_fits(mac_data, content, passphrase, contents.budget):
-            contents.passphrases.worked(passphrase)
-            return
-    raise passphrase_needed("the PKCS#12 file", given=contents.passphrases.given)
+def _mac_fault(mac_data: ber.Node, content: bytes, contents: FileContents) -> KeyFileError | None:
+    """Finds the passphrase of the file; None where one fits its MAC."""
+    try:
+        for passphrase in contents.passphrases:
+            if mac_fits(mac_data, content, passphrase, contents.budget):
+                contents.passphrases.worked(passphrase)
+                return None
+    except KeyFileError as error:
+        return error
+    return passphrase_needed("the PKCS#12 file", given=contents.passphrases.given)
+
+
+def _add_unchecked(safes: ber.Node, contents: FileContents, fault: KeyFileError) -> None:
+    """What a file holds whose MAC does not verify, where a person asked for it.
+
+    A passphrase that opens a key is right, so the MAC is wrong; else the passphrase is.
+
+    Raises:
+        KeyFileError: the file stays shut, with the reason.
+    """
+    trial = contents if not contents.checks_mac else contents.trial()
+    _add_safes(safes, trial)
+    if not (trial.private_keys or (trial.certificates and trial is contents)):
+        shut = [each for each in trial.problems if each.kind is ProblemKind.PASSPHRASE]
+        raise fault if fault.kind is ProblemKind.PASSPHRASE or not shut else shut[0]
+    if fault.kind is ProblemKind.PASSPHRASE:
+        reason = "the MAC of the PKCS#12 file does not verify, though its keys open"
+    else:
+        reason = f"the MAC of the PKCS#12 file cannot be checked: {fault.message}"
+    if trial is contents:
+        reason = f"{reason}; it was read unchecked, as --no-mac-check asks"
+        contents.problems.append(
+            KeyFileError(reason, kind=ProblemKind.UNCHECKED, withholds_key=False)
+        )
+        return
+    hint = "it was altered, or an odd program wrote it; --no-mac-check reads it all the same"
+    kind = ProblemKind.DAMAGED if fault.kind is ProblemKind.PASSPHRASE else fault.kind
+    raise KeyFileError(reason, kind=kind, hint=hint)
 
 
 def _add_safe(safe: ber.Node, contents: FileContents) -> None:
@@ -97,7 +146,22 @@ def _add_bags(safe_contents: ber.Node, contents: FileContents, *, nesting: int) 
     if nesting > limits.MAXIMUM_NESTED_BAGS:
         raise over_limit("the bags of the PKCS#12 file are nested too deep")
     for bag in safe_contents.expect(ber.SEQUENCE).children():
-        contents.attempt(partial(_add_bag, bag, contents, nesting))
+        if contents.is_decided:
+            break
+        with contents.linked(_local_key_identifier(bag)):
+            contents.attempt(partial(_add_bag, bag, contents, nesting))
+
+
+def _local_key_identifier(bag: ber.Node) -> bytes:
+    """What the bags of a key and its certificate have in common (RFC 7292 section 4.2)."""
+    try:
+        for attribute in bag.children()[2].children():
+            name, values = attribute.children()
+            if name.object_identifier() == _LOCAL_KEY_IDENTIFIER:
+                return values.only_child().octets()
+    except (SectoolError, ValueError, IndexError):
+        pass
+    return b""
 
 
 def _add_bag(bag: ber.Node, contents: FileContents, nesting: int) -> None:
@@ -106,7 +170,7 @@ def _add_bag(bag: ber.Node, contents: FileContents, nesting: int) -> None:
         raise damaged("a bag of the PKCS#12 file is empty")
     kind, value = parts[0].object_identifier(), parts[1].expect(ber.context(0)).only_child()
     if kind == _KEY_BAG:
-        contents.add_private_key(value.der())
+        contents.add_private_key(value.encoding)
     elif kind == _SHROUDED_KEY_BAG:
         contents.add_encrypted_key(value)
     elif kind == _CERTIFICATE_BAG:

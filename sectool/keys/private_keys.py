@@ -30,8 +30,14 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
 from sectool.errors import DecryptionFailed, SectoolError
-from sectool.keys import ber, limits
-from sectool.keys.problems import damaged, over_limit, unsupported
+from sectool.keys import ber
+from sectool.keys.private_structures import (
+    PrivateStructure,
+    check_public,
+    make_key,
+    read_structure,
+)
+from sectool.keys.problems import damaged, unsupported
 from sectool.keys.unpadding import whole_encrypted_key
 
 _ML_KEM = frozenset({"2.16.840.1.101.3.4.4.2", "2.16.840.1.101.3.4.4.3"})
@@ -62,6 +68,10 @@ class SoftwareKey:
     @property
     def algorithm(self) -> str:
         return describe_key(self.private_key)
+
+    @property
+    def is_on_token(self) -> bool:
+        return False
 
     def called(self, label: str) -> SoftwareKey:
         return SoftwareKey(self.private_key, label)
@@ -125,24 +135,24 @@ def _padding(asked: RSAPadding) -> padding.AsymmetricPadding:
     )
 
 
-def load_private_key(encoded: bytes) -> PrivateKeyTypes:
+def load_private_key(encoded: bytes | memoryview) -> PrivateKeyTypes:
     """A private key that is not encrypted, checked for consistency.
 
     Args:
-        encoded: DER of PKCS#8, or the older RSAPrivateKey and ECPrivateKey.
+        encoded: PKCS#8, or the older RSAPrivateKey and ECPrivateKey, in BER; written as
+            oddly as programs do, and followed by anything.
 
     Raises:
-        KeyFileError: damaged, of an unknown kind, or over a limit.
+        KeyFileError: damaged, contradicting itself, of an unknown kind, or over a limit.
     """
-    encoded = _with_seed_only(encoded)
-    key = _load(encoded)
-    if not isinstance(key, rsa.RSAPrivateKey):
+    structure = read_structure(encoded)
+    key = make_key(structure)
+    if key is not None:
         return key
-    if key.key_size > limits.MAXIMUM_RSA_BITS:
-        raise over_limit(f"an RSA key of {key.key_size} bits")
-    if key.key_size > limits.MAXIMUM_VALIDATED_RSA_BITS:
-        return key
-    return _load(encoded, skip_validation=False)
+    key = _load(_without_oddities(structure))
+    if structure.public is not None and structure.name in _ML_KEM:
+        check_public(key, structure.public)
+    return key
 
 
 def load_trusted_private_key(pkcs8: bytes) -> PrivateKeyTypes:
@@ -150,9 +160,9 @@ def load_trusted_private_key(pkcs8: bytes) -> PrivateKeyTypes:
     return _load(pkcs8)
 
 
-def _load(encoded: bytes, *, skip_validation: bool = True) -> PrivateKeyTypes:
+def _load(encoded: bytes) -> PrivateKeyTypes:
     try:
-        return load_der_private_key(encoded, None, unsafe_skip_rsa_key_validation=skip_validation)
+        return load_der_private_key(encoded, None, unsafe_skip_rsa_key_validation=True)
     except UnsupportedAlgorithm as error:
         raise unsupported("a private key of a kind that is not known here") from error
     except (ValueError, TypeError, OverflowError) as error:
@@ -170,23 +180,22 @@ def _why_not(encoded: bytes) -> SectoolError:
     return damaged(f"a private key ({algorithm}) is damaged or of a kind that is not known here")
 
 
-def _with_seed_only(encoded: bytes) -> bytes:
-    """An ML-KEM key in the form ``both`` without its expanded half (RFC 9935 section 6).
+def _without_oddities(structure: PrivateStructure) -> bytes:
+    """PKCS#8 of version 1 in DER; what is no PKCS#8 as it was found.
 
-    The seed makes the whole key; the loader takes only the form ``seed``.
+    An ML-KEM key in the form ``both`` loses its expanded half (RFC 9935 section 6): the
+    seed makes the whole key, and the loader takes only the form ``seed``.
     """
-    try:
-        version, algorithm, private_key, *_ = ber.read(encoded).children()
-        if algorithm.children()[0].object_identifier() not in _ML_KEM:
-            return encoded
-        both = ber.read_exactly(private_key.octets())
-        seed = both.children()[0].octets() if both.tag == ber.SEQUENCE else b""
-    except (SectoolError, ValueError, IndexError):
-        return encoded
-    if len(seed) != _ML_KEM_SEED_BYTES:
-        return encoded
-    octets = ber.encode(ber.OCTET_STRING, ber.encode(ber.context(0), seed))
-    return ber.encode_sequence(version.der(), algorithm.der(), octets)
+    if structure.algorithm is None:
+        return structure.octets
+    octets, private = structure.octets, structure.private
+    if structure.name in _ML_KEM and private.tag == ber.SEQUENCE:
+        seed = private.children()[0].octets() if private.children() else b""
+        if len(seed) == _ML_KEM_SEED_BYTES:
+            octets = ber.encode(ber.context(0), seed)
+    version = ber.encode(ber.INTEGER, b"\0")
+    octet_string = ber.encode(ber.OCTET_STRING, octets)
+    return ber.encode_sequence(version, structure.algorithm.der(), octet_string)
 
 
 def encode_private_key(key: PrivateKeyTypes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,8 @@ class ProblemKind(StrEnum):
     """A bound of ``sectool.keys.limits`` was reached."""
     UNREADABLE = "unreadable"
     """The system does not let the file be read."""
+    UNCHECKED = "unchecked"
+    """It was used all the same, since a person asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class KeyProblem:
     hint: str
     """What a person can do; empty when nothing helps."""
     kind: ProblemKind
+    withholds_key: bool = True
+    """Whether a private key that opens mail may lie in it, and is not held for this reason."""
 
 
 class KeyFileError(RunError):
@@ -39,23 +44,34 @@ class KeyFileError(RunError):
     Stays within this room: whoever reads a file turns it into a ``KeyProblem``.
     """
 
-    def __init__(self, message: str, *, kind: ProblemKind, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, kind: ProblemKind, hint: str = "", withholds_key: bool = True
+    ) -> None:
         super().__init__(message, hint=hint)
         self.kind = kind
+        self.withholds_key = withholds_key
 
     def about(self, path: Path) -> KeyProblem:
         """The same as a value, with the file it happened in."""
-        return KeyProblem(path, self.message, self.hint, self.kind)
+        return KeyProblem(path, self.message, self.hint_about(path), self.kind, self.withholds_key)
+
+    def hint_about(self, path: Path) -> str:
+        """The hint with the names of the file in its command, as a shell takes them."""
+        hint = self.hint.replace("{file}", shlex.quote(str(path)))
+        hint = hint.replace("{directory}", shlex.quote(str(path.parent)))
+        return hint.replace("{stem}", shlex.quote(path.stem))
 
 
-def damaged(message: str) -> KeyFileError:
+def damaged(message: str, *, hint: str = "") -> KeyFileError:
     """The bytes are not what their format says."""
-    return KeyFileError(message, kind=ProblemKind.DAMAGED)
+    return KeyFileError(message, kind=ProblemKind.DAMAGED, hint=hint)
 
 
-def unsupported(message: str, *, hint: str = "") -> KeyFileError:
+def unsupported(message: str, *, hint: str = "", withholds_key: bool = True) -> KeyFileError:
     """The bytes are whole, but need something that is not done here."""
-    return KeyFileError(message, kind=ProblemKind.UNSUPPORTED, hint=hint)
+    return KeyFileError(
+        message, kind=ProblemKind.UNSUPPORTED, hint=hint, withholds_key=withholds_key
+    )
 
 
 def over_limit(message: str) -> KeyFileError:
@@ -77,5 +93,6 @@ def passphrase_needed(what: str, *, given: bool) -> KeyFileError:
     return KeyFileError(
         reason,
         kind=ProblemKind.PASSPHRASE,
-        hint="give it with --passphrase-file, --passphrases or SECTOOL_PASSPHRASE",
+        hint="give it with --passphrase-file, --passphrases, --passphrase-command"
+        " or SECTOOL_PASSPHRASE",
     )

@@ -111,7 +111,7 @@ def load_new_recipients(
 
     Args:
         paths: each a file with exactly one certificate that is not of an
-            authority (PEM, DER), or a PKCS#12 with one key.
+            authority (PEM, DER, PKCS#7), or a PKCS#12 with one key.
         now: aware; the certificates must be in date then.
         accept_fingerprints: SHA-256 fingerprints of certificates whose dates
             and usages a person has accepted as they are.
@@ -125,17 +125,21 @@ def load_new_recipients(
             certificate, or the certificate fails a check, which is named.
         UsageError: the passphrase file or table cannot be read.
     """
-    sources = Passphrases(passphrases or KeySpecification(), ask)
+    passphrases = passphrases or KeySpecification()
+    sources = Passphrases(passphrases, ask)
     accepted = frozenset(text.replace(":", "").strip().lower() for text in accept_fingerprints)
     recipients: dict[str, NewRecipient] = {}
     for path in paths:
-        recipient = _recipient(path, _choose(path, _read(path, sources)))
-        recipient = _check(recipient, now, accepted)
+        contents = _read(path, sources, checks_mac=passphrases.checks_mac)
+        recipient = _check(_recipient(path, _choose(path, contents)), now, accepted)
+        if any(problem.kind is ProblemKind.UNCHECKED for problem in contents.problems):
+            fault = "lies in a PKCS#12 file whose MAC does not verify"
+            recipient = replace(recipient, overridden=(*recipient.overridden, fault))
         recipients.setdefault(recipient.fingerprint, recipient)
     return _check_owner(tuple(recipients.values()), owners, accepted)
 
 
-def _read(path: Path, sources: Passphrases) -> FileContents:
+def _read(path: Path, sources: Passphrases, *, checks_mac: bool) -> FileContents:
     if not exists(path):
         raise CertificateUnusable(
             f"there is no certificate file {path}", hint="name a PEM, DER or PKCS#12 file"
@@ -143,7 +147,8 @@ def _read(path: Path, sources: Passphrases) -> FileContents:
     if path.is_dir():
         raise CertificateUnusable(f"{path} is a directory", hint="name each certificate alone")
     try:
-        contents = read_contents(read_file(path.resolve()), sources.of(path), wants_keys=False)
+        raw = read_file(path.resolve())
+        contents = read_contents(raw, sources.of(path), wants_keys=False, checks_mac=checks_mac)
     except KeyFileError as error:
         raise _unusable(path, error) from error
     if not contents.certificates:
@@ -156,8 +161,8 @@ def _read(path: Path, sources: Passphrases) -> FileContents:
 
 
 def _unusable(path: Path, error: KeyFileError) -> CertificateUnusable:
-    hint = error.hint
-    if error.kind is ProblemKind.DAMAGED:
+    hint = error.hint_about(path)
+    if not hint and error.kind is ProblemKind.DAMAGED:
         hint = "name a PEM or DER certificate, or a PKCS#12 file"
     return CertificateUnusable(f"{path}: {error.message}", hint=hint)
 

@@ -12,6 +12,7 @@ import base64
 import binascii
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sectool.keys.passphrases import read_text
 _KEY_SIZES = frozenset({16, 24, 32})
 _HINT = "rows are: key,IDENTIFIER,SECRET in hexadecimal or base64; or password,,SECRET"
 _TEXT = "text:"
+_SEPARATOR = re.compile(r"^\s*\"?(?:key|password)\"?\s*([,;\t])", re.IGNORECASE | re.MULTILINE)
 
 
 def load_shared_secrets(path: Path) -> SharedSecrets:
@@ -60,8 +62,11 @@ def load_shared_secrets(path: Path) -> SharedSecrets:
 
 def _rows(path: Path) -> Iterator[list[str]]:
     text = read_text(path, "the table of secrets")
+    # Spreadsheets write the separator of their country.
+    separator = _SEPARATOR.search(text)
     try:
-        for row in csv.reader(io.StringIO(text, newline="")):
+        delimiter = separator[1] if separator else ","
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
             yield row or [""]
     except csv.Error as error:
         raise UsageError(f"the table of secrets {path} is not CSV", hint=_HINT) from error

@@ -20,10 +20,17 @@ class KeySpecification:
     """CSV of shared keys and passwords that mail was encrypted with."""
     try_keys: bool = False
     """Try keys without certificate on all mail."""
+    try_tokens: bool = False
+    """Try keys on tokens on mail that names certificates which are not at hand."""
     tokens: tuple[str, ...] = ()
     """``pkcs11:`` URIs (RFC 7512)."""
     pin_file: Path | None = None
     """Its first line is the PIN of the tokens whose URI names no file of its own."""
+
+    passphrase_command: str = ""
+    """Its first line of output is a passphrase for every file; empty: there is none."""
+    checks_mac: bool = True
+    """False to read PKCS#12 files although their MAC says nothing for them."""
 
     @property
     def names_keys(self) -> bool:

@@ -59,6 +59,10 @@ class TokenKey:
         return describe_key(self._public_key)
 
     @property
+    def is_on_token(self) -> bool:
+        return True
+
+    @property
     def portable(self) -> TokenKey:
         return self
 

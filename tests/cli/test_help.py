@@ -116,7 +116,7 @@ def test_an_option_is_offered_by(option: str, run: Fixture) -> None:
     ("words", "offered"),
     [
         ("sectool s", {"scan", "status"}),
-        ("sectool decrypt --pass", {"--passphrase-file", "--passphrases"}),
+        ("sectool decrypt --pass", {"--passphrase-file", "--passphrases", "--passphrase-command"}),
     ],
 )
 def test_completion_offers(

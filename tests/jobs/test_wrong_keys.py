@@ -22,7 +22,7 @@ from benchmarks.wrong_key_mail import (
     make_curve_keys,
     make_keys,
 )
-from benchmarks.wrong_keys import SHARES, run_in_processes, run_trials
+from benchmarks.wrong_keys import ON_TRIAL, SHARES, run_in_processes, run_trials
 from sectool import cms, jobs, smime
 from sectool.errors import MessageError
 from sectool.keys import KeySpecification, load_key_history
@@ -73,7 +73,7 @@ def test_mail_of_the_trials_opens_with_the_key_it_was_written_to(
             assert inner.sha256 == hashlib.sha256(one.content).hexdigest()
 
 
-@pytest.mark.parametrize("kind", SHARES, ids=str)
+@pytest.mark.parametrize("kind", [*SHARES, *ON_TRIAL], ids=str)
 def test_no_wrong_private_key_is_accepted(kind: Kind, small: Keys, curve: Keys) -> None:
     keys = curve if kind.key_encryption is KeyEncryption.ECDH else small
     figures = run_trials(kind, keys, (0, 1500))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.padding import PKCS7
 
 from sectool.cms import der
 from sectool.errors import UsageError
@@ -109,3 +115,26 @@ def test_what_gpgsm_derives_otherwise_is_told_only_where_it_differs() -> None:
         derivation = PKCS12Derivation("sha1", bytes.fromhex(salt), 2048)
         derived = [key.hex() for key in derivation.derivations(passphrase, Purpose.KEY, 24)]
         assert derived == keys
+
+
+PASSPHRASE_FORMS = {
+    "NSS before 3.31": ("Grüße", "Grüße".encode("utf-16-be") + b"\0\0"),
+    "PKI.js": ("żółw", bytes(ord(letter) & 0xFF for letter in "żółw")),
+    "UTF-8": ("żółw", "żółw".encode()),
+}
+
+
+@pytest.mark.parametrize(("passphrase", "form"), PASSPHRASE_FORMS.values(), ids=PASSPHRASE_FORMS)
+def test_a_passphrase_is_tried_in_every_form_that_a_program_gave_to_pbes2(
+    *, passphrase: str, form: bytes, small_rsa_key: Any, encode: Any, load: Load, tmp_path: Path
+) -> None:
+    key = hashlib.pbkdf2_hmac("sha256", form, b"salt", 2, 32)
+    hmac_sha256 = der.sequence(der.oid("1.2.840.113549.2.9"))
+    derivation = der.sequence(der.oid(PBKDF2), der.sequence(SALT, der.integer(2), hmac_sha256))
+    padder = PKCS7(128).padder()
+    plaintext = padder.update(encode(small_rsa_key)) + padder.finalize()
+    encryptor = Cipher(AES(key), CBC(bytes(16))).encryptor()
+    algorithm = der.sequence(der.oid(PBES2), der.sequence(derivation, AES_256_CBC))
+    path = tmp_path / "a.key"
+    path.write_bytes(der.sequence(algorithm, der.octet_string(encryptor.update(plaintext))))
+    assert len(load(path, passphrase=passphrase)) == 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shlex
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -145,3 +148,136 @@ def test_a_pipe_is_read_once_and_serves_every_question(shut: Path, tmp_path: Pat
     specification = KeySpecification((shut,), passphrase_file=pipe)
     assert [len(load_key_history(specification)) for _ in range(2)] == [1, 1]
     writer.join()
+
+
+SPREADSHEETS: dict[str, bytes] = {
+    "semicolons": b'alice.pem;"open, sesame"\r\n',
+    "semicolons, no quotes": b"alice.pem;open, sesame\r\n",
+    "semicolons, header and empty cells": b"Datei;Kennwort;\r\nalice.pem;open, sesame;;\r\n",
+    "semicolons, a remark": b"alice.pem;open, sesame;of 2019\r\n",
+    "tabs in UTF-16": "alice.pem\topen, sesame\r\n".encode("utf-16"),
+    "big-endian UTF-16": b"\xfe\xff" + "alice.pem;open, sesame\r\n".encode("utf-16-be"),
+    "a mark before a quote": b'\xef\xbb\xbf"alice.pem";"open, sesame"\r\n',
+    "a separator of its own": b'sep=;\r\nalice.pem;"open, sesame"\r\n',
+    "a comma in another name": b"Smith, Alice.pem;x\r\nalice.pem;open, sesame\r\n",
+    "a quote without end before": b'bob.pem;"x\r\nalice.pem;open, sesame\r\n',
+    "several rows": b"alice.pem;wrong\r\nalice.pem;also wrong\r\nalice.pem;open, sesame\r\n",
+}
+
+
+@pytest.mark.parametrize("table", SPREADSHEETS.values(), ids=SPREADSHEETS)
+def test_a_table_of_a_spreadsheet_opens_its_file(table: bytes, shut: Path, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(table)
+    assert len(load_key_history(KeySpecification((shut,), passphrases=path))) == 1
+
+
+@pytest.mark.parametrize("passphrase", ['"', 'a"b', "a;b", "a,b", ";,", '"quoted"', " spaced "])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_passphrase_of_separators_and_quotes_needs_no_quoting(
+    separator: str, passphrase: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"a.p12{separator}{passphrase}\n", encoding="utf-8")
+    assert passphrase in list(Passphrases(KeySpecification((), passphrases=path)).of(Path("a.p12")))
+
+
+@pytest.fixture
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was read or asked for before."""
+    monkeypatch.setattr("sectool.keys.passphrases._from_pipes", {})
+    monkeypatch.setattr("sectool.keys.passphrases._from_commands", {})
+
+
+@pytest.mark.usefixtures("_fresh")
+@pytest.mark.parametrize(
+    ("field", "content"),
+    [("passphrase_file", b"open, sesame\n"), ("passphrases", b"alice.pem;open, sesame\n")],
+)
+def test_standard_input_serves_every_question(
+    *, field: str, content: bytes, shut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    named: dict[str, Any] = {field: Path("-")}
+    specification = replace(KeySpecification((shut,)), **named)
+    assert [len(load_key_history(specification)) for _ in range(2)] == [1, 1]
+
+
+def test_standard_input_cannot_be_two_things(shut: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be the passphrase file and the table"):
+        load_key_history(KeySpecification((shut,), Path("-"), Path("-")))
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_terminal_is_not_read_where_it_shows_what_is_typed(
+    shut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, follower = os.openpty()
+    with os.fdopen(leader, "rb", buffering=0), os.fdopen(follower, "r") as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        with pytest.raises(UsageError, match="is a terminal"):
+            load_key_history(KeySpecification((shut,), Path("-")))
+
+
+def command(code: str) -> str:
+    """Runs a line of Python."""
+    return shlex.join([sys.executable, "-c", code])
+
+
+def by_command(shut: Path, line: str) -> int:
+    return len(load_key_history(KeySpecification((shut,), passphrase_command=line)))
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_the_first_line_that_a_command_prints_opens(shut: Path) -> None:
+    assert by_command(shut, command("print('open, sesame'); print('second line')")) == 1
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_a_command_runs_once(shut: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    line = command(f"open({str(told)!r}, 'a').write('x'); print('open, sesame')")
+    assert [by_command(shut, line) for _ in range(2)] == [1, 1]
+    assert told.read_text(encoding="utf-8") == "x"
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_no_shell_reads_a_command(shut: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    with pytest.raises(PassphraseError):
+        by_command(shut, f"echo $HOME; touch {made}")
+    assert not made.exists()
+
+
+FAILING = {
+    "fails": (command("raise SystemExit(3)"), "failed with code 3"),
+    "is killed": (command("import os; os.kill(os.getpid(), 15)"), "ended by signal 15"),
+    "prints nothing": (command(""), "printed no passphrase"),
+    "prints an empty line": (command("print(); print('second')"), "printed no passphrase"),
+    "is not there": ("/nowhere/hunter2", "cannot be run: no such file or directory"),
+    "has no name": ("'a\0b'", "cannot be run"),
+}
+
+
+@pytest.mark.usefixtures("_fresh")
+@pytest.mark.parametrize(("line", "reason"), FAILING.values(), ids=FAILING)
+def test_a_command_that_gives_no_passphrase_ends_the_run(
+    line: str, reason: str, shut: Path
+) -> None:
+    with pytest.raises(PassphraseError, match=reason) as caught:
+        by_command(shut, line)
+    assert caught.value.exit_code == 12
+    assert "hunter2" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.usefixtures("_fresh")
+@pytest.mark.parametrize("line", ["pass 'show", " ' "])
+def test_a_command_that_is_no_list_of_words_is_a_usage_error(line: str, shut: Path) -> None:
+    with pytest.raises(UsageError, match="quotation without end"):
+        by_command(shut, line)
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_an_empty_command_is_a_usage_error(shut: Path) -> None:
+    with pytest.raises(UsageError, match="is empty"):
+        by_command(shut, "  ")

@@ -24,6 +24,10 @@ ROWS: dict[str, tuple[str, SharedSecrets]] = {
     "password with commas": ("password,,a,b\n", SharedSecrets(passwords=(b"a,b",))),
     "quoted password": ('Password,,"a,""b"""\n', SharedSecrets(passwords=(b'a,"b"',))),
     "password of any letters": ("password,,Grüße\n", SharedSecrets(passwords=("Grüße".encode(),))),
+    "semicolons": (
+        f'# keys\nkey;6c697374;{BASE64}\n"password";;"a,b"\n',
+        SharedSecrets({b"list": KEY}, passwords=(b"a,b",)),
+    ),
     "comments and blank lines": (
         f"# keys\n\nkey,6c697374,{BASE64}\nkey,6C697374,{KEY.hex()}\n",
         SharedSecrets({b"list": KEY}),

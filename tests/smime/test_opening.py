@@ -230,10 +230,10 @@ def test_keys_that_nothing_names_and_do_not_fit_leave_the_key_missing(
             open_trying(mail(seal()), ring(), Wrong(key))
 
 
-def test_a_crowd_of_recipients_is_not_tried_with_keys_that_nothing_names(
+def test_a_crowd_of_recipients_is_not_tried_with_keys_that_nothing_names_and_that_is_said(
     seal: Seal, mail: Mail, bob: cms.KeyOperations, ring: Callable[..., cms.KeySource]
 ) -> None:
-    with pytest.raises(MissingKey):
+    with pytest.raises(MissingKey, match="were not tried on so many recipients"):
         open_trying(mail(seal()), ring(), *[bob] * (cms.DEFAULT_LIMITS.unnamed_attempts + 1))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import Interrupted
-from sectool.joblog import KEPT, Examination, MessageRecord
+from sectool.joblog import KEPT, ON_TRIAL, Examination, MessageRecord
+from sectool.jobs.phases import bindings
 from sectool.jobs.running.failures import FailureLimit
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.pool import Died, run_tasks
@@ -27,7 +28,7 @@ from sectool.jobs.worker.examine import (
 from sectool.jobs.worker.keyring import workers_for
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
-from sectool.message import Listing
+from sectool.message import Listing, MessageRef
 from sectool.outcome import State, Summary
 from sectool.progress import Progress
 
@@ -81,6 +82,7 @@ class Intake:
         mailbox: walked.
         keys: the key history.
         argument: how messages are examined.
+        tried_with: names a key history, as ``argument`` has it.
         is_done: whether a message of the job, seen at its place, needs no look.
         before_logging: called with each group, to make durable what the log will say.
         is_settled: whether the copy at a place is none to take in, whatever it holds.
@@ -91,6 +93,7 @@ class Intake:
         leaves_work: whether it left messages out that are not done.
         retry: what is tried once more.
         failures: the folders that are left.
+        trials: of the keys on certificates that are not at hand.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Intake:
         keys: KeyHistory,
         *,
         argument: ExamineArgument,
+        tried_with: Callable[[KeyHistory], str],
         is_done: Callable[[MessageRecord, Listing], bool],
         before_logging: Callable[[Group], None],
         is_settled: Callable[[Listing], bool] = lambda _: False,
@@ -113,27 +117,48 @@ class Intake:
         self._spec = spec
         self._log = job.log
         self._mailbox = mailbox
-        self._keys = keys
         self._argument = argument
+        self._tried_with = tried_with
+        self.trials = bindings.Trials(keys, bindings.RUN_OPERATIONS)
+        self._on_trial: dict[MessageRef, tuple[bindings.UnknownCertificate, ...]] = {}
+        self._untried: list[tuple[int, tuple[bindings.UnknownCertificate, ...]]] = []
         self._is_done = is_done
         self._before_logging = before_logging
         self._is_settled = is_settled
         self._cancel = cancel
 
     def run(self, progress: Progress) -> None:
-        """Walks, opens and logs.
+        """Walks, opens and logs; then once more what keys open that it does not name.
 
         Raises:
             Interrupted: what was opened until then is logged.
         """
         self.failures.tell(progress)
         progress.begin(self._spec.operation, count(self._mailbox, progress, self._cancel))
+        self._take(self._walk(progress), progress)
+        progress.end()
+        self.trials.run(
+            self._argument, workers=self._spec.workers, progress=progress, cancel=self._cancel
+        )
+        self._take_again(progress)
+
+    def _walk(self, progress: Progress) -> Iterator[Examined]:
+        for answer in self._answers(self._tasks(progress), self._argument):
+            examination = answer.examination
+            if examination is not None:
+                self.failures.saw(examination.ref.folder, examination.state)
+            if examination is not None and (certificates := self.trials.saw(answer)):
+                self._on_trial[examination.ref] = certificates
+                # Until the trial: a run that is killed before leaves it to the next one.
+                yield replace(answer, examination=replace(examination, tried_with=ON_TRIAL))
+            else:
+                yield answer
+
+    def _take(self, answers: Iterator[Examined], progress: Progress) -> None:
         group = Group()
         try:
-            for answer in self._answers(progress):
+            for answer in answers:
                 group.add(answer)
-                if answer.examination is not None:
-                    self.failures.saw(answer.examination.ref.folder, answer.examination.state)
                 if group.is_full:
                     self._commit(group)
                     group = Group()
@@ -144,20 +169,68 @@ class Intake:
             self._commit(group)
             raise
         self._commit(group)
-        progress.end()
 
-    def _answers(self, progress: Progress) -> Iterator[Examined]:
+    def _answers(
+        self, tasks: Iterator[ExamineTask], argument: ExamineArgument
+    ) -> Iterator[Examined]:
         for answer in run_tasks(
             examine,
-            self._tasks(progress),
+            tasks,
             make_context=ExamineContext,
-            context_argument=self._argument,
-            workers=workers_for(self._spec.workers, self._keys),
+            context_argument=argument,
+            workers=workers_for(self._spec.workers, self.trials.keys),
         ):
             if isinstance(answer, Died):
                 yield Examined(unread(answer.task.listing, answer.reason))
             else:
                 yield answer
+
+    # --- what the trials found ----------------------------------------------------------
+
+    def _take_again(self, progress: Progress) -> None:
+        """Looks once more at what names a certificate whose key was found."""
+        former, trials = self._argument.tried_with, self.trials
+        if not (trials.bindings or trials.guesses or self._untried):
+            return
+        tried_with = self._tried_with(trials.keys) if trials.bindings else former
+        with self._log.group():
+            self._log.bindings.add(trials.bindings)
+        again = {one for binding in trials.bindings for one in self._log.bindings.shut_for(binding)}
+        alone = [self._log.messages.at(ref) for ref in trials.guesses]
+        again.update(known.message for known in alone if known is not None)
+        listings = self._log.messages.look_again(again, self._spec.selection.takes)
+        if listings:
+            progress.begin(self._spec.operation, len(listings))
+            argument = trials.argument(self._argument, tried_with)
+            answers = self._answers(map(trials.task, listings), argument)
+            self._take(map(self._settled, answers), progress)
+            progress.end()
+        with self._log.group():
+            # What was not tried is left to the next run.
+            tried = [row for row, names in self._untried if all(one.tried for one in names)]
+            self._log.messages.set_tried(tried_with, tried)
+            if tried_with != former:
+                self._log.messages.set_tried_instead(tried_with, former, but=again)
+
+    def _settled(self, answer: Examined) -> Examined:
+        """What only a guess opens is tried again wherever it has to be opened again."""
+        examination = answer.examination
+        if examination is None or examination.state is not State.READABLE:
+            return answer
+        if examination.ref not in self.trials.guesses:
+            return answer
+        return replace(answer, examination=replace(examination, tried_with=""))
+
+    def describe(self, summary: Summary) -> None:
+        """Adds the certificates that are not at hand and whose key is."""
+        for binding in self._log.bindings.all():
+            if binding not in self.trials.bindings:
+                messages = self._log.bindings.named_by(binding)
+                earlier = self.trials.describe_earlier(binding, messages)
+                summary.bindings += [earlier] if earlier is not None else []
+        self.trials.describe(summary)
+
+    # --- what is walked -------------------------------------------------------------------
 
     def _tasks(self, progress: Progress) -> Iterator[ExamineTask]:
         selector = Selector(self._spec.selection)
@@ -196,7 +269,9 @@ class Intake:
         self._before_logging(group)
         with self._log.group():
             for examination in group.examinations:
-                self._log.messages.record(examination)
+                message = self._log.messages.record(examination)
+                if certificates := self._on_trial.pop(examination.ref, ()):
+                    self._untried.append((message, certificates))
 
 
 def _ended_before(spec: JobSpec, job: Job, tried_with: str) -> dict[str, Counter[State]]:

@@ -101,6 +101,10 @@ class Resealing:
         self._taken: dict[int, SealablePart] = {}
         self._restored: Restored | None = None
 
+    def take_from(self, method: SealingMethod) -> None:
+        """Where the new envelopes come from, since the walk has found out more."""
+        self._method = method
+
     # --- what is fixed ----------------------------------------------------------------
 
     def check(self) -> None:

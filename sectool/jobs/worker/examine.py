@@ -42,10 +42,10 @@ from sectool.jobs.worker.checkpoints import CheckpointPlace
 from sectool.jobs.worker.keyring import find_opening
 from sectool.jobs.worker.layers import LayerSearch, described, held, recipient_key
 from sectool.jobs.worker.readers import Reader, find_readers, readers_of
-from sectool.keys import KeyHistory, KeyMaterial
+from sectool.keys import KeyHistory, KeyMaterial, recipient_of
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import InnerEntity, Listing, StoredMessage
-from sectool.outcome import RecipientKey, State
+from sectool.outcome import Binding, RecipientKey, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +124,23 @@ class ExamineTask:
     listing: Listing
     opening: bool = True
     """False: find out what it is, but try no key."""
+    guesses: tuple[Binding, ...] = ()
+    """Keys that opened it on trial."""
 
     @property
     def size(self) -> int:
         """Bytes as stored."""
         return self.listing.size
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownRecipient:
+    """A recipient that no key at hand answers to."""
+
+    recipient: RecipientKey
+    """Without an address."""
+    kind: cms.KeyKind
+    """Of the key it asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,8 @@ class Examined:
     incoming: tuple[IncomingCheckpoint, ...] = ()
     inner_bytes: int = 0
     """Plaintext bytes of all parts that opened."""
+    unknown: tuple[UnknownRecipient, ...] = ()
+    """Recipients that no key answers to, of parts that stayed shut for it."""
 
 
 class ExamineContext:
@@ -214,6 +228,9 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
         for one in described(context.keys, stored.content, part).recipients
     )
     unreached = tuple(one for found in inventory.unreached for one in found.recipients)
+    keys = context.keys
+    if keys is not None and task.guesses:
+        keys = keys.bind((), task.guesses)
     examination = Examination(
         ref=listing.ref,
         hint=listing.hint,
@@ -235,7 +252,7 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
             for part in inventory.parts
         ),
         recipients=tuple(map(recipient_key, recipients)),
-        in_history=held(context.keys, (*recipients, *unreached)),
+        in_history=held(keys, (*recipients, *unreached)),
         tried_with=context.tried_with,
         in_clear=known_as(inventory)[1],
         marked=inventory.mark.message
@@ -245,9 +262,9 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
         defects=tuple(dict.fromkeys(defect for part in inventory.parts for defect in part.defects)),
     )
     is_encrypted = inventory.parts or inventory.covered
-    if not is_encrypted or context.keys is None or not task.opening:
+    if not is_encrypted or keys is None or not task.opening:
         return Examined(examination)
-    return _open_parts(context, context.keys, stored, inventory, examination)
+    return _open_parts(context, keys, stored, inventory, examination)
 
 
 def _unreached(inventory: smime.Inventory) -> Iterator[LayerRecord]:
@@ -270,6 +287,11 @@ class _Outcomes:
     """Why the recipients of the first one must not be exchanged for which that is so."""
     oddities: list[str] = field(default_factory=list)
     """What was odd about the names of the keys that opened them; empty where nothing was."""
+
+    def released(self, digests: frozenset[str]) -> tuple[str, ...]:
+        """The content digests of what opened, as far as they are among ``digests``."""
+        opened = (part.envelope.digest for part, _ in [*self.taken, *self.left])
+        return tuple(digest for digest in opened if digest in digests)
 
 
 def _open_parts(
@@ -305,7 +327,8 @@ def _open_parts(
         search.take(covered)
     readers = frozenset[tuple[str, str]]()
     if context.people:
-        readers = find_readers(context.people, stored.content, outcomes.taken, search)
+        people = context.people if keys is context.keys else readers_of(keys, context.job)
+        readers = find_readers(people, stored.content, outcomes.taken, search)
     incoming, checkpoints = _keep_checkpoints(context, stored, outcomes, search)
     state, reason = _state_of(context, inventory, outcomes)
     if outcomes.taken:
@@ -321,17 +344,22 @@ def _open_parts(
             if not parts or part.path in parts
         ),
         checkpoints=tuple(checkpoints),
-        released=tuple(
-            part.envelope.digest
-            for part, _ in [*outcomes.taken, *outcomes.left]
-            if part.envelope.digest in context.released
-        ),
+        released=outcomes.released(context.released),
         layers=(*search.records, *examination.layers),
         in_history=examination.in_history | search.in_history,
         readers=readers,
         defects=tuple(dict.fromkeys([*examination.defects, *filter(None, outcomes.oddities)])),
     )
-    return Examined(examination, incoming, sum(one.inner_size for one in checkpoints))
+    size = sum(one.inner_size for one in checkpoints)
+    unknown = _unknown([error for _, error in outcomes.failed])
+    return Examined(examination, incoming, size, tuple(unknown))
+
+
+def _unknown(errors: Sequence[MessageError]) -> Iterator[UnknownRecipient]:
+    for error in errors:
+        if isinstance(error, cms.UnknownRecipients):
+            for one in error.recipients:
+                yield UnknownRecipient(recipient_of(one.identifier), one.kind)
 
 
 def _state_of(

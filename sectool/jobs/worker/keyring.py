@@ -6,8 +6,13 @@ import hashlib
 import secrets
 
 from sectool import smime
+from sectool.errors import NotAccepted
 from sectool.keys import KeyHistory
 from sectool.message import Content, InnerEntity
+
+FEWEST_OCTETS = 100
+"""Of a plaintext that speaks for a guessed key where the decryption itself proves nothing: what a
+wrong key gives looks like mail the sooner the shorter it is."""
 
 
 def tried_with(keys: KeyHistory | None, parts: smime.PartSelection) -> str:
@@ -26,8 +31,11 @@ def tried_with(keys: KeyHistory | None, parts: smime.PartSelection) -> str:
     names += sorted(certificate.fingerprint for certificate in keys.senders)
     if keys.tries_unnamed_keys:
         names.append("unnamed keys on all mail")
+    if keys.tries_tokens:
+        names.append("keys on tokens on unknown certificates")
+    names += sorted(map(repr, keys.bindings))
     names += parts.names
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def workers_for(workers: int, *histories: KeyHistory | None) -> int:
@@ -41,6 +49,7 @@ def find_opening(
     part: smime.EncryptedPart,
     keys: KeyHistory,
     released: frozenset[str] = frozenset(),
+    senders: KeyHistory | None = None,
 ) -> smime.OpenedPart:
     """Opens an encrypted part with all that a history has: keys, secrets and certificates.
 
@@ -49,19 +58,33 @@ def find_opening(
         part: of the inventory of that very content.
         keys: the history.
         released: content digests that a person takes although nothing proves them mail.
+        senders: whose certificates a key agreement may name; None: those of ``keys``.
 
     Raises:
+        NotAccepted: also where a guessed key opens it to a few octets that nothing proves.
         MessageError: as ``smime.find_opening``.
     """
-    return smime.find_opening(
+    found = smime.find_opening(
         content,
         part,
         keys,
         secrets=keys.secrets,
         unnamed_keys=keys.unnamed_keys,
-        senders=keys,
+        senders=senders or keys,
         released=released,
+        guessed=keys.is_guessed,
     )
+    identifier = found.opening.identifier
+    is_short = found.inner.size < FEWEST_OCTETS and not found.is_proven
+    if is_short and identifier is not None and keys.is_guessed(identifier):
+        digest = part.envelope.digest
+        if digest not in released:
+            raise NotAccepted(
+                "opened by a key that its recipient does not name, and too short to be certainly"
+                f" mail; to take it all the same: --accept {digest}",
+                hint="nothing proves that the key was right; a person has to look",
+            )
+    return found
 
 
 def open_part(

@@ -40,9 +40,7 @@ def readers_of(keys: KeyHistory, job: str) -> tuple[Reader, ...]:
         job: unique name of the job.
     """
     return tuple(
-        Reader(
-            address_digests(job, person.addresses), KeyHistory(person.keys, senders=keys.senders)
-        )
+        Reader(address_digests(job, person.addresses), keys.of_keys(person.keys))
         for person in people_of(keys)
     )
 

@@ -6,7 +6,7 @@ is never wrapped; the ciphertext passes through, and no plaintext is written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sectool import cms, smime
@@ -17,6 +17,7 @@ from sectool.jobs.worker.keyring import find_opening
 from sectool.jobs.worker.sealers import PartSealer, Subject, WrittenCMS
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.message import Content
+from sectool.outcome import Binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class FromMailbox:
     exchange: Exchange
     released: frozenset[str]
     """Content digests that a person takes although nothing proves them mail."""
+    guesses: Mapping[str, tuple[Binding, ...]] = field(default_factory=dict)
+    """Keys that opened a part on trial, by its content digest."""
 
     def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:
         """As ``SealingMethod`` has it."""
@@ -41,6 +44,7 @@ class _Rewrapper:
         self._keys = KeyHistory.from_material(method.material)
         self._exchange = method.exchange
         self._released = method.released
+        self._guesses = method.guesses
         self._recipients = recipients
         self._profile = profile
 
@@ -48,7 +52,9 @@ class _Rewrapper:
         self, content: Content, place: smime.Place, known: SealablePart, sink: cms.Sink
     ) -> WrittenCMS:
         assert isinstance(place, smime.EncryptedPart)
-        found = find_opening(content, place, self._keys, self._released)
+        guesses = self._guesses.get(place.envelope.digest)
+        keys = self._keys.bind((), guesses) if guesses else self._keys
+        found = find_opening(content, place, keys, self._released)
         inner, opening = found.inner, found.opening
         wanted = known.checkpoint.inner_sha256, known.checkpoint.content_type
         if (inner.sha256, inner.content_type) != wanted:
