@@ -73,6 +73,7 @@ class OpeningOptions(TypedDict, total=False):
     unnamed_keys: Sequence[cms.KeyOperations]
     senders: cms.SenderKeys | None
     released: frozenset[str]
+    guessed: cms.IdentifierFilter | None
     buffered_content: int
 
 
@@ -99,6 +100,7 @@ def find_opening(
     unnamed_keys: Sequence[cms.KeyOperations] = (),
     senders: cms.SenderKeys | None = None,
     released: frozenset[str] = frozenset(),
+    guessed: cms.IdentifierFilter | None = None,
     buffered_content: int = BUFFERED_CONTENT,
 ) -> OpenedPart:
     """Decrypts a part with each key its recipients name, until one is proven right.
@@ -115,6 +117,7 @@ def find_opening(
         senders: certificates for key agreements that name their sender by one.
         released: content digests of parts that are taken although nothing proves
             that they are mail, since a person looked.
+        guessed: whether the keys of a recipient are only tried, although ``keys`` finds them.
         buffered_content: content up to this size is held in memory.
 
     Raises:
@@ -136,18 +139,23 @@ def find_opening(
     if openings.description.digest != part.envelope.digest:
         raise MessageChanged("the encrypted message changed since it was looked at")
     is_small = (openings.description.encrypted_content_size or 0) <= buffered_content
-    return _first_proven(openings, part, released, is_small=is_small)
+    return _first_proven(openings, part, released, guessed, is_small=is_small)
 
 
 def _first_proven(
-    openings: cms.Openings, part: EncryptedPart, released: frozenset[str], *, is_small: bool
+    openings: cms.Openings,
+    part: EncryptedPart,
+    released: frozenset[str],
+    guessed: cms.IdentifierFilter | None,
+    *,
+    is_small: bool,
 ) -> OpenedPart:
     accepted: dict[str, OpenedPart] = {}
     refused: list[MessageError] = []
     for in_turn in openings.in_turn():
         for opening in in_turn:
             try:
-                opened, inner = _open(opening, part, released, is_small=is_small)
+                opened, inner = _open(opening, part, released, guessed, is_small=is_small)
             except (DecryptionFailed, NotAccepted) as error:
                 refused.append(error)
                 continue
@@ -172,14 +180,21 @@ def _the_one(
 
 
 def _open(
-    opening: cms.Opening, part: EncryptedPart, released: frozenset[str], *, is_small: bool
+    opening: cms.Opening,
+    part: EncryptedPart,
+    released: frozenset[str],
+    guessed: cms.IdentifierFilter | None,
+    *,
+    is_small: bool,
 ) -> tuple[cms.Authenticated | cms.Unproven, InnerEntity]:
     witness = PlaintextWitness(part.envelope.encrypted_content_type)
     buffer = BytesIO()
     opened = opening.decrypt(_Watched(witness, buffer if is_small else cms.DISCARD))
     write_to = _from_memory(buffer.getvalue()) if is_small else _again(opening, opened.sha256)
     # Without an identifier it is a password or shared key, which a person gave for such mail.
-    is_named = opening.is_named or opening.identifier is None
+    identifier = opening.identifier
+    is_tried = guessed is not None and identifier is not None and guessed(identifier)
+    is_named = identifier is None or (opening.is_named and not is_tried)
     return opened, accept(opened, witness, write_to, is_named=is_named, released=released)
 
 

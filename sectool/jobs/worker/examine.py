@@ -289,6 +289,11 @@ class _Outcomes:
     oddities: list[str] = field(default_factory=list)
     """What was odd about the names of the keys that opened them; empty where nothing was."""
 
+    def released(self, digests: frozenset[str]) -> tuple[str, ...]:
+        """The content digests of what opened, as far as they are among ``digests``."""
+        opened = (part.envelope.digest for part, _ in [*self.taken, *self.left])
+        return tuple(digest for digest in opened if digest in digests)
+
 
 def _open_parts(
     context: ExamineContext,
@@ -340,11 +345,7 @@ def _open_parts(
             if not parts or part.path in parts
         ),
         checkpoints=tuple(checkpoints),
-        released=tuple(
-            part.envelope.digest
-            for part, _ in [*outcomes.taken, *outcomes.left]
-            if part.envelope.digest in context.released
-        ),
+        released=outcomes.released(context.released),
         layers=(*search.records, *examination.layers),
         in_history=examination.in_history | search.in_history,
         readers=readers,

@@ -72,6 +72,7 @@ def find_opening(
         unnamed_keys=keys.unnamed_keys,
         senders=senders or keys,
         released=released,
+        guessed=keys.is_guessed,
     )
     identifier = found.opening.identifier
     is_short = found.inner.size < FEWEST_OCTETS and not found.is_proven
