@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from sectool.retirement import Answer, Claim, GivenUp, LookedAt
+
 
 class State(StrEnum):
     """The one state of a message."""
@@ -135,16 +137,28 @@ class NeedsOldKeys:
 
 @dataclass(frozen=True, slots=True)
 class RetiredKey:
-    """One old key, and whether anything in the mailbox still needs it."""
+    """One old key, and whether the mail of one mailbox may need it."""
 
     key: RecipientKey
     file: str
     """Name of the file it was read from."""
-    messages: int
-    """Messages in the mailbox that only this key, or others of its history, open."""
-    may_be_destroyed: bool
-    reason: str
-    """Why not; empty where it may."""
+    public_key: str
+    """SHA-256 of its SubjectPublicKeyInfo, lower-case hexadecimal."""
+    needed: int
+    """Messages that name it or that it opens, less those given up."""
+    unclear: int
+    """Messages that may need it, less those given up."""
+    given_up: tuple[GivenUp, ...]
+    looked_at: LookedAt
+    claims: tuple[Claim, ...] = ()
+    """All of ``needed`` and ``unclear``; none where only the log was asked."""
+
+    @property
+    def answer(self) -> Answer:
+        """The one answer."""
+        if self.needed:
+            return Answer.NEEDED
+        return Answer.UNCLEAR if self.unclear else Answer.NOT_NEEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,10 +410,12 @@ class Summary:
     def exit_code(self) -> int:
         """0 when every message is done or acknowledged, else 3, or ``failure_code``.
 
-        A message is not done either while a layer in it needs an old key.
+        A message is not done either while a layer in it needs an old key, nor, where
+        that was asked, while it may need a key that is to be retired.
         """
         if self.failure_code:
             return self.failure_code
         left = any(self.counts[state] > self.acknowledged[state] for state in NOT_DONE)
         needing = any(not entry.acknowledged for entry in self.needs_old_keys)
-        return 3 if left or needing or self.left_folders else 0
+        claimed = any(not claim.acknowledged for key in self.retire or () for claim in key.claims)
+        return 3 if left or needing or claimed or self.left_folders else 0

@@ -50,7 +50,12 @@ _ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
 
 def without_address(recipient: RecipientKey) -> RecipientKey:
     """The recipient as the log may know it: an issuer that is a person keeps no address."""
-    return replace(recipient, issuer=_ADDRESS.sub("(address)", recipient.issuer))
+    return replace(recipient, issuer=blotted(recipient.issuer))
+
+
+def blotted(text: str) -> str:
+    """A text without the addresses in it."""
+    return _ADDRESS.sub("(address)", text)
 
 
 def _record(columns: Sequence[Any]) -> CheckpointRecord:

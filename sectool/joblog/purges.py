@@ -50,6 +50,14 @@ _RESTORED = f"m.presence = 'present' AND {_SEEN} AND NOT {_IN_FLIGHT} AND m.stat
 """The original lies in the mailbox again; its checkpoint has no replacement."""
 
 
+_WAITING = (State.CHECKPOINTED, State.DECRYPTED, State.CHANGED, State.FAILED)
+_LAYERS_GO = (
+    f"m.message = ? AND NOT {_IN_FLIGHT} AND (m.state NOT IN (?, ?, ?, ?) OR EXISTS"
+    " (SELECT 1 FROM temp.freed WHERE freed.message = m.message AND kind = 'checkpoint'))"
+)
+"""Its layers were given up, and no run works on it from its checkpoints any more."""
+
+
 class PurgeTable:
     """The tombstones of a job log; all writing happens inside ``JobLog.group``."""
 
@@ -59,12 +67,15 @@ class PurgeTable:
 
     # --- what may go -----------------------------------------------------------
 
-    def release(self, *, accept_unproven: bool, abandon: bool) -> None:
+    def release(
+        self, *, accept_unproven: bool, abandon: bool, given_up: Iterable[int] = ()
+    ) -> None:
         """Works out, after a walk, which messages need their files no more; kept in memory.
 
         Args:
             accept_unproven: a structural proof is enough.
             abandon: no message needs any file.
+            given_up: messages whose layers a person does without.
         """
         execute = self._connection.execute
         execute(
@@ -83,6 +94,8 @@ class PurgeTable:
             execute(f"{insert} NOT {_IN_FLIGHT}", ("layer",))
         else:
             execute(f"{insert} {_RESTORED}", ("original",))
+            for message in given_up:
+                execute(f"{insert} {_LAYERS_GO}", ("layer", message, *_WAITING))
 
     def released(self) -> list[int]:
         """Messages that let go of a checkpoint or an original, in order."""

@@ -48,6 +48,7 @@ def summarise_job(job: Job) -> Summary:
         summary.is_finished = False
     job.log.counts.summarise(summary)
     summary.plaintext = plaintext_of(job)
+    summary.retire = job.log.give_ups.last_answers()
     return summary
 
 

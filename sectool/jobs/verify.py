@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sectool.jobs.phases.proving import prove_replaced
 from sectool.jobs.phases.rematch import match_again
 from sectool.jobs.phases.retire import retire
+from sectool.jobs.running.give_up import GiveUp
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.spec import Cancel, JobSpec, Operation
 from sectool.keys import KeyHistory
@@ -20,6 +23,7 @@ def verify(
     keys: KeyHistory | None,
     retired: KeyHistory | None,
     *,
+    given_up: Sequence[GiveUp],
     progress: Progress,
     cancel: Cancel,
 ) -> Summary:
@@ -31,6 +35,7 @@ def verify(
         mailbox: where the job's mail is now.
         keys: the new private keys, to open replaced messages with; None: none is opened.
         retired: old keys to answer for; None: nobody asked.
+        given_up: messages that count against a key of ``retired`` no more.
         progress: told of each message.
         cancel: asked between messages.
 
@@ -45,7 +50,16 @@ def verify(
         job.log.messages.end_walk(unseen="lost")
     summary = _summary(spec, job, mailbox)
     if retired is not None:
-        summary.retire = retire(spec, job, mailbox, retired, keys, progress=progress, cancel=cancel)
+        summary.retire = retire(
+            spec,
+            job,
+            mailbox,
+            retired,
+            keys,
+            given_up=given_up,
+            progress=progress,
+            cancel=cancel,
+        )
     return summary
 
 

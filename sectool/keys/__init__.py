@@ -2,7 +2,14 @@
 
 from sectool.keys.authorities import authority_names
 from sectool.keys.containers import looks_like_key_or_certificate
-from sectool.keys.history import HeldKey, HistoryEntry, KeyHistory, KeyMaterial, newest_entry
+from sectool.keys.history import (
+    HeldKey,
+    HistoryEntry,
+    KeyHistory,
+    KeyMaterial,
+    identifiers_of,
+    newest_entry,
+)
 from sectool.keys.loading import load_key_history
 from sectool.keys.passphrases import Ask
 from sectool.keys.problems import KeyProblem
@@ -22,6 +29,7 @@ __all__ = [
     "NewRecipient",
     "authority_names",
     "close_sessions",
+    "identifiers_of",
     "is_token_uri",
     "load_key_history",
     "load_new_recipients",

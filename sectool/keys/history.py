@@ -16,7 +16,12 @@ from pathlib import Path
 
 from sectool.cms import NO_SECRETS, SharedSecrets
 from sectool.cms.identifiers import serial_hex
-from sectool.cms.seams import KeyOperations, RecipientIdentifier, SubjectKeyIdentifier
+from sectool.cms.seams import (
+    IssuerAndSerialNumber,
+    KeyOperations,
+    RecipientIdentifier,
+    SubjectKeyIdentifier,
+)
 from sectool.keys.certificates import (
     HeldCertificate,
     computed_key_identifiers,
@@ -48,6 +53,11 @@ class HeldKey:
         """DER of the SubjectPublicKeyInfo, as the private key has it."""
         return self.operations.public_key_info
 
+    @cached_property
+    def public_key_digest(self) -> str:
+        """SHA-256 of that, lower-case hexadecimal: what a person names the key by."""
+        return hashlib.sha256(self.public_key_info).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
@@ -74,6 +84,13 @@ class HistoryEntry:
 def newest_entry(key: HeldKey) -> HistoryEntry:
     """The line of a key with the certificate that was issued for it last."""
     return list(_entries(key))[-1]
+
+
+def identifiers_of(key: HeldKey) -> Iterator[RecipientIdentifier]:
+    """What a RecipientInfo may call a key by."""
+    for certificate in key.certificates:
+        yield IssuerAndSerialNumber(certificate.issuer, certificate.serial_number)
+    yield from map(SubjectKeyIdentifier, dict.fromkeys(_key_identifiers(key)))
 
 
 @dataclass(frozen=True, slots=True)

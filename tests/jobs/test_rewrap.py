@@ -463,7 +463,7 @@ def test_verify_proves_and_retires_the_old_key(
     summary = jobs.run(specify("verify", None, verify_keys=new_keys, retire=old, keys=None))
     assert summary.counts[State.VERIFIED] == 5
     assert summary.retire is not None
-    assert [key.messages for key in summary.retire] == [0]
+    assert [key.needed for key in summary.retire] == [0]
 
 
 def test_rollback_puts_the_originals_back_and_ends_the_job(
