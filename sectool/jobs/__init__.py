@@ -26,6 +26,7 @@ from sectool.jobs.running.job import (
     check_apart,
     check_mailbox,
     check_way,
+    is_job,
     look_at_job,
     open_job,
     rehearse_job,
@@ -327,6 +328,7 @@ __all__ = [
     "Selection",
     "default_workers",
     "harden",
+    "is_job",
     "run",
     "status",
 ]
