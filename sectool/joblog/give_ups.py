@@ -131,10 +131,10 @@ class GiveUpTable:
         }
 
     def settled(self) -> list[tuple[int, str]]:
-        """Messages, with their identities, whose layers need no key that is not given up.
+        """Messages, with their identities, that need no key for which they are not given up.
 
-        Those that keep a layer of which every recipient that the key history held is a
-        key for which the message was given up.
+        Those of which every recipient that the key history held and that stays is a key
+        for which the message was given up.
         """
         names = self._names()
         rows = self._connection.execute(
@@ -158,9 +158,12 @@ class GiveUpTable:
 
     def _is_covered(self, message: int, called: set[tuple[str, ...]]) -> bool:
         rows = self._connection.execute(
-            "SELECT DISTINCT issuer, serial_number, subject_key_identifier FROM layer"
-            " JOIN layer_recipient USING (message, part, path) JOIN recipient USING (recipient)"
-            f" WHERE message = ? AND in_history AND {IS_KEPT}",
+            "SELECT issuer, serial_number, subject_key_identifier FROM recipient"
+            " WHERE in_history AND recipient IN"
+            "   (SELECT recipient FROM layer JOIN layer_recipient USING (message, part, path)"
+            f"     WHERE message = ?1 AND {IS_KEPT}"
+            "   UNION SELECT recipient FROM message_recipient JOIN message USING (message)"
+            "     WHERE message = ?1 AND identity = original_identity)",
             (message,),
         ).fetchall()
         return bool(rows) and called.issuperset(rows)

@@ -51,6 +51,11 @@ _RESTORED = f"m.presence = 'present' AND {_SEEN} AND NOT {_IN_FLIGHT} AND m.stat
 
 
 _WAITING = (State.CHECKPOINTED, State.DECRYPTED, State.CHANGED, State.FAILED)
+_NO_MORE_WORK = (
+    f"m.message = ? AND NOT {_IN_FLIGHT} AND m.state NOT IN (?, ?, ?, ?)"
+    " AND m.identity = m.original_identity"
+)
+"""It was given up, was never replaced, and does not wait to be."""
 _LAYERS_GO = (
     f"m.message = ? AND NOT {_IN_FLIGHT} AND (m.state NOT IN (?, ?, ?, ?) OR EXISTS"
     " (SELECT 1 FROM temp.freed WHERE freed.message = m.message AND kind = 'checkpoint'))"
@@ -84,7 +89,7 @@ class PurgeTable:
         )
         execute("DELETE FROM temp.freed")
         everything = "SELECT ?, m.message FROM message AS m WHERE "
-        insert = f"INSERT INTO temp.freed {everything}"
+        insert = f"INSERT OR IGNORE INTO temp.freed {everything}"
         for kind in ("checkpoint", "original"):
             if abandon:
                 execute(f"{insert} NOT {_IN_FLIGHT}", (kind,))
@@ -95,6 +100,7 @@ class PurgeTable:
         else:
             execute(f"{insert} {_RESTORED}", ("original",))
             for message in given_up:
+                execute(f"{insert} {_NO_MORE_WORK}", ("checkpoint", message, *_WAITING))
                 execute(f"{insert} {_LAYERS_GO}", ("layer", message, *_WAITING))
 
     def released(self) -> list[int]:
