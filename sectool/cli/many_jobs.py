@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import typer
 
 from sectool.cli import plaintext, retirement
-from sectool.cli.layout import size_text, table
+from sectool.cli.layout import WIDTH, shorten, size_text, table
 from sectool.cli.options import Manners
 from sectool.cli.render import as_json
 from sectool.cli.shell import answer, error_body, say, tell
@@ -100,7 +100,7 @@ def _answer_lines(
     for job in found:
         if job.summary is not None and job.summary.retire is not None:
             yield ""
-            yield f"job {job.directory}"
+            yield shorten(f"job {job.directory}", WIDTH)
             yield from retirement.as_table(job.summary.retire)
     if answers:
         yield ""

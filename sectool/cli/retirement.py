@@ -182,7 +182,7 @@ def _about(claim: Claim) -> Iterable[str]:
         indent = " " * 11
         yield from textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
     if claim.identity:
-        yield f"           identity: {claim.identity}"
+        yield f"  called {claim.identity}"
 
 
 # --- of several jobs ------------------------------------------------------------------------
