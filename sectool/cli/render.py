@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -27,7 +27,7 @@ def show(
     hint: str = "",
     looks_only: bool = False,
     fails: bool = False,
-) -> None:
+) -> NoReturn:
     """Prints a summary and ends the command with its exit code.
 
     Args:

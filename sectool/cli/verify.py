@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -88,37 +88,33 @@ def verify(
     the mail of the mailbox is looked through for what may need an old key; what
     lies elsewhere is not.
     """
+    fields = {
+        "dry_run": dry_run,
+        "partial": partial,
+        "acknowledge": acknowledge,
+        "accept_unproven": accept_unproven,
+        **keys.fields(passphrases),
+        **run.fields,
+    }
+    _verify(places, fields, manners)
+
+
+def _verify(places: Sequence[str], fields: dict[str, Any], manners: options.Manners) -> NoReturn:
     from sectool import jobs
     from sectool.cli.many_jobs import see_each, show_many
     from sectool.cli.render import show
     from sectool.cli.session import run_job
 
-    directories, mailbox = _directories_and_mailbox(places)
+    mailbox: str | None = None
+    directories = [Path(place) for place in places]
+    if len(places) == 2 and not jobs.is_job(directories[1]):
+        # As it was written: it may be a URL.
+        directories, mailbox = directories[:1], places[1]
 
     def look(directory: Path) -> Summary:
-        spec = jobs.JobSpec(
-            jobs.Operation.VERIFY,
-            mailbox,
-            job=directory,
-            dry_run=dry_run,
-            partial=partial,
-            acknowledge=acknowledge,
-            accept_unproven=accept_unproven,
-            **keys.fields(passphrases),
-            **run.fields,
-        )
+        spec = jobs.JobSpec(jobs.Operation.VERIFY, mailbox, job=directory, **fields)
         return run_job(spec, manners)
 
     if len(directories) > 1:
         show_many(see_each(directories, look), manners, looks_only=False)
     show(look(directories[0]), manners)
-
-
-def _directories_and_mailbox(places: Sequence[str]) -> tuple[Sequence[Path], str | None]:
-    """What the words of the command name: a job and its mailbox, or jobs."""
-    from sectool.jobs import is_job
-
-    directories = [Path(place) for place in places]
-    if len(places) == 2 and not is_job(directories[1]):
-        return directories[:1], places[1]
-    return directories, None
