@@ -154,6 +154,7 @@ def _same_cms(content: Content, inventory: smime.Inventory) -> Callable[[smime.P
     return write_cms
 
 
+_ANYWHERE = smime.ClearSelection(nested=True, wrapped=True)
 _TEXT = b"Content-Type: text/plain\r\n\r\ntext\r\n"
 
 
@@ -161,7 +162,7 @@ def put_in_place(data: bytes) -> None:
     """Puts plaintexts in the place of the CMS of a message, and that back: it is as it was."""
     content = BytesContent(data)
     inventory = smime.take_inventory(content)
-    if not inventory.parts:
+    if not inventory.parts or any(map(_ANYWHERE.why_left, inventory.parts)):
         return
     digests = [part.envelope.digest for part in inventory.parts]
     for plaintext in (_TEXT, data):
@@ -169,6 +170,7 @@ def put_in_place(data: bytes) -> None:
         if written is None:
             continue
         back = io.BytesIO()
+        words = [(part.word, part.envelope.digest) for part in inventory.parts]
         places = smime.places_of(written, [part.path for part in inventory.parts])
         write_cms = _same_cms(content, inventory)
         smime.write_spliced(
@@ -180,7 +182,7 @@ def put_in_place(data: bytes) -> None:
         parts = smime.take_inventory(again).parts
         if [part.envelope.digest for part in parts] != digests:
             raise OutOfBounds("what was put in clear is not encrypted again where it was")
-        if not smime.differs_by_envelopes_only(again, parts, digests, inventory.identity):
+        if not smime.differs_by_envelopes_only(again, parts, words, inventory.identity):
             raise OutOfBounds("what is around a plaintext was changed")
 
 

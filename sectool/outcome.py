@@ -136,6 +136,24 @@ class NeedsOldKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftPart:
+    """One encrypted part of a message that stays as it is, byte for byte."""
+
+    folder: str
+    ref: str
+    message_id: str
+    state: State
+    """Of the message."""
+    part: str
+    """Section as IMAP numbers it; empty for the whole body."""
+    reason: str
+    keys: tuple[RecipientKey, ...]
+    """Recipients, as far as they are named by certificates."""
+    identity: str = ""
+    """Digest the message was first found with."""
+
+
+@dataclass(frozen=True, slots=True)
 class RetiredKey:
     """One old key, and whether the mail of one mailbox may need it."""
 
@@ -364,6 +382,10 @@ class Summary:
     not_done: list[NotDone] = field(default_factory=list)
     acknowledged: Counter[State] = field(default_factory=Counter)
     """Those of ``counts`` that a person knows cannot be done."""
+    left_parts: list[LeftPart] = field(default_factory=list)
+    """Encrypted parts that stay as they are, beside others of their message or not."""
+    documents: int = 0
+    """Encrypted attachments among the parts that are taken."""
     needs_old_keys: list[NeedsOldKeys] = field(default_factory=list)
     """Messages that an old key is still needed for, also where they are done."""
     voided_signatures: int = 0

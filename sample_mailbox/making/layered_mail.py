@@ -16,7 +16,7 @@ from making.entities import (
     text,
 )
 from making.envelopes import Envelope
-from making.story import READABLE, UNSUPPORTED, Place, Story
+from making.story import READABLE, Place, Story
 
 KEY = "owner-2011"
 SIGNER = "owner-2011"
@@ -93,8 +93,6 @@ def beside_a_footer(story: Story) -> None:
         around(fields, entity.encode()),
         "a list added its footer to an encrypted mail",
         "list-footer",
-        "needs-old-keys",
-        states=UNSUPPORTED,
         envelope=envelope,
     )
 

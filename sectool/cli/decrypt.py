@@ -48,6 +48,13 @@ class InPlaceOptions:
             help="With --in-place: also open encrypted forwards and layers in their places.",
         ),
     ] = False
+    wrapped: Annotated[
+        bool,
+        typer.Option(
+            "--wrapped",
+            help="With --in-place: also open mail to which a mailing list added its footer.",
+        ),
+    ] = False
     restore_subject: options.RestoreSubject = False
 
     @property
@@ -67,7 +74,7 @@ def decrypt(
     keys: options.Keys,
     passphrases: options.PassphraseOptions,
     opening: options.OpeningOptions,
-    parts: options.PartOptions,
+    parts: options.ReaderOptions,
     sealing: options.SealingOptions,
     job: Job = None,
     in_place: InPlaceOptions,
@@ -91,7 +98,7 @@ def decrypt(
         mailbox,
         job=job,
         **opening.fields(passphrases.of(keys)),
-        part_selection=parts.selection,
+        **parts.fields,
         dry_run=dry_run,
         **in_place.fields,
         **sealing.fields(passphrases),

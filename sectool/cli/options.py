@@ -174,17 +174,20 @@ RestoreSubject = Annotated[
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PartOptions:
-    """Which encrypted parts are taken beside the whole bodies of messages."""
+    """Which encrypted parts are taken of those that open."""
 
-    wrapped: Annotated[
-        bool,
-        typer.Option("--wrapped", help="Also take mail to which a mailing list added its footer."),
-    ] = False
     break_signatures: Annotated[
         bool,
         typer.Option(
             "--break-signatures",
-            help="Also take encrypted parts under a clear signature, which becomes void.",
+            help="Also take encrypted parts under a signature, which becomes void.",
+        ),
+    ] = False
+    leave_attachments: Annotated[
+        bool,
+        typer.Option(
+            "--leave-attachments",
+            help="Leave files as they are that somebody encrypted and attached (.p7m).",
         ),
     ] = False
 
@@ -193,7 +196,41 @@ class PartOptions:
         """The same as a value."""
         from sectool.smime import PartSelection
 
-        return PartSelection(self.wrapped, self.break_signatures)
+        return PartSelection(self.break_signatures, self.leave_attachments)
+
+
+Owner = Annotated[
+    list[str],
+    typer.Option(
+        "--owner",
+        metavar="ADDRESS",
+        help="Whose mailbox it is. Repeat for further addresses of the same person.",
+    ),
+]
+Shared = Annotated[
+    bool,
+    typer.Option(
+        "--shared",
+        help="Several people read it: a part goes only to those who could read it before.",
+    ),
+]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ReaderOptions(PartOptions):
+    """Which encrypted parts are taken, and for whom."""
+
+    owner: Owner = field(default_factory=list)
+    shared: Shared = False
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a ``JobSpec`` that these options give."""
+        return {
+            "part_selection": self.selection,
+            "owners": tuple(self.owner),
+            "shared": self.shared,
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -274,14 +311,7 @@ class NewCertificates:
         ),
     ] = False
     accept_certificate: AcceptCertificate = field(default_factory=list)
-    owner: Annotated[
-        str,
-        typer.Option(
-            "--owner",
-            metavar="ADDRESS",
-            help="Mail address that one of the new certificates must name.",
-        ),
-    ] = ""
+    owner: Owner = field(default_factory=list)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -290,7 +320,7 @@ class NewCertificates:
             "new_certificates": tuple(self.to),
             "profile": profile(self.profile_name, also_classic=self.also_classic),
             "accept_fingerprints": fingerprints(self.accept_certificate),
-            "owner": self.owner,
+            "owners": tuple(self.owner),
         }
 
 

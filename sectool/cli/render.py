@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from sectool.cli import activity, outcomes, plaintext, preflight
+from sectool.cli import activity, outcomes, parts, plaintext, preflight
 from sectool.cli.layout import WIDTH, shorten, size_text, table
 from sectool.cli.options import Manners
 from sectool.cli.shell import answer, say
@@ -102,6 +102,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         document["plaintext"] = plaintext.as_json(summary.plaintext)
     if summary.activity is not None:
         document["activity"] = activity.as_json(summary.activity)
+    document.update(parts.as_json(summary))
     document.update(outcomes.as_json(summary))
     return document
 
@@ -161,6 +162,7 @@ def as_table(summary: Summary) -> Iterable[str]:
     if summary.preflight is not None:
         yield ""
         yield from preflight.as_table(summary.preflight)
+    yield from parts.as_table(summary)
     yield from outcomes.as_table(summary)
     yield from _not_done(summary)
 

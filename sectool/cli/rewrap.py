@@ -44,6 +44,7 @@ class ExchangeOptions:
             " refused.",
         ),
     ] = "superseded"
+    shared: options.Shared = False
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class ExchangeOptions:
             raise UsageError(
                 f"there is no reason {self.reason_name!r}", hint=f"it is one of: {words}"
             ) from None
-        return {"or_reencrypt": self.or_reencrypt, "reason": reason}
+        return {"or_reencrypt": self.or_reencrypt, "reason": reason, "shared": self.shared}
 
 
 def register(app: typer.Typer) -> None:

@@ -10,6 +10,7 @@ from sectool.joblog.messages import KEPT, REPLACED, UNREAD
 from sectool.joblog.parts import without_address
 from sectool.joblog.records import (
     IN_CLEAR,
+    UNREACHED,
     CheckpointRecord,
     Examination,
     Finished,
@@ -30,6 +31,7 @@ __all__ = [
     "IN_CLEAR",
     "KEPT",
     "REPLACED",
+    "UNREACHED",
     "UNREAD",
     "Acknowledgement",
     "CheckpointRecord",

@@ -67,7 +67,7 @@ class ClearTable:
         self._parts.add_checkpoint(part.checkpoint)
         self._connection.execute(
             "INSERT OR REPLACE INTO part (message, path, content_digest,"
-            " content_encryption_algorithm, integrity, signer, voids_signature, opens_to)"
-            " VALUES (?, ?, ?, ?, '', '', 0, '')",
+            " content_encryption_algorithm, integrity, signer, voids_signature, opens_to,"
+            " placement) VALUES (?, ?, ?, ?, '', '', 0, '', '')",
             (message, part.path, part.checkpoint.content_digest, NO_ALGORITHM),
         )

@@ -52,13 +52,18 @@ class Counts:
             summary.content_encryption_algorithms[algorithm] += count
         self._summarise_defects(summary)
         self._summarise_integrity(summary)
+        (summary.documents,) = execute(
+            "SELECT count(*) FROM part JOIN counted USING (message) WHERE placement = 'document'"
+        ).fetchone()
         (summary.voided_signatures,) = execute(
             "SELECT count(DISTINCT message) FROM counted JOIN part USING (message)"
             " WHERE voids_signature AND identity <> original_identity"
         ).fetchone()
         self._summarise_recipients(summary)
         self._summarise_not_done(summary)
-        summary.needs_old_keys.extend(LayerTable(self._connection).needing_old_keys())
+        layers = LayerTable(self._connection)
+        summary.needs_old_keys.extend(layers.needing_old_keys())
+        summary.left_parts.extend(layers.left_parts())
 
     def _summarise_defects(self, summary: Summary) -> None:
         rows = self._connection.execute(

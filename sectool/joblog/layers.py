@@ -5,13 +5,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
+from typing import Any
 
 from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
-from sectool.joblog.records import LayerRecord
-from sectool.outcome import NeedsOldKeys, RecipientKey, State
+from sectool.joblog.records import UNREACHED, LayerRecord
+from sectool.outcome import LeftPart, NeedsOldKeys, RecipientKey, State
 
 IS_KEPT = "layer.reason <> ''"
 """Condition on a layer: it keeps its recipients."""
+
+_NEEDS_OLD_KEY = (
+    f"{IS_KEPT} AND (layer.hides_recipients OR EXISTS"
+    " (SELECT 1 FROM layer_recipient AS named JOIN recipient AS who USING (recipient)"
+    "   WHERE who.in_history AND named.message = layer.message"
+    "   AND named.part = layer.part AND named.path = layer.path))"
+)
+"""Condition on a layer: what names strangers alone was never its owner's to read."""
 
 _NAMES = "issuer, serial_number, subject_key_identifier"
 _KEY = "message, part, path"
@@ -97,26 +106,51 @@ class LayerTable:
         return frozenset(digest for (digest,) in rows)
 
     def needing_old_keys(self) -> Iterator[NeedsOldKeys]:
-        """Messages with a layer that keeps its recipients, in the order of folders."""
-        rows = self._connection.execute(
-            "SELECT counted.message, folder, key, message_id, word, original_identity,"
-            f" {IS_ACKNOWLEDGED}, layer.reason, {_NAMES}"
-            f" FROM counted JOIN layer USING (message) LEFT JOIN layer_recipient USING ({_KEY})"
-            f" LEFT JOIN recipient USING (recipient) WHERE {IS_KEPT}"
-            " AND word NOT IN ('lost', 'rolled-back')"
-            " ORDER BY folder, counted.message, layer.part, layer.path, recipient"
-        )
-        for _, group in groupby(rows, key=lambda row: row[0]):
+        """Messages with a layer that keeps an old key needed, in the order of folders."""
+        for _, group in groupby(self._told(_NEEDS_OLD_KEY), key=lambda row: row[0]):
             entries = list(group)
-            _, folder, key, message_id, word, identity, acknowledged, reason, *_ = entries[0]
-            names = [tuple(entry[8:]) for entry in entries if entry[8] is not None]
+            _, _, _, folder, key, message_id, word, identity, acknowledged, reason, *_ = entries[0]
             yield NeedsOldKeys(
                 folder,
                 key,
                 message_id,
                 State(word),
                 reason,
-                tuple(RecipientKey(*name) for name in dict.fromkeys(names)),
+                _recipients_in(entries),
                 identity,
                 bool(acknowledged),
             )
+
+    def left_parts(self) -> Iterator[LeftPart]:
+        """Encrypted parts that stay as they are, in the order of folders."""
+        condition = f"{IS_KEPT} AND (layer.path = '' OR substr(layer.path, 1, 1) = '{UNREACHED}')"
+        for _, group in groupby(self._told(condition), key=lambda row: row[:3]):
+            entries = list(group)
+            _, part, _, folder, key, message_id, word, identity, _, reason, *_ = entries[0]
+            yield LeftPart(
+                folder,
+                key,
+                message_id,
+                State(word),
+                part,
+                reason,
+                _recipients_in(entries),
+                identity,
+            )
+
+    def _told(self, condition: str) -> Iterator[tuple[Any, ...]]:
+        """Layers that meet a condition, a row for each recipient."""
+        return self._connection.execute(
+            "SELECT counted.message, layer.part, layer.path, folder, key, message_id, word,"
+            " original_identity,"
+            f" {IS_ACKNOWLEDGED}, layer.reason, {_NAMES}"
+            f" FROM counted JOIN layer USING (message) LEFT JOIN layer_recipient USING ({_KEY})"
+            f" LEFT JOIN recipient USING (recipient) WHERE {condition}"
+            " AND word NOT IN ('lost', 'rolled-back')"
+            " ORDER BY folder, counted.message, layer.part, layer.path, recipient"
+        )
+
+
+def _recipients_in(entries: list[tuple[Any, ...]]) -> tuple[RecipientKey, ...]:
+    names = [tuple(entry[10:]) for entry in entries if entry[10] is not None]
+    return tuple(RecipientKey(*name) for name in dict.fromkeys(names))

@@ -426,11 +426,24 @@ class MessageTable:
         self.parts.copy(examination.marked, message)
         return message
 
-    def was_taken(self, original_identity: str) -> bool:
-        """Whether a message first known by this identity waits to be encrypted, or was."""
+    def record_copy(self, examination: Examination) -> int | None:
+        """Takes down a further copy of a message that waits to be encrypted, or was.
+
+        It can be encrypted as well, and would be lost to its owner if it were not. None: the
+        job has no such message, or not the checkpoints of all that is taken of it.
+
+        Returns:
+            Number of the row.
+        """
         row = self._connection.execute(
-            "SELECT 1 FROM message WHERE original_identity = ?"
-            " AND state IN ('checkpointed', 'decrypted', 'reencrypted', 'verified')",
-            (original_identity,),
+            "SELECT message FROM message WHERE original_identity = ?"
+            " AND state IN ('checkpointed', 'decrypted', 'reencrypted', 'verified')"
+            f" AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
+            f" AND {CHECKPOINTS_STAND}",
+            (examination.identity,),
         ).fetchone()
-        return row is not None
+        if row is None:
+            return None
+        message = self._insert(replace(examination, state=State.CHECKPOINTED, reason=""))
+        self.parts.copy_unopened(int(row[0]), message)
+        return message

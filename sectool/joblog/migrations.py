@@ -31,7 +31,7 @@ DEFAULTS: dict[tuple[str, str], str] = {
     ("part", "voids_signature"): "0",
     ("part", "opens_to"): "''",
     ("part", "placement"): "''",
-    ("layer", "hides_recipients"): "0",
+    ("layer", "hides_recipients"): "substr(path, -1) = '?'",
     ("replacement", "new_opens_to"): "'{}'",
 }
 """SQL for what a row of an older log has in a column that it lacks, by table and column."""

@@ -105,12 +105,16 @@ class PartTable:
 
         Args:
             examination: of one message.
-            known: its row where it has one; while it waits to be encrypted, layers
-                in it that were opened only now are encrypted with it. Where this
+            known: its row where it has one; while it waits to be encrypted, parts and
+                layers of it that were opened only now are encrypted with it. Where this
                 examination opened less than the one before, that stands.
         """
         for checkpoint in examination.checkpoints:
             self.add_checkpoint(checkpoint)
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO reader (content_digest, address) VALUES (?, ?)",
+            sorted(examination.readers),
+        )
         if known is None or known.replaced:
             return
         kept = {(layer.part, layer.path) for layer in examination.layers if layer.reason}
@@ -118,12 +122,18 @@ class PartTable:
             return
         if not kept.isdisjoint(self.layers.places(known.message, kept=False)):
             return
+        if not self._paths(known.message) <= {part.path for part in examination.parts}:
+            return
         if known.state is examination.state is State.CHECKPOINTED:
-            self._write_recipients(known.message, examination)
+            self.write(known.message, examination)
             self._connection.execute(
                 "UPDATE message SET tried_with = ? WHERE message = ?",
                 (examination.tried_with, known.message),
             )
+
+    def _paths(self, message: int) -> frozenset[str]:
+        rows = self._connection.execute("SELECT path FROM part WHERE message = ?", (message,))
+        return frozenset(path for (path,) in rows)
 
     def _write_recipients(self, message: int, examination: Examination) -> None:
         self._connection.execute("DELETE FROM message_recipient WHERE message = ?", (message,))
@@ -178,6 +188,19 @@ class PartTable:
                 f" SELECT ?, {columns} FROM {table} WHERE message = ?",
                 (target, source),
             )
+
+    def copy_unopened(self, source: int, target: int) -> None:
+        """As ``copy``, for a message that nobody opened in its place.
+
+        What is known of its integrity is what the decryption of the other one proved.
+        """
+        self.copy(source, target)
+        self._connection.execute(
+            "UPDATE part SET opens_to = '', signer = '', integrity ="
+            " (SELECT checkpoint.integrity FROM checkpoint"
+            "   WHERE checkpoint.content_digest = part.content_digest) WHERE message = ?",
+            (target,),
+        )
 
     def add_checkpoint(self, checkpoint: CheckpointRecord) -> None:
         """A checkpoint lies durably in the job directory."""
@@ -259,13 +282,26 @@ class PartTable:
     def of(self, message: int) -> Iterator[SealablePart]:
         """The encrypted parts the message had at first, in its order, as the log knows them."""
         rows = self._connection.execute(
-            f"SELECT path, opens_to, {_COLUMNS} FROM part JOIN checkpoint USING (content_digest)"
-            " WHERE message = ?",
+            f"SELECT path, placement, opens_to, {_COLUMNS}"
+            " FROM part JOIN checkpoint USING (content_digest) WHERE message = ?",
             (message,),
         ).fetchall()
-        for path, opens_to, *columns in sorted(rows, key=lambda row: _numbers(row[0])):
-            layers = dict(self._resealed_layers(message, path))
-            yield SealablePart(path, _record(columns), layers, opens_to)
+        for path, placement, opens_to, *columns in sorted(rows, key=lambda row: _numbers(row[0])):
+            checkpoint = _record(columns)
+            yield SealablePart(
+                path,
+                checkpoint,
+                layers=dict(self._resealed_layers(message, path)),
+                placement=placement,
+                readers=self._readers(checkpoint.content_digest),
+                resealed_sha256=opens_to,
+            )
+
+    def _readers(self, content_digest: str) -> frozenset[str]:
+        rows = self._connection.execute(
+            "SELECT address FROM reader WHERE content_digest = ?", (content_digest,)
+        )
+        return frozenset(address for (address,) in rows)
 
     def _resealed_layers(self, message: int, part: str) -> Iterator[tuple[str, CheckpointRecord]]:
         rows = self._connection.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -11,6 +11,8 @@ from sectool.outcome import Integrity, Proof, RecipientKey, State
 
 IN_CLEAR = "in-clear:"
 """Begins the identity of a plaintext copy that sectool put into the mailbox."""
+UNREACHED = "#"
+"""Begins the path of a layer record of an envelope that cannot be put back where it lies."""
 NOTICED = "noticed: "
 """Begins the name of a step that says what is odd about the encoding of a message."""
 
@@ -77,7 +79,18 @@ class LayerRecord:
     reason: str
     """Why it keeps its recipients; empty where it gets the new ones."""
     hides_recipients: bool = False
-    """Whether there may be recipients beside these that nobody could read."""
+    """Whether an old key may be needed that these recipients do not name."""
+
+    def needs_old_key(self, held: Collection[RecipientKey]) -> bool:
+        """Whether an old key must be kept for it.
+
+        Args:
+            held: recipients whose keys the history holds. What names strangers alone
+                was never its owner's to read.
+        """
+        return bool(self.reason) and (
+            self.hides_recipients or any(key in held for key in self.recipients)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +123,9 @@ class Examination:
     """Number of the row that it says it is the plaintext copy of; 0: it says nothing."""
     layers: tuple[LayerRecord, ...] = ()
     """Further encrypted layers."""
+    readers: frozenset[tuple[str, str]] = frozenset()
+    """Content digest of a part or layer, with a digest of an address of a person whose key opens
+    it; of a shared mailbox only."""
     defects: tuple[str, ...] = ()
     """What is odd about the encoding of its encrypted parts, each once; they were read all the
     same."""
@@ -141,6 +157,10 @@ class SealablePart:
     checkpoint: CheckpointRecord
     layers: Mapping[str, CheckpointRecord] = field(default_factory=dict)
     """Checkpoints of the layers inside that are encrypted again, too, by their paths."""
+    placement: str = ""
+    """How it stood in the message, as ``smime.Placement`` has it; empty: not known."""
+    readers: frozenset[str] = frozenset()
+    """Digests of the addresses of those whose keys open it; of a shared mailbox only."""
     resealed_sha256: str = ""
     """SHA-256 of the plaintext since layers in it were encrypted again, lower-case
     hexadecimal; empty where none were."""

@@ -31,6 +31,7 @@ from sectool.jobs.running.job import (
     open_job,
     rehearse_job,
 )
+from sectool.jobs.running.owner import keys_for
 from sectool.jobs.running.pool import harden
 from sectool.jobs.running.sealing import keep_sealed, load_transport_certificates, open_sealed
 from sectool.jobs.running.spec import (
@@ -178,7 +179,7 @@ def _decrypt(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None)
         if spec.in_place:
             job = open_sealed(job, seal_keys)
         stack.enter_context(acknowledging(job, acknowledged, progress))
-        keys = _needed_keys(spec, progress, ask)
+        keys = keys_for(spec, job, _needed_keys(spec, progress, ask), progress)
         return progress.result(decrypt(spec, job, mailbox, keys, progress=progress, cancel=cancel))
 
 
@@ -207,7 +208,7 @@ def _rewrap(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) 
         job = _job(stack, spec, mailbox, progress, create=True)
         check_mailbox(job, mailbox)
         stack.enter_context(acknowledging(job, acknowledged, progress))
-        keys = _needed_keys(spec, progress, ask)
+        keys = keys_for(spec, job, _needed_keys(spec, progress, ask), progress)
         summary = rewrap(
             spec,
             job,

@@ -107,6 +107,7 @@ class _Decryption:
             released=self._spec.released,
             job=self._job.name,
             part_selection=self._spec.part_selection,
+            shared=self._spec.shared,
             storage=self._job.place.storage,
         )
         return Intake(

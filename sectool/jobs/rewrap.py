@@ -139,6 +139,7 @@ class _Rewrap:
             released=self._spec.released,
             job=self._job.name,
             part_selection=self._spec.part_selection,
+            shared=self._spec.shared,
             storage=Storage.NONE,
             exchange=self._exchange,
         )

@@ -12,6 +12,7 @@ from sectool.keys.history import (
 )
 from sectool.keys.loading import load_key_history
 from sectool.keys.passphrases import Ask
+from sectool.keys.people import Person, keys_of, people_of
 from sectool.keys.problems import KeyProblem
 from sectool.keys.recipients import NewRecipient, load_new_recipients
 from sectool.keys.specification import KeySpecification
@@ -27,12 +28,15 @@ __all__ = [
     "KeyProblem",
     "KeySpecification",
     "NewRecipient",
+    "Person",
     "authority_names",
     "close_sessions",
     "identifiers_of",
     "is_token_uri",
+    "keys_of",
     "load_key_history",
     "load_new_recipients",
     "looks_like_key_or_certificate",
     "newest_entry",
+    "people_of",
 ]

@@ -196,6 +196,17 @@ class KeyHistory:
         found = (entry for key in self.keys for entry in _entries(key))
         return tuple(sorted(found, key=lambda e: (e.not_before or _NEVER, e.fingerprint)))
 
+    def with_keys(self, keys: Iterable[HeldKey]) -> KeyHistory:
+        """The same history with these keys in the place of its own."""
+        return KeyHistory(
+            keys,
+            self.problems,
+            senders=self.senders,
+            secrets=self.secrets,
+            tries_unnamed_keys=self.tries_unnamed_keys,
+            maximum_workers=self.maximum_workers,
+        )
+
     @property
     def material(self) -> KeyMaterial:
         """The secrets, for the pool's initialiser only."""

@@ -87,9 +87,10 @@ class NewRecipient:
                 found.append(extension.digest.hex())
         return tuple(dict.fromkeys(found))
 
-    def names(self, address: str) -> bool:
-        """Whether the certificate says that it is this mail address's."""
-        return any(cms.is_same_address(address, named) for named in self.addresses)
+    def names(self, *addresses: str) -> bool:
+        """Whether the certificate says that it is one of these mail addresses'."""
+        wanted = frozenset(map(cms.comparable_address, addresses))
+        return any(cms.comparable_address(named) in wanted for named in self.addresses)
 
     def __reduce__(self) -> tuple[object, ...]:
         # The cached certificate is an object that does not pickle.
@@ -102,7 +103,7 @@ def load_new_recipients(
     now: datetime,
     *,
     accept_fingerprints: frozenset[str] = frozenset(),
-    owner: str = "",
+    owners: Sequence[str] = (),
     passphrases: KeySpecification | None = None,
     ask: Ask | None = None,
 ) -> tuple[NewRecipient, ...]:
@@ -114,8 +115,8 @@ def load_new_recipients(
         now: aware; the certificates must be in date then.
         accept_fingerprints: SHA-256 fingerprints of certificates whose dates
             and usages a person has accepted as they are.
-        owner: mail address that at least one certificate must name, unless all of
-            them are accepted by fingerprint; empty: nobody's is asked for.
+        owners: mail addresses of one person, of which at least one certificate must name
+            one, unless all of them are accepted by fingerprint; none: nobody's is asked for.
         passphrases: where passphrases of PKCS#12 files lie; its paths are not used.
         ask: asks a person for a passphrase.
 
@@ -131,7 +132,7 @@ def load_new_recipients(
         recipient = _recipient(path, _choose(path, _read(path, sources)))
         recipient = _check(recipient, now, accepted)
         recipients.setdefault(recipient.fingerprint, recipient)
-    return _check_owner(tuple(recipients.values()), owner, accepted)
+    return _check_owner(tuple(recipients.values()), owners, accepted)
 
 
 def _read(path: Path, sources: Passphrases) -> FileContents:
@@ -225,15 +226,16 @@ def _check(recipient: NewRecipient, now: datetime, accepted: frozenset[str]) -> 
 
 
 def _check_owner(
-    recipients: tuple[NewRecipient, ...], owner: str, accepted: frozenset[str]
+    recipients: tuple[NewRecipient, ...], owners: Sequence[str], accepted: frozenset[str]
 ) -> tuple[NewRecipient, ...]:
     """Holds that the owner of the mailbox is among those who can read it afterwards."""
-    if not owner or any(recipient.names(owner) for recipient in recipients):
+    if not owners or any(recipient.names(*owners) for recipient in recipients):
         return recipients
-    fault = f"does not name {owner}"
+    wanted = " or ".join(owners)
+    fault = f"does not name {wanted}"
     if any(recipient.fingerprint not in accepted for recipient in recipients):
         raise CertificateUnusable(
-            f"no new certificate names {owner}; named are {_all_names(recipients)}",
+            f"no new certificate names {wanted}; named are {_all_names(recipients)}",
             hint=" ".join(f"--accept-certificate {each.fingerprint}" for each in recipients)
             + " overrides this check",
         )

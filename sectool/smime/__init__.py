@@ -14,6 +14,8 @@ from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.mark import MARK_FIELD, Mark
 from sectool.smime.opening import OpenedPart, find_opening, open_part
 from sectool.smime.parts import (
+    TO_OPEN_NESTED,
+    ClearSelection,
     CoveredPart,
     EncryptedPart,
     PartSelection,
@@ -22,6 +24,7 @@ from sectool.smime.parts import (
     Placement,
     Unreached,
     WholeEntity,
+    part_word,
     root_entity,
 )
 from sectool.smime.places import places_of
@@ -41,7 +44,9 @@ from sectool.smime.witness import PlaintextWitness, Verdict
 __all__ = [
     "DEFAULT_LIMITS",
     "MARK_FIELD",
+    "TO_OPEN_NESTED",
     "ClearEntity",
+    "ClearSelection",
     "CoveredPart",
     "DecryptedPart",
     "EncryptedPart",
@@ -76,6 +81,7 @@ __all__ = [
     "look_inside",
     "open_part",
     "outer_header",
+    "part_word",
     "places_of",
     "protected_subject",
     "root_entity",

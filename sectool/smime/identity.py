@@ -137,23 +137,26 @@ def identity_of_parts(content: Content, body_start: int, parts: Sequence[Encrypt
         body_start: offset of its body.
         parts: in the order of the message.
     """
-    digests = [part.envelope.digest for part in parts]
+    words = [(part.word, part.envelope.digest) for part in parts]
     if not any(part.path for part in parts):
-        return _of_parts(parts, digests)
+        return _of_parts(words)
     surroundings = _CanonicalDigest()
     _read_surroundings(content, body_start, parts, surroundings)
-    return _of_parts(parts, digests, surroundings.hexdigest())
+    return _of_parts(words, surroundings.hexdigest())
 
 
 def differs_by_envelopes_only(
-    content: Content, parts: Sequence[EncryptedPart], digests: Sequence[str], identity: str
+    content: Content,
+    parts: Sequence[EncryptedPart],
+    words: Sequence[tuple[str, str]],
+    identity: str,
 ) -> bool:
     """Whether a message is another one but for its header and envelopes, and its last line ends.
 
     Args:
         content: the message.
         parts: in the order of the message.
-        digests: the content digests that the parts have in the other one.
+        words: of each part ``part_word`` and the content digest in the other one.
         identity: of the other one.
 
     Raises:
@@ -167,12 +170,11 @@ def differs_by_envelopes_only(
     surroundings = _CanonicalDigest(trimmed)
     _read_surroundings(content, body_start, parts, surroundings)
     surroundings.mark(b"")
-    return any(_of_parts(parts, digests, one) == identity for one in trimmed.with_line_ends())
+    return any(_of_parts(words, one) == identity for one in trimmed.with_line_ends())
 
 
-def _of_parts(parts: Sequence[EncryptedPart], digests: Sequence[str], *around: str) -> str:
-    words = [f"{part.path} {digest}" for part, digest in zip(parts, digests, strict=True)]
-    return _combined("encrypted", [*words, *around])
+def _of_parts(words: Sequence[tuple[str, str]], *around: str) -> str:
+    return _combined("encrypted", [*(f"{word} {digest}" for word, digest in words), *around])
 
 
 def _combined(kind: str, words: Sequence[str]) -> str:

@@ -64,6 +64,8 @@ class Inventory:
     """Further encrypted parts, in contents that exist only decoded: never taken."""
     hidden: str = ""
     """Why it may have recipients that could not be read; empty where there are none."""
+    others: tuple[Finding, ...] = ()
+    """What speaks against parts of it, whatever becomes of the others."""
     unreached: tuple[Unreached, ...] = ()
     """Envelopes that are not among ``parts``, whole or damaged, in the order of the message."""
 
@@ -129,6 +131,7 @@ def _of_message(
         mark=mark,
         covered=tuple(findings.covered),
         hidden=findings.hidden,
+        others=tuple(findings.others),
         unreached=tuple(findings.unreached),
     )
 

@@ -26,53 +26,90 @@ class Placement(StrEnum):
     FORWARDED = "forwarded"
     """It is the whole body of a message inside the message."""
     WRAPPED = "wrapped"
-    """It stands among other parts, as attackers put it."""
+    """It stands among other parts, as gateways leave it, and attackers put it."""
     LIST_FOOTER = "list-footer"
     """It stands among other parts as a mailing list leaves it that adds a footer."""
+    DOCUMENT = "document"
+    """It stands among other parts as a file that somebody encrypted and attached."""
+    BESIDE_SIGNATURE = "beside-signature"
+    """It stands among other parts, and a detached signature of one of them may be over it."""
     SEALED = "sealed"
-    """It is all that a signature covers, or the body of a message that is covered."""
+    """It is all that a clear signature covers, or the body of a message that is covered."""
     SEALED_AMONG_OTHERS = "sealed-among-others"
-    """It stands among other parts, and all of them below a signature."""
+    """It stands among other parts, and all of them below a clear signature."""
+    SEALED_OPAQUE = "sealed-opaque"
+    """It is all that an opaque signature covers, whose SignedData stands in its place."""
 
     @property
     def is_under_signature(self) -> bool:
         """Whether a signature would be void if it changed."""
-        return self in {Placement.SEALED, Placement.SEALED_AMONG_OTHERS}
+        return self in _UNDER_SIGNATURE
+
+
+_UNDER_SIGNATURE = frozenset(
+    {Placement.SEALED, Placement.SEALED_AMONG_OTHERS, Placement.SEALED_OPAQUE}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class PartSelection:
-    """Which encrypted parts a person wants taken beside the whole bodies of messages."""
+    """Which encrypted parts get new recipients of those that open."""
 
-    wrapped: bool = False
-    """Those beside a mailing list's footer."""
     break_signatures: bool = False
-    """Those under a clear signature, which becomes void."""
+    """Also those under a signature, which becomes void."""
+    leave_attachments: bool = False
+    """Not those that are files which somebody encrypted and attached."""
 
     @property
     def names(self) -> list[str]:
         """The names of the choices made, as the options have them."""
-        choices = {"wrapped": self.wrapped, "break-signatures": self.break_signatures}
+        choices = {
+            "break-signatures": self.break_signatures,
+            "leave-attachments": self.leave_attachments,
+        }
         return [name for name, chosen in choices.items() if chosen]
 
     def why_left(self, part: EncryptedPart) -> str:
         """Why a part is left where it is, in words; empty: it is taken."""
-        if part.placement is Placement.SEALED and not self.break_signatures:
-            return (
-                f"the encrypted part {part.path} lies under a signature; to take it and void that:"
-                " --break-signatures"
-            )
-        if part.placement is Placement.SEALED_AMONG_OTHERS:
-            return f"the encrypted part {part.path} stands among other parts under a signature"
-        if part.placement is Placement.LIST_FOOTER and not self.wrapped:
-            return (
-                f"the encrypted part {part.path} stands beside the footer of a mailing list;"
-                " to take it: --wrapped"
-            )
-        if part.placement is Placement.WRAPPED:
-            return f"the encrypted part {part.path} stands among other parts; it is not taken"
+        placement, what = part.placement, f"the encrypted part {part.path}".rstrip()
+        if placement.is_under_signature and not self.break_signatures:
+            opaque = placement is Placement.SEALED_OPAQUE
+            cover = "an opaque signature" if opaque else "a signature"
+            return f"{what} lies under {cover}; to take it and void that: --break-signatures"
+        if placement is Placement.BESIDE_SIGNATURE:
+            return f"{what} stands beside a detached signature, which may be over it"
+        if placement is Placement.DOCUMENT and self.leave_attachments:
+            return f"{what} is an encrypted attachment, left by --leave-attachments"
         return ""
 
+
+@dataclass(frozen=True, slots=True)
+class ClearSelection:
+    """Which encrypted parts may stand in the mailbox in clear.
+
+    Old ciphertext in a stranger's surroundings is how readers were made to send its
+    text away (EFAIL), so that this is no matter of what opens.
+    """
+
+    nested: bool = False
+    """Also the whole bodies of messages inside, and of what was encrypted."""
+    wrapped: bool = False
+    """Also those beside a mailing list's short footer."""
+
+    def why_left(self, part: EncryptedPart) -> str:
+        """Why a part stays encrypted, in words; empty: its plaintext may stand there."""
+        if part.placement is Placement.ROOT:
+            return ""
+        if part.placement is Placement.LIST_FOOTER:
+            if self.wrapped:
+                return ""
+            return "it stands beside the footer of a mailing list; to open it: --wrapped"
+        if part.placement in {Placement.FORWARDED, Placement.SEALED}:
+            return "" if self.nested else f"only a part of it is encrypted; {TO_OPEN_NESTED}"
+        return f"the encrypted part {part.path} stands among other parts".replace("  ", " ")
+
+
+TO_OPEN_NESTED = "to open that too: --nested"
 
 NOTHING_ELSE = PartSelection()
 
@@ -98,6 +135,14 @@ class EncryptedPart:
     defects: tuple[str, ...]
     """What is odd about the encoding, for a person."""
     envelope: cms.EnvelopeDescription
+    signed: CoveredPart | None = None
+    """Under an opaque signature: the part in what is signed; the rest of this is of the
+    SignedData."""
+
+    @property
+    def word(self) -> str:
+        """What its place counts as in the identity of its message."""
+        return part_word(self.path, self.placement)
 
     @property
     def content_fields(self) -> tuple[tuple[int, int], ...]:
@@ -134,6 +179,16 @@ class Unreached:
     """False: it lies in a file of another format, so that the message is what it is without it."""
     is_over_limit: bool = False
     """Whether a bound of ours, and not damage, kept it from being read."""
+
+
+def part_word(path: str, placement: str) -> str:
+    """What the place of an encrypted part counts as in the identity of its message.
+
+    Args:
+        path: section as IMAP numbers it.
+        placement: how it stands there.
+    """
+    return f"{path}~" if placement == Placement.SEALED_OPAQUE else path
 
 
 def content_fields(
@@ -246,6 +301,8 @@ class PartSource:
     """
 
     def __init__(self, content: Content, part: EncryptedPart) -> None:
+        while part.signed is not None:
+            content, part = part.signed.content, part.signed.part
         self._body = BodySource(content, part.body_start, part.body_end, part.layers)
 
     def open(self) -> BinaryIO:

@@ -11,6 +11,14 @@ from sectool.smime.content_type import parse_disposition
 from sectool.smime.entities import Entity
 
 PKCS7_MIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+_SIGNATURE_TYPES = frozenset(
+    {
+        "application/pkcs7-signature",
+        "application/x-pkcs7-signature",
+        "application/pgp-signature",
+    }
+)
+_NAMES_OF_MAIL = frozenset({b"smime.p7m", b"smime.p7z", b""})
 _PKCS7_SUFFIXES = (b".p7m", b".p7s", b".p7z", b".p7c")
 _PGP_TYPES = frozenset({"application/pgp-encrypted", "application/pgp"})
 
@@ -69,6 +77,22 @@ def is_labelled(entity: Entity) -> bool:
     return entity.is_message and (
         "smime-type" in entity.parameters or _file_name(entity).endswith(b".p7m")
     )
+
+
+def is_document(entity: Entity) -> bool:
+    """Whether CMS in a part is a file that somebody encrypted, and not an encrypted mail.
+
+    A mail program that writes mail names it ``smime.p7m`` and says its type (RFC 8551
+    section 3.2).
+    """
+    name = _file_name(entity)
+    is_mail = "smime-type" in entity.parameters or name in _NAMES_OF_MAIL
+    return name.endswith(b".p7m") and not is_mail
+
+
+def is_detached_signature(entity: Entity) -> bool:
+    """Whether a part is a signature over something else (RFC 8551 section 3.5.3)."""
+    return entity.media_type in _SIGNATURE_TYPES or _file_name(entity).endswith(b".p7s")
 
 
 def _file_name(entity: Entity) -> bytes:

@@ -13,7 +13,14 @@ from sectool import cms
 from sectool.message import Content, Sink
 from sectool.smime.fields import HeaderBlock, read_header
 from sectool.smime.lines import LineScanner
-from sectool.smime.parts import EncryptedPart, Place, content_fields, fields_named, root_entity
+from sectool.smime.parts import (
+    EncryptedPart,
+    Place,
+    Placement,
+    content_fields,
+    fields_named,
+    root_entity,
+)
 from sectool.smime.ranges import ForwardReader
 from sectool.smime.transfer import Base64Writer
 
@@ -94,13 +101,23 @@ def write_spliced(
             end = part.line_end if line_end is None else line_end
             fields = _new_fields(part, smime_type, name, end, is_message=is_message)
             left_out = without if not part.path else frozenset[bytes]()
-            write_header(reader, content_fields(part.header, left_out), part.header, sink, fields)
+            replaced = content_fields(part.header, left_out)
+            if is_document(part):
+                # It stays a file of its name, whatever it is encoded in now.
+                replaced = fields_named(part.header, frozenset({b"content-transfer-encoding"}))
+                fields = b"Content-Transfer-Encoding: base64" + end
+            write_header(reader, replaced, part.header, sink, fields)
             write_separator(reader, part, sink, end)
             encoder = Base64Writer(sink, end, ends_last_line=part.is_last)
             write_cms(part, encoder)
             encoder.finish()
             reader.pass_to(part.body_end)
         copy_to(reader, content.size, sink)
+
+
+def is_document(place: Place) -> bool:
+    """Whether a place is that of a file which somebody encrypted and attached."""
+    return isinstance(place, EncryptedPart) and place.placement is Placement.DOCUMENT
 
 
 def digest_around(content: Content, parts: Sequence[Place]) -> str:

@@ -18,7 +18,9 @@ from sectool.message import Content
 from sectool.outcome import State
 from sectool.smime import recognition, tnef
 from sectool.smime.compressed_data import UnpackingBudget, decompressed_blocks
+from sectool.smime.detached_signatures import DetachedSignatures
 from sectool.smime.entities import FORWARDED, Entity, EntityWalker
+from sectool.smime.fields import CONTENT_FIELDS
 from sectool.smime.limits import Limits
 from sectool.smime.list_footer import ListFooters
 from sectool.smime.parts import (
@@ -50,6 +52,8 @@ class Finding:
     reason: str
     hides_recipients: bool = False
     """Whether S/MIME is, or may be, in it whose recipients nobody could read."""
+    path: str | None = None
+    """Section of the entity that it is of; None: it is told otherwise what lies there."""
 
 
 _IN_ATTACHMENT = Finding(
@@ -74,6 +78,8 @@ class Findings:
     """Envelopes that are counted and never taken."""
     is_signed: bool = False
     """Whether the message as a whole is signed."""
+    at: str = ""
+    """Section of the entity that is looked at."""
 
     @property
     def hidden(self) -> str:
@@ -82,11 +88,12 @@ class Findings:
 
     def note(self, state: State, reason: str) -> None:
         """Adds a finding."""
-        self.others.append(Finding(state, reason))
+        self.others.append(Finding(state, reason, path=self.at))
 
     def note_hidden(self, reason: str, state: State = State.UNSUPPORTED) -> None:
         """Adds S/MIME whose recipients cannot be read."""
-        self.others.append(Finding(state, reason, hides_recipients=True))
+        finding = Finding(state, reason, hides_recipients=True, path=self.at)
+        self.others.append(finding)
 
 
 def survey(content: Content, limits: Limits, line_end: bytes) -> Findings:
@@ -138,21 +145,31 @@ class _Survey:
         self._bodies = 0
         self._findings = Findings()
         self._list_footers = ListFooters()
+        self._detached_signatures = DetachedSignatures()
 
     def take(self) -> Findings:
         with self._content.open() as stream:
             walker = EntityWalker(stream, self._content.size, self._limits)
             for entity in walker.walk():
                 self._list_footers.add(entity)
+                self._detached_signatures.add(entity)
                 self._look(entity)
         recognised = self._list_footers.recognised()
         self._findings.parts = [
-            replace(part, placement=Placement.LIST_FOOTER) if part.path in recognised else part
+            replace(part, placement=self._placement_among_others(part, recognised))
             for part in self._findings.parts
         ]
         return self._findings
 
+    def _placement_among_others(self, part: EncryptedPart, recognised: frozenset[str]) -> Placement:
+        if part.placement not in {Placement.WRAPPED, Placement.DOCUMENT}:
+            return part.placement
+        if self._detached_signatures.is_beside(part.path):
+            return Placement.BESIDE_SIGNATURE
+        return Placement.LIST_FOOTER if part.path in recognised else part.placement
+
     def _look(self, entity: Entity) -> None:
+        self._findings.at = entity.path
         if reason := recognition.pgp_reason(entity):
             self._findings.note(State.UNSUPPORTED, reason)
         elif entity.is_multipart:
@@ -240,19 +257,27 @@ class _Survey:
                 )
             )
             return
-        self._findings.parts.append(
-            EncryptedPart(
-                path=entity.path,
-                placement=_placement(entity),
-                header=entity.header,
-                body_start=entity.header.body_start,
-                body_end=entity.body_end,
-                is_last=entity.body_end >= self._content.size,
-                line_end=self._line_end,
-                layers=body.layers,
-                defects=_defects(body, envelope),
-                envelope=envelope,
-            )
+        self._findings.parts.append(self._part(entity, body, envelope))
+
+    def _part(
+        self,
+        entity: Entity,
+        body: BodySource,
+        envelope: cms.EnvelopeDescription,
+        signed: CoveredPart | None = None,
+    ) -> EncryptedPart:
+        return EncryptedPart(
+            path=entity.path,
+            placement=Placement.SEALED_OPAQUE if signed else _placement(entity),
+            header=entity.header,
+            body_start=entity.header.body_start,
+            body_end=entity.body_end,
+            is_last=entity.body_end >= self._content.size,
+            line_end=self._line_end,
+            layers=body.layers,
+            defects=signed.part.defects if signed else _defects(body, envelope),
+            envelope=envelope,
+            signed=signed,
         )
 
     def _take_signed(self, entity: Entity, body: BodySource, head: bytes) -> None:
@@ -263,7 +288,7 @@ class _Survey:
             if entity.is_message:
                 _drain(opener)
             self._findings.is_signed |= not entity.path
-            self._look_into(entity, opener, UNDER_SIGNATURE)
+            self._look_into(entity, opener, UNDER_SIGNATURE, signed=body)
         except LimitExceeded:
             raise
         except MalformedMessage as error:
@@ -290,8 +315,17 @@ class _Survey:
 
     # --- contents inside ---
 
-    def _look_into(self, entity: Entity, opener: Callable[[], BinaryIO], cover: Finding) -> None:
-        """Looks at a content that exists only decoded; ``cover`` is what to say of it."""
+    def _look_into(
+        self,
+        entity: Entity,
+        opener: Callable[[], BinaryIO],
+        cover: Finding,
+        signed: BodySource | None = None,
+    ) -> None:
+        """Looks at a content that exists only decoded; ``cover`` is what to say of it.
+
+        An envelope that is all that an opaque signature covers can stand in its place.
+        """
         content = NestedContent(opener)
         nested = _Survey(
             content,
@@ -300,6 +334,11 @@ class _Survey:
             nesting=self._nesting + 1,
             budget=self._budget,
         ).take()
+        if signed is not None and _is_whole_content(entity, nested):
+            (part,) = nested.parts
+            inside = CoveredPart(f"{entity.path}~", content, part, cover.reason)
+            self._findings.parts.append(self._part(entity, signed, part.envelope, inside))
+            return
         self._findings.others += [cover] if nested.parts else []
         self._findings.others += nested.others
         prefix = f"{entity.path}~"
@@ -348,8 +387,18 @@ def _placement(entity: Entity) -> Placement:
         is_body = entity.is_message or entity.is_signed_body
         return Placement.SEALED if is_body else Placement.SEALED_AMONG_OTHERS
     if not entity.is_message:
-        return Placement.WRAPPED
+        return Placement.DOCUMENT if recognition.is_document(entity) else Placement.WRAPPED
     return Placement.FORWARDED if entity.path else Placement.ROOT
+
+
+def _is_whole_content(entity: Entity, nested: Findings) -> bool:
+    """Whether one envelope, and nothing else, is what an opaque signature covers."""
+    if entity.is_signed or len(nested.parts) != 1:
+        return False
+    (part,) = nested.parts
+    fields = {field.name for field in part.header.fields}
+    is_bare = not part.path and fields <= CONTENT_FIELDS | {b"mime-version"}
+    return is_bare and not (nested.others or nested.covered or nested.unreached)
 
 
 def _drain(opener: Callable[[], BinaryIO]) -> None:

@@ -35,7 +35,6 @@ from tests.support.mailboxes import Keys, Mail, Specify, fill
 from tests.support.signing import Signatory, make_signatory
 from tests.support.signing import sign as openssl_sign
 
-WRAPPED = smime.PartSelection(wrapped=True)
 NAME = "cur/1300000001.M1P1.host:2,S"
 
 Deliver = Callable[..., Path]
@@ -76,6 +75,10 @@ def reason(summary: Summary) -> str:
     return entry.reason
 
 
+def stored_bytes(maildir: Path) -> list[bytes]:
+    return sorted(path.read_bytes() for path in (maildir / "cur").iterdir())
+
+
 def only(maildir: Path) -> bytes:
     (path,) = (maildir / "cur").iterdir()
     return path.read_bytes()
@@ -89,24 +92,12 @@ def listed(keys: Keys) -> bytes:
     return message(1, multipart(encrypt(TEXT, keys.old), FOOTER), LIST_ID)
 
 
-@pytest.mark.parametrize("operation", ["scan", "decrypt"])
-def test_mail_with_a_list_footer_stays_and_the_reason_names_the_option(
-    operation: str, listed: bytes, deliver: Deliver, specify: Specify
-) -> None:
-    summary = jobs.run(specify(operation, deliver(listed)))
-    assert counts(summary) == {State.UNSUPPORTED: 1}
-    assert "--wrapped" in reason(summary)
-
-
-def test_mail_with_a_list_footer_is_moved_when_asked_for_and_the_footer_stays(
+def test_mail_with_a_list_footer_is_moved_and_the_footer_stays(
     listed: bytes, deliver: Deliver, specify: Specify, keys: Keys
 ) -> None:
     maildir = deliver(listed)
-    assert counts(jobs.run(specify("scan", maildir, part_selection=WRAPPED))) == {State.READABLE: 1}
-    # Another choice than before is tried although nothing else changed.
-    jobs.run(specify("decrypt", maildir))
-    summary = jobs.run(specify("decrypt", maildir, part_selection=WRAPPED))
-    assert counts(summary) == {State.CHECKPOINTED: 1}
+    assert counts(jobs.run(specify("scan", maildir))) == {State.READABLE: 1}
+    assert counts(jobs.run(specify("decrypt", maildir))) == {State.CHECKPOINTED: 1}
     before = only(maildir)
     assert counts(jobs.run(specify("encrypt", maildir))) == {State.REENCRYPTED: 1}
     after = only(maildir)
@@ -118,27 +109,6 @@ def test_mail_with_a_list_footer_is_moved_when_asked_for_and_the_footer_stays(
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
     summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new))
     assert counts(summary) == {State.VERIFIED: 1}
-
-
-@pytest.mark.parametrize(
-    ("selection", "end"),
-    [
-        (smime.PartSelection(), {State.UNSUPPORTED: 1, State.OLD_KEY: 1}),
-        (WRAPPED, {State.REENCRYPTED: 2}),
-    ],
-    ids=["not taken", "taken"],
-)
-def test_a_copy_of_mail_with_a_list_footer_joins_only_a_job_that_took_it(
-    selection: smime.PartSelection,
-    end: dict[State, int],
-    listed: bytes,
-    deliver: Deliver,
-    specify: Specify,
-) -> None:
-    maildir = deliver(listed)
-    jobs.run(specify("decrypt", maildir, part_selection=selection))
-    shutil.copy(maildir / NAME, maildir / "cur/1400000000.M9P1.host:2,")
-    assert counts(jobs.run(specify("encrypt", maildir))) == end
 
 
 # --- layers that stay ----------------------------------------------------------------
@@ -239,17 +209,33 @@ def test_a_layer_under_a_clear_signature_is_moved_when_asked_for_and_all_else_st
     assert not check.is_valid
 
 
-def test_layers_that_no_signature_need_void_stay_sealed_even_when_asked_for(
+def test_an_envelope_stands_where_the_opaque_signature_around_it_stood_when_asked_for(
     signatory: Signatory, deliver: Deliver, specify: Specify, keys: Keys
 ) -> None:
-    entity = encrypt(TEXT, keys.old)
-    among = multipart(entity, FOOTER, boundary=b"mixed")
-    maildir = deliver(
-        message(1, sign(signatory, entity, opaque=True)),
-        message(2, sign(signatory, among, opaque=False)),
-    )
+    signed = sign(signatory, encrypt(TEXT, keys.old), opaque=True)
+    maildir = deliver(message(1, signed), message(2, forward(message(3, signed))))
+    before = stored_bytes(maildir)
+    jobs.run(specify("decrypt", maildir, part_selection=BREAKING))
+    summary = jobs.run(specify("encrypt", maildir))
+    assert (counts(summary), summary.voided_signatures) == ({State.REENCRYPTED: 2}, 2)
+    for raw in stored_bytes(maildir):
+        (envelope,) = checker.envelopes(raw)
+        assert checker.opened(envelope, keys.new) == TEXT
+        assert b"signed-data" not in raw
+    new = KeySpecification((keys.new.certificate, keys.new.private_key))
+    summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new))
+    assert counts(summary) == {State.VERIFIED: 2}
+    jobs.run(specify("rollback", None, keys=None))
+    assert stored_bytes(maildir) == before
+
+
+def test_what_an_opaque_signature_does_not_cover_alone_stays_sealed_even_when_asked_for(
+    signatory: Signatory, deliver: Deliver, specify: Specify, keys: Keys
+) -> None:
+    among = multipart(encrypt(TEXT, keys.old), FOOTER, boundary=b"mixed")
+    maildir = deliver(message(1, sign(signatory, among, opaque=True)))
     summary = jobs.run(specify("decrypt", maildir, part_selection=BREAKING))
-    assert counts(summary) == {State.SEALED: 2}
+    assert counts(summary) == {State.SEALED: 1}
     assert not any("--break-signatures" in entry.reason for entry in summary.not_done)
 
 
@@ -292,8 +278,14 @@ def nested(keys: Keys, signatory: Signatory) -> dict[str, tuple[bytes, set[bytes
     }
 
 
-RESEALED = ["envelope in envelope", "three envelopes", "forward", "forward among parts"]
-KEPT = ["triple wrap", "triple wrap, opaque", "encoded forward", "sandwich"]
+RESEALED = [
+    "envelope in envelope",
+    "three envelopes",
+    "forward",
+    "forward among parts",
+    "sandwich",
+]
+KEPT = ["triple wrap", "triple wrap, opaque", "encoded forward"]
 
 
 @pytest.mark.parametrize("name", RESEALED + KEPT)
@@ -402,10 +394,10 @@ def test_more_layers_than_the_bound_are_told_and_not_opened(
 
 
 def test_a_copy_that_joins_the_job_needs_the_same_old_keys(
-    deliver: Deliver, specify: Specify, keys: Keys
+    deliver: Deliver, specify: Specify, keys: Keys, signatory: Signatory
 ) -> None:
-    sandwich = multipart(FOOTER, encrypt(TEXT, keys.old))
-    maildir = deliver(message(1, encrypt(sandwich, keys.old)))
+    sealed = sign(signatory, encrypt(TEXT, keys.old), opaque=False)
+    maildir = deliver(message(1, encrypt(sealed, keys.old)))
     jobs.run(specify("decrypt", maildir))
     shutil.copy(maildir / NAME, maildir / "cur/1400000000.M9P1.host:2,")
     summary = jobs.run(specify("encrypt", maildir))
@@ -448,10 +440,10 @@ def test_what_is_acknowledged_fails_no_run(
 
 
 def test_json_and_table_list_the_messages_that_need_old_keys(
-    deliver: Deliver, specify: Specify, keys: Keys
+    deliver: Deliver, specify: Specify, keys: Keys, signatory: Signatory
 ) -> None:
-    sandwich = multipart(FOOTER, encrypt(TEXT, keys.old))
-    maildir = deliver(message(1, encrypt(sandwich, keys.old)))
+    sealed = sign(signatory, encrypt(TEXT, keys.old), opaque=False)
+    maildir = deliver(message(1, encrypt(sealed, keys.old)))
     summary = jobs.run(specify("decrypt", maildir))
     (entry,) = as_json(summary)["needs_old_keys"]
     key = names_of(keys.old.certificate)

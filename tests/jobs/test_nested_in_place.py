@@ -32,7 +32,8 @@ from tests.support.mailboxes import Keys, Mail, Specify, fill
 from tests.support.signing import make_signatory, sign
 
 NAME = "cur/1300000001.M1P1.host:2,S"
-EVERYTHING = smime.PartSelection(wrapped=True, break_signatures=True)
+EVERYTHING = smime.PartSelection(break_signatures=True)
+IN_PLACE = {"in_place": True, "nested": True, "wrapped": True}
 LONG = b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + b"Another text.\r\n" * 9
 WITH_SUBJECT = b'Content-Type: text/plain; hp="cipher"\r\nSubject: secret\r\n\r\nThe text.\r\n'
 
@@ -131,7 +132,7 @@ def test_a_part_is_opened_in_its_place_and_encrypted_again(
     maildir, around = tmp_path / "Maildir", PARTS[name]
     deliver(maildir, around(encrypt(TEXT, keys.old)))
     before = only(maildir)
-    run = specify("decrypt", maildir, in_place=True, nested=True, part_selection=EVERYTHING)
+    run = specify("decrypt", maildir, **IN_PLACE, part_selection=EVERYTHING)
     summary = jobs.run(run)
     assert (counts(summary), summary.exit_code) == ({State.DECRYPTED: 1}, 0)
     copy = only(maildir)
@@ -402,9 +403,7 @@ def test_a_part_whose_number_is_not_its_own_stays_encrypted(
     maildir = tmp_path / "Maildir"
     listed = message(2, multipart(encrypt(TEXT, keys.old), FOOTER, boundary=b"list"), LIST_ID)
     deliver(maildir, message(1, multipart(FOOTER, forward(listed))))
-    summary = jobs.run(
-        specify("decrypt", maildir, in_place=True, nested=True, part_selection=EVERYTHING)
-    )
+    summary = jobs.run(specify("decrypt", maildir, **IN_PLACE, part_selection=EVERYTHING))
     assert counts(summary) == {State.CHECKPOINTED: 1}
     assert "not the only one of that number" in summary.not_done[0].reason
     assert counts(jobs.run(specify("encrypt", maildir))) == {State.REENCRYPTED: 1}

@@ -100,7 +100,7 @@ def test_the_job_log_records_fingerprints_and_no_address(
     team: Path, specify: Specify, named: Path, tmp_path: Path
 ) -> None:
     jobs.run(specify("decrypt", team))
-    spec = specify("encrypt", team, new_certificates=(named,), owner="alice@example.org")
+    spec = specify("encrypt", team, new_certificates=(named,), owners=("alice@example.org",))
     assert jobs.run(spec).owner_checked is True
     fingerprint = x509.load_pem_x509_certificate(named.read_bytes()).fingerprint(SHA256()).hex()
     with sqlite3.connect(tmp_path / "job" / "job.db") as log:
@@ -115,7 +115,7 @@ def test_a_certificate_of_somebody_else_stops_the_run_before_the_mailbox_is_touc
 ) -> None:
     jobs.run(specify("decrypt", team))
     census = checker.census(team)
-    spec = specify("encrypt", team, new_certificates=(named,), owner="bob@example.org")
+    spec = specify("encrypt", team, new_certificates=(named,), owners=("bob@example.org",))
     with pytest.raises(CertificateUnusable):
         jobs.run(spec)
     assert checker.census(team) == census

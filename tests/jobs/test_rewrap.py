@@ -13,7 +13,6 @@ from sectool.errors import CertificateUnusable, NotThisMailbox, UsageError
 from sectool.jobs import Reason, Selection
 from sectool.keys import KeySpecification
 from sectool.outcome import State, Summary
-from sectool.smime import PartSelection
 from tests.support import checker, layers
 from tests.support.forge import make_holder
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
@@ -173,16 +172,14 @@ def test_every_encrypted_part_of_a_message_is_exchanged(
     assert checker.inner_digests(mail.raw, [keys.old]) == ("", "")
 
 
-def test_mail_with_the_footer_of_a_list_is_taken_only_when_asked_to(
+def test_mail_with_the_footer_of_a_list_is_taken_and_the_footer_stays(
     specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
     maildir = tmp_path / "Maildir"
     body = layers.multipart(layers.encrypt(layers.TEXT, keys.old), layers.FOOTER)
     raw = layers.stored(layers.message(1, body, layers.LIST_ID))
     fill(maildir, [Mail("", "cur/1.M1P1.host:2,", raw)])
-    assert counts(jobs.run(specify("rewrap", maildir))) == {State.UNSUPPORTED: 1}
-    wrapped = specify("rewrap", maildir, part_selection=PartSelection(wrapped=True))
-    assert counts(jobs.run(wrapped)) == {State.REENCRYPTED: 1}
+    assert counts(jobs.run(specify("rewrap", maildir))) == {State.REENCRYPTED: 1}
     (mail,) = checker.stored_mail(maildir)
     assert b"list@example.org" in mail.raw
     assert "" not in checker.inner_digests(mail.raw, [keys.new])
@@ -229,7 +226,7 @@ def test_a_certificate_of_somebody_else_stops_the_run_before_the_mailbox_is_touc
 ) -> None:
     census = checker.census(maildir)
     with pytest.raises(CertificateUnusable):
-        jobs.run(specify("rewrap", maildir, owner="alice@example.org"))
+        jobs.run(specify("rewrap", maildir, owners=("alice@example.org",)))
     assert checker.census(maildir) == census
     assert not (tmp_path / "job").exists()
 

@@ -119,7 +119,7 @@ NAMING = {
 def test_an_owner_is_found_in_every_place_of_a_certificate(
     extensions: tuple[str, ...], subject: str, owner: str, issue: Issue
 ) -> None:
-    (found,) = load(issue(*extensions, subject=subject), owner=owner)
+    (found,) = load(issue(*extensions, subject=subject), owners=[owner])
     assert found.names(owner)
 
 
@@ -128,7 +128,7 @@ def test_an_international_address_is_the_same_in_either_form_of_its_domain(
     domain: str, issue: Issue
 ) -> None:
     path = issue(UTF8_MAILBOX.format(f"jürgen@{domain}"))
-    (found,) = load(path, owner="jürgen@bücher.example")
+    (found,) = load(path, owners=["jürgen@bücher.example"])
     assert found.addresses == (f"jürgen@{domain}",)
 
 
@@ -146,18 +146,26 @@ def test_a_certificate_that_does_not_name_the_owner_is_refused_unless_it_is_acce
 ) -> None:
     path = issue(*extensions, subject=subject)
     with pytest.raises(CertificateUnusable, match=r"names alice@example\.org") as caught:
-        load(path, owner="alice@example.org")
+        load(path, owners=["alice@example.org"])
     assert caught.value.exit_code == 15
     (plain,) = load(path)
     accepted = frozenset({plain.fingerprint})
-    (overridden,) = load(path, owner="alice@example.org", accept_fingerprints=accepted)
+    (overridden,) = load(path, owners=["alice@example.org"], accept_fingerprints=accepted)
     assert overridden.overridden == ("does not name alice@example.org",)
 
 
 def test_one_of_several_certificates_must_name_the_owner(issue: Issue) -> None:
     alice = issue("subjectAltName = email:alice@example.org")
     archive = issue("subjectAltName = email:archive@example.org")
-    assert len(load(archive, alice, owner="alice@example.org")) == 2
+    assert len(load(archive, alice, owners=["alice@example.org"])) == 2
+
+
+def test_any_of_the_addresses_of_an_owner_is_enough(issue: Issue) -> None:
+    maiden, married = "alice.smith@example.org", "alice.jones@example.org"
+    path = issue(f"subjectAltName = email:{married}")
+    assert load(path, owners=[maiden, married])
+    with pytest.raises(CertificateUnusable, match=f"names {maiden} or bob@example.org"):
+        load(path, owners=[maiden, "bob@example.org"])
 
 
 def test_accepting_one_of_several_does_not_do_without_the_owner(issue: Issue) -> None:
@@ -168,7 +176,7 @@ def test_accepting_one_of_several_does_not_do_without_the_owner(issue: Issue) ->
         load(
             archive,
             bob,
-            owner="alice@example.org",
+            owners=["alice@example.org"],
             accept_fingerprints=frozenset({archived.fingerprint}),
         )
 

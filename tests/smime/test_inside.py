@@ -73,15 +73,29 @@ def test_a_layer_is_found_without_a_header_around_it(envelope: bytes) -> None:
 
 
 @pytest.mark.parametrize("content_of", [in_memory, pushed])
-def test_a_layer_under_an_opaque_signature_can_be_read_but_not_replaced(
+def test_a_layer_that_opaque_signatures_cover_stands_in_the_place_of_the_outermost(
     part: bytes, alice: Signatory, envelope: bytes, content_of: Callable[[bytes], Content]
 ) -> None:
     signed = sign(alice, sign(alice, part, "-nodetach"), "-nodetach")
     inside = smime.look_inside(content_of(signed), cms.ID_DATA)
-    (one,) = inside.covered
-    assert (inside.parts, one.path) == ((), "~~")
-    with smime.PartSource(one.content, one.part).open() as stream:
+    (one,) = inside.parts
+    assert (inside.covered, one.path) == ((), "")
+    assert one.placement is smime.Placement.SEALED_OPAQUE
+    with smime.PartSource(content_of(signed), one).open() as stream:
         assert stream.read() == envelope
+
+
+@pytest.mark.parametrize("form", ["among parts", "beside a field"])
+def test_a_layer_that_is_not_all_an_opaque_signature_covers_can_be_read_but_not_replaced(
+    form: str, part: bytes, alice: Signatory, envelope: bytes
+) -> None:
+    covered = {"among parts": multipart(part, part), "beside a field": b"Subject: x\r\n" + part}
+    signed = sign(alice, covered[form], "-nodetach")
+    inside = look(signed)
+    assert inside.parts == ()
+    for one in inside.covered:
+        with smime.PartSource(one.content, one.part).open() as stream:
+            assert stream.read() == envelope
 
 
 def test_signed_data_is_looked_into_with_and_without_its_content_info(

@@ -11,7 +11,7 @@ from sectool.message import BytesContent
 from sectool.outcome import State
 from tests.support.layers import FOOTER, LIST_ID, TEXT, forward, message, multipart
 
-WRAPPED = smime.PartSelection(wrapped=True)
+WRAPPED = smime.ClearSelection(wrapped=True)
 LIST_POST = b"List-Post: <mailto:list@example.org>\r\n"
 
 
@@ -22,8 +22,8 @@ def part(envelope: bytes) -> bytes:
     return fields + b"\r\n" + text
 
 
-def take(raw: bytes, selection: smime.PartSelection) -> smime.Inventory:
-    return smime.take_inventory(BytesContent(raw), selection=selection)
+def take(raw: bytes) -> smime.Inventory:
+    return smime.take_inventory(BytesContent(raw))
 
 
 def recognised(part: bytes) -> dict[str, bytes]:
@@ -46,14 +46,14 @@ def recognised(part: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", recognised(b""))
-def test_a_list_footer_is_taken_only_when_asked_for(name: str, part: bytes) -> None:
-    raw = recognised(part)[name]
-    left = take(raw, smime.PartSelection())
-    assert left.state is State.UNSUPPORTED
-    assert "--wrapped" in left.reason
-    taken = take(raw, WRAPPED)
-    assert (taken.state, taken.reason) == (State.ENCRYPTED, "")
-    assert [one.placement for one in taken.parts] == [smime.Placement.LIST_FOOTER]
+def test_a_list_footer_may_stand_beside_a_plaintext_only_when_asked_for(
+    name: str, part: bytes
+) -> None:
+    inventory = take(recognised(part)[name])
+    (one,) = inventory.parts
+    assert (inventory.state, one.placement) == (State.ENCRYPTED, smime.Placement.LIST_FOOTER)
+    assert "--wrapped" in smime.ClearSelection(nested=True).why_left(one)
+    assert not WRAPPED.why_left(one)
 
 
 def not_recognised(part: bytes) -> dict[str, bytes]:
@@ -94,22 +94,16 @@ def not_recognised(part: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", not_recognised(b""))
-def test_other_wrappers_are_never_taken(name: str, part: bytes) -> None:
-    for selection in (smime.PartSelection(), WRAPPED):
-        inventory = take(not_recognised(part)[name], selection)
-        assert inventory.state is State.UNSUPPORTED
-        assert "--wrapped" not in inventory.reason
+def test_a_plaintext_never_stands_in_other_wrappers(name: str, part: bytes) -> None:
+    inventory = take(not_recognised(part)[name])
+    assert inventory.state is State.ENCRYPTED
+    for one in inventory.parts:
+        reason = smime.ClearSelection(nested=True, wrapped=True).why_left(one)
+        assert "among other parts" in reason
 
 
 def test_a_list_footer_under_a_signature_stays_sealed(part: bytes) -> None:
     signed = multipart(multipart(part, FOOTER), TEXT, subtype=b"signed", boundary=b"s")
-    assert take(message(1, signed, LIST_ID), WRAPPED).state is State.SEALED
-
-
-def test_one_wrapper_too_many_keeps_the_whole_message_as_it_is(part: bytes) -> None:
-    mixed = multipart(
-        forward(message(2, multipart(part, FOOTER), LIST_ID)),
-        forward(message(3, multipart(part, TEXT))),
-        boundary=b"o",
-    )
-    assert take(message(1, mixed), WRAPPED).state is State.UNSUPPORTED
+    inventory = take(message(1, signed, LIST_ID))
+    assert inventory.state is State.SEALED
+    assert WRAPPED.why_left(inventory.parts[0])

@@ -34,6 +34,10 @@ from sectool.jobs.worker.put_in_clear import (
 from sectool.mailbox import Mailbox
 from sectool.outcome import State
 from sectool.progress import Progress
+from sectool.smime import ClearSelection
+
+_CHOICES = ("nested", "wrapped")
+"""What may be opened in place beside whole messages; options and fields have these names."""
 
 
 def is_in_place(log: JobLog) -> bool:
@@ -41,9 +45,10 @@ def is_in_place(log: JobLog) -> bool:
     return bool(_options(log).get("in_place"))
 
 
-def is_nested(log: JobLog) -> bool:
-    """Whether the job has put plaintext into parts of messages, or may have."""
-    return bool(_options(log).get("nested"))
+def clear_selection(log: JobLog) -> ClearSelection:
+    """Which parts' plaintext the job has put into the mailbox, or may have."""
+    options = _options(log)
+    return ClearSelection(bool(options.get("nested")), bool(options.get("wrapped")))
 
 
 def _options(log: JobLog) -> dict[str, bool]:
@@ -56,9 +61,9 @@ def _as_text(options: dict[str, bool]) -> str:
 
 
 def check_in_place(spec: JobSpec, job: Job) -> str:
-    """Holds that ``--in-place`` and ``--nested`` are as the first replacement fixed them.
+    """Holds that ``--in-place`` and its kin are as the first replacement fixed them.
 
-    A job in place may begin to open nested mail later, but not cease to.
+    A job in place may begin to open nested or wrapped mail later, but not cease to.
 
     Returns:
         The options of the decrypt phase as they stand.
@@ -75,11 +80,12 @@ def check_in_place(spec: JobSpec, job: Job) -> str:
             "this job decrypts in place, and this run is without --in-place",
             hint="add --in-place, or begin another job with another --job directory",
         )
-    if fixed and is_nested(log) and not spec.nested:
-        raise UsageError(
-            "this job opens nested mail in place, and this run is without --nested",
-            hint="add --nested, or begin another job with another --job directory",
-        )
+    for name in _CHOICES:
+        if fixed and getattr(clear_selection(log), name) and not getattr(spec, name):
+            raise UsageError(
+                f"this job opens {name} mail in place, and this run is without --{name}",
+                hint=f"add --{name}, or begin another job with another --job directory",
+            )
     encrypted = log.phase(Operation.ENCRYPT)
     if spec.in_place and not fixed and not undone and encrypted is not None and encrypted[1]:
         raise UsageError(
@@ -95,11 +101,12 @@ def _check_options(spec: JobSpec) -> None:
             "decrypting restores a Subject only in place, where it replaces messages",
             hint="add --in-place, or give --restore-subject to `sectool encrypt`",
         )
-    if spec.nested and not spec.in_place:
-        raise UsageError(
-            "nested mail is always decrypted into checkpoints, and put in clear only in place",
-            hint="add --in-place, or leave --nested out",
-        )
+    for name in _CHOICES:
+        if getattr(spec, name) and not spec.in_place:
+            raise UsageError(
+                f"{name} mail is always decrypted into checkpoints, and put in clear only in place",
+                hint=f"add --in-place, or leave --{name} out",
+            )
 
 
 class InPlace:
@@ -136,9 +143,12 @@ class InPlace:
         self._spool = Spool(job, mailbox)
 
     @property
-    def _nested(self) -> bool:
-        """Also where the log has it: undoing gives back what was there."""
-        return self._spec.nested or is_nested(self._log)
+    def _clear_selection(self) -> ClearSelection:
+        """Also as the log has it: undoing gives back what was there."""
+        fixed = clear_selection(self._log)
+        return ClearSelection(
+            nested=self._spec.nested or fixed.nested, wrapped=self._spec.wrapped or fixed.wrapped
+        )
 
     def check_writable(self) -> None:
         """Holds that the mailbox can be written, before hours are spent on checkpoints.
@@ -214,7 +224,7 @@ class InPlace:
             prefix=self._spool.prefix,
             job=self._job.name,
             restore_subject=self._spec.restore_subject,
-            nested=self._nested,
+            selection=self._clear_selection,
         )
         for answer in run_tasks(
             put_in_clear,
@@ -241,7 +251,9 @@ class InPlace:
 
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
         """Replaces a group; the first one fixes how this job decrypts in place."""
-        options = {"in_place": True, **({"nested": True} if self._nested else {})}
+        selection = self._clear_selection
+        chosen = {name: True for name in _CHOICES if getattr(selection, name)}
+        options = {"in_place": True, **chosen}
         if _options(self._log) != options:
             with self._log.group():
                 self._log.set_phase(Operation.DECRYPT, "begun", _as_text(options))

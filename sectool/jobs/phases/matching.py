@@ -158,7 +158,7 @@ class Matcher:
             listing, examination.message_id, only_replaced=not self._takes_newcomers
         ):
             return
-        if self._takes_newcomers:
+        if self._takes_newcomers and messages.record_copy(examination) is None:
             messages.record(self._newcomer(examination))
 
     def _newcomer(self, examination: Examination) -> Examination:
@@ -167,9 +167,8 @@ class Matcher:
             return examination
         parts = examination.parts
         known = [self._log.messages.parts.checkpoint(part.content_digest) for part in parts]
-        if parts and all(known) and self._would_be_taken(examination):
-            # A further copy of a message that the job has: it can be encrypted
-            # as well, and would be lost to its owner if it were not.
+        if parts and all(known) and examination.state is State.ENCRYPTED:
+            # What the job has in other surroundings, such as a forward of it.
             marked = tuple(
                 replace(part, integrity=checkpoint.integrity)
                 for part, checkpoint in zip(parts, known, strict=True)
@@ -186,12 +185,6 @@ class Matcher:
             reason = "it came later, and only an old key opens it"
             return replace(examination, state=State.OLD_KEY, reason=reason)
         return replace(examination, state=State.NEW)
-
-    def _would_be_taken(self, examination: Examination) -> bool:
-        """Whether decrypting takes such a message, unlike one with a layer under a signature."""
-        if examination.state is State.ENCRYPTED:
-            return True
-        return self._log.messages.was_taken(examination.identity)
 
 
 def _is_unread(examination: Examination) -> bool:

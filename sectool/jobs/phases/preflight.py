@@ -69,7 +69,7 @@ class Survey:
             return
         self.unreadable += 1
         self.unknown += state is State.ENCRYPTED
-        if state is not State.READABLE or any(layer.reason for layer in examination.layers):
+        if state is not State.READABLE or _needs_old_keys(examination):
             self.left_over += 1
         if state is State.MISSING_KEY:
             keys = set(examination.recipients) - examination.in_history
@@ -78,7 +78,8 @@ class Survey:
     def _stays_readable(self, examination: Examination) -> bool:
         """Whether a new key is named by every part, as far as the recipients tell."""
         for layer in examination.layers:
-            if self._names.isdisjoint(layer.recipients):
+            is_owners = not layer.reason or layer.needs_old_key(examination.in_history)
+            if is_owners and self._names.isdisjoint(layer.recipients):
                 return False
         named = [key in self._names for key in examination.recipients]
         # Of several parts it is not known here which recipient belongs to which.
@@ -123,6 +124,11 @@ class Survey:
                 f"links and other files that may be mail and were passed over: {self.passed_over}"
             )
         return ""
+
+
+def _needs_old_keys(examination: Examination) -> bool:
+    """Whether something in it keeps its recipients that the owner can read now."""
+    return any(layer.needs_old_key(examination.in_history) for layer in examination.layers)
 
 
 def _by_count(item: tuple[RecipientKey, int]) -> tuple[int, str, str, str]:

@@ -21,6 +21,7 @@ from sectool.jobs.running.failures import FailureLimit
 from sectool.jobs.running.fixed import NOT_FIXED, check_fixed, options_of
 from sectool.jobs.running.grouping import Grouping
 from sectool.jobs.running.job import MAILBOX_VALUE, Job
+from sectool.jobs.running.owner import is_shared
 from sectool.jobs.running.pool import Died, run_tasks
 from sectool.jobs.running.replace import Replacer, check_writable
 from sectool.jobs.running.retry import Retry
@@ -54,7 +55,7 @@ class Resealing:
     """The replacing half of one run on one job.
 
     Args:
-        spec: selection, profile, owner; ``operation`` is the phase.
+        spec: selection, profile, owners; ``operation`` is the phase.
         job: whose messages are replaced.
         mailbox: where they are.
         recipients: the new ones.
@@ -268,6 +269,7 @@ class Resealing:
             recipients=self._recipients,
             profile=self._spec.profile,
             restore_subject=self._spec.restore_subject,
+            shared_job=self._job.name if is_shared(self._job) else "",
         )
 
     def _tasks(self) -> Iterator[SealTask]:
@@ -304,7 +306,7 @@ class Resealing:
     def _note_options(self) -> None:
         """Notes what the rest of the phase has to keep to; inside a group."""
         self._log.set_phase(self._spec.operation, "begun", self._options())
-        record_certificates(self._log, self._recipients, self._spec.owner)
+        record_certificates(self._log, self._recipients, self._spec.owners)
 
     def _take_down(self, answer: NotSealed) -> None:
         self._failure_code = self._failure_code or answer.failure_code
@@ -340,7 +342,7 @@ class Resealing:
         if self._restored is not None:
             summary.restored = self._restored.messages
             summary.not_restored = self._restored.not_restored
-        describe_certificates(summary, self._recipients, self._spec.owner, self._spec.profile)
+        describe_certificates(summary, self._recipients, self._spec.owners, self._spec.profile)
         if self._spec.dry_run:
             summary.space = self._space
             summary.losing_access = self._losing_access

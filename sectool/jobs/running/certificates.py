@@ -33,7 +33,7 @@ def load_certificates(
         spec.new_certificates,
         datetime.now(UTC),
         accept_fingerprints=spec.accept_fingerprints,
-        owner=spec.owner,
+        owners=spec.owners,
         passphrases=spec.keys,
         ask=ask,
     )
@@ -63,10 +63,13 @@ def _check_profile(profile: cms.Profile, recipient: NewRecipient) -> None:
 
 
 def describe_certificates(
-    summary: Summary, recipients: Sequence[NewRecipient], owner: str, profile: cms.Profile
+    summary: Summary,
+    recipients: Sequence[NewRecipient],
+    owners: Sequence[str],
+    profile: cms.Profile,
 ) -> None:
     """Puts into a summary what a person needs to see of the new certificates."""
-    summary.owner_checked = is_owner_checked(recipients, owner)
+    summary.owner_checked = is_owner_checked(recipients, owners)
     summary.new_certificates = [
         NewCertificate(
             file=str(recipient.path),
@@ -83,19 +86,21 @@ def describe_certificates(
     ]
 
 
-def is_owner_checked(recipients: Iterable[NewRecipient], owner: str) -> bool:
-    """Whether an owner was asked for, and a certificate names that address."""
-    return bool(owner) and any(recipient.names(owner) for recipient in recipients)
+def is_owner_checked(recipients: Iterable[NewRecipient], owners: Sequence[str]) -> bool:
+    """Whether an owner was asked for, and a certificate names one of the addresses."""
+    return any(recipient.names(*owners) for recipient in recipients)
 
 
-def record_certificates(log: JobLog, recipients: Sequence[NewRecipient], owner: str) -> None:
+def record_certificates(
+    log: JobLog, recipients: Sequence[NewRecipient], owners: Sequence[str]
+) -> None:
     """Notes in the job log what is encrypted to; inside a group."""
     record = {
         "to": [
             {"fingerprint": each.fingerprint, "overridden": len(each.overridden)}
             for each in recipients
         ],
-        "owner_checked": is_owner_checked(recipients, owner),
+        "owner_checked": is_owner_checked(recipients, owners),
     }
     log.set_value(RECORD, json.dumps(record, sort_keys=True))
 

@@ -126,6 +126,8 @@ class JobSpec:
     """Decrypt: put the plaintext into the mailbox, too."""
     nested: bool = False
     """Decrypt in place: also of what is encrypted in a part, or inside of a plaintext."""
+    wrapped: bool = False
+    """Decrypt in place: also of what stands beside a mailing list's footer."""
     to_stage: str = "original"
     """Rollback: what is put back: ``original``, or ``decrypted`` for the plaintext
     of a job in place."""
@@ -137,12 +139,16 @@ class JobSpec:
     """Decrypt: certificates that checkpoints are sealed to; none: they are plain."""
     seal_keys: KeySpecification | None = None
     """Private keys that sealed checkpoints are opened with."""
-    owner: str = ""
-    """Mail address that a new certificate must name; empty: nobody asks."""
+    owners: tuple[str, ...] = ()
+    """Mail addresses of one person, one of which a new certificate must name; none:
+    nobody asks."""
     acknowledge: Path | None = None
     """File of messages that a person knows cannot be done; None: as the job log has it."""
     part_selection: PartSelection = field(default_factory=PartSelection)
-    """Scan, decrypt and rewrap: encrypted parts that are taken beside whole bodies."""
+    """Scan, decrypt and rewrap: which encrypted parts are taken of those that open."""
+    shared: bool = False
+    """Decrypt and rewrap: several people read the mailbox, so that a part goes only to those
+    whose key opens it."""
     retry: bool = False
     """Work on nothing but what an earlier run could not do."""
     include_clear: bool = False

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sectool.joblog import Examination
+from sectool.joblog import UNREACHED, Examination
 from sectool.message import Listing
-from sectool.outcome import NOT_DONE, NeedsOldKeys, NotDone, State, Summary
+from sectool.outcome import NOT_DONE, LeftPart, NeedsOldKeys, NotDone, State, Summary
 
 
 def count_examination(summary: Summary, examination: Examination, state: State) -> None:
@@ -23,7 +23,22 @@ def count_examination(summary: Summary, examination: Examination, state: State) 
     for key in dict.fromkeys([*examination.recipients, *named]):
         summary.keys[key] = summary.keys.get(key, 0) + 1
     summary.keys_in_history |= examination.in_history
-    kept = [layer for layer in examination.layers if layer.reason]
+    summary.documents += sum(part.placement == "document" for part in examination.parts)
+    for layer in examination.layers:
+        if layer.reason and (not layer.path or layer.path.startswith(UNREACHED)):
+            summary.left_parts.append(
+                LeftPart(
+                    ref.folder,
+                    ref.key,
+                    examination.message_id,
+                    state,
+                    layer.part,
+                    layer.reason,
+                    layer.recipients,
+                    examination.identity,
+                )
+            )
+    kept = [one for one in examination.layers if one.needs_old_key(examination.in_history)]
     if kept:
         summary.needs_old_keys.append(
             NeedsOldKeys(

@@ -8,8 +8,9 @@ answer.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sectool import cms, smime
 from sectool.checkpoint import IncomingCheckpoint
@@ -26,9 +27,11 @@ from sectool.errors import (
 )
 from sectool.joblog import (
     IN_CLEAR,
+    UNREACHED,
     UNREAD,
     CheckpointRecord,
     Examination,
+    LayerRecord,
     PartRecord,
     ReplacedMessage,
     SealableMessage,
@@ -38,6 +41,7 @@ from sectool.joblog import (
 from sectool.jobs.worker.checkpoints import CheckpointPlace
 from sectool.jobs.worker.keyring import find_opening
 from sectool.jobs.worker.layers import LayerSearch, held, recipient_key
+from sectool.jobs.worker.readers import Reader, find_readers, readers_of
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import InnerEntity, Listing, StoredMessage
@@ -85,6 +89,8 @@ class ExamineArgument:
     """Which encrypted parts are taken beside the whole bodies of messages."""
     storage: Storage = Storage.PLAIN
     """What the log is to say of the plaintext of what opens."""
+    shared: bool = False
+    """Whether several people read the mailbox, so that it counts whose key opens a part."""
     exchange: Exchange | None = None
     """What opens is to have its recipients exchanged; None: it is to be checkpointed."""
 
@@ -150,6 +156,9 @@ class ExamineContext:
         self.released = argument.released
         self.storage = argument.storage
         self.exchange = argument.exchange
+        self.people: tuple[Reader, ...] = ()
+        if argument.shared and self.keys is not None:
+            self.people = readers_of(self.keys, argument.job)
 
 
 _STATES: tuple[tuple[type[MessageError], State], ...] = (
@@ -200,6 +209,7 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
     inventory = smime.take_inventory(stored.content, selection=context.part_selection)
     date = inventory.header_date or stored.internal_date
     recipients = tuple(one for part in inventory.parts for one in part.envelope.recipients)
+    unreached = tuple(one for found in inventory.unreached for one in found.recipients)
     examination = Examination(
         ref=listing.ref,
         hint=listing.hint,
@@ -221,18 +231,39 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
             for part in inventory.parts
         ),
         recipients=tuple(map(recipient_key, recipients)),
-        in_history=held(context.keys, recipients),
+        in_history=held(context.keys, (*recipients, *unreached)),
         tried_with=context.tried_with,
         in_clear=known_as(inventory)[1],
         marked=inventory.mark.message
         if inventory.mark and inventory.mark.job == context.job
         else 0,
+        layers=tuple(_unreached(inventory)),
         defects=tuple(dict.fromkeys(defect for part in inventory.parts for defect in part.defects)),
     )
     is_encrypted = inventory.parts or inventory.covered
     if not is_encrypted or context.keys is None or not task.opening:
         return Examined(examination)
     return _open_parts(context, context.keys, stored, inventory, examination)
+
+
+def _unreached(inventory: smime.Inventory) -> Iterator[LayerRecord]:
+    """Envelopes that are counted and never taken, each under a name of its own."""
+    for number, found in enumerate(inventory.unreached, 1):
+        names = tuple(map(recipient_key, found.recipients))
+        path, hides = f"{UNREACHED}{number}", not found.is_complete
+        yield LayerRecord(found.path, path, "", names, found.reason, hides)
+
+
+@dataclass(slots=True)
+class _Outcomes:
+    """What came of the parts of one message, each of which is decided alone."""
+
+    taken: list[tuple[smime.EncryptedPart, InnerEntity]] = field(default_factory=list)
+    left: list[tuple[smime.EncryptedPart, InnerEntity]] = field(default_factory=list)
+    """Those that open and stay as they are all the same."""
+    failed: list[tuple[smime.EncryptedPart, MessageError]] = field(default_factory=list)
+    refusal: str = ""
+    """Why the recipients of the first one must not be exchanged for which that is so."""
 
 
 def _open_parts(
@@ -242,94 +273,124 @@ def _open_parts(
     inventory: smime.Inventory,
     examination: Examination,
 ) -> Examined:
-    errors: list[MessageError] = []
-    refusals: list[str] = []
-    opened: list[tuple[smime.EncryptedPart, InnerEntity]] = []
+    outcomes = _Outcomes()
     marks: dict[str, smime.IntegrityMark] = {}
     search = LayerSearch(
         keys, context.released, context.part_selection, reseals=context.exchange is None
     )
     for part in inventory.parts:
+        why = context.part_selection.why_left(part)
         try:
             found = find_opening(stored.content, part, keys, context.released)
-            inner = found.inner
-            if context.exchange is not None:
-                refusals.append(context.exchange.why_refused(found.opening))
-            plaintext = smime.content_of(inner)
-            marks[part.path] = smime.integrity_of(stored.content, part, inner, plaintext)
-            opened.append((part, inner))
+            if context.exchange is not None and not why:
+                why = context.exchange.why_refused(found.opening)
+                outcomes.refusal = outcomes.refusal or why
+            plaintext = smime.content_of(found.inner)
+            marks[part.path] = smime.integrity_of(stored.content, part, found.inner, plaintext)
         except MessageError as error:
-            errors.append(error)
-        else:
-            # A message of which one part is left is left as a whole.
-            if inventory.reason:
-                search.keep(part, context.part_selection.why_left(part) or inventory.reason)
-            search.look(plaintext, inner.content_type, part.path, inventory.reason)
+            outcomes.failed.append((part, error))
+            continue
+        if why:
+            search.keep(part, why, opened=True)
+        (outcomes.left if why else outcomes.taken).append((part, found.inner))
+        search.look(plaintext, found.inner.content_type, part.path, why)
     for covered in inventory.covered:
         search.take(covered)
-    incoming, checkpoints = _keep_checkpoints(context, stored, opened, search, errors)
-    state, reason = inventory.state, inventory.reason
-    if errors:
-        state, reason = _state(errors[0]), errors[0].message
-        if (
-            state is State.MISSING_KEY
-            and context.exchange
-            and context.exchange.is_done(inventory.parts)
-        ):
-            state, reason = State.NEW, ""
-    elif state is State.ENCRYPTED:
-        state, reason = _opened_state(context, refusals)
+    readers = frozenset[tuple[str, str]]()
+    if context.people:
+        readers = find_readers(context.people, stored.content, outcomes.taken, search)
+    incoming, checkpoints = _keep_checkpoints(context, stored, outcomes, search)
+    state, reason = _state_of(context, inventory, outcomes)
+    if outcomes.taken:
+        _list_what_is_left(context, inventory, outcomes, search)
+    parts = {part.path for part, _ in outcomes.taken}
     examination = replace(
         examination,
         state=state,
         reason=reason,
-        parts=tuple(_marked(part, marks.get(part.path)) for part in examination.parts),
+        parts=tuple(
+            _marked(part, marks.get(part.path))
+            for part in examination.parts
+            if not parts or part.path in parts
+        ),
         checkpoints=tuple(checkpoints),
         released=tuple(
-            part.envelope.digest for part, _ in opened if part.envelope.digest in context.released
+            part.envelope.digest
+            for part, _ in [*outcomes.taken, *outcomes.left]
+            if part.envelope.digest in context.released
         ),
-        layers=tuple(search.records),
+        layers=(*search.records, *examination.layers),
         in_history=examination.in_history | search.in_history,
+        readers=readers,
     )
     return Examined(examination, incoming, sum(one.inner_size for one in checkpoints))
+
+
+def _state_of(
+    context: ExamineContext, inventory: smime.Inventory, outcomes: _Outcomes
+) -> tuple[State, str]:
+    if outcomes.taken:
+        return (State.CHECKPOINTED if context.exchange is None else State.READABLE), ""
+    if outcomes.failed:
+        _, error = outcomes.failed[0]
+        exchange = context.exchange
+        if isinstance(error, MissingKey) and exchange and exchange.is_done(inventory.parts):
+            return State.NEW, ""
+        return _state(error), error.message
+    if outcomes.refusal:
+        return State.REFUSED, outcomes.refusal
+    return inventory.state, inventory.reason
+
+
+def _list_what_is_left(
+    context: ExamineContext,
+    inventory: smime.Inventory,
+    outcomes: _Outcomes,
+    search: LayerSearch,
+) -> None:
+    """What stays as it is in a message of which something is taken."""
+    for part, error in outcomes.failed:
+        if context.exchange is None or not context.exchange.is_done([part]):
+            search.keep(part, error.message, opened=False)
+    for finding in inventory.others:
+        if finding.path is not None:
+            hides = finding.hides_recipients
+            search.note(finding.path, finding.reason, hides_recipients=hides)
 
 
 def _keep_checkpoints(
     context: ExamineContext,
     stored: StoredMessage,
-    opened: list[tuple[smime.EncryptedPart, InnerEntity]],
+    outcomes: _Outcomes,
     search: LayerSearch,
-    errors: list[MessageError],
 ) -> tuple[tuple[IncomingCheckpoint, ...], list[CheckpointRecord]]:
-    """Writes what was opened; the records are of what could be written."""
-    wanted: list[tuple[str, smime.EncryptedPart | None, InnerEntity]] = [
-        (part.envelope.digest, part, inner) for part, inner in opened
-    ]
-    wanted += [(one.content_digest, None, one.inner) for one in search.opened]
-    headers = {one.content_digest: one.outer_header for one in search.opened}
+    """Writes what was opened; a part that cannot be written has failed."""
     incoming: list[IncomingCheckpoint] = []
     records: list[CheckpointRecord] = []
-    for digest, part, inner in wanted:
-        try:
-            if context.checkpoints is not None:
-                header = smime.outer_header(stored.content, part) if part else headers[digest]
-                incoming.append(context.checkpoints.write(digest, header, inner))
-        except MessageError as error:
-            errors.append(error)
-            continue
+
+    def keep(digest: str, header: Callable[[], bytes], inner: InnerEntity) -> None:
+        if context.checkpoints is not None:
+            incoming.append(context.checkpoints.write(digest, header(), inner))
         records.append(_checkpoint_record(digest, inner, context.storage))
+
+    for part, inner in [*outcomes.taken, *outcomes.left]:
+        header = partial(smime.outer_header, stored.content, part)
+        try:
+            keep(part.envelope.digest, header, inner)
+        except MessageError as error:
+            outcomes.failed.append((part, error))
+    failed = {part.path for part, _ in outcomes.failed}
+    outcomes.taken = [one for one in outcomes.taken if one[0].path not in failed]
+    for layer in search.opened:
+        try:
+            keep(layer.content_digest, partial(bytes, layer.outer_header), layer.inner)
+        except MessageError as error:
+            search.keeps(layer, error.message)
     return tuple(incoming), records
 
 
 def _marked(part: PartRecord, mark: smime.IntegrityMark | None) -> PartRecord:
     return part if mark is None else replace(part, integrity=mark.integrity, signer=mark.signer)
-
-
-def _opened_state(context: ExamineContext, refusals: list[str]) -> tuple[State, str]:
-    if context.exchange is None:
-        return State.CHECKPOINTED, ""
-    reason = next(filter(None, refusals), "")
-    return (State.REFUSED, reason) if reason else (State.READABLE, "")
 
 
 def _checkpoint_record(

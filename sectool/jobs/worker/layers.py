@@ -6,7 +6,7 @@ nothing else: what is around it is moved all the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sectool import cms, smime
 from sectool.errors import MessageError
@@ -33,6 +33,12 @@ class OpenedLayer:
     content_digest: str
     outer_header: bytes
     inner: InnerEntity
+    place: tuple[str, str]
+    """Path of the part it is in, and its own in the plaintext of that."""
+    content: Content = field(repr=False)
+    """What it lies in."""
+    part: smime.EncryptedPart
+    """As the inventory of that has it."""
 
 
 @dataclass(slots=True)
@@ -54,9 +60,21 @@ class LayerSearch:
     opened: list[OpenedLayer] = field(default_factory=list)
     in_history: set[RecipientKey] = field(default_factory=set)
 
-    def keep(self, part: smime.EncryptedPart, reason: str) -> None:
-        """A part of the message, whose plaintext is known, is left where it is."""
-        self._record(part.path, "", part, reason)
+    def keep(self, part: smime.EncryptedPart, reason: str, *, opened: bool) -> None:
+        """A part of the message is left where it is.
+
+        Args:
+            part: of the message.
+            reason: why.
+            opened: whether a key opens it, be it named or not.
+        """
+        self._record(part.path, "", part, reason, is_owners=opened)
+        self._keep_inside((part.path, ""), reason)
+
+    def note(self, path: str, reason: str, *, hides_recipients: bool) -> None:
+        """Something in an entity of the message that may be encrypted cannot be looked into."""
+        if all((one.part, one.path) != (path, "") for one in self.records):
+            self.records.append(LayerRecord(path, "", "", (), reason, hides_recipients))
 
     def look(self, plaintext: Content, content_type: str, part: str, reason: str = "") -> None:
         """Looks for layers in the plaintext of a part, and in theirs.
@@ -73,6 +91,20 @@ class LayerSearch:
         """Opens a part that exists only decoded."""
         self._open(covered.content, covered.part, (covered.path, ""), 1, covered.reason)
 
+    def keeps(self, layer: OpenedLayer, reason: str) -> None:
+        """A layer that opened keeps its recipients all the same, as does what lies in it."""
+        self._keep_inside(layer.place, reason)
+
+    def _keep_inside(self, place: tuple[str, str], reason: str) -> None:
+        part, path = place
+        prefix = f"{path}!" if path else ""
+        self.records = [
+            replace(one, reason=one.reason or reason)
+            if one.part == part and (one.path == path or one.path.startswith(prefix))
+            else one
+            for one in self.records
+        ]
+
     # --- deeper -----------------------------------------------------------------------
 
     def _look(
@@ -86,7 +118,7 @@ class LayerSearch:
             inside = smime.Inside(problem=error.message)
         if inside.problem:
             what = f"what lies inside is not known: {inside.problem}"
-            self._record(part, f"{prefix}?", None, reason or what)
+            self.records.append(LayerRecord(part, f"{prefix}?", "", (), reason or what, True))
         for one in inside.parts:
             why = reason or self.selection.why_left(one) or self._why_kept(one)
             self._open(plaintext, one, (part, f"{prefix}{smime.layer_path(one)}"), depth, why)
@@ -110,24 +142,36 @@ class LayerSearch:
     ) -> None:
         if depth > DEEPEST or len(self.records) >= MOST:
             reason = f"more than {MOST} layers, or {DEEPEST} inside each other: it was not opened"
-            self._record(*place, part, reason)
+            self._record(*place, part, reason, is_owners=True)
             return
         try:
             inner = open_part(content, part, self.keys, self.released)
             header = smime.outer_header(content, part)
         except MessageError as error:
-            self._record(*place, part, f"a layer inside was not opened: {error.message}")
+            # Inside of what was encrypted to its owner it may be the owner's, too.
+            why = f"a layer inside was not opened: {error.message}"
+            self._record(*place, part, why, is_owners=bool(place[1]))
             return
-        self._record(*place, part, reason)
-        self.opened.append(OpenedLayer(part.envelope.digest, header, inner))
+        self._record(*place, part, reason, is_owners=True)
+        self.opened.append(OpenedLayer(part.envelope.digest, header, inner, place, content, part))
         self._look(smime.content_of(inner), inner.content_type, place, depth + 1, reason)
 
-    def _record(self, part: str, path: str, layer: smime.EncryptedPart | None, reason: str) -> None:
-        recipients = layer.envelope.recipients if layer else ()
-        digest = layer.envelope.digest if layer else ""
+    def _record(
+        self,
+        part: str,
+        path: str,
+        layer: smime.EncryptedPart,
+        reason: str,
+        *,
+        is_owners: bool,
+    ) -> None:
+        recipients = layer.envelope.recipients
         names = tuple(recipient_key(recipient) for recipient in recipients)
-        self.records.append(LayerRecord(part, path, digest, names, reason))
-        self.in_history.update(held(self.keys, recipients))
+        named = held(self.keys, recipients)
+        # It needs a key, also where its recipients do not say which.
+        hides = is_owners and not named
+        self.records.append(LayerRecord(part, path, layer.envelope.digest, names, reason, hides))
+        self.in_history.update(named)
 
 
 def recipient_key(recipient: cms.RecipientDescription) -> RecipientKey:

@@ -20,6 +20,7 @@ from sectool.jobs.worker.seal import (
     SealArgument,
     SealContext,
     WrittenMessage,
+    known_parts,
     write_clear,
     write_sealed,
 )
@@ -107,7 +108,7 @@ def _written(context: LostContext, message: ReplacedMessage) -> WrittenMessage:
 def _frame(context: LostContext, message: ReplacedMessage) -> Frame:
     original = _original(context, message)
     if original is not None:
-        return Frame(original, smime.take_inventory(original).parts)
+        return Frame(original, known_parts(message.parts, smime.take_inventory(original)))
     if [part.path for part in message.parts] != [""]:
         raise MessageError("only a part of it was encrypted, and the rest was not kept")
     (part,) = message.parts

@@ -38,12 +38,12 @@ class PlaintextComposer:
     Args:
         checkpoints: of the job.
         new_file: names a file for a plaintext in which layers were opened.
-        nested: whether layers are opened; without, each stays as it is.
+        selection: which layers may be opened; without ``nested`` each stays as it is.
     """
 
     checkpoints: CheckpointStore
     new_file: Callable[[], Path]
-    nested: bool
+    selection: smime.ClearSelection
     _written: list[Path] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -62,7 +62,7 @@ class PlaintextComposer:
             MessageError: it cannot be done for this message.
             NoSpace: it could not be written.
         """
-        return self._compose(part.checkpoint, part.layers if self.nested else {}, "")
+        return self._compose(part.checkpoint, part.layers if self.selection.nested else {}, "")
 
     def _compose(
         self, known: CheckpointRecord, layers: Mapping[str, CheckpointRecord], prefix: str
@@ -75,6 +75,11 @@ class PlaintextComposer:
         inside = layers_inside(inner, known.content_type, layers, prefix)
         if not inside:
             return Plaintext(inner, known.inner_sha256)
+        for place, _, _ in inside:
+            if reason := self.selection.why_left(place):
+                raise UnsupportedMessage(
+                    f"another encrypted layer lies inside, and stays so: {reason}"
+                )
         parts = [
             self._compose(layer, layers, f"{path}!").in_place_of(place)
             for place, path, layer in inside

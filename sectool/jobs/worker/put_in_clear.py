@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +32,6 @@ from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import Content
 from sectool.outcome import State
 
-_NESTED = "; to open that too: --nested"
-
 AnyMessage = SealableMessage | ReplacedMessage
 
 
@@ -51,8 +49,8 @@ class PlaintextArgument:
     """Unique name of the job, for the mark of each copy."""
     restore_subject: bool = False
     """Show the protected Subject outside, too."""
-    nested: bool = False
-    """Also open what is encrypted in a part of a message, or inside of what was encrypted."""
+    selection: smime.ClearSelection = field(default_factory=smime.ClearSelection)
+    """Which encrypted parts may stand in the mailbox in clear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ class PlaintextContext:
         self.prefix = argument.prefix
         self.job = argument.job
         self.restore_subject = argument.restore_subject
-        self.nested = argument.nested
+        self.selection = argument.selection
 
     def new_file(self, message: int) -> Path:
         """The path of a file that is not there yet."""
@@ -124,10 +122,12 @@ def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage |
 def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
     message = task.message
     stored, inventory = fetch_known(context.mailbox, message)
-    if not context.nested and [part.path for part in message.parts] != [""]:
-        raise UnsupportedMessage(f"only a part of it is encrypted{_NESTED}")
+    # Whatever was taken: the rule is asked of how the parts stand now.
+    for encrypted in inventory.parts:
+        if reason := context.selection.why_left(encrypted):
+            raise UnsupportedMessage(reason)
     new_file = partial(context.new_file, message.message)
-    with PlaintextComposer(context.checkpoints, new_file, context.nested) as composer:
+    with PlaintextComposer(context.checkpoints, new_file, context.selection) as composer:
         plaintexts = {part.path: composer.compose(part) for part in message.parts}
         outer, parts, note = _encrypted(context, stored.content, inventory, plaintexts)
         mark = smime.Mark(context.job, message.message)
@@ -137,7 +137,7 @@ def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
         ref=message.ref,
         revision=stored.revision,
         content=content,
-        identity=f"{IN_CLEAR}{_identity(content, nested=context.nested)}",
+        identity=f"{IN_CLEAR}{_identity(content, nested=context.selection.nested)}",
         keeps_original=not task.again,
         note=note,
     )
@@ -163,7 +163,8 @@ def _identity(content: Content, *, nested: bool) -> str:
     """What a plaintext copy is known by, provided that nothing in it is encrypted any more."""
     inventory = smime.take_inventory(content)
     if inventory.parts or inventory.covered or inventory.state is State.SEALED:
-        raise UnsupportedMessage(f"another encrypted layer lies inside{'' if nested else _NESTED}")
+        remedy = "" if nested else f"; {smime.TO_OPEN_NESTED}"
+        raise UnsupportedMessage(f"another encrypted layer lies inside{remedy}")
     return inventory.plaintext_identity
 
 

@@ -25,6 +25,7 @@ from sectool.errors import (
     reason_of,
 )
 from sectool.joblog import CheckpointRecord, SealableMessage, SealablePart, Storage
+from sectool.jobs.worker.addresses import address_digests
 from sectool.jobs.worker.examine import fetch_known
 from sectool.jobs.worker.nested import SealedPlaintext, check_inside
 from sectool.jobs.worker.new_message import NewMessage
@@ -53,6 +54,9 @@ class SealArgument:
     profile: cms.Profile
     restore_subject: bool = False
     """Show the protected Subject outside, too."""
+    shared_job: str = ""
+    """Unique name of the job where several people read the mailbox, so that a part goes only to
+    those who could read it; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,46 @@ class SealContext:
         self.recipients = tuple(cms.Recipient(new.certificate) for new in argument.recipients)
         self.profile = argument.profile
         self.restore_subject = argument.restore_subject
-        self.sealer = argument.method.sealer(self.recipients, self.profile)
+        self._method = argument.method
+        self._sealers: dict[tuple[cms.Recipient, ...], PartSealer] = {}
+        self.sealer = self._sealer_to(self.recipients)
+        self._addresses = tuple(
+            address_digests(argument.shared_job, new.addresses) if argument.shared_job else None
+            for new in argument.recipients
+        )
+
+    @property
+    def everybody(self) -> frozenset[str]:
+        """Whose a part is that anybody could read."""
+        return frozenset(one for addresses in self._addresses for one in addresses or ())
+
+    def recipients_of(self, part: SealablePart) -> tuple[cms.Recipient, ...]:
+        """Those of the new recipients who get a part.
+
+        Raises:
+            MessageError: nobody of them could read it before.
+        """
+        chosen = tuple(
+            recipient
+            for recipient, addresses in zip(self.recipients, self._addresses, strict=True)
+            if addresses is None or not addresses.isdisjoint(part.readers)
+        )
+        if not chosen:
+            raise MessageError("no new certificate is of a person whose key opens it")
+        return chosen
+
+    def sealer_of(self, part: SealablePart) -> PartSealer:
+        """What writes the new CMS of a part.
+
+        Raises:
+            MessageError: as ``recipients_of``.
+        """
+        return self._sealer_to(self.recipients_of(part))
+
+    def _sealer_to(self, recipients: tuple[cms.Recipient, ...]) -> PartSealer:
+        if recipients not in self._sealers:
+            self._sealers[recipients] = self._method.sealer(recipients, self.profile)
+        return self._sealers[recipients]
 
 
 def seal(context: SealContext, task: SealTask) -> SealedMessage | NotSealed:
@@ -139,13 +182,21 @@ def _seal(context: SealContext, message: SealableMessage) -> SealedMessage | Not
     content, note = _with_subject(context, message, stored.content)
     if note:
         inventory = smime.take_inventory(content)
-    frame = Frame(content, inventory.parts)
+    frame = Frame(content, known_parts(message.parts, inventory))
     if message.in_clear:
         # Of a plaintext copy only what is around it is taken, never the plaintext.
         places = smime.places_of(content, [part.path for part in message.parts])
         frame = Frame(content, places, frozenset({smime.MARK_FIELD}))
     written = write_sealed(context, message, frame)
     return SealedMessage(_new_message(message, stored, written, note))
+
+
+def known_parts(
+    known: Sequence[SealablePart], inventory: smime.Inventory
+) -> list[smime.EncryptedPart]:
+    """Those of the encrypted parts that are taken; the others stay as they are."""
+    paths = {part.path for part in known}
+    return [part for part in inventory.parts if part.path in paths]
 
 
 def _new_message(
@@ -203,7 +254,7 @@ def write_clear(
         *(entity.digest, entity.digest, entity.size, cms.ID_DATA, Integrity.NONE),
         storage=Storage.NONE,
     )
-    part = SealablePart("", known)
+    part = SealablePart("", known, readers=context.everybody)
     # A further copy of a plaintext that a job put into the mailbox is marked as one.
     without = frozenset({smime.MARK_FIELD}) if inventory.mark else frozenset[bytes]()
     frame = Frame(content, [entity.place], without)
@@ -252,7 +303,7 @@ def write_sealed(
         context: where to, and for whom.
         message: whose parts are sealed.
         frame: what they are put into.
-        sealer: writes the CMS; None: that of the context.
+        sealer: writes the CMS; None: those of the context.
 
     Raises:
         MessageError: it costs this message.
@@ -262,7 +313,7 @@ def write_sealed(
     path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
     with durable.explained("write a new message"), durable.new_file(path) as stream:
         try:
-            digest, sealed = _write(context, message, frame, stream, sealer or context.sealer)
+            digest, sealed = _write(context, message, frame, stream, sealer)
         except OSError as error:
             # Not of writing, which ends the run: what cannot be read costs this message.
             raise MessageError(f"it cannot be read: {reason_of(error)}") from error
@@ -294,13 +345,15 @@ def _write(
     message: SealableMessage,
     frame: Frame,
     stream: BinaryIO,
-    sealer: PartSealer,
+    sealer: PartSealer | None,
 ) -> tuple[str, dict[str, WrittenCMS]]:
     parts = {part.path: part for part in message.parts}
     sealed: dict[str, WrittenCMS] = {}
 
     def write_cms(part: smime.Place, sink: cms.Sink) -> None:
-        sealed[part.path] = sealer.seal(frame.content, part, parts[part.path], sink)
+        known = parts[part.path]
+        sealed_by = sealer or context.sealer_of(known)
+        sealed[part.path] = sealed_by.seal(frame.content, part, known, sink)
 
     digesting = DigestingSink(stream)
     smime.write_spliced(
@@ -321,23 +374,32 @@ def _prove(
     content: FileContent,
 ) -> str:
     inventory = smime.take_inventory(content)
-    if [part.path for part in inventory.parts] != [part.path for part in message.parts]:
+    known = {part.path: part for part in message.parts}
+    found = known_parts(message.parts, inventory)
+    if len(found) != len(known):
         raise MalformedMessage("the new message does not hold the parts of the old one")
-    digests = [part.checkpoint.content_digest for part in message.parts]
+    words = [_former_word(part, known.get(part.path)) for part in inventory.parts]
     if not smime.differs_by_envelopes_only(
-        content, inventory.parts, digests, message.original_identity
+        content, inventory.parts, words, message.original_identity
     ):
         raise MalformedMessage("the new message differs from the old one by more than envelopes")
-    for known, part in zip(message.parts, inventory.parts, strict=True):
-        written = sealed[part.path]
+    for part in found:
+        wanted, written = known[part.path].checkpoint.inner_sha256, sealed[part.path]
         source = smime.PartSource(content, part)
-        checked = cms.check_sealed(source, written.content_encryption_key, context.recipients)
+        recipients = context.recipients_of(known[part.path])
+        checked = cms.check_sealed(source, written.content_encryption_key, recipients)
         if checked.digest != written.digest:
             raise MalformedMessage("the new message does not hold the CMS that was written")
-        wanted = known.checkpoint.inner_sha256
         if isinstance(written, SealedPlaintext) and written.inside:
-            check_inside(source, written, context.recipients)
+            check_inside(source, written, recipients)
             wanted = written.content_sha256
         if checked.content_sha256 != wanted:
             raise MalformedMessage("the new message does not open to what was encrypted")
     return inventory.identity
+
+
+def _former_word(part: smime.EncryptedPart, known: SealablePart | None) -> tuple[str, str]:
+    """What a part counted as in the identity of the message that is replaced."""
+    if known is None:
+        return part.word, part.envelope.digest
+    return smime.part_word(part.path, known.placement), known.checkpoint.content_digest
