@@ -168,6 +168,8 @@ def _claims(keys: Sequence[RetiredKey]) -> Iterable[str]:
         files = ", ".join(dict.fromkeys(key.file for key in group))
         yield ""
         yield shorten(f"for keeping {files} ({len(claims)})", WIDTH)
+        for key in group[:LISTED]:
+            yield f"  key    {key.public_key}"
         for claim in claims[:LISTED]:
             yield from _about(claim)
         if len(claims) > LISTED:

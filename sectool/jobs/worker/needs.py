@@ -289,7 +289,7 @@ class _Search:
 
     def _look_inside(self, plaintext: Content, content_type: str, depth: int) -> None:
         inside = smime.look_inside(plaintext, content_type)
-        if inside.problem:
+        if inside.problem and inside.problem not in {one.reason for one in inside.unreached}:
             self.unclear(f"what lies inside is not known: {inside.problem}", A_LOOK)
         layers: list[_Layer] = [(plaintext, part, None) for part in inside.parts]
         layers += [(covered.content, covered.part, None) for covered in inside.covered]
