@@ -12,7 +12,15 @@ from sectool.keys import KeySpecification
 from sectool.outcome import RetiredKey
 from sectool.retirement import Answer
 from tests.support.checker import Key
-from tests.support.layers import TEXT, encrypt, forward, message, multipart, stored
+from tests.support.layers import (
+    TEXT,
+    clear_signed,
+    encrypt,
+    forward,
+    message,
+    multipart,
+    stored,
+)
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill, openssl
 
 PLAIN = b"Content-Type: text/plain\r\n\r\ntext\r\n"
@@ -52,8 +60,8 @@ def answer(specify: Specify, key: KeySpecification, **changes: object) -> Retire
 
 
 def left_inside(keys: Keys) -> bytes:
-    """An envelope with another inside that keeps its recipients, as it stands among other parts."""
-    return message(1, encrypt(multipart(PLAIN, encrypt(TEXT, keys.old), PLAIN), keys.old))
+    """An envelope with another inside that keeps its recipients, as it lies under a signature."""
+    return message(1, encrypt(clear_signed(encrypt(TEXT, keys.old)), keys.old))
 
 
 @pytest.fixture
@@ -72,8 +80,7 @@ def test_a_layer_that_is_replaced_in_one_place_and_left_in_another_needs_its_key
     deliver: Deliver, specify: Specify, keys: Keys
 ) -> None:
     layer = encrypt(TEXT, keys.old)
-    among = multipart(PLAIN, layer, PLAIN, boundary=b"among")
-    both = multipart(forward(message(2, layer)), among)
+    both = multipart(forward(message(2, layer)), clear_signed(layer))
     maildir = deliver(message(1, encrypt(both, keys.old)))
     jobs.run(specify("decrypt", maildir))
     jobs.run(specify("encrypt", maildir))
@@ -242,8 +249,8 @@ def test_a_key_without_certificate_is_unclear_while_mail_names_certificates_nobo
 def test_what_is_acknowledged_keeps_its_key_all_the_same(
     deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
-    among = message(3, multipart(PLAIN, encrypt(TEXT, keys.old), PLAIN))
-    maildir = deliver(encrypted(1, keys.old), among)
+    sealed = message(3, clear_signed(encrypt(TEXT, keys.old)))
+    maildir = deliver(encrypted(1, keys.old), sealed)
     (entry,) = jobs.run(specify("decrypt", maildir)).not_done
     known = tmp_path / "known"
     known.write_text(f"{entry.identity}\n", encoding="ascii")

@@ -112,6 +112,11 @@ def test_no_message_that_openssl_opens_with_an_old_key_is_missing_from_the_answe
         assert Answer.worst(one.answer for one in moved.answers) is not Answer.NOT_NEEDED
 
 
+def test_what_no_key_of_ours_could_open_counts_against_none(moved: Moved) -> None:
+    claimed = {moved.kinds[name].name for name in moved.claimed if name in moved.kinds}
+    assert claimed.isdisjoint({"j-rpmsg.eml", "k-notes.eml"})
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.parent.name}/{kind.name}")
 def test_the_finder_finds_in_each_kind_what_openssl_opens(kind: Path, tmp_path: Path) -> None:
     assert finder.opens(kind.read_bytes(), OLD, tmp_path) is (kind.name not in NOT_FOR_OPENSSL)
