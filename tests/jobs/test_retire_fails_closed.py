@@ -116,6 +116,24 @@ def test_an_envelope_beyond_our_bounds_that_openssl_opens_is_never_not_needed(
     assert {claim.message_id for claim in answer.claims} == {"<2@example.org>"}
 
 
+def test_a_certificate_nobody_gave_in_a_crowd_of_those_at_hand_is_never_overlooked(
+    moved: Path, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    certificate = tmp_path / "renewed.crt"
+    subject = ("-subj", "/CN=renewed", "-days", "365")
+    openssl("req", "-x509", "-key", keys.stranger.private_key, *subject, "-out", certificate)
+    renewed = Key(certificate, keys.stranger.private_key)
+    both = Envelope.to(keys.old, keys.stranger)
+    named, unknown = sorted(both.recipients, key=lambda one: b"stranger" in one)
+    crowded = replace(both, recipients=(*[named] * 600, unknown)).encoded
+    assert opens(crowded, keys.stranger)
+    (moved / "new" / "1500000002.M2P1.host").write_bytes(stored(message(2, entity(crowded))))
+    asked = {"retire": history(keys.old, renewed), "verify_keys": history(keys.new)}
+    answers = jobs.run(specify("verify", moved, keys=None, **asked)).retire
+    assert answers is not None
+    assert {one.answer for one in answers} == {Answer.NEEDED, Answer.UNCLEAR}
+
+
 @pytest.mark.parametrize("levels", [65, 100])
 def test_an_envelope_deep_in_parts_is_never_not_needed(
     levels: int, retire: Retire, keys: Keys

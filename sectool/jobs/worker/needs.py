@@ -309,7 +309,7 @@ class _Search:
         plaintext = _open(content, part, context.retired)[1] if named else None
         unexplained = context.unexplained(part.envelope.recipients, tried=tried)
         candidates = context.may_serve(unexplained) - named
-        if len(unexplained) > cms.DEFAULT_LIMITS.unnamed_attempts:
+        if len(part.envelope.recipients) > cms.DEFAULT_LIMITS.unnamed_attempts:
             self.unclear(
                 f"{where} has too many recipients for each key to be tried on each",
                 A_LIMIT,
