@@ -160,11 +160,12 @@ def _not_looked_at() -> Iterable[str]:
 
 def _claims(keys: Sequence[RetiredKey]) -> Iterable[str]:
     """Messages that speak for keeping keys; those that speak for several alike, once."""
-    alike: dict[tuple[Claim, ...], list[RetiredKey]] = {}
+    alike: dict[tuple[int, ...], list[RetiredKey]] = {}
     for key in keys:
         if key.claims:
-            alike.setdefault(key.claims, []).append(key)
-    for claims, group in alike.items():
+            alike.setdefault(tuple(map(id, key.claims)), []).append(key)
+    for group in alike.values():
+        claims = group[0].claims
         files = ", ".join(dict.fromkeys(key.file for key in group))
         yield ""
         yield shorten(f"for keeping {files} ({len(claims)})", WIDTH)

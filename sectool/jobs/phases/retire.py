@@ -99,6 +99,19 @@ class _Grounds:
     claim: Claim
     """All that is told of it beside the answer."""
     findings: list[Finding]
+    told: dict[Finding, Claim] = field(default_factory=dict)
+    """A message without the new keys speaks for keeping each old one, in the same words."""
+
+    def by(self, finding: Finding) -> Claim:
+        """What is told of it where this is the worst of its findings."""
+        if finding not in self.told:
+            self.told[finding] = replace(
+                self.claim,
+                answer=finding.answer,
+                reason=finding.reason,
+                remedy=finding.remedy,
+            )
+        return self.told[finding]
 
 
 @dataclass(slots=True)
@@ -187,8 +200,7 @@ class _Evidence:
             own = [one for one in grounds.findings if one.keys is None or number in one.keys]
             if own:
                 worst = Answer.worst(one.answer for one in own)
-                first = next(one for one in own if one.answer is worst)
-                yield replace(grounds.claim, answer=worst, reason=first.reason, remedy=first.remedy)
+                yield grounds.by(next(one for one in own if one.answer is worst))
 
 
 def _claim(standing: Standing) -> Claim:
