@@ -334,6 +334,21 @@ def test_a_job_stays_one_persons_or_shared(
     assert words in caught.value.hint
 
 
+def test_a_later_run_with_the_keys_of_another_person_is_refused(
+    people: People, specify: Specify, maildir: Path
+) -> None:
+    deliver(maildir, message(1, encrypt(SECRET, people.victim)))
+    for key in (people.victim, people.thief):
+        keys = KeySpecification((key.certificate, key.private_key))
+        if key is people.victim:
+            jobs.run(specify("decrypt", keys=keys))
+            continue
+        with pytest.raises(UsageError, match="another person"):
+            jobs.run(specify("decrypt", keys=keys))
+        both = ("victim@example.org", "thief@example.org")
+        assert jobs.run(specify("decrypt", keys=keys, owners=both)).exit_code == 0
+
+
 def test_a_shared_mailbox_is_not_put_in_clear(specify: Specify, maildir: Path) -> None:
     deliver(maildir, message(1, TEXT))
     with pytest.raises(UsageError, match="put in clear"):

@@ -9,12 +9,16 @@ from __future__ import annotations
 from sectool.errors import UsageError
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.spec import JobSpec
+from sectool.jobs.worker.addresses import address_digests
 from sectool.keys import KeyHistory, Person, keys_of, people_of
 from sectool.progress import Progress
 
 SHARED = "shared"
 """Value of the job: ``yes`` where several people read the mailbox, else ``no``; absent before
 the first run."""
+
+OWNERS = "owners"
+"""Value of the job: digests of the addresses of those whose keys were used, a space between."""
 
 _SHOWN = 4
 """People who are told by an address."""
@@ -40,7 +44,8 @@ def keys_for(spec: JobSpec, job: Job, keys: KeyHistory, progress: Progress) -> K
         progress: told how many keys are left out.
 
     Raises:
-        UsageError: the keys are of several people, and nobody said whose mailbox it is.
+        UsageError: the keys are of several people, and nobody said whose mailbox it is; or of
+            another person than those of the runs before.
     """
     _check(spec, job)
     people = people_of(keys)
@@ -49,9 +54,27 @@ def keys_for(spec: JobSpec, job: Job, keys: KeyHistory, progress: Progress) -> K
         chosen = _keys_of_owner(spec, keys, people, progress)
     elif len(people) > 1 and not spec.shared:
         raise UsageError(f"the keys are of {len(people)} people: {_told(people)}", hint=_ASK)
+    addresses = {*spec.owners, *(one for person in people_of(chosen) for one in person.addresses)}
+    _note(spec, job, address_digests(job.name, addresses))
+    return chosen
+
+
+def _note(spec: JobSpec, job: Job, owners: frozenset[str]) -> None:
+    """Holds that the keys are those of the same person as before, and notes whose they are.
+
+    What one run opened with one person's keys must not go to another's certificate since the
+    next run had theirs.
+    """
+    before = frozenset((job.log.value(OWNERS) or "").split())
+    if not spec.shared and before and owners and before.isdisjoint(owners):
+        raise UsageError(
+            "this job was begun with the keys of another person",
+            hint="begin another job with another --job directory; or, if it is the same person,"
+            " name both addresses: --owner OLD --owner NEW",
+        )
     with job.log.group():
         job.log.set_value(SHARED, "yes" if spec.shared else "no")
-    return chosen
+        job.log.set_value(OWNERS, " ".join(sorted(before | owners)))
 
 
 def _check(spec: JobSpec, job: Job) -> None:
