@@ -6,6 +6,7 @@ Reads BER and DER, writes DER. Knows keys only by their operations, and no mail.
 from sectool.cms.addresses import certificate_addresses, comparable_address, is_same_address
 from sectool.cms.envelope import (
     EnvelopeDescription,
+    IdentifierFilter,
     RecipientDescription,
     RecipientsSeen,
     describe_envelope,
@@ -83,6 +84,7 @@ __all__ = [
     "Digests",
     "EnvelopeDescription",
     "HashingSink",
+    "IdentifierFilter",
     "IssuerAndSerialNumber",
     "KeyOperations",
     "KeySource",

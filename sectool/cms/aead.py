@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import Cryptodome.Cipher.AES
 from Cryptodome.Cipher import ChaCha20_Poly1305
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers import AEADDecryptionContext, Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from sectool.cms import ber, der
+from sectool.cms.ber import BERReader
 from sectool.cms.ciphers import (
     ContentEncryption,
     Decryptor,
@@ -35,6 +36,8 @@ from sectool.errors import (
 _DEFAULT_TAG_SIZE = 12
 _FULL_TAG_SIZE = 16
 _GCM_NONCE_SIZE = 12
+_GCM_NONCE_SIZES = range(8, 129)
+"""Those that the primitive library takes; pkijs writes 16."""
 _GCM_TAG_SIZES = range(12, 17)
 _GCM_LONGEST = 2**36 - 32
 _CCM_NONCE_SIZES = range(7, 14)
@@ -43,11 +46,41 @@ _CHACHA20_NONCE_SIZE = 12
 _CHACHA20_LONGEST = 2**38 - 64
 
 
+TAG_FAILURE = "the tag is missing or does not verify"
+"""One text for content that should end in its tag: nothing tells the two apart."""
+
+
 def _read_parameters(parameters: bytes | None, mode: str) -> tuple[bytes, int | None]:
     """Nonce and tag length of GCMParameters and CCMParameters, which look alike."""
     reader = parameters_reader(parameters)
     reader.enter(ber.SEQUENCE, f"{mode} parameters")
-    nonce = reader.read_octet_string(f"the {mode} nonce", reader.limits.identifier_size)
+    return _read_nonce_and_size(reader, mode)
+
+
+def _read_odd_parameters(parameters: bytes | None) -> tuple[bytes, int | None]:
+    """GCMParameters as programs write them that put GCM into an EnvelopedData.
+
+    pkijs and what is made with it write the bare nonce; the pkcs7 packages of Go put
+    GCMParameters into a SEQUENCE once more, and forget that it is constructed.
+    """
+    reader = parameters_reader(parameters)
+    if reader.at(ber.OCTET_STRING):
+        return _read_nonce(reader, "GCM"), None
+    for _ in range(2):
+        header = reader.take_tag(ber.SEQUENCE, "GCM parameters")
+        if header.constructed:
+            reader.enter_header(header, "GCM parameters")
+        if reader.at(ber.OCTET_STRING):
+            break
+    return _read_nonce_and_size(reader, "GCM")
+
+
+def _read_nonce(reader: BERReader, mode: str) -> bytes:
+    return reader.read_octet_string(f"the {mode} nonce", reader.limits.identifier_size)
+
+
+def _read_nonce_and_size(reader: BERReader, mode: str) -> tuple[bytes, int | None]:
+    nonce = _read_nonce(reader, mode)
     tag_size = None if reader.peek() is None else reader.read_integer(f"the {mode} tag length")
     reader.leave(f"{mode} parameters")
     return nonce, tag_size
@@ -74,17 +107,13 @@ class GCM:
     nonce: bytes
     tag_size: int | None
     """aes-ICVlen; None where it is absent."""
+    is_aead: ClassVar[bool] = True
 
     @classmethod
     def read(cls, row: ContentEncryption, parameters: bytes | None) -> GCM:
         """GCMParameters: nonce and tag length."""
         nonce, tag_size = _read_parameters(parameters, "GCM")
-        if not nonce:
-            raise MalformedMessage("the GCM nonce is empty")
-        if len(nonce) != _GCM_NONCE_SIZE:
-            raise UnsupportedMessage(f"a GCM nonce of {len(nonce)} bytes is not supported")
-        if tag_size is not None and tag_size not in _GCM_TAG_SIZES:
-            raise MalformedMessage("the GCM tag length is not 12 to 16")
+        _check_gcm(nonce, tag_size)
         return cls(row, nonce, tag_size)
 
     @classmethod
@@ -121,6 +150,67 @@ class GCM:
         return Cipher(AES(key), modes.GCM(self.nonce)).encryptor()
 
 
+def _check_gcm(nonce: bytes, tag_size: int | None) -> None:
+    if not nonce:
+        raise MalformedMessage("the GCM nonce is empty")
+    if len(nonce) not in _GCM_NONCE_SIZES:
+        raise UnsupportedMessage(f"a GCM nonce of {len(nonce)} bytes is not supported")
+    if tag_size is not None and tag_size not in _GCM_TAG_SIZES:
+        raise MalformedMessage("the GCM tag length is not 12 to 16")
+
+
+@dataclass(frozen=True, slots=True)
+class GCMWithTag:
+    """AES-GCM in an EnvelopedData, which has no place for a tag: the content ends in it.
+
+    No document describes it. OpenSSL leaves the tag out, and such content proves nothing:
+    it is not opened.
+    """
+
+    row: ContentEncryption
+    nonce: bytes
+    tag_size: int
+    is_aead: ClassVar[bool] = True
+
+    @classmethod
+    def read(cls, row: ContentEncryption, parameters: bytes | None) -> GCMWithTag:
+        """GCMParameters, or what some programs write in their place; 16 is the default."""
+        nonce, tag_size = _read_odd_parameters(parameters)
+        _check_gcm(nonce, tag_size)
+        return cls(row, nonce, _FULL_TAG_SIZE if tag_size is None else tag_size)
+
+    @property
+    def key_sizes(self) -> Container[int]:
+        return self.row.key_sizes
+
+    def check(self, sealed: SealedContent) -> None:
+        if sealed.size < self.tag_size:
+            raise UnsupportedMessage(TAG_FAILURE)
+        _check_length(sealed.size - self.tag_size, _GCM_LONGEST)
+
+    def decryptor(self, key: bytes, sealed: SealedContent) -> Decryptor:  # noqa: ARG002 - the seam
+        mode = modes.GCM(self.nonce, None, min_tag_length=min(_GCM_TAG_SIZES))
+        return _GCMWithTagDecryptor(Cipher(AES(key), mode).decryptor(), self.tag_size)
+
+
+class _GCMWithTagDecryptor:
+    def __init__(self, context: AEADDecryptionContext, tag_size: int) -> None:
+        self._context = context
+        self._tag_size = tag_size
+        self._held = b""
+
+    def update(self, data: bytes, /) -> bytes:
+        held = self._held + data
+        self._held = held[-self._tag_size :]
+        return self._context.update(held[: -self._tag_size])
+
+    def finish(self) -> bytes:
+        try:
+            return self._context.finalize_with_tag(self._held)
+        except (InvalidTag, ValueError):
+            raise DecryptionFailed from None
+
+
 class _GCMDecryptor:
     def __init__(self, context: AEADDecryptionContext) -> None:
         self._context = context
@@ -143,6 +233,7 @@ class CCM:
     nonce: bytes
     tag_size: int | None
     """aes-ICVlen; None where it is absent."""
+    is_aead: ClassVar[bool] = True
 
     @classmethod
     def read(cls, row: ContentEncryption, parameters: bytes | None) -> CCM:
@@ -183,6 +274,7 @@ class ChaCha20Poly1305:
 
     row: ContentEncryption
     nonce: bytes
+    is_aead: ClassVar[bool] = True
 
     @classmethod
     def read(cls, row: ContentEncryption, parameters: bytes | None) -> ChaCha20Poly1305:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm
 from cryptography.hazmat.primitives.ciphers.algorithms import AES, SM4
 
 from sectool.cms import oids
-from sectool.cms.aead import CCM, GCM, ChaCha20Poly1305
+from sectool.cms.aead import CCM, GCM, ChaCha20Poly1305, GCMWithTag
 from sectool.cms.cek_hkdf import DerivedKeyCipher, read_inner_algorithm
 from sectool.cms.ciphers import CBC, ContentCipher, ContentEncryption
 from sectool.cms.identifiers import AlgorithmIdentifier
@@ -51,6 +51,7 @@ def _gcm(oid: str, key_size: int) -> ContentEncryption:
         parameters="GCMParameters",
         specification="RFC 5084 section 3.2",
         read=GCM.read,
+        read_with_tag=GCMWithTag.read,
         new=GCM.new,
     )
 
@@ -107,8 +108,8 @@ def content_cipher(algorithm: AlgorithmIdentifier, *, content_type: str) -> Cont
     Args:
         algorithm: contentEncryptionAlgorithm.
         content_type: of the envelope. AuthEnvelopedData admits only AEADs: with a
-            plain mode its tag would be ignored. EnvelopedData admits none, as it
-            has no place for a tag.
+            plain mode its tag would be ignored. EnvelopedData has no place for a tag,
+            so that the content has to end in it.
 
     Raises:
         UnsupportedMessage: the algorithm has no row.
@@ -121,7 +122,10 @@ def content_cipher(algorithm: AlgorithmIdentifier, *, content_type: str) -> Cont
     row = CONTENT_ENCRYPTION.get(algorithm.oid)
     if row is None:
         raise UnsupportedMessage(f"content encryption {name} is not supported")
-    if row.is_aead != (content_type == oids.AUTH_ENVELOPED_DATA):
+    has_tag = content_type == oids.AUTH_ENVELOPED_DATA
+    if row.read_with_tag is not None and not has_tag:
+        return row.read_with_tag(row, algorithm.parameters)
+    if row.is_aead != has_tag:
         envelope = oids.content_type_name(content_type)
         raise MalformedMessage(f"content encryption {name} has no place in {envelope}")
     return row.read(row, algorithm.parameters)

@@ -24,10 +24,8 @@ from sectool.cms.shared_secrets import (
 )
 from sectool.cms.unwrapping import unwrap, why_unsupported
 from sectool.errors import (
-    DecryptionFailed,
     LimitExceeded,
     MalformedMessage,
-    MessageError,
     MissingKey,
     UnsupportedMessage,
 )
@@ -47,13 +45,8 @@ class Attempt:
     is_named: bool = True
     """Whether the recipient names the key, so that its failure is the message's."""
     is_asked_for: bool = True
-    """False for a key that nothing of the message speaks of."""
-
-    def tells(self, error: MessageError) -> bool:
-        """Whether its failure says something of the message, and not only of the key."""
-        if isinstance(error, DecryptionFailed):
-            return self.is_named
-        return self.is_asked_for
+    """False for a key that nothing of the message speaks of: what keeps it from being used
+    says nothing of the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +56,16 @@ class Attempts:
     all: tuple[Attempt, ...]
     failure: MissingKey | UnsupportedMessage | None
     """What to say when none fits; None: a recipient named a key that is held."""
+
+
+def is_held(
+    keys: KeySource, secrets: SharedSecrets, limits: Limits, recipient_info: RecipientInfo
+) -> bool:
+    """Whether a key or secret at hand is there for a recipient."""
+    identifier = recipient_info.identifier
+    if identifier is not None:
+        return bool(keys.find(identifier))
+    return any(True for _ in find_shared_keys(recipient_info, secrets, limits))
 
 
 def find_attempts(
@@ -82,12 +85,12 @@ def find_attempts(
         MalformedMessage: the envelope has no recipients.
         LimitExceeded: too many keys or passwords would have to be tried.
     """
-    if not envelope.recipient_infos:
+    if not envelope.recipients.total:
         raise MalformedMessage("the message names no recipients")
     named: list[Attempt] = []
     unnamed: list[Attempt] = []
     passwords = 0
-    for recipient_info in envelope.recipient_infos:
+    for recipient_info in envelope.recipients.kept:
         identifier = recipient_info.identifier
         if identifier is not None:
             named += [
@@ -122,8 +125,9 @@ def _unnamed(
 
     A message to a crowd is left alone: whose key is missing there cannot be told anyway.
     """
-    recipient_infos = [info for info in envelope.recipient_infos if info.kind in _PRIVATE]
-    if len(recipient_infos) * len(keys) > limits.unnamed_attempts:
+    recipient_infos = [info for info in envelope.recipients.kept if info.kind in _PRIVATE]
+    unkept = envelope.recipients.total - len(envelope.recipients.kept)
+    if (len(recipient_infos) + unkept) * len(keys) > limits.unnamed_attempts:
         return []
     return [
         Attempt(
@@ -140,18 +144,20 @@ def _unnamed(
 
 def _failure(envelope: Envelope, secrets: SharedSecrets) -> MissingKey | UnsupportedMessage:
     """What to say where nothing fits: whose key is missing, or that no key would help."""
-    reasons = [why_unsupported(info) for info in envelope.recipient_infos]
+    kept = envelope.recipients.kept
+    unkept = envelope.recipients.total - len(kept)
+    reasons = [why_unsupported(info) for info in kept]
     unsupported = Counter(filter(None, reasons))
-    missing = [info for info, why in zip(envelope.recipient_infos, reasons, strict=True) if not why]
+    missing = [info for info, why in zip(kept, reasons, strict=True) if not why]
     if not missing:
         return UnsupportedMessage(_in_short(list(unsupported)))
     named = [_display(info, secrets) for info in missing[:_NAMED_RECIPIENTS]]
-    if more := len(missing) - len(named):
+    if more := len(missing) + unkept - len(named):
         named.append(f"{more} more")
     text = "; ".join(named)
     if unsupported:
         text += f"; and {unsupported.total()} besides: {_in_short(list(unsupported))}"
-    if all(info.kind in _SHARED for info in missing):
+    if not unkept and all(info.kind in _SHARED for info in missing):
         return MissingKey(
             f"no shared secret for any recipient: {text}",
             hint="give the shared key or password in a file with --secrets",

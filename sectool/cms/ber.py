@@ -171,43 +171,48 @@ class BERReader:
 
     def skip(self, what: str) -> None:
         """Passes the next element, whatever it holds."""
-        header = self.take(what)
-        depth = 0
-        while True:
-            if header.length is None:
-                self.enter_header(header, what)
-                depth += 1
-            else:
-                self._skip_content(header.length)
-            while depth and self.peek() is None:
-                self._close()
-                depth -= 1
-            if not depth:
-                return
-            header = self.take(what)
+        for header in self._headers(what):
+            self._skip_content(header.length or 0)
 
     def read_raw(self, what: str, limit: int) -> bytes:
         """The next element as encoded, header and all, of at most ``limit`` bytes."""
-        header = self.take(what)
+        raw = self.read_raw_or_skip(what, limit)
+        if raw is None:
+            raise LimitExceeded(f"{what} is longer than {limit} bytes")
+        return raw
+
+    def read_raw_or_skip(self, what: str, limit: int) -> bytes | None:
+        """As ``read_raw``; None where it is longer, and was passed."""
         parts: list[bytes] = []
-        size = depth = 0
-        while True:
-            parts.append(header.encoded)
+        size = 0
+        for header in self._headers(what):
             size += len(header.encoded) + (header.length or 0)
-            if size > limit:
-                raise LimitExceeded(f"{what} is longer than {limit} bytes")
-            if header.length is None:
-                self.enter_header(header, what)
-                depth += 1
+            if size <= limit:
+                parts += (header.encoded, self._read_content(header.length or 0))
             else:
-                parts.append(self._read_content(header.length))
-            while depth and self.peek() is None:
-                parts.append(_END.encoded)
-                self._close()
+                parts.clear()
+                self._skip_content(header.length or 0)
+        return b"".join(parts) if size <= limit else None
+
+    def _headers(self, what: str) -> Iterator[Header]:
+        """Passes the header of the next element, and those inside where its length is indefinite.
+
+        Whoever takes one passes its content. Open elements are only counted, so that their
+        depth costs nothing.
+        """
+        header = self.take(what)
+        depth = 0
+        while True:
+            if header.tag == 0:
+                if not depth or header.constructed or header.length != 0:
+                    raise MalformedMessage("end-of-contents octets stand where nothing ends")
                 depth -= 1
+            elif header.length is None:
+                depth += 1
+            yield header
             if not depth:
-                return b"".join(parts)
-            header = self.take(what)
+                return
+            header = self._parse_header()
 
     def read_primitive(self, tag: int, what: str, limit: int) -> bytes:
         """The content of the next element, primitive and of at most ``limit`` bytes."""

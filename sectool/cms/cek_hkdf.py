@@ -53,6 +53,10 @@ class DerivedKeyCipher:
     def key_sizes(self) -> Container[int]:
         return self.cipher.key_sizes
 
+    @property
+    def is_aead(self) -> bool:
+        return self.cipher.is_aead
+
     def check(self, sealed: SealedContent) -> None:
         self.cipher.check(sealed)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from cryptography.hazmat.primitives.ciphers import (
     BlockCipherAlgorithm,
@@ -73,11 +73,16 @@ class ContentCipher(Protocol):
     def key_sizes(self) -> Container[int]:
         """Bytes a content-encryption key may have."""
 
+    @property
+    def is_aead(self) -> bool:
+        """Whether ``finish`` verifies a tag over the content."""
+
     def check(self, sealed: SealedContent) -> None:
         """Refuses what cannot be whole, before any key is used.
 
         Raises:
             MalformedMessage: the size or tag cannot belong to this algorithm.
+            UnsupportedMessage: the tag is missing.
         """
 
     def decryptor(self, key: bytes, sealed: SealedContent) -> Decryptor:
@@ -112,7 +117,7 @@ class ContentEncryption:
     block_size: int
     """Bytes of a cipher block and of an initialization vector."""
     is_aead: bool
-    """True: only in AuthEnvelopedData; False: only in EnvelopedData."""
+    """Whether it has a tag, so that it belongs into AuthEnvelopedData and nothing else does."""
     parameters: str
     """What its parameters are, in a few words."""
     specification: str
@@ -121,6 +126,8 @@ class ContentEncryption:
     """Reads the encoded parameters; raises MalformedMessage or UnsupportedMessage."""
     block_cipher: Callable[[bytes], BlockCipherAlgorithm] | None = None
     """The block cipher under a key; None where ``read`` brings its own."""
+    read_with_tag: Callable[[ContentEncryption, bytes | None], ContentCipher] | None = None
+    """As ``read``, of content in EnvelopedData that ends in its tag; None: it has no such form."""
     new: Callable[[ContentEncryption], SealingCipher] | None = None
     """Fresh parameters from the system's random source; None: never written."""
 
@@ -145,7 +152,9 @@ def read_iv(reader: BERReader, size: int) -> bytes:
 
 def check_whole_blocks(size: int, block_size: int) -> None:
     """Refuses encrypted content that CBC mode cannot have written."""
-    if not size or size % block_size:
+    if not size:
+        raise MalformedMessage("the encrypted content is empty")
+    if size % block_size:
         raise MalformedMessage(f"{size} bytes of encrypted content are not whole cipher blocks")
 
 
@@ -153,6 +162,7 @@ def check_whole_blocks(size: int, block_size: int) -> None:
 class CBC:
     """A block cipher in CBC mode with the padding of RFC 5652 section 6.3."""
 
+    is_aead: ClassVar[bool] = False
     row: ContentEncryption
     iv: bytes
 

@@ -19,7 +19,14 @@ from sectool.cms.identifiers import (
 )
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.names import display_name
-from sectool.cms.recipients import RecipientInfo, RecipientKind, read_recipient_infos
+from sectool.cms.recipients import (
+    RecipientFilter,
+    RecipientInfo,
+    RecipientKind,
+    RecipientTable,
+    TableMaker,
+    read_recipient_infos,
+)
 from sectool.cms.seams import (
     IssuerAndSerialNumber,
     RecipientIdentifier,
@@ -41,7 +48,7 @@ class Envelope:
 
     content_type: str
     """Of the outer ContentInfo, dotted."""
-    recipient_infos: tuple[RecipientInfo, ...]
+    recipients: RecipientTable
     encrypted_content_type: str
     content_encryption_algorithm: AlgorithmIdentifier
     encrypted_content_size: int | None
@@ -114,6 +121,7 @@ def read_envelope(
     *,
     receive: Callable[[bytes], object] | None = None,
     with_recipients: bool = True,
+    wanted: RecipientFilter | None = None,
     with_attributes: bool = False,
 ) -> Envelope:
     """Walks a whole envelope and what follows it.
@@ -123,6 +131,7 @@ def read_envelope(
         limits: bounds on depth, size and count.
         receive: takes the encrypted content in blocks; None: it is passed over.
         with_recipients: False passes over the RecipientInfos unread.
+        wanted: which recipients are kept whatever their place among others.
         with_attributes: keeps attributes that nothing authenticates, which else are passed
             over whatever their size.
 
@@ -133,9 +142,10 @@ def read_envelope(
     reader = BERReader(stream, limits)
     content_type = _enter_envelope(reader)
     originator_info = _read_originator_info(reader)
-    recipient_infos: tuple[RecipientInfo, ...] = ()
+    maker = TableMaker(limits, wanted)
     if with_recipients:
-        recipient_infos = tuple(read_recipient_infos(reader, originator_info))
+        for recipient_info in read_recipient_infos(reader, originator_info):
+            maker.add(recipient_info)
     else:
         reader.skip("recipientInfos")
     encrypted_content_type, algorithm, size = _read_encrypted_content_info(reader, receive)
@@ -151,7 +161,7 @@ def read_envelope(
         reader.leave(what)
     return Envelope(
         content_type=content_type,
-        recipient_infos=recipient_infos,
+        recipients=maker.table(),
         encrypted_content_type=encrypted_content_type,
         content_encryption_algorithm=algorithm,
         encrypted_content_size=size,
@@ -286,7 +296,8 @@ class EnvelopeDescription:
     content_type: str
     """Of the outer ContentInfo, dotted."""
     recipients: tuple[RecipientDescription, ...]
-    """In the order of the message; a key agreement gives one for each key it names."""
+    """Those that are kept, in the order of the message: the first of them, and all that were
+    asked for. A key agreement gives one for each key it names."""
     content_encryption_algorithm: str
     """Lower-case name such as ``aes-256-cbc``, or the dotted identifier."""
     encrypted_content_type: str
@@ -299,17 +310,39 @@ class EnvelopeDescription:
     """Bytes of the outer element as encoded."""
     trailing_bytes: int
     """Bytes of the source after it."""
+    recipients_total: int
+    """Recipients there are, kept or not."""
+    recipients_complete: bool
+    """Whether all that were asked for are among ``recipients``; all there are, where nothing
+    was asked for. Where it is not, nothing may be concluded from a name that is not there."""
 
 
-def describe_envelope(source: Source, limits: Limits = DEFAULT_LIMITS) -> EnvelopeDescription:
+IdentifierFilter = Callable[[RecipientIdentifier], bool]
+"""Whether a recipient of that name is asked for."""
+
+
+def describe_envelope(
+    source: Source, limits: Limits = DEFAULT_LIMITS, *, wanted: IdentifierFilter | None = None
+) -> EnvelopeDescription:
     """Walks a CMS envelope once, whatever its algorithms.
+
+    Args:
+        source: the CMS.
+        limits: bounds on hostile input.
+        wanted: which recipients are kept whatever their place among others.
 
     Raises:
         MalformedMessage: it is not a whole EnvelopedData or AuthEnvelopedData.
         LimitExceeded: a bound was reached.
     """
     with source.open() as stream:
-        return describe(read_envelope(stream, limits))
+        return describe(read_envelope(stream, limits, wanted=_by_identifier(wanted)))
+
+
+def _by_identifier(wanted: IdentifierFilter | None) -> RecipientFilter | None:
+    if wanted is None:
+        return None
+    return lambda info: info.identifier is not None and wanted(info.identifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,19 +354,28 @@ class RecipientsSeen:
     is_envelope: bool
     """Whether its structure was followed as far as RecipientInfos go, or should."""
     recipients: tuple[RecipientDescription, ...]
+    """Those that are kept, as in ``EnvelopeDescription``."""
     is_complete: bool
-    """Whether the RecipientInfos were read to their end, so that there are no others."""
+    """Whether the RecipientInfos were read to their end, and all that were asked for are kept;
+    all there are, where nothing was asked for."""
 
 
-def read_recipients(source: Source, limits: Limits = DEFAULT_LIMITS) -> RecipientsSeen:
+def read_recipients(
+    source: Source, limits: Limits = DEFAULT_LIMITS, *, wanted: IdentifierFilter | None = None
+) -> RecipientsSeen:
     """Names the recipients of an envelope that may be damaged, cut off or over a limit.
+
+    Args:
+        source: what may be a CMS.
+        limits: bounds on hostile input.
+        wanted: which recipients are kept whatever their place among others.
 
     EncryptedData is an envelope here that has no recipients (RFC 5652 section 8), and
     SignedAndEnvelopedData (RFC 2315 section 11) one like others.
     """
     content_type = ""
     is_envelope = is_complete = False
-    recipients: list[RecipientDescription] = []
+    maker = TableMaker(limits, _by_identifier(wanted))
     with source.open() as stream:
         reader = BERReader(stream, limits)
         try:
@@ -348,20 +390,21 @@ def read_recipients(source: Source, limits: Limits = DEFAULT_LIMITS) -> Recipien
             elif is_envelope:
                 originator_info = _read_originator_info(reader)
                 # What was read before the damage stays.
-                recipients.extend(
-                    map(_describe_recipient, read_recipient_infos(reader, originator_info))
-                )
+                for recipient_info in read_recipient_infos(reader, originator_info):
+                    maker.add(recipient_info)
                 is_complete = True
         except (MalformedMessage, LimitExceeded):
             pass
-    return RecipientsSeen(content_type, is_envelope, tuple(recipients), is_complete)
+    table = maker.table()
+    recipients = tuple(map(_describe_recipient, table.kept))
+    return RecipientsSeen(content_type, is_envelope, recipients, is_complete and table.is_complete)
 
 
 def describe(envelope: Envelope) -> EnvelopeDescription:
     """The description of an envelope that was read."""
     return EnvelopeDescription(
         content_type=envelope.content_type,
-        recipients=tuple(map(_describe_recipient, envelope.recipient_infos)),
+        recipients=tuple(map(_describe_recipient, envelope.recipients.kept)),
         content_encryption_algorithm=oids.content_encryption_name(
             envelope.content_encryption_algorithm.oid
         ),
@@ -370,6 +413,8 @@ def describe(envelope: Envelope) -> EnvelopeDescription:
         digest=envelope.digest,
         size=envelope.size,
         trailing_bytes=envelope.trailing_bytes,
+        recipients_total=envelope.recipients.total,
+        recipients_complete=envelope.recipients.is_complete,
     )
 
 

@@ -8,7 +8,7 @@ from sectool.cms import ber, der, oids
 from sectool.cms.ber import BERReader
 from sectool.cms.names import display_name
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
-from sectool.errors import MalformedMessage, UnsupportedMessage
+from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +68,20 @@ def hash_algorithm(name: str) -> AlgorithmIdentifier:
     return AlgorithmIdentifier(_HASH_OIDS[name], der.NULL)
 
 
-def read_issuer_and_serial_number(reader: BERReader) -> IssuerAndSerialNumber:
-    """RFC 5652 section 10.2.4."""
+def read_issuer_and_serial_number(reader: BERReader) -> IssuerAndSerialNumber | None:
+    """RFC 5652 section 10.2.4; None where the name is longer than is kept."""
     what = "issuerAndSerialNumber"
     reader.enter(ber.SEQUENCE, what)
     if not reader.at(ber.SEQUENCE):
         raise MalformedMessage("the issuer of a recipient is not a name")
-    issuer = reader.read_raw("the issuer of a recipient", reader.limits.name_size)
+    issuer = reader.read_raw_or_skip("the issuer of a recipient", reader.limits.name_size)
     serial_number = reader.read_integer("the serial number of a recipient")
     reader.leave(what)
-    return IssuerAndSerialNumber(issuer, serial_number)
+    return None if issuer is None else IssuerAndSerialNumber(issuer, serial_number)
 
 
-def read_recipient_identifier(reader: BERReader) -> RecipientIdentifier:
-    """RecipientIdentifier (RFC 5652 section 6.2.1)."""
+def read_recipient_identifier(reader: BERReader) -> RecipientIdentifier | None:
+    """RecipientIdentifier (RFC 5652 section 6.2.1); None: its name is longer than is kept."""
     tag = ber.context(0)
     if reader.at(tag):
         limit = reader.limits.identifier_size
@@ -89,6 +89,17 @@ def read_recipient_identifier(reader: BERReader) -> RecipientIdentifier:
             reader.read_octet_string("subjectKeyIdentifier", limit, tag=tag)
         )
     return read_issuer_and_serial_number(reader)
+
+
+def require_identifier(identifier: RecipientIdentifier | None, what: str) -> RecipientIdentifier:
+    """Refuses a name that is longer than is kept.
+
+    Raises:
+        LimitExceeded: it was.
+    """
+    if identifier is None:
+        raise LimitExceeded(f"the issuer that names {what} is too long")
+    return identifier
 
 
 def encode_recipient_identifier(identifier: RecipientIdentifier) -> bytes:

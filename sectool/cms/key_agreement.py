@@ -7,6 +7,7 @@ are done here, so that a token needs to know neither.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -23,8 +24,14 @@ from sectool.cms.identifiers import (
     encode_recipient_identifier,
     read_algorithm_identifier,
     read_recipient_identifier,
+    require_identifier,
 )
-from sectool.cms.key_wrap import AES_256_WRAP, key_wrap, wrap_with_aes_256
+from sectool.cms.key_wrap import (
+    AES_256_WRAP,
+    key_wrap,
+    with_and_without_null,
+    wrap_with_aes_256,
+)
 from sectool.cms.originators import originator_public_keys
 from sectool.cms.recipients import RecipientInfo, UnwrappedKey
 from sectool.cms.seams import IssuerAndSerialNumber, KeyOperations, SenderKeys
@@ -93,7 +100,7 @@ def _key_encryption_key(
 ) -> bytes:
     """The derived key; the information bound to it is ECC-CMS-SharedInfo (RFC 5753 section 7.2)."""
     size = key_wrap(wrap).key_size
-    fields = [der.canonical(wrap.encode())]
+    fields = [wrap.encode()]
     if user_keying_material is not None:
         fields.append(der.explicit(0, der.octet_string(user_keying_material)))
     fields.append(der.explicit(2, der.octet_string((8 * size).to_bytes(4, "big"))))
@@ -154,14 +161,17 @@ def unwrap_key_agreement(
     scheme, wrap = _read_algorithms(recipient_info)
     row = key_wrap(wrap)
     public_keys, user_keying_material = _read_detail(recipient_info, senders)
+    row.check(recipient_info.encrypted_key)
     for public_key in public_keys:
         try:
             secret = key.agree(public_key)
-            key_encryption_key = _key_encryption_key(scheme, secret, wrap, user_keying_material)
-            unwrapped = row.unwrap(key_encryption_key, recipient_info.encrypted_key)
         except DecryptionFailed:
             continue
-        return UnwrappedKey(unwrapped, is_proven=True)
+        for bound in with_and_without_null(wrap):
+            with suppress(DecryptionFailed):
+                derived = _key_encryption_key(scheme, secret, bound, user_keying_material)
+                unwrapped = row.unwrap(derived, recipient_info.encrypted_key)
+                return UnwrappedKey(unwrapped, is_proven=True)
     raise DecryptionFailed
 
 
@@ -177,7 +187,9 @@ def _read_detail(
     if reader.at(ber.context(1)):
         public_keys: Sequence[bytes] = [_read_originator_key(reader)]
     else:
-        identifier = read_recipient_identifier(reader)
+        identifier = require_identifier(
+            read_recipient_identifier(reader), "the sender of a key agreement"
+        )
         public_keys = originator_public_keys(recipient_info.originator_info, identifier, senders)
     reader.leave("the originator of a key agreement")
     user_keying_material = None

@@ -6,7 +6,8 @@ Decapsulation never fails with a wrong key: the check is that of the key wrap.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import mlkem
@@ -20,16 +21,23 @@ from sectool.cms.identifiers import (
     read_algorithm_identifier,
     require_null_or_absent,
 )
-from sectool.cms.key_wrap import AES_256_WRAP, key_wrap, wrap_with_aes_256
+from sectool.cms.key_wrap import (
+    AES_256_WRAP,
+    key_wrap,
+    with_and_without_null,
+    wrap_with_aes_256,
+)
 from sectool.cms.recipients import RecipientInfo, UnwrappedKey
 from sectool.cms.seams import IssuerAndSerialNumber, KeyOperations
-from sectool.errors import MalformedMessage, UnsupportedMessage
+from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessage
 
 KEMPublicKey = mlkem.MLKEM768PublicKey | mlkem.MLKEM1024PublicKey
 """Kinds of keys that are encrypted to."""
 
 KEMS = {oids.ML_KEM_768: "RFC 9936 section 2", oids.ML_KEM_1024: "RFC 9936 section 2"}
 """The documents of the key encapsulations, by object identifier."""
+_CIPHERTEXT_SIZES = {oids.ML_KEM_768: 1088, oids.ML_KEM_1024: 1568}
+"""Bytes, by object identifier (FIPS 203 section 8)."""
 _DERIVATIONS: dict[str, Callable[[], hashes.HashAlgorithm]] = {
     oids.HKDF_SHA256: hashes.SHA256,
     oids.HKDF_SHA384: hashes.SHA384,
@@ -110,19 +118,26 @@ def check_key_encapsulation(recipient_info: RecipientInfo) -> Encapsulation:
         name = oids.key_encryption_name(algorithm.oid)
         raise UnsupportedMessage(f"recipients by kem with {name} are not supported")
     require_null_or_absent(algorithm, "kem")
-    return read_encapsulation(recipient_info.detail)
+    encapsulation = read_encapsulation(recipient_info.detail)
+    size, expected = len(encapsulation.ciphertext), _CIPHERTEXT_SIZES[algorithm.oid]
+    if size != expected:
+        name = oids.key_encryption_name(algorithm.oid)
+        raise MalformedMessage(f"kemct has {size} bytes; {name} gives {expected}")
+    return encapsulation
 
 
 def unwrap_key_encapsulation(recipient_info: RecipientInfo, key: KeyOperations) -> UnwrappedKey:
     """The key of a KEMRecipientInfo; raises as ``unwrap``."""
     encapsulation = check_key_encapsulation(recipient_info)
+    row = key_wrap(encapsulation.wrap)
+    row.check(encapsulation.encrypted_key)
     secret = key.decapsulate(encapsulation.ciphertext)
-    key_encryption_key = encapsulation.key_encryption_key(secret)
-    unwrap = key_wrap(encapsulation.wrap).unwrap
-    return UnwrappedKey(
-        unwrap(key_encryption_key, encapsulation.encrypted_key),
-        is_proven=True,
-    )
+    for bound in with_and_without_null(encapsulation.wrap):
+        with suppress(DecryptionFailed):
+            derived = replace(encapsulation, wrap=bound).key_encryption_key(secret)
+            unwrapped = row.unwrap(derived, encapsulation.encrypted_key)
+            return UnwrappedKey(unwrapped, is_proven=True)
+    raise DecryptionFailed
 
 
 def kem_algorithm(public_key: KEMPublicKey) -> AlgorithmIdentifier:

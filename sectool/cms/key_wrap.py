@@ -15,9 +15,9 @@ from cryptography.hazmat.decrepit.ciphers.algorithms import SEED, Camellia, Trip
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, modes
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from sectool.cms import oids
+from sectool.cms import der, oids
 from sectool.cms.identifiers import AlgorithmIdentifier, require_null_or_absent
-from sectool.errors import DecryptionFailed, UnsupportedMessage
+from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessage
 
 _HALF = 8
 """Bytes of half a block, the unit that RFC 3394 wraps."""
@@ -40,6 +40,20 @@ class KeyWrap:
     """The document that describes it."""
     unwrap: Callable[[bytes, bytes], bytes]
     """From key-encryption key and wrapped key to the key; raises DecryptionFailed."""
+    overhead: int = _HALF
+    """Bytes by which the wrapped key is longer than the key."""
+
+    def check(self, wrapped: bytes) -> None:
+        """Refuses what no key can have wrapped, before any is used.
+
+        Raises:
+            MalformedMessage: its length.
+        """
+        if len(wrapped) % _HALF or len(wrapped) < self.overhead + 2 * _HALF:
+            name = oids.key_encryption_name(self.oid)
+            raise MalformedMessage(
+                f"encryptedKey has {len(wrapped)} bytes, which {name} never gives"
+            )
 
 
 def _aes_unwrap(key_encryption_key: bytes, wrapped: bytes) -> bytes:
@@ -106,7 +120,7 @@ KEY_WRAPS = {
         KeyWrap(oids.AES_128_WRAP, 16, "RFC 3565 section 2.3.2", _aes_unwrap),
         KeyWrap(oids.AES_192_WRAP, 24, "RFC 3565 section 2.3.2", _aes_unwrap),
         KeyWrap(oids.AES_256_WRAP, 32, "RFC 3565 section 2.3.2", _aes_unwrap),
-        KeyWrap(oids.TRIPLE_DES_WRAP, 24, "RFC 3217 section 3", _triple_des_unwrap),
+        KeyWrap(oids.TRIPLE_DES_WRAP, 24, "RFC 3217 section 3", _triple_des_unwrap, 2 * _HALF),
         KeyWrap(oids.CAMELLIA_128_WRAP, 16, "RFC 3657 section 3", _camellia_unwrap),
         KeyWrap(oids.CAMELLIA_192_WRAP, 24, "RFC 3657 section 3", _camellia_unwrap),
         KeyWrap(oids.CAMELLIA_256_WRAP, 32, "RFC 3657 section 3", _camellia_unwrap),
@@ -129,6 +143,19 @@ def key_wrap(algorithm: AlgorithmIdentifier) -> KeyWrap:
         raise UnsupportedMessage(f"key wrap {name} is not supported")
     require_null_or_absent(algorithm, oids.key_encryption_name(algorithm.oid))
     return row
+
+
+def with_and_without_null(wrap: AlgorithmIdentifier) -> tuple[AlgorithmIdentifier, ...]:
+    """A KeyWrapAlgorithm as it is bound to a derived key: as it stands, and the other way.
+
+    Some writers derive with absent parameters (RFC 3565 section 2.3.2) and write NULL, or the
+    other way about. The key wrap checks itself, so that both can be tried.
+
+    Args:
+        wrap: as the message has it; without parameters but NULL.
+    """
+    forms = (None, der.NULL) if wrap.parameters is None else (der.NULL, None)
+    return tuple(AlgorithmIdentifier(wrap.oid, parameters) for parameters in forms)
 
 
 AES_256_WRAP = AlgorithmIdentifier(oids.AES_256_WRAP)

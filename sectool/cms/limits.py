@@ -12,13 +12,16 @@ from dataclasses import dataclass
 class Limits:
     """What one CMS structure may ask of us; sizes are in bytes."""
 
-    depth: int = 32
+    depth: int = 100
     """Constructed elements open at a time. Real mail needs about twelve; nested
-    segments of an OCTET STRING add one each."""
-    recipients: int = 20_000
-    """Recipient identifiers of one envelope: large lists send to a few thousand."""
-    recipient_infos_size: int = 32 * 1024 * 1024
-    """All RecipientInfos as encoded: ten thousand RSA-16384 recipients fit."""
+    segments of an OCTET STRING add one each. What is passed over may be deeper."""
+    recipients: int = 2_000
+    """Recipients of one envelope that are kept, in its order; all are read, and those that
+    a held key names are kept whatever their place."""
+    wanted_recipients: int = 1_000
+    """Recipients beyond those that are kept because a held key names them."""
+    recipient_infos_size: int = 8 * 1024 * 1024
+    """What is kept of them takes: two thousand RSA-16384 recipients fit."""
     unwrap_attempts: int = 100
     """Private-key operations for one envelope: a person holds some forty keys, and
     a repeated RecipientInfo must not buy endless work (or token operations)."""
@@ -29,10 +32,11 @@ class Limits:
     """Passwords times PasswordRecipientInfos of one envelope: each costs a derivation."""
     password_iterations: int = 1_000_000
     """Of PBKDF2 for one password: under a second."""
-    name_size: int = 16 * 1024
-    """An issuer Name."""
-    identifier_size: int = 1024
-    """A subject key identifier, serial number or object identifier."""
+    name_size: int = 256 * 1024
+    """An issuer Name that is kept; a recipient with a longer one is only counted."""
+    identifier_size: int = 4 * 1024
+    """A subject key identifier, serial number or object identifier; some writers put a whole
+    public key in its place."""
     encrypted_key_size: int = 16 * 1024
     """An encryptedKey or KEM ciphertext: RSA-16384 takes 2048, ML-KEM-1024 1568."""
     parameters_size: int = 16 * 1024

@@ -38,12 +38,24 @@ _STRING_ENCODINGS = {
 _SPECIAL = frozenset('",+;<>\\')
 
 
-@lru_cache(maxsize=1024)
+_REMEMBERED = 1024
+"""Bytes of a name, and names."""
+
+
 def display_name(name: bytes) -> str:
     """An encoded ``Name`` as RFC 4514 writes it, most specific attribute first.
 
     Never fails: what does not parse is shown as ``#`` and hexadecimal.
     """
+    return _remembered(name) if len(name) <= _REMEMBERED else _display(name)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered(name: bytes) -> str:
+    return _display(name)
+
+
+def _display(name: bytes) -> str:
     try:
         relative_names = _relative_names(BERReader.over(name))
     except MalformedMessage:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from sectool.cms import oids
+from sectool.cms.aead import TAG_FAILURE
 from sectool.cms.algorithms import content_cipher
-from sectool.cms.attempts import Attempt, Attempts, find_attempts
+from sectool.cms.attempts import Attempt, Attempts, find_attempts, is_held
 from sectool.cms.ciphers import ContentCipher, Decryptor, SealedContent
 from sectool.cms.envelope import (
     Envelope,
@@ -98,6 +100,13 @@ class SealedEnvelope:
     cipher: ContentCipher
     sealed: SealedContent
     limits: Limits
+
+    @property
+    def failure(self) -> UnsupportedMessage | DecryptionFailed:
+        """What to say when a key was used and none gives the content, whatever did not fit."""
+        if self.cipher.is_aead and self.envelope.content_type == oids.ENVELOPED_DATA:
+            return UnsupportedMessage(TAG_FAILURE)
+        return DecryptionFailed()
 
     @classmethod
     def prepare(cls, source: Source, envelope: Envelope, limits: Limits) -> SealedEnvelope:
@@ -206,8 +215,7 @@ class Opening:
         """
         content = self._sealed.decrypt(self._unwrapped.content_encryption_key, sink)
         envelope = self._sealed.envelope
-        # Only AEADs come this far in AuthEnvelopedData, and their tag verified.
-        aead = envelope.content_type == oids.AUTH_ENVELOPED_DATA
+        aead = self._sealed.cipher.is_aead  # its tag verified
         result = Authenticated if aead or self._unwrapped.is_proven else Unproven
         return result(
             content_type=envelope.encrypted_content_type,
@@ -244,7 +252,8 @@ class Openings:
     Iteration raises:
         DecryptionFailed: no key gave a content-encryption key.
         MissingKey: likewise, and no recipient named any of the keys that were tried.
-        MalformedMessage, UnsupportedMessage: likewise, for the reason met first.
+        MalformedMessage, UnsupportedMessage: likewise, for the reason met first; or the
+            content should end in its tag.
     """
 
     description: EnvelopeDescription
@@ -254,7 +263,7 @@ class Openings:
     @property
     def failure(self) -> MissingKey | UnsupportedMessage | DecryptionFailed:
         """What to say when no opening gives the content."""
-        return self._attempts.failure or DecryptionFailed()
+        return self._attempts.failure or self._sealed.failure
 
     def __iter__(self) -> Iterator[Opening]:
         for openings in self.in_turn():
@@ -279,8 +288,10 @@ class Openings:
         for attempt in attempts:
             try:
                 unwrapped = attempt.unwrap()
+            except DecryptionFailed:
+                continue  # as a key of a wrong length: ``failure`` has the one text for both
             except MessageError as error:
-                if attempt.tells(error):
+                if attempt.is_asked_for:
                     problems.append(error)
                 continue
             content_encryption_key = unwrapped.content_encryption_key
@@ -324,8 +335,9 @@ def find_openings(
             recipient is of a kind that can be opened.
         LimitExceeded: a bound was reached.
     """
+    wanted = partial(is_held, keys, secrets, limits)
     with source.open() as stream:
-        envelope = read_envelope(stream, limits)
+        envelope = read_envelope(stream, limits, wanted=wanted)
     description = describe(envelope)
     attempts = find_attempts(
         envelope, keys, limits, secrets=secrets, unnamed_keys=unnamed_keys, senders=senders

@@ -1,7 +1,9 @@
 """RecipientInfos: read and named, whatever their kind (RFC 5652 section 6.2, RFC 9629 section 3).
 
 What only a private key can use is kept as encoded, so that a message with many
-recipients costs little and damage to another's RecipientInfo harms nobody.
+recipients costs little and damage to another's RecipientInfo harms nobody. All are
+read, in a stream; a bounded table of them is kept, and in any case those that are
+asked for, such as those that a held key names.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from sectool.cms.identifiers import (
     read_issuer_and_serial_number,
     read_recipient_identifier,
 )
-from sectool.cms.seams import RecipientIdentifier, SubjectKeyIdentifier
-from sectool.errors import LimitExceeded
+from sectool.cms.limits import Limits
+from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
 
 
 class RecipientKind(StrEnum):
@@ -31,6 +33,11 @@ class RecipientKind(StrEnum):
     PASSWORD = "password"  # noqa: S105 - a kind of recipient
     KEM = "kem"
     OTHER = "other"
+
+
+_OF_CERTIFICATES = frozenset(
+    {RecipientKind.KEY_TRANSPORT, RecipientKind.KEY_AGREEMENT, RecipientKind.KEM}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,40 @@ class RecipientInfo:
     a key agreement, kekid, keyDerivationAlgorithm, and what follows the kem."""
     originator_info: bytes = b""
     """Of the envelope, as encoded: may hold the certificate that a key agreement names."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it says whose it is: the name of a certificate may be too long to keep."""
+        return self.identifier is not None or self.kind not in _OF_CERTIFICATES
+
+    @property
+    def size(self) -> int:
+        """Bytes that keeping it takes, more or less."""
+        identifier, algorithm = self.identifier, self.algorithm
+        size = len(self.encrypted_key) + len(self.detail)
+        if isinstance(identifier, IssuerAndSerialNumber):
+            size += len(identifier.issuer)
+        elif identifier is not None:
+            size += len(identifier.value)
+        if algorithm is not None:
+            size += len(algorithm.parameters or b"")
+        return size
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientTable:
+    """The recipients of an envelope that are kept."""
+
+    kept: tuple[RecipientInfo, ...] = ()
+    """In the order of the message."""
+    total: int = 0
+    """Recipients that were read."""
+    is_complete: bool = True
+    """Whether all that were asked for are kept: all there are, where nothing was said."""
+
+
+RecipientFilter = Callable[[RecipientInfo], bool]
+"""Whether a recipient is kept whatever its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +112,65 @@ def read_recipient_infos(
 
     Raises:
         MalformedMessage: a RecipientInfo of a known kind is damaged.
-        LimitExceeded: there are too many, or they are too large.
+        LimitExceeded: a field of one is too large.
     """
-    limits = reader.limits
     reader.enter(ber.SET, "recipientInfos")
-    start, count = reader.offset, 0
     while reader.peek() is not None:
         for recipient_info in _read_recipient_info(reader):
-            count += 1
-            if count > limits.recipients:
-                raise LimitExceeded(f"the message has more than {limits.recipients} recipients")
-            if reader.offset - start > limits.recipient_infos_size:
-                raise LimitExceeded("the recipients of the message take too much space")
             if originator_info and recipient_info.kind is RecipientKind.KEY_AGREEMENT:
                 yield replace(recipient_info, originator_info=originator_info)
             else:
                 yield recipient_info
     reader.leave("recipientInfos")
+
+
+class TableMaker:
+    """Keeps some of the recipients that go by.
+
+    Args:
+        limits: on what is kept.
+        wanted: which are asked for; None: all.
+    """
+
+    def __init__(self, limits: Limits, wanted: RecipientFilter | None) -> None:
+        self._limits = limits
+        self._wanted = wanted
+        self._kept: list[RecipientInfo] = []
+        self._issuers: dict[bytes, bytes] = {}
+        self._room = limits.recipient_infos_size
+        self._further = 0
+        self._total = 0
+        self._is_complete = True
+
+    def add(self, recipient_info: RecipientInfo) -> None:
+        """Takes the next recipient."""
+        self._total += 1
+        is_among_first = self._total <= self._limits.recipients and recipient_info.is_named
+        if is_among_first and recipient_info.size <= self._room:
+            self._room -= recipient_info.size
+        elif self._wanted is None or not recipient_info.is_named:
+            # No name that a held key has is too long to keep.
+            self._is_complete &= self._wanted is not None
+            return
+        elif not self._wanted(recipient_info):
+            return
+        elif self._further < self._limits.wanted_recipients:
+            self._further += 1
+        else:
+            self._is_complete = False
+            return
+        self._kept.append(self._with_shared_issuer(recipient_info))
+
+    def _with_shared_issuer(self, recipient_info: RecipientInfo) -> RecipientInfo:
+        identifier = recipient_info.identifier
+        if not isinstance(identifier, IssuerAndSerialNumber):
+            return recipient_info
+        issuer = self._issuers.setdefault(identifier.issuer, identifier.issuer)
+        return replace(recipient_info, identifier=replace(identifier, issuer=issuer))
+
+    def table(self) -> RecipientTable:
+        """What was kept so far."""
+        return RecipientTable(tuple(self._kept), self._total, self._is_complete)
 
 
 def _read_recipient_info(reader: BERReader) -> Iterator[RecipientInfo]:
@@ -130,7 +213,7 @@ def _read_key_agreement(reader: BERReader) -> Iterator[RecipientInfo]:
     reader.leave(what)
 
 
-def _read_key_agree_identifier(reader: BERReader) -> RecipientIdentifier:
+def _read_key_agree_identifier(reader: BERReader) -> RecipientIdentifier | None:
     tag = ber.context(0)
     if not reader.at(tag):
         return read_issuer_and_serial_number(reader)

@@ -308,8 +308,8 @@ def check_sealed(
 
 def _check_recipients(envelope: Envelope, recipients: Sequence[Recipient]) -> None:
     expected = Counter((recipient.recipient_kind, recipient.identifier) for recipient in recipients)
-    found = Counter((info.kind, info.identifier) for info in envelope.recipient_infos)
-    if found != expected:
+    found = Counter((info.kind, info.identifier) for info in envelope.recipients.kept)
+    if found != expected or not envelope.recipients.is_complete:
         raise MalformedMessage("the envelope does not name exactly the recipients it should")
 
 
@@ -320,7 +320,7 @@ def _check_profile(envelope: Envelope, recipients: Sequence[Recipient], profile:
     if content == (row.content_type, row.content_encryption) and all(
         isinstance(info.identifier, IssuerAndSerialNumber)
         and _is_of_profile(info, by_identifier[info.identifier], profile)
-        for info in envelope.recipient_infos
+        for info in envelope.recipients.kept
     ):
         return
     raise MalformedMessage(f"the envelope is not as profile {profile.value} writes it")

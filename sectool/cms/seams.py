@@ -80,6 +80,8 @@ class KeyOperations(Protocol):
 
         Raises:
             DecryptionFailed: the padding did not fit, or this is not an RSA key.
+            MalformedMessage: its length is not that of the modulus; leading zeros that
+                were dropped do not count. That is said before the key is used.
         """
 
     def agree(self, public_key: bytes) -> bytes:
@@ -99,7 +101,7 @@ class KeyOperations(Protocol):
         A wrong key returns another secret instead of an error (FIPS 203).
 
         Raises:
-            DecryptionFailed: the ciphertext has a wrong size, or this is not a KEM key.
+            DecryptionFailed: this is not a KEM key of that kind.
         """
 
 

@@ -128,6 +128,7 @@ def _key_identifier(detail: bytes) -> bytes | None:
 def _unwrap_with_key(recipient_info: RecipientInfo, key: bytes) -> UnwrappedKey:
     assert recipient_info.algorithm is not None
     row = key_wrap(recipient_info.algorithm)
+    row.check(recipient_info.encrypted_key)
     if len(key) != row.key_size:
         raise DecryptionFailed
     return UnwrappedKey(row.unwrap(key, recipient_info.encrypted_key), is_proven=True)

@@ -12,6 +12,7 @@ from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     read_algorithm_identifier,
     read_recipient_identifier,
+    require_identifier,
 )
 from sectool.cms.limits import Limits
 from sectool.cms.seams import RecipientIdentifier, Source
@@ -82,8 +83,11 @@ def _enter(reader: BERReader) -> tuple[str, ...]:
     """Enters the structure; what has to be left again.
 
     As the content of an envelope it stands without its ContentInfo (RFC 5652
-    section 6.1), which not all producers leave out.
+    section 6.1), which not all producers leave out, and in PKCS #7 also without its own
+    tag and length (RFC 2315 section 10.3).
     """
+    if reader.at(ber.INTEGER):
+        return ()
     reader.enter(ber.SEQUENCE, _WHAT)
     if reader.at(ber.INTEGER):
         return (_WHAT,)
@@ -141,7 +145,7 @@ def _read_signer_info(reader: BERReader) -> SignerInfo:
     what = "a signerInfo"
     reader.enter(ber.SEQUENCE, what)
     reader.read_integer("version")
-    identifier = read_recipient_identifier(reader)
+    identifier = require_identifier(read_recipient_identifier(reader), "a signer")
     digest_algorithm = read_algorithm_identifier(reader, "digestAlgorithm")
     attributes = b""
     if reader.at(ber.context(0)):

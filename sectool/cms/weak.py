@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5, IDEA, Blowfish, TripleDES
 
@@ -82,6 +83,7 @@ def _read_idea(row: ContentEncryption, parameters: bytes | None) -> CBC:
 class RC2CBC:
     """RC2 in CBC mode, its effective key length read from the parameters."""
 
+    is_aead: ClassVar[bool] = False
     iv: bytes
     effective_bits: int
 

@@ -26,10 +26,12 @@ from sectool.keys.certificates import (
     HeldCertificate,
     computed_key_identifiers,
     public_key_bits,
+    public_key_identity,
     read_certificate,
 )
 from sectool.keys.held import HeldOperations, PortableKey
-from sectool.keys.names import normalised_name
+from sectool.keys.names import normalised_name, unsigned_serial_number
+from sectool.keys.odd_names import odd_key_identifiers, odd_name
 from sectool.keys.problems import KeyProblem
 
 _Name = bytes | tuple[Hashable, int]
@@ -149,6 +151,8 @@ class KeyHistory:
         self.tries_unnamed_keys = tries_unnamed_keys
         self.maximum_workers = maximum_workers
         self._by_name: defaultdict[_Name, list[HeldOperations]] = defaultdict(list)
+        self._by_odd_name: defaultdict[_Name, list[HeldOperations]] = defaultdict(list)
+        self._serial_numbers: set[int] = set()
         self._public_keys: defaultdict[_Name, dict[bytes, None]] = defaultdict(dict)
         for key in self.keys:
             self._index(key)
@@ -157,10 +161,17 @@ class KeyHistory:
 
     def _index(self, key: HeldKey) -> None:
         for certificate in key.certificates:
-            _add(self._by_name[_name_of(certificate)], key.operations)
+            name = _name_of(certificate)
+            _add(self._by_name[name], key.operations)
+            _add(self._by_odd_name[odd_name(name)], key.operations)
+            _add(
+                self._by_odd_name[public_key_identity(certificate.public_key_info)], key.operations
+            )
+            self._serial_numbers.add(unsigned_serial_number(certificate.serial_number))
             self._index_sender(certificate)
         for key_identifier in _key_identifiers(key):
             _add(self._by_name[key_identifier], key.operations)
+        _add(self._by_odd_name[public_key_identity(key.public_key_info)], key.operations)
 
     def _index_sender(self, certificate: HeldCertificate) -> None:
         bits = public_key_bits(certificate.public_key_info)
@@ -175,7 +186,38 @@ class KeyHistory:
         return f"KeyHistory({len(self.keys)} keys, {len(self.problems)} problems)"
 
     def find(self, identifier: RecipientIdentifier) -> Sequence[KeyOperations]:
-        return tuple(self._by_name.get(_name(identifier), ()))
+        """As ``KeySource`` has it; keys that are named oddly where no other is."""
+        if not self._may_hold(identifier):
+            return ()
+        name = _name(identifier)
+        return tuple(self._by_name.get(name) or self._find_oddly(name)[0])
+
+    def holds(self, identifier: RecipientIdentifier) -> bool:
+        """Whether it has a key of that name."""
+        return bool(self.find(identifier))
+
+    def why_odd(self, identifier: RecipientIdentifier | None) -> str:
+        """What is odd about the name of a key, in words; empty where nothing is."""
+        if identifier is None or not self._may_hold(identifier):
+            return ""
+        name = _name(identifier)
+        return "" if name in self._by_name else self._find_oddly(name)[1]
+
+    def _may_hold(self, identifier: RecipientIdentifier) -> bool:
+        """False without a look at the issuer's name, which costs time, for nearly all others."""
+        if isinstance(identifier, SubjectKeyIdentifier):
+            return True
+        return unsigned_serial_number(identifier.serial_number) in self._serial_numbers
+
+    def _find_oddly(self, name: _Name) -> tuple[Sequence[HeldOperations], str]:
+        if isinstance(name, bytes):
+            for value, how in odd_key_identifiers(name):
+                if found := self._by_name.get(value) or self._by_odd_name.get(value):
+                    return found, f"the recipient is named oddly: {how}"
+            return (), ""
+        found = self._by_odd_name.get(odd_name(name))
+        how = "its issuer is written in another order, or its serial number with another sign"
+        return (found, f"the recipient is named oddly: {how}") if found else ((), "")
 
     def find_public_keys(self, identifier: RecipientIdentifier) -> Sequence[bytes]:
         return tuple(self._public_keys.get(_name(identifier), ()))
@@ -234,7 +276,7 @@ def _name(identifier: RecipientIdentifier) -> _Name:
     return normalised_name(identifier.issuer), identifier.serial_number
 
 
-def _name_of(certificate: HeldCertificate) -> _Name:
+def _name_of(certificate: HeldCertificate) -> tuple[Hashable, int]:
     return normalised_name(certificate.issuer), certificate.serial_number
 
 

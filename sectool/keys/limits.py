@@ -27,7 +27,7 @@ MAXIMUM_DEPTH = 24
 MAXIMUM_NESTED_BAGS = 4
 """SafeContents within SafeContents (RFC 7292 section 4.2.6)."""
 
-MAXIMUM_NAME_BYTES = 16 * 1024
+MAXIMUM_NAME_BYTES = 256 * 1024
 """Of a distinguished name that is normalised; a longer one matches byte for byte only."""
 
 MAXIMUM_ITERATIONS = 5_000_000

@@ -46,6 +46,27 @@ def normalised_name(encoded: bytes) -> Hashable:
         return encoded
 
 
+def name_in_any_order(name: Hashable) -> Hashable:
+    """A value that is equal for normalised names of the same attributes, however arranged.
+
+    Some programs write relative names in the order in which RFC 4514 shows them.
+    """
+    if not isinstance(name, tuple):
+        return name
+    return tuple(sorted(attribute for relative_name in name for attribute in relative_name))
+
+
+def unsigned_serial_number(serial_number: int) -> int:
+    """A serial number as the octets of its INTEGER read without a sign.
+
+    Some programs leave out the zero in front of a set bit, or put one where none was.
+    """
+    if serial_number >= 0:
+        return serial_number
+    octets = (~serial_number).bit_length() // 8 + 1
+    return serial_number + (1 << 8 * octets)
+
+
 def _relative_name(node: ber.Node) -> tuple[Hashable, ...]:
     attributes = {_attribute(child) for child in node.expect(ber.SET).children()}
     return tuple(sorted(attributes))

@@ -32,6 +32,7 @@ from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
 from sectool.errors import DecryptionFailed, SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.problems import damaged, over_limit, unsupported
+from sectool.keys.unpadding import whole_encrypted_key
 
 _ML_KEM = frozenset({"2.16.840.1.101.3.4.4.2", "2.16.840.1.101.3.4.4.3"})
 _ML_KEM_SEED_BYTES = 64
@@ -72,6 +73,7 @@ class SoftwareKey:
     def decrypt_rsa(self, encrypted_key: bytes, padding: RSAPadding) -> bytes:
         if not isinstance(self.private_key, rsa.RSAPrivateKey):
             raise DecryptionFailed
+        encrypted_key = whole_encrypted_key(encrypted_key, (self.private_key.key_size + 7) // 8)
         try:
             return self.private_key.decrypt(encrypted_key, _padding(padding))
         except Exception as error:  # whatever it is, it must look the same

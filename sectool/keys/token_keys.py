@@ -22,7 +22,7 @@ from sectool.cms.seams import OAEP, RSAPadding
 from sectool.errors import DecryptionFailed, RunError, UnsupportedMessage
 from sectool.keys.private_keys import describe_key
 from sectool.keys.token_access import TokenAccess, token_failed
-from sectool.keys.unpadding import unpad
+from sectool.keys.unpadding import unpad, whole_encrypted_key
 
 TokenPublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
@@ -124,8 +124,8 @@ class TokenKey:
         if not isinstance(public_key, rsa.RSAPublicKey):
             raise DecryptionFailed
         size = (public_key.key_size + 7) // 8
-        number = int.from_bytes(encrypted_key, "big")
-        if len(encrypted_key) != size or number >= public_key.public_numbers().n:
+        encrypted_key = whole_encrypted_key(encrypted_key, size)
+        if int.from_bytes(encrypted_key, "big") >= public_key.public_numbers().n:
             raise DecryptionFailed
         if "RSA_X_509" in self.mechanisms:
             return unpad(self._raise_to_power(encrypted_key).rjust(size, b"\0"), padding)

@@ -1,5 +1,7 @@
 """RSA paddings taken off in software, for tokens that only raise to a power (RFC 8017 section 7).
 
+Lengths are public, so they have words of their own; they are looked at before a key is used.
+
 Every octet is looked at whatever the others are, and there is one answer to all
 that is wrong, so that neither words nor time tell one fault from another as far
 as Python allows it. What passes may still be garbage, as with any RSA key.
@@ -11,10 +13,30 @@ import hashlib
 import hmac
 
 from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
-from sectool.errors import DecryptionFailed
+from sectool.errors import DecryptionFailed, MalformedMessage
 
 _LEAST_PADDING = 8
+_MOST_DROPPED = 8
+"""Leading zeros: more of them happen in no mail that was ever written."""
 _HASHES = frozenset({"sha1", "sha224", "sha256", "sha384", "sha512"})
+
+
+def whole_encrypted_key(encrypted_key: bytes, size: int) -> bytes:
+    """An encryptedKey as long as the modulus: some writers drop its leading zeros.
+
+    Args:
+        encrypted_key: as the RecipientInfo has it.
+        size: of the modulus, in bytes.
+
+    Raises:
+        MalformedMessage: it is longer, or shorter than dropped zeros explain.
+    """
+    if not size - _MOST_DROPPED <= len(encrypted_key) <= size:
+        raise MalformedMessage(
+            f"encryptedKey has {len(encrypted_key)} bytes;"
+            f" the key that its recipient names takes {size}"
+        )
+    return encrypted_key.rjust(size, b"\0")
 
 
 def unpad(encoded: bytes, padding: RSAPadding) -> bytes:

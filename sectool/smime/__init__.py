@@ -12,7 +12,7 @@ from sectool.smime.integrity import IntegrityMark, integrity_of
 from sectool.smime.inventory import Inventory, take_inventory
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.mark import MARK_FIELD, Mark
-from sectool.smime.opening import OpenedPart, find_opening, open_part
+from sectool.smime.opening import OpenedPart, describe_for, find_opening, open_part
 from sectool.smime.parts import (
     TO_OPEN_NESTED,
     ClearSelection,
@@ -71,6 +71,7 @@ __all__ = [
     "check_plaintext",
     "check_signature",
     "content_of",
+    "describe_for",
     "differs_by_envelopes_only",
     "digest_around",
     "find_opening",

@@ -2,6 +2,11 @@
 
 What decryption itself proves is taken as it is; what it does not prove must
 pass the strict test of ``PlaintextWitness``.
+
+Under a wrong key the length of the content-encryption key and the padding fit once in
+some ten thousand messages. So where a recipient names the key, content that fits and looks
+like nothing is nearly always real: text in another charset, or a small file. A person looks
+at it. Keys that nothing names are tried on much mail that is not theirs: there it is garbage.
 """
 
 from __future__ import annotations
@@ -14,12 +19,16 @@ from sectool.message import InnerEntity, Sink
 from sectool.outcome import Integrity
 from sectool.smime.witness import PlaintextWitness, Verdict
 
+SHORT = 100
+"""Bytes of content below which a key that nothing names needs proof, whatever it looks like."""
+
 
 def accept(
     opened: cms.Authenticated | cms.Unproven,
     witness: PlaintextWitness,
     write_to: Callable[[Sink], None],
     *,
+    is_named: bool,
     released: frozenset[str] = frozenset(),
 ) -> InnerEntity:
     """Takes a decryption for plaintext, or says why not.
@@ -28,23 +37,27 @@ def accept(
         opened: what is proven of the decryption.
         witness: has taken all of its plaintext.
         write_to: writes the same plaintext again.
+        is_named: whether a recipient names the key, or a person gave it for this kind of
+            recipient; else it was only tried.
         released: content digests of what a person has looked at and takes although it
-            is not certainly mail; what is certainly none is not taken all the same.
+            is not certainly mail.
 
     Raises:
         NotAccepted: unproven, but it could be real mail: state ``review``.
-        DecryptionFailed: unproven, and it is what a wrong key gives.
+        DecryptionFailed: unproven, and it is what a wrong key gives that nothing names.
     """
     if isinstance(opened, cms.Unproven):
         verdict, reason = witness.judge()
-        if verdict is Verdict.ODD and opened.envelope_digest not in released:
+        if verdict is Verdict.GARBAGE and not is_named:
+            raise DecryptionFailed
+        if verdict is Verdict.PLAINTEXT and not is_named and opened.size < SHORT:
+            verdict, reason = Verdict.ODD, "it is short, and no recipient names the key"
+        if verdict is not Verdict.PLAINTEXT and opened.envelope_digest not in released:
             raise NotAccepted(
                 f"opened, but not certainly mail: {reason}; to take it all the same:"
                 f" --accept {opened.envelope_digest}",
                 hint="nothing proves that the key was right; a person has to look",
             )
-        if verdict is Verdict.GARBAGE:
-            raise DecryptionFailed
     return InnerEntity(
         size=opened.size,
         sha256=opened.sha256,

@@ -22,6 +22,8 @@ from sectool.smime.transfer import stream_of
 _BARE_ENVELOPES = frozenset(
     {cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA, cms.SIGNED_AND_ENVELOPED_DATA, cms.ENCRYPTED_DATA}
 )
+_NO_MIME = frozenset({cms.DIGESTED_DATA, cms.AUTHENTICATED_DATA, cms.TST_INFO})
+"""Types that hold no mail; one that is not known is looked at as id-data is."""
 _NO_HEADER = "an envelope lies inside without a MIME header"
 
 
@@ -65,7 +67,7 @@ def look_inside(content: Content, content_type: str, limits: Limits = DEFAULT_LI
             return _under(content, blocks, UNDER_COMPRESSION.reason, limits)
         if content_type in _BARE_ENVELOPES:
             return Inside(problem=_NO_HEADER)
-        if content_type != cms.ID_DATA:
+        if content_type in _NO_MIME:
             return Inside()
         with content.open() as stream:
             header = read_header(LineScanner(stream), limits=limits)

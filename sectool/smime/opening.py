@@ -31,6 +31,27 @@ class OpenedPart:
     """By whose key; one of them where several give the same mail."""
 
 
+def describe_for(
+    content: Content, part: EncryptedPart, wanted: cms.IdentifierFilter
+) -> cms.EnvelopeDescription:
+    """The envelope of a part, with every recipient that is asked for.
+
+    An inventory keeps the first recipients of a crowd; what is concluded from a name that is
+    not among them is concluded from this.
+
+    Args:
+        content: the stored message.
+        part: of the inventory of that very content.
+        wanted: whether a recipient is asked for, such as ``KeyHistory.holds``.
+
+    Raises:
+        MessageError: the part cannot be read any more.
+    """
+    if part.envelope.recipients_complete:
+        return part.envelope
+    return cms.describe_envelope(PartSource(content, part), wanted=wanted)
+
+
 class _Watched:
     """Passes plaintext to a witness and to a buffer."""
 
@@ -154,7 +175,9 @@ def _open(
     buffer = BytesIO()
     opened = opening.decrypt(_Watched(witness, buffer if is_small else cms.DISCARD))
     write_to = _from_memory(buffer.getvalue()) if is_small else _again(opening, opened.sha256)
-    return opened, accept(opened, witness, write_to, released=released)
+    # Without an identifier it is a password or shared key, which a person gave for such mail.
+    is_named = opening.is_named or opening.identifier is None
+    return opened, accept(opened, witness, write_to, is_named=is_named, released=released)
 
 
 def _from_memory(plaintext: bytes) -> Callable[[Sink], None]:

@@ -32,8 +32,10 @@ def is_certificates_only(stream: BinaryIO) -> bool:
 
 def _enter(reader: BERReader) -> tuple[str, ...]:
     """Enters the structure, with its ContentInfo or without; what has to be left again."""
-    around = [_WHAT]
-    reader.enter(ber.SEQUENCE, _WHAT)
+    around: list[str] = []
+    if reader.at(ber.SEQUENCE):
+        reader.enter(ber.SEQUENCE, _WHAT)
+        around.append(_WHAT)
     if not reader.at(ber.INTEGER):
         reader.read_oid("contentType")
         reader.enter(ber.context(0), _WHAT)
@@ -47,7 +49,8 @@ def signed_blocks(stream: BinaryIO) -> Iterator[bytes]:
     """The signed content in blocks, and then the rest of the structure, walked to its end.
 
     Nothing is given where the signature is detached. Within an envelope it may
-    stand without its ContentInfo (RFC 5652 section 6.1).
+    stand without its ContentInfo (RFC 5652 section 6.1), and without its own tag and
+    length (RFC 2315 section 10.3).
 
     Raises:
         MalformedMessage: it is not a whole SignedData.
@@ -66,6 +69,8 @@ def signed_blocks(stream: BinaryIO) -> Iterator[bytes]:
             reader.skip("eContent")
         reader.leave("eContent")
     reader.leave("encapContentInfo")
+    if not around:
+        return  # nothing says where it ends
     while reader.peek() is not None:
         reader.skip(_WHAT)
     for what in around:

@@ -4,7 +4,12 @@ It decides where the decryption itself proves nothing: with PKCS#1 v1.5 and CBC 
 wrong key yields random bytes. By construction fewer than one in 2**40 such
 contents pass: a known field name of five bytes or more (36 bits, as letters
 count seven), legal lines and a blank line (13 bits together); or a CMS
-structure whose encoded length is exactly that of the content (43 bits or more).
+structure whose encoded length is exactly that of the content (43 bits or more), which
+without its own tag and length begins as one does, names a type of PKCS and ends with an
+element (70 bits or more).
+
+What fails the test is not thereby garbage: text in any charset and small files are no
+MIME. Whether it may be called garbage depends on who named the key; see ``accept``.
 """
 
 from __future__ import annotations
@@ -77,6 +82,11 @@ _CMS_TYPES = frozenset(
 )
 # version, then digestAlgorithms or recipientInfos, an algorithm, or originatorInfo.
 _BARE_STRUCTURE = re.compile(rb"\x02\x01[\x00-\x05][\x30\x31\xa0]")
+_PKCS_TYPE = bytes.fromhex("2a864886f70d01")
+"""What the object identifiers of CMS types begin with."""
+_TYPE_SEARCH = 4096
+_NO_MIME = _CMS_TYPES | {cms.TST_INFO}
+"""Types that say what the content is; any other, known or not, says no more than id-data."""
 
 
 class Verdict(StrEnum):
@@ -87,7 +97,7 @@ class Verdict(StrEnum):
     ODD = "odd"
     """It could be real mail of an odd make: a person decides."""
     GARBAGE = "garbage"
-    """It is what a wrong key gives."""
+    """It looks like what a wrong key gives, and may be text or a file all the same."""
 
 
 class PlaintextWitness:
@@ -104,12 +114,15 @@ class PlaintextWitness:
         self._tail = b""
         self._holds_nul = False
         self._watch: _StructureWatch | None = None
+        self._elements = _ElementWatch() if content_type != cms.ID_DATA else None
 
     def write(self, data: bytes, /) -> int:
         """Takes the next plaintext."""
         self._size += len(data)
         self._tail = (self._tail + data[-_TAIL_SIZE:])[-_TAIL_SIZE:]
         self._holds_nul = self._holds_nul or b"\0" in data
+        if self._elements is not None:
+            self._elements.update(data)
         if self._watch is not None:
             self._watch.update(data)
             return len(data)
@@ -128,7 +141,13 @@ class PlaintextWitness:
         """Whether the content begins with header fields, so that it is a MIME entity."""
         header = self._header()
         is_whole = header.body_start > header.end or header.end == self._size
-        return self._content_type == cms.ID_DATA and bool(header.fields) and is_whole
+        if self._content_type == cms.ID_DATA:
+            return bool(header.fields) and is_whole
+        return self._is_mail and _is_known(header) and is_whole
+
+    @property
+    def _is_mail(self) -> bool:
+        return self._content_type not in _NO_MIME
 
     def judge(self) -> tuple[Verdict, str]:
         """The verdict on all that was taken, and what speaks against the content.
@@ -138,13 +157,12 @@ class PlaintextWitness:
         if self._is_structure():
             return Verdict.PLAINTEXT, ""
         header = self._header()
-        is_mail = self._content_type == cms.ID_DATA
-        if is_mail and _is_known(header):
+        if self._is_mail and _is_known(header):
             problem = self._problem(header)
             return (Verdict.ODD if problem else Verdict.PLAINTEXT), problem
         if self._begins_as_structure():
             return Verdict.ODD, "the CMS inside does not fill the content exactly"
-        if is_mail and self._could_be_text():
+        if self._is_mail and self._could_be_text():
             return Verdict.ODD, "the content has no MIME header"
         return Verdict.GARBAGE, "the content is neither MIME nor CMS"
 
@@ -185,12 +203,23 @@ class PlaintextWitness:
 
     def _is_structure(self) -> bool:
         """Whether a CMS structure covers the content exactly."""
+        if self._elements is not None and self._is_structure_inside_out():
+            return True
         length = _structure_length(
             bytes(self._head[:64]), with_bare=self._content_type != cms.ID_DATA
         )
         if length == _INDEFINITE:
             return self._tail.endswith(b"\0\0")
         return length == self._size
+
+    def _is_structure_inside_out(self) -> bool:
+        """Whether it is what a structure holds, without its own tag and length.
+
+        PKCS #7 (RFC 2315 section 10.3) encrypts the contents octets only, and .NET still does.
+        """
+        head = bytes(self._head[:_TYPE_SEARCH])
+        begins = _BARE_STRUCTURE.match(head) is not None and _PKCS_TYPE in head
+        return begins and self._elements is not None and self._elements.is_whole
 
     def _could_be_text(self) -> bool:
         sample = bytes(self._head[:_SAMPLE_SIZE])
@@ -205,6 +234,44 @@ class PlaintextWitness:
 
 
 _INDEFINITE = -1
+
+
+class _ElementWatch:
+    """Follows elements of definite length that lie one behind the other."""
+
+    def __init__(self) -> None:
+        self._is_sound = True
+        self._header = b""
+        self._left = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what was taken ends with an element."""
+        return self._is_sound and not self._left and not self._header
+
+    def update(self, data: bytes) -> None:
+        """Takes the next plaintext."""
+        position = 0
+        while self._is_sound and position < len(data):
+            if self._left:
+                step = min(self._left, len(data) - position)
+                self._left -= step
+                position += step
+            else:
+                self._header += data[position : position + 1]
+                position += 1
+                self._read_header()
+
+    def _read_header(self) -> None:
+        if len(self._header) < 2:
+            return
+        first = self._header[1]
+        octets = first & 0x7F if first >= 0x80 else 0
+        if first == 0x80 or octets > 8 or self._header[0] & 0x1F == 0x1F:
+            self._is_sound = False
+        elif len(self._header) == 2 + octets:
+            self._left = int.from_bytes(self._header[2:]) if octets else first
+            self._header = b""
 
 
 class _StructureWatch:

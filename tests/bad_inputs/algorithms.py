@@ -295,7 +295,7 @@ ALGORITHMS = (
                 der.sequence(der.octet_string(bytes(12)), der.integer(16)),
             )
         ),
-        MalformedMessage,
+        UnsupportedMessage,
     ),
     Envelope(
         "B36", "bob.authenv.attributes", lambda forge: forge.gcm(attributes=ATTRIBUTES), OPENS
@@ -443,13 +443,14 @@ ALGORITHMS = (
     ),
     Envelope("B44", "bob.authenv.nonce-of-0", lambda forge: forge.gcm(nonce=b""), MalformedMessage),
     Envelope(
-        "B44", "bob.authenv.nonce-of-8", lambda forge: forge.gcm(nonce=bytes(8)), UnsupportedMessage
+        "B44", "bob.authenv.nonce-of-7", lambda forge: forge.gcm(nonce=bytes(7)), UnsupportedMessage
     ),
+    Envelope("B44", "bob.authenv.nonce-of-8", lambda forge: forge.gcm(nonce=bytes(8)), OPENS),
     Envelope(
         "B44",
         "bob.authenv.nonce-of-16",
         lambda forge: forge.gcm(nonce=bytes(16)),
-        UnsupportedMessage,
+        OPENS,
     ),
     Envelope(
         "B21",

@@ -157,9 +157,19 @@ def test_nesting_ten_thousand_deep_is_refused(raw: bytes) -> None:
         reader.read_octet_string("it", 1 << 20)
 
 
-def test_skipping_nested_indefinite_lengths_is_bounded() -> None:
-    with pytest.raises(LimitExceeded, match="nested"):
-        BERReader(io.BytesIO(b"\x30\x80" * 10_000)).skip("it")
+def test_what_is_passed_over_may_be_nested_to_any_depth() -> None:
+    nest = b"\x30\x80" * 10_000 + b"\0\0" * 10_000
+    reader = BERReader(io.BytesIO(nest + nest + nest + der.integer(7)))
+    reader.skip("it")
+    assert reader.read_raw("it", len(nest)) == nest
+    assert reader.read_raw_or_skip("it", len(nest) - 1) is None
+    assert reader.read_integer("what follows") == 7
+
+
+@pytest.mark.parametrize("end", [b"", b"\0\0" * 9_999, b"\0\1\0" * 10_000])
+def test_a_nest_that_does_not_end_is_malformed(end: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        BERReader(io.BytesIO(b"\x30\x80" * 10_000 + end)).skip("it")
 
 
 def test_depth_up_to_the_limit_is_read() -> None:

@@ -126,7 +126,7 @@ BAD: dict[str, tuple[bytes, str, type[MessageError]]] = {
         oids.AUTH_ENVELOPED_DATA,
         MalformedMessage,
     ),
-    "gcm where no tag is": (GCM.encode(), oids.ENVELOPED_DATA, MalformedMessage),
+    "gcm where no tag is": (GCM.encode(), oids.ENVELOPED_DATA, UnsupportedMessage),
     "rc4": (
         identifier("1.2.840.113549.3.4", der.NULL).encode(),
         oids.ENVELOPED_DATA,

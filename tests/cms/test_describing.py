@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,17 +98,60 @@ def test_detached_content_is_described_as_absent(forge: Forge) -> None:
     assert describe(forge.cbc(field=b"")).encrypted_content_size is None
 
 
-def test_ten_thousand_recipients_are_described(forge: Forge) -> None:
-    raw = forge.cbc(recipients=[forge.recipient()] * 10_000)
-    assert len(describe(raw).recipients) == 10_000
+def crowd(forge: Forge, count: int, *at_the_end: bytes) -> bytes:
+    """To that many people nobody knows, each of another serial number, and then to some."""
+    identifier = forge.person.recipient.identifier
+    assert isinstance(identifier, cms.IssuerAndSerialNumber)
+    others = (
+        forge.recipient(
+            identifier=replace(identifier, serial_number=number + 1), encrypted_key=bytes(256)
+        )
+        for number in range(count)
+    )
+    return forge.cbc(recipients=[*others, *at_the_end])
+
+
+def test_of_ten_thousand_recipients_the_first_are_kept_and_all_counted(forge: Forge) -> None:
+    description = describe(crowd(forge, 10_000))
+    assert [one.serial_number for one in description.recipients[:3]] == ["01", "02", "03"]
+    assert len(description.recipients) == cms.DEFAULT_LIMITS.recipients
+    assert (description.recipients_total, description.recipients_complete) == (10_000, False)
+
+
+def test_a_recipient_that_is_asked_for_is_kept_wherever_it_stands(forge: Forge) -> None:
+    raw = crowd(forge, 10_000, forge.recipient())
+    wanted = forge.person.recipient.identifier
+    for cut in (len(raw), len(raw) - 1):  # whole and damaged
+        seen = cms.read_recipients(BytesContent(raw[:cut]), wanted=wanted.__eq__)
+        assert seen.recipients[-1].identifier == wanted
+        assert seen.is_complete
+    description = cms.describe_envelope(BytesContent(raw), wanted=wanted.__eq__)
+    assert description.recipients[-1].identifier == wanted
+    assert (description.recipients_total, description.recipients_complete) == (10_001, True)
+
+
+def test_more_of_those_asked_for_than_are_kept_are_not_complete(forge: Forge) -> None:
+    raw = forge.cbc(recipients=[forge.recipient()] * 7)
+    limits = cms.Limits(recipients=2, wanted_recipients=3)
+    description = cms.describe_envelope(BytesContent(raw), limits, wanted=lambda _: True)
+    assert len(description.recipients) == 5
+    assert (description.recipients_total, description.recipients_complete) == (7, False)
+
+
+@pytest.mark.parametrize(
+    "limits", [cms.Limits(recipient_infos_size=500), cms.Limits(name_size=10)], ids=["size", "name"]
+)
+def test_what_takes_too_much_space_is_counted_and_not_kept(
+    limits: cms.Limits, forge: Forge
+) -> None:
+    description = describe(forge.cbc(recipients=[forge.recipient()] * 3), limits)
+    assert len(description.recipients) < 3
+    assert (description.recipients_total, description.recipients_complete) == (3, False)
 
 
 @pytest.mark.parametrize(
     "limits",
     [
-        pytest.param(cms.Limits(recipients=2), id="count"),
-        pytest.param(cms.Limits(recipient_infos_size=500), id="size"),
-        pytest.param(cms.Limits(name_size=10), id="name"),
         pytest.param(cms.Limits(encrypted_key_size=255), id="encrypted-key"),
         pytest.param(cms.Limits(parameters_size=4), id="parameters"),
         pytest.param(cms.Limits(depth=3), id="depth"),

@@ -141,13 +141,9 @@ def flip(position: int) -> Callable[[bytes], bytes]:
 
 FAILING = {
     "wrapped key altered": Agreement(alter_key=flip(3)),
-    "wrapped key cut": Agreement(alter_key=lambda key: key[:-1]),
-    "wrapped key cut by blocks": Agreement(alter_key=lambda key: key[:8]),
-    "wrapped key empty": Agreement(alter_key=lambda key: b""),
+    "wrapped key cut by blocks": Agreement(alter_key=lambda key: key[:32]),
     "3des-wrapped key altered": Agreement(wrap="3des-wrap", alter_key=flip(3)),
-    "3des-wrapped key cut": Agreement(wrap="3des-wrap", alter_key=lambda key: key[:-1]),
-    "3des-wrapped key cut by blocks": Agreement(wrap="3des-wrap", alter_key=lambda key: key[:24]),
-    "3des-wrapped key empty": Agreement(wrap="3des-wrap", alter_key=lambda key: b""),
+    "3des-wrapped key cut by blocks": Agreement(wrap="3des-wrap", alter_key=lambda key: key[:32]),
     "B40-point off the curve": Agreement(alter_point=flip(-1)),
     "point empty": Agreement(alter_point=lambda point: b""),
     "B40-point of another curve": Agreement(alter_point=lambda point: b"\4" + bytes(96)),
@@ -163,6 +159,22 @@ def test_a_failed_agreement_says_the_same_as_every_failure(
     with pytest.raises(DecryptionFailed) as caught:
         open_bytes(forge.cbc(recipients=[agreement.make(someone)]), ring(someone))
     assert str(caught.value) == DecryptionFailed.TEXT
+
+
+@pytest.mark.parametrize(
+    ("wrap", "size"),
+    [
+        *[("aes-256-wrap", size) for size in (0, 8, 16, 39, 41)],
+        *[("3des-wrap", size) for size in (0, 24, 31)],
+    ],
+)
+def test_a_length_that_no_key_wrap_gives_has_words_of_its_own(
+    wrap: str, size: int, holder: HolderOf, forge: Forge, ring: Ring, open_bytes: OpenBytes
+) -> None:
+    someone = holder("p-256")
+    agreement = Agreement(wrap=wrap, alter_key=lambda _key: bytes(size))
+    with pytest.raises(MalformedMessage, match=f"^encryptedKey has {size} bytes, which {wrap} "):
+        open_bytes(forge.cbc(recipients=[agreement.make(someone)]), ring(someone))
 
 
 @pytest.mark.parametrize("kind", MONTGOMERY)
@@ -450,3 +462,34 @@ def test_another_agreement_than_the_profile_writes_is_not_proven(
         else:
             with pytest.raises(MalformedMessage, match="compatible"):
                 cms.check_sealed(raw, KEY, [someone.recipient], profile=profile)
+
+
+# --- NULL or nothing ---
+
+
+@pytest.mark.parametrize("bound", [b"", der.NULL], ids=["derived without", "derived with NULL"])
+@pytest.mark.parametrize("written", [b"", der.NULL], ids=["written without", "written with NULL"])
+@pytest.mark.parametrize("scheme", ["ecdh-sha256kdf", "ecdh-hkdf-sha256"])
+@pytest.mark.parametrize("ukm", [None, b"fresh"])
+def test_parameters_of_the_key_wrap_may_be_bound_other_than_they_are_written(
+    ukm: bytes | None,
+    scheme: str,
+    written: bytes,
+    bound: bytes,
+    holder: HolderOf,
+    forge: Forge,
+    ring: Ring,
+    open_bytes: OpenBytes,
+) -> None:
+    someone = holder("p-256")
+    wrap = "aes-256-wrap null" if bound else "aes-256-wrap"
+    info = Agreement(scheme=scheme, wrap=wrap, ukm=ukm).make(someone)
+    before, after = (
+        der.sequence(der.oid(SCHEMES[scheme][0]), der.sequence(der.oid(WRAPS[wrap][0]), form))
+        for form in (bound, written)
+    )
+    assert info.count(before) == 1
+    content = info[4:] if info[1] == 0x82 else info[3:]
+    raw = forge.cbc(recipients=[der.element(0xA1, content.replace(before, after))])
+    result, opened = open_bytes(raw, ring(someone))
+    assert (opened, type(result)) == (CONTENT, cms.Authenticated)

@@ -138,10 +138,10 @@ def flip(position: int) -> Callable[[bytes], bytes]:
 
 BAD: dict[str, tuple[Encapsulation, type[MessageError]]] = {
     "ciphertext altered": (Encapsulation(alter_ciphertext=flip(7)), DecryptionFailed),
-    "ciphertext cut": (Encapsulation(alter_ciphertext=lambda raw: raw[:-1]), DecryptionFailed),
-    "ciphertext empty": (Encapsulation(alter_ciphertext=lambda raw: b""), DecryptionFailed),
+    "ciphertext cut": (Encapsulation(alter_ciphertext=lambda raw: raw[:-1]), MalformedMessage),
+    "ciphertext empty": (Encapsulation(alter_ciphertext=lambda raw: b""), MalformedMessage),
     "wrapped key altered": (Encapsulation(alter_key=flip(7)), DecryptionFailed),
-    "wrapped key empty": (Encapsulation(alter_key=lambda raw: b""), DecryptionFailed),
+    "wrapped key empty": (Encapsulation(alter_key=lambda raw: b""), MalformedMessage),
     "kem is ml-kem-512": (Encapsulation(kind="ml-kem-512"), UnsupportedMessage),
     "kdf unknown": (Encapsulation(derivation_oid="1.2.3.4"), UnsupportedMessage),
     "kekLength of another wrap": (Encapsulation(size=16), MalformedMessage),

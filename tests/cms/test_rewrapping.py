@@ -85,7 +85,7 @@ def test_every_former_recipient_is_dropped(
     carol = person_maker("carol")
     raw, _ = seal_bytes(CONTENT, bob, alice)
     new, _ = rewrap(raw, ring(bob), [carol.recipient])
-    infos = read_envelope(BytesIO(new), cms.DEFAULT_LIMITS).recipient_infos
+    infos = read_envelope(BytesIO(new), cms.DEFAULT_LIMITS).recipients.kept
     assert [info.identifier for info in infos] == [carol.recipient.identifier]
 
 

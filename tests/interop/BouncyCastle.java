@@ -95,7 +95,8 @@ public final class BouncyCastle {
         RecipientInfoGenerator recipient = recipient(words);
         byte[] bytes = read("content");
         CMSTypedData content = new CMSProcessableByteArray(bytes);
-        if (!cipher.endsWith("GCM") && !cipher.endsWith("CCM")) {
+        boolean isEnveloped = words[words.length - 2].equals("enveloped");
+        if (isEnveloped || !cipher.endsWith("GCM") && !cipher.endsWith("CCM")) {
             CMSEnvelopedDataGenerator generator = new CMSEnvelopedDataGenerator();
             generator.addRecipientInfoGenerator(recipient);
             return generator.generate(content, builder.build()).getEncoded();

@@ -146,6 +146,16 @@ def _bouncy_castle_content() -> Iterator[Writing]:
                 names=(row.split()[0],),
                 is_authenticated=is_authenticated,
             )
+        if row.endswith("gcm"):
+            behind = f"{row} in enveloped-data"
+            yield Writing(
+                section,
+                behind,
+                peer,
+                ("rsa", "enveloped", cipher),
+                names=(row,),
+                is_authenticated=True,
+            )
     gost = "gost28147-89"
     yield Writing(section, gost, peer, ("rsa", "GOST28147_GCFB"), unsupported=gost)
 

@@ -106,12 +106,24 @@ def test_a_key_without_certificate_opens_only_with_try_keys(
     tmp_path: Path,
 ) -> None:
     """B84."""
-    maildir = mailbox(tmp_path, encrypted(1, keys.old, options=options))
+    inner = INNER % 1 + b"and that is all there is to say\r\n" * 3
+    to_old = (*options, "-recip", str(keys.old.certificate))
+    maildir = mailbox(tmp_path, sealed(*to_old, inner=inner, work=tmp_path))
     without = jobs.run(specify(operation, maildir, keys=KeySpecification((bare,))))
     assert without.counts == {State.MISSING_KEY: 1}
     trying = KeySpecification((bare,), try_keys=True)
     state = State.READABLE if operation == "scan" else State.CHECKPOINTED
     assert jobs.run(specify(operation, maildir, keys=trying)).counts == {state: 1}
+
+
+def test_short_mail_that_nothing_proves_is_for_a_person_where_keys_are_tried(
+    keys: Keys, bare: Path, specify: Specify, tmp_path: Path
+) -> None:
+    maildir = mailbox(tmp_path, encrypted(1, keys.old))
+    spec = specify("scan", maildir, keys=KeySpecification((bare,), try_keys=True))
+    summary = jobs.run(spec)
+    assert summary.counts == {State.REVIEW: 1}
+    assert "it is short, and no recipient names the key" in summary.not_done[0].reason
 
 
 def test_try_keys_says_missing_key_where_none_fits(

@@ -78,6 +78,7 @@ def test_no_wrong_private_key_is_accepted(kind: Kind, small: Keys, curve: Keys) 
     keys = curve if kind.key_encryption is KeyEncryption.ECDH else small
     figures = run_trials(kind, keys, (0, 1500))
     assert (figures.trials, figures.accepted) == (1500, 0)
+    assert figures.review <= figures.padded
     if kind.key_encryption is not KeyEncryption.PKCS1V15 or kind.trial is Trial.OTHER_NAME:
         assert (figures.right_length, figures.review) == (0, 0)
 
@@ -96,8 +97,9 @@ def test_no_wrong_content_encryption_key_of_the_right_length_is_accepted(small: 
     figures = run_in_processes(Kind(Trial.WRONG_CONTENT_KEY), [small], TRIALS, PROCESSES)
     assert (figures.trials, figures.right_length) == (TRIALS, TRIALS)
     assert figures.accepted == 0
-    # The garbage follows from the seeds, so these figures are the same every time.
-    assert figures.review == 0
+    # What fits is left to a person, since the recipient names the key. The garbage follows
+    # from the seeds, so these figures are the same every time.
+    assert figures.review == figures.padded
     assert TRIALS / 400 < figures.padded < TRIALS / 150
 
 
@@ -107,9 +109,7 @@ def test_no_random_plaintext_is_accepted_where_even_the_padding_passes(small: Ke
     figures = run_in_processes(kind, [small], trials, PROCESSES, chunk_size=2000)
     assert (figures.trials, figures.padded) == (trials, trials)
     assert figures.accepted == 0
-    # Seven bytes can be all printable by chance, and so be somebody's "thanks!".
-    assert figures.review <= trials / 1000
-    assert set(figures.sizes) <= {8, 64, 72, 80}
+    assert figures.review == trials
 
 
 def test_random_bytes_never_pass_the_strict_test() -> None:
@@ -137,13 +137,8 @@ def test_a_run_with_wrong_keys_writes_no_checkpoint_but_of_what_opens(
     garbage = [
         *made(Kind(Trial.WRONG_KEY), renewed, 150),
         *made(Kind(Trial.WRONG_CONTENT_KEY), renewed, 50),
-        *(
-            one
-            for one in made(Kind(Trial.RANDOM_PLAINTEXT), renewed, 150)
-            if len(one.encrypted) > 80
-        ),
-    ][:300]
-    assert len(garbage) > 260
+        *made(Kind(Trial.RANDOM_PLAINTEXT), renewed, 100),
+    ]
     pem = renewed.directory / "held.pem"
     good = encrypted(1, checker.Key(pem, pem))
     mail = [Mail("", f"cur/13{n:08}.M1P1.host:2,S", one.raw) for n, one in enumerate(garbage)]
@@ -159,10 +154,12 @@ def test_a_run_with_wrong_keys_writes_no_checkpoint_but_of_what_opens(
         max_failures=100,  # most of it is made to fail
     )
     summary = jobs.run(spec)
-    assert +summary.counts == {State.MALFORMED: len(garbage), State.CHECKPOINTED: 1}
-    assert {entry.reason for entry in summary.not_done} == {
-        "the content does not decrypt with the key its recipient names"
-    }
+    assert summary.counts[State.CHECKPOINTED] == 1
+    assert summary.counts[State.MALFORMED] + summary.counts[State.REVIEW] == len(garbage)
+    # The random plaintexts, and what else happened to be padded.
+    assert 100 <= summary.counts[State.REVIEW] < 110
+    malformed = [one.reason for one in summary.not_done if one.state is State.MALFORMED]
+    assert set(malformed) == {"the content does not decrypt with the key its recipient names"}
     files = [path for path in (tmp_path / "job" / "checkpoints").rglob("*") if path.is_file()]
     (envelope,) = checker.envelopes(good)
     assert [path.stem for path in files] == [hashlib.sha256(envelope).hexdigest()]

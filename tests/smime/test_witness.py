@@ -106,6 +106,41 @@ STRUCTURES = {
 }
 
 
+PKCS7 = bytes.fromhex("02010131003009 06092a864886f70d010701".replace(" ", ""))
+"""What a SignedData holds, as PKCS #7 has it encrypted: without its own tag and length."""
+INSIDE_OUT = {
+    "whole": (PKCS7 + b"\x31\x05" + bytes(5), Verdict.PLAINTEXT),
+    "with a certificate": (
+        PKCS7 + b"\xa0\x82\x01\x00" + bytes(256) + b"\x31\0",
+        Verdict.PLAINTEXT,
+    ),
+    "cut short": (PKCS7 + b"\x31\x05" + bytes(4), Verdict.GARBAGE),
+    "cut in a header": (PKCS7 + b"\xa0\x82\x01", Verdict.GARBAGE),
+    "followed by noise": (PKCS7 + b"\x31\0\r\n\r", Verdict.GARBAGE),
+    "of no type of PKCS": (PKCS7.replace(b"\x2a\x86\x48", b"\x2a\x86\x49"), Verdict.GARBAGE),
+    "of indefinite length": (PKCS7 + b"\x31\x80\0\0", Verdict.GARBAGE),
+}
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+@pytest.mark.parametrize("name", INSIDE_OUT)
+def test_the_contents_octets_alone_are_certain_where_they_end_whole(name: str, step: int) -> None:
+    content, verdict = INSIDE_OUT[name]
+    assert judge(content, cms.SIGNED_DATA, step) is verdict
+    assert judge(content, cms.ID_DATA, step) is Verdict.GARBAGE
+
+
+@pytest.mark.parametrize("content_type", ["0.0", "1.3.6.1.4.1.311.99.1", "2.5.4.3"])
+def test_a_type_that_is_not_known_says_no_more_than_data(content_type: str) -> None:
+    assert judge(CERTAIN["text"], content_type) is Verdict.PLAINTEXT
+    assert judge(ODD["B72 no header"], content_type) is Verdict.ODD
+    assert judge(CONTENT_INFO, content_type) is Verdict.PLAINTEXT
+    for content, is_mime in ((CERTAIN["text"], True), (b"X-Mine: 1\r\n\r\nhello", False)):
+        witness = PlaintextWitness(content_type)
+        witness.write(content)
+        assert witness.has_header_block() is is_mime
+
+
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_content_that_is_not_data_must_be_cms(name: str) -> None:
     content, verdict = STRUCTURES[name]

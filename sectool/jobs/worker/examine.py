@@ -40,7 +40,7 @@ from sectool.joblog import (
 )
 from sectool.jobs.worker.checkpoints import CheckpointPlace
 from sectool.jobs.worker.keyring import find_opening
-from sectool.jobs.worker.layers import LayerSearch, held, recipient_key
+from sectool.jobs.worker.layers import LayerSearch, described, held, recipient_key
 from sectool.jobs.worker.readers import Reader, find_readers, readers_of
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
@@ -208,7 +208,11 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
     listing = task.listing
     inventory = smime.take_inventory(stored.content, selection=context.part_selection)
     date = inventory.header_date or stored.internal_date
-    recipients = tuple(one for part in inventory.parts for one in part.envelope.recipients)
+    recipients = tuple(
+        one
+        for part in inventory.parts
+        for one in described(context.keys, stored.content, part).recipients
+    )
     unreached = tuple(one for found in inventory.unreached for one in found.recipients)
     examination = Examination(
         ref=listing.ref,
@@ -264,6 +268,8 @@ class _Outcomes:
     failed: list[tuple[smime.EncryptedPart, MessageError]] = field(default_factory=list)
     refusal: str = ""
     """Why the recipients of the first one must not be exchanged for which that is so."""
+    oddities: list[str] = field(default_factory=list)
+    """What was odd about the names of the keys that opened them; empty where nothing was."""
 
 
 def _open_parts(
@@ -282,6 +288,7 @@ def _open_parts(
         why = context.part_selection.why_left(part)
         try:
             found = find_opening(stored.content, part, keys, context.released)
+            outcomes.oddities.append(keys.why_odd(found.opening.identifier))
             if context.exchange is not None and not why:
                 why = context.exchange.why_refused(found.opening)
                 outcomes.refusal = outcomes.refusal or why
@@ -322,6 +329,7 @@ def _open_parts(
         layers=(*search.records, *examination.layers),
         in_history=examination.in_history | search.in_history,
         readers=readers,
+        defects=tuple(dict.fromkeys([*examination.defects, *filter(None, outcomes.oddities)])),
     )
     return Examined(examination, incoming, sum(one.inner_size for one in checkpoints))
 

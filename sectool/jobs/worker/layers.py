@@ -142,7 +142,7 @@ class LayerSearch:
     ) -> None:
         if depth > DEEPEST or len(self.records) >= MOST:
             reason = f"more than {MOST} layers, or {DEEPEST} inside each other: it was not opened"
-            self._record(*place, part, reason, is_owners=True)
+            self._record(*place, part, reason, is_owners=True, content=content)
             return
         try:
             inner = open_part(content, part, self.keys, self.released)
@@ -150,9 +150,9 @@ class LayerSearch:
         except MessageError as error:
             # Inside of what was encrypted to its owner it may be the owner's, too.
             why = f"a layer inside was not opened: {error.message}"
-            self._record(*place, part, why, is_owners=bool(place[1]))
+            self._record(*place, part, why, is_owners=bool(place[1]), content=content)
             return
-        self._record(*place, part, reason, is_owners=True)
+        self._record(*place, part, reason, is_owners=True, content=content)
         self.opened.append(OpenedLayer(part.envelope.digest, header, inner, place, content, part))
         self._look(smime.content_of(inner), inner.content_type, place, depth + 1, reason)
 
@@ -164,8 +164,10 @@ class LayerSearch:
         reason: str,
         *,
         is_owners: bool,
+        content: Content | None = None,
     ) -> None:
-        recipients = layer.envelope.recipients
+        envelope = described(self.keys, content, layer) if content else layer.envelope
+        recipients = envelope.recipients
         names = tuple(recipient_key(recipient) for recipient in recipients)
         named = held(self.keys, recipients)
         # It needs a key, also where its recipients do not say which.
@@ -177,6 +179,13 @@ class LayerSearch:
 def recipient_key(recipient: cms.RecipientDescription) -> RecipientKey:
     """A recipient as reports name it."""
     return RecipientKey(recipient.issuer, recipient.serial_number, recipient.subject_key_identifier)
+
+
+def described(
+    keys: KeyHistory | None, content: Content, part: smime.EncryptedPart
+) -> cms.EnvelopeDescription:
+    """The envelope of a part, with all recipients whose keys a history holds."""
+    return part.envelope if keys is None else smime.describe_for(content, part, keys.holds)
 
 
 def held(

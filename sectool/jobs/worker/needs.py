@@ -105,6 +105,7 @@ class NeedContext:
         self.retired = KeyHistory.from_material(argument.retired)
         self.current = _others(argument.current, self.retired)
         self.checkpoints = argument.checkpoints.store()
+        self.all = frozenset(range(len(self.retired.keys)))
         # By their operations, which is what a recipient leads to.
         self._numbers = {id(key.operations): n for n, key in enumerate(self.retired.keys)}
 
@@ -136,6 +137,12 @@ class NeedContext:
         if self.retired.find(identifier):
             return True
         return not tried and self.current is not None and bool(self.current.find(identifier))
+
+    def holds(self, identifier: cms.RecipientIdentifier) -> bool:
+        """Whether any key at hand, old or new, has this name."""
+        return self.retired.holds(identifier) or bool(
+            self.current and self.current.holds(identifier)
+        )
 
     def may_serve(self, recipients: Iterable[cms.RecipientDescription]) -> frozenset[int]:
         """Numbers of the old keys that are of a kind with any of these recipients."""
@@ -268,7 +275,10 @@ class _Search:
             if inside is None:
                 self.unclear("a layer that was encrypted again cannot be looked into", NEW_KEYS)
         else:
-            named = context.named(part.envelope.recipients)
+            envelope = smime.describe_for(content, part, context.holds)
+            if not envelope.recipients_complete:
+                self.unclear(f"{_where(part)} has too many recipients to be kept", A_LIMIT)
+            named = context.named(envelope.recipients)
             inside = _kept(context, checkpoint)
             opened = tried = is_needed = False
             if context.current is not None and (named or inside is None):
@@ -276,7 +286,9 @@ class _Search:
                 opened, plaintext = _open(content, part, context.current)
                 inside = inside or plaintext
             if not opened:
-                is_needed, plaintext = self._look_with_old_keys(content, part, named, tried=tried)
+                is_needed, plaintext = self._look_with_old_keys(
+                    content, part, envelope, tried=tried
+                )
                 inside = inside or plaintext
             if is_needed and inside is None:
                 reason = f"{_where(part)} does not open with the old key it needs"
@@ -297,7 +309,12 @@ class _Search:
         self._look_at_unreached(inside.unreached)
 
     def _look_with_old_keys(
-        self, content: Content, part: smime.EncryptedPart, named: frozenset[int], *, tried: bool
+        self,
+        content: Content,
+        part: smime.EncryptedPart,
+        envelope: cms.EnvelopeDescription,
+        *,
+        tried: bool,
     ) -> tuple[bool, _Plaintext | None]:
         """Whether a part needs any old key, and its plaintext where one of them gives it.
 
@@ -305,11 +322,15 @@ class _Search:
         same key that nobody gave, as after a renewal.
         """
         context, where = self.context, _where(part)
+        named = context.named(envelope.recipients)
         self.needed(named, f"{where} names the key", MOVING)
         plaintext = _open(content, part, context.retired)[1] if named else None
-        unexplained = context.unexplained(part.envelope.recipients, tried=tried)
+        unexplained = context.unexplained(envelope.recipients, tried=tried)
         candidates = context.may_serve(unexplained) - named
-        if len(part.envelope.recipients) > cms.DEFAULT_LIMITS.unnamed_attempts:
+        if envelope.recipients_total > len(envelope.recipients):
+            # Of those that are not kept only the names of keys at hand were looked for.
+            candidates = context.all - named
+        if envelope.recipients_total > cms.DEFAULT_LIMITS.unnamed_attempts:
             self.unclear(
                 f"{where} has too many recipients for each key to be tried on each",
                 A_LIMIT,
