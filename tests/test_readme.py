@@ -166,6 +166,7 @@ ENDS = {
     "While it runs": [3, 0],
     "A pilot of ten messages": [3, 3, 3, 3],
     "A certificate is renewed": [3, 3, 3, 3, 3],
+    "An old key is to go": [3, 3, 3, 0, 3, 0],
     "An old key is compromised": [3, 3, 3],
     "The four kinds of move": [0, 0],
     "In clear meanwhile": [3, 3, 3, 3],

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sectool.outcome import Activity
+from sectool.summary import Activity
 
 
 def as_json(activity: Activity) -> dict[str, Any]:

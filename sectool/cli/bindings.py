@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sectool.cli.layout import counted, wrapped
-from sectool.outcome import BoundKey, NotTried, Summary
+from sectool.summary import BoundKey, NotTried, Summary
 
 LISTED = 20
 """Certificates are listed up to this number; JSON lists them all."""

@@ -16,7 +16,7 @@ from sectool.cli.undone import UndoneOptions
 
 if TYPE_CHECKING:
     from sectool.jobs import JobSpec
-    from sectool.outcome import Summary
+    from sectool.summary import Summary
 
 EXAMPLE = "Example: sectool decrypt ~/Maildir --keys ~/keys --job ~/move"
 

@@ -17,7 +17,7 @@ from sectool.cli.shell import answer, say
 
 if TYPE_CHECKING:
     from sectool.keys import HistoryEntry, KeyHistory
-    from sectool.outcome import Summary
+    from sectool.summary import Summary
 
 EXAMPLE = "Example: sectool keys ~/keys --passphrase-file pass.txt --mailbox ~/Maildir"
 

@@ -3,60 +3,109 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
-from sectool import jobs
-from sectool.cli import plaintext
-from sectool.cli.layout import size_text, table
+from sectool.cli import plaintext, retirement
+from sectool.cli.layout import WIDTH, shorten, size_text, table
 from sectool.cli.options import Manners
 from sectool.cli.render import as_json
 from sectool.cli.shell import answer, error_body, say, tell
-from sectool.errors import SectoolError
-from sectool.outcome import NOT_DONE, Plaintext, State, Summary
+from sectool.errors import Interrupted, SectoolError
+from sectool.outcome import NOT_DONE, State
+from sectool.summary import Plaintext, Summary
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class JobSeen:
+    """One of several jobs, and what was found of it."""
+
     directory: Path
     summary: Summary | None
     error: SectoolError | None = None
+    """Why there is no summary."""
 
 
-def show_many(directories: Sequence[Path], manners: Manners) -> NoReturn:
-    """Prints the status of several jobs and ends the command.
+def see_each(directories: Sequence[Path], look: Callable[[Path], Summary]) -> list[JobSeen]:
+    """Looks at several jobs, one after the other.
 
     Args:
         directories: of the jobs.
-        manners: how.
+        look: at one.
 
     Raises:
-        typer.Exit: with 0, or the exit code of the first job that cannot be read.
+        Interrupted: someone asked to stop; the other jobs are left.
     """
-    found = [_look_at(directory) for directory in directories]
-    total = _total([job.summary for job in found if job.summary is not None])
+    return [_see(directory, look) for directory in directories]
+
+
+def _see(directory: Path, look: Callable[[Path], Summary]) -> JobSeen:
+    try:
+        return JobSeen(directory, look(directory))
+    except Interrupted:
+        raise
+    except SectoolError as error:
+        return JobSeen(directory, None, error)
+
+
+def show_many(found: Sequence[JobSeen], manners: Manners, *, looks_only: bool) -> NoReturn:
+    """Prints what was found of several jobs and ends the command.
+
+    Args:
+        found: in the order to be told.
+        manners: how.
+        looks_only: what was seen is no failure.
+
+    Raises:
+        typer.Exit: with the exit code of the first job that could not be read, else,
+            unless ``looks_only``, of the first that has one, else 0.
+    """
+    summaries = [job.summary for job in found if job.summary is not None]
+    total = _total(summaries)
+    answers = _answers(found) if any(one.retire is not None for one in summaries) else []
     if manners.json:
         documents = [_document(job) for job in found]
         counted = {"jobs": len(found), **_total_document(total)}
-        answer({"format": 1, "jobs": documents, "total": counted})
+        document = {"format": 1, "jobs": documents, "total": counted}
+        if answers:
+            document["retire"] = retirement.combined_json(answers)
+        answer(document)
     elif not manners.quiet:
         for line in _lines(found, total):
+            say(line)
+        for line in _answer_lines(found, answers):
             say(line)
     errors = [job.error for job in found if job.error is not None]
     for error in errors:
         tell(error)
-    raise typer.Exit(errors[0].exit_code if errors else 0)
+    codes = [error.exit_code for error in errors]
+    if not looks_only:
+        codes += [one.exit_code for one in summaries]
+    raise typer.Exit(next((code for code in codes if code), 0))
 
 
-def _look_at(directory: Path) -> _Job:
-    try:
-        return _Job(directory, jobs.status(directory))
-    except SectoolError as error:
-        return _Job(directory, None, error)
+def _answers(found: Sequence[JobSeen]) -> list[retirement.JobAnswers]:
+    return [
+        retirement.JobAnswers(str(job.directory), job.summary.retire if job.summary else None)
+        for job in found
+    ]
+
+
+def _answer_lines(
+    found: Sequence[JobSeen], answers: Sequence[retirement.JobAnswers]
+) -> Iterable[str]:
+    for job in found:
+        if job.summary is not None and job.summary.retire is not None:
+            yield ""
+            yield shorten(f"job {job.directory}", WIDTH)
+            yield from retirement.as_table(job.summary.retire)
+    if answers:
+        yield ""
+        yield from retirement.combined_table(answers)
 
 
 def _total(summaries: Sequence[Summary]) -> Summary:
@@ -72,7 +121,7 @@ def _total(summaries: Sequence[Summary]) -> Summary:
     return total
 
 
-def _document(job: _Job) -> dict[str, Any]:
+def _document(job: JobSeen) -> dict[str, Any]:
     if job.summary is not None:
         return as_json(job.summary)
     assert job.error is not None
@@ -90,7 +139,7 @@ def _total_document(total: Summary) -> dict[str, Any]:
     return document
 
 
-def _lines(found: Sequence[_Job], total: Summary) -> Iterable[str]:
+def _lines(found: Sequence[JobSeen], total: Summary) -> Iterable[str]:
     head = ("job", "phase", "messages", "not done", "in clear", "days")
     rows = [_row(str(job.directory), job.summary) for job in found]
     yield from table(head, [*rows, _row(f"total of {len(found)}", total)])

@@ -1,4 +1,4 @@
-"""What runs tell beside the counts: new certificates, keys that may go, files that went."""
+"""What runs tell beside the counts: new certificates, old keys, files that went."""
 
 from __future__ import annotations
 
@@ -6,18 +6,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sectool.cli import bindings
+from sectool.cli import bindings, retirement
 from sectool.cli.layout import counted, fact, size_text, table, wrapped
-from sectool.outcome import (
-    LeftFolder,
-    NeedsOldKeys,
-    NewCertificate,
-    Purged,
-    RecipientKey,
-    RetiredKey,
-    Retried,
-    Summary,
-)
+from sectool.outcome import RecipientKey
+from sectool.summary import LeftFolder, NeedsOldKeys, NewCertificate, Purged, Retried, Summary
 
 LISTED = 10
 """Recipients who lose access are listed up to this number; JSON lists them all."""
@@ -29,8 +21,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document["needs_old_keys"] = [_needs(entry, summary) for entry in summary.needs_old_keys]
     document["voided_signatures"] = summary.voided_signatures
     document.update(bindings.as_json(summary))
-    if summary.retire is not None:
-        document["retire"] = [_key(entry) for entry in summary.retire]
+    document.update(retirement.as_json(summary))
     if summary.left_folders:
         document["left_folders"] = [asdict(left) for left in summary.left_folders]
     if summary.retried is not None:
@@ -107,18 +98,6 @@ def _most_first(counts: dict[RecipientKey, int]) -> list[tuple[RecipientKey, int
     return sorted(counts.items(), key=lambda item: (-item[1], item[0].issuer))
 
 
-def _key(entry: RetiredKey) -> dict[str, Any]:
-    return {
-        "issuer": entry.key.issuer,
-        "serial_number": entry.key.serial_number,
-        "subject_key_identifier": entry.key.subject_key_identifier,
-        "file": entry.file,
-        "messages": entry.messages,
-        "may_be_destroyed": entry.may_be_destroyed,
-        "reason": entry.reason,
-    }
-
-
 def as_table(summary: Summary) -> Iterable[str]:
     """The same for a person, a line at a time."""
     yield from bindings.as_table(summary)
@@ -149,7 +128,7 @@ def as_table(summary: Summary) -> Iterable[str]:
         yield from _purged(summary.purged)
     if summary.retire is not None:
         yield ""
-        yield from _retire(summary.retire)
+        yield from retirement.as_table(summary.retire)
     if summary.shut_key_files:
         yield ""
         yield from _shut(summary)
@@ -227,15 +206,3 @@ def _purged(purged: Purged) -> Iterable[str]:
         f" ({size_text(purged.bytes)})"
     )
     yield f"{stay:<12}{purged.kept} checkpoints and originals"
-
-
-def _retire(keys: list[RetiredKey]) -> Iterable[str]:
-    from sectool.cli.render import key_name
-
-    rows = [
-        (key_name(entry.key), str(entry.messages), "yes" if entry.may_be_destroyed else "no")
-        for entry in keys
-    ]
-    yield from table(("old key", "messages", "may be destroyed"), rows)
-    for reason in dict.fromkeys(entry.reason for entry in keys if entry.reason):
-        yield f"  no: {reason}"

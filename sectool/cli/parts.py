@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from sectool.cli.layout import table
-from sectool.outcome import LeftPart, RecipientKey, Summary
+from sectool.outcome import RecipientKey
+from sectool.summary import LeftPart, Summary
 
 LISTED = 10
 """Reasons are listed up to this number; JSON lists every part."""

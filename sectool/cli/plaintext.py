@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sectool.cli.layout import counted, size_text, wrapped
-from sectool.outcome import Lying, Plaintext
+from sectool.summary import Lying, Plaintext
 
 
 def as_json(plaintext: Plaintext) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sectool.cli.layout import counted, size_text, wrapped
-from sectool.outcome import Preflight, Scenario
+from sectool.summary import Preflight, Scenario
 
 _SCENARIOS = {
     Scenario.UPGRADE: "upgrade: every old key is at the new place",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -14,7 +14,8 @@ from sectool.cli.layout import WIDTH, shorten, size_text, table
 from sectool.cli.options import Manners
 from sectool.cli.shell import answer, say
 from sectool.errors import MessageError
-from sectool.outcome import NOT_DONE, NeedsOldKeys, NotDone, RecipientKey, State, Summary
+from sectool.outcome import NOT_DONE, RecipientKey, State
+from sectool.summary import NeedsOldKeys, NotDone, Summary
 
 SHOWN = 20
 """Messages that were not done are listed up to this number; JSON lists them all."""
@@ -27,7 +28,7 @@ def show(
     hint: str = "",
     looks_only: bool = False,
     fails: bool = False,
-) -> None:
+) -> NoReturn:
     """Prints a summary and ends the command with its exit code.
 
     Args:

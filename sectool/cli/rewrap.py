@@ -15,7 +15,7 @@ from sectool.cli.undone import UndoneOptions
 from sectool.errors import UsageError
 
 if TYPE_CHECKING:
-    from sectool.outcome import Summary
+    from sectool.summary import Summary
 
 EXAMPLE = "Example: sectool rewrap ~/Maildir --keys ~/old --to new.pem --job ~/renewal"
 

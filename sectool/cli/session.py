@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from sectool.jobs import JobSpec
-    from sectool.outcome import Summary
+    from sectool.summary import Summary
 
 PROMPT_WIDTH = 48
 """Columns for the name of a key file in a question, so that there is room to type."""

@@ -30,9 +30,9 @@ def status(directories: Directories, manners: options.Manners) -> None:
     And what of it lies in clear, and for how long.
     """
     from sectool import jobs
-    from sectool.cli.many_jobs import show_many
+    from sectool.cli.many_jobs import see_each, show_many
     from sectool.cli.render import show
 
     if len(directories) > 1:
-        show_many(directories, manners)
+        show_many(see_each(directories, jobs.status), manners, looks_only=True)
     show(jobs.status(directories[0]), manners, looks_only=True)

@@ -16,7 +16,8 @@ from sectool.demo.sample import sample_directory, unpack_maildir
 from sectool.durable import explained
 from sectool.errors import RunError, UsageError
 from sectool.keys import KeySpecification
-from sectool.outcome import NOT_DONE, State, Summary
+from sectool.outcome import NOT_DONE, State
+from sectool.summary import Summary
 
 CRASH = "crash@joblog.commit.before:2"
 """Where the simulated crash strikes: checkpoints are written, their record is not."""

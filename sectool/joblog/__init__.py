@@ -4,6 +4,7 @@ Holds no subjects, no addresses, no key material and no plaintext.
 """
 
 from sectool.joblog.acknowledgements import Acknowledgement
+from sectool.joblog.give_ups import Standing
 from sectool.joblog.log import JobLog
 from sectool.joblog.messages import KEPT, REPLACED, UNREAD
 from sectool.joblog.records import (
@@ -49,6 +50,7 @@ __all__ = [
     "ReplacementRecord",
     "SealableMessage",
     "SealablePart",
+    "Standing",
     "Storage",
     "blotted",
     "without_address",

@@ -8,7 +8,8 @@ import sqlite3
 from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
 from sectool.joblog.layers import LayerTable
 from sectool.joblog.records import NOTICED
-from sectool.outcome import NOT_DONE, Integrity, NotDone, RecipientKey, State, Summary
+from sectool.outcome import NOT_DONE, Integrity, RecipientKey, State
+from sectool.summary import NotDone, Summary
 
 
 class Counts:

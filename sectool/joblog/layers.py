@@ -9,7 +9,8 @@ from typing import Any
 
 from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
 from sectool.joblog.records import UNREACHED, LayerRecord
-from sectool.outcome import LeftPart, NeedsOldKeys, RecipientKey, State
+from sectool.outcome import RecipientKey, State
+from sectool.summary import LeftPart, NeedsOldKeys
 
 IS_KEPT = "layer.reason <> ''"
 """Condition on a layer: it keeps its recipients."""

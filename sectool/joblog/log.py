@@ -28,6 +28,7 @@ from sectool.joblog.database import (
     make_tables,
     write_schema,
 )
+from sectool.joblog.give_ups import GiveUpTable
 from sectool.joblog.messages import MessageTable
 from sectool.joblog.migrations import is_outdated, keep_copy, migrate
 from sectool.joblog.plaintext import PlaintextTable
@@ -50,6 +51,7 @@ class JobLog:
         counts: how many messages are in which state.
         plaintext: what of the mail lies where in clear.
         acknowledgements: the messages that a person knows cannot be done.
+        give_ups: what a person gave up for old keys, and what was last said of those.
         standings: which messages stand in which states.
         clear: the messages in clear that are to be encrypted as well.
         restarts: what a restarted phase is to replace once more.
@@ -67,6 +69,7 @@ class JobLog:
         self.counts = Counts(connection)
         self.plaintext = PlaintextTable(connection)
         self.acknowledgements = AcknowledgementTable(connection)
+        self.give_ups = GiveUpTable(connection)
         self.standings = Standings(connection)
         self.clear = ClearTable(connection, self.messages.parts)
         self.restarts = RestartTable(connection, self.messages)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sectool.joblog.parts import STANDING
 from sectool.joblog.records import Storage
-from sectool.outcome import Lying
+from sectool.summary import Lying
 
 _IN_CLEAR = "substr(identity, 1, 9) = 'in-clear:' AND presence IN ('present', 'changed')"
 """Condition on a message: its plaintext lies in the mailbox."""

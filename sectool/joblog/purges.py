@@ -50,6 +50,19 @@ _RESTORED = f"m.presence = 'present' AND {_SEEN} AND NOT {_IN_FLIGHT} AND m.stat
 """The original lies in the mailbox again; its checkpoint has no replacement."""
 
 
+_WAITING = (State.CHECKPOINTED, State.DECRYPTED, State.CHANGED, State.FAILED)
+_NO_MORE_WORK = (
+    f"m.message = ? AND NOT {_IN_FLIGHT} AND m.state NOT IN (?, ?, ?, ?)"
+    " AND m.identity = m.original_identity"
+)
+"""It was given up, was never replaced, and does not wait to be."""
+_LAYERS_GO = (
+    f"m.message = ? AND NOT {_IN_FLIGHT} AND (m.state NOT IN (?, ?, ?, ?) OR EXISTS"
+    " (SELECT 1 FROM temp.freed WHERE freed.message = m.message AND kind = 'checkpoint'))"
+)
+"""Its layers were given up, and no run works on it from its checkpoints any more."""
+
+
 class PurgeTable:
     """The tombstones of a job log; all writing happens inside ``JobLog.group``."""
 
@@ -59,12 +72,15 @@ class PurgeTable:
 
     # --- what may go -----------------------------------------------------------
 
-    def release(self, *, accept_unproven: bool, abandon: bool) -> None:
+    def release(
+        self, *, accept_unproven: bool, abandon: bool, given_up: Iterable[int] = ()
+    ) -> None:
         """Works out, after a walk, which messages need their files no more; kept in memory.
 
         Args:
             accept_unproven: a structural proof is enough.
             abandon: no message needs any file.
+            given_up: messages whose layers a person does without.
         """
         execute = self._connection.execute
         execute(
@@ -73,7 +89,7 @@ class PurgeTable:
         )
         execute("DELETE FROM temp.freed")
         everything = "SELECT ?, m.message FROM message AS m WHERE "
-        insert = f"INSERT INTO temp.freed {everything}"
+        insert = f"INSERT OR IGNORE INTO temp.freed {everything}"
         for kind in ("checkpoint", "original"):
             if abandon:
                 execute(f"{insert} NOT {_IN_FLIGHT}", (kind,))
@@ -83,6 +99,9 @@ class PurgeTable:
             execute(f"{insert} NOT {_IN_FLIGHT}", ("layer",))
         else:
             execute(f"{insert} {_RESTORED}", ("original",))
+            for message in given_up:
+                execute(f"{insert} {_NO_MORE_WORK}", ("checkpoint", message, *_WAITING))
+                execute(f"{insert} {_LAYERS_GO}", ("layer", message, *_WAITING))
 
     def released(self) -> list[int]:
         """Messages that let go of a checkpoint or an original, in order."""

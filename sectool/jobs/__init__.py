@@ -20,11 +20,13 @@ from sectool.jobs.rollback import rollback
 from sectool.jobs.running.acknowledge import acknowledging, read_acknowledgements
 from sectool.jobs.running.certificates import load_certificates
 from sectool.jobs.running.generation import begin_generation
+from sectool.jobs.running.give_up import read_give_ups
 from sectool.jobs.running.job import (
     Job,
     check_apart,
     check_mailbox,
     check_way,
+    is_job,
     look_at_job,
     open_job,
     rehearse_job,
@@ -52,8 +54,13 @@ from sectool.keys import (
     load_key_history,
 )
 from sectool.mailbox import Mailbox, open_mailbox, recognise
-from sectool.outcome import ShutKeyFile, Summary
 from sectool.progress import NoProgress, Progress
+from sectool.summary import ShutKeyFile, Summary
+
+_ACT_ON_MAIL = frozenset(
+    {Operation.DECRYPT, Operation.ENCRYPT, Operation.REWRAP, Operation.ROLLBACK}
+)
+"""After these nothing is known of what the mail needs."""
 
 
 def run(
@@ -233,6 +240,7 @@ def _verify(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) 
     with ExitStack() as stack:
         keys = _history(spec.verify_keys, progress, ask)
         retired = _history(spec.retire, progress, ask)
+        given_up = read_give_ups(spec.give_up, retired)
         seal_keys = _seal_keys(spec, progress, ask)
         mailbox, job = _where_it_is(stack, spec, progress)
         if seal_keys is not None:
@@ -244,9 +252,17 @@ def _verify(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) 
                 hint="give --seal-keys, or --verify-keys",
             )
         stack.enter_context(acknowledging(job, acknowledged, progress))
-        return progress.result(
-            verify(spec, job, mailbox, keys, retired, progress=progress, cancel=cancel)
+        summary = verify(
+            spec,
+            job,
+            mailbox,
+            keys,
+            retired,
+            given_up=given_up,
+            progress=progress,
+            cancel=cancel,
         )
+        return progress.result(summary)
 
 
 def _rollback(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
@@ -287,6 +303,9 @@ def _job(
     with explained(f"lock the mailbox {mailbox.specification.location}"):
         stack.enter_context(mailbox.lock())
     begin_generation(job)
+    if spec.operation in _ACT_ON_MAIL:
+        with job.log.group():
+            job.log.give_ups.forget_answers()
     stack.enter_context(progress.beside(job))
     finish_purge(job)
     return job
@@ -323,6 +342,7 @@ __all__ = [
     "Selection",
     "default_workers",
     "harden",
+    "is_job",
     "run",
     "status",
 ]

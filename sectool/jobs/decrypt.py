@@ -24,8 +24,9 @@ from sectool.jobs.worker.keyring import tried_with
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import Listing, MessageRef
-from sectool.outcome import Preflight, State, Summary
+from sectool.outcome import State
 from sectool.progress import Progress
+from sectool.summary import Preflight, Summary
 
 DONE = frozenset(
     {

@@ -15,8 +15,8 @@ from sectool.jobs.running.succession import read_history
 from sectool.jobs.worker.sealers import FromCheckpoints
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
-from sectool.outcome import Summary
 from sectool.progress import Progress
+from sectool.summary import Summary
 
 
 class _Encryption:

@@ -17,8 +17,8 @@ from sectool.jobs.running.spec import Cancel, JobSpec, Operation
 from sectool.jobs.status import plaintext_of
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
-from sectool.outcome import Purged, Summary
 from sectool.progress import Progress
+from sectool.summary import Purged, Summary
 
 GROUP_MESSAGES = 256
 """Messages whose files go together."""
@@ -48,7 +48,9 @@ class _Purge:
 
     def run(self, progress: Progress) -> Purged:
         self._log.purges.release(
-            accept_unproven=self._spec.accept_unproven, abandon=self._spec.abandon
+            accept_unproven=self._spec.accept_unproven,
+            abandon=self._spec.abandon,
+            given_up=[message for message, _ in self._log.give_ups.settled()],
         )
         released = self._log.purges.released()
         progress.begin(Operation.PURGE, len(released))
@@ -120,18 +122,20 @@ def purge(
     summary.purged = _Purge(spec, job, cancel).run(progress)
     job.log.counts.summarise(summary)
     summary.plaintext = plaintext_of(job)
-    if summary.needs_old_keys:
+    given_up = {identity for _, identity in job.log.give_ups.settled()}
+    needing = [one for one in summary.needs_old_keys if one.identity not in given_up]
+    if needing:
         progress.warn(
-            f"messages that an old key is still needed for: {len(summary.needs_old_keys)}",
+            f"messages that an old key is still needed for: {len(needing)}",
             hint="keep the old keys, and the checkpoints of these messages, which stay",
         )
     if summary.purged.kept:
-        _tell_why(job, summary, progress)
+        _tell_why(job, progress, needs_old_keys=bool(needing))
         summary.failure_code = 3
     return summary
 
 
-def _tell_why(job: Job, summary: Summary, progress: Progress) -> None:
+def _tell_why(job: Job, progress: Progress, *, needs_old_keys: bool) -> None:
     """Says what to do, but not to give up what an old key is needed for."""
     unproven = job.log.replaced.count_unproven()
     if unproven:
@@ -139,7 +143,7 @@ def _tell_why(job: Job, summary: Summary, progress: Progress) -> None:
             f"{unproven} replaced messages were never opened with the new key",
             hint="add --verify-keys with the new private key, or --accept-unproven",
         )
-    elif not summary.needs_old_keys:
+    elif not needs_old_keys:
         progress.warn(
             "what belongs to messages that were not replaced stays",
             hint="to give that up, add --abandon",

@@ -21,8 +21,8 @@ from sectool.errors import Interrupted, SectoolError
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.spec import JobSpec
 from sectool.jobs.status import FILE_NAME, summarise_job
-from sectool.outcome import Activity, Summary
 from sectool.progress import Progress
+from sectool.summary import Activity, Summary
 
 INTERVAL = 3.0
 """Seconds between two writings, at least."""

@@ -26,8 +26,9 @@ from sectool.jobs.worker.rewrapping import FromMailbox
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
 from sectool.message import Listing
-from sectool.outcome import State, Summary
+from sectool.outcome import State
 from sectool.progress import Progress
+from sectool.summary import Summary
 
 DONE = frozenset({State.CLEAR, State.SIGNED})
 """States of a message that has no recipients to exchange."""

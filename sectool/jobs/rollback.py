@@ -34,8 +34,9 @@ from sectool.jobs.worker.restore import (
     restore,
 )
 from sectool.mailbox import Mailbox
-from sectool.outcome import State, Summary
+from sectool.outcome import State
 from sectool.progress import Progress
+from sectool.summary import Summary
 
 
 class _Rollback:

@@ -25,8 +25,9 @@ from sectool.jobs.worker.keyring import tried_with, workers_for
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import MessageRef
-from sectool.outcome import State, Summary
+from sectool.outcome import State
 from sectool.progress import Progress
+from sectool.summary import Summary
 
 
 def scan(

@@ -11,7 +11,7 @@ from sectool.joblog import Storage
 from sectool.jobs.running.job import LOCK_NAME, Job, look_at_job
 from sectool.jobs.running.spec import Operation
 from sectool.locks import is_held
-from sectool.outcome import Activity, Plaintext, Summary
+from sectool.summary import Activity, Plaintext, Summary
 
 FILE_NAME = "status.json"
 """What a run keeps beside the job, for whoever asks meanwhile."""
@@ -48,6 +48,7 @@ def summarise_job(job: Job) -> Summary:
         summary.is_finished = False
     job.log.counts.summarise(summary)
     summary.plaintext = plaintext_of(job)
+    summary.retire = job.log.give_ups.last_answers()
     return summary
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sectool.jobs.phases.proving import prove_replaced
 from sectool.jobs.phases.rematch import match_again
 from sectool.jobs.phases.retire import retire
+from sectool.jobs.running.give_up import GiveUp
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.spec import Cancel, JobSpec, Operation
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
-from sectool.outcome import State, Summary
+from sectool.outcome import State
 from sectool.progress import Progress
+from sectool.summary import Summary
 
 
 def verify(
@@ -20,6 +24,7 @@ def verify(
     keys: KeyHistory | None,
     retired: KeyHistory | None,
     *,
+    given_up: Sequence[GiveUp],
     progress: Progress,
     cancel: Cancel,
 ) -> Summary:
@@ -31,6 +36,7 @@ def verify(
         mailbox: where the job's mail is now.
         keys: the new private keys, to open replaced messages with; None: none is opened.
         retired: old keys to answer for; None: nobody asked.
+        given_up: messages that count against a key of ``retired`` no more.
         progress: told of each message.
         cancel: asked between messages.
 
@@ -45,7 +51,16 @@ def verify(
         job.log.messages.end_walk(unseen="lost")
     summary = _summary(spec, job, mailbox)
     if retired is not None:
-        summary.retire = retire(spec, job, mailbox, retired, keys, progress=progress, cancel=cancel)
+        summary.retire = retire(
+            spec,
+            job,
+            mailbox,
+            retired,
+            keys,
+            given_up=given_up,
+            progress=progress,
+            cancel=cancel,
+        )
     return summary
 
 

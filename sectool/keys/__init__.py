@@ -9,6 +9,7 @@ from sectool.keys.history import (
     HistoryEntry,
     KeyHistory,
     KeyMaterial,
+    identifiers_of,
     newest_entry,
     recipient_of,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "all_addresses",
     "authority_names",
     "close_sessions",
+    "identifiers_of",
     "is_fit",
     "is_token_uri",
     "keys_of",

@@ -19,7 +19,12 @@ from typing import Any
 from sectool.cms import NO_SECRETS, SharedSecrets
 from sectool.cms.identifiers import serial_hex
 from sectool.cms.names import display_name
-from sectool.cms.seams import KeyOperations, RecipientIdentifier, SubjectKeyIdentifier
+from sectool.cms.seams import (
+    IssuerAndSerialNumber,
+    KeyOperations,
+    RecipientIdentifier,
+    SubjectKeyIdentifier,
+)
 from sectool.keys.certificates import (
     HeldCertificate,
     computed_key_identifiers,
@@ -56,7 +61,7 @@ class HeldKey:
 
     @cached_property
     def public_key_digest(self) -> str:
-        """SHA-256 of the SubjectPublicKeyInfo, lower-case hexadecimal."""
+        """SHA-256 of that, lower-case hexadecimal: what a person names the key by."""
         return hashlib.sha256(self.public_key_info).hexdigest()
 
 
@@ -85,6 +90,13 @@ class HistoryEntry:
 def newest_entry(key: HeldKey) -> HistoryEntry:
     """The line of a key with the certificate that was issued for it last."""
     return list(_entries(key))[-1]
+
+
+def identifiers_of(key: HeldKey) -> Iterator[RecipientIdentifier]:
+    """What a RecipientInfo may call a key by."""
+    for certificate in key.certificates:
+        yield IssuerAndSerialNumber(certificate.issuer, certificate.serial_number)
+    yield from map(SubjectKeyIdentifier, dict.fromkeys(_key_identifiers(key)))
 
 
 @dataclass(frozen=True, slots=True)

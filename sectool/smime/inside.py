@@ -14,7 +14,7 @@ from sectool.smime.compressed_data import UnpackingBudget, bare_decompressed_blo
 from sectool.smime.fields import read_header
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
-from sectool.smime.parts import CoveredPart, EncryptedPart, NestedContent
+from sectool.smime.parts import CoveredPart, EncryptedPart, NestedContent, Unreached
 from sectool.smime.signed_data import signed_blocks
 from sectool.smime.survey import UNDER_COMPRESSION, UNDER_SIGNATURE, survey_inside
 from sectool.smime.transfer import stream_of
@@ -37,6 +37,8 @@ class Inside:
     """Those in contents that exist only decoded."""
     problem: str = ""
     """Why there may be more; empty where all was looked into."""
+    unreached: tuple[Unreached, ...] = ()
+    """Envelopes that are counted and never taken."""
 
 
 def layer_path(part: EncryptedPart) -> str:
@@ -70,7 +72,9 @@ def look_inside(content: Content, content_type: str, limits: Limits = DEFAULT_LI
         with content.open() as stream:
             header = read_header(LineScanner(stream), limits=limits)
         found = survey_inside(content, limits, header.line_end)
-        return Inside(tuple(found.parts), tuple(found.covered), found.hidden)
+        return Inside(
+            tuple(found.parts), tuple(found.covered), found.hidden, tuple(found.unreached)
+        )
     except LimitExceeded as error:
         return Inside(problem=error.message)
 
@@ -102,4 +106,5 @@ def _under(
         return Inside()  # nothing is under it that anybody could open
     covered = [CoveredPart(f"~{part.path}", covering, part, reason) for part in found.parts]
     covered += [replace(one, path=f"~{one.path}") for one in found.covered]
-    return Inside(covered=tuple(covered), problem=found.hidden)
+    unreached = tuple(replace(one, path=f"~{one.path}") for one in found.unreached)
+    return Inside(covered=tuple(covered), problem=found.hidden, unreached=unreached)

@@ -139,7 +139,7 @@ def _of_message(
 def _undone(content: Content, state: State, reason: str) -> Inventory:
     """The answer for what has no header that could be read."""
     identity = identity_of_body(content, 0)
-    return Inventory(state, reason, (), identity, "", None, b"\n")
+    return Inventory(state, reason, (), identity, "", None, b"\n", hidden=reason)
 
 
 def _judge(findings: Findings, selection: PartSelection) -> tuple[State, str]:

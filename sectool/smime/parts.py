@@ -177,6 +177,8 @@ class Unreached:
     """Whether those are all of them."""
     sets_state: bool = True
     """False: it lies in a file of another format, so that the message is what it is without it."""
+    is_over_limit: bool = False
+    """Whether a bound of ours, and not damage, kept it from being read."""
 
 
 def part_word(path: str, placement: str) -> str:

@@ -90,9 +90,9 @@ class Findings:
         """Adds a finding."""
         self.others.append(Finding(state, reason, path=self.at))
 
-    def note_hidden(self, reason: str) -> None:
+    def note_hidden(self, reason: str, state: State = State.UNSUPPORTED) -> None:
         """Adds S/MIME whose recipients cannot be read."""
-        finding = Finding(State.UNSUPPORTED, reason, hides_recipients=True, path=self.at)
+        finding = Finding(state, reason, hides_recipients=True, path=self.at)
         self.others.append(finding)
 
 
@@ -238,7 +238,7 @@ class _Survey:
             self._findings.note_hidden(_UUENCODED)
         elif is_labelled:
             what = error.message if head else "the body is empty"
-            self._findings.note(State.MALFORMED, f"labelled as S/MIME, but {what}")
+            self._findings.note_hidden(f"labelled as S/MIME, but {what}", State.MALFORMED)
 
     def _take_envelope(self, entity: Entity, body: BodySource) -> None:
         try:
@@ -248,7 +248,13 @@ class _Survey:
             self._findings.note(State.MALFORMED, reason)
             seen = cms.read_recipients(body)
             self._findings.unreached.append(
-                Unreached(entity.path, reason, seen.recipients, seen.is_complete)
+                Unreached(
+                    entity.path,
+                    reason,
+                    seen.recipients,
+                    seen.is_complete,
+                    is_over_limit=isinstance(error, LimitExceeded),
+                )
             )
             return
         self._findings.parts.append(self._part(entity, body, envelope))
@@ -288,7 +294,8 @@ class _Survey:
         except MalformedMessage as error:
             # Elsewhere it is an attachment, signed as a document is.
             if entity.is_message:
-                self._findings.note(State.MALFORMED, f"signed, but damaged: {error.message}")
+                reason = f"signed, but damaged: {error.message}"
+                self._findings.note_hidden(reason, State.MALFORMED)
 
     def _take_compressed(self, entity: Entity, body: BodySource) -> None:
         opener = partial(_open_compressed, body, self._budget)
@@ -303,7 +310,8 @@ class _Survey:
         except MalformedMessage as error:
             # Elsewhere it is an attachment like any other.
             if entity.is_message:
-                self._findings.note(State.MALFORMED, f"compressed, but damaged: {error.message}")
+                reason = f"compressed, but damaged: {error.message}"
+                self._findings.note_hidden(reason, State.MALFORMED)
 
     # --- contents inside ---
 
@@ -340,6 +348,9 @@ class _Survey:
         ]
         self._findings.covered += [
             replace(covered, path=f"{prefix}{covered.path}") for covered in nested.covered
+        ]
+        self._findings.unreached += [
+            replace(one, path=f"{prefix}{one.path}") for one in nested.unreached
         ]
 
     def _look_at_text(self, entity: Entity) -> None:

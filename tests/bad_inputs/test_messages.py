@@ -14,7 +14,8 @@ from sectool import jobs, smime
 from sectool.errors import MessageError
 from sectool.keys import KeySpecification
 from sectool.message import BytesContent
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.bad_inputs.algorithms import ALGORITHMS
 from tests.bad_inputs.messages import MESSAGES, entity, message
 from tests.bad_inputs.people import Forger, make_forger

@@ -20,7 +20,8 @@ from sectool.cms import der, oids
 from sectool.errors import NotAccepted
 from sectool.keys import KeySpecification, load_key_history
 from sectool.message import BytesContent
-from sectool.outcome import Integrity, State, Summary
+from sectool.outcome import Integrity, State
+from sectool.summary import Summary
 from tests.support.forge import Forge, Person, key_ring, make_person
 from tests.support.mailboxes import Mail, fill, make_key, openssl
 

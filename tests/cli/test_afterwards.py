@@ -58,14 +58,17 @@ def test_verify_prints_the_document_with_job_and_phase(
     assert "retire" not in answer
 
 
-def test_retire_names_each_key_and_whether_it_may_go(
+def test_retire_names_each_key_its_file_and_what_was_looked_at(
     job: Path, keys: dict[str, Key], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [*named("--verify-keys", keys["new"]), *named("--retire", keys["old"])]
     answer = document(capsys, "verify", job, *words)
     (key,) = answer["retire"]
     assert key["messages"] == 0
-    assert key["may_be_destroyed"] is True
+    assert key["answer"] == "not needed here"
+    assert key["file"] in {"old.crt", "old.key"}
+    assert (answer["looked_at"]["messages"], answer["looked_at"]["folders"]) == (2, 2)
+    assert "backups" in answer["looked_at"]["not_looked_at"]
     assert key["issuer"] == "CN=old,O=Example"
     assert key["serial_number"]
 
@@ -118,6 +121,9 @@ def test_tables_tell_a_person_the_same(
 ) -> None:
     words = [*named("--verify-keys", keys["new"]), *named("--retire", keys["old"])]
     assert run_app(["verify", str(job), *words, "--workers", "0"]) == 0
-    assert "yes" in capsys.readouterr().err
+    told = " ".join(capsys.readouterr().err.split())
+    assert "needs this key (looked at 2 messages in 2 folders on 20" in told
+    assert "not looked at: other mailboxes, shared folders, backups, holds, files" in told
+    assert "destroyed" not in told
     assert run_app(["purge", str(job), "--workers", "0"]) == 0
     assert "1 checkpoints, 1 originals" in capsys.readouterr().err

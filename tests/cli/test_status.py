@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sectool.cli import plaintext
-from sectool.outcome import Lying, Plaintext
+from sectool.summary import Lying, Plaintext
 
 Fixture = Any
 

@@ -14,8 +14,8 @@ from sectool import jobs
 from sectool.cli.render import as_json
 from sectool.cli.stopping import Stopped
 from sectool.errors import Terminated
-from sectool.outcome import Activity
 from sectool.progress import NoProgress
+from sectool.summary import Activity
 
 Fixture = Any
 

@@ -20,7 +20,8 @@ from sectool.joblog import (
     ReplacementRecord,
 )
 from sectool.message import Flags, Listing, MessageRef
-from sectool.outcome import Integrity, Proof, RecipientKey, State, Summary
+from sectool.outcome import Integrity, Proof, RecipientKey, State
+from sectool.summary import Summary
 
 INBOX_COPY = MessageRef("INBOX", "1.M1P1.host")
 SENT_COPY = MessageRef("Sent", "2.M1P1.host")

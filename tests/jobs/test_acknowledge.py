@@ -11,8 +11,9 @@ import pytest
 from sectool import jobs
 from sectool.errors import UsageError
 from sectool.keys import KeySpecification
-from sectool.outcome import NotDone, State, Summary
+from sectool.outcome import State
 from sectool.progress import NoProgress
+from sectool.summary import NotDone, Summary
 from tests.support.mailboxes import Keys, Specify
 
 

@@ -19,7 +19,8 @@ from sectool.cli.app import app
 from sectool.jobs.phases import bindings
 from sectool.keys import KeyHistory, KeySpecification, load_key_history
 from sectool.keys.token_access import close_sessions
-from sectool.outcome import Binding, RecipientKey, State, Summary
+from sectool.outcome import Binding, RecipientKey, State
+from sectool.summary import Summary
 from tests.support import checker, crash, softhsm
 from tests.support.layers import TEXT, encrypt, message, multipart, stored
 from tests.support.mailboxes import Keys, Mail, Specify, fill, openssl

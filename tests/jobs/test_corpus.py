@@ -16,7 +16,8 @@ import pytest
 
 from sectool import jobs
 from sectool.keys import KeySpecification
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker
 from tests.support.mailboxes import Keys, Mail, fill
 

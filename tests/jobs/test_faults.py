@@ -22,7 +22,8 @@ from sectool import jobs
 from sectool.checkpoint import OriginalStore, OriginalToKeep
 from sectool.errors import Interrupted, MessageVanished, NotThisMailbox, UsageError
 from sectool.message import BytesContent
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker
 from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
 

@@ -11,7 +11,8 @@ import pytest
 
 from sectool import jobs
 from sectool.errors import UsageError
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.mailboxes import INNER, Keys, Mail, Specify, encrypted, fill, openssl
 

@@ -17,8 +17,10 @@ from sectool.cms import Profile
 from sectool.jobs.worker import layers
 from sectool.keys import KeySpecification
 from sectool.message import BytesContent
-from sectool.outcome import NeedsOldKeys, RecipientKey, State, Summary
+from sectool.outcome import RecipientKey, State
 from sectool.progress import NoProgress
+from sectool.retirement import Answer
+from sectool.summary import NeedsOldKeys, Summary
 from tests.support import checker, crash
 from tests.support.layers import (
     FOOTER,
@@ -177,7 +179,7 @@ def test_a_key_that_only_a_layer_under_a_signature_needs_may_not_be_destroyed(
     summary = jobs.run(specify("verify", maildir, keys=None, retire=old))
     assert summary.retire is not None
     (answer,) = summary.retire
-    assert (answer.messages, answer.may_be_destroyed) == (1, False)
+    assert (answer.needed, answer.answer) == (1, Answer.NEEDED)
 
 
 BREAKING = smime.PartSelection(break_signatures=True)
@@ -325,7 +327,7 @@ def test_a_message_with_a_layer_that_keeps_its_recipients_is_moved_and_needs_the
     assert counts(summary) == {State.VERIFIED: 1}
     assert summary.retire is not None
     (answer,) = summary.retire
-    assert (answer.messages, answer.may_be_destroyed) == (1, False)
+    assert (answer.needed, answer.answer) == (1, Answer.NEEDED)
 
 
 def test_a_layer_inside_that_no_key_opens_costs_its_message_nothing(
@@ -515,7 +517,7 @@ def test_every_layer_inside_gets_the_new_recipients_and_all_else_stays(
     assert counts(verified) == {State.VERIFIED: 1}
     assert verified.retire is not None
     (answer,) = verified.retire
-    assert (answer.messages, answer.may_be_destroyed) == (0, True)
+    assert (answer.needed, answer.answer) == (0, Answer.NOT_NEEDED)
     if profile is Profile.COMPATIBLE:  # openssl opens no other by its command
         after = opened_layers(only(maildir), keys.new)
         assert len(after) == len(before)

@@ -9,7 +9,8 @@ import pytest
 
 from sectool import jobs
 from sectool.keys import KeySpecification
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
 

@@ -18,7 +18,8 @@ import pytest
 from sectool import jobs
 from sectool.jobs import Selection
 from sectool.keys import KeySpecification
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker
 from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
 

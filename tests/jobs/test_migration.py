@@ -18,7 +18,8 @@ from sectool.errors import JobLogDamaged, UsageError
 from sectool.joblog import JobLog
 from sectool.joblog.schema import SCHEMA_VERSION
 from sectool.keys import KeySpecification
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.checker import Key
 

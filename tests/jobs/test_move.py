@@ -19,7 +19,8 @@ from sectool.errors import (
     UsageError,
 )
 from sectool.keys import KeySpecification
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
 

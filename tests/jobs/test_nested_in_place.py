@@ -14,8 +14,9 @@ from sectool import jobs, smime
 from sectool.errors import UsageError
 from sectool.keys import KeySpecification
 from sectool.message import BytesContent
-from sectool.outcome import State, Summary
+from sectool.outcome import State
 from sectool.progress import NoProgress
+from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.layers import (
     FOOTER,

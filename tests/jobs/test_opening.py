@@ -10,7 +10,8 @@ import pytest
 
 from sectool import jobs
 from sectool.keys import KeySpecification
-from sectool.outcome import NotDone, State
+from sectool.outcome import State
+from sectool.summary import NotDone
 from tests.support.agreements import Static, originator_info
 from tests.support.forge import Forge, Holder, make_holder, make_person
 from tests.support.mailboxes import INNER, Keys, Mail, Specify, encrypted, fill, openssl

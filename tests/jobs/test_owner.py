@@ -13,8 +13,9 @@ import pytest
 from sectool import jobs
 from sectool.errors import UsageError
 from sectool.keys import KeySpecification, keys_of, load_key_history, people_of
-from sectool.outcome import State, Summary
+from sectool.outcome import State
 from sectool.progress import NoProgress
+from sectool.summary import Summary
 from tests.support import checker
 from tests.support.checker import Key
 from tests.support.layers import FOOTER, TEXT, encrypt, forward, message, multipart, stored

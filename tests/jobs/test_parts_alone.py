@@ -12,7 +12,8 @@ import pytest
 from sectool import jobs, smime
 from sectool.cli.render import as_json, as_table
 from sectool.keys import KeySpecification
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker
 from tests.support.layers import (
     FOOTER,

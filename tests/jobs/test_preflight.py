@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sectool import jobs
 from sectool.keys import KeySpecification
-from sectool.outcome import Preflight, Scenario
+from sectool.summary import Preflight, Scenario
 from tests.support import checker, layers
 from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
 

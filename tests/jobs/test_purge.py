@@ -11,7 +11,8 @@ import pytest
 from sectool import jobs
 from sectool.errors import NotThisMailbox
 from sectool.keys import KeySpecification
-from sectool.outcome import Purged, State, Summary
+from sectool.outcome import State
+from sectool.summary import Purged, Summary
 from tests.support import checker
 from tests.support.mailboxes import Keys, Mail, Specify, fill
 

@@ -13,7 +13,8 @@ import pytest
 
 from sectool import jobs
 from sectool.errors import NotThisMailbox
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.copies import copy_as_moved
 from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill

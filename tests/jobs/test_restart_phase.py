@@ -12,7 +12,8 @@ from sectool import jobs
 from sectool.cms import Profile
 from sectool.errors import UsageError
 from sectool.keys import KeySpecification
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.checker import Key
 from tests.support.mailboxes import Keys, Mail, Specify, fill, make_key

@@ -9,9 +9,18 @@ import pytest
 
 from sectool import cms, jobs
 from sectool.keys import KeySpecification
-from sectool.outcome import RetiredKey
+from sectool.retirement import Answer
+from sectool.summary import RetiredKey
 from tests.support.checker import Key
-from tests.support.layers import TEXT, encrypt, forward, message, multipart, stored
+from tests.support.layers import (
+    TEXT,
+    clear_signed,
+    encrypt,
+    forward,
+    message,
+    multipart,
+    stored,
+)
 from tests.support.mailboxes import NO_AUTHORITY, Keys, Mail, Specify, encrypted, fill, openssl
 
 PLAIN = b"Content-Type: text/plain\r\n\r\ntext\r\n"
@@ -51,8 +60,8 @@ def answer(specify: Specify, key: KeySpecification, **changes: object) -> Retire
 
 
 def left_inside(keys: Keys) -> bytes:
-    """An envelope with another inside that keeps its recipients, as it stands among other parts."""
-    return message(1, encrypt(multipart(PLAIN, encrypt(TEXT, keys.old), PLAIN), keys.old))
+    """An envelope with another inside that keeps its recipients, as it lies under a signature."""
+    return message(1, encrypt(clear_signed(encrypt(TEXT, keys.old)), keys.old))
 
 
 @pytest.fixture
@@ -71,13 +80,12 @@ def test_a_layer_that_is_replaced_in_one_place_and_left_in_another_needs_its_key
     deliver: Deliver, specify: Specify, keys: Keys
 ) -> None:
     layer = encrypt(TEXT, keys.old)
-    among = multipart(PLAIN, layer, PLAIN, boundary=b"among")
-    both = multipart(forward(message(2, layer)), among)
+    both = multipart(forward(message(2, layer)), clear_signed(layer))
     maildir = deliver(message(1, encrypt(both, keys.old)))
     jobs.run(specify("decrypt", maildir))
     jobs.run(specify("encrypt", maildir))
     one = answer(specify, history(keys.old), verify_keys=history(keys.new))
-    assert (one.messages, one.may_be_destroyed) == (1, False)
+    assert (one.needed, one.answer) == (1, Answer.NEEDED)
 
 
 def test_envelopes_deeper_than_is_looked_keep_every_old_key(
@@ -88,7 +96,7 @@ def test_envelopes_deeper_than_is_looked_keep_every_old_key(
         entity = encrypt(entity, keys.new)
     (replaced / "new" / "1500000001.M1P1.host").write_bytes(stored(message(2, entity)))
     one = answer(specify, history(keys.old), verify_keys=history(keys.new))
-    assert not one.may_be_destroyed
+    assert one.answer is not Answer.NOT_NEEDED
 
 
 @pytest.mark.parametrize("without", ["purged", "sealed", "rewrapped"])
@@ -107,10 +115,10 @@ def test_a_replacement_that_nothing_at_hand_opens_keeps_every_old_key(
         jobs.run(specify("encrypt", maildir, verify_keys=new))
         jobs.run(specify("purge", maildir, keys=None))
     one = answer(specify, history(keys.old))
-    assert (one.messages, one.may_be_destroyed) == (0, False)
-    assert "add --verify-keys" in one.reason
+    assert (one.needed, one.answer) == (0, Answer.UNCLEAR)
+    assert all("--verify-keys" in claim.remedy for claim in one.claims)
     one = answer(specify, history(keys.old), verify_keys=new)
-    assert (one.messages, one.may_be_destroyed) == (1, False)
+    assert (one.needed, one.answer) == (1, Answer.NEEDED)
 
 
 def test_a_layer_in_what_an_old_key_opens_needs_the_key_that_opens_it(
@@ -121,7 +129,7 @@ def test_a_layer_in_what_an_old_key_opens_needs_the_key_that_opens_it(
     both = history(keys.old, keys.stranger)
     retired = jobs.run(specify("verify", None, keys=None, retire=both)).retire
     assert retired is not None
-    assert [(one.messages, one.may_be_destroyed) for one in retired] == [(1, False)] * 2
+    assert [(one.needed, one.answer) for one in retired] == [(1, Answer.NEEDED)] * 2
 
 
 # --- keys that mail does not name by a certificate at hand ------------------------------------
@@ -141,11 +149,11 @@ def test_mail_that_names_an_older_certificate_of_the_key_needs_it(
 ) -> None:
     new = history(keys.new)
     (replaced / "new" / "1500000001.M1P1.host").write_bytes(encrypted(41, keys.stranger))
-    assert answer(specify, history(renewed), verify_keys=new).may_be_destroyed
+    assert answer(specify, history(renewed), verify_keys=new).answer is Answer.NOT_NEEDED
     (replaced / "new" / "1500000002.M1P1.host").write_bytes(encrypted(42, keys.old))
     for given in ({"verify_keys": new}, {"accept_unproven": True}):
         one = answer(specify, history(renewed), **given)
-        assert (one.messages, one.may_be_destroyed) == (1, False)
+        assert (one.needed, one.answer) == (1, Answer.NEEDED)
 
 
 def test_mail_that_was_encrypted_to_a_new_certificate_of_the_same_key_needs_it(
@@ -156,7 +164,7 @@ def test_mail_that_was_encrypted_to_a_new_certificate_of_the_same_key_needs_it(
     to_renewed = (renewed.certificate,)
     jobs.run(specify("encrypt", maildir, new_certificates=to_renewed, verify_keys=new))
     one = answer(specify, history(keys.old), verify_keys=new)
-    assert (one.messages, one.may_be_destroyed) == (1, False)
+    assert (one.needed, one.answer) == (1, Answer.NEEDED)
 
 
 def test_a_name_that_an_authority_gave_once_more_hides_no_mail(
@@ -173,7 +181,7 @@ def test_a_name_that_an_authority_gave_once_more_hides_no_mail(
     late = stored(message(2, encrypt(TEXT, lost)))
     (replaced / "new" / "1500000001.M1P1.host").write_bytes(late)
     one = answer(specify, history(given), verify_keys=history(anew, keys.new))
-    assert (one.messages, one.may_be_destroyed) == (1, False)
+    assert (one.needed, one.answer) == (1, Answer.NEEDED)
 
 
 def test_mail_to_a_crowd_of_strangers_keeps_every_old_key(
@@ -182,7 +190,7 @@ def test_mail_to_a_crowd_of_strangers_keeps_every_old_key(
     (replaced / "new" / "1500000001.M1P1.host").write_bytes(encrypted(41, keys.stranger))
     monkeypatch.setattr(cms, "DEFAULT_LIMITS", cms.Limits(unnamed_attempts=0))
     one = answer(specify, history(keys.old), verify_keys=history(keys.new))
-    assert (one.messages, one.may_be_destroyed) == (0, False)
+    assert (one.needed, one.answer) == (0, Answer.UNCLEAR)
 
 
 # --- what was not found, and what was not looked at -----------------------------------------
@@ -197,10 +205,10 @@ def test_a_message_that_is_lost_under_its_old_key_keeps_it_until_a_person_accept
     new = history(keys.new)
     jobs.run(specify("encrypt", maildir, verify_keys=new))
     one = answer(specify, history(keys.old), verify_keys=new)
-    assert not one.may_be_destroyed
-    assert one.reason.startswith("messages that were never replaced and are lost: 1")
+    assert one.answer is not Answer.NOT_NEEDED
+    assert [claim.reason.partition(",")[0] for claim in one.claims] == ["it is lost"]
     jobs.run(specify("encrypt", maildir, accept_lost=True))
-    assert answer(specify, history(keys.old), verify_keys=new).may_be_destroyed
+    assert answer(specify, history(keys.old), verify_keys=new).answer is Answer.NOT_NEEDED
 
 
 def test_mail_behind_a_link_keeps_every_old_key(
@@ -208,28 +216,31 @@ def test_mail_behind_a_link_keeps_every_old_key(
 ) -> None:
     new = history(keys.new)
     (replaced / "cur" / ".nfs0001").write_bytes(b"")
-    assert answer(specify, history(keys.old), verify_keys=new).may_be_destroyed
+    assert answer(specify, history(keys.old), verify_keys=new).answer is Answer.NOT_NEEDED
     other = tmp_path / "other"
     fill(other, [Mail("", "cur/1300000009.M9P1.host:2,S", encrypted(9, keys.old))])
     (replaced / ".Linked").symlink_to(other)
-    assert not answer(specify, history(keys.old), verify_keys=new).may_be_destroyed
+    assert answer(specify, history(keys.old), verify_keys=new).answer is not Answer.NOT_NEEDED
     (replaced / ".Linked").unlink()
     (replaced / "cur" / "1300000009.M9P1.host:2,S").symlink_to(
         other / "cur" / "1300000009.M9P1.host:2,S"
     )
-    assert not answer(specify, history(keys.old), verify_keys=new).may_be_destroyed
+    assert answer(specify, history(keys.old), verify_keys=new).answer is not Answer.NOT_NEEDED
 
 
-def test_a_key_without_certificate_may_never_go(
+def test_a_key_without_certificate_is_unclear_while_mail_names_certificates_nobody_gave(
     replaced: Path, specify: Specify, keys: Keys
 ) -> None:
-    bare = KeySpecification((keys.old.private_key,))
-    one = answer(specify, bare, verify_keys=history(keys.new))
-    assert (one.messages, one.may_be_destroyed) == (0, False)
-    assert "certificate" in one.reason
-    (replaced / "new" / "1500000001.M1P1.host").write_bytes(encrypted(41, keys.old))
-    one = answer(specify, bare, verify_keys=history(keys.new))
-    assert (one.messages, one.may_be_destroyed) == (1, False)
+    bare, new = KeySpecification((keys.old.private_key,)), history(keys.new)
+    assert answer(specify, bare, accept_unproven=True).answer is Answer.UNCLEAR
+    assert answer(specify, bare, verify_keys=new).answer is Answer.NOT_NEEDED
+    (replaced / "new" / "1500000001.M1P1.host").write_bytes(encrypted(42, keys.stranger))
+    one = answer(specify, bare, verify_keys=new)
+    assert (one.needed, one.answer) == (0, Answer.UNCLEAR)
+    assert "certificate" in one.claims[0].reason
+    (replaced / "new" / "1500000002.M1P1.host").write_bytes(encrypted(41, keys.old))
+    one = answer(specify, bare, verify_keys=new)
+    assert (one.needed, one.answer) == (1, Answer.NEEDED)
 
 
 # --- what was acknowledged, and phases begun anew --------------------------------------------
@@ -238,15 +249,15 @@ def test_a_key_without_certificate_may_never_go(
 def test_what_is_acknowledged_keeps_its_key_all_the_same(
     deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
-    among = message(3, multipart(PLAIN, encrypt(TEXT, keys.old), PLAIN))
-    maildir = deliver(encrypted(1, keys.old), among)
+    sealed = message(3, clear_signed(encrypt(TEXT, keys.old)))
+    maildir = deliver(encrypted(1, keys.old), sealed)
     (entry,) = jobs.run(specify("decrypt", maildir)).not_done
     known = tmp_path / "known"
     known.write_text(f"{entry.identity}\n", encoding="ascii")
     assert jobs.run(specify("decrypt", maildir, acknowledge=known)).exit_code == 0
     jobs.run(specify("encrypt", maildir, verify_keys=history(keys.new)))
     one = answer(specify, history(keys.old), verify_keys=history(keys.new))
-    assert (one.messages, one.may_be_destroyed) == (1, False)
+    assert (one.needed, one.answer) == (1, Answer.NEEDED)
 
 
 def test_in_the_middle_of_a_restarted_phase_no_key_may_go(
@@ -257,8 +268,11 @@ def test_in_the_middle_of_a_restarted_phase_no_key_may_go(
     jobs.run(specify("encrypt", maildir, new_certificates=(keys.stranger.certificate,)))
     some = jobs.Selection(limit=2)
     jobs.run(specify("encrypt", maildir, restart_phase=True, selection=some))
-    assert not answer(specify, history(keys.old), verify_keys=history(keys.new)).may_be_destroyed
-    assert answer(specify, history(keys.stranger), accept_unproven=True).messages == 2
+    assert (
+        answer(specify, history(keys.old), verify_keys=history(keys.new)).answer
+        is not Answer.NOT_NEEDED
+    )
+    assert answer(specify, history(keys.stranger), accept_unproven=True).needed == 2
 
 
 def test_mail_that_came_to_the_new_key_is_looked_into_or_keeps_every_old_key(
@@ -267,10 +281,10 @@ def test_mail_that_came_to_the_new_key_is_looked_into_or_keeps_every_old_key(
     forwarded = message(5, encrypt(multipart(PLAIN, encrypt(TEXT, keys.old), PLAIN), keys.new))
     (replaced / "new" / "1500000001.M1P1.host").write_bytes(stored(forwarded))
     one = answer(specify, history(keys.old))
-    assert not one.may_be_destroyed
-    assert "add --verify-keys" in one.reason
+    assert one.answer is not Answer.NOT_NEEDED
+    assert all("--verify-keys" in claim.remedy for claim in one.claims)
     one = answer(specify, history(keys.old), verify_keys=history(keys.new))
-    assert one.messages == 1
+    assert one.needed == 1
 
 
 def test_a_key_that_checkpoints_are_sealed_to_stays_until_they_are_purged(
@@ -281,6 +295,6 @@ def test_a_key_that_checkpoints_are_sealed_to_stays_until_they_are_purged(
     jobs.run(specify("decrypt", maildir, seal_to=(keys.old.certificate,)))
     jobs.run(specify("encrypt", maildir, seal_keys=old, verify_keys=new))
     one = answer(specify, old, verify_keys=new)
-    assert (one.may_be_destroyed, "sealed to it" in one.reason) == (False, True)
+    assert (one.answer, "sealed to it" in one.claims[0].reason) == (Answer.NEEDED, True)
     jobs.run(specify("purge", maildir, keys=None))
-    assert answer(specify, old, verify_keys=new).may_be_destroyed
+    assert answer(specify, old, verify_keys=new).answer is Answer.NOT_NEEDED

@@ -11,7 +11,8 @@ import pytest
 from sectool import jobs
 from sectool.errors import UsageError
 from sectool.keys import KeySpecification
-from sectool.outcome import Retried, State
+from sectool.outcome import State
+from sectool.summary import Retried
 from tests.support import checker
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
 

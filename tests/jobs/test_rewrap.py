@@ -12,7 +12,8 @@ from sectool.cms import Profile
 from sectool.errors import CertificateUnusable, NotThisMailbox, UsageError
 from sectool.jobs import Reason, Selection
 from sectool.keys import KeySpecification
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker, layers
 from tests.support.forge import make_holder
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
@@ -460,7 +461,7 @@ def test_verify_proves_and_retires_the_old_key(
     summary = jobs.run(specify("verify", None, verify_keys=new_keys, retire=old, keys=None))
     assert summary.counts[State.VERIFIED] == 5
     assert summary.retire is not None
-    assert [key.messages for key in summary.retire] == [0]
+    assert [key.needed for key in summary.retire] == [0]
 
 
 def test_rollback_puts_the_originals_back_and_ends_the_job(

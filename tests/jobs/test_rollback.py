@@ -10,7 +10,8 @@ import pytest
 from sectool import jobs
 from sectool.errors import NotThisMailbox, UsageError
 from sectool.keys import KeySpecification
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker
 from tests.support.mailboxes import Keys, Mail, Specify, fill
 

@@ -37,7 +37,8 @@ from sectool.demo.sample import (
     unpack_maildir,
 )
 from sectool.keys import KeySpecification
-from sectool.outcome import NOT_DONE, State, Summary
+from sectool.outcome import NOT_DONE, State
+from sectool.summary import Summary
 from tests.support import checker
 from tests.support.checker import StoredMail
 from tests.support.mailboxes import openssl

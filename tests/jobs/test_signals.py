@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from sectool import jobs
-from sectool.outcome import State, Summary
+from sectool.outcome import State
+from sectool.summary import Summary
 from tests.support import checker
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
 

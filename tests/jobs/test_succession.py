@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from sectool import jobs
 from sectool.errors import CertificateUnusable
 from sectool.keys import KeySpecification
-from sectool.outcome import State, Summary
+from sectool.outcome import State
 from sectool.progress import NoProgress
+from sectool.summary import Summary
 from tests.support import checker
 from tests.support.checker import Key
 from tests.support.mailboxes import INNER, Mail, Specify, encrypted, fill, make_key, openssl

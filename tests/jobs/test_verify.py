@@ -13,7 +13,9 @@ import pytest
 from sectool import jobs
 from sectool.errors import NotThisMailbox
 from sectool.keys import KeySpecification
-from sectool.outcome import RetiredKey, State, Summary
+from sectool.outcome import State
+from sectool.retirement import Answer
+from sectool.summary import RetiredKey, Summary
 from tests.support import checker
 from tests.support.checker import Key
 from tests.support.layers import encrypt
@@ -25,10 +27,11 @@ OTHERS = {State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
 REENCRYPTED = {**OTHERS, State.REENCRYPTED: 5}
 VERIFIED = {**OTHERS, State.VERIFIED: 5}
 
-SANDWICH = (
-    b"Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n%s\r\n--m\r\n\r\ntext\r\n--m--\r\n"
+SIGNED = (
+    b"Content-Type: multipart/signed; boundary=m\r\n\r\n--m\r\n%s\r\n--m\r\n"
+    b"Content-Type: application/pkcs7-signature\r\n\r\nMAA=\r\n--m--\r\n"
 )
-"""An encrypted part among others is left as it is."""
+"""An encrypted part under a signature is left as it is."""
 
 
 def counts(summary: Summary) -> dict[State, int]:
@@ -264,7 +267,16 @@ def test_a_limit_opens_so_many_messages(encrypted_job: Path, specify: Specify, k
     assert counts(jobs.run(spec)) == {**OTHERS, State.VERIFIED: 2, State.REENCRYPTED: 3}
 
 
-# --- may an old key be destroyed? -----------------------------------------------------------
+# --- does the mail of the mailbox need an old key? ------------------------------------------
+
+
+@pytest.fixture
+def whole_job(maildir: Path, specify: Specify, tmp_path: Path) -> Path:
+    """As ``encrypted_job``, of mail of which none is damaged."""
+    message(maildir, 8).unlink()
+    jobs.run(specify("decrypt", maildir))
+    jobs.run(specify("encrypt", maildir))
+    return tmp_path / "job"
 
 
 def retired(specify: Specify, *keys: Key, **changes: object) -> list[RetiredKey]:
@@ -275,29 +287,29 @@ def retired(specify: Specify, *keys: Key, **changes: object) -> list[RetiredKey]
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_old_key_may_go_once_every_replacement_was_opened(
-    encrypted_job: Path, specify: Specify, keys: Keys, workers: int
+    whole_job: Path, specify: Specify, keys: Keys, workers: int
 ) -> None:
     (before,) = retired(specify, keys.old)
-    assert (before.messages, before.may_be_destroyed) == (0, False)
+    assert (before.needed, before.answer) == (0, Answer.UNCLEAR)
     new = specification(keys.new)
     (after,) = retired(specify, keys.old, verify_keys=new, workers=workers)
-    assert (after.messages, after.may_be_destroyed, after.reason) == (0, True, "")
+    assert (after.needed, after.answer, after.claims) == (0, Answer.NOT_NEEDED, ())
     assert "CN=old" in after.key.issuer
 
 
 def test_an_old_key_may_go_unproven_where_that_is_accepted(
-    encrypted_job: Path, specify: Specify, keys: Keys
+    whole_job: Path, specify: Specify, keys: Keys
 ) -> None:
     (answer,) = retired(specify, keys.old, accept_unproven=True)
-    assert answer.may_be_destroyed
+    assert answer.answer is Answer.NOT_NEEDED
 
 
 def test_an_old_key_that_a_message_needs_must_stay(
-    encrypted_job: Path, maildir: Path, specify: Specify, keys: Keys
+    whole_job: Path, maildir: Path, specify: Specify, keys: Keys
 ) -> None:
     (maildir / "new" / "1500000001.M1P1.host").write_bytes(encrypted(41, keys.old))
     answers = retired(specify, keys.old, keys.stranger, verify_keys=specification(keys.new))
-    assert sorted((a.messages, a.may_be_destroyed) for a in answers) == [(1, False), (1, False)]
+    assert [(a.needed, a.answer) for a in answers] == [(1, Answer.NEEDED)] * 2
 
 
 def test_before_encrypting_the_old_key_is_needed_by_all(
@@ -305,22 +317,23 @@ def test_before_encrypting_the_old_key_is_needed_by_all(
 ) -> None:
     jobs.run(specify("decrypt", maildir))
     (answer,) = retired(specify, keys.old)
-    assert (answer.messages, answer.may_be_destroyed) == (5, False)
+    assert (answer.needed, answer.answer) == (5, Answer.NEEDED)
 
 
 def test_a_message_that_cannot_be_looked_into_keeps_every_old_key(
-    encrypted_job: Path, maildir: Path, specify: Specify, keys: Keys
+    whole_job: Path, maildir: Path, specify: Specify, keys: Keys
 ) -> None:
     compressed = gzip.compress(encrypted(41, keys.old))
     (maildir / "new" / "1500000001.M1P1.host").write_bytes(compressed)
     (answer,) = retired(specify, keys.old, verify_keys=specification(keys.new))
-    assert (answer.messages, answer.may_be_destroyed) == (0, False)
-    assert answer.reason == "messages that could not be read: 1"
+    assert (answer.needed, answer.answer) == (0, Answer.UNCLEAR)
+    (claim,) = answer.claims
+    assert "compressed by the mail server (gzip)" in claim.reason
 
 
 @pytest.mark.parametrize("at", ["root", "inside a new envelope"])
 def test_smime_in_tnef_keeps_every_old_key(
-    at: str, encrypted_job: Path, maildir: Path, specify: Specify, keys: Keys
+    at: str, whole_job: Path, maildir: Path, specify: Specify, keys: Keys
 ) -> None:
     body = base64.b64decode(encrypted(41, keys.old).partition(b"\n\n")[2])
     winmail = (
@@ -332,19 +345,31 @@ def test_smime_in_tnef_keeps_every_old_key(
         raw = whole(42, encrypt(winmail, keys.new))
     (maildir / "new" / "1500000001.M1P1.host").write_bytes(raw)
     (answer,) = retired(specify, keys.old, verify_keys=specification(keys.new))
-    assert (answer.messages, answer.may_be_destroyed) == (0, False)
-    assert answer.reason == "messages that could not be read: 1"
+    assert (answer.needed, answer.answer) == (0, Answer.UNCLEAR)
+    (claim,) = answer.claims
+    assert "TNEF" in claim.reason
+
+
+def test_a_message_that_is_cut_off_keeps_every_old_key(
+    encrypted_job: Path, specify: Specify, keys: Keys
+) -> None:
+    (answer,) = retired(specify, keys.old, verify_keys=specification(keys.new))
+    assert (answer.answer, answer.unclear) == (Answer.UNCLEAR, 1)
+    (claim,) = answer.claims
+    assert (claim.folder, claim.message_id) == ("INBOX", "<8@example.org>")
+    assert claim.date.startswith("2019-01-07")
+    assert "backup" in claim.remedy
 
 
 def test_the_new_key_itself_is_never_free_to_go(
-    encrypted_job: Path, specify: Specify, keys: Keys
+    whole_job: Path, specify: Specify, keys: Keys
 ) -> None:
     (answer,) = retired(specify, keys.new, verify_keys=specification(keys.new))
-    assert (answer.messages, answer.may_be_destroyed) == (5, False)
+    assert (answer.needed, answer.answer) == (5, Answer.NEEDED)
 
 
 @pytest.mark.parametrize(
-    ("around", "needed"), [(b"%s", 0), (SANDWICH, 1)], ids=["replaced with it", "left as it is"]
+    ("around", "needed"), [(b"%s", 0), (SIGNED, 1)], ids=["replaced with it", "left as it is"]
 )
 def test_an_envelope_inside_the_envelope_needs_its_old_key_only_where_it_is_left(
     around: bytes, needed: int, tmp_path: Path, specify: Specify, keys: Keys
@@ -356,8 +381,8 @@ def test_an_envelope_inside_the_envelope_needs_its_old_key_only_where_it_is_left
     jobs.run(specify("encrypt", None))
     new = specification(keys.new)
     (answer,) = retired(specify, keys.old, verify_keys=new)
-    assert (answer.messages, answer.may_be_destroyed) == (needed, not needed)
+    assert (answer.needed, answer.answer is Answer.NOT_NEEDED) == (needed, not needed)
     for checkpoint in (tmp_path / "job" / "checkpoints").glob("*.eml"):
         checkpoint.unlink()
     (answer,) = retired(specify, keys.old, verify_keys=new)
-    assert (answer.messages, answer.may_be_destroyed) == (needed, not needed)
+    assert (answer.needed, answer.answer is Answer.NOT_NEEDED) == (needed, not needed)

@@ -25,15 +25,9 @@ from sectool.jobs.worker.keyring import workers_for
 from sectool.jobs.worker.trials import TrialTask, Tried, try_keys
 from sectool.keys import HeldKey, KeyHistory
 from sectool.message import Flags, Listing, MessageRef
-from sectool.outcome import (
-    Binding,
-    BoundKey,
-    NotTried,
-    State,
-    Summary,
-    without_address,
-)
+from sectool.outcome import Binding, State, without_address
 from sectool.progress import Progress
+from sectool.summary import BoundKey, NotTried, Summary
 
 SCAN_OPERATIONS = 500
 """Private-key operations that a scan spends on trials: under a second in software."""

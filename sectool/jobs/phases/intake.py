@@ -29,8 +29,9 @@ from sectool.jobs.worker.keyring import workers_for
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import Listing, MessageRef
-from sectool.outcome import State, Summary
+from sectool.outcome import State
 from sectool.progress import Progress
+from sectool.summary import Summary
 
 GROUP_MESSAGES = 128
 """Messages made durable and logged together."""

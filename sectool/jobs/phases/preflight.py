@@ -11,7 +11,8 @@ from pathlib import Path
 from sectool import durable
 from sectool.joblog import Examination
 from sectool.keys import KeyHistory, authority_names
-from sectool.outcome import Preflight, RecipientKey, Scenario, State
+from sectool.outcome import RecipientKey, State
+from sectool.summary import Preflight, Scenario
 
 GROWTH = 1.02
 """New size of a message by its old one, at most."""

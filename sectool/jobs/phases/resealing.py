@@ -42,8 +42,9 @@ from sectool.jobs.worker.seal import (
 from sectool.jobs.worker.sealers import FromCheckpoints, SealingMethod
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
-from sectool.outcome import State, Summary
+from sectool.outcome import State
 from sectool.progress import Progress
+from sectool.summary import Summary
 
 GROWTH = 1.02
 """New size of a message by its old one, at most, in the estimate of a dry run."""

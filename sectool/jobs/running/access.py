@@ -11,7 +11,8 @@ from sectool import cms
 from sectool.joblog import JobLog, SealableMessage
 from sectool.jobs.running.certificates import named_by, names_of
 from sectool.keys import KeyHistory, NewRecipient
-from sectool.outcome import RecipientKey, Summary
+from sectool.outcome import RecipientKey
+from sectool.summary import Summary
 
 _SENT = re.compile(
     "sent|outbox|gesendet|postausgang|envoy|enviad|inviat|posta in uscita|verzonden|skickat|"

@@ -14,8 +14,9 @@ from sectool.errors import CertificateUnusable
 from sectool.joblog import JobLog, without_address
 from sectool.jobs.running.spec import JobSpec
 from sectool.keys import Ask, NewRecipient, load_new_recipients
-from sectool.outcome import NewCertificate, RecipientKey, Summary
+from sectool.outcome import RecipientKey
 from sectool.progress import Progress
+from sectool.summary import NewCertificate, Summary
 
 RECORD = "certificates"
 """Value of the job that says what was encrypted to, and which checks were overridden."""

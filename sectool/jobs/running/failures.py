@@ -14,8 +14,9 @@ from collections.abc import Mapping
 
 from sectool.jobs.running.spec import JobSpec, Selection
 from sectool.message import Listing
-from sectool.outcome import LeftFolder, State
+from sectool.outcome import State
 from sectool.progress import NoProgress, Progress
+from sectool.summary import LeftFolder
 
 FAILURES = frozenset({State.FAILED, State.MALFORMED, State.REVIEW})
 """States that count as a failure of the run and not of the message."""

@@ -104,6 +104,11 @@ def rehearse_job(directory: Path | None) -> Iterator[Job]:
         yield _job(place, log)
 
 
+def is_job(directory: Path) -> bool:
+    """Whether a job lies there."""
+    return (directory / LOG_NAME).exists()
+
+
 @contextmanager
 def look_at_job(directory: Path) -> Iterator[Job]:
     """A job directory for reading only, also while a run is on.
@@ -111,7 +116,7 @@ def look_at_job(directory: Path) -> Iterator[Job]:
     Raises:
         UsageError: it is not a job directory.
     """
-    if not (directory / LOG_NAME).exists():
+    if not is_job(directory):
         raise UsageError(
             f"{directory} is not a job directory",
             hint="give the directory that `sectool decrypt --job` made",

@@ -15,7 +15,8 @@ from sectool.errors import UsageError
 from sectool.joblog import JobLog, MessageRecord, SealableMessage
 from sectool.jobs.running.spec import JobSpec, Operation
 from sectool.message import Listing
-from sectool.outcome import Retried, State
+from sectool.outcome import State
+from sectool.summary import Retried
 
 RETRIED = frozenset(
     {

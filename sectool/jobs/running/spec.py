@@ -111,7 +111,9 @@ class JobSpec:
     deep: bool = False
     """Read every message and open every replaced one, whatever was known before."""
     retire: KeySpecification | None = None
-    """Old keys to answer for, whether they may be destroyed."""
+    """Old keys to answer for, whether the mail of the mailbox may need them."""
+    give_up: Path | None = None
+    """Verify: file of messages that are to count against a key of ``retire`` no more."""
     accept_unproven: bool = False
     """Take a structural proof where one by opening is asked for."""
     abandon: bool = False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sectool.joblog import UNREACHED, Examination
 from sectool.message import Listing
-from sectool.outcome import NOT_DONE, LeftPart, NeedsOldKeys, NotDone, State, Summary
+from sectool.outcome import NOT_DONE, State
+from sectool.summary import LeftPart, NeedsOldKeys, NotDone, Summary
 
 
 def count_examination(summary: Summary, examination: Examination, state: State) -> None:

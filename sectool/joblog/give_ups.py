@@ -1,0 +1,235 @@
+"""What old keys are answered for by the log: messages given up, and what was said last.
+
+A person gives a message up for one key: it counts against that key no more. The
+message is named by the identity it was first found with, the key by its public half.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
+from sectool.joblog.layers import IS_KEPT
+from sectool.message import MessageRef
+from sectool.outcome import Proof, RecipientKey, blotted, without_address
+from sectool.retirement import GivenUp, LookedAt
+from sectool.summary import RetiredKey
+
+_LAST = "retire"
+"""Value of the job: what the last answer was, as JSON; empty since a run acted on the mailbox."""
+
+_NAMES = "retired-names"
+"""Value of the job: what mail may call each key by that something was given up for, as JSON."""
+
+_COLUMNS = f"original_identity, message_id, folder, key, internal_date, {IS_ACKNOWLEDGED}"
+
+_HELD_KEPT_LAYER = (
+    f"EXISTS (SELECT 1 FROM layer WHERE layer.message = counted.message AND {IS_KEPT})"
+)
+
+_NEVER_REPLACED = (
+    "identity = original_identity AND (state NOT IN ('clear', 'signed')"
+    "   OR EXISTS (SELECT 1 FROM message_recipient AS named"
+    "     WHERE named.message = counted.message))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the log knows of a message that speaks for keeping an old key."""
+
+    identity: str
+    """It was first found with."""
+    message_id: str
+    ref: MessageRef
+    internal_date: str
+    """ISO 8601 with offset, or empty."""
+    acknowledged: bool
+
+
+class GiveUpTable:
+    """The give_up rows of a job log and its last answers; written inside ``JobLog.group``."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    # --- which messages ------------------------------------------------------------------
+
+    def at(self, ref: MessageRef) -> Standing | None:
+        """The message that is at this place; None where the log knows of none."""
+        found = self._standings(
+            "folder = ? AND key = ? AND presence IN ('present', 'changed')"
+            " ORDER BY presence = 'present' DESC LIMIT 1",
+            ref.folder,
+            ref.key,
+        )
+        return next(found, None)
+
+    def lost(self) -> Iterator[Standing]:
+        """Messages that were not found and that have old recipients wherever they are.
+
+        Whether they had any may not be known of one that was neither clear nor opened.
+        """
+        yield from self._standings(f"word = 'lost' AND (({_NEVER_REPLACED}) OR {_HELD_KEPT_LAYER})")
+
+    def unproven(self) -> Iterator[Standing]:
+        """Replaced messages in the mailbox that no new key has opened."""
+        yield from self._standings(
+            "presence = 'present' AND identity <> original_identity AND proof <> ?"
+            " AND substr(identity, 1, 9) <> 'in-clear:'"
+            " AND EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = counted.message)",
+            Proof.OPENED,
+        )
+
+    def _standings(self, condition: str, *values: str) -> Iterator[Standing]:
+        rows = self._connection.execute(f"SELECT {_COLUMNS} FROM counted WHERE {condition}", values)
+        for identity, message_id, folder, key, date, acknowledged in rows:
+            yield Standing(identity, message_id, MessageRef(folder, key), date, bool(acknowledged))
+
+    # --- giving up -----------------------------------------------------------------------
+
+    def add(
+        self,
+        identity: str,
+        public_key: str,
+        reason: str,
+        by_whom: str,
+        names: Iterable[RecipientKey],
+    ) -> None:
+        """A person gives a message up for a key; what was given up before stays as it was.
+
+        Args:
+            identity: the message was first found with.
+            public_key: SHA-256 of the key's SubjectPublicKeyInfo, lower-case hexadecimal.
+            reason: in the person's words.
+            by_whom: who they are to the system.
+            names: what a recipient may call the key.
+        """
+        self._connection.execute(
+            "INSERT OR IGNORE INTO give_up (identity, public_key, reason, by_whom, at)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (identity, public_key, reason, by_whom, datetime.now(UTC).isoformat("T", "seconds")),
+        )
+        known = self._names()
+        texts = [_texts(without_address(name)) for name in names]
+        known[public_key] = [list(text) for text in dict.fromkeys(texts)]
+        self._set_value(_NAMES, json.dumps(known))
+
+    def of(self, public_key: str) -> dict[str, GivenUp]:
+        """What was given up for a key, by the identities of the messages."""
+        rows = self._connection.execute(
+            "SELECT identity, reason, by_whom, at FROM give_up WHERE public_key = ?", (public_key,)
+        )
+        return {
+            identity: GivenUp(identity, reason, by_whom, datetime.fromisoformat(at))
+            for identity, reason, by_whom, at in rows
+        }
+
+    def settled(self) -> list[tuple[int, str]]:
+        """Messages, with their identities, that need no key for which they are not given up.
+
+        Those of which every recipient that the key history held and that stays is a key
+        for which the message was given up.
+        """
+        names = self._names()
+        rows = self._connection.execute(
+            "SELECT message, identity, public_key FROM"
+            " (SELECT message, original_identity AS identity FROM message) JOIN give_up"
+            " USING (identity) ORDER BY message"
+        ).fetchall()
+        given_up: dict[tuple[int, str], set[tuple[str, ...]]] = {}
+        for message, identity, public_key in rows:
+            called = given_up.setdefault((message, identity), set())
+            called.update(map(tuple, names.get(public_key, ())))
+            called.update(self._bound_to(public_key))
+        return [at for at, called in given_up.items() if self._is_covered(at[0], called)]
+
+    def _bound_to(self, public_key: str) -> Iterator[tuple[str, ...]]:
+        yield from self._connection.execute(
+            "SELECT issuer, serial_number, subject_key_identifier FROM binding"
+            " WHERE public_key = ?",
+            (public_key,),
+        )
+
+    def _is_covered(self, message: int, called: set[tuple[str, ...]]) -> bool:
+        rows = self._connection.execute(
+            "SELECT issuer, serial_number, subject_key_identifier FROM recipient"
+            " WHERE in_history AND recipient IN"
+            "   (SELECT recipient FROM layer JOIN layer_recipient USING (message, part, path)"
+            f"     WHERE message = ?1 AND {IS_KEPT}"
+            "   UNION SELECT recipient FROM message_recipient JOIN message USING (message)"
+            "     WHERE message = ?1 AND identity = original_identity)",
+            (message,),
+        ).fetchall()
+        return bool(rows) and called.issuperset(rows)
+
+    def _names(self) -> dict[str, list[list[str]]]:
+        return dict(json.loads(self._value(_NAMES) or "{}"))
+
+    # --- the last answer -----------------------------------------------------------------
+
+    def note_answers(self, keys: Iterable[RetiredKey]) -> None:
+        """Takes down what was answered of each key; of the messages their numbers only."""
+        self._set_value(_LAST, json.dumps([_noted(key) for key in keys]))
+
+    def forget_answers(self) -> None:
+        """The mailbox is about to change, so that no answer of before is true of it."""
+        if self._value(_LAST):
+            self._set_value(_LAST, "")
+
+    def last_answers(self) -> list[RetiredKey] | None:
+        """What ``note_answers`` took down; None where nobody asked since the mailbox changed."""
+        value = self._value(_LAST)
+        return [self._read(noted) for noted in json.loads(value)] if value else None
+
+    def _read(self, noted: dict[str, Any]) -> RetiredKey:
+        known = self.of(noted["public_key"])
+        return RetiredKey(
+            key=RecipientKey(*noted["key"]),
+            file=noted["file"],
+            public_key=noted["public_key"],
+            needed=noted["needed"],
+            unclear=noted["unclear"],
+            given_up=tuple(known[identity] for identity in noted["given_up"] if identity in known),
+            looked_at=LookedAt(
+                noted["mailbox"],
+                noted["messages"],
+                noted["folders"],
+                datetime.fromisoformat(noted["at"]),
+            ),
+        )
+
+    def _value(self, name: str) -> str:
+        row = self._connection.execute("SELECT value FROM job WHERE name = ?", (name,)).fetchone()
+        return "" if row is None else str(row[0])
+
+    def _set_value(self, name: str, value: str) -> None:
+        self._connection.execute(
+            "INSERT INTO job (name, value) VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (name, value),
+        )
+
+
+def _texts(key: RecipientKey) -> tuple[str, str, str]:
+    return key.issuer, key.serial_number, key.subject_key_identifier
+
+
+def _noted(key: RetiredKey) -> dict[str, Any]:
+    return {
+        "key": _texts(without_address(key.key)),
+        "file": blotted(key.file),
+        "public_key": key.public_key,
+        "needed": key.needed,
+        "unclear": key.unclear,
+        "given_up": [one.identity for one in key.given_up],
+        "mailbox": key.looked_at.mailbox,
+        "messages": key.looked_at.messages,
+        "folders": key.looked_at.folders,
+        "at": key.looked_at.at.isoformat(),
+    }

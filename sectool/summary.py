@@ -1,0 +1,411 @@
+"""The counts of one run, and the messages, keys and files that it tells of beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from sectool.outcome import NOT_DONE, Integrity, RecipientKey, State
+from sectool.retirement import Answer, Claim, GivenUp, LookedAt
+
+
+@dataclass(frozen=True, slots=True)
+class BoundKey:
+    """One certificate that is not at hand, and the key that opens mail which names it."""
+
+    recipient: RecipientKey
+    file: str
+    """Name of the file the key was read from."""
+    label: str
+    """What a person calls the key."""
+    messages: int
+    """That name it, and that nothing else opens."""
+    opened: int | None
+    """Of those that were tried in this run; None: an earlier run did."""
+    tried: int | None
+    is_bound: bool
+    """Whether all of its mail counts as mail to this key; else what was opened alone."""
+
+
+@dataclass(slots=True)
+class NotTried:
+    """Unknown certificates that keys of their kind were not tried on, or not all of them."""
+
+    operations: int
+    """Private-key operations that a run may spend on it."""
+    certificates: int = 0
+    """For want of those operations."""
+    messages: int = 0
+    """That name them; a message to several counts for each."""
+    on_tokens: int = 0
+    """Certificates that no key on a token was tried on, since nobody asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """One message that a run left as it was, and why."""
+
+    folder: str
+    ref: str
+    message_id: str
+    state: State
+    reason: str
+    identity: str = ""
+    """Digest it was first found with: the same wherever the mailbox is moved to."""
+    acknowledged: bool = False
+    """Whether a person said that they know of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsOldKeys:
+    """One message with an encrypted layer that keeps its old recipients."""
+
+    folder: str
+    ref: str
+    message_id: str
+    state: State
+    reason: str
+    """Why the layer stays as it is; of several layers the first."""
+    keys: tuple[RecipientKey, ...]
+    """Recipients of all such layers; none where they could not be told."""
+    identity: str = ""
+    """Digest it was first found with: the same wherever the mailbox is moved to."""
+    acknowledged: bool = False
+    """Whether a person said that they know of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftPart:
+    """One encrypted part of a message that stays as it is, byte for byte."""
+
+    folder: str
+    ref: str
+    message_id: str
+    state: State
+    """Of the message."""
+    part: str
+    """Section as IMAP numbers it; empty for the whole body."""
+    reason: str
+    keys: tuple[RecipientKey, ...]
+    """Recipients, as far as they are named by certificates."""
+    identity: str = ""
+    """Digest the message was first found with."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredKey:
+    """One old key, and whether the mail of one mailbox may need it."""
+
+    key: RecipientKey
+    file: str
+    """Name of the file it was read from."""
+    public_key: str
+    """SHA-256 of its SubjectPublicKeyInfo, lower-case hexadecimal."""
+    needed: int
+    """Messages that name it or that it opens, less those given up."""
+    unclear: int
+    """Messages that may need it, less those given up."""
+    given_up: tuple[GivenUp, ...]
+    looked_at: LookedAt
+    claims: tuple[Claim, ...] = ()
+    """All of ``needed`` and ``unclear``; none where only the log was asked."""
+
+    @property
+    def answer(self) -> Answer:
+        """The one answer."""
+        if self.needed:
+            return Answer.NEEDED
+        return Answer.UNCLEAR if self.unclear else Answer.NOT_NEEDED
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What went, or in a dry run would go, from the job directory."""
+
+    checkpoints: int = 0
+    originals: int = 0
+    bytes: int = 0
+    kept: int = 0
+    """Checkpoints and originals that stay."""
+    is_rehearsal: bool = False
+    """Whether nothing went, and this is what would go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What a run on a job is doing, or did last."""
+
+    operation: str
+    pid: int
+    """Number of its process."""
+    started: datetime
+    updated: datetime
+    """When it told so."""
+    stage: str = ""
+    done: int = 0
+    """Messages done in this stage."""
+    total: int | None = None
+    """Messages of this stage; None while unknown."""
+    ended: datetime | None = None
+    """None: it has not ended, or was killed."""
+    exit_code: int | None = None
+    is_on: bool = False
+    """Whether somebody holds the job's lock, as of when this was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftFolder:
+    """A folder that a run went away from since too much failed in it."""
+
+    folder: str
+    failed: int
+    """Messages that failed, in this run or an earlier one."""
+    looked_at: int
+    """Messages of it that came to an end, well or not; clear and signed mail aside."""
+    messages: int
+    """Those that this run did not begin."""
+
+
+@dataclass(slots=True)
+class Retried:
+    """What a run with ``--retry`` tried once more."""
+
+    states: Counter[State] = field(default_factory=Counter)
+    """How many messages, by the state they were in before."""
+    done: int = 0
+    """Those of them that have nothing left to do now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """Things that lie somewhere, and since when."""
+
+    count: int = 0
+    bytes: int = 0
+    """Of plaintext."""
+    since: datetime | None = None
+    """When the oldest came there; None: there are none, or it is not known."""
+
+    @classmethod
+    def total(cls, several: Sequence[Lying]) -> Lying:
+        """Those of several places together."""
+        moments = [each.since for each in several if each.since is not None]
+        return cls(
+            sum(each.count for each in several),
+            sum(each.bytes for each in several),
+            min(moments, default=None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plaintext:
+    """Where what was encrypted lies in clear, and for how long."""
+
+    checkpoints: Lying
+    """In the job directory, for anybody to read who can read it."""
+    sealed: Lying
+    """In the job directory, encrypted."""
+    in_mailbox: Lying
+    """Messages that were decrypted in place."""
+    asked: datetime = field(compare=False)
+    """When this was."""
+    sealed_to: tuple[str, ...] = ()
+    """SHA-256 fingerprints of the certificates that open the sealed ones."""
+
+    @classmethod
+    def total(cls, several: Sequence[Plaintext]) -> Plaintext:
+        """That of several jobs, at least one, together."""
+        return cls(
+            checkpoints=Lying.total([each.checkpoints for each in several]),
+            sealed=Lying.total([each.sealed for each in several]),
+            in_mailbox=Lying.total([each.in_mailbox for each in several]),
+            asked=max(each.asked for each in several),
+            sealed_to=tuple(sorted({name for each in several for name in each.sealed_to})),
+        )
+
+    @property
+    def since(self) -> datetime | None:
+        """When the oldest came to where it lies; None: nothing lies anywhere."""
+        moments = (self.checkpoints.since, self.in_mailbox.since)
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    @property
+    def days(self) -> int:
+        """Whole days since then; 0 where there is nothing."""
+        return 0 if self.since is None else self.days_since(self.since)
+
+    def days_since(self, moment: datetime) -> int:
+        """Whole days from a moment until this was asked."""
+        return max(0, (self.asked - moment).days)
+
+
+class Scenario(StrEnum):
+    """What kind of move it is, by comparing the old keys with those at the new place."""
+
+    UPGRADE = "upgrade"
+    """Every old key is there: one server upgraded with its database."""
+    RE_ENROLMENT = "re-enrolment"
+    """An old key is missing; some old key, or an issuer of old certificates, is there."""
+    CLEAN_INSTALLATION = "clean-installation"
+    """No old key is there; an issuer has the same name and another key."""
+    NEW_SITE = "new-site"
+    """No old key is there, and the issuers have other names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """Whether a mailbox may move as it is, and what decrypting it first takes."""
+
+    safe_to_move: bool
+    """Every message that was looked for would be readable after a move now."""
+    reason: str
+    """Why not; empty where it is safe."""
+    unreadable_if_moved_now: int
+    unreadable_after_decrypting: int | None
+    """Messages that the old keys do not open either; None: no keys were given."""
+    missing_keys: dict[RecipientKey, int]
+    """Keys that are not held, with the messages that name them and do not open."""
+    scenario: Scenario | None
+    """None unless both old and new keys were given."""
+    space_needed: int
+    """Bytes of checkpoints, originals and growth together, for the whole mailbox."""
+    space_free: int | None
+    """Bytes on the file system of the mailbox, or of the job directory where that
+    has less; None: not known."""
+    seconds: float | None
+    """That opening all of it takes, by what it took just now; None: nothing was opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewCertificate:
+    """One certificate that is encrypted to, as a person should see it."""
+
+    file: str
+    subject: str
+    """RFC 4514 string."""
+    addresses: tuple[str, ...]
+    """Mail addresses it names."""
+    fingerprint: str
+    """SHA-256, lower-case hexadecimal."""
+    key_kind: str
+    """Algorithm and size: ``RSA 2048``."""
+    not_before: datetime
+    not_after: datetime
+    overridden: tuple[str, ...]
+    """Checks it failed and a person overrode, each in words."""
+    is_in_transition: bool = False
+    """Whether it is an old one that stands beside a newer one of the same person."""
+    weakens: bool = False
+    """Whether mail that is post-quantum otherwise is only as safe as this key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShutKeyFile:
+    """A key file, or a key in it, that could not be opened while mail misses a key."""
+
+    file: str
+    reason: str
+    hint: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """The counts of one run; ``counts`` always sum to ``messages``."""
+
+    mailbox: str = ""
+    job: str = ""
+    phase: str = ""
+    """``scan``, ``decrypt`` or ``encrypt``."""
+    is_finished: bool = True
+    """False: the phase was begun and not brought to an end."""
+    messages: int = 0
+    bytes: int = 0
+    counts: Counter[State] = field(default_factory=Counter)
+    keys: dict[RecipientKey, int] = field(default_factory=dict)
+    """How many messages name each recipient."""
+    keys_in_history: set[RecipientKey] = field(default_factory=set)
+    content_encryption_algorithms: Counter[str] = field(default_factory=Counter)
+    integrity: Counter[tuple[Integrity, str]] = field(default_factory=Counter)
+    """Of the parts that were opened, with the fingerprint of the signer's certificate."""
+    folders: Counter[str] = field(default_factory=Counter)
+    years: Counter[str] = field(default_factory=Counter)
+    not_done: list[NotDone] = field(default_factory=list)
+    acknowledged: Counter[State] = field(default_factory=Counter)
+    """Those of ``counts`` that a person knows cannot be done."""
+    left_parts: list[LeftPart] = field(default_factory=list)
+    """Encrypted parts that stay as they are, beside others of their message or not."""
+    documents: int = 0
+    """Encrypted attachments among the parts that are taken."""
+    needs_old_keys: list[NeedsOldKeys] = field(default_factory=list)
+    """Messages that an old key is still needed for, also where they are done."""
+    voided_signatures: int = 0
+    """Messages with a signature that is void since a part under it was replaced."""
+    space: int | None = None
+    """After a dry run: bytes of disk a real run would take."""
+    retire: list[RetiredKey] | None = None
+    """The answer to ``verify --retire``."""
+    purged: Purged | None = None
+    """What ``purge`` removed."""
+    preflight: Preflight | None = None
+    """The verdict of a scan."""
+    new_certificates: list[NewCertificate] | None = None
+    """What was, or in a dry run would be, encrypted to."""
+    owner_checked: bool | None = None
+    """Whether a new certificate names the address asked for; None: nothing is encrypted."""
+    losing_access: dict[RecipientKey, int] | None = None
+    """How many messages each recipient with a key that is neither in the history nor a
+    new one cannot, or after a dry run could not, read any more; None: nothing is encrypted."""
+    losing_access_sent: Counter[RecipientKey] = field(default_factory=Counter)
+    """Those of them that lie in folders of sent mail: they went to that person."""
+    addresses_at_hand: dict[RecipientKey, tuple[str, ...]] = field(default_factory=dict)
+    """Mail addresses of those whose certificate lay beside the keys."""
+    restored: int | None = None
+    """How many lost messages were, or in a dry run would be, put back; None: nobody asked."""
+    not_restored: Counter[str] = field(default_factory=Counter)
+    """How many could not be, by reason."""
+    retried: Retried | None = None
+    """What was tried once more; None: nobody asked for that alone."""
+    activity: Activity | None = None
+    """What a run is doing with the job, or did last; None: not known."""
+    left_folders: list[LeftFolder] = field(default_factory=list)
+    """Folders in which more failed than ``--max-failures`` allows."""
+    defects: Counter[str] = field(default_factory=Counter)
+    """What was odd about the encoding of encrypted parts, and of how many messages."""
+    plaintext: Plaintext | None = None
+    """What of the job lies in clear; None: nobody asked."""
+    bindings: list[BoundKey] = field(default_factory=list)
+    """Certificates that are not at hand, and whose key is."""
+    not_tried: NotTried | None = None
+    """What more a trial of the keys at hand on unknown certificates would take; None: nothing."""
+    shut_key_files: list[ShutKeyFile] = field(default_factory=list)
+    """Where the keys may lie that messages miss; none where no message misses one."""
+    failure_code: int = 0
+    """Exit code of what cost messages and calls for more than a look at them,
+    such as 16 for damaged checkpoints, or 12 for key files that stay shut; 0: nothing did."""
+
+    @property
+    def missing_a_key(self) -> int:
+        """How many messages miss a key, those aside that a person knows of."""
+        return self.counts[State.MISSING_KEY] - self.acknowledged[State.MISSING_KEY]
+
+    @property
+    def is_safe_to_move(self) -> bool:
+        """Whether a scan found nothing that a move now would make unreadable."""
+        return self.preflight is not None and self.preflight.safe_to_move
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every message is done or acknowledged, else 3, or ``failure_code``.
+
+        A message is not done either while a layer in it needs an old key, nor, where
+        that was asked, while it may need a key that is to be retired.
+        """
+        if self.failure_code:
+            return self.failure_code
+        left = any(self.counts[state] > self.acknowledged[state] for state in NOT_DONE)
+        needing = any(not entry.acknowledged for entry in self.needs_old_keys)
+        claimed = any(not claim.acknowledged for key in self.retire or () for claim in key.claims)
+        return 3 if left or needing or claimed or self.left_folders else 0
