@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.checker import Key
-from tests.support.mailboxes import openssl
+from tests.support.mailboxes import NO_AUTHORITY, openssl
 
 KINDS = {
     "rsa": ("-newkey", "rsa:2048"),
@@ -33,12 +33,15 @@ def make_recertified(directory: Path, name: str, kind: str = "rsa") -> Recertifi
     older = Key(directory / f"{name}-older.crt", key)
     newer = Key(history / f"{name}.crt", key)
     usage = "keyUsage=keyEncipherment" if kind == "rsa" else "keyUsage=keyAgreement"
+    owner = ("-addext", "subjectAltName=email:alice@example.org", *NO_AUTHORITY)
     openssl(
         *("req", "-x509", *KINDS[kind], "-nodes", "-days", "300", "-addext", usage),
+        *owner,
         *("-subj", f"/O=Former Authority/CN={name}", "-keyout", key, "-out", older.certificate),
     )
     openssl(
         *("req", "-x509", "-key", key, "-days", "300", "-addext", usage),
+        *owner,
         *("-subj", f"/O=Example/CN={name}", "-out", newer.certificate),
     )
     return Recertified(older, newer, history)
