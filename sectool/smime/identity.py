@@ -162,7 +162,7 @@ def differs_by_envelopes_only(
     if not any(part.path for part in parts):
         return True  # beside its envelope it has a header only
     with content.open() as stream:
-        body_start = read_header(LineScanner(stream)).body_start
+        body_start = read_header(LineScanner(stream), is_message=True).body_start
     trimmed = _TrimmedDigest()
     surroundings = _CanonicalDigest(trimmed)
     _read_surroundings(content, body_start, parts, surroundings)

@@ -93,7 +93,7 @@ def take_inventory(
         if not head:
             return _undone(content, State.MALFORMED, "the message is empty")
         try:
-            header = read_header(scanner, limits=limits)
+            header = read_header(scanner, limits=limits, is_message=True)
         except LimitExceeded as error:
             return _undone(content, State.MALFORMED, error.message)
     if not header.fields:
