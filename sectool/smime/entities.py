@@ -37,6 +37,7 @@ _MAIL_TYPES = frozenset({"text/rfc822-headers", "text/rfc822", "application/mbox
 _NO_MAIL = frozenset({"message/partial", "message/external-body", "message/delivery-status"})
 _OF_INTEREST = (b"application/", b"multipart/", b"message/")
 _MOST_TYPES = 8
+_BEGINNING = 512
 _BEHIND_END = "it stands behind the end of a multipart"
 _OTHER_BOUNDARY = "it stands in a multipart whose boundary is not the one that its header names"
 _MAIL_FILE = "it stands in an attached file that is not labelled as a message"
@@ -64,6 +65,8 @@ class Entity:
     such a multipart."""
     is_multipart: bool = False
     """Whether it was descended into: its parts follow."""
+    beginning: bytes = b""
+    """Some hundred bytes of its body, as they are stored."""
 
     @property
     def media_type(self) -> str:
@@ -88,7 +91,7 @@ class Entity:
     @property
     def is_named_as_mail(self) -> bool:
         """Whether its name or its type says that it is a file with mail."""
-        return self.file_name.endswith(_MAIL_FILES) or self.media_type in _MAIL_TYPES
+        return is_mail_file_name(self.file_name) or self.media_type in _MAIL_TYPES
 
     @property
     def parameters(self) -> dict[str, bytes]:
@@ -264,7 +267,7 @@ class EntityWalker:
 
     def _is_part_behind_end(self) -> bool:
         """Whether the fields of a part follow at once, without a delimiter line."""
-        if not may_begin_field(self._scanner.peek(_MOST_TYPES * 64)):
+        if not may_begin_field(self._scanner.peek(_BEGINNING)):
             return False
         block = block_ahead(self._scanner.peek(LOOK_AHEAD))
         return block.speaks_of_a_body and block.is_ended
@@ -295,7 +298,7 @@ class EntityWalker:
 
     def _is_mail_file(self, entity: Entity) -> bool:
         """Whether a message begins here under the label of a file, or of a text."""
-        if entity.is_encoded or not may_begin_field(self._scanner.peek(_MOST_TYPES * 64)):
+        if entity.is_encoded or not may_begin_field(self._scanner.peek(_BEGINNING)):
             return False
         head = self._scanner.peek(LOOK_AHEAD)
         if not is_message_ahead(head):
@@ -310,7 +313,7 @@ class EntityWalker:
     def _boundary(self, entity: Entity) -> tuple[bytes, str]:
         """The boundary of a multipart, and what is odd about it; empty: it cannot be entered."""
         declared = entity.parameters.get("boundary", b"")
-        for size in (_MOST_TYPES * 64, BOUNDARY_LOOK_AHEAD):
+        for size in (_BEGINNING, BOUNDARY_LOOK_AHEAD):
             if declared and holds_delimiter(self._scanner.peek(size), declared):
                 return declared, ""
         head = self._scanner.peek(BOUNDARY_LOOK_AHEAD)
@@ -348,6 +351,7 @@ class EntityWalker:
             is_message=place.is_message,
             is_signed=place.is_signed,
             is_signed_body=place.is_signed_body,
+            beginning=self._scanner.peek(_BEGINNING),
         )
 
     def _content_type(self, header: HeaderBlock) -> ParameterizedValue | None:
@@ -392,6 +396,11 @@ class EntityWalker:
                 oddity=place.oddity,
             )
         )
+
+
+def is_mail_file_name(name: bytes) -> bool:
+    """Whether a file of that name, lower case, is mail."""
+    return name.endswith(_MAIL_FILES)
 
 
 def _is_identity(header: HeaderBlock) -> bool:

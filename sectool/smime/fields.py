@@ -211,6 +211,8 @@ class _HeaderReader:
             return True
         if self._goes_on_behind_blank():
             self._latest = []
+            while self._pass_blank():
+                pass
             return True
         if self._is_doubled:
             self._pass_blank()

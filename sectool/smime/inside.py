@@ -68,7 +68,7 @@ def look_inside(content: Content, content_type: str, limits: Limits = DEFAULT_LI
         with content.open() as stream:
             header = read_header(LineScanner(stream), limits=limits)
         found = survey_inside(content, limits, header.line_end)
-        return Inside(tuple(found.parts), tuple(found.covered), found.hidden)
+        return Inside(tuple(found.parts), tuple(found.covered), found.uncounted)
     except LimitExceeded as error:
         return Inside(problem=error.message)
 
@@ -100,4 +100,4 @@ def _under(
         return Inside()  # nothing is under it that anybody could open
     covered = [CoveredPart(f"~{part.path}", covering, part, reason) for part in found.parts]
     covered += [replace(one, path=f"~{one.path}") for one in found.covered]
-    return Inside(covered=tuple(covered), problem=found.hidden)
+    return Inside(covered=tuple(covered), problem=found.uncounted)

@@ -66,6 +66,10 @@ class Inventory:
     """Why it may have recipients that could not be read; empty where there are none."""
     unreached: tuple[Unreached, ...] = ()
     """Envelopes that are not among ``parts``, whole or damaged, in the order of the message."""
+    noticed: tuple[str, ...] = ()
+    """What is odd in what is not encrypted, for a person."""
+    uninspected: int = 0
+    """Attached archives that cannot be looked into, and may hold mail."""
 
 
 def take_inventory(
@@ -130,6 +134,8 @@ def _of_message(
         covered=tuple(findings.covered),
         hidden=findings.hidden,
         unreached=tuple(findings.unreached),
+        noticed=tuple(dict.fromkeys(findings.noticed)),
+        uninspected=findings.uninspected,
     )
 
 

@@ -12,6 +12,9 @@ from sectool.smime.entities import Entity
 
 PKCS7_MIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 _PKCS7_SUFFIXES = (b".p7m", b".p7s", b".p7z", b".p7c")
+_RIGHTS_MANAGED_TYPE = "application/x-microsoft-rpmsg-message"
+_RIGHTS_MANAGED = re.compile(rb"message(?:_v[0-9]+)?\.rpmsg")
+_NOTES = b"encrypted.notes"
 _PGP_TYPES = frozenset({"application/pgp-encrypted", "application/pgp"})
 
 _FOREIGN_FILES = (
@@ -71,6 +74,17 @@ def is_labelled(entity: Entity) -> bool:
     )
 
 
+def partial_reason(entity: Entity) -> str:
+    """Which piece of a message an entity is (RFC 2046 section 5.2.2); empty: it is none."""
+    if entity.media_type != "message/partial":
+        return ""
+    number, total = (
+        entity.parameters.get(name, b"?")[:8].decode("ascii", "replace")
+        for name in ("number", "total")
+    )
+    return f"message/partial: this is piece {number} of {total} of a message"
+
+
 def _file_name(entity: Entity) -> bytes:
     disposition = entity.header.first(b"content-disposition")
     if disposition is not None:
@@ -80,8 +94,12 @@ def _file_name(entity: Entity) -> bytes:
     return entity.parameters.get("name", b"").lower()
 
 
-def pgp_reason(entity: Entity) -> str:
-    """Why a multipart or a leaf is not ours to open; empty: nothing speaks of OpenPGP."""
+def foreign_encryption(entity: Entity) -> str:
+    """Which other encryption a multipart or a leaf is of, in words; empty: of none."""
+    if entity.media_type == _RIGHTS_MANAGED_TYPE or _RIGHTS_MANAGED.fullmatch(entity.file_name):
+        return "Microsoft rights management (message.rpmsg): only S/MIME is opened"
+    if entity.file_name.endswith(_NOTES):
+        return "Notes encryption (encrypted.notes): only S/MIME is opened"
     if entity.media_type == "multipart/encrypted":
         protocol = entity.parameters.get("protocol", b"").decode("ascii", "replace").lower()
         if "pgp" in protocol or not protocol:

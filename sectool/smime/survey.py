@@ -10,17 +10,20 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import BinaryIO
 
 from sectool import cms
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
-from sectool.message import Content
+from sectool.message import BytesContent, Content
 from sectool.outcome import State
 from sectool.smime import recognition, tnef
 from sectool.smime.compressed_data import UnpackingBudget, decompressed_blocks
 from sectool.smime.entities import FORWARDED, Entity, EntityWalker
+from sectool.smime.leftovers import Leftovers, beginning_of
 from sectool.smime.limits import Limits
 from sectool.smime.list_footer import ListFooters
+from sectool.smime.lookahead import LOOK_AHEAD, is_message_ahead, may_begin_field
 from sectool.smime.parts import (
     BodySource,
     CoveredPart,
@@ -30,7 +33,17 @@ from sectool.smime.parts import (
     Unreached,
 )
 from sectool.smime.signed_data import is_certificates_only, signed_blocks
-from sectool.smime.transfer import BLOCK, HEAD_SIZE, declared_layers, find_layers, stream_of
+from sectool.smime.transfer import (
+    AFTER_PADDING,
+    BLOCK,
+    HEAD_SIZE,
+    STRAY_CHARACTERS,
+    declared_layers,
+    find_layers,
+    find_text_before,
+    looks_like_cms,
+    stream_of,
+)
 from sectool.smime.uuencode import holds_uuencoded_cms, is_uuencoding
 
 _ENVELOPES = frozenset({cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA})
@@ -39,6 +52,7 @@ _OTHER_ENCRYPTION = frozenset({cms.ENCRYPTED_DATA, cms.SIGNED_AND_ENVELOPED_DATA
 
 
 _BEHIND_CMS = "bytes after the CMS were ignored"
+_TEXT_BEFORE = "text before the base64 was left as it is"
 _UUENCODED = "an S/MIME message is uuencoded, which is not read"
 
 
@@ -54,6 +68,9 @@ class Finding:
 
 _IN_ATTACHMENT = Finding(
     State.UNSUPPORTED, "an encrypted message lies in an encoded attachment; it is not taken"
+)
+_ENCODED = Finding(
+    State.UNSUPPORTED, "an encrypted message lies in a multipart that is encoded; it is not taken"
 )
 UNDER_SIGNATURE = Finding(State.SEALED, "an encrypted layer lies under an opaque signature")
 UNDER_COMPRESSION = Finding(
@@ -72,6 +89,10 @@ class Findings:
     """All that is neither clear nor one of ``parts``."""
     unreached: list[Unreached] = field(default_factory=list)
     """Envelopes that are counted and never taken."""
+    noticed: list[str] = field(default_factory=list)
+    """What is odd in what is not encrypted, for a person."""
+    uninspected: int = 0
+    """Attached archives that cannot be looked into, and may hold mail."""
     is_signed: bool = False
     """Whether the message as a whole is signed."""
 
@@ -79,6 +100,11 @@ class Findings:
     def hidden(self) -> str:
         """Why there may be recipients that could not be read; empty where there are none."""
         return next((finding.reason for finding in self.others if finding.hides_recipients), "")
+
+    @property
+    def uncounted(self) -> str:
+        """Why there may be envelopes beside those among the parts; empty where there are none."""
+        return self.hidden or next((one.reason for one in self.unreached if one.sets_state), "")
 
     def note(self, state: State, reason: str) -> None:
         """Adds a finding."""
@@ -138,6 +164,7 @@ class _Survey:
         self._bodies = 0
         self._findings = Findings()
         self._list_footers = ListFooters()
+        self._leftovers = Leftovers(content, limits, UnpackingBudget(limits.unpacked_size))
 
     def take(self) -> Findings:
         with self._content.open() as stream:
@@ -145,6 +172,7 @@ class _Survey:
             for entity in walker.walk():
                 self._list_footers.add(entity)
                 self._look(entity)
+        self._look_at_leftovers()
         recognised = self._list_footers.recognised()
         self._findings.parts = [
             replace(part, placement=Placement.LIST_FOOTER) if part.path in recognised else part
@@ -153,17 +181,61 @@ class _Survey:
         return self._findings
 
     def _look(self, entity: Entity) -> None:
-        if reason := recognition.pgp_reason(entity):
+        if reason := recognition.foreign_encryption(entity):
             self._findings.note(State.UNSUPPORTED, reason)
+            if entity.is_multipart:
+                return
         elif entity.is_multipart:
             if entity.media_type == "multipart/signed" and not entity.path:
                 self._findings.is_signed = True
-        elif entity.media_type in FORWARDED:
-            self._look_into(entity, self._body(entity).open, _IN_ATTACHMENT)
-        elif recognition.is_candidate(entity):
-            self._look_at_body(entity)
+            return
+        if reason := recognition.partial_reason(entity):
+            self._findings.note_hidden(reason)
+        elif self._look_at_leaf(entity):
+            self._leftovers.leave_out(entity)
+            return
+        self._leftovers.add(entity)
         if _is_text(entity) and not self._nesting:
             self._look_at_text(entity)
+
+    def _look_at_leaf(self, entity: Entity) -> bool:
+        """Whether it is CMS, or a content of its own that was looked into."""
+        head = beginning_of(entity)
+        if entity.media_type in FORWARDED:
+            self._look_into(entity, self._body(entity).open, _IN_ATTACHMENT)
+        elif entity.main_type == "multipart" and entity.is_encoded:
+            self._look_into(entity, partial(_open_multipart, self._body(entity), entity), _ENCODED)
+        elif entity.is_encoded and may_begin_field(head) and self._is_mail_file(entity):
+            self._look_into(entity, partial(_open_declared, self._declared(entity)), _IN_ATTACHMENT)
+        else:
+            may_be_cms = looks_like_cms(entity.beginning) or looks_like_cms(head)
+            is_candidate = recognition.is_candidate(entity) or may_be_cms
+            return is_candidate and self._look_at_body(entity)
+        return True
+
+    def _declared(self, entity: Entity) -> BodySource:
+        layers = declared_layers(_declared_encoding(entity))
+        return BodySource(self._content, entity.header.body_start, entity.body_end, layers)
+
+    def _is_mail_file(self, entity: Entity) -> bool:
+        with self._declared(entity).open() as stream:
+            head = stream.read(LOOK_AHEAD)
+        return is_message_ahead(head)
+
+    def _look_at_leftovers(self) -> None:
+        left = self._leftovers
+        left.search()
+        findings = self._findings
+        for one in left.unreached:
+            if one.sets_state:
+                findings.note(State.UNSUPPORTED, one.reason)
+        for reason in left.hidden:
+            findings.note_hidden(reason)
+        if left.pgp:
+            findings.note(State.UNSUPPORTED, left.pgp)
+        findings.unreached += left.unreached
+        findings.noticed += left.noticed
+        findings.uninspected += left.uninspected
 
     # --- bodies ---
 
@@ -178,18 +250,20 @@ class _Survey:
         layers = find_layers(self._content, start, entity.body_end, declared)
         return BodySource(self._content, start, entity.body_end, layers)
 
-    def _look_at_body(self, entity: Entity) -> None:
+    def _look_at_body(self, entity: Entity) -> bool:
+        """Whether it is CMS or TNEF, or said to be and damaged."""
         body = self._body(entity)
         with body.open() as stream:
             head = stream.read(HEAD_SIZE)
         if tnef.is_tnef(head):
-            self._look_at_tnef(body)
-            return
+            return self._look_at_tnef(body)
         try:
             content_type = cms.identify(io.BytesIO(head))
         except MalformedMessage as error:
-            self._note_no_cms(entity, head, error)
-            return
+            return self._look_behind_text(entity) or self._note_no_cms(entity, head, error)
+        if not recognition.is_candidate(entity):
+            # A text that is nothing but an envelope; what else it may be is a quotation.
+            return content_type in _ENVELOPES and self._take_text(entity, body)
         if content_type in _ENVELOPES:
             self._take_envelope(entity, body)
         elif content_type in _OTHER_ENCRYPTION:
@@ -206,14 +280,48 @@ class _Survey:
             # It may be an encryption that nobody here has heard of.
             name = cms.content_type_name(content_type)
             self._findings.note_hidden(f"CMS {name} is not known")
+        return True
 
-    def _look_at_tnef(self, body: BodySource) -> None:
+    def _look_behind_text(self, entity: Entity) -> bool:
+        """Whether CMS begins behind a text that a program put before it."""
+        if not recognition.is_labelled(entity):
+            return False
+        start = entity.header.body_start
+        count, layers = find_text_before(self._content, start, entity.body_end)
+        if not count:
+            return False
+        body = BodySource(self._content, start + count, entity.body_end, layers)
+        body.defects.add(_TEXT_BEFORE)
+        with body.open() as stream:
+            head = stream.read(HEAD_SIZE)
+        try:
+            is_envelope = cms.identify(io.BytesIO(head)) in _ENVELOPES
+        except MalformedMessage:
+            return False
+        if is_envelope:
+            self._take_envelope(entity, body)
+        return is_envelope
+
+    def _take_text(self, entity: Entity, body: BodySource) -> bool:
+        """Takes a text that is a whole envelope from its first character to its last."""
+        try:
+            envelope = cms.describe_envelope(body)
+        except MalformedMessage:
+            return False
+        is_all = not body.defects & {STRAY_CHARACTERS, AFTER_PADDING, _BEHIND_CMS}
+        if is_all and envelope.trailing_bytes <= len(b"\r\n"):
+            self._take_envelope(entity, body)
+            return True
+        return False
+
+    def _look_at_tnef(self, body: BodySource) -> bool:
         with body.open() as stream:
             found = tnef.find_smime(stream, self._limits)
         if found:
             self._findings.note_hidden(f"S/MIME in TNEF (winmail.dat) is not taken: {found}")
+        return bool(found)
 
-    def _note_no_cms(self, entity: Entity, head: bytes, error: MalformedMessage) -> None:
+    def _note_no_cms(self, entity: Entity, head: bytes, error: MalformedMessage) -> bool:
         is_labelled = recognition.is_labelled(entity)
         is_uuencoded = is_uuencoding(_declared_encoding(entity))
         is_ours = is_labelled or recognition.is_named(entity)
@@ -222,6 +330,9 @@ class _Survey:
         elif is_labelled:
             what = error.message if head else "the body is empty"
             self._findings.note(State.MALFORMED, f"labelled as S/MIME, but {what}")
+        else:
+            return False
+        return not is_labelled
 
     def _take_envelope(self, entity: Entity, body: BodySource) -> None:
         try:
@@ -239,7 +350,7 @@ class _Survey:
                 path=entity.path,
                 placement=_placement(entity),
                 header=entity.header,
-                body_start=entity.header.body_start,
+                body_start=body.start,
                 body_end=entity.body_end,
                 is_last=entity.body_end >= self._content.size,
                 line_end=self._line_end,
@@ -284,7 +395,7 @@ class _Survey:
 
     def _look_into(self, entity: Entity, opener: Callable[[], BinaryIO], cover: Finding) -> None:
         """Looks at a content that exists only decoded; ``cover`` is what to say of it."""
-        content = NestedContent(opener)
+        content = _held(NestedContent(opener), self._limits.held_content)
         nested = _Survey(
             content,
             self._limits,
@@ -295,6 +406,11 @@ class _Survey:
         self._findings.others += [cover] if nested.parts else []
         self._findings.others += nested.others
         prefix = f"{entity.path}~"
+        self._findings.unreached += [
+            replace(one, path=f"{prefix}{one.path}") for one in nested.unreached
+        ]
+        self._findings.noticed += nested.noticed
+        self._findings.uninspected += nested.uninspected
         self._findings.covered += [
             CoveredPart(f"{prefix}{part.path}", content, part, cover.reason)
             for part in nested.parts
@@ -346,6 +462,25 @@ def _drain(opener: Callable[[], BinaryIO]) -> None:
     with opener() as stream:
         while stream.read(BLOCK):
             pass
+
+
+def _held(content: NestedContent, most: int) -> Content:
+    """A content in memory, where it is not too large: its parts are then decoded once."""
+    with content.open() as stream:
+        raw = stream.read(most + 1)
+    return BytesContent(raw) if len(raw) <= most else content
+
+
+def _open_declared(body: BodySource) -> BinaryIO:
+    return body.open()
+
+
+def _open_multipart(body: BodySource, entity: Entity) -> BinaryIO:
+    """A multipart that is encoded as a whole, with a header of its own."""
+    value = entity.header.first(b"content-type") or b""
+    header = b"Content-Type: " + value + b"\r\n\r\n"
+    stream = body.open()
+    return stream_of(stream, chain([header], iter(partial(stream.read, BLOCK), b"")))
 
 
 def _open_signed(body: BodySource) -> BinaryIO:

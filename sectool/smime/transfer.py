@@ -152,6 +152,7 @@ class ArmourDecoder:
     """Base64 between a BEGIN and an END line (RFC 7468)."""
 
     def __init__(self, note: Callable[[str], object]) -> None:
+        self._note = note
         self._base64 = Base64Decoder(note)
         self._line = b""
         self._inside = False
@@ -160,6 +161,7 @@ class ArmourDecoder:
     def update(self, block: bytes) -> bytes:
         """Decodes what has come of the text between the lines."""
         if self._ended:
+            self._look_behind(block)
             return b""
         text = self._line + block
         if not self._inside:
@@ -171,11 +173,16 @@ class ArmourDecoder:
         found = text.find(b"-----")
         if found >= 0:
             self._ended = True
+            self._look_behind(text[found:].partition(b"\n")[2])
             return self._base64.update(text[:found]) + self._base64.finish()
         # Fewer than five hyphens at the end may be the beginning of the END line.
         keep = len(text) - len(text.rstrip(b"-"))
         self._line = text[len(text) - keep :]
         return self._base64.update(text[: len(text) - keep])
+
+    def _look_behind(self, text: bytes) -> None:
+        if text.strip(_WHITE_SPACE):
+            self._note(AFTER_PADDING)
 
     def finish(self) -> bytes:
         """Decodes a last group where the END line is missing."""
@@ -331,6 +338,26 @@ def find_layers(content: Content, start: int, end: int, declared: str) -> tuple[
     return tuple(layers)
 
 
+def find_text_before(content: Content, start: int, end: int) -> tuple[int, tuple[Layer, ...]]:
+    """How many bytes of text stand before the base64 or armour of a body, and its layers.
+
+    Args:
+        content: the stored bytes.
+        start: offset of the body.
+        end: offset after it.
+
+    Returns:
+        Zero where no line in sight begins it.
+    """
+    with open_decoded(content, start, min(end, start + HEAD_SIZE), ()) as stream:
+        head = stream.read(HEAD_SIZE)
+    for match in _LINE_OF_CMS.finditer(head):
+        layer = _evident_layer(head[match.start() :])
+        if layer is not None:
+            return match.start(), (layer,)
+    return 0, ()
+
+
 def declared_layers(declared: str) -> tuple[Layer, ...]:
     """The layers that a Content-Transfer-Encoding names: one or none."""
     layer = _declared_layer(declared)
@@ -353,6 +380,7 @@ def looks_like_cms(head: bytes) -> bool:
     return looks_like_ber(head) or _evident_layer(head) is not None
 
 
+_LINE_OF_CMS = re.compile(rb"^(?=MI|-----BEGIN )", re.MULTILINE)
 _ARMOUR_LINE = re.compile(rb"-----BEGIN [^\r\n]{1,40}-----[ \t]*\r?\n")
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/=\s]*")
 _LENGTH_FORMS = range(0x81, 0x89)
