@@ -326,6 +326,10 @@ class NewCertificate:
     """Whether mail that is post-quantum otherwise is only as safe as this key."""
 
 
+UNINSPECTED = "not looked into: attached archive "
+"""How the defect of an archive begins that may contain mail; its number in the message follows."""
+
+
 @dataclass(slots=True)
 class Summary:
     """The counts of one run; ``counts`` always sum to ``messages``."""
@@ -381,11 +385,20 @@ class Summary:
     """Folders in which more failed than ``--max-failures`` allows."""
     defects: Counter[str] = field(default_factory=Counter)
     """What was odd about the encoding of encrypted parts, and of how many messages."""
+    uninspected: int = 0
+    """Attached archives and mail stores that cannot be looked into, and may contain mail."""
     plaintext: Plaintext | None = None
     """What of the job lies in clear; None: nobody asked."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
     such as 16 for damaged checkpoints; 0: nothing did."""
+
+    def count_defect(self, defect: str, messages: int = 1) -> None:
+        """Adds what was odd about so many messages, or an archive of each that was not read."""
+        if defect.startswith(UNINSPECTED):
+            self.uninspected += messages
+        else:
+            self.defects[defect] += messages
 
     @property
     def is_safe_to_move(self) -> bool:

@@ -74,6 +74,28 @@ def files_of_zip(data: bytes, limits: Limits) -> list[ArchivedFile]:
         return []
 
 
+def names_in_zip(tail: bytes) -> list[bytes]:
+    """Names, lower case, of the files of an archive; empty: its directory is not in sight.
+
+    Args:
+        tail: the last bytes of the archive.
+    """
+    end = tail.rfind(_END_OF_DIRECTORY)
+    names: list[bytes] = []
+    try:
+        count, size = unpack_from("<HI", tail, end + 10)
+        position = end - size
+        if end < 0 or position < 0:
+            return []
+        for _ in range(count):
+            name, extra, comment = unpack_from("<HHH", tail, position + 28)
+            names.append(tail[position + 46 : position + 46 + name].lower())
+            position += 46 + name + extra + comment
+    except struct.error:
+        return []
+    return names if position == end else []
+
+
 def _entries(
     data: bytes, position: int, shift: int, count: int, limits: Limits
 ) -> Iterator[ArchivedFile]:

@@ -64,7 +64,7 @@ class CompoundFile:
         if shift not in _SHIFTS or short_shift not in _SHIFTS:
             raise ValueError
         self._size, self._piece = 1 << shift, 1 << short_shift
-        directory, _, _, self._cutoff, first_short = unpack_from("<IIIII", data, 48)
+        directory, _, self._cutoff, first_short = unpack_from("<IIII", data, 48)
         for sector in islice(self._table_sectors(), len(data) // self._size + 1):
             self._table += self._numbers(self._sector(sector))
         self._read_directory(self._long(directory, len(data)), limits)

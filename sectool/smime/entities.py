@@ -35,7 +35,6 @@ FORWARDED = frozenset({"message/rfc822", "message/global", "message/news"})
 _MAIL_FILES = (b".eml", b".emlx", b".msg", b".mht", b".mhtml", b".mbox", b".mbx", b".mai", b".nws")
 _MAIL_TYPES = frozenset({"text/rfc822-headers", "text/rfc822", "application/mbox"})
 _NO_MAIL = frozenset({"message/partial", "message/external-body", "message/delivery-status"})
-_OF_INTEREST = (b"application/", b"multipart/", b"message/")
 _MOST_TYPES = 8
 _BEGINNING = 512
 _BEHIND_END = "it stands behind the end of a multipart"
@@ -67,6 +66,8 @@ class Entity:
     """Whether it was descended into: its parts follow."""
     beginning: bytes = b""
     """Some hundred bytes of its body, as they are stored."""
+    oddity: str = ""
+    """Why not every reader finds it, in words; empty where all do."""
 
     @property
     def media_type(self) -> str:
@@ -305,14 +306,13 @@ class EntityWalker:
             return False
         if entity.main_type in {"application", "message"} or entity.is_named_as_mail:
             return entity.media_type not in _NO_MAIL
-        return (
-            any(one.startswith(_OF_INTEREST) for one in block_ahead(head).content_types)
-            and not entity.is_multipart
-        )
+        return block_ahead(head).begins_what_it_says
 
     def _boundary(self, entity: Entity) -> tuple[bytes, str]:
         """The boundary of a multipart, and what is odd about it; empty: it cannot be entered."""
         declared = entity.parameters.get("boundary", b"")
+        if entity.is_encoded and b"--" + declared in self._boundaries():
+            return b"", ""  # what follows is of the multipart around it
         for size in (_BEGINNING, BOUNDARY_LOOK_AHEAD):
             if declared and holds_delimiter(self._scanner.peek(size), declared):
                 return declared, ""
@@ -352,6 +352,7 @@ class EntityWalker:
             is_signed=place.is_signed,
             is_signed_body=place.is_signed_body,
             beginning=self._scanner.peek(_BEGINNING),
+            oddity=place.oddity,
         )
 
     def _content_type(self, header: HeaderBlock) -> ParameterizedValue | None:

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 
 from sectool.errors import LimitExceeded
 from sectool.message import Content
-from sectool.outcome import State
+from sectool.outcome import UNINSPECTED, State
 from sectool.smime.fields import HeaderBlock, has_bare_cr_lines, read_header
 from sectool.smime.identity import identities_in_clear, identity_of_body, identity_of_parts
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
@@ -70,6 +70,13 @@ class Inventory:
     """What is odd in what is not encrypted, for a person."""
     uninspected: int = 0
     """Attached archives that cannot be looked into, and may hold mail."""
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """What is odd in it and was read all the same, and a line for each archive that was not."""
+        odd = [defect for part in self.parts for defect in part.defects]
+        sealed = [f"{UNINSPECTED}{number}" for number in range(1, self.uninspected + 1)]
+        return tuple(dict.fromkeys([*odd, *self.noticed, *sealed]))
 
 
 def take_inventory(

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from sectool.errors import LimitExceeded
 from sectool.message import Content
 from sectool.smime import needles, recognition
-from sectool.smime.archives import ArchivedFile, files_of_zip, unpack_gzip
+from sectool.smime.archives import ArchivedFile, files_of_zip, names_in_zip, unpack_gzip
 from sectool.smime.compound_file import CompoundFile
 from sectool.smime.compressed_data import UnpackingBudget
 from sectool.smime.entities import Entity, is_mail_file_name
@@ -33,6 +33,7 @@ _UUENCODED = "an S/MIME message is uuencoded, which is not read"
 _PGP = "inline PGP: only S/MIME is opened"
 _ENCRYPTION_FORMS = needles.encoded_forms(ENCRYPTION)
 _PDF_ENDS = 64 * 1024
+_ZIP_END = 32 * 1024
 _SMALLEST_GAP = 64
 _HEAD = 512
 _OFFICE = (b"[content_types].xml", b"mimetype", b"_rels/", b"meta-inf/", b"docprops/")
@@ -62,6 +63,8 @@ class _Stretch:
     holds_text: bool = False
     """Whether base64 is around a text."""
     sets_state: bool = True
+    is_document: bool = False
+    """Whether it is a zip archive that begins as an office document does."""
 
 
 @dataclass(slots=True)
@@ -110,6 +113,7 @@ class Leftovers:
                 kind=kind,
                 is_text=is_body,
                 holds_text=layers == (Layer.BASE64,) and is_text(head),
+                is_document=kind is FileKind.ZIP and head[30:].lower().startswith(_OFFICE),
             )
         )
 
@@ -139,10 +143,12 @@ class Leftovers:
             position = max(position, end)
 
     def _is_suspect(self, stretch: _Stretch, reader: _Forward) -> bool:
-        if stretch.holds_text or stretch.kind in _CONTAINERS - {FileKind.PDF}:
-            return True
         if stretch.kind is FileKind.PDF:
             return _is_encrypted_pdf(stretch, reader)
+        if stretch.is_document:
+            return not _is_ordinary_document(stretch, reader)
+        if stretch.holds_text or stretch.kind in {*_CONTAINERS, FileKind.TAR}:
+            return True
         is_long_text = stretch.is_text and stretch.end - stretch.start > self.limits.armour_search
         for window in reader.windows(stretch.start, stretch.end):
             if is_long_text:
@@ -180,7 +186,8 @@ class Leftovers:
         return found
 
     def _take(self, stretch: _Stretch, catch: Catch) -> None:
-        if catch.is_cut and stretch.is_text:
+        if catch.is_hopeless or (catch.is_cut and stretch.is_text):
+            # Without the key of a recipient nobody could open it.
             self.noticed.append(_CUT_OFF)
             return
         seen = catch.seen
@@ -312,9 +319,23 @@ def _is_encrypted_pdf(stretch: _Stretch, reader: _Forward) -> bool:
     return False
 
 
+def _is_ordinary_document(stretch: _Stretch, reader: _Forward) -> bool:
+    """Whether the directory at the end of an archive lists only what holds no mail."""
+    *_, tail = [b"", *reader.windows(max(stretch.start, stretch.end - _ZIP_END), stretch.end)]
+    if stretch.layers == (Layer.BASE64,):
+        # Its last group ends the text, so that the groups are counted from there.
+        text = tail.translate(None, b" \t\r\n")
+        try:
+            tail = binascii.a2b_base64(text[len(text) % 4 :])
+        except binascii.Error:
+            return False
+    names = names_in_zip(tail)
+    return bool(names) and all(name.endswith(_NO_MAIL) for name in names)
+
+
 def _may_hold_mail(one: ArchivedFile, *, is_document: bool) -> bool:
-    if is_document and one.name.endswith(_NO_MAIL):
-        return False
+    if is_document:
+        return not one.name.endswith(_NO_MAIL)
     if is_mail_file_name(one.name) or one.name.endswith(_PKCS7_FILES):
         return True
     head = one.head(_HEAD)

@@ -24,6 +24,8 @@ FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _MBOX_LINE = re.compile(rb">?From ")
 _LEADING_LINES = 8
 _LEADING_SIZE = 1024
+_SURE = 3
+"""Fields of an author that make a message of what stands behind words."""
 _BLANK_LINES = re.compile(rb"[\r\n]*")
 _DOUBLED = re.compile(rb"([!-9;-~]+)[ \t]*:[^\r\n]*(\r?\n)\2(?:[ \t][^\r\n]*\2\2)*", re.DOTALL)
 _DOUBLED_FIELDS = 3
@@ -136,13 +138,18 @@ def leading_size(head: bytes) -> int:
     position = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
     if FIELD.match(head, position):
         return position
+    is_said = False
     for count, (start, line) in enumerate(_lines(head, position)):
         if count > _LEADING_LINES or start > _LEADING_SIZE:
             return 0
-        if start == position and _MBOX_LINE.match(line):
+        is_blank_behind = head.startswith((b"\n", b"\r\n"), start + len(line))
+        if start == position and _MBOX_LINE.match(line) and not is_blank_behind:
             return position
         if FIELD.match(line):
-            return start if is_message_ahead(head[start:]) else 0
+            names = block_ahead(head[start:]).names if is_said else ()
+            is_sure = not is_said or len(_OF_AN_AUTHOR.intersection(names)) >= _SURE
+            return start if is_sure and is_message_ahead(head[start:]) else 0
+        is_said |= bool(line.strip())
     return 0
 
 

@@ -22,9 +22,11 @@ _ENVELOPES = (
 )
 """EnvelopedData, SignedAndEnvelopedData, EncryptedData, AuthEnvelopedData (RFC 5652, RFC 5083)."""
 _ENCRYPTED_DATA = _ENVELOPES[2]
+_FROM_PASSWORD = (_RSA + b"\x05", _RSA + b"\x0c\x01")
+"""Algorithms that derive a key from a password (RFC 8018, RFC 7292 appendix C)."""
 _ALIGNMENTS = 3
-HEAD = 64
-"""More than a ContentInfo has before its identifier and after, up to the version."""
+HEAD = 96
+"""More than a ContentInfo has from its identifier to its algorithm."""
 _BEFORE = 16
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _RUN_BEFORE = re.compile(rb"[A-Za-z0-9+/]*\Z")
@@ -126,8 +128,12 @@ def _start_of_content_info(window: bytes, found: int) -> int | None:
     if window[position : position + 2] != b"\x02\x01":
         return None
     following = window[position + 3 : position + 4]
-    expected = b"\x30" if identifier == _ENCRYPTED_DATA else b"\x31\xa0"
-    return start if following and following in expected else None
+    if identifier == _ENCRYPTED_DATA:
+        # With a password it is of a PKCS#12 and holds keys; mail has a key from elsewhere.
+        algorithm = window[position : position + HEAD // 2]
+        is_mail = following == b"\x30" and not any(one in algorithm for one in _FROM_PASSWORD)
+        return start if is_mail else None
+    return start if following in {b"\x31", b"\xa0"} else None
 
 
 def _outer_start(window: bytes, at: int) -> int | None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from sectool import cms
-from sectool.errors import LimitExceeded
+from sectool.cms.envelope import encrypted_content_blocks, read_envelope
+from sectool.errors import LimitExceeded, MalformedMessage
 from sectool.smime import needles
 from sectool.smime.limits import Limits
 from sectool.smime.transfer import Base64Decoder, stream_of
@@ -41,7 +42,9 @@ class Catch:
 
     seen: cms.RecipientsSeen
     is_cut: bool
-    """Whether less of it is there than its RecipientInfos and what is before them."""
+    """Whether less of it is there than it says, and not all of its RecipientInfos."""
+    is_hopeless: bool = False
+    """Whether no recipient can be named, and no envelope is there that goes on behind them."""
 
 
 def envelopes_in(opener: Opener, limits: Limits) -> Iterator[Catch]:
@@ -72,9 +75,6 @@ def windows(stream: BinaryIO) -> Iterator[bytes]:
 class _Bytes:
     """A body as it is."""
 
-    key_file = re.compile(rb"\x30(?:\x80|\x82..|\x83...|\x84....)\x02\x01\x03\x30", re.DOTALL)
-    """How a PFX begins (RFC 7292 section 4)."""
-
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
 
@@ -97,9 +97,6 @@ class _Text:
 
     A blank inside a line stays: it is between words.
     """
-
-    key_file = re.compile(rb"MI(?:[I-L]...IBAz|[M-P]....CAQMw|ACAQMw)")
-    """As for bytes, of a PFX that begins with a group."""
 
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
@@ -160,7 +157,7 @@ def _search(body: _Bytes | _Text, limits: Limits) -> Iterator[Catch]:
                 continue
             reached = begin + start
             catch = _follow(body, reached, skipped)
-            if catch is None or _is_of_key_file(catch, body, window[:start]):
+            if catch is None:
                 continue
             found += 1
             if found > limits.envelopes_unreached:
@@ -168,18 +165,16 @@ def _search(body: _Bytes | _Text, limits: Limits) -> Iterator[Catch]:
             yield catch
 
 
-def _is_of_key_file(catch: Catch, body: _Bytes | _Text, before: bytes) -> bool:
-    """Whether it is EncryptedData of a PKCS#12, which holds keys."""
-    is_password_only = catch.seen.content_type == cms.ENCRYPTED_DATA
-    return is_password_only and body.key_file.search(before) is not None
-
-
 def _follow(body: _Bytes | _Text, offset: int, skipped: int) -> Catch | None:
     source = _Source(body, offset, skipped)
     seen = cms.read_recipients(source)
     if not seen.is_envelope:
         return None
-    return Catch(seen, not seen.is_complete and source.is_cut())
+    if seen.is_complete:
+        is_patched = not source.goes_on_behind_recipients(seen.content_type)
+        return Catch(seen, is_cut=False, is_hopeless=is_patched and not source.is_cut())
+    is_hopeless = not seen.recipients and not source.goes_on()
+    return Catch(seen, source.is_cut(), is_hopeless)
 
 
 class _Source:
@@ -196,6 +191,26 @@ class _Source:
         stream = stream_of(io.BytesIO(), decoded)
         stream.read(self._skipped)
         return stream
+
+    def goes_on_behind_recipients(self, content_type: str) -> bool:
+        """Whether encrypted content follows; where it does not, other text took its place."""
+        if content_type not in {cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA}:
+            return True
+        try:
+            with self.open() as stream:
+                next(encrypted_content_blocks(stream, cms.DEFAULT_LIMITS), b"")
+        except MalformedMessage:
+            return False
+        return True
+
+    def goes_on(self) -> bool:
+        """Whether it is a whole envelope but for what its RecipientInfos are."""
+        try:
+            with self.open() as stream:
+                read_envelope(stream, with_recipients=False)
+        except MalformedMessage:
+            return False
+        return True
 
     def is_cut(self) -> bool:
         """Whether less is there than its outer length says; so, too, where that says nothing."""

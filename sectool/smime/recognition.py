@@ -112,4 +112,4 @@ def foreign_encryption(entity: Entity) -> str:
 
 def holds_pgp_message(text: bytes) -> bool:
     """Whether an armoured OpenPGP message stands in a text (RFC 9580 section 6.2)."""
-    return _PGP_MESSAGE.search(text) is not None
+    return b"-----BEGIN PGP" in text and _PGP_MESSAGE.search(text) is not None

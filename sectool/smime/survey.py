@@ -10,15 +10,15 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 from typing import BinaryIO
 
 from sectool import cms
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
-from sectool.message import BytesContent, Content
+from sectool.message import Content
 from sectool.outcome import State
 from sectool.smime import recognition, tnef
-from sectool.smime.compressed_data import UnpackingBudget, decompressed_blocks
+from sectool.smime.compressed_data import UnpackingBudget
+from sectool.smime.contents import drain, held, open_compressed, open_multipart, open_signed
 from sectool.smime.entities import FORWARDED, Entity, EntityWalker
 from sectool.smime.leftovers import Leftovers, beginning_of
 from sectool.smime.limits import Limits
@@ -32,26 +32,27 @@ from sectool.smime.parts import (
     Placement,
     Unreached,
 )
-from sectool.smime.signed_data import is_certificates_only, signed_blocks
+from sectool.smime.signed_data import is_certificates_only
 from sectool.smime.transfer import (
     AFTER_PADDING,
-    BLOCK,
     HEAD_SIZE,
     STRAY_CHARACTERS,
     declared_layers,
     find_layers,
     find_text_before,
     looks_like_cms,
-    stream_of,
 )
 from sectool.smime.uuencode import holds_uuencoded_cms, is_uuencoding
 
 _ENVELOPES = frozenset({cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA})
 _CLEAR_TYPES = frozenset({cms.ID_DATA, cms.DIGESTED_DATA, cms.AUTHENTICATED_DATA, cms.TST_INFO})
+_KEY_BAGS = "1.2.840.113549.1.12."
+"""What the object identifiers of PKCS#12 begin with."""
 _OTHER_ENCRYPTION = frozenset({cms.ENCRYPTED_DATA, cms.SIGNED_AND_ENVELOPED_DATA})
 
 
 _BEHIND_CMS = "bytes after the CMS were ignored"
+_LABELLED_ONLY = "an attached file speaks of S/MIME and holds none"
 _TEXT_BEFORE = "text before the base64 was left as it is"
 _UUENCODED = "an S/MIME message is uuencoded, which is not read"
 
@@ -153,6 +154,7 @@ class _Survey:
         *,
         nesting: int,
         budget: UnpackingBudget,
+        is_file: bool = False,
     ) -> None:
         if nesting > limits.nested_contents:
             raise LimitExceeded(f"contents are nested more than {limits.nested_contents} deep")
@@ -161,6 +163,8 @@ class _Survey:
         self._line_end = line_end
         self._nesting = nesting
         self._budget = budget
+        self._is_file = is_file
+        """Whether it may be anything that begins as a message does."""
         self._bodies = 0
         self._findings = Findings()
         self._list_footers = ListFooters()
@@ -204,9 +208,9 @@ class _Survey:
         if entity.media_type in FORWARDED:
             self._look_into(entity, self._body(entity).open, _IN_ATTACHMENT)
         elif entity.main_type == "multipart" and entity.is_encoded:
-            self._look_into(entity, partial(_open_multipart, self._body(entity), entity), _ENCODED)
+            self._look_into(entity, partial(open_multipart, self._body(entity), entity), _ENCODED)
         elif entity.is_encoded and may_begin_field(head) and self._is_mail_file(entity):
-            self._look_into(entity, partial(_open_declared, self._declared(entity)), _IN_ATTACHMENT)
+            self._look_into(entity, self._declared(entity).open, _IN_ATTACHMENT, is_file=True)
         else:
             may_be_cms = looks_like_cms(entity.beginning) or looks_like_cms(head)
             is_candidate = recognition.is_candidate(entity) or may_be_cms
@@ -276,7 +280,7 @@ class _Survey:
             self._take_signed(entity, body, head)
         elif content_type == cms.COMPRESSED_DATA:
             self._take_compressed(entity, body)
-        elif content_type not in _CLEAR_TYPES:
+        elif content_type not in _CLEAR_TYPES and not content_type.startswith(_KEY_BAGS):
             # It may be an encryption that nobody here has heard of.
             name = cms.content_type_name(content_type)
             self._findings.note_hidden(f"CMS {name} is not known")
@@ -327,6 +331,8 @@ class _Survey:
         is_ours = is_labelled or recognition.is_named(entity)
         if holds_uuencoded_cms(head) or (is_uuencoded and is_ours):
             self._findings.note_hidden(_UUENCODED)
+        elif is_labelled and (entity.oddity or self._is_file):
+            self._findings.noticed.append(_LABELLED_ONLY)
         elif is_labelled:
             what = error.message if head else "the body is empty"
             self._findings.note(State.MALFORMED, f"labelled as S/MIME, but {what}")
@@ -364,9 +370,9 @@ class _Survey:
         try:
             if is_certificates_only(io.BytesIO(head)):
                 return
-            opener = partial(_open_signed, body)
+            opener = partial(open_signed, body)
             if entity.is_message:
-                _drain(opener)
+                drain(opener)
             self._findings.is_signed |= not entity.path
             self._look_into(entity, opener, UNDER_SIGNATURE)
         except LimitExceeded:
@@ -377,10 +383,10 @@ class _Survey:
                 self._findings.note(State.MALFORMED, f"signed, but damaged: {error.message}")
 
     def _take_compressed(self, entity: Entity, body: BodySource) -> None:
-        opener = partial(_open_compressed, body, self._budget)
+        opener = partial(open_compressed, body, self._budget)
         try:
             if entity.is_message:
-                _drain(opener)
+                drain(opener)
             self._look_into(entity, opener, UNDER_COMPRESSION)
         except LimitExceeded:
             raise
@@ -393,15 +399,23 @@ class _Survey:
 
     # --- contents inside ---
 
-    def _look_into(self, entity: Entity, opener: Callable[[], BinaryIO], cover: Finding) -> None:
+    def _look_into(
+        self,
+        entity: Entity,
+        opener: Callable[[], BinaryIO],
+        cover: Finding,
+        *,
+        is_file: bool = False,
+    ) -> None:
         """Looks at a content that exists only decoded; ``cover`` is what to say of it."""
-        content = _held(NestedContent(opener), self._limits.held_content)
+        content = held(NestedContent(opener), self._limits.held_content)
         nested = _Survey(
             content,
             self._limits,
             self._line_end,
             nesting=self._nesting + 1,
             budget=self._budget,
+            is_file=is_file or self._is_file,
         ).take()
         self._findings.others += [cover] if nested.parts else []
         self._findings.others += nested.others
@@ -455,39 +469,3 @@ def _placement(entity: Entity) -> Placement:
     if not entity.is_message:
         return Placement.WRAPPED
     return Placement.FORWARDED if entity.path else Placement.ROOT
-
-
-def _drain(opener: Callable[[], BinaryIO]) -> None:
-    """Reads a content to its end, which says whether it is whole."""
-    with opener() as stream:
-        while stream.read(BLOCK):
-            pass
-
-
-def _held(content: NestedContent, most: int) -> Content:
-    """A content in memory, where it is not too large: its parts are then decoded once."""
-    with content.open() as stream:
-        raw = stream.read(most + 1)
-    return BytesContent(raw) if len(raw) <= most else content
-
-
-def _open_declared(body: BodySource) -> BinaryIO:
-    return body.open()
-
-
-def _open_multipart(body: BodySource, entity: Entity) -> BinaryIO:
-    """A multipart that is encoded as a whole, with a header of its own."""
-    value = entity.header.first(b"content-type") or b""
-    header = b"Content-Type: " + value + b"\r\n\r\n"
-    stream = body.open()
-    return stream_of(stream, chain([header], iter(partial(stream.read, BLOCK), b"")))
-
-
-def _open_signed(body: BodySource) -> BinaryIO:
-    stream = body.open()
-    return stream_of(stream, signed_blocks(stream))
-
-
-def _open_compressed(body: BodySource, budget: UnpackingBudget) -> BinaryIO:
-    stream = body.open()
-    return stream_of(stream, decompressed_blocks(stream, budget))

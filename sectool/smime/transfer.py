@@ -80,6 +80,12 @@ class Base64Decoder:
             if block.strip():
                 self._note(AFTER_PADDING)
             return b""
+        if self._padded or b"=" in block:
+            words = self._words_behind(block)
+            if words < len(block):
+                self._note(AFTER_PADDING)
+                text = self._rest + block[:words].translate(None, _WHITE_SPACE)
+                return self._decode_pieces(text) + self._last_group()
         text = self._rest + block.translate(None, _WHITE_SPACE)
         if not self._padded:
             whole = len(text) & ~3
@@ -125,6 +131,14 @@ class Base64Decoder:
         self._rest = piece[whole:]
         return b"".join(decoded)
 
+    def _words_behind(self, block: bytes) -> int:
+        """Where a line of several words follows the padding, which is a text; else the end."""
+        begin = 0 if self._padded else block.find(b"=")
+        for line in _LINE.finditer(block, begin):
+            if len(line[0].split()) > 1 and (self._padded or line.start() > begin):
+                return line.start()
+        return len(block)
+
     def _begin_run(self, run: bytes) -> None:
         if run and self._padded:
             self._note(PADDING_INSIDE)
@@ -134,9 +148,10 @@ class Base64Decoder:
         """Leaves out a text that follows the padding, as a footer does, from its first stray."""
         begin = 0 if self._padded else text.find(b"=")
         stray = len(text[begin:]) - len(text[begin:].lstrip(_ALPHABET + b"="))
-        if begin + stray < len(text):
-            self._note(AFTER_PADDING)
-            self._ended = True
+        if not text[begin + stray :].translate(None, _NOT_ALPHABET):
+            return text
+        self._note(AFTER_PADDING)
+        self._ended = True
         return text[: begin + stray]
 
     def _last_group(self) -> bytes:
@@ -380,6 +395,7 @@ def looks_like_cms(head: bytes) -> bool:
     return looks_like_ber(head) or _evident_layer(head) is not None
 
 
+_LINE = re.compile(rb"[^\r\n]+")
 _LINE_OF_CMS = re.compile(rb"^(?=MI|-----BEGIN )", re.MULTILINE)
 _ARMOUR_LINE = re.compile(rb"-----BEGIN [^\r\n]{1,40}-----[ \t]*\r?\n")
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/=\s]*")
