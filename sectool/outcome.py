@@ -66,6 +66,10 @@ NOT_DONE = frozenset(
 """States that make a finished run end with exit code 3."""
 
 
+UNINSPECTED = "not looked into: attached archive "
+"""How the defect of an archive begins that may contain mail; its number in the message follows."""
+
+
 class Proof(StrEnum):
     """How a replacement was proven to hold the message."""
 

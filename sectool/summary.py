@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from sectool.outcome import NOT_DONE, Integrity, RecipientKey, State
+from sectool.outcome import NOT_DONE, UNINSPECTED, Integrity, RecipientKey, State
 from sectool.retirement import Answer, Claim, GivenUp, LookedAt
 
 
@@ -374,6 +374,8 @@ class Summary:
     """Folders in which more failed than ``--max-failures`` allows."""
     defects: Counter[str] = field(default_factory=Counter)
     """What was odd about the encoding of encrypted parts, and of how many messages."""
+    uninspected: int = 0
+    """Attached archives and mail stores that cannot be looked into, and may contain mail."""
     plaintext: Plaintext | None = None
     """What of the job lies in clear; None: nobody asked."""
     bindings: list[BoundKey] = field(default_factory=list)
@@ -385,6 +387,13 @@ class Summary:
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
     such as 16 for damaged checkpoints, or 12 for key files that stay shut; 0: nothing did."""
+
+    def count_defect(self, defect: str, messages: int = 1) -> None:
+        """Adds what was odd about so many messages, or an archive of each that was not read."""
+        if defect.startswith(UNINSPECTED):
+            self.uninspected += messages
+        else:
+            self.defects[defect] += messages
 
     @property
     def missing_a_key(self) -> int:

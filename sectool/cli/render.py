@@ -82,6 +82,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         if signer
     ]
     document["defects"] = dict(summary.defects.most_common())
+    document["uninspected"] = summary.uninspected
     document["folders"] = dict(summary.folders)
     document["years"] = dict(sorted(summary.years.items()))
     document["not_done"] = [
@@ -161,6 +162,9 @@ def as_table(summary: Summary) -> Iterable[str]:
             ("odd, and read all the same", "messages"),
             [(defect, str(n)) for defect, n in summary.defects.most_common()],
         )
+    if summary.uninspected:
+        yield ""
+        yield _uninspected(summary.uninspected)
     if summary.preflight is not None:
         yield ""
         yield from preflight.as_table(summary.preflight)
@@ -190,6 +194,11 @@ def _head(summary: Summary) -> Iterable[str]:
         yield from plaintext.as_table(summary.plaintext)
     if summary.space is not None:
         yield f"space     {size_text(summary.space)} on disk for a real run"
+
+
+def _uninspected(count: int) -> str:
+    many = "1 attachment" if count == 1 else f"{count:,} attachments"
+    return f"{many} may contain mail: encrypted or unknown archives, mail stores"
 
 
 def _not_done(summary: Summary) -> Iterable[str]:

@@ -74,7 +74,7 @@ class Counts:
             (NOTICED,),
         )
         for defect, count in rows:
-            summary.defects[defect] += count
+            summary.count_defect(defect, count)
 
     def _summarise_integrity(self, summary: Summary) -> None:
         rows = self._connection.execute(

@@ -18,7 +18,7 @@ from sectool.smime.fields import HeaderBlock
 from sectool.smime.parts import WholeEntity
 from sectool.smime.ranges import ForwardReader
 
-_MISREAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n[ \t]+\r?(?:\n|$)")
+_MISREAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n[ \t]+\r?(?:\n|$)|\n\r?\n")
 """Control characters, of which some end a line to some readers, and lines of white space,
 which end the header to some."""
 
@@ -39,6 +39,8 @@ def check_containment(content: Content, place: WholeEntity, inner: Content) -> N
     Raises:
         UnsupportedMessage: it may be read otherwise.
     """
+    if place.oddity:
+        raise UnsupportedMessage(f"{place.oddity}: some mail programs would not see it there")
     for header in (*place.around, place.header):
         if not _is_read_alike(content, header):
             raise UnsupportedMessage(_DAMAGED)

@@ -11,13 +11,35 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from sectool.errors import LimitExceeded
-from sectool.smime.content_type import ParameterizedValue, parse_content_type
+from sectool.smime.content_type import (
+    ParameterizedValue,
+    parse_content_type,
+    parse_disposition,
+)
 from sectool.smime.fields import HeaderBlock, read_header
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import Delimiter, LineScanner
+from sectool.smime.lookahead import (
+    BOUNDARY_LOOK_AHEAD,
+    LOOK_AHEAD,
+    block_ahead,
+    boundary_ahead,
+    holds_delimiter,
+    is_message_ahead,
+    may_begin_field,
+)
+from sectool.smime.transfer import looks_like_cms
 
 FORWARDED = frozenset({"message/rfc822", "message/global", "message/news"})
 """Media types whose body is a message."""
+_MAIL_FILES = (b".eml", b".emlx", b".msg", b".mht", b".mhtml", b".mbox", b".mbx", b".mai", b".nws")
+_MAIL_TYPES = frozenset({"text/rfc822-headers", "text/rfc822", "application/mbox"})
+_NO_MAIL = frozenset({"message/partial", "message/external-body", "message/delivery-status"})
+_MOST_TYPES = 8
+_BEGINNING = 512
+_BEHIND_END = "it stands behind the end of a multipart"
+_OTHER_BOUNDARY = "it stands in a multipart whose boundary is not the one that its header names"
+_MAIL_FILE = "it stands in an attached file that is not labelled as a message"
 _IDENTITY_ENCODINGS = (b"", b"7bit", b"8bit", b"binary")
 
 
@@ -42,11 +64,35 @@ class Entity:
     such a multipart."""
     is_multipart: bool = False
     """Whether it was descended into: its parts follow."""
+    beginning: bytes = b""
+    """Some hundred bytes of its body, as they are stored."""
+    oddity: str = ""
+    """Why not every reader finds it, in words; empty where all do."""
 
     @property
     def media_type(self) -> str:
         """Lower case, or empty."""
         return self.content_type.value if self.content_type else ""
+
+    @property
+    def main_type(self) -> str:
+        """What stands before the slash of the media type, or empty."""
+        return self.content_type.main_type if self.content_type else ""
+
+    @property
+    def file_name(self) -> bytes:
+        """Lower case, or empty."""
+        disposition = self.header.first(b"content-disposition")
+        if disposition is not None:
+            name = parse_disposition(disposition).parameters.get("filename", b"")
+            if name:
+                return name.lower()
+        return self.parameters.get("name", b"").lower()
+
+    @property
+    def is_named_as_mail(self) -> bool:
+        """Whether its name or its type says that it is a file with mail."""
+        return is_mail_file_name(self.file_name) or self.media_type in _MAIL_TYPES
 
     @property
     def parameters(self) -> dict[str, bytes]:
@@ -68,6 +114,8 @@ class Extent:
     """Boundaries of the multiparts around it, outermost first, with their two hyphens."""
     around: tuple[HeaderBlock, ...]
     """Headers of the entities around it, outermost first."""
+    oddity: str
+    """Why not every reader finds it, in words; empty where it is found as RFC 2046 has it."""
     end: int
     """Offset after the body, without the line end that belongs to a delimiter."""
 
@@ -83,7 +131,10 @@ class _Multipart:
     is_digest: bool
     signs_body: bool
     """Whether it is a multipart/signed that is the body of a message."""
+    oddity: str
     count: int = 0
+    is_closed: bool = False
+    """Whether its final delimiter was passed; what follows is looked at all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +149,7 @@ class _Beginning:
     is_signed: bool
     default_type: str = "text/plain"
     is_signed_body: bool = False
+    oddity: str = ""
 
 
 class EntityWalker:
@@ -122,6 +174,7 @@ class EntityWalker:
         self._chain: list[tuple[int, HeaderBlock]] = []
         """Headers down to the present entity, each with how many multiparts were open then."""
         self._latest: Delimiter | None = None
+        self._is_doubled = False
 
     def find(self, paths: Collection[str]) -> dict[str, Extent]:
         """Of the entities with each path the outermost one; instead of ``walk``.
@@ -154,10 +207,12 @@ class EntityWalker:
                 yield replace(leaf, body_end=max(end, leaf.header.body_start))
             place = self._after(delimiter)
 
-    def _begin_extent(self, path: str, header: HeaderBlock) -> None:
+    def _begin_extent(self, place: _Beginning, header: HeaderBlock) -> None:
+        path = place.path
         if path in self._sought and path not in self._found:
             around = tuple(outer for _, outer in self._chain)
-            self._found[path] = Extent(header, self._boundaries(), around, self._size)
+            boundaries = self._boundaries()
+            self._found[path] = Extent(header, boundaries, around, place.oddity, self._size)
             self._unended.append(self._found[path])
         if self._sought:
             self._chain.append((len(self._open), header))
@@ -188,11 +243,13 @@ class EntityWalker:
         del self._open[delimiter.index + 1 :]
         multipart = self._open[-1]
         if delimiter.is_final:
-            self._open.pop()
-            return None
+            self._close(multipart)
+            if not self._is_part_behind_end():
+                return None
         multipart.count += 1
         path = f"{multipart.prefix}{multipart.count}"
         return _Beginning(
+            oddity=multipart.oddity or (_BEHIND_END if multipart.is_closed else ""),
             path=path,
             prefix=f"{path}.",
             depth=multipart.depth,
@@ -201,6 +258,20 @@ class EntityWalker:
             default_type="message/rfc822" if multipart.is_digest else "text/plain",
             is_signed_body=multipart.signs_body and multipart.count == 1,
         )
+
+    def _close(self, multipart: _Multipart) -> None:
+        """Ends a multipart; a program may have put further parts of it behind."""
+        multipart.is_closed = True
+        if multipart.boundary in self._boundaries()[:-1]:
+            # The delimiter lines that follow are those of the multipart around it.
+            self._open.pop()
+
+    def _is_part_behind_end(self) -> bool:
+        """Whether the fields of a part follow at once, without a delimiter line."""
+        if not may_begin_field(self._scanner.peek(_BEGINNING)):
+            return False
+        block = block_ahead(self._scanner.peek(LOOK_AHEAD))
+        return block.speaks_of_a_body and block.is_ended
 
     def _enter(self, place: _Beginning) -> Generator[Entity, None, Entity | None]:
         """Reads headers down to a leaf, which is the result, or to a multipart, which is opened."""
@@ -214,12 +285,41 @@ class EntityWalker:
                     return entity
                 place = self._forwarded(place)
                 continue
-            boundary = entity.parameters.get("boundary", b"")
-            if not media_type.startswith("multipart/") or not boundary:
+            if not media_type.startswith("multipart/"):
+                if not self._is_mail_file(entity):
+                    return entity
+                place = self._forwarded(place, oddity=place.oddity or _MAIL_FILE)
+                continue
+            boundary, oddity = self._boundary(entity)
+            if not boundary:
                 return entity
-            self._push(place, media_type, boundary)
+            self._push(replace(place, oddity=place.oddity or oddity), media_type, boundary)
             yield replace(entity, is_multipart=True)
             return None
+
+    def _is_mail_file(self, entity: Entity) -> bool:
+        """Whether a message begins here under the label of a file, or of a text."""
+        if entity.is_encoded or not may_begin_field(self._scanner.peek(_BEGINNING)):
+            return False
+        head = self._scanner.peek(LOOK_AHEAD)
+        if not is_message_ahead(head):
+            return False
+        if entity.main_type in {"application", "message"} or entity.is_named_as_mail:
+            return entity.media_type not in _NO_MAIL
+        return block_ahead(head).begins_what_it_says
+
+    def _boundary(self, entity: Entity) -> tuple[bytes, str]:
+        """The boundary of a multipart, and what is odd about it; empty: it cannot be entered."""
+        declared = entity.parameters.get("boundary", b"")
+        if entity.is_encoded and b"--" + declared in self._boundaries():
+            return b"", ""  # what follows is of the multipart around it
+        for size in (_BEGINNING, BOUNDARY_LOOK_AHEAD):
+            if declared and holds_delimiter(self._scanner.peek(size), declared):
+                return declared, ""
+        head = self._scanner.peek(BOUNDARY_LOOK_AHEAD)
+        if found := boundary_ahead(head, self._boundaries()):
+            return found, _OTHER_BOUNDARY
+        return b"" if entity.is_encoded else declared, ""
 
     def _read(self, place: _Beginning) -> Entity:
         self._entities += 1
@@ -227,25 +327,50 @@ class EntityWalker:
             raise LimitExceeded(f"the message has more than {self._limits.entities} parts")
         if place.depth > self._limits.depth:
             raise LimitExceeded(f"parts are nested more than {self._limits.depth} deep")
-        header = read_header(self._scanner, self._boundaries(), self._limits)
-        self._begin_extent(place.path, header)
+        header = read_header(
+            self._scanner,
+            self._boundaries(),
+            self._limits,
+            is_message=place.is_message,
+            is_doubled=self._is_doubled,
+            begins_message=place.default_type in FORWARDED,
+        )
+        if self._entities == 1:
+            self._is_doubled = header.is_doubled
+        self._begin_extent(place, header)
         self._header_bytes += header.body_start - header.start
         if self._header_bytes > self._limits.total_header_size:
             raise LimitExceeded(
                 f"the headers of all parts are longer than {self._limits.total_header_size} bytes"
             )
-        value = header.first(b"content-type")
         return Entity(
             path=place.path,
             header=header,
-            content_type=None if value is None else parse_content_type(value, self._limits),
+            content_type=self._content_type(header),
             body_end=header.body_start,
             is_message=place.is_message,
             is_signed=place.is_signed,
             is_signed_body=place.is_signed_body,
+            beginning=self._scanner.peek(_BEGINNING),
+            oddity=place.oddity,
         )
 
-    def _forwarded(self, place: _Beginning) -> _Beginning:
+    def _content_type(self, header: HeaderBlock) -> ParameterizedValue | None:
+        """Of several Content-Type fields the one that the body is of; else the first."""
+        values = [field.value for field in header.fields if field.name == b"content-type"]
+        types = [parse_content_type(value, self._limits) for value in values[:_MOST_TYPES]]
+        if len(types) < 2:
+            return types[0] if types else None
+        head = self._scanner.peek(BOUNDARY_LOOK_AHEAD)
+        for one in filter(None, types):
+            if one.main_type == "application" and looks_like_cms(head):
+                return one
+            boundary = one.parameters.get("boundary")
+            if one.main_type == "multipart" and boundary and holds_delimiter(head, boundary):
+                return one
+        return types[0]
+
+    def _forwarded(self, place: _Beginning, oddity: str = "") -> _Beginning:
         # The body of a message that is no multipart is its part 1.
         outer = place.path or "1"
         return _Beginning(
@@ -254,6 +379,7 @@ class EntityWalker:
             depth=place.depth + 1,
             is_message=True,
             is_signed=place.is_signed,
+            oddity=oddity or place.oddity,
         )
 
     def _push(self, place: _Beginning, media_type: str, boundary: bytes) -> None:
@@ -268,8 +394,14 @@ class EntityWalker:
                 is_digest=media_type == "multipart/digest",
                 signs_body=media_type == "multipart/signed"
                 and (place.is_message or place.is_signed_body),
+                oddity=place.oddity,
             )
         )
+
+
+def is_mail_file_name(name: bytes) -> bool:
+    """Whether a file of that name, lower case, is mail."""
+    return name.endswith(_MAIL_FILES)
 
 
 def _is_identity(header: HeaderBlock) -> bool:

@@ -13,16 +13,22 @@ from dataclasses import dataclass
 from sectool.errors import LimitExceeded
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner, match_delimiter
+from sectool.smime.lookahead import (
+    FIELD,
+    LOOK_AHEAD,
+    doubled_line_end,
+    goes_on_behind_blank,
+    leading_size,
+    may_begin_field,
+)
 from sectool.smime.transfer import looks_like_cms
 
-# RFC 5322 section 3.6.8, and the white space before the colon of its section 4.5.
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _FIELD_AFTER_CR = re.compile(rb"\r[!-9;-~]+[ \t]*:")
 _MBOX_LINE = re.compile(rb">?From ")
 _FOLD = re.compile(rb"\r?\n")
 
-_LOOK_AHEAD = 16 * 1024
-"""Bytes in which a field is looked for behind a line that is none."""
+_WHOLE_FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
+_BLANK = re.compile(rb"\r*\n")
 _LONGEST_NAME = 256
 """A field name with its colon; longer ones begin no field."""
 
@@ -73,7 +79,13 @@ class HeaderBlock:
     fields: tuple[Field, ...]
     """In order. Lines that are no field, such as an mbox separator, are in none."""
     line_end: bytes
-    """Of the first line: CRLF or LF; LF where there is none."""
+    """Of the first field: CRLF or LF; LF where there is none. Twice that where every line
+    end of the message is doubled."""
+
+    @property
+    def is_doubled(self) -> bool:
+        """Whether every line end is there twice."""
+        return self.line_end.count(b"\n") > 1
 
     def first(self, name: bytes) -> bytes | None:
         """The value of the first field of that name, lower case; None: there is none.
@@ -85,13 +97,14 @@ class HeaderBlock:
 
 def field_name(line: bytes) -> bytes | None:
     """The name, in lower case, of the field that a line begins; None: it begins none."""
-    match = _FIELD.match(line)
+    match = FIELD.match(line)
     return match[1].lower() if match else None
 
 
 def is_blank(line: bytes) -> bool:
     """Whether the line is empty but for its end."""
-    return line in {b"\r\n", b"\n"}
+    # CR CR LF is what a conversion of line ends leaves that was made twice.
+    return line.endswith(b"\n") and not line.strip(b"\r\n")
 
 
 def has_bare_cr_lines(header: HeaderBlock) -> bool:
@@ -107,67 +120,176 @@ def has_bare_cr_lines(header: HeaderBlock) -> bool:
 
 
 def read_header(
-    scanner: LineScanner, boundaries: Sequence[bytes] = (), limits: Limits = DEFAULT_LIMITS
+    scanner: LineScanner,
+    boundaries: Sequence[bytes] = (),
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    is_message: bool = False,
+    is_doubled: bool = False,
+    begins_message: bool = False,
 ) -> HeaderBlock:
     """Reads the header of the entity at the scanner's position, and its blank line.
 
     A line that is neither field nor continuation ends the header, unless a field
     follows it before the next blank line, or CMS behind that: such lines occur in
-    real mail, and what follows them says whether the message is encrypted. A
-    delimiter line ends it too.
+    real mail, and what follows them says whether the message is encrypted. So
+    does a blank line behind which the header goes on. A delimiter line ends it too.
 
     Args:
         scanner: left at the first byte of the body.
         boundaries: of the multiparts around, each with its two leading hyphens.
         limits: bounds on size and count.
+        is_message: whether lines before the header of a message are passed.
+        is_doubled: whether every line end of the message is known to be there twice.
+        begins_message: whether a message begins behind the blank line where the header says
+            nothing else, as in a digest.
 
     Raises:
         LimitExceeded: the header is too long or has too many fields.
     """
-    start = scanner.offset
-    starts: list[tuple[bytes, int]] = []
-    lines: list[list[bytes]] = []
-    latest: list[bytes] | None = None
-    count = 0
-    line_end = line = b""
-    while _may_continue(scanner.peek(_LONGEST_NAME)) or (starts and _goes_on(scanner)):
-        line = scanner.read_line(limits.header_size - (scanner.offset - start))
-        line_end = line_end or (b"\r\n" if line.endswith(b"\r\n") else b"\n")
+    return _HeaderReader(scanner, boundaries, limits, begins_message).read(is_message, is_doubled)
+
+
+class _HeaderReader:
+    def __init__(
+        self,
+        scanner: LineScanner,
+        boundaries: Sequence[bytes],
+        limits: Limits,
+        begins_message: bool,
+    ) -> None:
+        self._scanner = scanner
+        self._boundaries = boundaries
+        self._limits = limits
+        self._begins_message = begins_message
+        self._start = scanner.offset
+        self._starts: list[tuple[bytes, int]] = []
+        self._lines: list[list[bytes]] = []
+        self._latest: list[bytes] | None = None
+        self._line_end = b""
+        self._is_doubled = False
+        self._count = 0
+
+    def read(self, is_message: bool, is_doubled: bool) -> HeaderBlock:
+        scanner = self._scanner
+        self._is_doubled = is_doubled
+        if not is_doubled and (sound := self._read_sound()) is not None:
+            return sound
+        if is_message and FIELD.match(scanner.peek(_LONGEST_NAME)) is None:
+            scanner.skip(leading_size(scanner.peek(LOOK_AHEAD)))
+        elif is_doubled:
+            self._pass_blank()
+        end = scanner.offset
+        while _may_continue(scanner.peek(_LONGEST_NAME)) or (self._starts and _goes_on(scanner)):
+            if not self._take_line():
+                break
+            end = scanner.offset
+        fields = tuple(
+            Field(name, offset, b"".join(parts))
+            for (name, offset), parts in zip(self._starts, self._lines, strict=True)
+        )
+        line_end = (self._line_end or b"\n") * (2 if self._is_doubled else 1)
+        return HeaderBlock(self._start, end, scanner.offset, fields, line_end)
+
+    def _read_sound(self) -> HeaderBlock | None:
+        """A header in which nothing is odd, which is read faster; None: it is another."""
+        head = self._scanner.peek(LOOK_AHEAD)
+        position, offset = 0, self._scanner.offset
+        fields: list[Field] = []
+        while match := _WHOLE_FIELD.match(head, position):
+            fields.append(Field(match[1].lower(), offset + position, match[0]))
+            position = match.end()
+        blank = _BLANK.match(head, position)
+        if len(fields) < 2 or blank is None or b"\n--" in head[:position]:
+            return None
+        if may_begin_field(head[blank.end() : blank.end() + _LONGEST_NAME]):
+            return None
+        self._scanner.skip(blank.end())
+        line_end = b"\r\n" if fields[0].raw.partition(b"\n")[0].endswith(b"\r") else b"\n"
+        return HeaderBlock(offset, offset + position, offset + blank.end(), tuple(fields), line_end)
+
+    def _take_line(self) -> bool:
+        """Reads a line; False: it is not of the header, and passed where it is blank."""
+        line = self._read_line()
         if is_blank(line):
-            break
-        if _is_delimiter(line, boundaries):
-            scanner.push_back(line)
-            break
+            return self._take_blank(line)
+        self._line_end = self._line_end or (b"\r\n" if line.endswith(b"\r\n") else b"\n")
+        if _is_delimiter(line, self._boundaries) or not self._file(line):
+            self._scanner.push_back(line)
+            return False
+        if self._is_doubled and self._latest is not None:
+            self._latest.append(self._pass_blank())
+        self._count += 1
+        limits = self._limits
+        if len(self._lines) > limits.header_fields or self._count > limits.header_lines:
+            raise LimitExceeded("a header block has too many fields or lines")
+        return True
+
+    def _take_blank(self, line: bytes) -> bool:
+        if not self._is_doubled and self._doubles(line):
+            self._is_doubled = True
+            self._lines[0].append(line)
+            return True
+        if self._goes_on_behind_blank():
+            self._latest = []
+            while self._pass_blank():
+                pass
+            return True
+        if self._is_doubled:
+            self._pass_blank()
+        return False
+
+    def _read_line(self) -> bytes:
+        passed = self._scanner.offset - self._start
+        return self._scanner.read_line(self._limits.header_size - passed)
+
+    def _file(self, line: bytes) -> bool:
+        """Files a line; False: it is not of the header."""
         if name := field_name(line):
-            starts.append((name, scanner.offset - len(line)))
-            lines.append(latest := [line])
+            self._starts.append((name, self._scanner.offset - len(line)))
+            self._latest = [line]
+            self._lines.append(self._latest)
         elif line[0] not in b" \t":
             # An mbox separator or a damaged line: of the header, but of no field.
-            latest = []
-        elif latest is None:
-            scanner.push_back(line)
-            break
+            self._latest = []
+        elif self._latest is None:
+            return False
         else:
-            latest.append(line)
-        line = b""
-        count += 1
-        if len(lines) > limits.header_fields or count > limits.header_lines:
-            raise LimitExceeded("a header block has too many fields or lines")
-    fields = tuple(
-        Field(name, offset, b"".join(parts))
-        for (name, offset), parts in zip(starts, lines, strict=True)
-    )
-    body_start = scanner.offset
-    end = body_start - len(line) if is_blank(line) else body_start
-    return HeaderBlock(start, end, body_start, fields, line_end or b"\n")
+            self._latest.append(line)
+        return True
+
+    def _pass_blank(self) -> bytes:
+        """Passes a blank line, if one is next."""
+        if not self._scanner.peek(2).startswith((b"\n", b"\r\n")):
+            return b""
+        return self._read_line()
+
+    def _doubles(self, blank: bytes) -> bool:
+        """Whether the blank line behind the first line is that line's own, doubled."""
+        if len(self._lines) != 1 or self._starts[0][0].startswith(b"content-"):
+            return False
+        return bool(doubled_line_end(self._lines[0][0] + blank + self._scanner.peek(LOOK_AHEAD)))
+
+    def _goes_on_behind_blank(self) -> bool:
+        if self._begins_message and not self._starts:
+            return False
+        if not may_begin_field(self._scanner.peek(_LONGEST_NAME)):
+            return False
+        types = [
+            b"".join(lines).partition(b":")[2].strip()
+            for (name, _), lines in zip(self._starts, self._lines, strict=True)
+            if name == b"content-type"
+        ]
+        names = [name for name, _ in self._starts]
+        return goes_on_behind_blank(names, types, self._scanner.peek(LOOK_AHEAD))
 
 
 def _may_continue(head: bytes) -> bool:
     """Whether the header goes on with a line, judged without reading all of it."""
     # Binary data may go on for gigabytes without a line end.
     return (
-        head.startswith((b" ", b"\t", b"\r\n", b"\n"))
-        or _FIELD.match(head) is not None
+        head.startswith((b" ", b"\t", b"\r\n", b"\n", b"\r\r\n"))
+        or FIELD.match(head) is not None
         or _MBOX_LINE.match(head) is not None
     )
 
@@ -178,7 +300,7 @@ def _goes_on(scanner: LineScanner) -> bool:
     It is where a field follows before the next blank line, or CMS behind that: taken for
     text it would hide what is encrypted.
     """
-    head = scanner.peek(_LOOK_AHEAD)
+    head = scanner.peek(LOOK_AHEAD)
     position = head.find(b"\n") + 1
     while position:
         end = head.find(b"\n", position) + 1

@@ -77,6 +77,15 @@ class _TrimmedDigest:
     def hexdigest(self) -> str:
         return self._sha256.hexdigest()
 
+    def in_full(self) -> str:
+        """The digest of the same text with all its line ends."""
+        sha256 = self._sha256.copy()
+        while self._line_ends:
+            count = min(self._line_ends, _LINE_ENDS)
+            sha256.update(b"\r\n" * count)
+            self._line_ends -= count
+        return sha256.hexdigest()
+
     def with_line_ends(self) -> Iterator[str]:
         """The digests of the same text with any number of line ends at its end, within reason."""
         sha256 = self._sha256.copy()
@@ -96,12 +105,14 @@ def identities_in_clear(content: Content, header: HeaderBlock) -> tuple[str, str
         header: of it.
     """
     trimmed = _TrimmedDigest()
-    digest = _CanonicalDigest(trimmed)
+    lines = CanonicalLines()
     with content.open() as stream:
         reader = ForwardReader(stream)
         reader.pass_to(header.body_start)
-        digest.update_all(reader.blocks_to(content.size))
-    in_full = digest.hexdigest()
+        for block in reader.blocks_to(content.size):
+            trimmed.update(lines.update(block))
+        trimmed.update(lines.finish())
+    in_full = trimmed.in_full()
     # Of several with one name the first counts to readers, so that these keep their order.
     fields = sorted(
         (field for field in header.fields if field.name in CONTENT_FIELDS), key=lambda one: one.name
@@ -165,7 +176,7 @@ def differs_by_envelopes_only(
     if not any(part.path for part in parts):
         return True  # beside its envelope it has a header only
     with content.open() as stream:
-        body_start = read_header(LineScanner(stream)).body_start
+        body_start = read_header(LineScanner(stream), is_message=True).body_start
     trimmed = _TrimmedDigest()
     surroundings = _CanonicalDigest(trimmed)
     _read_surroundings(content, body_start, parts, surroundings)

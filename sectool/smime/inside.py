@@ -73,7 +73,7 @@ def look_inside(content: Content, content_type: str, limits: Limits = DEFAULT_LI
             header = read_header(LineScanner(stream), limits=limits)
         found = survey_inside(content, limits, header.line_end)
         return Inside(
-            tuple(found.parts), tuple(found.covered), found.hidden, tuple(found.unreached)
+            tuple(found.parts), tuple(found.covered), found.uncounted, tuple(found.unreached)
         )
     except LimitExceeded as error:
         return Inside(problem=error.message)
@@ -107,4 +107,4 @@ def _under(
     covered = [CoveredPart(f"~{part.path}", covering, part, reason) for part in found.parts]
     covered += [replace(one, path=f"~{one.path}") for one in found.covered]
     unreached = tuple(replace(one, path=f"~{one.path}") for one in found.unreached)
-    return Inside(covered=tuple(covered), problem=found.hidden, unreached=unreached)
+    return Inside(covered=tuple(covered), problem=found.uncounted, unreached=unreached)

@@ -13,8 +13,9 @@ from email.utils import parsedate_to_datetime
 
 from sectool.errors import LimitExceeded
 from sectool.message import Content
-from sectool.outcome import State
+from sectool.outcome import UNINSPECTED, State
 from sectool.smime.fields import HeaderBlock, has_bare_cr_lines, read_header
+from sectool.smime.findings import Finding, Findings
 from sectool.smime.identity import identities_in_clear, identity_of_body, identity_of_parts
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
@@ -27,7 +28,7 @@ from sectool.smime.parts import (
     Unreached,
 )
 from sectool.smime.recognition import foreign_storage
-from sectool.smime.survey import Finding, Findings, survey
+from sectool.smime.survey import survey
 
 _MAGIC_SIZE = 16
 _LONGEST_MESSAGE_ID = 998
@@ -68,6 +69,17 @@ class Inventory:
     """What speaks against parts of it, whatever becomes of the others."""
     unreached: tuple[Unreached, ...] = ()
     """Envelopes that are not among ``parts``, whole or damaged, in the order of the message."""
+    noticed: tuple[str, ...] = ()
+    """What is odd in what is not encrypted, for a person."""
+    uninspected: int = 0
+    """Attached archives that cannot be looked into, and may hold mail."""
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """What is odd in it and was read all the same, and a line for each archive that was not."""
+        odd = [defect for part in self.parts for defect in part.defects]
+        sealed = [f"{UNINSPECTED}{number}" for number in range(1, self.uninspected + 1)]
+        return tuple(dict.fromkeys([*odd, *self.noticed, *sealed]))
 
 
 def take_inventory(
@@ -95,7 +107,7 @@ def take_inventory(
         if not head:
             return _undone(content, State.MALFORMED, "the message is empty")
         try:
-            header = read_header(scanner, limits=limits)
+            header = read_header(scanner, limits=limits, is_message=True)
         except LimitExceeded as error:
             return _undone(content, State.MALFORMED, error.message)
     if not header.fields:
@@ -133,6 +145,8 @@ def _of_message(
         hidden=findings.hidden,
         others=tuple(findings.others),
         unreached=tuple(findings.unreached),
+        noticed=tuple(dict.fromkeys(findings.noticed)),
+        uninspected=findings.uninspected,
     )
 
 

@@ -42,6 +42,21 @@ class Limits:
     """Messages embedded in each other in one TNEF."""
     armour_search: int = 64 * 1024
     """How far into a text an OpenPGP or a uuencoded message is looked for."""
+    held_content: int = 8 * 1024 * 1024
+    """Bytes of a content inside that are held in memory, so that its bodies are not decoded
+    from its beginning each."""
+    archive_size: int = 32 * 1024 * 1024
+    """An attached archive or compound file that is looked into, decoded: it is held in memory."""
+    archive_entries: int = 5_000
+    """Files in such an archive, or streams in such a file."""
+    archive_depth: int = 3
+    """Archives in archives."""
+    unpacked_size: int = 64 * 1024 * 1024
+    """What all archives of one message may be unpacked to while envelopes are looked for."""
+    envelopes_unreached: int = 64
+    """Envelopes that are named of those which cannot be taken; each is read from where it lies."""
+    envelope_hints: int = 100_000
+    """Object identifiers of which each is tried as the beginning of an envelope, in one body."""
 
 
 DEFAULT_LIMITS = Limits()

@@ -121,6 +121,11 @@ class LineScanner:
         self._position = end
         return line
 
+    def skip(self, count: int) -> None:
+        """Passes bytes that were peeked at."""
+        self._have(count)
+        self._position = min(self._position + count, len(self._buffer))
+
     def push_back(self, line: bytes) -> None:
         """Takes back the line that ``read_line`` gave last."""
         self._position -= len(line)

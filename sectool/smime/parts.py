@@ -253,6 +253,8 @@ class WholeEntity:
     """Boundaries of the multiparts around it, outermost first, with their two hyphens."""
     around: tuple[HeaderBlock, ...] = ()
     """Headers of the entities around it, outermost first."""
+    oddity: str = ""
+    """Why not every reader finds it, in words; empty where all do."""
 
     @property
     def body_start(self) -> int:
@@ -270,7 +272,7 @@ def root_entity(content: Content) -> WholeEntity:
         MalformedMessage: its header is beyond all bounds, or there is none.
     """
     with content.open() as stream:
-        header = read_header(LineScanner(stream))
+        header = read_header(LineScanner(stream), is_message=True)
     if not header.fields:
         raise MalformedMessage("the message has no header")
     return WholeEntity("", header, content.size, True, header.line_end)

@@ -28,7 +28,7 @@ def places_of(
         LimitExceeded: the message has more parts or longer headers than is looked at.
     """
     with content.open() as stream:
-        header = read_header(LineScanner(stream), limits=limits)
+        header = read_header(LineScanner(stream), limits=limits, is_message=True)
     line_end = header.line_end
     if [*paths] == [""]:
         # It has no parts that would have to be told from what is behind it.
@@ -46,6 +46,7 @@ def places_of(
             line_end=line_end,
             enclosing=found[path].enclosing,
             around=found[path].around,
+            oddity=found[path].oddity,
         )
         for path in paths
     ]
@@ -69,4 +70,6 @@ def places_to_find_again(
     for place, part in zip(places, parts, strict=True):
         if (place.header.start, place.body_end) != (part.header.start, part.body_end):
             raise UnsupportedMessage(f"the part {part.path} is not the only one of that number")
+        if place.body_start != part.body_start:
+            raise UnsupportedMessage("text stands before its base64 and would be lost")
     return places

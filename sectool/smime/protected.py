@@ -150,7 +150,7 @@ def _is_obscured(field: Field) -> bool:
 def _header(content: Content) -> HeaderBlock | None:
     try:
         with content.open() as stream:
-            return read_header(LineScanner(stream))
+            return read_header(LineScanner(stream), is_message=True)
     except LimitExceeded:
         return None
 

@@ -20,6 +20,9 @@ _SIGNATURE_TYPES = frozenset(
 )
 _NAMES_OF_MAIL = frozenset({b"smime.p7m", b"smime.p7z", b""})
 _PKCS7_SUFFIXES = (b".p7m", b".p7s", b".p7z", b".p7c")
+_RIGHTS_MANAGED_TYPE = "application/x-microsoft-rpmsg-message"
+_RIGHTS_MANAGED = re.compile(rb"message(?:_v[0-9]+)?\.rpmsg")
+_NOTES = b"encrypted.notes"
 _PGP_TYPES = frozenset({"application/pgp-encrypted", "application/pgp"})
 
 _FOREIGN_FILES = (
@@ -95,6 +98,17 @@ def is_detached_signature(entity: Entity) -> bool:
     return entity.media_type in _SIGNATURE_TYPES or _file_name(entity).endswith(b".p7s")
 
 
+def partial_reason(entity: Entity) -> str:
+    """Which piece of a message an entity is (RFC 2046 section 5.2.2); empty: it is none."""
+    if entity.media_type != "message/partial":
+        return ""
+    number, total = (
+        entity.parameters.get(name, b"?")[:8].decode("ascii", "replace")
+        for name in ("number", "total")
+    )
+    return f"message/partial: this is piece {number} of {total} of a message"
+
+
 def _file_name(entity: Entity) -> bytes:
     disposition = entity.header.first(b"content-disposition")
     if disposition is not None:
@@ -104,8 +118,12 @@ def _file_name(entity: Entity) -> bytes:
     return entity.parameters.get("name", b"").lower()
 
 
-def pgp_reason(entity: Entity) -> str:
-    """Why a multipart or a leaf is not ours to open; empty: nothing speaks of OpenPGP."""
+def foreign_encryption(entity: Entity) -> str:
+    """Which other encryption a multipart or a leaf is of, in words; empty: of none."""
+    if entity.media_type == _RIGHTS_MANAGED_TYPE or _RIGHTS_MANAGED.fullmatch(entity.file_name):
+        return "Microsoft rights management (message.rpmsg): only S/MIME is opened"
+    if entity.file_name.endswith(_NOTES):
+        return "Notes encryption (encrypted.notes): only S/MIME is opened"
     if entity.media_type == "multipart/encrypted":
         protocol = entity.parameters.get("protocol", b"").decode("ascii", "replace").lower()
         if "pgp" in protocol or not protocol:
@@ -118,4 +136,4 @@ def pgp_reason(entity: Entity) -> str:
 
 def holds_pgp_message(text: bytes) -> bool:
     """Whether an armoured OpenPGP message stands in a text (RFC 9580 section 6.2)."""
-    return _PGP_MESSAGE.search(text) is not None
+    return b"-----BEGIN PGP" in text and _PGP_MESSAGE.search(text) is not None

@@ -52,7 +52,7 @@ def outer_header(content: Content, part: EncryptedPart) -> bytes:
             still that of the stored message.
     """
     with content.open() as stream:
-        header = read_header(LineScanner(stream))
+        header = read_header(LineScanner(stream), is_message=True)
     kept: list[bytes] = []
     with content.open() as stream:
         reader = ForwardReader(stream)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
@@ -17,12 +17,16 @@ from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 from sectool.message import Content
 from sectool.outcome import State
 from sectool.smime import recognition, tnef
-from sectool.smime.compressed_data import UnpackingBudget, decompressed_blocks
+from sectool.smime.compressed_data import UnpackingBudget
+from sectool.smime.contents import drain, held, open_compressed, open_multipart, open_signed
 from sectool.smime.detached_signatures import DetachedSignatures
 from sectool.smime.entities import FORWARDED, Entity, EntityWalker
 from sectool.smime.fields import CONTENT_FIELDS
+from sectool.smime.findings import Finding, Findings
+from sectool.smime.leftovers import Leftovers, beginning_of
 from sectool.smime.limits import Limits
 from sectool.smime.list_footer import ListFooters
+from sectool.smime.lookahead import LOOK_AHEAD, is_message_ahead, may_begin_field
 from sectool.smime.parts import (
     BodySource,
     CoveredPart,
@@ -31,69 +35,41 @@ from sectool.smime.parts import (
     Placement,
     Unreached,
 )
-from sectool.smime.signed_data import is_certificates_only, signed_blocks
-from sectool.smime.transfer import BLOCK, HEAD_SIZE, declared_layers, find_layers, stream_of
+from sectool.smime.signed_data import is_certificates_only
+from sectool.smime.transfer import (
+    AFTER_PADDING,
+    HEAD_SIZE,
+    STRAY_CHARACTERS,
+    declared_layers,
+    find_layers,
+    find_text_before,
+    looks_like_cms,
+)
 from sectool.smime.uuencode import holds_uuencoded_cms, is_uuencoding
 
 _ENVELOPES = frozenset({cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA})
 _CLEAR_TYPES = frozenset({cms.ID_DATA, cms.DIGESTED_DATA, cms.AUTHENTICATED_DATA, cms.TST_INFO})
+_KEY_BAGS = "1.2.840.113549.1.12."
+"""What the object identifiers of PKCS#12 begin with."""
 _OTHER_ENCRYPTION = frozenset({cms.ENCRYPTED_DATA, cms.SIGNED_AND_ENVELOPED_DATA})
 
 
 _BEHIND_CMS = "bytes after the CMS were ignored"
+_LABELLED_ONLY = "an attached file speaks of S/MIME and holds none"
+_TEXT_BEFORE = "text before the base64 was left as it is"
 _UUENCODED = "an S/MIME message is uuencoded, which is not read"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that decides on the state of a message."""
-
-    state: State
-    reason: str
-    hides_recipients: bool = False
-    """Whether S/MIME is, or may be, in it whose recipients nobody could read."""
-    path: str | None = None
-    """Section of the entity that it is of; None: it is told otherwise what lies there."""
 
 
 _IN_ATTACHMENT = Finding(
     State.UNSUPPORTED, "an encrypted message lies in an encoded attachment; it is not taken"
 )
+_ENCODED = Finding(
+    State.UNSUPPORTED, "an encrypted message lies in a multipart that is encoded; it is not taken"
+)
 UNDER_SIGNATURE = Finding(State.SEALED, "an encrypted layer lies under an opaque signature")
 UNDER_COMPRESSION = Finding(
     State.UNSUPPORTED, "an encrypted layer lies inside a compression; it is not taken"
 )
-
-
-@dataclass(slots=True)
-class Findings:
-    """What a survey found, in the order of the message."""
-
-    parts: list[EncryptedPart] = field(default_factory=list)
-    covered: list[CoveredPart] = field(default_factory=list)
-    """Encrypted parts in contents that exist only decoded."""
-    others: list[Finding] = field(default_factory=list)
-    """All that is neither clear nor one of ``parts``."""
-    unreached: list[Unreached] = field(default_factory=list)
-    """Envelopes that are counted and never taken."""
-    is_signed: bool = False
-    """Whether the message as a whole is signed."""
-    at: str = ""
-    """Section of the entity that is looked at."""
-
-    @property
-    def hidden(self) -> str:
-        """Why there may be recipients that could not be read; empty where there are none."""
-        return next((finding.reason for finding in self.others if finding.hides_recipients), "")
-
-    def note(self, state: State, reason: str) -> None:
-        """Adds a finding."""
-        self.others.append(Finding(state, reason, path=self.at))
-
-    def note_hidden(self, reason: str, state: State = State.UNSUPPORTED) -> None:
-        """Adds S/MIME whose recipients cannot be read."""
-        finding = Finding(state, reason, hides_recipients=True, path=self.at)
-        self.others.append(finding)
 
 
 def survey(content: Content, limits: Limits, line_end: bytes) -> Findings:
@@ -134,6 +110,7 @@ class _Survey:
         *,
         nesting: int,
         budget: UnpackingBudget,
+        is_file: bool = False,
     ) -> None:
         if nesting > limits.nested_contents:
             raise LimitExceeded(f"contents are nested more than {limits.nested_contents} deep")
@@ -142,10 +119,13 @@ class _Survey:
         self._line_end = line_end
         self._nesting = nesting
         self._budget = budget
+        self._is_file = is_file
+        """Whether it may be anything that begins as a message does."""
         self._bodies = 0
         self._findings = Findings()
         self._list_footers = ListFooters()
         self._detached_signatures = DetachedSignatures()
+        self._leftovers = Leftovers(content, limits, UnpackingBudget(limits.unpacked_size))
 
     def take(self) -> Findings:
         with self._content.open() as stream:
@@ -154,6 +134,7 @@ class _Survey:
                 self._list_footers.add(entity)
                 self._detached_signatures.add(entity)
                 self._look(entity)
+        self._look_at_leftovers()
         recognised = self._list_footers.recognised()
         self._findings.parts = [
             replace(part, placement=self._placement_among_others(part, recognised))
@@ -170,17 +151,61 @@ class _Survey:
 
     def _look(self, entity: Entity) -> None:
         self._findings.at = entity.path
-        if reason := recognition.pgp_reason(entity):
+        if reason := recognition.foreign_encryption(entity):
             self._findings.note(State.UNSUPPORTED, reason)
+            if entity.is_multipart:
+                return
         elif entity.is_multipart:
             if entity.media_type == "multipart/signed" and not entity.path:
                 self._findings.is_signed = True
-        elif entity.media_type in FORWARDED:
-            self._look_into(entity, self._body(entity).open, _IN_ATTACHMENT)
-        elif recognition.is_candidate(entity):
-            self._look_at_body(entity)
+            return
+        if reason := recognition.partial_reason(entity):
+            self._findings.note_hidden(reason)
+        elif self._look_at_leaf(entity):
+            self._leftovers.leave_out(entity)
+            return
+        self._leftovers.add(entity)
         if _is_text(entity) and not self._nesting:
             self._look_at_text(entity)
+
+    def _look_at_leaf(self, entity: Entity) -> bool:
+        """Whether it is CMS, or a content of its own that was looked into."""
+        head = beginning_of(entity)
+        if entity.media_type in FORWARDED:
+            self._look_into(entity, self._body(entity).open, _IN_ATTACHMENT)
+        elif entity.main_type == "multipart" and entity.is_encoded:
+            self._look_into(entity, partial(open_multipart, self._body(entity), entity), _ENCODED)
+        elif entity.is_encoded and may_begin_field(head) and self._is_mail_file(entity):
+            self._look_into(entity, self._declared(entity).open, _IN_ATTACHMENT, is_file=True)
+        else:
+            may_be_cms = looks_like_cms(entity.beginning) or looks_like_cms(head)
+            is_candidate = recognition.is_candidate(entity) or may_be_cms
+            return is_candidate and self._look_at_body(entity)
+        return True
+
+    def _declared(self, entity: Entity) -> BodySource:
+        layers = declared_layers(_declared_encoding(entity))
+        return BodySource(self._content, entity.header.body_start, entity.body_end, layers)
+
+    def _is_mail_file(self, entity: Entity) -> bool:
+        with self._declared(entity).open() as stream:
+            head = stream.read(LOOK_AHEAD)
+        return is_message_ahead(head)
+
+    def _look_at_leftovers(self) -> None:
+        left = self._leftovers
+        left.search()
+        findings = self._findings
+        for one in left.unreached:
+            if one.sets_state:
+                findings.note(State.UNSUPPORTED, one.reason)
+        for reason in left.hidden:
+            findings.note_hidden(reason)
+        if left.pgp:
+            findings.note(State.UNSUPPORTED, left.pgp)
+        findings.unreached += left.unreached
+        findings.noticed += left.noticed
+        findings.uninspected += left.uninspected
 
     # --- bodies ---
 
@@ -195,18 +220,20 @@ class _Survey:
         layers = find_layers(self._content, start, entity.body_end, declared)
         return BodySource(self._content, start, entity.body_end, layers)
 
-    def _look_at_body(self, entity: Entity) -> None:
+    def _look_at_body(self, entity: Entity) -> bool:
+        """Whether it is CMS or TNEF, or said to be and damaged."""
         body = self._body(entity)
         with body.open() as stream:
             head = stream.read(HEAD_SIZE)
         if tnef.is_tnef(head):
-            self._look_at_tnef(body)
-            return
+            return self._look_at_tnef(body)
         try:
             content_type = cms.identify(io.BytesIO(head))
         except MalformedMessage as error:
-            self._note_no_cms(entity, head, error)
-            return
+            return self._look_behind_text(entity) or self._note_no_cms(entity, head, error)
+        if not recognition.is_candidate(entity):
+            # A text that is nothing but an envelope; what else it may be is a quotation.
+            return content_type in _ENVELOPES and self._take_text(entity, body)
         if content_type in _ENVELOPES:
             self._take_envelope(entity, body)
         elif content_type in _OTHER_ENCRYPTION:
@@ -219,26 +246,65 @@ class _Survey:
             self._take_signed(entity, body, head)
         elif content_type == cms.COMPRESSED_DATA:
             self._take_compressed(entity, body)
-        elif content_type not in _CLEAR_TYPES:
+        elif content_type not in _CLEAR_TYPES and not content_type.startswith(_KEY_BAGS):
             # It may be an encryption that nobody here has heard of.
             name = cms.content_type_name(content_type)
             self._findings.note_hidden(f"CMS {name} is not known")
+        return True
 
-    def _look_at_tnef(self, body: BodySource) -> None:
+    def _look_behind_text(self, entity: Entity) -> bool:
+        """Whether CMS begins behind a text that a program put before it."""
+        if not recognition.is_labelled(entity):
+            return False
+        start = entity.header.body_start
+        count, layers = find_text_before(self._content, start, entity.body_end)
+        if not count:
+            return False
+        body = BodySource(self._content, start + count, entity.body_end, layers)
+        body.defects.add(_TEXT_BEFORE)
+        with body.open() as stream:
+            head = stream.read(HEAD_SIZE)
+        try:
+            is_envelope = cms.identify(io.BytesIO(head)) in _ENVELOPES
+        except MalformedMessage:
+            return False
+        if is_envelope:
+            self._take_envelope(entity, body)
+        return is_envelope
+
+    def _take_text(self, entity: Entity, body: BodySource) -> bool:
+        """Takes a text that is a whole envelope from its first character to its last."""
+        try:
+            envelope = cms.describe_envelope(body)
+        except MalformedMessage:
+            return False
+        is_all = not body.defects & {STRAY_CHARACTERS, AFTER_PADDING, _BEHIND_CMS}
+        if is_all and envelope.trailing_bytes <= len(b"\r\n"):
+            self._take_envelope(entity, body)
+            return True
+        return False
+
+    def _look_at_tnef(self, body: BodySource) -> bool:
         with body.open() as stream:
             found = tnef.find_smime(stream, self._limits)
         if found:
             self._findings.note_hidden(f"S/MIME in TNEF (winmail.dat) is not taken: {found}")
+        return bool(found)
 
-    def _note_no_cms(self, entity: Entity, head: bytes, error: MalformedMessage) -> None:
+    def _note_no_cms(self, entity: Entity, head: bytes, error: MalformedMessage) -> bool:
         is_labelled = recognition.is_labelled(entity)
         is_uuencoded = is_uuencoding(_declared_encoding(entity))
         is_ours = is_labelled or recognition.is_named(entity)
         if holds_uuencoded_cms(head) or (is_uuencoded and is_ours):
             self._findings.note_hidden(_UUENCODED)
+        elif is_labelled and (entity.oddity or self._is_file):
+            self._findings.noticed.append(_LABELLED_ONLY)
         elif is_labelled:
             what = error.message if head else "the body is empty"
             self._findings.note_hidden(f"labelled as S/MIME, but {what}", State.MALFORMED)
+        else:
+            return False
+        return not is_labelled
 
     def _take_envelope(self, entity: Entity, body: BodySource) -> None:
         try:
@@ -270,7 +336,7 @@ class _Survey:
             path=entity.path,
             placement=Placement.SEALED_OPAQUE if signed else _placement(entity),
             header=entity.header,
-            body_start=entity.header.body_start,
+            body_start=body.start,
             body_end=entity.body_end,
             is_last=entity.body_end >= self._content.size,
             line_end=self._line_end,
@@ -284,9 +350,9 @@ class _Survey:
         try:
             if is_certificates_only(io.BytesIO(head)):
                 return
-            opener = partial(_open_signed, body)
+            opener = partial(open_signed, body)
             if entity.is_message:
-                _drain(opener)
+                drain(opener)
             self._findings.is_signed |= not entity.path
             self._look_into(entity, opener, UNDER_SIGNATURE, signed=body)
         except LimitExceeded:
@@ -298,10 +364,10 @@ class _Survey:
                 self._findings.note_hidden(reason, State.MALFORMED)
 
     def _take_compressed(self, entity: Entity, body: BodySource) -> None:
-        opener = partial(_open_compressed, body, self._budget)
+        opener = partial(open_compressed, body, self._budget)
         try:
             if entity.is_message:
-                _drain(opener)
+                drain(opener)
             self._look_into(entity, opener, UNDER_COMPRESSION)
         except LimitExceeded:
             raise
@@ -320,19 +386,22 @@ class _Survey:
         entity: Entity,
         opener: Callable[[], BinaryIO],
         cover: Finding,
+        *,
         signed: BodySource | None = None,
+        is_file: bool = False,
     ) -> None:
         """Looks at a content that exists only decoded; ``cover`` is what to say of it.
 
         An envelope that is all that an opaque signature covers can stand in its place.
         """
-        content = NestedContent(opener)
+        content = held(NestedContent(opener), self._limits.held_content)
         nested = _Survey(
             content,
             self._limits,
             self._line_end,
             nesting=self._nesting + 1,
             budget=self._budget,
+            is_file=is_file or self._is_file,
         ).take()
         if signed is not None and _is_whole_content(entity, nested):
             (part,) = nested.parts
@@ -342,6 +411,11 @@ class _Survey:
         self._findings.others += [cover] if nested.parts else []
         self._findings.others += nested.others
         prefix = f"{entity.path}~"
+        self._findings.unreached += [
+            replace(one, path=f"{prefix}{one.path}") for one in nested.unreached
+        ]
+        self._findings.noticed += nested.noticed
+        self._findings.uninspected += nested.uninspected
         self._findings.covered += [
             CoveredPart(f"{prefix}{part.path}", content, part, cover.reason)
             for part in nested.parts
@@ -397,22 +471,9 @@ def _is_whole_content(entity: Entity, nested: Findings) -> bool:
         return False
     (part,) = nested.parts
     fields = {field.name for field in part.header.fields}
-    is_bare = not part.path and fields <= CONTENT_FIELDS | {b"mime-version"}
+    is_bare = (
+        not part.path
+        and part.body_start == part.header.body_start
+        and fields <= CONTENT_FIELDS | {b"mime-version"}
+    )
     return is_bare and not (nested.others or nested.covered or nested.unreached)
-
-
-def _drain(opener: Callable[[], BinaryIO]) -> None:
-    """Reads a content to its end, which says whether it is whole."""
-    with opener() as stream:
-        while stream.read(BLOCK):
-            pass
-
-
-def _open_signed(body: BodySource) -> BinaryIO:
-    stream = body.open()
-    return stream_of(stream, signed_blocks(stream))
-
-
-def _open_compressed(body: BodySource, budget: UnpackingBudget) -> BinaryIO:
-    stream = body.open()
-    return stream_of(stream, decompressed_blocks(stream, budget))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import BinaryIO, Protocol
@@ -34,11 +35,13 @@ _ARMOUR_LABELS = (
     b"ENCRYPTED MESSAGE-----",
     b"SIGNED MESSAGE-----",
 )
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_QUOTED_LINE = 64 * 1024
 
 STRAY_CHARACTERS = "characters outside the base64 alphabet were skipped"
 MISSING_PADDING = "the base64 padding is missing"
 INCOMPLETE_BASE64 = "the base64 text ends inside a group"
+PADDING_INSIDE = "the base64 was encoded piece by piece, with padding inside"
 AFTER_PADDING = "text after the base64 padding was ignored"
 
 
@@ -67,6 +70,8 @@ class Base64Decoder:
     def __init__(self, note: Callable[[str], object]) -> None:
         self._note = note
         self._rest = b""
+        self._padded = False
+        """Whether padding came last, so that what follows is a piece of its own."""
         self._ended = False
 
     def update(self, block: bytes) -> bytes:
@@ -75,47 +80,79 @@ class Base64Decoder:
             if block.strip():
                 self._note(AFTER_PADDING)
             return b""
+        if self._padded or b"=" in block:
+            words = self._words_behind(block)
+            if words < len(block):
+                self._note(AFTER_PADDING)
+                text = self._rest + block[:words].translate(None, _WHITE_SPACE)
+                return self._decode_pieces(text) + self._last_group()
         text = self._rest + block.translate(None, _WHITE_SPACE)
-        whole = len(text) & ~3
-        self._rest = text[whole:]
-        decoded = _decode_groups(memoryview(text)[:whole])
-        if decoded is not None:
-            return decoded
-        text = self._cleaned(text)
-        whole = len(text) & ~3
-        self._rest = text[whole:]
-        decoded = binascii.a2b_base64(text[:whole])
-        return decoded + self._last_group() if self._ended else decoded
+        if not self._padded:
+            whole = len(text) & ~3
+            decoded = _decode_groups(memoryview(text)[:whole])
+            if decoded is not None:
+                self._rest = text[whole:]
+                return decoded
+        return self._decode_pieces(text)
 
     def finish(self) -> bytes:
         """Decodes a last group that lacks its padding."""
         if self._ended:
             return b""
-        self._rest = self._cleaned(self._rest)
-        if len(self._rest) > 1 and not self._ended:
+        decoded = self._decode_pieces(self._rest)
+        if len(self._rest) > 1:
             self._note(MISSING_PADDING)
-        return self._last_group()
+        return decoded + self._last_group()
 
-    def _cleaned(self, text: bytes) -> bytes:
-        """Without strays, and up to the padding that ends the data."""
+    def _decode_pieces(self, text: bytes) -> bytes:
+        """Decodes text without strays, of which each run up to padding was encoded by itself."""
         if text.translate(None, _ALPHABET + b"="):
-            self._note(STRAY_CHARACTERS)
-            text = text.translate(None, _NOT_ALPHABET_OR_PADDING)
-        kept: list[bytes] = []
-        count = 0
+            if self._padded or b"=" in text:
+                text = self._up_to_text_behind(text)
+            if text.translate(None, _ALPHABET + b"="):
+                self._note(STRAY_CHARACTERS)
+                text = text.translate(None, _NOT_ALPHABET_OR_PADDING)
         *runs, last = text.split(b"=")
-        for number, run in enumerate(runs):
-            kept.append(run)
-            count += len(run)
+        decoded: list[bytes] = []
+        piece = b""
+        for run in runs:
+            self._begin_run(run)
+            piece += run
             # A pad sign can only follow two or three characters of a group.
-            if count % 4 >= 2:
-                self._ended = True
-                if last or any(runs[number + 1 :]):
-                    self._note(AFTER_PADDING)
-                return b"".join(kept)
-            self._note(STRAY_CHARACTERS)
-        kept.append(last)
-        return b"".join(kept)
+            if len(piece) % 4 >= 2:
+                decoded.append(binascii.a2b_base64(piece + b"=" * (-len(piece) % 4)))
+                piece, self._padded = b"", True
+            elif run or not self._padded:
+                self._note(STRAY_CHARACTERS)
+        self._begin_run(last)
+        piece += last
+        whole = len(piece) & ~3
+        decoded.append(binascii.a2b_base64(piece[:whole]))
+        self._rest = piece[whole:]
+        return b"".join(decoded)
+
+    def _words_behind(self, block: bytes) -> int:
+        """Where a line of several words follows the padding, which is a text; else the end."""
+        begin = 0 if self._padded else block.find(b"=")
+        for line in _LINE.finditer(block, begin):
+            if len(line[0].split()) > 1 and (self._padded or line.start() > begin):
+                return line.start()
+        return len(block)
+
+    def _begin_run(self, run: bytes) -> None:
+        if run and self._padded:
+            self._note(PADDING_INSIDE)
+            self._padded = False
+
+    def _up_to_text_behind(self, text: bytes) -> bytes:
+        """Leaves out a text that follows the padding, as a footer does, from its first stray."""
+        begin = 0 if self._padded else text.find(b"=")
+        stray = len(text[begin:]) - len(text[begin:].lstrip(_ALPHABET + b"="))
+        if not text[begin + stray :].translate(None, _NOT_ALPHABET):
+            return text
+        self._note(AFTER_PADDING)
+        self._ended = True
+        return text[: begin + stray]
 
     def _last_group(self) -> bytes:
         rest, self._rest = self._rest, b""
@@ -130,6 +167,7 @@ class ArmourDecoder:
     """Base64 between a BEGIN and an END line (RFC 7468)."""
 
     def __init__(self, note: Callable[[str], object]) -> None:
+        self._note = note
         self._base64 = Base64Decoder(note)
         self._line = b""
         self._inside = False
@@ -138,6 +176,7 @@ class ArmourDecoder:
     def update(self, block: bytes) -> bytes:
         """Decodes what has come of the text between the lines."""
         if self._ended:
+            self._look_behind(block)
             return b""
         text = self._line + block
         if not self._inside:
@@ -149,11 +188,16 @@ class ArmourDecoder:
         found = text.find(b"-----")
         if found >= 0:
             self._ended = True
+            self._look_behind(text[found:].partition(b"\n")[2])
             return self._base64.update(text[:found]) + self._base64.finish()
         # Fewer than five hyphens at the end may be the beginning of the END line.
         keep = len(text) - len(text.rstrip(b"-"))
         self._line = text[len(text) - keep :]
         return self._base64.update(text[: len(text) - keep])
+
+    def _look_behind(self, text: bytes) -> None:
+        if text.strip(_WHITE_SPACE):
+            self._note(AFTER_PADDING)
 
     def finish(self) -> bytes:
         """Decodes a last group where the END line is missing."""
@@ -309,6 +353,26 @@ def find_layers(content: Content, start: int, end: int, declared: str) -> tuple[
     return tuple(layers)
 
 
+def find_text_before(content: Content, start: int, end: int) -> tuple[int, tuple[Layer, ...]]:
+    """How many bytes of text stand before the base64 or armour of a body, and its layers.
+
+    Args:
+        content: the stored bytes.
+        start: offset of the body.
+        end: offset after it.
+
+    Returns:
+        Zero where no line in sight begins it.
+    """
+    with open_decoded(content, start, min(end, start + HEAD_SIZE), ()) as stream:
+        head = stream.read(HEAD_SIZE)
+    for match in _LINE_OF_CMS.finditer(head):
+        layer = _evident_layer(head[match.start() :])
+        if layer is not None:
+            return match.start(), (layer,)
+    return 0, ()
+
+
 def declared_layers(declared: str) -> tuple[Layer, ...]:
     """The layers that a Content-Transfer-Encoding names: one or none."""
     layer = _declared_layer(declared)
@@ -331,8 +395,43 @@ def looks_like_cms(head: bytes) -> bool:
     return looks_like_ber(head) or _evident_layer(head) is not None
 
 
-def _evident_layer(head: bytes) -> Layer | None:
+_LINE = re.compile(rb"[^\r\n]+")
+_LINE_OF_CMS = re.compile(rb"^(?=MI|-----BEGIN )", re.MULTILINE)
+_ARMOUR_LINE = re.compile(rb"-----BEGIN [^\r\n]{1,40}-----[ \t]*\r?\n")
+_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/=\s]*")
+_LENGTH_FORMS = range(0x81, 0x89)
+
+
+def reaches_end_of_cms(head: bytes, in_sight: int) -> bool:
+    """Whether CMS begins here and goes on to its end, or out of sight.
+
+    Text that quotes the first lines of CMS holds less of it than CMS says it is.
+
+    Args:
+        head: what follows.
+        in_sight: bytes of it; CMS that goes on for longer is taken for whole.
+    """
+    if not looks_like_cms(head):
+        return False
+    if looks_like_ber(head):
+        return True
     text = head.lstrip()
+    if match := _ARMOUR_LINE.match(text):
+        text = text[match.end() :]
+    run = _BASE64_RUN.match(text)[0]  # type: ignore[index]  # always matches
+    if len(run) >= in_sight:
+        return True
+    decoder = Base64Decoder(lambda _: None)
+    cms = decoder.update(run) + decoder.finish()
+    if len(cms) > 1 and cms[1] in _LENGTH_FORMS:
+        size = cms[1] - 0x80
+        return len(cms) >= 2 + size + int.from_bytes(cms[2 : 2 + size], "big")
+    # Of indefinite length: its contents end in the octets that say so.
+    return cms.rstrip(b"\0") + bytes(4) <= cms
+
+
+def _evident_layer(head: bytes) -> Layer | None:
+    text = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
     if text.startswith(_ARMOUR_BEGIN):
         is_ours = text[len(_ARMOUR_BEGIN) :].startswith(_ARMOUR_LABELS)
         return Layer.ARMOUR if is_ours else None

@@ -27,6 +27,8 @@ def is_uuencoding(declared: str) -> bool:
 
 def holds_uuencoded_cms(text: bytes) -> bool:
     """Whether a uuencoded file in a text is CMS."""
+    if b"begin " not in text:
+        return False
     return any(_is_cms(text, begin.end()) for begin in islice(_BEGIN.finditer(text), _MOST_FILES))
 
 

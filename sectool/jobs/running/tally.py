@@ -19,7 +19,7 @@ def count_examination(summary: Summary, examination: Examination, state: State) 
         if part.integrity is not None:
             summary.integrity[part.integrity, part.signer] += 1
     for defect in examination.defects:
-        summary.defects[defect] += 1
+        summary.count_defect(defect)
     named = [key for layer in examination.layers for key in layer.recipients]
     for key in dict.fromkeys([*examination.recipients, *named]):
         summary.keys[key] = summary.keys.get(key, 0) + 1

@@ -260,7 +260,7 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
         if inventory.mark and inventory.mark.job == context.job
         else 0,
         layers=tuple(_unreached(inventory)),
-        defects=tuple(dict.fromkeys(defect for part in inventory.parts for defect in part.defects)),
+        defects=inventory.defects,
     )
     is_encrypted = inventory.parts or inventory.covered
     if not is_encrypted or keys is None or not task.opening:

@@ -116,7 +116,13 @@ class LayerSearch:
             inside = smime.look_inside(plaintext, content_type)
         except MessageError as error:
             inside = smime.Inside(problem=error.message)
-        if inside.problem:
+        for number, found in enumerate(inside.unreached, 1):
+            names = tuple(map(recipient_key, found.recipients))
+            hides = not found.is_complete
+            record = LayerRecord(part, f"{prefix}?{number}", "", names, found.reason, hides)
+            self.records.append(record)
+            self.in_history.update(held(self.keys, found.recipients))
+        if inside.problem and inside.problem not in {one.reason for one in inside.unreached}:
             what = f"what lies inside is not known: {inside.problem}"
             self.records.append(LayerRecord(part, f"{prefix}?", "", (), reason or what, True))
         for one in inside.parts:
