@@ -36,10 +36,10 @@ SCAN_OPERATIONS = 500
 RUN_OPERATIONS = 5_000
 """The same of a run that opens mail to keep or to exchange its recipients: some seconds."""
 
-OCTETS_PER_OPERATION = 64 * 1024
+OCTETS_PER_OPERATION = 16 * 1024
 """Bytes of mail that are read for trials, on average: each reads its message anew."""
 
-CERTIFICATES_PER_MESSAGE = 32
+CERTIFICATES_PER_MESSAGE = 16
 """Unknown certificates that one message is tried on; beyond, others that name them are."""
 
 MESSAGES = 3
