@@ -22,7 +22,14 @@ ROOMS = {
 LAYERS = {"DEEPEST": layers.DEEPEST, "MOST": layers.MOST}
 TRIALS = {
     name: getattr(bindings, name)
-    for name in ("SCAN_OPERATIONS", "RUN_OPERATIONS", "MESSAGES", "CERTIFICATES")
+    for name in (
+        "SCAN_OPERATIONS",
+        "RUN_OPERATIONS",
+        "OCTETS_PER_OPERATION",
+        "CERTIFICATES_PER_MESSAGE",
+        "MESSAGES",
+        "CERTIFICATES",
+    )
 }
 
 

@@ -5,6 +5,7 @@ Holds no subjects, no addresses, no key material and no plaintext.
 
 from sectool.joblog.acknowledgements import Acknowledgement
 from sectool.joblog.give_ups import Standing
+from sectool.joblog.layers import NOT_EVERYBODYS
 from sectool.joblog.log import JobLog
 from sectool.joblog.messages import KEPT, REPLACED, UNREAD
 from sectool.joblog.records import (
@@ -31,6 +32,7 @@ from sectool.outcome import blotted, without_address
 __all__ = [
     "IN_CLEAR",
     "KEPT",
+    "NOT_EVERYBODYS",
     "ON_TRIAL",
     "REPLACED",
     "UNREACHED",

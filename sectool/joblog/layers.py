@@ -12,6 +12,11 @@ from sectool.joblog.records import UNREACHED, LayerRecord
 from sectool.outcome import RecipientKey, State
 from sectool.summary import LeftPart, NeedsOldKeys
 
+NOT_EVERYBODYS = (
+    "an encrypted layer lies inside that not everybody can read who reads what is around it"
+)
+"""Why a layer of a shared mailbox keeps its recipients."""
+
 IS_KEPT = "layer.reason <> ''"
 """Condition on a layer: it keeps its recipients."""
 
@@ -60,6 +65,31 @@ class LayerTable:
                     "INSERT OR IGNORE INTO layer_recipient VALUES (?, ?, ?, ?)",
                     (*place, add_recipient(recipient)),
                 )
+
+    def keep_from_others(self, content_digest: str) -> None:
+        """A layer in a part keeps its recipients, where not everybody opens it who opens the part.
+
+        Keys that came in a later run may open the part, wherever it lies, and not the layer.
+
+        Args:
+            content_digest: of the part.
+        """
+        self._connection.execute(
+            f"UPDATE layer SET reason = ?1 WHERE path <> '' AND NOT ({IS_KEPT})"
+            " AND (message, part) IN (SELECT message, path FROM part WHERE content_digest = ?2)"
+            " AND EXISTS (SELECT 1 FROM reader WHERE content_digest = ?2 AND address NOT IN"
+            "   (SELECT address FROM reader WHERE content_digest = layer.content_digest))",
+            (NOT_EVERYBODYS, content_digest),
+        )
+        # What lies in one that stays can only stay.
+        self._connection.execute(
+            f"UPDATE layer SET reason = ?1 WHERE NOT ({IS_KEPT})"
+            " AND (message, part) IN (SELECT message, path FROM part WHERE content_digest = ?2)"
+            " AND EXISTS (SELECT 1 FROM layer AS around WHERE around.message = layer.message"
+            "   AND around.part = layer.part AND around.path <> '' AND around.reason <> ''"
+            "   AND substr(layer.path, 1, length(around.path) + 1) = around.path || '!')",
+            (NOT_EVERYBODYS, content_digest),
+        )
 
     def of_part(self, content_digest: str) -> list[LayerRecord]:
         """The layers in the plaintext of a part, as one of the messages has them that hold it."""

@@ -101,6 +101,9 @@ class PartTable:
             "INSERT OR IGNORE INTO reader (content_digest, address) VALUES (?, ?)",
             sorted(examination.readers),
         )
+        if examination.readers:
+            for part in examination.parts:
+                self.layers.keep_from_others(part.content_digest)
         if known is None or known.replaced:
             return
         kept = {(layer.part, layer.path) for layer in examination.layers if layer.reason}
@@ -137,6 +140,8 @@ class PartTable:
             [(message, numbers[recipient]) for recipient in examination.recipients],
         )
         self.layers.write(message, examination.layers, numbers.__getitem__)
+        for part in examination.parts if examination.layers else ():
+            self.layers.keep_from_others(part.content_digest)
 
     def _add_recipient(self, recipient: RecipientKey, in_history: bool) -> int:
         recipient = without_address(recipient)

@@ -9,6 +9,7 @@ from sectool.joblog import SealableMessage
 from sectool.jobs.phases.matching import Matcher
 from sectool.jobs.phases.resealing import Resealing
 from sectool.jobs.running.job import Job
+from sectool.jobs.running.owner import is_shared
 from sectool.jobs.running.reopen import check_not_rolled_back
 from sectool.jobs.running.spec import Cancel, JobSpec, Operation
 from sectool.jobs.running.succession import read_history
@@ -71,6 +72,11 @@ class _Encryption:
     def _check_phases(self) -> None:
         """Holds that decrypting is over."""
         check_not_rolled_back(self._log)
+        if self._spec.restore_subject and is_shared(self._job):
+            raise UsageError(
+                "a restored Subject is there for all who read the mailbox, whoever could read it",
+                hint="leave out --restore-subject: this job is on a shared mailbox",
+            )
         decrypted = self._log.phase(Operation.DECRYPT)
         if decrypted is None and self._spec.include_clear:
             return  # the one job that has nothing to decrypt first

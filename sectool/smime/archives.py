@@ -53,7 +53,7 @@ class ArchivedFile:
         if self.method == _STORED:
             budget.spend(len(self.packed))
             return self.packed
-        return _inflate(self.packed, -15, budget)
+        return _inflate(self.packed, zlib.decompressobj(-15), budget)
 
 
 def files_of_zip(data: bytes, limits: Limits) -> list[ArchivedFile]:
@@ -119,16 +119,20 @@ def _entries(
 
 
 def unpack_gzip(data: bytes, budget: UnpackingBudget) -> bytes:
-    """What the first member of a gzip file holds, as far as it is whole.
+    """What the members of a gzip file hold (RFC 1952 section 2.2), as far as they are whole.
 
     Raises:
         LimitExceeded: the budget is spent.
     """
-    return _inflate(data, _GZIP, budget)
+    members: list[bytes] = []
+    while data:
+        inflater = zlib.decompressobj(_GZIP)
+        members.append(_inflate(data, inflater, budget))
+        data = inflater.unused_data
+    return b"".join(members)
 
 
-def _inflate(packed: bytes, window: int, budget: UnpackingBudget) -> bytes:
-    inflater = zlib.decompressobj(window)
+def _inflate(packed: bytes, inflater: zlib._Decompress, budget: UnpackingBudget) -> bytes:
     blocks: list[bytes] = []
     try:
         while packed and not inflater.eof:

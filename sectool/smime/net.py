@@ -27,13 +27,19 @@ OVERLAP = 256
 """Of two windows: more than the head of an envelope takes in base64."""
 _LONGEST_LINE = 64 * 1024
 
-_TAG = re.compile(rb"<[^<>]{0,1000}>")
+_TAG = re.compile(rb"<(?![^<>]{0,200};base64,)[^<>]{0,1000}>")
 _REFERENCE = re.compile(rb"&(#[0-9]{1,5}|#[xX][0-9A-Fa-f]{1,4}|[A-Za-z]{2,8});")
 _NAMED = {b"gt": b">", b"lt": b"<", b"amp": b"&", b"plus": b"+", b"equals": b"=", b"sol": b"/"}
-_MARGINS = re.compile(rb"^[ \t>|\xa0]+|[ \t\xa0]+\r?$", re.MULTILINE)
+_MARGINS = re.compile(
+    rb"^[ \t]{0,8}[A-Za-z]{1,4}>[ \t>|\xa0]*|^[ \t>|\xa0\"'*]+|[ \t\xa0\"',.;]+\r?$", re.MULTILINE
+)
+"""Quotation marks before lines, with a name or not, and those around the strings of a program."""
+_ESCAPES = re.compile(rb"\\[nrt\\]+|\\(?=/)|\xe2\x80[\x8b-\x8d]")
+"""Line ends and slashes as they stand in JSON, and spaces without a width."""
 _LINE_ENDS = b"\r\n\t\0\x0b\x0c"
 _RUN = re.compile(rb"[A-Za-z0-9+/=]*")
 _MARKUP = re.compile(rb"[<&]")
+_ESCAPED = re.compile(rb"[\\\x80]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +137,8 @@ class _Text:
 def _cleaned(text: bytes) -> bytes:
     if _MARKUP.search(text):
         text = _REFERENCE.sub(_character, _TAG.sub(b"\n", text))
+    if _ESCAPED.search(text):
+        text = _ESCAPES.sub(b"", text)
     return _MARGINS.sub(b"", text).translate(None, _LINE_ENDS)
 
 

@@ -165,7 +165,7 @@ class _Survey:
             self._leftovers.leave_out(entity)
             return
         self._leftovers.add(entity)
-        if _is_text(entity) and not self._nesting:
+        if _is_text(entity):
             self._look_at_text(entity)
 
     def _look_at_leaf(self, entity: Entity) -> bool:
@@ -423,9 +423,6 @@ class _Survey:
         self._findings.covered += [
             replace(covered, path=f"{prefix}{covered.path}") for covered in nested.covered
         ]
-        self._findings.unreached += [
-            replace(one, path=f"{prefix}{one.path}") for one in nested.unreached
-        ]
 
     def _look_at_text(self, entity: Entity) -> None:
         start = entity.header.body_start
@@ -433,7 +430,7 @@ class _Survey:
         layers = declared_layers(_declared_encoding(entity))
         with BodySource(self._content, start, end, layers).open() as stream:
             text = stream.read(self._limits.armour_search)
-        if recognition.holds_pgp_message(text):
+        if not self._nesting and recognition.holds_pgp_message(text):
             self._findings.note(State.UNSUPPORTED, "inline PGP: only S/MIME is opened")
         if holds_uuencoded_cms(text):
             self._findings.note_hidden(_UUENCODED)

@@ -320,6 +320,29 @@ def test_the_certificates_that_most_mail_names_are_tried_first_and_the_others_ar
     assert (left.certificates, left.messages, left.operations) == (2, 2, 5)
 
 
+@pytest.mark.parametrize(
+    ("limit", "value"), [("CERTIFICATES_PER_MESSAGE", 2), ("OCTETS_PER_OPERATION", 1)]
+)
+def test_a_message_that_names_many_certificates_is_not_opened_for_each(
+    limit: str,
+    value: int,
+    rsa: Recertified,
+    specify: Specify,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bindings, limit, value)
+    others = list(strangers(tmp_path / "strangers", 5))
+    # Those that other mail names as well are tried, however many stand in it.
+    crowd = written_to(1, *others, rsa.older.certificate, work=tmp_path)
+    owned = [written_to(n, rsa.older.certificate, work=tmp_path) for n in range(2, 5)]
+    maildir = mailbox(tmp_path / "Maildir", [crowd, *owned])
+    summary = jobs.run(specify("decrypt", maildir, keys=KeySpecification((rsa.history,))))
+    assert counts(summary) == {State.CHECKPOINTED: 4}
+    assert summary.not_tried is not None
+    assert 3 <= summary.not_tried.certificates <= 5
+
+
 def test_nothing_is_tried_where_the_owners_own_key_opens_the_message(
     rsa: Recertified, specify: Specify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

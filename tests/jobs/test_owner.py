@@ -313,6 +313,44 @@ def test_a_layer_that_not_everybody_can_read_keeps_its_recipients(
     assert plaintext == inner
 
 
+def test_a_layer_is_not_everybodys_who_reads_what_is_around_it_by_keys_of_a_later_run(
+    people: People, specify: Specify, maildir: Path
+) -> None:
+    inner = encrypt(SECRET, people.victim)
+    outer = encrypt(multipart(inner, FOOTER), people.victim, people.thief)
+    deliver(maildir, message(1, outer))
+    alone = KeySpecification((people.victim.certificate, people.victim.private_key))
+    jobs.run(specify("decrypt", keys=alone, shared=True))
+    # The same ciphertext comes once more, now that another key is at hand; then once more.
+    deliver(maildir, message(1, outer), message(2, multipart(FOOTER, outer)))
+    jobs.run(specify("decrypt", shared=True))
+    third = message(3, multipart(outer, FOOTER))
+    deliver(maildir, message(1, outer), message(2, multipart(FOOTER, outer)), third)
+    jobs.run(specify("decrypt", keys=alone, shared=True))
+    new = (people.victim_new.certificate, people.thief_new.certificate)
+    summary = jobs.run(specify("encrypt", new_certificates=new))
+    assert counts(summary) == {State.REENCRYPTED: 3}
+    assert len(summary.needs_old_keys) == 3
+    plaintexts = opened_by(maildir, people.thief_new)
+    assert len(plaintexts) == 3
+    for plaintext in plaintexts:
+        (left,) = checker.envelopes(plaintext)
+        assert checker.opened(left, people.thief_new) is None
+        assert checker.opened(left, people.victim) == SECRET
+
+
+def test_a_subject_of_a_shared_mailbox_is_not_shown_to_all_who_read_it(
+    people: People, specify: Specify, maildir: Path
+) -> None:
+    protected = b'Content-Type: text/plain; hp="cipher"\r\nSubject: the secret plan\r\n\r\nbody\r\n'
+    outer = message(1, encrypt(protected, people.victim))
+    deliver(maildir, outer.replace(b"Subject: message 1", b"Subject: [...]"))
+    jobs.run(specify("decrypt", shared=True))
+    new = (people.victim_new.certificate, people.thief_new.certificate)
+    with pytest.raises(UsageError, match="restored Subject"):
+        jobs.run(specify("encrypt", new_certificates=new, restore_subject=True))
+
+
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [

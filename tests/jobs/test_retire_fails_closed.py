@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import gzip
 from collections.abc import Callable
 from dataclasses import replace
@@ -161,6 +163,58 @@ def test_an_envelope_cut_off_in_a_forwarded_mail_inside_a_new_envelope_counts(
 ) -> None:
     body = multipart(PLAIN, forward(message(3, entity(Envelope.to(keys.old).encoded[:-9]))))
     assert retire(stored(message(2, encrypt(body, keys.new)))).answer is Answer.NEEDED
+
+
+def uuencoded(cms: bytes) -> bytes:
+    lines = (binascii.b2a_uu(cms[at : at + 45]) for at in range(0, len(cms), 45))
+    return b"begin 644 smime.p7m\n" + b"".join(lines) + b"`\nend\n"
+
+
+def attached(data: bytes, name: bytes) -> bytes:
+    fields = b'Content-Type: application/octet-stream; name="%s"\r\n' % name
+    encoding = b"Content-Transfer-Encoding: base64\r\n\r\n"
+    return fields + encoding + base64.encodebytes(data).replace(b"\n", b"\r\n")
+
+
+TEXT_FIELD = b"Content-Type: text/plain\r\n\r\n"
+ODD_PLACES: dict[str, Callable[[bytes], bytes]] = {
+    "quoted with a name": lambda text: TEXT_FIELD + text.replace(b"\n", b"\r\nAB> "),
+    "in JSON": lambda text: TEXT_FIELD + b'{"body":"' + text.replace(b"\n", b"\\r\\n") + b'"}',
+    "in JSON, slashes escaped": lambda text: (
+        TEXT_FIELD + b'{"body":"' + text.replace(b"\n", b"").replace(b"/", b"\\/") + b'"}'
+    ),
+    "in strings of a program": lambda text: (
+        TEXT_FIELD + b'x = "' + text.replace(b"\n", b'\\n"\r\n"') + b'"'
+    ),
+    "in a list": lambda text: TEXT_FIELD + text.replace(b"\n", b"\r\n* "),
+    "between spaces without a width": lambda text: (
+        TEXT_FIELD + text.replace(b"\n", b"\xe2\x80\x8b\r\n")
+    ),
+    "in a link of HTML": lambda text: (
+        b"Content-Type: text/html\r\n\r\n"
+        b'<a href="data:application/pkcs7-mime;base64,' + text.replace(b"\n", b"") + b'">x</a>'
+    ),
+    "in a later member of a gzip file": lambda text: attached(
+        gzip.compress(b"a log\n") + gzip.compress(text), b"a.gz"
+    ),
+    "uuencoded": lambda text: TEXT_FIELD + uuencoded(base64.b64decode(text)),
+    "bare, where nothing proves it mail": lambda text: text,
+}
+
+
+@pytest.mark.parametrize("is_inside", [False, True], ids=["as it is", "in a new envelope"])
+@pytest.mark.parametrize("place", ODD_PLACES)
+def test_a_whole_envelope_in_an_odd_place_is_never_not_needed(
+    place: str, is_inside: bool, retire: Retire, keys: Keys
+) -> None:
+    cms = encrypt(TEXT, keys.old).partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n").strip() + b"\n"
+    body = ODD_PLACES[place](cms)
+    if is_inside:
+        body = encrypt(body, keys.new)
+    elif body is cms:
+        body = TEXT_FIELD + cms
+    answer = retire(stored(message(2, body)))
+    assert answer.answer is not Answer.NOT_NEEDED
 
 
 def test_each_part_of_a_message_is_judged_alone(retire: Retire, keys: Keys) -> None:

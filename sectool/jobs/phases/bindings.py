@@ -7,6 +7,7 @@ and not every message: a mailbox names thousands of other people's.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -34,6 +35,12 @@ SCAN_OPERATIONS = 500
 
 RUN_OPERATIONS = 5_000
 """The same of a run that opens mail to keep or to exchange its recipients: some seconds."""
+
+OCTETS_PER_OPERATION = 16 * 1024
+"""Bytes of mail that are read for trials, on average: each reads its message anew."""
+
+CERTIFICATES_PER_MESSAGE = 16
+"""Unknown certificates that one message is tried on; beyond, others that name them are."""
 
 MESSAGES = 3
 """Messages that are tried for one certificate."""
@@ -120,6 +127,8 @@ class Trials:
         self._kinds: dict[cms.KeyKind, tuple[tuple[HeldKey, ...], bool]] = {}
         self._operations = operations
         self._reserve = max(2, operations // RESERVE)
+        self._octets = operations * OCTETS_PER_OPERATION
+        self._tried_on: Counter[str] = Counter()  # by the identity of the message
         self._not_tried = NotTried(operations)
         self._files = {key.public_key_digest: key for key in keys.keys}
 
@@ -225,16 +234,28 @@ class Trials:
             key=lambda item: (-bool(item[1].opened), -item[1].messages),
         )
         for unknown, certificate in order:
-            listings = list(certificate.listings.values())
-            if certificate.bound or number >= len(listings):
+            if certificate.bound or number >= len(certificate.listings):
                 continue
+            identity, listing = list(certificate.listings.items())[number]
             keys, most = tuple(certificate.opened), self._operations
             if not keys:
                 keys = tuple(key.public_key_digest for key in certificate.keys)
                 most -= self._reserve
+                if self._is_enough(identity, listing.size * len(keys)):
+                    continue
             if 0 < len(keys) <= most:
                 self._operations -= len(keys)
-                yield TrialTask(listings[number], unknown.recipient, unknown.kind, keys)
+                self._octets -= listing.size * len(keys)
+                self._tried_on[identity] += 1
+                yield TrialTask(listing, unknown.recipient, unknown.kind, keys)
+
+    def _is_enough(self, identity: str, octets: int) -> bool:
+        """Whether a message has been tried on enough certificates, or too much has been read.
+
+        One large message may always be tried.
+        """
+        is_spent = octets > self._octets and bool(self._tried_on)
+        return is_spent or self._tried_on[identity] >= CERTIFICATES_PER_MESSAGE
 
     def _decide(self) -> None:
         bindings: list[Binding] = []

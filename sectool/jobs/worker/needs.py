@@ -387,9 +387,17 @@ def _kept(context: NeedContext, content_digest: str | None) -> _Plaintext | None
 def _open(
     content: Content, part: smime.EncryptedPart, keys: KeyHistory
 ) -> tuple[bool, _Plaintext | None]:
-    """Whether these keys open a part, and its plaintext, which is never kept."""
-    try:
-        inner = open_part(content, part, keys)
-        return True, (smime.content_of(inner), inner.content_type)
-    except MessageError:
-        return False, None
+    """Whether these keys open a part, and its plaintext, which is never kept.
+
+    What may be no mail is looked into all the same, since it may hold an envelope.
+    """
+    digest = part.envelope.digest
+    for released in (frozenset[str](), frozenset({digest})):
+        try:
+            inner = open_part(content, part, keys, released)
+        except NotAccepted:
+            continue
+        except MessageError:
+            break
+        return not released, (smime.content_of(inner), inner.content_type)
+    return False, None

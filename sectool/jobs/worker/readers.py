@@ -11,15 +11,12 @@ from dataclasses import dataclass
 
 from sectool import smime
 from sectool.errors import MessageError
+from sectool.joblog import NOT_EVERYBODYS
 from sectool.jobs.worker.addresses import address_digests
 from sectool.jobs.worker.keyring import open_part
 from sectool.jobs.worker.layers import LayerSearch
 from sectool.keys import KeyHistory, people_of
 from sectool.message import Content, InnerEntity
-
-_NOT_EVERYBODYS = (
-    "an encrypted layer lies inside that not everybody can read who reads what is around it"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +70,7 @@ def find_readers(
         around[layer.place] = addresses
         outer = around.get((section, path.rpartition("!")[0]), frozenset())
         if not outer <= addresses:
-            search.keeps(layer, _NOT_EVERYBODYS)
+            search.keeps(layer, NOT_EVERYBODYS)
         found.setdefault(layer.content_digest, addresses)
     return frozenset((digest, one) for digest, addresses in found.items() for one in addresses)
 
