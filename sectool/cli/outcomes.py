@@ -108,7 +108,7 @@ def as_table(summary: Summary) -> Iterable[str]:
         yield ""
         yield from _certificate(certificate)
     if summary.new_certificates is not None and not summary.owner_checked:
-        yield "  nobody asked whose certificate that is: --owner ADDRESS does"
+        yield "  no --owner ADDRESS was given to hold that against"
     if summary.left_folders:
         yield ""
         yield from _left(summary.left_folders)
