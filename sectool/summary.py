@@ -383,7 +383,8 @@ class Summary:
     not_tried: NotTried | None = None
     """What more a trial of the keys at hand on unknown certificates would take; None: nothing."""
     shut_key_files: list[ShutKeyFile] = field(default_factory=list)
-    """Where the keys may lie that messages miss; none where no message misses one."""
+    """Where the keys may lie that messages miss, or that were to be retired and of which
+    nothing is said; none where no message misses one."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
     such as 16 for damaged checkpoints, or 12 for key files that stay shut; 0: nothing did."""

@@ -108,7 +108,7 @@ def as_table(summary: Summary) -> Iterable[str]:
         yield ""
         yield from _certificate(certificate)
     if summary.new_certificates is not None and not summary.owner_checked:
-        yield "  nobody asked whose certificate that is: --owner ADDRESS does"
+        yield "  no --owner ADDRESS was given to hold that against"
     if summary.left_folders:
         yield ""
         yield from _left(summary.left_folders)
@@ -136,8 +136,11 @@ def as_table(summary: Summary) -> Iterable[str]:
 
 def _shut(summary: Summary) -> Iterable[str]:
     files = summary.shut_key_files
-    missing = counted(summary.missing_a_key, "message")
-    yield f"a key is missing for {missing}, and these could not be opened:"
+    if summary.retire is not None:
+        yield "nothing is said of old keys in these, which could not be opened:"
+    else:
+        missing = counted(summary.missing_a_key, "message")
+        yield f"a key is missing for {missing}, and these could not be opened:"
     for entry in files[:LISTED]:
         yield from wrapped(f"  {entry.file}: {entry.reason}", indent=4)
         if entry.hint:

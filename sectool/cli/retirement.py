@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sectool.cli.layout import WIDTH, counted, shorten, table, wrapped
@@ -128,7 +128,9 @@ def as_table(keys: Sequence[RetiredKey]) -> Iterable[str]:
     free = [key for key in keys if key.answer is Answer.NOT_NEEDED]
     if free:
         who = "this key" if len(keys) == 1 else "the keys called not needed here"
-        yield from wrapped(f"  no mail in {looked_at.mailbox} needs {who} ({looked})", indent=4)
+        but = ", but for what was given up" if any(key.given_up for key in free) else ""
+        text = f"  no mail in {looked_at.mailbox} needs {who}{but} ({looked})"
+        yield from wrapped(text, indent=4)
     else:
         yield from wrapped(f"  {looked_at.mailbox}: {looked}", indent=4)
     yield from _not_looked_at()
@@ -201,48 +203,75 @@ class JobAnswers:
     """None: it could not be looked at, so that any key may be needed."""
 
 
-def _combined(jobs: Sequence[JobAnswers]) -> dict[str, tuple[RetiredKey, list[Answer]]]:
-    """Each key by its public half, with the answer of each job in turn."""
-    found: dict[str, RetiredKey] = {}
+@dataclass(frozen=True, slots=True)
+class _Combined:
+    """One old key, and what each of several jobs says of it, in their order."""
+
+    key: RetiredKey
+    answers: list[Answer] = field(default_factory=list)
+    given_up: list[GivenUp] = field(default_factory=list)
+
+    @property
+    def answer(self) -> Answer:
+        return Answer.worst(self.answers)
+
+    @property
+    def reason(self) -> str:
+        joint = ", but for " if self.answer is Answer.NOT_NEEDED else ", "
+        return joint.join([self.answer, *_but_for(self.given_up)])
+
+    @property
+    def in_short(self) -> str:
+        return f"{self.answer}, but for" if ", but for " in self.reason else self.answer
+
+
+def _combined(jobs: Sequence[JobAnswers]) -> Iterable[_Combined]:
+    """Each key once, by its public half."""
+    found: dict[str, _Combined] = {}
     for job in jobs:
         for key in job.keys or ():
-            found.setdefault(key.public_key, key)
-    combined = {public_key: (key, list[Answer]()) for public_key, key in found.items()}
+            found.setdefault(key.public_key, _Combined(key))
     for job in jobs:
-        own = {key.public_key: key.answer for key in job.keys or ()}
-        for public_key, (_, answers) in combined.items():
-            answers.append(own.get(public_key, Answer.UNCLEAR))
-    return combined
+        own = {key.public_key: key for key in job.keys or ()}
+        for public_key, combined in found.items():
+            said = own.get(public_key)
+            combined.answers.append(said.answer if said else Answer.UNCLEAR)
+            combined.given_up.extend(said.given_up if said else ())
+    return found.values()
 
 
 def combined_json(jobs: Sequence[JobAnswers]) -> list[dict[str, Any]]:
     """One answer for each key over all jobs, and what each of them says."""
     return [
         {
-            **_named(key),
-            "answer": Answer.worst(answers).value,
+            **_named(one.key),
+            "answer": one.answer.value,
+            "reason": one.reason,
             "jobs": [
                 {"job": job.job, "answer": answer.value}
-                for job, answer in zip(jobs, answers, strict=True)
+                for job, answer in zip(jobs, one.answers, strict=True)
             ],
         }
-        for key, answers in _combined(jobs).values()
+        for one in _combined(jobs)
     ]
 
 
 def combined_table(jobs: Sequence[JobAnswers]) -> Iterable[str]:
     """The same for a person."""
-    combined = _combined(jobs)
+    combined = list(_combined(jobs))
     rows = [
         (
-            _name(key.key),
-            shorten(key.file, 20),
-            Answer.worst(answers).value,
-            _where(jobs, answers),
+            _name(one.key.key),
+            shorten(one.key.file, 20),
+            one.in_short,
+            _where(jobs, one.answers),
         )
-        for key, answers in combined.values()
+        for one in combined
     ]
     yield from table(("old key", "file", f"in {len(jobs)} jobs", "so says"), rows)
+    for one in combined:
+        if one.given_up:
+            yield from wrapped(f"  {one.key.file}: {one.reason}", indent=4)
     yield from _not_looked_at()
 
 

@@ -136,6 +136,31 @@ class LayerTable:
         )
         return frozenset(digest for (digest,) in rows)
 
+    def find_late(self, held: Iterable[RecipientKey], reason: str) -> None:
+        """Notes of layers in messages that were replaced that their keys came only afterwards.
+
+        Args:
+            held: what recipients may call the keys of this run, without addresses.
+            reason: why these layers keep their recipients.
+        """
+        execute = self._connection.execute
+        for key in held:
+            names = (key.issuer, key.serial_number, key.subject_key_identifier)
+            row = execute(
+                f"SELECT recipient FROM recipient WHERE ({_NAMES}) = (?, ?, ?) AND NOT in_history",
+                names,
+            ).fetchone()
+            if row is None:
+                continue
+            execute(
+                f"UPDATE layer SET reason = ?1 WHERE {IS_KEPT} AND NOT ({_NEEDS_OLD_KEY})"
+                " AND message IN (SELECT message FROM message"
+                "   WHERE state IN ('reencrypted', 'verified', 'purged'))"
+                f" AND ({_KEY}) IN (SELECT {_KEY} FROM layer_recipient WHERE recipient = ?2)",
+                (reason, *row),
+            )
+            execute("UPDATE recipient SET in_history = 1 WHERE recipient = ?", row)
+
     def needing_old_keys(self) -> Iterator[NeedsOldKeys]:
         """Messages with a layer that keeps an old key needed, in the order of folders."""
         for _, group in groupby(self._told(_NEEDS_OLD_KEY), key=lambda row: row[0]):

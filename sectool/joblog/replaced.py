@@ -96,14 +96,6 @@ class ReplacedMessages:
         """How many that are in the mailbox were not proven by opening."""
         return self._count(f"{_HERE} AND {_ENCRYPTED} AND proof <> ?", Proof.OPENED)
 
-    def count_lost_encrypted(self) -> int:
-        """How many were never replaced and were not found: they have the recipients they had."""
-        return self._count(
-            "presence = 'lost' AND identity = original_identity"
-            " AND EXISTS (SELECT 1 FROM message_recipient AS named"
-            "   WHERE named.message = message.message)"
-        )
-
     def count_purged(self) -> int:
         """How many that are in the mailbox cannot be undone any more."""
         return self._count(f"{_HERE} AND state = 'purged'")

@@ -133,12 +133,17 @@ def _history(
 def _with_shut_key_files(summary: Summary, keys: KeyHistory | None) -> Summary:
     """Names the key files that may hold what messages miss."""
     if keys is not None and summary.missing_a_key:
-        shut = (problem for problem in keys.problems if problem.withholds_key)
-        files = (ShutKeyFile(str(each.path), each.reason, each.hint) for each in shut)
-        summary.shut_key_files = list(dict.fromkeys(files))
-    if summary.shut_key_files:
-        summary.failure_code = summary.failure_code or PassphraseError.exit_code
+        _name_shut_key_files(summary, keys)
     return summary
+
+
+def _name_shut_key_files(summary: Summary, keys: KeyHistory) -> None:
+    """What would end with 3 ends with 12."""
+    shut = (problem for problem in keys.problems if problem.withholds_key)
+    files = (ShutKeyFile(str(each.path), each.reason, each.hint) for each in shut)
+    summary.shut_key_files = list(dict.fromkeys(files))
+    if summary.shut_key_files and summary.failure_code in {0, 3}:
+        summary.failure_code = PassphraseError.exit_code
 
 
 def _seal_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
@@ -262,6 +267,8 @@ def _verify(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) 
             progress=progress,
             cancel=cancel,
         )
+        if retired is not None:
+            _name_shut_key_files(summary, retired)
         return progress.result(summary)
 
 

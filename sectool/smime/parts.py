@@ -106,7 +106,9 @@ class ClearSelection:
             return "it stands beside the footer of a mailing list; to open it: --wrapped"
         if part.placement in {Placement.FORWARDED, Placement.SEALED}:
             return "" if self.nested else f"only a part of it is encrypted; {TO_OPEN_NESTED}"
-        return f"the encrypted part {part.path} stands among other parts".replace("  ", " ")
+        return f"the encrypted part {part.path} is not the whole body of a message".replace(
+            "  ", " "
+        )
 
 
 TO_OPEN_NESTED = "to open that too: --nested"

@@ -104,6 +104,22 @@ def test_what_was_given_up_is_said_in_verify_and_status(
     assert told["given_up"][0]["reason"] == "a newsletter"
 
 
+def test_what_was_given_up_is_said_of_several_jobs_together(
+    move: Move, verify: Callable[..., Any], keys: dict[str, Key], tmp_path: Path
+) -> None:
+    free, needing = move("free"), move("needing", encrypted(2, keys["old"]))
+    (key,) = verify(needing, code=3)["retire"]
+    file = tmp_path / "given-up"
+    file.write_text(f"{key['needed'][0]['identity']} {key['public_key']} a newsletter\n")
+    (key,) = verify(free, needing, code=3, words=("--give-up", str(file)))["retire"]
+    assert key["answer"] == "not needed here"
+    assert key["reason"].startswith("not needed here, but for 1 message given up on 20")
+    text = " ".join(verify(free, needing, code=3, json_=False).split())
+    assert text.count("but for 1 message given up on 20") == 2
+    assert "called not needed here" not in text
+    assert "needs this key, but for what was given up (looked at" in text
+
+
 def test_over_several_jobs_a_key_is_needed_where_one_of_them_needs_it(
     move: Move, verify: Callable[..., Any], keys: dict[str, Key], tmp_path: Path
 ) -> None:

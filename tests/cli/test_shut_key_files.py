@@ -57,6 +57,21 @@ def test_a_run_names_the_files_that_stay_shut_while_mail_misses_a_key(
     assert entry["file"] == str(STORE)
 
 
+def test_an_old_key_that_stays_shut_is_not_passed_over_in_silence(
+    run: Fixture, sample: Fixture, mailbox: Path, tmp_path: Path
+) -> None:
+    job = tmp_path / "job"
+    run("decrypt", mailbox, *sample.history, "--workers=0", "--job", job)
+    # The other files are those of --keys, with their passphrase.
+    words = ("verify", job, "--retire", *sample.history[1:], "--workers=0")
+    assert run(*words).code == 3
+    answer = run(*words, "--retire", STORE)
+    assert answer.code == 12
+    assert "nothing is said of old keys in these, which could not be opened:" in answer.err
+    (entry,) = run(*words, "--retire", STORE, "--json").document["shut_key_files"]
+    assert entry["file"] == str(STORE)
+
+
 def test_messages_that_a_person_knows_of_miss_no_key(
     run: Fixture, sample: Fixture, mailbox: Path, tmp_path: Path
 ) -> None:

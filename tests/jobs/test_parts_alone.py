@@ -279,6 +279,39 @@ def test_a_part_that_a_key_added_later_opens_joins_its_message(
     assert opened_by(only(maildir), keys.new) == [TEXT, TEXT]
 
 
+@pytest.mark.parametrize("operation", ["decrypt", "rewrap"])
+def test_a_key_that_comes_when_its_message_is_replaced_is_asked_for_another_job(
+    operation: str, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = tmp_path / "Maildir"
+    deliver(maildir, message(1, multipart(encrypt(TEXT, keys.old), encrypt(TEXT, keys.stranger))))
+    if operation == "decrypt":
+        jobs.run(specify("decrypt", maildir))
+    replaced = jobs.run(specify("encrypt" if operation == "decrypt" else "rewrap", maildir))
+    assert (replaced.exit_code, replaced.needs_old_keys) == (0, [])
+    both = KeySpecification((keys.history, keys.stranger.certificate, keys.stranger.private_key))
+    for history in ({"keys": both}, {}):
+        summary = jobs.run(specify(operation, maildir, **history))
+        assert (counts(summary), summary.exit_code) == ({State.REENCRYPTED: 1}, 3)
+        assert "another job" in summary.left_parts[0].reason
+        assert summary.needs_old_keys[0].reason == summary.left_parts[0].reason
+    again = specify("rewrap", maildir, keys=both, job=tmp_path / "another")
+    assert jobs.run(again).exit_code == 0
+    assert opened_by(only(maildir), keys.new) == [TEXT, TEXT]
+
+
+def test_who_is_named_by_a_part_that_stays_loses_no_access(
+    specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    maildir = tmp_path / "Maildir"
+    deliver(maildir, message(1, multipart(encrypt(TEXT, keys.old), encrypt(TEXT, keys.stranger))))
+    jobs.run(specify("decrypt", maildir))
+    for dry_run in (True, False):
+        summary = jobs.run(specify("encrypt", maildir, dry_run=dry_run))
+        assert (len(summary.left_parts), summary.losing_access) == (1, {})
+    assert len(summary.keys) == 2
+
+
 def test_a_copy_of_a_message_with_a_part_that_stays_joins_the_job(
     specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:

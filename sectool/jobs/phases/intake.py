@@ -26,10 +26,11 @@ from sectool.jobs.worker.examine import (
     unread,
 )
 from sectool.jobs.worker.keyring import workers_for
+from sectool.jobs.worker.layers import names_of_key
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import Listing, MessageRef
-from sectool.outcome import State
+from sectool.outcome import State, without_address
 from sectool.progress import Progress
 from sectool.summary import Summary
 
@@ -38,6 +39,8 @@ GROUP_MESSAGES = 128
 
 GROUP_BYTES = 32 * 1024 * 1024
 """Plaintext bytes made durable together, unless one message has more."""
+
+_LATE = "its key was not given before the message was replaced; to take it, begin another job"
 
 SAME_AGAIN = frozenset(
     {
@@ -119,6 +122,7 @@ class Intake:
         self._log = job.log
         self._mailbox = mailbox
         self._argument = argument
+        self._keys = keys
         self._tried_with = tried_with
         self.trials = bindings.Trials(keys, bindings.RUN_OPERATIONS)
         self._on_trial: dict[MessageRef, tuple[bindings.UnknownCertificate, ...]] = {}
@@ -135,6 +139,7 @@ class Intake:
             Interrupted: what was opened until then is logged.
         """
         self.failures.tell(progress)
+        self._find_late_keys()
         progress.begin(self._spec.operation, count(self._mailbox, progress, self._cancel))
         self._take(self._walk(progress), progress)
         progress.end()
@@ -142,6 +147,14 @@ class Intake:
             self._argument, workers=self._spec.workers, progress=progress, cancel=self._cancel
         )
         self._take_again(progress)
+
+    def _find_late_keys(self) -> None:
+        """Says of what was left in messages that are replaced that its key is there now."""
+        keys = self._keys
+        held = [without_address(name) for key in keys.keys for name in names_of_key(key)]
+        held += [binding.recipient for binding in keys.bindings]
+        with self._log.group():
+            self._log.messages.parts.layers.find_late(held, _LATE)
 
     def _walk(self, progress: Progress) -> Iterator[Examined]:
         for answer in self._answers(self._tasks(progress), self._argument):

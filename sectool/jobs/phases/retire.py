@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sectool import cms
 from sectool.joblog import Standing
 from sectool.jobs.running.give_up import GiveUp, whoever_runs_this
 from sectool.jobs.running.job import Job
@@ -20,7 +19,7 @@ from sectool.jobs.running.pool import Died, run_tasks
 from sectool.jobs.running.spec import Cancel, JobSpec
 from sectool.jobs.running.walk import count
 from sectool.jobs.worker.keyring import workers_for
-from sectool.jobs.worker.layers import recipient_key
+from sectool.jobs.worker.layers import names_of_key
 from sectool.jobs.worker.needs import (
     A_BACKUP,
     A_LOOK,
@@ -32,7 +31,7 @@ from sectool.jobs.worker.needs import (
     NeedTask,
     find_needs,
 )
-from sectool.keys import HeldKey, KeyHistory, identifiers_of, newest_entry
+from sectool.keys import HeldKey, KeyHistory, newest_entry
 from sectool.mailbox import Mailbox
 from sectool.outcome import RecipientKey, State
 from sectool.progress import Progress
@@ -258,7 +257,7 @@ class _Answers:
             ]
             for key in matched:
                 digest = key.public_key_digest
-                table.add(one.identity, digest, one.reason, who, _names(key))
+                table.add(one.identity, digest, one.reason, who, names_of_key(key))
             if not matched:
                 unmatched.append(one)
         if unmatched:
@@ -293,10 +292,3 @@ class _Answers:
             looked_at=self._looked_at,
             claims=tuple(sorted(claims, key=lambda claim: claim.answer is not Answer.NEEDED)),
         )
-
-
-def _names(key: HeldKey) -> Iterator[RecipientKey]:
-    """What a recipient may call a key."""
-    kind = cms.RecipientKind.KEY_TRANSPORT
-    for identifier in identifiers_of(key):
-        yield recipient_key(cms.RecipientDescription(kind, identifier, ""))

@@ -8,7 +8,7 @@ answer.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -44,7 +44,7 @@ from sectool.jobs.worker.layers import LayerSearch, described, held, recipient_k
 from sectool.jobs.worker.readers import Reader, find_readers, readers_of
 from sectool.keys import KeyHistory, KeyMaterial, recipient_of
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
-from sectool.message import InnerEntity, Listing, StoredMessage
+from sectool.message import Content, InnerEntity, Listing, StoredMessage
 from sectool.outcome import Binding, RecipientKey, State
 
 
@@ -222,11 +222,7 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
     listing = task.listing
     inventory = smime.take_inventory(stored.content, selection=context.part_selection)
     date = inventory.header_date or stored.internal_date
-    recipients = tuple(
-        one
-        for part in inventory.parts
-        for one in described(context.keys, stored.content, part).recipients
-    )
+    recipients = _recipients(context.keys, stored.content, inventory.parts)
     unreached = tuple(one for found in inventory.unreached for one in found.recipients)
     keys = context.keys
     if keys is not None and task.guesses:
@@ -266,6 +262,12 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
     if not is_encrypted or keys is None or not task.opening:
         return Examined(examination)
     return _open_parts(context, keys, stored, inventory, examination)
+
+
+def _recipients(
+    keys: KeyHistory | None, content: Content, parts: Iterable[smime.EncryptedPart]
+) -> tuple[cms.RecipientDescription, ...]:
+    return tuple(one for part in parts for one in described(keys, content, part).recipients)
 
 
 def _unreached(inventory: smime.Inventory) -> Iterator[LayerRecord]:
@@ -334,16 +336,14 @@ def _open_parts(
     state, reason = _state_of(context, inventory, outcomes)
     if outcomes.taken:
         _list_what_is_left(context, inventory, outcomes, search)
-    parts = {part.path for part, _ in outcomes.taken}
+    # Who is named by a part that stays as it is goes on reading that; it is a layer.
+    taken = [part for part, _ in outcomes.taken] or inventory.parts
     examination = replace(
         examination,
         state=state,
         reason=reason,
-        parts=tuple(
-            _marked(part, marks.get(part.path))
-            for part in examination.parts
-            if not parts or part.path in parts
-        ),
+        parts=_marked(examination.parts, taken, marks),
+        recipients=tuple(map(recipient_key, _recipients(keys, stored.content, taken))),
         checkpoints=tuple(checkpoints),
         released=outcomes.released(context.released),
         layers=(*search.records, *examination.layers),
@@ -426,8 +426,19 @@ def _keep_checkpoints(
     return tuple(incoming), records
 
 
-def _marked(part: PartRecord, mark: smime.IntegrityMark | None) -> PartRecord:
-    return part if mark is None else replace(part, integrity=mark.integrity, signer=mark.signer)
+def _marked(
+    records: Iterable[PartRecord],
+    taken: Iterable[smime.EncryptedPart],
+    marks: Mapping[str, smime.IntegrityMark],
+) -> tuple[PartRecord, ...]:
+    paths = {part.path for part in taken}
+    return tuple(
+        replace(one, integrity=marks[one.path].integrity, signer=marks[one.path].signer)
+        if one.path in marks
+        else one
+        for one in records
+        if one.path in paths
+    )
 
 
 def _checkpoint_record(

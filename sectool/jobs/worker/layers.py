@@ -6,13 +6,14 @@ nothing else: what is around it is moved all the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from sectool import cms, smime
 from sectool.errors import MessageError
 from sectool.joblog import LayerRecord
 from sectool.jobs.worker.keyring import open_part
-from sectool.keys import KeyHistory
+from sectool.keys import HeldKey, KeyHistory, identifiers_of
 from sectool.message import Content, InnerEntity
 from sectool.outcome import RecipientKey
 
@@ -185,6 +186,13 @@ class LayerSearch:
 def recipient_key(recipient: cms.RecipientDescription) -> RecipientKey:
     """A recipient as reports name it."""
     return RecipientKey(recipient.issuer, recipient.serial_number, recipient.subject_key_identifier)
+
+
+def names_of_key(key: HeldKey) -> Iterator[RecipientKey]:
+    """What a recipient may call a key."""
+    for identifier in identifiers_of(key):
+        kind = cms.RecipientKind.KEY_TRANSPORT
+        yield recipient_key(cms.RecipientDescription(kind, identifier, ""))
 
 
 def described(
