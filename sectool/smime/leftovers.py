@@ -95,13 +95,15 @@ class Leftovers:
         """Takes a body that was not taken for CMS."""
         self.leave_out(entity)
         head = beginning_of(entity)
+        layers = _layers_of(entity)
+        is_body = entity.main_type in {"", "text", "message", "multipart"}
         kind = kind_of(head)
+        if is_text(head) and (kind is not FileKind.PDF or (is_body and not layers)):
+            kind = FileKind.OTHER  # a text may begin with any letters
         if kind is FileKind.SEALED:
             self.uninspected += 1
         if kind in _NOT_READ:
             return
-        layers = _layers_of(entity)
-        is_body = entity.main_type in {"", "text", "message", "multipart"}
         where = f"part {entity.path}" if entity.path else "the message"
         self._stretches.append(
             _Stretch(
@@ -186,8 +188,7 @@ class Leftovers:
         return found
 
     def _take(self, stretch: _Stretch, catch: Catch) -> None:
-        if catch.is_hopeless or (catch.is_cut and stretch.is_text):
-            # Without the key of a recipient nobody could open it.
+        if catch.is_head:
             self.noticed.append(_CUT_OFF)
             return
         seen = catch.seen
@@ -206,7 +207,7 @@ class Leftovers:
         elif kind is FileKind.PDF:
             place = replace(stretch, place=f"{stretch.place}, a PDF", sets_state=False)
             for seen in recipients_of_pdf(data, self.limits):
-                self._take(replace(place, is_text=False), Catch(seen, is_cut=False))
+                self._take(place, Catch(seen))
         elif kind is FileKind.ZIP:
             self._look_at_zip(stretch, data, depth)
         elif kind is FileKind.GZIP:
