@@ -29,7 +29,7 @@ from sectool.smime.transfer import Layer, declared_layers, looks_like_cms
 from sectool.smime.uuencode import holds_uuencoded_cms
 
 _CUT_OFF = "the beginning of an encrypted message is quoted, too little of it to be opened"
-_UUENCODED = "an S/MIME message is uuencoded, which is not read"
+_UUENCODED = "an S/MIME message is uuencoded or in yEnc, which is not read"
 _PGP = "inline PGP: only S/MIME is opened"
 _ENCRYPTION_FORMS = needles.encoded_forms(ENCRYPTION)
 _PDF_ENDS = 64 * 1024
@@ -161,7 +161,7 @@ class Leftovers:
 
     def _look_for_old_kinds(self, window: bytes) -> None:
         """What is looked for in the beginning of every text, in the rest of a long one."""
-        if b"\nbegin " in window and holds_uuencoded_cms(window):
+        if (b"\nbegin " in window or b"\n=ybegin " in window) and holds_uuencoded_cms(window):
             self.hidden.append(_UUENCODED)
         if b"-----BEGIN PGP" in window and recognition.holds_pgp_message(window):
             self.pgp = _PGP
@@ -227,7 +227,11 @@ class Leftovers:
         self._look_at_file(stretch, data, depth + 1)
 
     def _look_at_zip(self, stretch: _Stretch, data: bytes, depth: int) -> None:
-        files = files_of_zip(data, self.limits)
+        try:
+            files = files_of_zip(data, self.limits)
+        except LimitExceeded:
+            self.uninspected += 1
+            return
         is_document = bool(files) and files[0].name.startswith(_OFFICE)
         what = "a document or program" if is_document else "an archive"
         inside = replace(
@@ -242,7 +246,11 @@ class Leftovers:
                 self._unpacked(inside, partial(one.unpack, self.budget), depth)
 
     def _look_at_compound_file(self, stretch: _Stretch, data: bytes) -> None:
-        streams = list(CompoundFile(data, self.limits).streams())
+        try:
+            streams = list(CompoundFile(data, self.limits).streams())
+        except LimitExceeded:
+            self.uninspected += 1
+            return
         is_mail = any(name == _OUTLOOK for name, _ in streams)
         inside = replace(
             stretch,
@@ -296,15 +304,16 @@ def _layers_of(entity: Entity) -> tuple[Layer, ...]:
 def beginning_of(entity: Entity) -> bytes:
     """Some hundred bytes that a body begins with, decoded."""
     layers = _layers_of(entity)
+    beginning = entity.beginning[: entity.body_end - entity.header.body_start]
     if layers == (Layer.BASE64,):
-        text = entity.beginning.translate(None, b" \t\r\n")
+        text = beginning.translate(None, b" \t\r\n")
         try:
             return binascii.a2b_base64(text[: len(text) & ~3])
         except binascii.Error:
             return b""
     if layers == (Layer.QUOTED_PRINTABLE,):
-        return binascii.a2b_qp(entity.beginning)
-    return entity.beginning
+        return binascii.a2b_qp(beginning)
+    return beginning
 
 
 def _is_encrypted_pdf(stretch: _Stretch, reader: _Forward) -> bool:

@@ -60,7 +60,7 @@ _LABELLED_ONLY = "an attached file speaks of S/MIME and holds none"
 _GOES_ON = frozenset({AFTER_PADDING, STRAY_CHARACTERS})
 _SEVERAL = "several encrypted messages lie in one part, one behind the other; none is taken"
 _TEXT_BEFORE = "text before the base64 was left as it is"
-_UUENCODED = "an S/MIME message is uuencoded, which is not read"
+_UUENCODED = "an S/MIME message is uuencoded or in yEnc, which is not read"
 
 
 _IN_ATTACHMENT = Finding(

@@ -270,13 +270,16 @@ def test_a_quoted_head_of_base64_is_noted(desk: Desk) -> None:
 
 
 def pieces_of(desk: Desk) -> tuple[list[bytes], list[bytes]]:
-    """What random messages are made of, and what of it is the rest of an envelope."""
-    rests = [desk.encrypted[8:], odd_mail.wrapped(desk.encrypted)[24:]]
+    """What random messages are made of, and what of it goes on as an envelope does."""
+    rests = [
+        desk.encrypted[8:], odd_mail.wrapped(desk.encrypted)[24:],
+        desk.signed(), odd_mail.wrapped(desk.signed()),
+    ]  # fmt: skip
     pieces = [
         TALK, DIGEST, desk.pem, desk.certificates("PEM"), desk.certificates(), desk.der(),
-        desk.request(), desk.signed(), desk.pkcs12(), odd_mail.wrapped(desk.pkcs12()),
-        odd_mail.wrapped(desk.signed()), desk.encrypted[:120],
-        odd_mail.wrapped(desk.encrypted)[:130],
+        desk.request(), desk.pkcs12(), odd_mail.wrapped(desk.pkcs12()),
+        # Cut before their recipient is named: with its name they would count.
+        desk.encrypted[:80], odd_mail.wrapped(desk.encrypted)[:110],
         text_message(TALK), file_message("a", desk.der()),
     ]  # fmt: skip
     return pieces, rests
