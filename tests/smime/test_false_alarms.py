@@ -270,16 +270,16 @@ def test_a_quoted_head_of_base64_is_noted(desk: Desk) -> None:
 
 
 def pieces_of(desk: Desk) -> tuple[list[bytes], list[bytes]]:
-    """What random messages are made of, and what of it goes on as an envelope does."""
+    """What random messages are made of, and what of it begins or goes on as an envelope does."""
     rests = [
         desk.encrypted[8:], odd_mail.wrapped(desk.encrypted)[24:],
         desk.signed(), odd_mail.wrapped(desk.signed()),
+        # Cut before their recipient is named: with its name they would count.
+        desk.encrypted[:80], odd_mail.wrapped(desk.encrypted)[:110],
     ]  # fmt: skip
     pieces = [
         TALK, DIGEST, desk.pem, desk.certificates("PEM"), desk.certificates(), desk.der(),
         desk.request(), desk.pkcs12(), odd_mail.wrapped(desk.pkcs12()),
-        # Cut before their recipient is named: with its name they would count.
-        desk.encrypted[:80], odd_mail.wrapped(desk.encrypted)[:110],
         text_message(TALK), file_message("a", desk.der()),
     ]  # fmt: skip
     return pieces, rests
@@ -293,7 +293,7 @@ def random_message(source: random.Random, pieces: list[bytes], rests: list[bytes
         piece = source.choice(pieces + rests)
         start, end = sorted(source.randint(0, len(piece)) for _ in range(2))
         if piece in rests:
-            # Right behind a head it would be an envelope with damage in it, which counts.
+            # Head and rest would be an envelope with damage in it, as a whole file, too.
             body += b"\n[...]\n"
         body += piece[start:end] + source.choice((b"\n", b"\n\n", b" ", b"> ", b"\n> "))
         if source.random() < 0.2:
