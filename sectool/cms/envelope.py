@@ -400,6 +400,38 @@ def read_recipients(
     return RecipientsSeen(content_type, is_envelope, recipients, is_complete and table.is_complete)
 
 
+def goes_on_behind_recipients(source: Source, limits: Limits = DEFAULT_LIMITS) -> bool:
+    """Whether something encrypted follows RecipientInfos of which perhaps none can be read.
+
+    EncryptedData (RFC 5652 section 8) has none, so that it follows at once.
+
+    Args:
+        source: what begins as an envelope does.
+        limits: bounds on hostile input; the sizes of what is passed over have none.
+    """
+    with source.open() as stream:
+        reader = BERReader(stream, limits)
+        try:
+            content_type = _enter_content_info(reader)
+            reader.enter(ber.context(0), "the content of the ContentInfo")
+            reader.enter(ber.SEQUENCE, "the envelope")
+            reader.read_integer("version")
+            if content_type in _WITH_RECIPIENTS:
+                if reader.at(ber.context(0)):
+                    reader.skip("originatorInfo")
+                reader.skip("recipientInfos")
+            if content_type == oids.SIGNED_AND_ENVELOPED_DATA:
+                reader.skip("digestAlgorithms")
+            reader.enter(ber.SEQUENCE, _ENCRYPTED_CONTENT_INFO)
+            is_typed = reader.at(ber.OBJECT_IDENTIFIER)
+            reader.skip("the type of the encrypted content")
+            has_algorithm = reader.at(ber.SEQUENCE)
+            reader.skip("contentEncryptionAlgorithm")
+            return is_typed and has_algorithm and (not reader.peek() or reader.at(ber.context(0)))
+        except MalformedMessage:
+            return False
+
+
 def describe(envelope: Envelope) -> EnvelopeDescription:
     """The description of an envelope that was read."""
     return EnvelopeDescription(

@@ -13,9 +13,15 @@ from sectool.smime.compressed_data import UnpackingBudget
 from sectool.smime.limits import Limits
 
 _END_OF_DIRECTORY = b"PK\x05\x06"
+_END_OF_DIRECTORY_64 = b"PK\x06\x06"
 _ENTRY = b"PK\x01\x02"
 _LOCAL = b"PK\x03\x04"
 _END_SIZE = 22
+_ENDS_64_SIZE = 56 + 20
+"""The end record and the locator of zip64; the record may have more behind."""
+_LONG = 0xFFFFFFFF
+"""Stands for a number that is in the field of zip64."""
+_SIZES_64 = 1
 _LONGEST_COMMENT = 65_535
 _STORED, _DEFLATED = 0, 8
 _IS_ENCRYPTED = 1
@@ -67,6 +73,10 @@ def files_of_zip(data: bytes, limits: Limits) -> list[ArchivedFile]:
         return []
     try:
         (count, size, start) = unpack_from("<HII", data, end + 10)
+        long_end = data.rfind(_END_OF_DIRECTORY_64, max(end - 16 * _ENDS_64_SIZE, 0), end)
+        if long_end >= 0 and (count == 0xFFFF or _LONG in {size, start}):
+            end = long_end
+            (count, size, start) = unpack_from("<QQQ", data, end + 32)
         # Bytes before the archive, as of a program that unpacks itself, count for nothing.
         shift = end - size - start
         return list(_entries(data, start + shift, shift, count, limits))
@@ -105,10 +115,12 @@ def _entries(
         if position < 0 or not data.startswith(_ENTRY, position):
             return
         flags, method = unpack_from("<HH", data, position + 8)
-        (packed_size,) = unpack_from("<I", data, position + 20)
+        packed_size, size = unpack_from("<II", data, position + 20)
         name_size, extra_size, comment_size = unpack_from("<HHH", data, position + 28)
         (local,) = unpack_from("<I", data, position + 42)
-        name = data[position + 46 : position + 46 + name_size].lower()
+        begin = position + 46 + name_size
+        name = data[position + 46 : begin].lower()
+        packed_size, local = _long_sizes(data[begin : begin + extra_size], packed_size, size, local)
         position += 46 + name_size + extra_size + comment_size
         local += shift
         if local < 0 or not data.startswith(_LOCAL, local):
@@ -116,6 +128,23 @@ def _entries(
         begin = local + 30 + sum(unpack_from("<HH", data, local + 26))
         is_readable = not flags & _IS_ENCRYPTED and method in {_STORED, _DEFLATED}
         yield ArchivedFile(name, is_readable, method, data[begin : begin + packed_size])
+
+
+def _long_sizes(extra: bytes, packed_size: int, size: int, local: int) -> tuple[int, int]:
+    """The packed size and the place of a file, from the extra field where they stand there."""
+    position = 0
+    while position + 4 <= len(extra):
+        kind, length = unpack_from("<HH", extra, position)
+        position += 4
+        if kind == _SIZES_64:
+            # In this order, and each only where its short form says so.
+            numbers = iter(unpack_from(f"<{length // 8}Q", extra, position))
+            if size == _LONG:
+                next(numbers, 0)
+            packed_size = next(numbers, 0) if packed_size == _LONG else packed_size
+            local = next(numbers, 0) if local == _LONG else local
+        position += length
+    return packed_size, local
 
 
 def unpack_gzip(data: bytes, budget: UnpackingBudget) -> bytes:

@@ -53,6 +53,8 @@ _MAGIC = (
 )
 _FILM = b"ftyp"
 _TAR = (b"ustar", 257)
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_NOT_ASCII = bytes(range(128, 256))
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b")) + b"\x7f"
 
 
@@ -78,4 +80,6 @@ def is_pkcs12(head: bytes) -> bool:
 
 def is_text(head: bytes) -> bool:
     """Whether these bytes are text rather than a binary format."""
+    if head.startswith(_UTF_16):
+        head = head.translate(None, b"\0" + _NOT_ASCII)
     return bool(head) and not head.translate(None, bytes(set(range(256)) - set(_CONTROLS)))

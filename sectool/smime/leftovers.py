@@ -29,7 +29,7 @@ from sectool.smime.transfer import Layer, declared_layers, looks_like_cms
 from sectool.smime.uuencode import holds_uuencoded_cms
 
 _CUT_OFF = "the beginning of an encrypted message is quoted, too little of it to be opened"
-_UUENCODED = "an S/MIME message is uuencoded, which is not read"
+_UUENCODED = "an S/MIME message is uuencoded or in yEnc, which is not read"
 _PGP = "inline PGP: only S/MIME is opened"
 _ENCRYPTION_FORMS = needles.encoded_forms(ENCRYPTION)
 _PDF_ENDS = 64 * 1024
@@ -95,13 +95,15 @@ class Leftovers:
         """Takes a body that was not taken for CMS."""
         self.leave_out(entity)
         head = beginning_of(entity)
+        layers = _layers_of(entity)
+        is_body = entity.main_type in {"", "text", "message", "multipart"}
         kind = kind_of(head)
+        if is_text(head) and (kind is not FileKind.PDF or (is_body and not layers)):
+            kind = FileKind.OTHER  # a text may begin with any letters
         if kind is FileKind.SEALED:
             self.uninspected += 1
         if kind in _NOT_READ:
             return
-        layers = _layers_of(entity)
-        is_body = entity.main_type in {"", "text", "message", "multipart"}
         where = f"part {entity.path}" if entity.path else "the message"
         self._stretches.append(
             _Stretch(
@@ -159,7 +161,7 @@ class Leftovers:
 
     def _look_for_old_kinds(self, window: bytes) -> None:
         """What is looked for in the beginning of every text, in the rest of a long one."""
-        if b"\nbegin " in window and holds_uuencoded_cms(window):
+        if (b"\nbegin " in window or b"\n=ybegin " in window) and holds_uuencoded_cms(window):
             self.hidden.append(_UUENCODED)
         if b"-----BEGIN PGP" in window and recognition.holds_pgp_message(window):
             self.pgp = _PGP
@@ -186,8 +188,7 @@ class Leftovers:
         return found
 
     def _take(self, stretch: _Stretch, catch: Catch) -> None:
-        if catch.is_hopeless or (catch.is_cut and stretch.is_text):
-            # Without the key of a recipient nobody could open it.
+        if catch.is_head:
             self.noticed.append(_CUT_OFF)
             return
         seen = catch.seen
@@ -206,7 +207,7 @@ class Leftovers:
         elif kind is FileKind.PDF:
             place = replace(stretch, place=f"{stretch.place}, a PDF", sets_state=False)
             for seen in recipients_of_pdf(data, self.limits):
-                self._take(replace(place, is_text=False), Catch(seen, is_cut=False))
+                self._take(place, Catch(seen))
         elif kind is FileKind.ZIP:
             self._look_at_zip(stretch, data, depth)
         elif kind is FileKind.GZIP:
@@ -226,7 +227,11 @@ class Leftovers:
         self._look_at_file(stretch, data, depth + 1)
 
     def _look_at_zip(self, stretch: _Stretch, data: bytes, depth: int) -> None:
-        files = files_of_zip(data, self.limits)
+        try:
+            files = files_of_zip(data, self.limits)
+        except LimitExceeded:
+            self.uninspected += 1
+            return
         is_document = bool(files) and files[0].name.startswith(_OFFICE)
         what = "a document or program" if is_document else "an archive"
         inside = replace(
@@ -241,7 +246,11 @@ class Leftovers:
                 self._unpacked(inside, partial(one.unpack, self.budget), depth)
 
     def _look_at_compound_file(self, stretch: _Stretch, data: bytes) -> None:
-        streams = list(CompoundFile(data, self.limits).streams())
+        try:
+            streams = list(CompoundFile(data, self.limits).streams())
+        except LimitExceeded:
+            self.uninspected += 1
+            return
         is_mail = any(name == _OUTLOOK for name, _ in streams)
         inside = replace(
             stretch,
@@ -295,15 +304,16 @@ def _layers_of(entity: Entity) -> tuple[Layer, ...]:
 def beginning_of(entity: Entity) -> bytes:
     """Some hundred bytes that a body begins with, decoded."""
     layers = _layers_of(entity)
+    beginning = entity.beginning[: entity.body_end - entity.header.body_start]
     if layers == (Layer.BASE64,):
-        text = entity.beginning.translate(None, b" \t\r\n")
+        text = beginning.translate(None, b" \t\r\n")
         try:
             return binascii.a2b_base64(text[: len(text) & ~3])
         except binascii.Error:
             return b""
     if layers == (Layer.QUOTED_PRINTABLE,):
-        return binascii.a2b_qp(entity.beginning)
-    return entity.beginning
+        return binascii.a2b_qp(beginning)
+    return beginning
 
 
 def _is_encrypted_pdf(stretch: _Stretch, reader: _Forward) -> bool:

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 _RSA = bytes.fromhex("2a864886f70d01")
 """What the object identifiers of all envelopes begin with (1.2.840.113549.1)."""
 _ENVELOPES = (
-    b"\x06\x09" + _RSA + b"\x07\x03",
-    b"\x06\x09" + _RSA + b"\x07\x04",
-    b"\x06\x09" + _RSA + b"\x07\x06",
-    b"\x06\x0b" + _RSA + b"\x09\x10\x01\x17",
+    _RSA + b"\x07\x03",
+    _RSA + b"\x07\x04",
+    _RSA + b"\x07\x06",
+    _RSA + b"\x09\x10\x01\x17",
 )
 """EnvelopedData, SignedAndEnvelopedData, EncryptedData, AuthEnvelopedData (RFC 5652, RFC 5083)."""
 _ENCRYPTED_DATA = _ENVELOPES[2]
@@ -27,13 +27,13 @@ _FROM_PASSWORD = (_RSA + b"\x05", _RSA + b"\x0c\x01")
 _ALIGNMENTS = 3
 HEAD = 96
 """More than a ContentInfo has from its identifier to its algorithm."""
-_BEFORE = 16
+_BEFORE = 32
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _RUN_BEFORE = re.compile(rb"[A-Za-z0-9+/]*\Z")
 _RUN = re.compile(rb"[A-Za-z0-9+/]*")
-_LAYOUT = b" \t\r\n\x0b\x0c\0>|=\xa0"
+_LAYOUT = b" \t\r\n\x0b\x0c\0>|=" + bytes(range(128, 256))
 """What may stand between the characters of base64: line ends, quotation marks, soft line breaks,
-the upper halves of UTF-16."""
+the upper halves of UTF-16, blanks of other charsets."""
 
 
 def encoded_forms(raw: bytes) -> tuple[bytes, ...]:
@@ -115,25 +115,36 @@ def _start_of_content_info(window: bytes, found: int) -> int | None:
 
     An envelope is followed as far as its version, and what comes next is of the right kind.
     """
-    identifier = next((one for one in _ENVELOPES if window.startswith(one, found - 2)), b"")
-    if not identifier:
+    identifier = next((one for one in _ENVELOPES if window.startswith(one, found)), b"")
+    at = _header_start(window, found, len(identifier), b"\x06") if identifier else None
+    if at is None:
         return None
-    at = found - 2
     start = _outer_start(window, at)
-    position = at + len(identifier)
+    position = found + len(identifier)
     for tag in (0xA0, 0x30):
         if window[position : position + 1] != bytes((tag,)):
             return None
         position = _after_length(window, position + 1)
-    if window[position : position + 2] != b"\x02\x01":
+    if window[position : position + 1] != b"\x02":
         return None
-    following = window[position + 3 : position + 4]
+    after = _after_length(window, position + 1)
+    position = after + (window[after - 1] if after <= len(window) else 0)
+    following = window[position : position + 1]
     if identifier == _ENCRYPTED_DATA:
         # With a password it is of a PKCS#12 and holds keys; mail has a key from elsewhere.
         algorithm = window[position : position + HEAD // 2]
         is_mail = following == b"\x30" and not any(one in algorithm for one in _FROM_PASSWORD)
         return start if is_mail else None
     return start if following in {b"\x31", b"\xa0"} else None
+
+
+def _header_start(window: bytes, value: int, size: int, tag: bytes) -> int | None:
+    """Where the tag stands of a value whose length is ``size``, in whatever form that is said."""
+    for octets in range(9):
+        header = tag + (bytes((0x80 + octets,)) if octets else b"") + size.to_bytes(octets or 1)
+        if window.endswith(header, max(value - len(header), 0), value):
+            return value - len(header)
+    return None
 
 
 def _outer_start(window: bytes, at: int) -> int | None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from sectool import cms
-from sectool.cms.envelope import encrypted_content_blocks, read_envelope
-from sectool.errors import LimitExceeded, MalformedMessage
+from sectool.cms.envelope import goes_on_behind_recipients
+from sectool.errors import LimitExceeded
 from sectool.smime import needles
 from sectool.smime.limits import Limits
 from sectool.smime.transfer import Base64Decoder, stream_of
@@ -27,19 +27,24 @@ OVERLAP = 256
 """Of two windows: more than the head of an envelope takes in base64."""
 _LONGEST_LINE = 64 * 1024
 
-_TAG = re.compile(rb"<(?![^<>]{0,200};base64,)[^<>]{0,1000}>")
+_LONGEST_TAG = 1000
+_TAG = re.compile(rb"<(?![^<>]{0,200};base64,)[^<>]{0,%d}>" % _LONGEST_TAG)
+"""Not one that holds the base64 itself."""
 _REFERENCE = re.compile(rb"&(#[0-9]{1,5}|#[xX][0-9A-Fa-f]{1,4}|[A-Za-z]{2,8});")
 _NAMED = {b"gt": b">", b"lt": b"<", b"amp": b"&", b"plus": b"+", b"equals": b"=", b"sol": b"/"}
 _MARGINS = re.compile(
-    rb"^[ \t]{0,8}[A-Za-z]{1,4}>[ \t>|\xa0]*|^[ \t>|\xa0\"'*]+|[ \t\xa0\"',.;]+\r?$", re.MULTILINE
+    rb"^(?:[A-Za-z]{0,8}[>|]|[ \t:#%*\xa0\"'])+|[ \t\xa0\"',.;]+\r?$", re.MULTILINE
 )
 """Quotation marks before lines, with a name or not, and those around the strings of a program."""
-_ESCAPES = re.compile(rb"\\[nrt\\]+|\\(?=/)|\xe2\x80[\x8b-\x8d]")
+_ESCAPED = re.compile(rb"\\+[rnt]|\\+(?=/)|\xe2\x80[\x8b-\x8d]")
 """Line ends and slashes as they stand in JSON, and spaces without a width."""
 _LINE_ENDS = b"\r\n\t\0\x0b\x0c"
-_RUN = re.compile(rb"[A-Za-z0-9+/=]*")
+_NOT_ASCII = bytes(range(128, 256))
+"""Blanks of other charsets, and those without width."""
+_RUN = re.compile(rb"[A-Za-z0-9+/=]*(?:[ >|]{1,8}[A-Za-z0-9+/]{16,}=*)*")
+"""Base64, also where a blank took the place of each line end."""
 _MARKUP = re.compile(rb"[<&]")
-_ESCAPED = re.compile(rb"[\\\x80]")
+_ESCAPE_AHEAD = re.compile(rb"[\\\x80]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,9 @@ class Catch:
     """An envelope that was found."""
 
     seen: cms.RecipientsSeen
-    is_cut: bool
-    """Whether less of it is there than it says, and not all of its RecipientInfos."""
-    is_hopeless: bool = False
-    """Whether no recipient can be named, and no envelope is there that goes on behind them."""
+    is_head: bool = False
+    """Whether it ends, or turns into something else, before its first recipient is whole, so
+    that no key opens it."""
 
 
 def envelopes_in(opener: Opener, limits: Limits) -> Iterator[Catch]:
@@ -68,6 +72,23 @@ def envelopes_in(opener: Opener, limits: Limits) -> Iterator[Catch]:
             return
     yield from _search(_Bytes(opener), limits)
     yield from _search(_Text(opener), limits)
+
+
+def several_in(openers: Iterable[Opener], limits: Limits) -> list[cms.RecipientsSeen]:
+    """The envelopes of a body that holds more than one; none where it does not.
+
+    Args:
+        openers: of the body as it is stored, and decoded.
+        limits: bounds on hostile input.
+
+    Raises:
+        LimitExceeded: as ``envelopes_in``.
+    """
+    for opener in openers:
+        found = [one.seen for one in envelopes_in(opener, limits) if not one.is_head]
+        if len(found) > 1:
+            return found
+    return []
 
 
 def windows(stream: BinaryIO) -> Iterator[bytes]:
@@ -101,7 +122,7 @@ class _Bytes:
 class _Text:
     """A body as text, without what stands between the characters of base64 in it.
 
-    A blank inside a line stays: it is between words.
+    A blank inside a line stays: it may be between words.
     """
 
     def __init__(self, opener: Opener) -> None:
@@ -111,10 +132,10 @@ class _Text:
         rest = b""
         with self._opener() as stream:
             while block := stream.read(BLOCK):
-                text = rest + block.translate(None, b"\0")
+                text = rest + block.translate(None, b"\0" + _NOT_ASCII)
                 end = text.rfind(b"\n") + 1
                 if not end and len(text) > _LONGEST_LINE:
-                    end = len(text)
+                    end = _before_markup(text)
                 rest = text[end:]
                 yield _cleaned(text[:end])
         yield _cleaned(rest)
@@ -134,11 +155,17 @@ class _Text:
         yield decoder.finish()
 
 
+def _before_markup(text: bytes) -> int:
+    """Where text can be parted: before markup at its end that may go on."""
+    last = max(text.rfind(b"<", -_LONGEST_TAG), text.rfind(b"&", -_LONGEST_TAG))
+    return len(text) if last <= 0 or b">" in text[last:] else last
+
+
 def _cleaned(text: bytes) -> bytes:
     if _MARKUP.search(text):
         text = _REFERENCE.sub(_character, _TAG.sub(b"\n", text))
-    if _ESCAPED.search(text):
-        text = _ESCAPES.sub(b"", text)
+    if _ESCAPE_AHEAD.search(text):
+        text = _ESCAPED.sub(b"", text)
     return _MARGINS.sub(b"", text).translate(None, _LINE_ENDS)
 
 
@@ -178,11 +205,8 @@ def _follow(body: _Bytes | _Text, offset: int, skipped: int) -> Catch | None:
     seen = cms.read_recipients(source)
     if not seen.is_envelope:
         return None
-    if seen.is_complete:
-        is_patched = not source.goes_on_behind_recipients(seen.content_type)
-        return Catch(seen, is_cut=False, is_hopeless=is_patched and not source.is_cut())
-    is_hopeless = not seen.recipients and not source.goes_on()
-    return Catch(seen, source.is_cut(), is_hopeless)
+    is_named = any(one.kind is not cms.RecipientKind.OTHER for one in seen.recipients)
+    return Catch(seen, is_head=not is_named and not goes_on_behind_recipients(source))
 
 
 class _Source:
@@ -199,37 +223,6 @@ class _Source:
         stream = stream_of(io.BytesIO(), decoded)
         stream.read(self._skipped)
         return stream
-
-    def goes_on_behind_recipients(self, content_type: str) -> bool:
-        """Whether encrypted content follows; where it does not, other text took its place."""
-        if content_type not in {cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA}:
-            return True
-        try:
-            with self.open() as stream:
-                next(encrypted_content_blocks(stream, cms.DEFAULT_LIMITS), b"")
-        except MalformedMessage:
-            return False
-        return True
-
-    def goes_on(self) -> bool:
-        """Whether it is a whole envelope but for what its RecipientInfos are."""
-        try:
-            with self.open() as stream:
-                read_envelope(stream, with_recipients=False)
-        except MalformedMessage:
-            return False
-        return True
-
-    def is_cut(self) -> bool:
-        """Whether less is there than its outer length says; so, too, where that says nothing."""
-        with self.open() as stream:
-            head = stream.read(2)
-            if len(head) < 2 or head[1] <= 0x80:
-                return True
-            left = int.from_bytes(stream.read(head[1] - 0x80), "big")
-            while left > 0 and (block := stream.read(min(left, BLOCK))):
-                left -= len(block)
-            return left > 0
 
 
 def _from(blocks: Iterator[bytes], offset: int) -> Iterator[bytes]:

@@ -9,6 +9,8 @@ import re
 
 from sectool.smime.content_type import parse_disposition
 from sectool.smime.entities import Entity
+from sectool.smime.file_kinds import is_text
+from sectool.smime.parts import Placement
 
 PKCS7_MIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 _SIGNATURE_TYPES = frozenset(
@@ -34,6 +36,8 @@ _FOREIGN_FILES = (
 )
 _MAIL_CRYPT = b"CRYPTED\x03\x07"
 
+_WORDS = re.compile(rb"[A-Za-z]{2,20} [A-Za-z]{2,20}")
+_BASE64_LINE = re.compile(rb"^[A-Za-z0-9+/=]{40,}[ \t]*\r?$", re.MULTILINE)
 _PGP_MESSAGE = re.compile(
     rb"^-----BEGIN PGP MESSAGE-----[ \t]*\r?\n"
     rb"(?:[A-Za-z]{1,40}: [^\r\n]*\r?\n){0,20}"
@@ -82,6 +86,13 @@ def is_labelled(entity: Entity) -> bool:
     )
 
 
+def is_talk(head: bytes) -> bool:
+    """Whether a body labelled as S/MIME is empty or a text of words, and no damaged CMS."""
+    if not head.strip():
+        return True
+    return is_text(head) and _WORDS.search(head) is not None and not _BASE64_LINE.search(head)
+
+
 def is_document(entity: Entity) -> bool:
     """Whether CMS in a part is a file that somebody encrypted, and not an encrypted mail.
 
@@ -91,6 +102,16 @@ def is_document(entity: Entity) -> bool:
     name = _file_name(entity)
     is_mail = "smime-type" in entity.parameters or name in _NAMES_OF_MAIL
     return name.endswith(b".p7m") and not is_mail
+
+
+def placement_of(entity: Entity) -> Placement:
+    """How an encrypted entity stands among others, as far as that is seen in it alone."""
+    if entity.is_signed:
+        is_body = entity.is_message or entity.is_signed_body
+        return Placement.SEALED if is_body else Placement.SEALED_AMONG_OTHERS
+    if not entity.is_message:
+        return Placement.DOCUMENT if is_document(entity) else Placement.WRAPPED
+    return Placement.FORWARDED if entity.path else Placement.ROOT
 
 
 def is_detached_signature(entity: Entity) -> bool:

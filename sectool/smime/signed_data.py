@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from sectool.cms import ber
 from sectool.cms.ber import BERReader
+from sectool.cms.seams import Source
 
 _WHAT = "the signed data"
 
@@ -28,6 +29,18 @@ def is_certificates_only(stream: BinaryIO) -> bool:
         reader.enter_header(header, "digestAlgorithms")
         return reader.peek() is None
     return header.length == 0
+
+
+def has_more_behind(source: Source) -> bool:
+    """Whether more than a line end follows a whole element.
+
+    Raises:
+        MalformedMessage: it is not whole.
+    """
+    with source.open() as stream:
+        reader = BERReader(stream)
+        reader.skip(_WHAT)
+        return reader.count_trailing() > len(b"\r\n")
 
 
 def _enter(reader: BERReader) -> tuple[str, ...]:

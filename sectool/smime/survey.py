@@ -27,6 +27,7 @@ from sectool.smime.leftovers import Leftovers, beginning_of
 from sectool.smime.limits import Limits
 from sectool.smime.list_footer import ListFooters
 from sectool.smime.lookahead import LOOK_AHEAD, is_message_ahead, may_begin_field
+from sectool.smime.net import several_in
 from sectool.smime.parts import (
     BodySource,
     CoveredPart,
@@ -35,7 +36,7 @@ from sectool.smime.parts import (
     Placement,
     Unreached,
 )
-from sectool.smime.signed_data import is_certificates_only
+from sectool.smime.signed_data import has_more_behind, is_certificates_only
 from sectool.smime.transfer import (
     AFTER_PADDING,
     HEAD_SIZE,
@@ -56,8 +57,10 @@ _OTHER_ENCRYPTION = frozenset({cms.ENCRYPTED_DATA, cms.SIGNED_AND_ENVELOPED_DATA
 
 _BEHIND_CMS = "bytes after the CMS were ignored"
 _LABELLED_ONLY = "an attached file speaks of S/MIME and holds none"
+_GOES_ON = frozenset({AFTER_PADDING, STRAY_CHARACTERS})
+_SEVERAL = "several encrypted messages lie in one part, one behind the other; none is taken"
 _TEXT_BEFORE = "text before the base64 was left as it is"
-_UUENCODED = "an S/MIME message is uuencoded, which is not read"
+_UUENCODED = "an S/MIME message is uuencoded or in yEnc, which is not read"
 
 
 _IN_ATTACHMENT = Finding(
@@ -234,21 +237,26 @@ class _Survey:
         if not recognition.is_candidate(entity):
             # A text that is nothing but an envelope; what else it may be is a quotation.
             return content_type in _ENVELOPES and self._take_text(entity, body)
-        if content_type in _ENVELOPES:
-            self._take_envelope(entity, body)
+        takers = {
+            cms.SIGNED_DATA: self._take_signed,
+            cms.COMPRESSED_DATA: self._take_compressed,
+            **dict.fromkeys(_ENVELOPES, self._take_envelope),
+        }
+        take = takers.get(content_type)
+        return take(entity, body) if take else self._note_other(content_type)
+
+    def _note_other(self, content_type: str) -> bool:
+        """Whether CMS of that type is told; what is clear is looked through like any file."""
+        if content_type in _CLEAR_TYPES or content_type.startswith(_KEY_BAGS):
+            return False
+        name = cms.content_type_name(content_type)
+        if content_type == cms.ENCRYPTED_DATA:
+            # It has no recipients.
+            self._findings.note(State.UNSUPPORTED, f"CMS {name} is not supported")
         elif content_type in _OTHER_ENCRYPTION:
-            reason = f"CMS {cms.content_type_name(content_type)} is not supported"
-            if content_type == cms.ENCRYPTED_DATA:
-                self._findings.note(State.UNSUPPORTED, reason)  # it has no recipients
-            else:
-                self._findings.note_hidden(reason)
-        elif content_type == cms.SIGNED_DATA:
-            self._take_signed(entity, body, head)
-        elif content_type == cms.COMPRESSED_DATA:
-            self._take_compressed(entity, body)
-        elif content_type not in _CLEAR_TYPES and not content_type.startswith(_KEY_BAGS):
+            self._findings.note_hidden(f"CMS {name} is not supported")
+        else:
             # It may be an encryption that nobody here has heard of.
-            name = cms.content_type_name(content_type)
             self._findings.note_hidden(f"CMS {name} is not known")
         return True
 
@@ -297,7 +305,7 @@ class _Survey:
         is_ours = is_labelled or recognition.is_named(entity)
         if holds_uuencoded_cms(head) or (is_uuencoded and is_ours):
             self._findings.note_hidden(_UUENCODED)
-        elif is_labelled and (entity.oddity or self._is_file):
+        elif is_labelled and (entity.oddity or self._is_file) and recognition.is_talk(head):
             self._findings.noticed.append(_LABELLED_ONLY)
         elif is_labelled:
             what = error.message if head else "the body is empty"
@@ -306,7 +314,8 @@ class _Survey:
             return False
         return not is_labelled
 
-    def _take_envelope(self, entity: Entity, body: BodySource) -> None:
+    def _take_envelope(self, entity: Entity, body: BodySource) -> bool:
+        """True: whole or damaged, it is told."""
         try:
             envelope = cms.describe_envelope(body)
         except MalformedMessage as error:
@@ -322,8 +331,18 @@ class _Survey:
                     is_over_limit=isinstance(error, LimitExceeded),
                 )
             )
-            return
-        self._findings.parts.append(self._part(entity, body, envelope))
+            return True
+        behind = envelope.trailing_bytes > len(b"\r\n") or body.defects & _GOES_ON
+        raw = BodySource(self._content, body.start, body.end, ())
+        if behind and (several := several_in((raw.open, body.open), self._limits)):
+            self._findings.note(State.UNSUPPORTED, _SEVERAL)
+            self._findings.unreached += [
+                Unreached(entity.path, _SEVERAL, seen.recipients, seen.is_complete)
+                for seen in several
+            ]
+        else:
+            self._findings.parts.append(self._part(entity, body, envelope))
+        return True
 
     def _part(
         self,
@@ -334,7 +353,7 @@ class _Survey:
     ) -> EncryptedPart:
         return EncryptedPart(
             path=entity.path,
-            placement=Placement.SEALED_OPAQUE if signed else _placement(entity),
+            placement=Placement.SEALED_OPAQUE if signed else recognition.placement_of(entity),
             header=entity.header,
             body_start=body.start,
             body_end=entity.body_end,
@@ -346,28 +365,37 @@ class _Survey:
             signed=signed,
         )
 
-    def _take_signed(self, entity: Entity, body: BodySource, head: bytes) -> None:
+    def _take_signed(self, entity: Entity, body: BodySource) -> bool:
+        """Whether what is signed was looked into, or is told to be damaged."""
         try:
-            if is_certificates_only(io.BytesIO(head)):
-                return
+            with body.open() as stream:
+                if is_certificates_only(stream):
+                    return False
             opener = partial(open_signed, body)
             if entity.is_message:
                 drain(opener)
             self._findings.is_signed |= not entity.path
+            if has_more_behind(body):
+                self._leftovers.add(entity)
             self._look_into(entity, opener, UNDER_SIGNATURE, signed=body)
         except LimitExceeded:
             raise
         except MalformedMessage as error:
             # Elsewhere it is an attachment, signed as a document is.
-            if entity.is_message:
-                reason = f"signed, but damaged: {error.message}"
-                self._findings.note_hidden(reason, State.MALFORMED)
+            if not entity.is_message:
+                return False
+            reason = f"signed, but damaged: {error.message}"
+            self._findings.note_hidden(reason, State.MALFORMED)
+        return True
 
-    def _take_compressed(self, entity: Entity, body: BodySource) -> None:
+    def _take_compressed(self, entity: Entity, body: BodySource) -> bool:
+        """Whether what is compressed was looked into, or is told why not."""
         opener = partial(open_compressed, body, self._budget)
         try:
             if entity.is_message:
                 drain(opener)
+            if has_more_behind(body):
+                self._leftovers.add(entity)
             self._look_into(entity, opener, UNDER_COMPRESSION)
         except LimitExceeded:
             raise
@@ -375,9 +403,11 @@ class _Survey:
             self._findings.note_hidden(error.message)
         except MalformedMessage as error:
             # Elsewhere it is an attachment like any other.
-            if entity.is_message:
-                reason = f"compressed, but damaged: {error.message}"
-                self._findings.note_hidden(reason, State.MALFORMED)
+            if not entity.is_message:
+                return False
+            reason = f"compressed, but damaged: {error.message}"
+            self._findings.note_hidden(reason, State.MALFORMED)
+        return True
 
     # --- contents inside ---
 
@@ -451,15 +481,6 @@ def _defects(body: BodySource, envelope: cms.EnvelopeDescription) -> tuple[str, 
     # A line end behind plain bytes is nothing to tell.
     behind = {_BEHIND_CMS} if envelope.trailing_bytes > len(b"\r\n") else set[str]()
     return tuple(sorted(body.defects | behind))
-
-
-def _placement(entity: Entity) -> Placement:
-    if entity.is_signed:
-        is_body = entity.is_message or entity.is_signed_body
-        return Placement.SEALED if is_body else Placement.SEALED_AMONG_OTHERS
-    if not entity.is_message:
-        return Placement.DOCUMENT if recognition.is_document(entity) else Placement.WRAPPED
-    return Placement.FORWARDED if entity.path else Placement.ROOT
 
 
 def _is_whole_content(entity: Entity, nested: Findings) -> bool:

@@ -269,13 +269,32 @@ def test_a_quoted_head_of_base64_is_noted(desk: Desk) -> None:
     assert "quoted" in " ".join(found.noticed)
 
 
-def random_message(source: random.Random, pieces: list[bytes]) -> bytes:
+def pieces_of(desk: Desk) -> tuple[list[bytes], list[bytes]]:
+    """What random messages are made of, and what of it begins or goes on as an envelope does."""
+    rests = [
+        desk.encrypted[8:], odd_mail.wrapped(desk.encrypted)[24:],
+        desk.signed(), odd_mail.wrapped(desk.signed()),
+        # Cut before their recipient is named: with its name they would count.
+        desk.encrypted[:80], odd_mail.wrapped(desk.encrypted)[:110],
+    ]  # fmt: skip
+    pieces = [
+        TALK, DIGEST, desk.pem, desk.certificates("PEM"), desk.certificates(), desk.der(),
+        desk.request(), desk.pkcs12(), odd_mail.wrapped(desk.pkcs12()),
+        text_message(TALK), file_message("a", desk.der()),
+    ]  # fmt: skip
+    return pieces, rests
+
+
+def random_message(source: random.Random, pieces: list[bytes], rests: list[bytes]) -> bytes:
     """Text, structures and base64 of the field, in any order and cut anywhere."""
     # An envelope that is cut off is malformed as a whole body, and no more than quoted in one.
     body = b"Hello,\n"
     for _ in range(source.randint(1, 5)):
-        piece = source.choice(pieces)
+        piece = source.choice(pieces + rests)
         start, end = sorted(source.randint(0, len(piece)) for _ in range(2))
+        if piece in rests:
+            # Head and rest would be an envelope with damage in it, as a whole file, too.
+            body += b"\n[...]\n"
         body += piece[start:end] + source.choice((b"\n", b"\n\n", b" ", b"> ", b"\n> "))
         if source.random() < 0.2:
             body += base64.encodebytes(source.randbytes(source.randint(1, 300)))
@@ -289,16 +308,10 @@ def random_message(source: random.Random, pieces: list[bytes]) -> bytes:
 
 def test_random_messages_raise_no_alarm(desk: Desk) -> None:
     """Of what surrounds envelopes everything but an envelope that is whole."""
-    pieces = [
-        TALK, DIGEST, desk.pem, desk.certificates("PEM"), desk.certificates(), desk.der(),
-        desk.request(), desk.signed(), desk.pkcs12(), odd_mail.wrapped(desk.pkcs12()),
-        odd_mail.wrapped(desk.signed()), desk.encrypted[:120], desk.encrypted[8:],
-        odd_mail.wrapped(desk.encrypted)[:130], odd_mail.wrapped(desk.encrypted)[24:],
-        text_message(TALK), file_message("a", desk.der()),
-    ]  # fmt: skip
+    pieces, rests = pieces_of(desk)
     source = random.Random(20)
     for _ in range(RANDOM_MESSAGES):
-        raw = random_message(source, pieces)
+        raw = random_message(source, pieces, rests)
         found = smime.take_inventory(BytesContent(raw))
         assert not found.parts, raw
         assert not [one for one in found.unreached if one.sets_state], raw

@@ -99,7 +99,7 @@ def test_a_plaintext_never_stands_in_other_wrappers(name: str, part: bytes) -> N
     assert inventory.state is State.ENCRYPTED
     for one in inventory.parts:
         reason = smime.ClearSelection(nested=True, wrapped=True).why_left(one)
-        assert "among other parts" in reason
+        assert "is not the whole body of a message" in reason
 
 
 def test_a_list_footer_under_a_signature_stays_sealed(part: bytes) -> None:

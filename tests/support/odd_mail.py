@@ -13,6 +13,7 @@ import re
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 
 CRLF, LF = b"\r\n", b"\n"
@@ -336,11 +337,97 @@ def unreached(cms: bytes) -> dict[str, bytes]:
         + b"\nContent-Type: multipart/mixed; boundary=b1\nContent-Transfer-Encoding: base64\n\n"
         + wrapped(multipart(TEXT, body(cms) + b"\n").partition(b"\n\n")[2], 76)
         + b"\n",
+        **_in_texts(cms, text + b"\n\n", html + b"\n\n"),
+        **_behind_other_cms(cms, header),
+        "zip64": _file("x.zip", zip64("a.eml", whole)),
+        "yEnc": text + b"\n\n=ybegin line=128 size=%d name=smime.p7m\n" % len(cms)
+        + yencoded(cms) + b"\n=yend size=%d\n" % len(cms),
         "message/partial": header
         + b'\nContent-Type: message/partial; id="x@y"; number=1; total=3\n\n'
         + whole[:1200],
     }  # fmt: skip
     return {name: raw + b"" for name, raw in kinds.items()}
+
+
+def _in_texts(cms: bytes, text: bytes, html: bytes) -> dict[str, bytes]:
+    """Base64 and armour as texts of several kinds have them."""
+    base64_lines, whole = wrapped(cms), b"Hello,\n\n" + armour(cms) + b"\n"
+    json = base64_lines.replace(b"/", b"\\/").replace(b"\n", b"\\r\\n")
+    beginnings = (b"RIFF", b"%PDF-1.4", b"BZh", b"the ftyp", b"ID3")
+    return {
+        **{
+            f"a text that begins with {begin.decode()}": text + begin + b" and so on\n\n" + whole
+            for begin in beginnings
+        },
+        "a file that begins with ID3": _file("a.txt", b"ID3 is a format\n\n" + whole),
+        "UTF-16": _file("a.txt", b"\xff\xfe" + whole.decode().encode("utf-16-le")),
+        "joined by blanks": text + b"see\n\n" + base64_lines.replace(b"\n", b" ") + b"\nbye\n",
+        "quoted lines joined": text + b"see\n> " + base64_lines.replace(b"\n", b" > ") + b"\nbye\n",
+        "JSON": text + b'{"body": "' + json + b'"}\n',
+        "blanks of UTF-8": text + base64_lines.replace(b"\n", b"\xc2\xa0\n\xc2\xa0") + b"\nbye\n",
+        "quoted by name": text + base64_lines.replace(b"\n", b"\nBob> ") + b"\nbye\n",
+        "a tag a line": html + b"<i>" + base64_lines.replace(b"\n", b"</i>\n<i>") + b"</i>",
+        "a tag in its beginning": html + base64_lines[:20] + b"<b>" + base64_lines[20:] + b"</b>\n",
+        "behind the beginning of another": text + whole[:200] + b"\n[...]\n\n" + whole,
+    }  # fmt: skip
+
+
+def _behind_other_cms(cms: bytes, header: bytes) -> dict[str, bytes]:
+    """CMS in or behind other CMS that holds nothing encrypted."""
+    no_certificates = _content_info(2, b"\x02\x01\x01\x31\x00" + _element(0x30, _oid(1)))
+    carried = _element(0x30, _oid(1) + _element(0xA0, _element(0x04, mail(cms))))
+    label = LABEL.replace(b"; smime-type=enveloped-data", b"")
+    kinds = {
+        "id-data around it": carried,
+        "DigestedData around it": _content_info(5, b"\x02\x01\x00" + carried),
+        "behind certificates": no_certificates + cms,
+    }
+    return {
+        **{
+            name: b"\n".join((header, label, ENCODING, b"", wrapped(raw), b""))
+            for name, raw in kinds.items()
+        },
+        "two armours": b"\n".join((header, LABEL, b"", armour(cms), armour(cms), b"")),
+        "two in one base64": b"\n".join((header, LABEL, ENCODING, b"", wrapped(cms + cms), b"")),
+    }
+
+
+def _oid(number: int) -> bytes:
+    return bytes.fromhex("06092a864886f70d0107") + bytes((number,))
+
+
+def _element(tag: int, content: bytes) -> bytes:
+    return bytes((tag, 0x84)) + len(content).to_bytes(4) + content
+
+
+def _content_info(number: int, content: bytes) -> bytes:
+    return _element(0x30, _oid(number) + _element(0xA0, _element(0x30, content)))
+
+
+def yencoded(raw: bytes) -> bytes:
+    """As http://www.yenc.org/yenc-draft.1.3.txt has it, in lines of 128 octets."""
+    octets = [(octet + 42) & 0xFF for octet in raw]
+    text = [b"=%c" % ((one + 64) & 0xFF) if one in b"\0\n\r=" else b"%c" % one for one in octets]
+    return b"\n".join(b"".join(text[at : at + 128]) for at in range(0, len(text), 128))
+
+
+def zip64(name: str, raw: bytes) -> bytes:
+    """An archive that has every number in the fields of zip64, as some programs write it."""
+    title, crc = name.encode(), zlib.crc32(raw)
+    local = struct.pack(
+        "<4sHHHIIIIHH", b"PK\3\4", 45, 0, 0, 0, crc, len(raw), len(raw), len(title), 0
+    )
+    extra = struct.pack("<HHQQQ", 1, 24, len(raw), len(raw), 0)
+    entry = struct.pack(
+        "<4sHHHHIIIIHHHHHII", b"PK\1\2", 45, 45, 0, 0, 0, crc, 0xFFFFFFFF, 0xFFFFFFFF,
+        len(title), len(extra), 0, 0, 0, 0, 0xFFFFFFFF,
+    ) + title + extra  # fmt: skip
+    files = local + title + raw
+    end = struct.pack(
+        "<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, len(entry), len(files)
+    ) + struct.pack("<4sIQI", b"PK\6\7", 0, len(files) + len(entry), 1)
+    last = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return files + entry + end + last
 
 
 def beside_the_state(cms: bytes) -> dict[str, bytes]:
