@@ -244,8 +244,7 @@ MESSAGES = (
         "B56",
         "bob.text.env.multipart.footer-of-a-list",
         lambda forge: message(multipart(entity(forge.cbc()), TEXT)),
-        State.UNSUPPORTED,
-        "among other parts",
+        State.CHECKPOINTED,
     ),
     Message(
         "B57",
@@ -257,8 +256,7 @@ MESSAGES = (
                 b'Content-Type: text/html\r\n\r\n">',
             )
         ),
-        State.UNSUPPORTED,
-        "among other parts",
+        State.CHECKPOINTED,
     ),
     Message(
         "B58",

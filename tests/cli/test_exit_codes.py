@@ -274,7 +274,7 @@ def test_no_space_ends_with_17_and_the_same_command_resumes(run: Fixture, place:
         answer = run(*command)
     assert answer.code == 17, answer
     assert answer.is_one_error()
-    assert run(*command, "--json").document["counts"]["checkpointed"] == 85
+    assert run(*command, "--json").document["counts"]["checkpointed"] == 86
 
 
 @pytest.fixture
