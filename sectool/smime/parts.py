@@ -71,7 +71,7 @@ class PartSelection:
 
     def why_left(self, part: EncryptedPart) -> str:
         """Why a part is left where it is, in words; empty: it is taken."""
-        placement, what = part.placement, f"the encrypted part {part.path}".rstrip()
+        placement, what = part.placement, _named(part)
         if placement.is_under_signature and not self.break_signatures:
             opaque = placement is Placement.SEALED_OPAQUE
             cover = "an opaque signature" if opaque else "a signature"
@@ -106,12 +106,15 @@ class ClearSelection:
             return "it stands beside the footer of a mailing list; to open it: --wrapped"
         if part.placement in {Placement.FORWARDED, Placement.SEALED}:
             return "" if self.nested else f"only a part of it is encrypted; {TO_OPEN_NESTED}"
-        return f"the encrypted part {part.path} is not the whole body of a message".replace(
-            "  ", " "
-        )
+        return f"{_named(part)} is not the whole body of a message"
 
 
 TO_OPEN_NESTED = "to open that too: --nested"
+
+
+def _named(part: EncryptedPart) -> str:
+    return f"the encrypted part {part.path}".rstrip()
+
 
 NOTHING_ELSE = PartSelection()
 

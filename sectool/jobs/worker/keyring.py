@@ -6,13 +6,8 @@ import hashlib
 import secrets
 
 from sectool import smime
-from sectool.errors import NotAccepted
 from sectool.keys import KeyHistory
 from sectool.message import Content, InnerEntity
-
-FEWEST_OCTETS = 100
-"""Of a plaintext that speaks for a guessed key where the decryption itself proves nothing: what a
-wrong key gives looks like mail the sooner the shorter it is."""
 
 
 def tried_with(keys: KeyHistory | None, parts: smime.PartSelection) -> str:
@@ -61,10 +56,9 @@ def find_opening(
         senders: whose certificates a key agreement may name; None: those of ``keys``.
 
     Raises:
-        NotAccepted: also where a guessed key opens it to a few octets that nothing proves.
         MessageError: as ``smime.find_opening``.
     """
-    found = smime.find_opening(
+    return smime.find_opening(
         content,
         part,
         keys,
@@ -74,17 +68,6 @@ def find_opening(
         released=released,
         guessed=keys.is_guessed,
     )
-    identifier = found.opening.identifier
-    is_short = found.inner.size < FEWEST_OCTETS and not found.is_proven
-    if is_short and identifier is not None and keys.is_guessed(identifier):
-        digest = part.envelope.digest
-        if digest not in released:
-            raise NotAccepted(
-                "opened by a key that its recipient does not name, and too short to be certainly"
-                f" mail; to take it all the same: --accept {digest}",
-                hint="nothing proves that the key was right; a person has to look",
-            )
-    return found
 
 
 def open_part(
