@@ -11,6 +11,7 @@ from sectool.joblog import Storage
 from sectool.jobs.running.job import LOCK_NAME, Job, look_at_job
 from sectool.jobs.running.spec import Operation
 from sectool.locks import is_held
+from sectool.message import open_regular_file
 from sectool.summary import Activity, Plaintext, Summary
 
 FILE_NAME = "status.json"
@@ -74,7 +75,7 @@ def last_activity(directory: Path) -> Activity | None:
         None where there is no such file, or nothing in it that a run would write.
     """
     try:
-        with (directory / FILE_NAME).open("rb") as stream:
+        with open_regular_file(directory / FILE_NAME) as stream:
             document = json.loads(stream.read(SIZE_LIMIT))
         told = document["activity"]
         activity = Activity(
