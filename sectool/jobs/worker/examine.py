@@ -23,7 +23,7 @@ from sectool.errors import (
     MissingKey,
     NotAccepted,
     UnsupportedMessage,
-    reason_of,
+    why_unread,
 )
 from sectool.joblog import (
     IN_CLEAR,
@@ -202,10 +202,8 @@ def examine(context: ExamineContext, task: ExamineTask) -> Examined:
         return Examined(None)
     except MessageError as error:
         return Examined(unread(listing, error.message))
-    except OSError as error:
-        return Examined(unread(listing, f"it cannot be read: {reason_of(error)}"))
-    except MemoryError:
-        return Examined(unread(listing, "it needs more memory than a message may take"))
+    except (OSError, MemoryError) as error:
+        return Examined(unread(listing, why_unread(error)))
 
 
 def unread(listing: Listing, reason: str) -> Examination:
