@@ -47,7 +47,7 @@ _DENIED_ERRORS = {"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_A
 _DAMAGE_ERRORS = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT"}
 
 
-def explain(error: sqlite3.Error, path: Path) -> SectoolError:  # a case each
+def explain(error: sqlite3.Error, path: Path) -> SectoolError:
     """The error of this package for one that SQLite raised on the job log at ``path``."""
     name = getattr(error, "sqlite_errorname", "") or ""
     family = "_".join(name.split("_")[:2])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import errno
 import itertools
 import multiprocessing
 import os
@@ -53,6 +54,9 @@ SECONDS_PER_BYTE = 2e-6
 
 STARTING = "start worker processes (--workers 0 needs none)"
 """What fails where shared memory or descriptors are short."""
+
+_SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC})
+"""What a process that cannot be started is told by."""
 
 _LONGEST_SOCKET_DIRECTORY = 64
 """Bytes; the name of a socket has 107, and 34 of them come after the directory."""
@@ -205,8 +209,9 @@ class _Pool:
 
 
 def _pool_is_gone(error: Exception) -> SectoolError:
-    if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, ConnectionError):
-        return durable.explain(error.__cause__, STARTING, denied=RunError)
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _SHORT_OF:
+        return durable.explain(cause, STARTING, denied=RunError)
     # A worker that is killed at its work costs one batch; one that is killed while
     # it tells the result, and the server that starts workers, cost the run.
     return RunError(
