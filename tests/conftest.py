@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # The machine's speed is no property of the code. A build must not depend on luck
@@ -21,3 +22,28 @@ settings.load_profile("sectool")
 # test starts and interrupts would inherit that. What is handled is not inherited.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all",
+        action="store_true",
+        dest="whole",
+        help="run every case of every harness; without it, a fixed sample of them",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the cases that run with ``--all`` alone."""
+    if config.getoption("whole"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("all_only")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("all_only")]
+
+
+@pytest.fixture(scope="session")
+def whole(pytestconfig: pytest.Config) -> bool:
+    """Whether a harness is to run all its cases (``--all``), and not its fixed sample."""
+    return bool(pytestconfig.getoption("whole"))

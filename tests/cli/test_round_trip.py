@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -13,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from sectool.crashpoints import VARIABLE
-from tests.support import checker
+from tests.support import checker, crash
 from tests.support.checker import Key
 from tests.support.mailboxes import CLEAR, Mail, encrypted, fill, make_key
 
@@ -27,9 +25,9 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Key]:
 
 def sectool(*words: object, fault: str = "") -> subprocess.CompletedProcess[str]:
     """One command of a fresh process, as from a shell."""
+    program = crash.command(fault) if fault else [sys.executable, "-m", "sectool"]
     return subprocess.run(
-        [sys.executable, "-m", "sectool", *map(str, words), "--workers", "0", "--json"],
-        env={**os.environ, **({VARIABLE: fault} if fault else {})},
+        [*program, *map(str, words), "--workers", "0", "--json"],
         capture_output=True,
         text=True,
         check=False,
