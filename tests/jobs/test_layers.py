@@ -617,26 +617,21 @@ def test_a_checkpoint_of_a_layer_that_was_altered_stops_its_message(
 
 
 def test_encrypt_killed_at_every_point_ends_with_layers_that_open(
-    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
+    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path, whole: bool
 ) -> None:
-    raw = message(1, encrypt(encrypt(TEXT, keys.old), keys.old))
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
-
-    def set_up() -> tuple[Path, jobs.JobSpec]:
-        for place in ("Maildir", "job"):
-            shutil.rmtree(tmp_path / place, ignore_errors=True)
-        maildir = deliver(raw)
-        jobs.run(specify("decrypt", maildir))
-        return maildir, specify("encrypt", maildir)
-
-    names = crash.points(set_up()[1], tmp_path / "trace")
-    for number in range(1, len(names) + 1):
-        maildir, spec = set_up()
-        crash.killed_at(spec, number)
-        assert counts(jobs.run(spec)) == {State.REENCRYPTED: 1}, number
-        assert opened_layers(only(maildir), keys.new)[-1] == TEXT, number
-        summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new))
-        assert counts(summary) == {State.VERIFIED: 1}, number
+    place = tmp_path / "trial"
+    place.mkdir()
+    job = place / "job"
+    maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.old), keys.old)))
+    maildir = maildir.rename(place / "Maildir")
+    jobs.run(specify("decrypt", maildir, job=job))
+    spec = specify("encrypt", maildir, job=job)
+    for where in crash.Trial(place, whole=whole).kills(spec):
+        assert counts(jobs.run(spec)) == {State.REENCRYPTED: 1}, where
+        assert opened_layers(only(maildir), keys.new)[-1] == TEXT, where
+        summary = jobs.run(specify("verify", maildir, job=job, keys=None, verify_keys=new))
+        assert counts(summary) == {State.VERIFIED: 1}, where
 
 
 def test_layers_are_encrypted_again_from_sealed_checkpoints(

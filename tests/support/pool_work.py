@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sectool.crashpoints import VARIABLE
+from sectool import crashpoints
 from sectool.errors import NoSpace
 
 
@@ -43,7 +43,7 @@ def about_the_worker(context: object, task: Task) -> dict[str, object]:
         "core": resource.getrlimit(resource.RLIMIT_CORE),
         "memory": resource.getrlimit(resource.RLIMIT_AS)[0],
         "interrupts": signal.getsignal(signal.SIGINT),
-        "crash points": VARIABLE in os.environ,
+        "crash points": bool(crashpoints._hooks),
         "process": os.getpid(),
         "server": os.getppid(),
         "standard error": str(Path("/proc/self/fd/2").readlink()),

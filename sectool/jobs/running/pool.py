@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from sectool import durable
-from sectool.crashpoints import VARIABLE
 from sectool.errors import RunError
 
 TaskT = TypeVar("TaskT", bound="Sized")
@@ -261,8 +260,6 @@ _context: list[Any] = []
 def _initialise(make_context: Callable[[Any], Any], argument: object) -> None:
     # The parent alone decides what an interrupt means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Crash points are for the parent: a worker that dies is another test.
-    os.environ.pop(VARIABLE, None)
     harden(memory=WORKER_MEMORY)
     try:
         _context[:] = [make_context(argument)]
