@@ -136,3 +136,5 @@ def test_workers_are_mute_also_where_their_server_had_to_be_started_again() -> N
     after = facts()
     assert after["server"] != server
     assert (after["standard error"], after["interrupts"]) == (os.devnull, signal.SIG_IGN)
+    # And closed to others before the first worker knows a secret.
+    assert before["inherited"] == after["inherited"] == {"dumpable": 0, "core": (0, 0)}

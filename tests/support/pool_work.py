@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from sectool import crashpoints
 from sectool.errors import NoSpace
+
+PR_GET_DUMPABLE = 3
+
+
+def dumpable() -> int:
+    """Whether this process leaves a core file and lets its user look into it."""
+    return int(ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
+
+
+INHERITED = {"dumpable": dumpable(), "core": resource.getrlimit(resource.RLIMIT_CORE)}
+"""As the one that this process was forked from was: it is imported before anything is hardened."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,8 @@ def about_the_worker(context: object, task: Task) -> dict[str, object]:
         "memory": resource.getrlimit(resource.RLIMIT_AS)[0],
         "interrupts": signal.getsignal(signal.SIGINT),
         "crash points": bool(crashpoints._hooks),
+        "inherited": INHERITED,
+        "working directory first": "" in sys.path,
         "process": os.getpid(),
         "server": os.getppid(),
         "standard error": str(Path("/proc/self/fd/2").readlink()),
