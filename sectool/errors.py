@@ -196,6 +196,13 @@ class JobLogTooNew(RunError):
     summary = "job log of a newer version"
 
 
+class UnsafeDirectory(RunError):
+    """Somebody else could change the job directory, or what a path leads to."""
+
+    exit_code = 22
+    summary = "unsafe directory"
+
+
 class Interrupted(RunError):
     """The person (SIGINT) or the system (SIGTERM) asked the run to stop."""
 

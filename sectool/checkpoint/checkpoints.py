@@ -21,6 +21,9 @@ from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, UsageError
 from sectool.message import InnerEntity
 
+INCOMING_NAME = "incoming"
+"""Directory that workers write to."""
+
 
 @dataclass(frozen=True, slots=True)
 class IncomingCheckpoint:
@@ -43,7 +46,7 @@ class CheckpointStore:
     def __init__(self, directory: Path, files: CheckpointFiles | None = None) -> None:
         self._directory = directory
         self._files = files or PlainFiles()
-        self.incoming = directory / "incoming"
+        self.incoming = directory / INCOMING_NAME
         """Where workers write; its files count for nothing and go when a run begins."""
 
     def prepare(self) -> None:

@@ -46,6 +46,14 @@ AcceptCertificate = Annotated[
         " FINGERPRINT:CHECK: where several do.",
     ),
 ]
+TrustGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--trust-group",
+        metavar="NAME",
+        help="Members of this group may write to the job directory and to what leads to it.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Do everything but write; show what it would take.")
 ]
@@ -122,6 +130,7 @@ class PassphraseOptions:
             help="File with the PIN of a token. Else SECTOOL_PIN, or you are asked.",
         ),
     ] = None
+    trust_group: TrustGroup = None
 
     def of_any(self, paths: list[Path]) -> KeySpecification | None:
         """The key history at ``paths``; None where none are named."""
@@ -141,6 +150,7 @@ class PassphraseOptions:
             pin_file=self.pin_file,
             passphrase_command=self.passphrase_command,
             checks_mac=not self.no_mac_check,
+            trust_group=self.trust_group,
         )
 
 
@@ -184,7 +194,11 @@ class OpeningOptions:
 
     def fields(self, keys: KeySpecification) -> dict[str, Any]:
         """The fields of a ``JobSpec`` that these options give with a key history."""
-        return {"keys": self.added_to(keys), "released": self.released}
+        return {
+            "keys": self.added_to(keys),
+            "released": self.released,
+            "trust_group": keys.trust_group,
+        }
 
     @property
     def released(self) -> frozenset[str]:

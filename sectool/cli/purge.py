@@ -52,6 +52,7 @@ def purge(
         jobs.Operation.PURGE,
         mailbox,
         job=directory,
+        trust_group=passphrases.trust_group,
         workers=options.worker_processes(workers),
         dry_run=dry_run,
         partial=partial,

@@ -181,12 +181,14 @@ def _die_at_the_second(name: str) -> None:
 
 def _stage(directory: Path | None) -> Path:
     if directory is None:
-        return Path(tempfile.mkdtemp(prefix="sectool-demo-"))
+        directory = Path(tempfile.mkdtemp(prefix="sectool-demo-"))
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory} is not an empty directory", hint="name a new one")
     with explained(f"make {directory}"):
-        directory.mkdir(parents=True, exist_ok=True)
-    return directory.resolve()
+        real = jobs.make_directory(directory, jobs.Trust())
+        # What is put into it must not go elsewhere either.
+        jobs.Trust().walk(real / "job")
+    return real
 
 
 def play(directory: Path | None, tell: Tell) -> None:

@@ -27,12 +27,14 @@ from sectool.joblog.records import (
     SealablePart,
     Storage,
 )
+from sectool.joblog.schema import OLDER_SCHEMAS
 from sectool.outcome import blotted, without_address
 
 __all__ = [
     "IN_CLEAR",
     "KEPT",
     "NOT_EVERYBODYS",
+    "OLDER_SCHEMAS",
     "ON_TRIAL",
     "REPLACED",
     "UNREACHED",

@@ -28,6 +28,7 @@ from sectool.jobs.running.job import (
     check_way,
     is_job,
     look_at_job,
+    make_directory,
     open_job,
     rehearse_job,
 )
@@ -56,6 +57,7 @@ from sectool.keys import (
 from sectool.mailbox import Mailbox, open_mailbox, recognise
 from sectool.progress import NoProgress, Progress
 from sectool.summary import ShutKeyFile, Summary
+from sectool.trust import Trust
 
 _ACT_ON_MAIL = frozenset(
     {Operation.DECRYPT, Operation.ENCRYPT, Operation.REWRAP, Operation.ROLLBACK}
@@ -291,7 +293,7 @@ def _purge(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -
 
 def _where_it_is(stack: ExitStack, spec: JobSpec, progress: Reporter) -> tuple[Mailbox, Job]:
     """The mailbox that was named, else where the job's mailbox was last; and the job."""
-    location = spec.mailbox or _mailbox_of(_directory(spec))
+    location = spec.mailbox or _mailbox_of(spec)
     mailbox = _mailbox(stack, spec, location, progress)
     return mailbox, _job(stack, spec, mailbox, progress, create=spec.include_clear)
 
@@ -299,13 +301,14 @@ def _where_it_is(stack: ExitStack, spec: JobSpec, progress: Reporter) -> tuple[M
 def _job(
     stack: ExitStack, spec: JobSpec, mailbox: Mailbox, progress: Reporter, *, create: bool
 ) -> Job:
+    trust = Trust.in_group(spec.trust_group)
     if spec.dry_run:
-        rehearsal = stack.enter_context(rehearse_job(spec.job))
+        rehearsal = stack.enter_context(rehearse_job(spec.job, trust))
         check_way(rehearsal.log, spec.operation)
         return rehearsal
     directory = _directory(spec)
     check_apart(directory, mailbox.specification)
-    job = stack.enter_context(open_job(directory, create=create))
+    job = stack.enter_context(open_job(directory, create=create, trust=trust))
     check_way(job.log, spec.operation)
     with explained(f"lock the mailbox {mailbox.specification.location}"):
         stack.enter_context(mailbox.lock())
@@ -318,8 +321,9 @@ def _job(
     return job
 
 
-def _mailbox_of(directory: Path) -> str:
-    with look_at_job(directory) as job:
+def _mailbox_of(spec: JobSpec) -> str:
+    directory = _directory(spec)
+    with look_at_job(directory, Trust.in_group(spec.trust_group)) as job:
         if job.mailbox is None:
             raise UsageError(
                 f"the job {directory} has no mailbox yet", hint="run `sectool decrypt` on it first"
@@ -347,9 +351,11 @@ __all__ = [
     "Operation",
     "Reason",
     "Selection",
+    "Trust",
     "default_workers",
     "harden",
     "is_job",
+    "make_directory",
     "run",
     "status",
 ]

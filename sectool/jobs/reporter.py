@@ -18,9 +18,9 @@ from typing import Any
 
 from sectool import durable
 from sectool.errors import Interrupted, SectoolError
-from sectool.jobs.running.job import Job
+from sectool.jobs.running.job import STATUS_NAME, Job
 from sectool.jobs.running.spec import JobSpec
-from sectool.jobs.status import FILE_NAME, summarise_job
+from sectool.jobs.status import summarise_job
 from sectool.progress import Progress
 from sectool.summary import Activity, Summary
 
@@ -127,12 +127,12 @@ class Reporter:
             summary = summarise_job(self._job)
             document = self._document(replace(summary, activity=self._activity))
             text = f"{json.dumps(document)}\n".encode()
-            durable.replace_file(self._job.directory / FILE_NAME, text, "status", durable=False)
+            durable.replace_file(self._job.directory / STATUS_NAME, text, "status", durable=False)
         now = time.monotonic()
         self._next = now + max(INTERVAL, SHARE * (now - begun))
 
 
 def _sweep(job: Job) -> None:
     with suppress(OSError):
-        for leftover in job.directory.glob(f".{FILE_NAME}.*.new"):
+        for leftover in job.directory.glob(f".{STATUS_NAME}.*.new"):
             durable.unlink(leftover, "status.sweep", missing_ok=True)

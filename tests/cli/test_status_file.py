@@ -133,13 +133,13 @@ def test_a_run_that_was_stopped_at_once_says_with_which_code(
 def test_a_run_whose_status_cannot_be_written_goes_on(
     run: Fixture, sample: Fixture, move: Fixture
 ) -> None:
-    (move.job / "status.json").unlink()
-    (move.job / "status.json").mkdir()
-    (move.job / "status.json" / "in the way").touch()
+    in_the_way = move.job / f".status.json.{os.getpid()}.new"
+    (in_the_way / "not empty").mkdir(parents=True)
+    before = (move.job / "status.json").read_bytes()
     command = ("encrypt", move.maildir, "--job", move.job, "--to", sample.new, "--workers=0")
     assert run(*command).code == 3
+    assert (move.job / "status.json").read_bytes() == before
     assert run("status", move.job, "--json").document["counts"]["reencrypted"] == 6
-    assert not list(move.job.glob(".status.json*"))
 
 
 def test_what_a_killed_writing_left_is_swept(run: Fixture, sample: Fixture, move: Fixture) -> None:

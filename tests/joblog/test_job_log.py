@@ -276,21 +276,6 @@ def test_b81_a_newer_schema_is_refused_as_such(log: JobLog, path: Path) -> None:
         JobLog.open(path)
 
 
-def test_b81_a_link_is_refused(log: JobLog, path: Path) -> None:
-    log.close()
-    link = path.with_name("link.db")
-    link.symlink_to(path)
-    with pytest.raises(JobLogDamaged):
-        JobLog.open(link)
-
-
-def test_b81_a_file_that_others_may_write_is_refused(log: JobLog, path: Path) -> None:
-    log.close()
-    path.chmod(0o666)
-    with pytest.raises(JobLogDamaged):
-        JobLog.open(path)
-
-
 def test_b81_every_damaged_page_is_noticed_or_harmless(log: JobLog, path: Path) -> None:
     recorded(log, *(examined(MessageRef("INBOX", str(n)), identity=str(n)) for n in range(50)))
     log.close()

@@ -92,6 +92,9 @@ class JobSpec:
     """Path or URL; None: where the job's mailbox was last."""
     job: Path | None = None
     """Job directory; None only for scans and dry runs."""
+    trust_group: str | None = None
+    """Group whose members may write to the job directory and to what leads to it; None:
+    nobody's."""
     keys: KeySpecification | None = None
     """The key history; for ``encrypt`` only where passphrases of the new
     certificates' files come from."""
