@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -100,7 +101,7 @@ def verify_signers(
         digests = detached(names)
     else:
         digests = _digests_inside(source, limits, names)
-    certificates = tuple(filter(None, map(_certificate, signed.certificates)))
+    certificates = _Certificates(signed.certificates)
     return tuple(_hold(signed, signer, certificates, digests) for signer in signed.signer_infos)
 
 
@@ -130,13 +131,39 @@ def _certificate(raw: bytes) -> x509.Certificate | None:
 # --- holding one signer against the content ------------------------------------------
 
 
+class _Certificates:
+    """The certificates of one message, each looked at once however many signers there are."""
+
+    def __init__(self, encoded: Iterable[bytes]) -> None:
+        self._all = list(filter(None, map(_certificate, dict.fromkeys(encoded))))
+
+    @cached_property
+    def _by_serial_number(self) -> dict[int, list[x509.Certificate]]:
+        # Writers encode one name in several ways; the key decides, not the name.
+        found: defaultdict[int, list[x509.Certificate]] = defaultdict(list)
+        for certificate in self._all:
+            found[certificate.serial_number].append(certificate)
+        return found
+
+    @cached_property
+    def _by_key_identifier(self) -> dict[bytes, list[x509.Certificate]]:
+        found: defaultdict[bytes, list[x509.Certificate]] = defaultdict(list)
+        for certificate in self._all:
+            for value in dict.fromkeys(_key_identifiers(certificate)):
+                found[value].append(certificate)
+        return found
+
+    def find(self, identifier: RecipientIdentifier) -> Sequence[x509.Certificate]:
+        """All that a signer may name so."""
+        if isinstance(identifier, IssuerAndSerialNumber):
+            return self._by_serial_number.get(identifier.serial_number, ())
+        return self._by_key_identifier.get(identifier.value, ())
+
+
 def _hold(
-    signed: SignedData,
-    signer: SignerInfo,
-    certificates: tuple[x509.Certificate, ...],
-    digests: Digests,
+    signed: SignedData, signer: SignerInfo, certificates: _Certificates, digests: Digests
 ) -> Signer:
-    named = [one for one in certificates if _is_named(one, signer.identifier)]
+    named = certificates.find(signer.identifier)
     failure = "its certificate is not in the message"
     for certificate in named:
         try:
@@ -150,13 +177,6 @@ def _hold(
         else:
             return Signer(certificate, "")
     return Signer(named[0] if named else None, failure)
-
-
-def _is_named(certificate: x509.Certificate, identifier: RecipientIdentifier) -> bool:
-    if isinstance(identifier, IssuerAndSerialNumber):
-        # Writers encode one name in several ways; the key decides, not the name.
-        return certificate.serial_number == identifier.serial_number
-    return identifier.value in _key_identifiers(certificate)
 
 
 def _key_identifiers(certificate: x509.Certificate) -> Iterator[bytes]:

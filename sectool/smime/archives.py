@@ -28,6 +28,7 @@ _IS_ENCRYPTED = 1
 _GZIP = 31
 """What zlib calls a window of the largest size with gzip's header."""
 _BLOCK = 64 * 1024
+_PIECE = 4 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +155,15 @@ def unpack_gzip(data: bytes, budget: UnpackingBudget) -> bytes:
         LimitExceeded: the budget is spent.
     """
     members: list[bytes] = []
-    while data:
-        inflater = zlib.decompressobj(_GZIP)
-        members.append(_inflate(data, inflater, budget))
-        data = inflater.unused_data
+    inflater = zlib.decompressobj(_GZIP)
+    # In short pieces, since what follows a member is copied each time one ends.
+    for start in range(0, len(data), _PIECE):
+        piece = data[start : start + _PIECE]
+        while piece:
+            members.append(_inflate(piece, inflater, budget))
+            if not inflater.eof:
+                break
+            piece, inflater = inflater.unused_data, zlib.decompressobj(_GZIP)
     return b"".join(members)
 
 
