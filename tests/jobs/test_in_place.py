@@ -271,6 +271,29 @@ def test_a_forwarded_message_stays_encrypted_and_is_told(
         assert (entry.state, entry.reason[:18]) == (State.CHECKPOINTED, "it stays encrypted")
 
 
+@pytest.mark.parametrize(
+    "field",
+    [b"Content-Description: a\rFrom: mallory@example.org", b"Content-Type: text/plain\x0b"],
+    ids=["bare CR", "VT"],
+)
+def test_a_header_inside_that_would_forge_one_outside_stays_there_and_is_told(
+    field: bytes, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    inner = field + b"\r\n\r\ntext\r\n"
+    forged = encrypted(1, keys.old, options=("-aes-128-gcm",), inner=inner)
+    maildir = tmp_path / "Maildir"
+    fill(maildir, [Mail("", "cur/1300000001.M1P1.host:2,S", forged)])
+    census = checker.census(maildir)
+    summary = jobs.run(specify("decrypt", maildir, in_place=True))
+    assert (counts(summary), summary.exit_code) == ({State.CHECKPOINTED: 1}, 3)
+    assert checker.census(maildir) == census
+    assert summary.not_done[0].reason.startswith("it stays encrypted: the field Content-")
+    jobs.run(specify("encrypt", maildir))
+    (mail,) = checker.stored_mail(maildir)
+    (envelope,) = checker.envelopes(mail.raw)
+    assert checker.opened(envelope, keys.new) == inner
+
+
 # --- killed -----------------------------------------------------------------------------
 
 
