@@ -9,7 +9,7 @@ import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
 
-from sectool.durable import explained
+from sectool.durable import explain_unforeseen, explained
 from sectool.errors import PassphraseError, RunError, UsageError
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
@@ -100,6 +100,8 @@ def run(
     }
     try:
         summary = operations[spec.operation](spec, reporter, cancel, ask)
+    except OSError as error:
+        raise explain_unforeseen(error) from error
     except RunError:
         # Who stops all processes of a run at once stops the workers, too: not
         # their end is to be told then, but that someone asked for it.
