@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.checkpoint.files import CheckpointFiles, PlainFiles
-from sectool.checkpoint.layout import Checkpoint
+from sectool.checkpoint.layout import Checkpoint, file_name
 from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, UsageError
 from sectool.message import InnerEntity
@@ -64,7 +64,7 @@ class CheckpointStore:
 
     def path(self, content_digest: str) -> Path:
         """Where the checkpoint of a part lies."""
-        return self._directory / f"{content_digest}{self._files.suffix}"
+        return self._directory / file_name(content_digest, self._files.suffix)
 
     def write(
         self, content_digest: str, outer_header: bytes, inner: InnerEntity
@@ -82,7 +82,7 @@ class CheckpointStore:
             MessageError: the inner entity changed meanwhile, or what was written
                 does not hold it.
         """
-        path = self.incoming / f"{content_digest}.{os.getpid()}.{os.urandom(4).hex()}"
+        path = self.incoming / file_name(content_digest, f".{os.getpid()}.{os.urandom(4).hex()}")
         with (
             durable.explained("write a checkpoint", denied=UsageError),
             durable.new_file(path) as stream,

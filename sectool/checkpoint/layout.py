@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sectool.errors import CheckpointDamaged
+from sectool.errors import CheckpointDamaged, JobLogDamaged
 from sectool.message import Content, InnerEntity
 
 FIELD = b"X-Sectool-Checkpoint"
@@ -25,6 +25,8 @@ _LINE = re.compile(
     rb" content-type=([0-9.]+)\r?\n",
     re.MULTILINE,
 )
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _OWN_FIELD = re.compile(
     rb"^X-Sectool-Checkpoint[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.MULTILINE | re.IGNORECASE
@@ -101,6 +103,17 @@ def read_layout(name: str, stream: BinaryIO, size: int) -> Layout:
     if between not in {b"", b"\n", b"\r\n"} or offset > size or offset < match.end():
         raise damaged(name, "its X-Sectool-Checkpoint line does not fit the file")
     return Layout(offset, match[2].decode(), match[3].decode(), text[: match.start()])
+
+
+def file_name(digest: str, ending: str) -> str:
+    """What a file is called that is named by a digest: nothing else ever becomes a name.
+
+    Raises:
+        JobLogDamaged: it is no digest.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise JobLogDamaged("the job log names a file by what is no digest")
+    return f"{digest}{ending}"
 
 
 def damaged(name: str, reason: str) -> CheckpointDamaged:

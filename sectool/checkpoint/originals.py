@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sectool import durable
+from sectool.checkpoint.layout import file_name
 from sectool.errors import CheckpointDamaged, MessageError, UsageError
 from sectool.message import Content, FileContent, copy
 
@@ -48,7 +49,7 @@ class OriginalStore:
 
     def path(self, digest: str) -> Path:
         """Where an original lies."""
-        return self._directory / f"{digest}.eml"
+        return self._directory / file_name(digest, ".eml")
 
     def keep(self, originals: Sequence[OriginalToKeep]) -> dict[str, MessageError]:
         """Keeps originals, durably; one that is kept already stays as it is.
@@ -132,7 +133,7 @@ class OriginalStore:
         return FileContent(path)
 
     def _new(self, digest: str) -> Path:
-        return self._directory / f"{digest}.new"
+        return self._directory / file_name(digest, ".new")
 
     def _write(self, entry: OriginalToKeep) -> None:
         # A server may have renamed the file since: its content is found again.

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.errors import (
-    JobLogDamaged,
     JobLogTooNew,
     Locked,
     NoSpace,
@@ -26,6 +25,7 @@ from sectool.errors import (
     SectoolError,
     UsageError,
 )
+from sectool.joblog.forms import check_forms, damaged
 from sectool.joblog.schema import (
     APPLICATION_ID,
     OLDER_SCHEMAS,
@@ -66,7 +66,7 @@ def explain(error: sqlite3.Error, path: Path) -> SectoolError:  # a case each
             f"cannot write the job log {path}: {error}",
             hint="check the owner, the mode and the mount options of the job directory",
         )
-    if family in _DAMAGE_ERRORS or isinstance(error, sqlite3.IntegrityError):
+    if family in _DAMAGE_ERRORS or isinstance(error, sqlite3.IntegrityError) or _is_odd(error):
         return damaged(path, str(error))
     if family in {"SQLITE_BUSY", "SQLITE_LOCKED"}:
         return Locked(
@@ -92,17 +92,14 @@ def _unusable(path: Path, reason: str, cause: str) -> RunError:
     )
 
 
+def _is_odd(error: sqlite3.Error) -> bool:
+    """Whether a text is the trouble that is no UTF-8."""
+    return any(words in str(error) for words in ("decode to UTF-8", "user-defined function"))
+
+
 def is_half_written(error: BaseException | None) -> bool:
     """Whether a run was killed in the middle of a commit that only a writer can undo."""
     return getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY_ROLLBACK"
-
-
-def damaged(path: Path, reason: str) -> JobLogDamaged:
-    """The error for a file that is not, or no longer, a job log."""
-    return JobLogDamaged(
-        f"the job log {path} is damaged: {reason}",
-        hint="restore it from a backup; the checkpoints are readable without it",
-    )
 
 
 # --- making ------------------------------------------------------------------
@@ -208,15 +205,18 @@ def _check_contents(connection: sqlite3.Connection, path: Path) -> None:
             f"the job log {path} has schema version {version}; this sectool knows {SCHEMA_VERSION}",
             hint="use the newer sectool that wrote it",
         )
+    released = {**OLDER_SCHEMAS, SCHEMA_VERSION: _digest_of_tables()}
+    # Not against what the file says of itself: who adds a trigger can change that, too. And
+    # before anything is read through it: a check or a generated column is code.
+    if schema_digest(_definitions(connection)) != released.get(version):
+        raise damaged(path, "its tables are not those of a job log")
     (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
         if _is_failed_read(str(answer)):
             raise _unusable(path, str(answer), durable.DISK)
         raise damaged(path, str(answer))
-    released = {**OLDER_SCHEMAS, SCHEMA_VERSION: _digest_of_tables()}
-    # Not against what the file says of itself: who adds a trigger can change that, too.
-    if schema_digest(_definitions(connection)) != released.get(version):
-        raise damaged(path, "its tables are not those of a job log")
+    if version == SCHEMA_VERSION:
+        check_forms(connection, path)
 
 
 def _is_failed_read(answer: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sectool.errors import JobLogDamaged
 from sectool.message import MessageRef
 from sectool.outcome import Integrity, Proof, RecipientKey, State
 
@@ -191,6 +192,9 @@ class SealableMessage:
     """ISO 8601 with offset."""
     parts: tuple[SealablePart, ...]
 
+    def __post_init__(self) -> None:
+        _hold_date(self.message, self.internal_date)
+
     @property
     def is_own_copy(self) -> bool:
         """Whether the stored copy is one that this job put there, so that it is no original."""
@@ -200,6 +204,12 @@ class SealableMessage:
     def in_clear(self) -> bool:
         """Whether the stored copy is the plaintext, put there by sectool."""
         return self.identity.startswith(IN_CLEAR)
+
+
+def _hold_date(message: int, date: str) -> None:
+    """Only a message that could not be read has none, and nothing is made of such a one."""
+    if not date:
+        raise JobLogDamaged(f"message {message} of the job log has no date")
 
 
 class Purpose(StrEnum):
@@ -274,6 +284,9 @@ class ReplacedMessage:
     original: str
     """SHA-256 of the original; empty where none was kept."""
     parts: tuple[SealablePart, ...]
+
+    def __post_init__(self) -> None:
+        _hold_date(self.message, self.internal_date)
 
     @property
     def as_sealable(self) -> SealableMessage:

@@ -89,7 +89,10 @@ def last_activity(directory: Path) -> Activity | None:
             ended=None if told["ended"] is None else datetime.fromisoformat(told["ended"]),
             exit_code=None if told["exit_code"] is None else int(told["exit_code"]),
         )
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    moments = (activity.started, activity.updated, activity.ended)
+    if any(moment is not None and moment.tzinfo is None for moment in moments):
         return None
     if activity.ended is not None:
         return activity
