@@ -69,6 +69,9 @@ class CheckpointRecord:
     integrity: Integrity
     """What the decryption alone proves, whoever signed."""
     storage: Storage = Storage.PLAIN
+    header_sha256: str | None = None
+    """Of the header that lies with it, lower-case hexadecimal; None where nothing lies there, or
+    an older version wrote it and did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +284,7 @@ class ReplacedMessage:
     size: int
     internal_date: str
     """ISO 8601 with offset."""
+    message_id: str
     original: str
     """SHA-256 of the original; empty where none was kept."""
     parts: tuple[SealablePart, ...]

@@ -13,7 +13,7 @@ from sectool.outcome import Proof
 
 _SELECT = (
     "SELECT message.message, identity, original_identity, message.folder, key, message.size,"
-    " message.internal_date, coalesce(original.digest, '')"
+    " message.internal_date, message_id, coalesce(original.digest, '')"
     " FROM message LEFT JOIN original USING (message)"
 )
 
@@ -138,7 +138,8 @@ class ReplacedMessages:
                 " ORDER BY message.message LIMIT ?",
                 (after, *values, PAGE),
             ).fetchall()
-            for message, identity, original_identity, folder, key, size, date, original in rows:
+            for message, identity, original_identity, folder, key, size, *others in rows:
+                date, message_id, original = others
                 yield ReplacedMessage(
                     message=message,
                     identity=identity,
@@ -146,6 +147,7 @@ class ReplacedMessages:
                     ref=MessageRef(folder, key),
                     size=size,
                     internal_date=date,
+                    message_id=message_id,
                     original=original,
                     parts=tuple(self._messages.parts.of(message)),
                 )

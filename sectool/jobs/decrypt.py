@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sectool.joblog import Examination, JobLog, MessageRecord
 from sectool.jobs.phases.in_place import InPlace, check_in_place
-from sectool.jobs.phases.intake import SAME_AGAIN, Group, Intake, is_released
+from sectool.jobs.phases.intake import SAME_AGAIN, Group, Intake, is_released, keep_first
 from sectool.jobs.phases.preflight import Survey, readable_if_opened
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.reopen import close_reopening, reopen
@@ -172,6 +172,7 @@ class _Decryption:
         else:
             if group.incoming:
                 fix_recipients(self._job)
+            keep_first(self._job, group)
             self._job.checkpoints.adopt(group.incoming)
 
     def _summary(self) -> Summary:

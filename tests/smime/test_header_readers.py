@@ -113,7 +113,7 @@ def random_header(chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "count", [1500, pytest.param(100_000, marks=pytest.mark.all_only)], ids=["sample", "all"]
+    "count", [1500, pytest.param(20_000, marks=pytest.mark.all_only)], ids=["sample", "all"]
 )
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
 def test_the_header_of_a_plaintext_forges_and_hides_no_field(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import Interrupted
-from sectool.joblog import KEPT, ON_TRIAL, Examination, MessageRecord
+from sectool.joblog import KEPT, ON_TRIAL, CheckpointRecord, Examination, MessageRecord
 from sectool.jobs.phases import bindings
 from sectool.jobs.running.failures import FailureLimit
 from sectool.jobs.running.job import Job
@@ -75,6 +75,43 @@ class Group:
     def is_full(self) -> bool:
         """Whether it is large enough for one round of syncs."""
         return len(self.examinations) >= GROUP_MESSAGES or self.size >= GROUP_BYTES
+
+
+def keep_first(job: Job, group: Group) -> None:
+    """Leaves out of a group the checkpoints of what the job has one of already.
+
+    Whoever sends an old ciphertext once more writes the header around it: the one that a part
+    was first seen with stays. Another takes its place where it is not any more what it was, and
+    where both are the same, since a sealed one that is damaged is not told from a whole one
+    without its key.
+    """
+    incoming = iter(group.incoming)
+    first = dict[str, IncomingCheckpoint]()
+    unwanted: list[IncomingCheckpoint] = []
+    for number, examination in enumerate(group.examinations):
+        records: list[CheckpointRecord] = []
+        for record in examination.checkpoints:
+            written = next(incoming)
+            if record.content_digest not in first and _is_wanted(job, record):
+                first[record.content_digest] = written
+                records.append(record)
+            else:
+                unwanted.append(written)
+        group.examinations[number] = replace(examination, checkpoints=tuple(records))
+    group.incoming = list(first.values())
+    job.checkpoints.discard(unwanted)
+
+
+def _is_wanted(job: Job, record: CheckpointRecord) -> bool:
+    known = job.log.messages.parts.checkpoint(record.content_digest)
+    if known is None:
+        return True
+    expected = (known.content_digest, known.inner_sha256, known.inner_size, known.header_sha256)
+    is_same = (known.inner_sha256, known.header_sha256) == (
+        record.inner_sha256,
+        record.header_sha256,
+    )
+    return is_same or not job.checkpoints.is_whole(*expected)
 
 
 class Intake:

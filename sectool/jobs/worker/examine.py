@@ -406,9 +406,11 @@ def _keep_checkpoints(
     records: list[CheckpointRecord] = []
 
     def keep(digest: str, header: Callable[[], bytes], inner: InnerEntity) -> None:
+        header_sha256 = None
         if context.checkpoints is not None:
             incoming.append(context.checkpoints.write(digest, header(), inner))
-        records.append(_checkpoint_record(digest, inner, context.storage))
+            header_sha256 = incoming[-1].header_sha256
+        records.append(_checkpoint_record(digest, inner, context.storage, header_sha256))
 
     for part, inner in [*outcomes.taken, *outcomes.left]:
         header = partial(smime.outer_header, stored.content, part)
@@ -442,7 +444,7 @@ def _marked(
 
 
 def _checkpoint_record(
-    content_digest: str, inner: InnerEntity, storage: Storage
+    content_digest: str, inner: InnerEntity, storage: Storage, header_sha256: str | None
 ) -> CheckpointRecord:
     return CheckpointRecord(
         content_digest=content_digest,
@@ -451,4 +453,5 @@ def _checkpoint_record(
         content_type=inner.content_type,
         integrity=inner.integrity,
         storage=storage,
+        header_sha256=header_sha256,
     )
