@@ -9,6 +9,7 @@ import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
 
+from sectool.budget import limits_times
 from sectool.durable import explained
 from sectool.errors import PassphraseError, RunError, UsageError
 from sectool.jobs.decrypt import decrypt
@@ -97,7 +98,8 @@ def run(
         Operation.PURGE: _purge,
     }
     try:
-        summary = operations[spec.operation](spec, reporter, cancel, ask)
+        with limits_times(spec.limit_factor):
+            summary = operations[spec.operation](spec, reporter, cancel, ask)
     except RunError:
         # Who stops all processes of a run at once stops the workers, too: not
         # their end is to be told then, but that someone asked for it.
