@@ -42,18 +42,26 @@ def keys(
     mailbox: OfMailbox = None,
     passphrases: options.PassphraseOptions,
     workers: options.Workers = None,
+    limit_factor: options.LimitFactor = 1,
     manners: options.Manners,
 ) -> None:
     """Show every key of a key history, and what could not be read."""
     from sectool import jobs
+    from sectool.budget import limits_times
     from sectool.cli.session import passphrase_prompt, run_job
     from sectool.keys import load_key_history
 
     jobs.harden()
-    history = load_key_history(passphrases.of(paths), passphrase_prompt())
+    with limits_times(limit_factor):
+        history = load_key_history(passphrases.of(paths), passphrase_prompt())
     needed = None
     if mailbox is not None:
-        spec = jobs.JobSpec(jobs.Operation.SCAN, mailbox, workers=options.worker_processes(workers))
+        spec = jobs.JobSpec(
+            jobs.Operation.SCAN,
+            mailbox,
+            workers=options.worker_processes(workers),
+            limit_factor=limit_factor,
+        )
         needed = run_job(spec, manners)
     _show(history, needed, manners)
 

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import (
     utils,
 )
 
+from sectool.budget import Work, current
 from sectool.cms import ber, der, oids
 from sectool.cms.addresses import PARSER_ERRORS
 from sectool.cms.ber import BERReader
@@ -39,7 +40,7 @@ from sectool.cms.key_transport import mgf1_hash
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, Source
 from sectool.cms.signed_data import SignedData, SignerInfo, read_signed_data
-from sectool.errors import MalformedMessage, MessageError, UnsupportedMessage
+from sectool.errors import BudgetExceeded, MalformedMessage, MessageError, UnsupportedMessage
 
 Digests = dict[str, frozenset[bytes]]
 """By the name of a hash function: the digests of the content that are right. Several,
@@ -52,6 +53,9 @@ _HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
 }
+
+_LONGEST_EXPONENT = 64
+"""Bits of the public exponent of RSA; a longer one makes a verification as slow as a signature."""
 
 _SIGNATURE_HASHES = {
     **dict.fromkeys((oids.SHA1_WITH_RSA, oids.ECDSA_SHA1, oids.DSA_SHA1), "sha1"),
@@ -92,6 +96,7 @@ def verify_signers(
     Raises:
         MalformedMessage: it is not a whole SignedData, or has no content.
         LimitExceeded: a bound was reached.
+        BudgetExceeded: no more signatures of the message are verified.
     """
     signed = read_signed_data(source, limits, {})
     names = frozenset(filter(None, map(_digest_name, signed.signer_infos)))
@@ -168,6 +173,8 @@ def _hold(
     for certificate in named:
         try:
             _verify(signed, signer, certificate, digests)
+        except BudgetExceeded:
+            raise
         except MessageError as error:
             failure = error.message
         except InvalidSignature:
@@ -217,6 +224,7 @@ def _verify(
 
 def _verify_any(verify: Callable[[bytes], None], candidates: frozenset[bytes] | set[bytes]) -> None:
     for candidate in candidates:
+        current().spend(Work.VERIFICATION)
         try:
             return verify(candidate)
         except InvalidSignature:
@@ -271,6 +279,8 @@ def _verify_signature(
     hash_function = _HASHES[name]()
     how = utils.Prehashed(hash_function) if is_digest else hash_function
     if isinstance(key, rsa.RSAPublicKey):
+        if key.public_numbers().e.bit_length() > _LONGEST_EXPONENT:
+            raise UnsupportedMessage("a signature by a key with so large an exponent is not read")
         key.verify(signer.signature, data, scheme, how)
     elif isinstance(key, ec.EllipticCurvePublicKey):
         key.verify(signer.signature, data, ec.ECDSA(how))

@@ -9,6 +9,7 @@ import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
 
+from sectool.budget import limits_times
 from sectool.durable import explain_unforeseen, explained
 from sectool.errors import PassphraseError, RunError, UsageError
 from sectool.jobs.decrypt import decrypt
@@ -99,7 +100,8 @@ def run(
         Operation.PURGE: _purge,
     }
     try:
-        summary = operations[spec.operation](spec, reporter, cancel, ask)
+        with limits_times(spec.limit_factor):
+            summary = operations[spec.operation](spec, reporter, cancel, ask)
     except OSError as error:
         raise explain_unforeseen(error) from error
     except RunError:

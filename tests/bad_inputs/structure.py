@@ -197,7 +197,7 @@ STRUCTURE = (
         "B11",
         "bob.env.too-many-of-mine",
         lambda forge: forge.cbc(recipients=[forge.recipient()] * 10_000),
-        LimitExceeded,
+        OPENS,
         effort=60,
     ),
     Envelope(

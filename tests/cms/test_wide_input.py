@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sectool import cms
+from sectool.budget import MESSAGE, Budget, Work, spending
 from sectool.cms import der, oids
 from sectool.errors import DecryptionFailed, MalformedMessage, MessageError
 from sectool.message import BytesContent
@@ -90,8 +91,8 @@ def messages(
 
 
 def open_message(raw: bytes, keys: KeyRing) -> None:
-    limits = cms.Limits(password_iterations=1000)
-    cms.open_envelope(BytesContent(raw), io.BytesIO(), keys, limits, secrets=SECRETS)
+    with spending(Budget({**MESSAGE, Work.DERIVATION: 1_000})):
+        cms.open_envelope(BytesContent(raw), io.BytesIO(), keys, secrets=SECRETS)
 
 
 @settings(max_examples=250, deadline=None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from sectool import jobs, smime
+from sectool import budget, jobs, smime
 from sectool.cli.render import as_json, as_table
 from sectool.cms import Profile
 from sectool.jobs.worker import layers
@@ -385,14 +385,23 @@ def test_envelopes_beyond_the_bound_are_told_and_not_opened(
     assert len(needed(summary)) == 1
 
 
-def test_more_layers_than_the_bound_are_told_and_not_opened(
+def test_a_message_with_more_layers_than_the_limit_allows_is_told_and_left_as_it_is(
     monkeypatch: pytest.MonkeyPatch, deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(layers, "MOST", 3)
+    limits = {**budget.MESSAGE, budget.Work.PRIVATE_KEY: 3}
+    monkeypatch.setattr(budget, "MESSAGE", limits)
     inner = forward(message(2, encrypt(TEXT, keys.old)))
     plaintext = multipart(*[inner] * 5, boundary=b"mixed")
-    summary = jobs.run(specify("decrypt", deliver(message(1, encrypt(plaintext, keys.old)))))
-    assert counts(summary) == {State.CHECKPOINTED: 1}
+    maildir = deliver(message(1, encrypt(plaintext, keys.old)))
+    summary = jobs.run(specify("decrypt", maildir))
+    assert counts(summary) == {State.UNSUPPORTED: 1}
+    (entry,) = summary.not_done
+    assert entry.reason == (
+        "beyond the limit of 3 private-key operations; --limit-factor 10 tries harder"
+    )
+    assert not checkpoints(tmp_path)
+    again = jobs.run(specify("decrypt", maildir, limit_factor=2))
+    assert counts(again) == {State.CHECKPOINTED: 1}
     assert checkpoints(tmp_path) == {plaintext, TEXT}
 
 

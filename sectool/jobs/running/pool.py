@@ -28,7 +28,7 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from sectool import durable
+from sectool import budget, durable
 from sectool.errors import RunError, SectoolError
 from sectool.keys import environment_for_others
 
@@ -111,7 +111,7 @@ def run_tasks(
     if workers == 0:
         context = make_context(context_argument)
         for task in tasks:
-            yield work(context, task)
+            yield _one(work, context, task)
         return
     waiting = batches(tasks)
     first = next(waiting, None)
@@ -137,7 +137,7 @@ class _Pool:
             self._pool = ProcessPool(
                 max_workers=workers,
                 initializer=_initialise,
-                initargs=(make_context, argument),
+                initargs=(make_context, argument, budget.limit_factor()),
                 context=context,
             )
 
@@ -320,7 +320,8 @@ def _interrupts_ignored() -> Iterator[None]:
 _context: list[Any] = []
 
 
-def _initialise(make_context: Callable[[Any], Any], argument: object) -> None:
+def _initialise(make_context: Callable[[Any], Any], argument: object, factor: int) -> None:
+    budget.set_limit_factor(factor)
     # The parent alone decides what an interrupt means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     harden(memory=WORKER_MEMORY)
@@ -334,7 +335,13 @@ def _do(work: Callable[[Any, TaskT], AnswerT], batch: Sequence[TaskT]) -> list[A
     (context,) = _context
     if isinstance(context, Exception):
         raise context
-    return [work(context, task) for task in batch]
+    return [_one(work, context, task) for task in batch]
+
+
+def _one(work: Callable[[Any, TaskT], AnswerT], context: Any, task: TaskT) -> AnswerT:
+    """Does the work on one message, whatever it is, within what one message may cost."""
+    with budget.of_message(task.size):
+        return work(context, task)
 
 
 def harden(*, memory: int | None = None) -> None:

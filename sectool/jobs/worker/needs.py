@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from sectool import cms, smime
+from sectool.budget import Work, current
 from sectool.errors import (
     CheckpointDamaged,
     DecryptionFailed,
@@ -33,7 +34,7 @@ LAYERS = 7
 MOVING = "moving it to the new keys (decrypt and encrypt, or rewrap)"
 A_LOOK = "a person's look"
 A_BACKUP = f"the mail from a backup, or {A_LOOK}"
-A_LIMIT = f"a raised limit, or {A_LOOK}"
+A_LIMIT = f"a larger --limit-factor, or {A_LOOK}"
 NEW_KEYS = "the new keys, with --verify-keys"
 A_CERTIFICATE = f"a certificate of the key, with --retire; or {NEW_KEYS}"
 
@@ -190,6 +191,9 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
         search.unclear(f"it could not be read: {reason_of(error)}", A_LOOK)
     except (MemoryError, RecursionError):
         search.unclear("it needs more memory than a message may take", A_LIMIT)
+    budget = current()
+    if budget.reason or budget.has_declined:
+        search.unclear(budget.reason or "not all keys were tried on it", A_LIMIT)
     if inventory is None:
         return Needs(task.listing, tuple(search.findings))
     date = inventory.header_date or task.listing.internal_date
@@ -330,7 +334,8 @@ class _Search:
         if envelope.recipients_total > len(envelope.recipients):
             # Of those that are not kept only the names of keys at hand were looked for.
             candidates = context.all - named
-        if envelope.recipients_total > cms.DEFAULT_LIMITS.unnamed_attempts:
+        trials = envelope.recipients_total * len(candidates)
+        if not current().affords(Work.PRIVATE_KEY, trials):
             self.unclear(
                 f"{where} has too many recipients for each key to be tried on each",
                 A_LIMIT,
