@@ -103,7 +103,8 @@ class ReplacedMessages:
     def count_without_original(self) -> int:
         """How many that are in the mailbox never had an original: added, or made of plaintext."""
         return self._count(
-            f"{_HERE} AND {_NOT_IN_FLIGHT} AND state <> 'purged'"
+            f"presence = 'present' AND {_SEEN} AND {_NOT_IN_FLIGHT} AND state <> 'purged'"
+            f" AND (identity <> original_identity OR NOT {_ENCRYPTED})"
             " AND NOT EXISTS (SELECT 1 FROM original WHERE original.message = message.message)"
         )
 

@@ -164,6 +164,8 @@ class Intake:
         self.trials = bindings.Trials(keys, bindings.RUN_OPERATIONS)
         self._on_trial: dict[MessageRef, tuple[bindings.UnknownCertificate, ...]] = {}
         self._untried: list[tuple[int, tuple[bindings.UnknownCertificate, ...]]] = []
+        self._late: list[Examination] = []
+        """What reads like a plaintext copy of the job, and waits for all others."""
         self._is_done = is_done
         self._before_logging = before_logging
         self._is_settled = is_settled
@@ -179,6 +181,9 @@ class Intake:
         self._find_late_keys()
         progress.begin(self._spec.operation, count(self._mailbox, progress, self._cancel))
         self._take(self._walk(progress), progress)
+        with self._log.group():
+            for examination in self._late:
+                self._log.messages.record(examination)
         progress.end()
         self.trials.run(
             self._argument, workers=self._spec.workers, progress=progress, cancel=self._cancel
@@ -320,6 +325,9 @@ class Intake:
         self._before_logging(group)
         with self._log.group():
             for examination in group.examinations:
+                if self._log.messages.copies.is_late(examination):
+                    self._late.append(examination)
+                    continue
                 message = self._log.messages.record(examination)
                 if certificates := self._on_trial.pop(examination.ref, ()):
                     self._untried.append((message, certificates))

@@ -97,10 +97,15 @@ class ExamineArgument:
     """What opens is to have its recipients exchanged; None: it is to be checkpointed."""
 
 
-def known_as(inventory: smime.Inventory) -> tuple[str, str]:
-    """What a message is known by as it lies there, and as a plaintext copy of a job."""
-    plaintext = inventory.plaintext_identity
-    return inventory.identity, f"{IN_CLEAR}{plaintext}" if plaintext else ""
+def known_as(inventory: smime.Inventory) -> tuple[str, str, str]:
+    """What a message is known by as it lies there, and as a plaintext copy of a job.
+
+    The last one is what jobs of an older version know such a copy by.
+    """
+    copy = inventory.as_copy
+    if copy is None:
+        return inventory.identity, "", ""
+    return inventory.identity, f"{IN_CLEAR}{copy}", f"{IN_CLEAR}{copy.content}"
 
 
 def fetch_known(

@@ -14,7 +14,7 @@ from pathlib import Path
 from sectool import smime
 from sectool.checkpoint import OriginalStore
 from sectool.errors import CheckpointDamaged, MessageError, reason_of
-from sectool.joblog import ReplacedMessage, Storage
+from sectool.joblog import IN_CLEAR, ReplacedMessage, Storage
 from sectool.jobs.worker.checkpoints import header_of
 from sectool.jobs.worker.seal import (
     Frame,
@@ -100,7 +100,10 @@ def _made(context: LostContext, message: ReplacedMessage) -> MadeAnew:
     original = _original(context, message)
     if any(part.checkpoint.storage is not Storage.NONE for part in message.parts):
         is_proven = True
-        if original is not None:
+        if original is not None and message.original_identity.startswith(IN_CLEAR):
+            places = smime.places_of(original, [part.path for part in message.parts])
+            frame = Frame(original, places, frozenset({smime.MARK_FIELD}))
+        elif original is not None:
             frame = Frame(original, known_parts(message.parts, smime.take_inventory(original)))
         else:
             frame, is_proven = _frame(context, message)
