@@ -247,7 +247,7 @@ def test_killed_while_it_encrypts_it_loses_nobodys_mail(number: int, box: Box) -
         box.arrives(name, variant(first, second))
     moved(box)
     spec = box.specify("encrypt", box.maildir)
-    crash.killed_at(spec, number)
+    crash.killed_at(spec, str(number))
     box.run("encrypt")
     box.run("rollback")
     box.check_all_are_here()

@@ -78,7 +78,7 @@ def _forked(act: Callable[[], object], hook: Hook) -> int:
 
 
 def killed_at(spec: jobs.JobSpec, name: str) -> None:
-    """Runs until the first passing of a point, where the process dies."""
+    """Runs until the first passing of a point (or the point of that number), and dies there."""
     code = in_child(lambda: jobs.run(spec), f"crash@{name}")
     assert code == -signal.SIGKILL, f"{name} was not reached"
 
