@@ -181,6 +181,7 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
     search = _Search(context, task)
     inventory: smime.Inventory | None = None
     try:
+        current().spend(Work.SIZE, task.listing.size)
         content = context.mailbox.fetch(task.listing.ref).content
         inventory = smime.take_inventory(content)
         search.look_at_message(content, inventory)
