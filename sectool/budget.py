@@ -91,9 +91,9 @@ class Budget:
         if self._left[work] < 0:
             raise LimitExceeded(self._beyond(work))
 
-    def affords(self, work: Work, amount: int) -> bool:
-        """Whether so much is left."""
-        return amount <= self._left[work]
+    def left(self, work: Work) -> int:
+        """How much more of one kind may be spent."""
+        return self._left[work]
 
     def decline(self) -> str:
         """Notes that something is not begun, for want of what is left; how to have it done."""
