@@ -355,10 +355,10 @@ def pdf_spaces(scale: int) -> tuple[int, Work]:
     return looked_at(attachment(raw, b"x.pdf"))
 
 
-@case(20)
+@case(20_000)
 def blanks_in_lines(scale: int) -> tuple[int, Work]:
     form = base64.b64encode(_HEAD) + b"\n"
-    return looked_at(mail(form + (b"x" + b" " * 60_000 + b"x\n") * scale))
+    return looked_at(mail(b"text\n\n" + form + b"x" + b" " * scale + b"x\n"))
 
 
 @case(500)
@@ -558,21 +558,24 @@ def checked(encoded: bytes) -> tuple[int, Work]:
     return len(encoded), work
 
 
-@case(100)
+def certificates_with_addresses(count: int) -> list[bytes]:
+    """Certificates whose extensions take some time to read."""
+    addresses = der.sequence(*[der.element(0x81, b"a@example.org")] * 200)
+    extension = der.sequence(der.oid("2.5.29.17"), der.octet_string(addresses))
+    extensions = der.explicit(3, der.sequence(extension))
+    return [certificate(name_of(2), 1 + number % 7, extensions, number) for number in range(count)]
+
+
+@case(4)
 def signers_by_certificates(scale: int) -> tuple[int, Work]:
-    person = forge().person
-    raw = person.certificate.public_bytes(Encoding.DER)
-    identifier = der.sequence(
-        person.recipient.identifier.issuer, der.integer(person.certificate.serial_number)
-    )
-    return checked(signed([raw] * scale, [signer(identifier)] * scale))
+    identifier = der.sequence(name_of(2), der.integer(1))
+    return checked(signed(certificates_with_addresses(12 * scale), [signer(identifier)] * scale))
 
 
-@case(100)
+@case(4)
 def signers_by_key_identifier(scale: int) -> tuple[int, Work]:
-    raw = forge().person.certificate.public_bytes(Encoding.DER)
     identifier = der.element(0x80, b"no such identifier")
-    return checked(signed([raw] * scale, [signer(identifier)] * scale))
+    return checked(signed(certificates_with_addresses(12 * scale), [signer(identifier)] * scale))
 
 
 @case(2)
@@ -637,7 +640,9 @@ def private_key() -> bytes:
     return forge().person.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
-def certificate(subject: bytes, serial: int = 1, extensions: bytes = b"") -> bytes:
+def certificate(
+    subject: bytes, serial: int = 1, extensions: bytes = b"", signature: int = 0
+) -> bytes:
     info = (
         forge()
         .person.key.public_key()
@@ -647,7 +652,9 @@ def certificate(subject: bytes, serial: int = 1, extensions: bytes = b"") -> byt
     dates = der.sequence(der.element(0x17, b"200101000000Z"), der.element(0x17, b"300101000000Z"))
     parts = [der.explicit(0, der.integer(2)), der.integer(serial), algorithm, subject, dates]
     parts += [subject, info, extensions]
-    return der.sequence(der.sequence(*parts), algorithm, der.element(0x03, b"\0" + bytes(256)))
+    return der.sequence(
+        der.sequence(*parts), algorithm, der.element(0x03, b"\0" + signature.to_bytes(256))
+    )
 
 
 @case(20)
@@ -771,6 +778,16 @@ def address_in_a_long_name(scale: int) -> tuple[int, Work]:
 
 
 # --- measuring -----------------------------------------------------------------------------
+
+
+def growth(name: str, *, times: int = 4) -> float:
+    """How many times as long a case takes that is so many times as large."""
+    make, first = CASES[name]
+    seconds = []
+    for scale in (first, times * first):
+        size, work = make(scale)
+        seconds.append(min(measured(size, work) for _ in range(2)))
+    return seconds[1] / max(seconds[0], 1e-4)
 
 
 def measured(size: int, work: Work) -> float:

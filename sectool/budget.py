@@ -22,6 +22,7 @@ MOST_FACTOR = 1_000
 class Work(StrEnum):
     """What is counted, in the words of the reason that is given."""
 
+    SIZE = "bytes in one message"
     PRIVATE_KEY = "private-key operations"
     DERIVATION = "key-derivation rounds"
     VERIFICATION = "signature verifications"
@@ -32,6 +33,7 @@ class Work(StrEnum):
 
 
 MESSAGE: Mapping[Work, int] = {
+    Work.SIZE: 4 * 1024**3,
     Work.PRIVATE_KEY: 10_000,
     Work.DERIVATION: 10_000_000,
     Work.VERIFICATION: 5_000,
@@ -89,9 +91,9 @@ class Budget:
         if self._left[work] < 0:
             raise LimitExceeded(self._beyond(work))
 
-    def affords(self, work: Work, amount: int) -> bool:
-        """Whether so much is left."""
-        return amount <= self._left[work]
+    def left(self, work: Work) -> int:
+        """How much more of one kind may be spent."""
+        return self._left[work]
 
     def decline(self) -> str:
         """Notes that something is not begun, for want of what is left; how to have it done."""

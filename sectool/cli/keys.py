@@ -75,19 +75,12 @@ def _show(history: KeyHistory, needed: Summary | None, manners: options.Manners)
 
 
 def _messages(entry: HistoryEntry, needed: Summary) -> int:
-    return sum(
-        count
-        for key, count in needed.keys.items()
-        if (
-            key.serial_number
-            and key.serial_number == entry.serial_number
-            and key.issuer == entry.issuer
-        )
-        or (
-            key.subject_key_identifier
-            and key.subject_key_identifier == entry.subject_key_identifier
-        )
-    )
+    from sectool.outcome import RecipientKey
+
+    names = [RecipientKey("", "", entry.subject_key_identifier)]
+    if entry.has_certificate:
+        names.append(RecipientKey(entry.issuer, entry.serial_number, ""))
+    return sum(needed.keys.get(name, 0) for name in names)
 
 
 def _document(history: KeyHistory, needed: Summary | None) -> dict[str, Any]:

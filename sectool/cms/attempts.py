@@ -100,7 +100,7 @@ def find_attempts(
     may_serve = [info for info in envelope.recipients.kept if info.kind in _PRIVATE]
     unkept = envelope.recipients.total - len(envelope.recipients.kept)
     trials = (len(may_serve) + unkept) * len(unnamed_keys)
-    are_tried = current().affords(Work.PRIVATE_KEY, trials)
+    are_tried = trials <= current().left(Work.PRIVATE_KEY)
     unnamed += _unnamed(may_serve, unnamed_keys, senders) if are_tried else []
     failure = None if named else _failure(envelope, secrets, are_tried=are_tried)
     attempts = (*named, *unnamed)

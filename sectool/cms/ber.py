@@ -123,12 +123,13 @@ class BERReader:
     def peek(self) -> Header | None:
         """The header of the next element, or None at the end of the open one."""
         if self._ahead is None:
-            if not self._indefinite and self.offset == self._end:
+            if not self._indefinite and self._buffer_offset + self._position == self._end:
                 return None
-            self._ahead = self._parse_header()
-            if self._ahead.tag == 0:
-                self._check_end_of_contents(self._ahead)
-                self._ahead = _END
+            ahead = self._parse_header()
+            if ahead.tag == 0:
+                self._check_end_of_contents(ahead)
+                ahead = _END
+            self._ahead = ahead
         return None if self._ahead is _END else self._ahead
 
     def at(self, tag: int) -> bool:
@@ -164,7 +165,7 @@ class BERReader:
         self._outer.append((self._indefinite, self._end))
         self._indefinite = header.length is None
         if header.length is not None:
-            self._end = self.offset + header.length
+            self._end = self._buffer_offset + self._position + header.length
 
     def leave(self, what: str) -> None:
         """Closes the open element, of which nothing may be left."""
@@ -344,7 +345,8 @@ class BERReader:
         if length is None and not constructed:
             raise MalformedMessage("a primitive element has an indefinite length")
         self._position = position
-        if self._end is not None and self.offset + (length or 0) > self._end:
+        end = self._end
+        if end is not None and self._buffer_offset + position + (length or 0) > end:
             raise MalformedMessage("an element is longer than what holds it")
         return Header(tag, constructed, length, buffer[start:position])
 

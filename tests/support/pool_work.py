@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sectool import crashpoints
+from sectool.budget import Work, current
 from sectool.errors import NoSpace
 
 PR_GET_DUMPABLE = 3
@@ -49,6 +50,13 @@ def work(context: object, task: Task) -> tuple[int, object]:
     if task.deed == "fail":
         raise NoSpace("no room for the answer")
     return task.number, context
+
+
+def spend(context: object, task: Task) -> int:
+    """How much may be read again for one message, of which all is spent."""
+    most = current().left(Work.READING)
+    current().spend(Work.READING, most)
+    return most
 
 
 def about_the_worker(context: object, task: Task) -> dict[str, object]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sectool import cms, smime
-from sectool.budget import current, limit_factor
+from sectool.budget import Work, current, limit_factor
 from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import (
     BudgetExceeded,
@@ -203,6 +203,8 @@ def examine(context: ExamineContext, task: ExamineTask) -> Examined:
     """
     listing = task.listing
     try:
+        # Before it is read: a file with holes costs whoever sends it nothing.
+        current().spend(Work.SIZE, listing.size)
         stored = context.mailbox.fetch(listing.ref)
         return _within_limits(context, _examine(context, task, stored))
     except MessageVanished:

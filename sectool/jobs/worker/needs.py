@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from sectool import cms, smime
 from sectool.budget import Work, current
 from sectool.errors import (
+    BudgetExceeded,
     CheckpointDamaged,
     DecryptionFailed,
     MalformedMessage,
@@ -181,9 +182,12 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
     search = _Search(context, task)
     inventory: smime.Inventory | None = None
     try:
+        current().spend(Work.SIZE, task.listing.size)
         content = context.mailbox.fetch(task.listing.ref).content
         inventory = smime.take_inventory(content)
         search.look_at_message(content, inventory)
+    except BudgetExceeded:
+        pass  # told below, also where something on the way passed over it
     except MessageError as error:
         # One that vanished may have been moved to a folder that was walked before.
         search.unclear(f"it could not be read: {error.message}", A_LOOK)
@@ -266,6 +270,8 @@ class _Search:
         for content, part, checkpoint in layers:
             try:
                 self._look_at_layer(content, part, checkpoint, depth)
+            except BudgetExceeded:
+                raise
             except (MessageError, CheckpointDamaged) as error:
                 self.unclear(error.message, A_LOOK)
 
@@ -335,7 +341,7 @@ class _Search:
             # Of those that are not kept only the names of keys at hand were looked for.
             candidates = context.all - named
         trials = envelope.recipients_total * len(candidates)
-        if not current().affords(Work.PRIVATE_KEY, trials):
+        if trials > current().left(Work.PRIVATE_KEY):
             self.unclear(
                 f"{where} has too many recipients for each key to be tried on each",
                 A_LIMIT,
@@ -368,6 +374,8 @@ class _Search:
             return (None,)
         except (MissingKey, DecryptionFailed):
             return None
+        except BudgetExceeded:
+            raise
         except (MalformedMessage, UnsupportedMessage) as error:
             self.unclear(f"{where} cannot be tried: {error.message}", A_LOOK, keys)
             return None
@@ -402,6 +410,8 @@ def _open(
             inner = open_part(content, part, keys, released)
         except NotAccepted:
             continue
+        except BudgetExceeded:
+            raise
         except MessageError:
             break
         return not released, (smime.content_of(inner), inner.content_type)
