@@ -27,6 +27,7 @@ from sectool.joblog.records import (
     SealablePart,
     Storage,
 )
+from sectool.joblog.standings import MessagesAlike
 from sectool.outcome import blotted, without_address
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "JobLog",
     "LayerRecord",
     "MessageRecord",
+    "MessagesAlike",
     "OriginalRecord",
     "PartRecord",
     "Purpose",
