@@ -97,7 +97,7 @@ class Resealing:
         self._workers = workers
         self._cancel = cancel
         self._retry = retry or Retry(spec, job.log)
-        self._failures = FailureLimit(spec, job.log.standings.by_folder(REPLACED))
+        self._failures = FailureLimit(spec, job.log.standings.of_all(REPLACED))
         self._replacer = Replacer(job, mailbox)
         self._spool = Spool(job, mailbox)
         self._failure_code = 0
