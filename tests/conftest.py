@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Where Python was told to keep no compiled modules, hundreds of processes that are started here
+# would compile the package anew, each for half a second.
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The machine's speed is no property of the code. A build must not depend on luck
 # either: there the examples are the same each time, and a person's runs look for new ones.
