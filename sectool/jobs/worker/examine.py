@@ -19,7 +19,6 @@ from sectool.errors import (
     BudgetExceeded,
     DecryptionFailed,
     MalformedMessage,
-    MessageChanged,
     MessageError,
     MessageVanished,
     MissingKey,
@@ -28,15 +27,12 @@ from sectool.errors import (
     reason_of,
 )
 from sectool.joblog import (
-    IN_CLEAR,
     UNREACHED,
     UNREAD,
     CheckpointRecord,
     Examination,
     LayerRecord,
     PartRecord,
-    ReplacedMessage,
-    SealableMessage,
     Storage,
     without_address,
 )
@@ -44,8 +40,9 @@ from sectool.jobs.worker.checkpoints import CheckpointPlace
 from sectool.jobs.worker.keyring import find_opening, limited
 from sectool.jobs.worker.layers import LayerSearch, described, held, recipient_key
 from sectool.jobs.worker.readers import Reader, find_readers, readers_of
+from sectool.jobs.worker.stored_copy import known_as
 from sectool.keys import KeyHistory, KeyMaterial, recipient_of
-from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
+from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import Content, InnerEntity, Listing, StoredMessage
 from sectool.outcome import Binding, RecipientKey, State
 
@@ -95,33 +92,6 @@ class ExamineArgument:
     """Whether several people read the mailbox, so that it counts whose key opens a part."""
     exchange: Exchange | None = None
     """What opens is to have its recipients exchanged; None: it is to be checkpointed."""
-
-
-def known_as(inventory: smime.Inventory) -> tuple[str, str, str]:
-    """What a message is known by as it lies there, and as a plaintext copy of a job.
-
-    The last one is what jobs of an older version know such a copy by.
-    """
-    copy = inventory.as_copy
-    if copy is None:
-        return inventory.identity, "", ""
-    return inventory.identity, f"{IN_CLEAR}{copy}", f"{IN_CLEAR}{copy.content}"
-
-
-def fetch_known(
-    mailbox: Mailbox, message: SealableMessage | ReplacedMessage
-) -> tuple[StoredMessage, smime.Inventory]:
-    """The stored copy of a message of the job, and what is in it.
-
-    Raises:
-        MessageChanged: it is another one.
-        MessageError: it cannot be read.
-    """
-    stored = mailbox.fetch(message.ref)
-    inventory = smime.take_inventory(stored.content)
-    if message.identity not in known_as(inventory):
-        raise MessageChanged("the message is not the one the job knows")
-    return stored, inventory
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,10 @@ from sectool.errors import (
 )
 from sectool.joblog import IN_CLEAR, ReplacedMessage, SealableMessage
 from sectool.jobs.worker.checkpoints import CheckpointPlace
-from sectool.jobs.worker.examine import fetch_known
 from sectool.jobs.worker.new_message import NewMessage
 from sectool.jobs.worker.plaintexts import Plaintext, PlaintextComposer, write_and_check
 from sectool.jobs.worker.seal import SUBJECT_RESTORED
+from sectool.jobs.worker.stored_copy import fetch_known
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import Content
 from sectool.outcome import State

@@ -26,10 +26,10 @@ from sectool.errors import (
 )
 from sectool.joblog import CheckpointRecord, SealableMessage, SealablePart, Storage
 from sectool.jobs.worker.addresses import address_digests
-from sectool.jobs.worker.examine import fetch_known
 from sectool.jobs.worker.nested import SealedPlaintext, check_inside
 from sectool.jobs.worker.new_message import NewMessage
 from sectool.jobs.worker.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
+from sectool.jobs.worker.stored_copy import fetch_known
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import Content, DigestingSink, FileContent, StoredMessage
