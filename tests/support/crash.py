@@ -14,10 +14,11 @@ import signal
 import stat
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sectool import jobs
+from sectool.cli import main
 from sectool.crashpoints import Hook, install
 
 
@@ -64,7 +65,31 @@ def in_child(act: Callable[[], object], fault: str) -> int:
     return _forked(act, hook_of(fault))
 
 
-def _forked(act: Callable[[], object], hook: Hook) -> int:
+def command_in_child(words: Sequence[str], output: Path, fault: str = "") -> int:
+    """Carries out a command of ``sectool`` in a fork of this process, which needs no imports.
+
+    Args:
+        words: of the command line.
+        output: receives its standard output.
+        fault: see above; empty: none.
+
+    Returns:
+        Its exit code; minus the number of the signal that it died of.
+    """
+
+    def act() -> None:
+        sys.argv = ["sectool", *words]
+        with output.open("w", encoding="utf-8") as sys.stdout:
+            try:
+                main()
+            except SystemExit as ending:
+                sys.stdout.flush()
+                os._exit(ending.code if isinstance(ending.code, int) else 1)
+
+    return _forked(act, hook_of(fault) if fault else None)
+
+
+def _forked(act: Callable[[], object], hook: Hook | None) -> int:
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
