@@ -31,6 +31,19 @@ SYNC_THREADS = 8
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
+DISK = "see whether the disk or its cable fails, as the log of the system tells"
+"""What to do about a failed read or write, as the beginning of a hint."""
+_LIMIT = "raise the limit on open files (ulimit -n)"
+_CAUSES = {
+    errno.EIO: DISK,
+    errno.ENXIO: DISK,
+    errno.ESTALE: "see that the file server is there and the file system mounted",
+    errno.EMFILE: _LIMIT,
+    errno.ENFILE: _LIMIT,
+    errno.ENOMEM: "free some memory",
+}
+"""What to do about an error, as the beginning of a hint."""
+
 _ROOM = 64 * 1024 * 1024
 """Bytes that a file must be able to grow by not to count as full."""
 
@@ -59,9 +72,22 @@ def explain(
             f"cannot {what}: {reason}",
             hint="check the owner, the mode and the mount options, then run the same command again",
         )
-    return RunError(
-        f"cannot {what}: {reason}", hint="see to the cause, then run the same command again"
-    )
+    cause = _CAUSES.get(error.errno or 0, "see to the cause")
+    return RunError(f"cannot {what}: {reason}", hint=f"{cause}, then run the same command again")
+
+
+def explain_unforeseen(error: OSError) -> SectoolError:
+    """The error of this package for one that nobody nearer to it explained.
+
+    Args:
+        error: as the system raised it; the path is told where it knows one.
+    """
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_name(name)]
+    return explain(error, f"use {' or '.join(names) or 'a file or a pipe'}", denied=RunError)
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str | bytes | os.PathLike)
 
 
 @contextmanager

@@ -62,6 +62,10 @@ class LimitExceeded(MalformedMessage):
     """A bound on depth, size or count of hostile input was reached."""
 
 
+class BudgetExceeded(UnsupportedMessage):
+    """The message asks for more work than one message may; its reason names the limit."""
+
+
 class MissingKey(MessageError):
     """No key of the history is named by the recipients of the message."""
 

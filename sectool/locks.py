@@ -7,6 +7,7 @@ kernel's lock decides, so a stale text or a reused process id does no harm.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,9 @@ from sectool.errors import Locked
 DESCRIPTION_LIMIT = 512
 """Bytes of a lock file that are read and shown."""
 
+
+_AT_ONCE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""No link is followed, and a FIFO in the place of a lock file must not hang the run."""
 
 _HELD = (BlockingIOError, PermissionError)
 """What a lock that another process holds is told by; anything else is a fault of the disk."""
@@ -50,7 +54,7 @@ class _KernelLock:
             self._hold(descriptor)
             self._mark(descriptor)
         except BaseException:
-            os.close(descriptor)
+            _close(descriptor)
             raise
         self._descriptor = descriptor
 
@@ -67,7 +71,7 @@ class _KernelLock:
     def release(self) -> None:
         """Gives the lock back; without effect when it is not held."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            _close(self._descriptor)
             self._descriptor = None
 
     def __enter__(self) -> Self:
@@ -98,8 +102,7 @@ class Lock(_KernelLock):
         self._text = holder
 
     def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        return os.open(self._path, flags, 0o600)
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | _AT_ONCE, 0o600)
 
     def _holder(self, descriptor: int) -> str:
         text = os.pread(descriptor, DESCRIPTION_LIMIT, 0).decode("utf-8", "replace")
@@ -117,13 +120,15 @@ def is_held(path: Path) -> bool:
         path: the lock file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
     except OSError:
         return False
     try:
         return bool(_process_holding(descriptor))
+    except OSError:
+        return False
     finally:
-        os.close(descriptor)
+        _close(descriptor)
 
 
 class DirectoryLock(_KernelLock):
@@ -150,6 +155,13 @@ class DirectoryLock(_KernelLock):
 
     def _holder(self, descriptor: int) -> str:
         return _process_holding(descriptor)
+
+
+def _close(descriptor: int) -> None:
+    # The lock is given back whatever the system says, and nothing was written that counts: an
+    # error here would only hide the one that ends the run.
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def _process_holding(descriptor: int) -> str:

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sectool.errors import reason_of
 from sectool.outcome import Integrity
 
 COPY_BLOCK = 256 * 1024
@@ -51,6 +52,24 @@ def digest_stream(stream: BinaryIO) -> str:
     while block := stream.read(COPY_BLOCK):
         sha256.update(block)
     return sha256.hexdigest()
+
+
+def copy(source: BinaryIO, sink: Sink, unreadable: Callable[[str], Exception]) -> None:
+    """Copies what is left in ``source``, a block at a time.
+
+    Args:
+        source: read to its end.
+        sink: written to; its errors go through.
+        unreadable: makes the error where the source cannot be read, from the reason.
+    """
+    while True:
+        try:
+            block = source.read(COPY_BLOCK)
+        except OSError as error:
+            raise unreadable(reason_of(error)) from error
+        if not block:
+            return
+        sink.write(block)
 
 
 class DigestingSink:

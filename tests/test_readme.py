@@ -117,7 +117,7 @@ def test_what_the_readme_says_to_type_is_what_ci_runs(line: str) -> None:
 def test_the_readme_has_two_lines_to_set_up() -> None:
     assert [line.split(" && ")[-1] for line in SETTING_UP] == [
         ".venv/bin/sectool demo",
-        ".venv/bin/pytest",
+        ".venv/bin/pytest -n auto",
     ]
 
 

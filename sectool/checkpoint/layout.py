@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -45,6 +46,11 @@ class Checkpoint:
     outer_header: bytes
     """Of the message the part was first seen in, each line with its end, without blank line."""
 
+    @property
+    def header_sha256(self) -> str:
+        """Of that header, lower-case hexadecimal."""
+        return hashlib.sha256(self.outer_header).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -59,6 +65,17 @@ class Layout:
     """Lines before it, each with its line end."""
 
 
+def header_of(outer_header: bytes) -> bytes:
+    """A header as a checkpoint begins with it."""
+    # A field of this name in somebody's mail must not be taken for ours.
+    header = _OWN_FIELD.sub(b"", outer_header)
+    return header if not header or header.endswith(b"\n") else header + _line_end(outer_header)
+
+
+def _line_end(outer_header: bytes) -> bytes:
+    return b"\r\n" if b"\r\n" in outer_header else b"\n"
+
+
 def head(outer_header: bytes, inner: InnerEntity) -> bytes:
     """All that stands before the inner entity.
 
@@ -66,11 +83,8 @@ def head(outer_header: bytes, inner: InnerEntity) -> bytes:
         outer_header: header lines, each with its line end, without the blank line.
         inner: what follows.
     """
-    line_end = b"\r\n" if b"\r\n" in outer_header else b"\n"
-    # A field of this name in somebody's mail must not be taken for ours.
-    header = _OWN_FIELD.sub(b"", outer_header)
-    if header and not header.endswith(b"\n"):
-        header += line_end
+    line_end = _line_end(outer_header)
+    header = header_of(outer_header)
     # What does not begin with a header of its own would be read as header lines.
     gap = b"" if inner.has_header_block else line_end
     line = b"%s: v=1; inner-offset=%0*d; inner-sha256=%s; content-type=%s%s"

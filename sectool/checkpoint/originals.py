@@ -9,7 +9,6 @@ message, and are not touched here.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from sectool import durable
 from sectool.checkpoint.layout import file_name
 from sectool.errors import CheckpointDamaged, MessageError, UsageError
-from sectool.message import COPY_BLOCK, Content, FileContent
+from sectool.message import Content, FileContent, copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,7 @@ class OriginalStore:
         target = self._new(entry.digest)
         durable.unlink(target, "original.overwrite", missing_ok=True)
         with entry.content.open() as reader, durable.new_file(target) as writer:
-            shutil.copyfileobj(reader, writer, COPY_BLOCK)
+            copy(reader, writer, lambda reason: MessageError(f"it cannot be read: {reason}"))
 
     def _may_link(self, file: Path) -> bool:
         # A link counts against the quota of the file's owner until purge.

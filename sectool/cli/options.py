@@ -67,6 +67,16 @@ Workers = Annotated[
         help="Worker processes; 0: none. Default: one for each processor, 8 at most.",
     ),
 ]
+LimitFactor = Annotated[
+    int,
+    typer.Option(
+        "--limit-factor",
+        metavar="N",
+        min=1,
+        max=1000,
+        help="Spend N times as much on a message or key file before it is given up.",
+    ),
+]
 Verbose = Annotated[
     int,
     typer.Option(
@@ -313,6 +323,7 @@ class RunOptions:
         typer.Option("--limit", metavar="N", min=1, help="Work on at most N messages."),
     ] = None
     workers: Workers = None
+    limit_factor: LimitFactor = 1
 
     @property
     def selection(self) -> Selection:
@@ -329,7 +340,11 @@ class RunOptions:
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of a ``JobSpec`` that these options give."""
-        return {"selection": self.selection, "workers": worker_processes(self.workers)}
+        return {
+            "selection": self.selection,
+            "workers": worker_processes(self.workers),
+            "limit_factor": self.limit_factor,
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -12,8 +12,8 @@ import typer
 from sectool.cli import activity, outcomes, parts, plaintext, preflight
 from sectool.cli.layout import WIDTH, shorten, size_text, table
 from sectool.cli.options import Manners
-from sectool.cli.shell import answer, say
-from sectool.errors import MessageError
+from sectool.cli.shell import answer, say, tell
+from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, RecipientKey, State
 from sectool.summary import NeedsOldKeys, NotDone, Summary
 
@@ -47,9 +47,30 @@ def show(
             say(line)
         if hint:
             say(f"\nnext: {hint}")
+    code = 0 if looks_only else summary.exit_code
     if fails:
-        raise typer.Exit(summary.failure_code or MessageError.exit_code)
-    raise typer.Exit(0 if looks_only else summary.exit_code)
+        code = summary.failure_code or MessageError.exit_code
+    failure = _failure(code, summary)
+    if failure is not None:
+        tell(failure)
+    raise typer.Exit(code)
+
+
+def _failure(code: int, summary: Summary) -> SectoolError | None:
+    """What calls for more than a look at the messages, said also with ``--quiet``."""
+    if code == CheckpointDamaged.exit_code:
+        return CheckpointDamaged(
+            "a checkpoint or original is missing or damaged; its message stays as it is",
+            hint="`sectool status` names the messages; restore the job directory from a backup,"
+            " or decrypt again with the old keys",
+        )
+    if code == PassphraseError.exit_code and summary.shut_key_files:
+        shut = summary.shut_key_files[0]
+        return PassphraseError(
+            f"{shut.file} stays shut, and may hold a key that is needed: {shut.reason}",
+            hint=shut.hint,
+        )
+    return None
 
 
 def as_json(summary: Summary) -> dict[str, Any]:

@@ -117,6 +117,10 @@ def _failure(error: BaseException) -> SectoolError:
         context = error.ctx
         path = context.command_path if context else "sectool"
         return UsageError(_in_our_words(error.format_message()), hint=f"see `{path} --help`")
+    if isinstance(error, OSError):
+        from sectool.durable import explain_unforeseen
+
+        return explain_unforeseen(error)
     return SectoolError(
         f"sectool met an error of its own ({_kind(error)}); nothing was removed",
         hint="run it again with -vv and report what it prints; the same command resumes",

@@ -28,6 +28,7 @@ from sectool.joblog.records import (
     Storage,
 )
 from sectool.joblog.schema import OLDER_SCHEMAS
+from sectool.joblog.standings import MessagesAlike
 from sectool.outcome import blotted, without_address
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "JobLog",
     "LayerRecord",
     "MessageRecord",
+    "MessagesAlike",
     "OriginalRecord",
     "PartRecord",
     "Purpose",

@@ -9,6 +9,8 @@ That it is nobody else's to change, ``sectool.trust`` has told before.
 from __future__ import annotations
 
 import functools
+import os
+import re
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -32,16 +34,21 @@ from sectool.joblog.schema import (
     TABLES,
     schema_digest,
 )
+from sectool.message import open_regular_file
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for a reader of the job log before giving up."""
+
+_IOERR = 10
+_SHORT_READ = _IOERR | 2 << 8
+"""SQLite's codes for a failed read, and for a file that ends where a page should begin."""
 
 _SPACE_ERRORS = {"SQLITE_FULL"}
 _DENIED_ERRORS = {"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH"}
 _DAMAGE_ERRORS = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT"}
 
 
-def explain(error: sqlite3.Error, path: Path) -> SectoolError:
+def explain(error: sqlite3.Error, path: Path) -> SectoolError:  # a case each
     """The error of this package for one that SQLite raised on the job log at ``path``."""
     name = getattr(error, "sqlite_errorname", "") or ""
     family = "_".join(name.split("_")[:2])
@@ -52,6 +59,8 @@ def explain(error: sqlite3.Error, path: Path) -> SectoolError:
             "cannot write the job log: no space left",
             hint="free some space or raise the quota, then run the same command again",
         )
+    if family == "SQLITE_CANTOPEN" and (why := _why_shut(path)) is not None:
+        return why
     if family in _DENIED_ERRORS:
         return UsageError(
             f"cannot write the job log {path}: {error}",
@@ -63,9 +72,23 @@ def explain(error: sqlite3.Error, path: Path) -> SectoolError:
         return Locked(
             f"the job log {path} is in use by another program", hint="close it, then try again"
         )
+    return _unusable(path, str(error), durable.DISK if family == "SQLITE_IOERR" else "see to it")
+
+
+def _why_shut(path: Path) -> SectoolError | None:
+    """Why the job log cannot be opened, which SQLite does not tell; None: it is not let write."""
+    try:
+        open_regular_file(path).close()
+    except OSError as error:
+        return durable.explain(error, f"open the job log {path}", denied=UsageError)
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK):
+        return _unusable(path, "something beside it cannot be opened", "see to it")
+    return None
+
+
+def _unusable(path: Path, reason: str, cause: str) -> RunError:
     return RunError(
-        f"cannot use the job log {path}: {error}",
-        hint="see to the cause, then run the same command again",
+        f"cannot use the job log {path}: {reason}", hint=f"{cause}, then run the same command again"
     )
 
 
@@ -189,9 +212,17 @@ def _check_contents(connection: sqlite3.Connection, path: Path) -> None:
         raise damaged(path, "its tables are not those of a job log")
     (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
+        if _is_failed_read(str(answer)):
+            raise _unusable(path, str(answer), durable.DISK)
         raise damaged(path, str(answer))
     if version == SCHEMA_VERSION:
         check_forms(connection, path)
+
+
+def _is_failed_read(answer: str) -> bool:
+    """Whether a check tells of a page that could not be read, and not of a bad one."""
+    code = re.search(r"error code=(\d+)", answer)
+    return code is not None and int(code[1]) % 256 == _IOERR and int(code[1]) != _SHORT_READ
 
 
 def configure(connection: sqlite3.Connection, *, read_only: bool) -> None:

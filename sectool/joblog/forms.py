@@ -59,20 +59,29 @@ def _digest_or_none(column: str) -> str:
     return f"({column} = '' OR {_digest(column)})"
 
 
-def _identity(column: str, *prefixes: str) -> str:
-    bare = [
-        f"({column} GLOB '{prefix}*' AND {_digest(f'substr({column}, {len(prefix) + 1})')})"
-        for prefix in (*prefixes, _UNREAD)
-    ]
-    return f"({_digest(column)} OR {' OR '.join(bare)})"
+def _behind(column: str, prefix: str, condition: Callable[[str], str]) -> str:
+    rest = f"substr({column}, {len(prefix) + 1})"
+    return f"({column} GLOB '{prefix}*' AND {condition(rest)})"
+
+
+def _three_digests(column: str) -> str:
+    starts = [1 + number * (_DIGITS + 1) for number in range(3)]
+    digests = [_digest(f"substr({column}, {start}, {_DIGITS})") for start in starts[:2]]
+    colons = [f"substr({column}, {start - 1}, 1) = ':'" for start in starts[1:]]
+    return f"({' AND '.join([*digests, *colons, _digest(f'substr({column}, {starts[2]})')])})"
+
+
+def _copy(column: str) -> str:
+    return f"({_digest(column)} OR {_three_digests(column)})"
 
 
 def _stored_identity(column: str) -> str:
-    return _identity(column, IN_CLEAR)
+    in_clear, unread = _behind(column, IN_CLEAR, _copy), _behind(column, _UNREAD, _digest)
+    return f"({_digest(column)} OR {in_clear} OR {unread})"
 
 
 def _named_identity(column: str) -> str:
-    return _identity(column, IN_CLEAR, _PLACE)
+    return f"({_stored_identity(column)} OR {_behind(column, _PLACE, _digest)})"
 
 
 def _of(characters: str, longest: int, shortest: int = 0) -> Callable[[str], str]:

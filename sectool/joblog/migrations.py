@@ -26,6 +26,7 @@ DEFAULTS: dict[tuple[str, str], str] = {
     ("checkpoint", "storage"): "'plain'",
     # No earlier than when the job began.
     ("checkpoint", "written"): "coalesce((SELECT min(at) FROM old_step), '')",
+    ("checkpoint", "header_sha256"): "NULL",
     ("part", "integrity"): "coalesce((SELECT checkpoint.integrity FROM old_checkpoint AS checkpoint"
     " WHERE checkpoint.content_digest = old_part.content_digest), '')",
     ("part", "signer"): "''",

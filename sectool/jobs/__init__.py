@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from sectool.durable import explained
+from sectool.budget import limits_times
+from sectool.durable import explain_unforeseen, explained
 from sectool.errors import PassphraseError, RunError, UsageError
 from sectool.jobs.decrypt import decrypt
 from sectool.jobs.encrypt import encrypt
@@ -106,7 +107,10 @@ def run(
     if spec.keys is not None and not spec.keys.names_keys:
         _tell(exposed_secrets(spec.keys, Trust.in_group(spec.trust_group)), reporter)
     try:
-        summary = operations[spec.operation](spec, reporter, cancel, ask)
+        with limits_times(spec.limit_factor):
+            summary = operations[spec.operation](spec, reporter, cancel, ask)
+    except OSError as error:
+        raise explain_unforeseen(error) from error
     except RunError:
         # Who stops all processes of a run at once stops the workers, too: not
         # their end is to be told then, but that someone asked for it.

@@ -28,6 +28,7 @@ from sectool.keys.held import HeldOperations
 from sectool.keys.history import HeldKey, KeyHistory
 from sectool.keys.passphrases import Ask, Passphrases
 from sectool.keys.private_keys import SoftwareKey
+from sectool.keys.private_structures import KnownKeys
 from sectool.keys.problems import KeyFileError, KeyProblem, ProblemKind, damaged
 from sectool.keys.shared_secrets import load_shared_secrets
 from sectool.keys.specification import KeySpecification
@@ -130,6 +131,8 @@ class _Gathered:
     problems: list[KeyProblem] = field(default_factory=list)
     seen: set[tuple[int, int]] = field(default_factory=set)
     """Files that were read, by what is the same for all their names."""
+    known: KnownKeys = field(default_factory=dict, repr=False)
+    """Private keys that were checked."""
     maximum_workers: int | None = None
     """How many processes may use the keys at once; None: any number."""
 
@@ -171,7 +174,9 @@ class _Gathered:
                 self.problems.append(error.about(path))
 
     def _add_contents(self, path: Path, raw: bytes, *, named: bool) -> None:
-        contents = read_contents(raw, self.passphrases.of(path), checks_mac=self.checks_mac)
+        contents = read_contents(
+            raw, self.passphrases.of(path), checks_mac=self.checks_mac, known=self.known
+        )
         self.problems.extend(error.about(path) for error in contents.problems)
         for key in contents.private_keys:
             self._add_key(SoftwareKey(key, ""), path)

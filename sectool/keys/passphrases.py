@@ -22,6 +22,8 @@ from sectool.keys.limits import MAXIMUM_PASSPHRASE_FILE_BYTES, MAXIMUM_QUESTIONS
 from sectool.keys.specification import KeySpecification
 
 ENVIRONMENT_VARIABLE = "SECTOOL_PASSPHRASE"
+SECRET_VARIABLES = frozenset({ENVIRONMENT_VARIABLE, "SECTOOL_PIN", "SECTOOL_IMAP_PASSWORD"})
+"""What may stand in the environment of a command, and is nobody else's."""
 STANDARD_INPUT = Path("-")
 """What names standard input in place of a file."""
 _SEPARATORS = (",", ";", "\t")
@@ -140,6 +142,21 @@ def _for_every_file(specification: KeySpecification) -> list[str]:
     return found
 
 
+def environment_for_others() -> dict[str, str]:
+    """The environment for a program or process that this one starts (G9).
+
+    Without the secrets that were meant for this one, and without what makes ``PATH``
+    mean the working directory, which may belong to anybody.
+    """
+    environment = {
+        name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES
+    }
+    folders = environment.get("PATH", os.defpath).split(os.pathsep)
+    absolute = [folder for folder in folders if os.path.isabs(folder)]  # noqa: PTH117
+    environment["PATH"] = os.pathsep.join(absolute) or os.defpath
+    return environment
+
+
 def _first_line(text: str) -> str:
     # Not splitlines: a passphrase may hold a form feed or a line separator.
     return text.partition("\n")[0].removesuffix("\r")
@@ -191,7 +208,9 @@ def _answer_of(command: str) -> str:
     if not words:
         raise UsageError("the passphrase command is empty", hint=hint)
     try:
-        with subprocess.Popen(words, stdout=subprocess.PIPE) as process:  # noqa: S603
+        with subprocess.Popen(  # noqa: S603
+            words, stdout=subprocess.PIPE, env=environment_for_others()
+        ) as process:
             assert process.stdout is not None
             printed = process.stdout.read(MAXIMUM_PASSPHRASE_FILE_BYTES)
     except (OSError, ValueError) as error:

@@ -129,6 +129,12 @@ def _given_pin(uri: TokenURI, specification: KeySpecification) -> str | None:
 def _module(uri: TokenURI) -> str:
     """Path of the PKCS#11 module."""
     named = uri.module_path or (None if uri.module_name else os.environ.get(MODULE_VARIABLE))
+    if named is not None and not Path(named).is_absolute():
+        # A loader takes it from the working directory, which may belong to anybody.
+        raise UsageError(
+            f"the PKCS#11 module {named} is not an absolute path",
+            hint="write the whole path of the shared library that came with the token",
+        )
     if named is not None and not Path(named).is_dir():
         return named
     folders = _MODULE_FOLDERS if named is None else (named,)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sectool import durable
-from sectool.errors import MessageError, NoSuchMailbox, ReadOnlyMailbox
+from sectool.errors import MailboxError, MessageError, NoSuchMailbox, ReadOnlyMailbox
 from sectool.locks import DirectoryLock
 from sectool.mailbox.base import (
     NOTHING,
@@ -83,19 +83,23 @@ class Maildir(Mailbox):
     def __init__(self, specification: MailboxSpecification) -> None:
         self.specification = specification
         self._root = Path(specification.location)
-        if not is_maildir(self._root):
-            raise NoSuchMailbox(
-                f"there is no Maildir at {specification.location}",
-                hint="a Maildir is a directory that holds cur and new",
-            )
         self._files = MaildirFiles(self._root)
         self._replacer = MaildirReplacer(self._files, self._root)
-        self.capabilities = self._look_at_capabilities()
+        with durable.explained(f"look at {self._root}", denied=NoSuchMailbox):
+            if not is_maildir(self._root):
+                raise NoSuchMailbox(
+                    f"there is no Maildir at {specification.location}",
+                    hint="a Maildir is a directory that holds cur and new",
+                )
+            self.capabilities = self._look_at_capabilities()
 
     def _look_at_capabilities(self) -> Capabilities:
         parts = [self._root / part for part in MESSAGE_DIRECTORIES]
         needed = [self._root, *(part for part in parts if is_directory(part))]
-        writable = all(os.access(path, os.R_OK | os.W_OK | os.X_OK) for path in needed)
+        # The rights that count are those of the effective user, and its capabilities.
+        effective = os.access in os.supports_effective_ids
+        rights = os.R_OK | os.W_OK | os.X_OK
+        writable = all(os.access(path, rights, effective_ids=effective) for path in needed)
         spool = self._root / "tmp"
         return Capabilities(
             writable=writable,
@@ -127,10 +131,12 @@ class Maildir(Mailbox):
     # --- reading -----------------------------------------------------------------
 
     def folders(self) -> Iterator[str]:
-        yield from self._files.folders()
+        with durable.explained(f"list {self._root}", denied=MailboxError):
+            yield from self._files.folders()
 
     def walk(self, folder: str) -> Iterator[Listing]:
-        yield from self._files.walk(folder)
+        with durable.explained(f"list {self._root}", denied=MailboxError):
+            yield from self._files.walk(folder)
 
     def fetch(self, ref: MessageRef) -> StoredMessage:
         return self._files.with_file(ref, lambda path, entry: self._fetch(ref, path, entry))
@@ -226,7 +232,11 @@ def _announcement(
 
 
 def is_maildir(path: Path) -> bool:
-    """Whether ``path`` holds ``cur`` and ``new``; an empty ``tmp`` is lost by some ways to copy."""
+    """Whether ``path`` holds ``cur`` and ``new``; an empty ``tmp`` is lost by some ways to copy.
+
+    Raises:
+        OSError: it cannot be told.
+    """
     return is_directory(path / "cur") and is_directory(path / "new")
 
 

@@ -18,7 +18,7 @@ from typing import BinaryIO, TypeVar
 
 from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
 from sectool.mailbox.maildir_folders import Folder, Skipped, find_folders
-from sectool.mailbox.maildir_view import Entry, FolderView
+from sectool.mailbox.maildir_view import GONE, Entry, FolderView
 from sectool.message import Flags, Listing, MessageRef, digest_stream, open_regular_file
 
 LOOKS = 32
@@ -31,7 +31,8 @@ VIEW_LIMIT = 4
 """Folders whose file names are kept in memory."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_GONE = frozenset({errno.ENOENT, errno.ESTALE, errno.ENOTDIR})
+UNREADABLE = "unreadable"
+"""Hint of a file that nothing could be told of."""
 
 Answer = TypeVar("Answer")
 
@@ -149,14 +150,16 @@ class MaildirFiles:
         """
         view = self.view(ref.folder)
         misses = 0
+        stale: OSError | None = None
         for _ in range(LOOKS):
             entry = view.find(ref.key)
             if entry is not None:
                 try:
                     return act(view.path(entry), entry)
                 except OSError as error:
-                    if error.errno not in _GONE:
+                    if error.errno not in {*GONE, errno.ESTALE}:
                         raise _unreadable(ref, error) from error
+                    stale = error if error.errno == errno.ESTALE else None
             if entry is not None and view.glimpse(ref.key):
                 continue
             view.refresh()
@@ -164,6 +167,8 @@ class MaildirFiles:
                 misses += 1
                 if view.settled or misses == MISSES:
                     break
+        if stale is not None and ref.key in view:
+            raise _unreadable(ref, stale) from stale
         raise MessageVanished(f"the message {ref} is no longer there")
 
     def open(self, ref: MessageRef) -> BinaryIO:
@@ -231,7 +236,13 @@ class _Listings:
         missing = []
         for key in keys:
             entry = self._view.entry(key)
-            status = self._view.status(entry) if entry is not None else None
+            try:
+                status = self._view.status(entry) if entry is not None else None
+            except OSError:
+                # Whoever reads it tells why it cannot be read.
+                ref = MessageRef(self._view.folder.name, key)
+                yield Listing(ref, 0, Flags(), UNREADABLE)
+                continue
             if entry is None or status is None:
                 missing.append(key)
             elif self._is_first(key, status):

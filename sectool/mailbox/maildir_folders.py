@@ -7,6 +7,7 @@ Links are not followed; what is passed over is told.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -18,6 +19,11 @@ from sectool.mailbox.maildir_names import decode_level, printable, safe_level
 
 INBOX = "INBOX"
 """Name of the folder that is the Maildir's own directory."""
+
+NOTHING_THERE = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
+)
+"""What a name that leads to no file is told by; anything else is a fault, or a lack of rights."""
 
 MESSAGE_DIRECTORIES = ("cur", "new", "tmp")
 
@@ -49,11 +55,24 @@ class Skipped:
 
 
 def is_directory(path: Path | str) -> bool:
-    """Whether a real directory is there: a link to one is not."""
+    """Whether a real directory is there: a link to one is not.
+
+    Raises:
+        OSError: it cannot be told; mail in it would be passed over.
+    """
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path | str) -> int:
+    """Kind and rights of what is there, itself; 0: nothing is."""
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except (OSError, ValueError):
-        return False
+        return os.lstat(path).st_mode
+    except ValueError:  # a name that no file can have
+        return 0
+    except OSError as error:
+        if error.errno in NOTHING_THERE:
+            return 0
+        raise
 
 
 def find_folders(root: Path) -> tuple[list[Folder], list[Skipped]]:
@@ -128,7 +147,7 @@ class _Finder:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         names.append(entry.name)
-                    elif entry.is_symlink() and entry.is_dir():
+                    elif entry.is_symlink() and _may_lead_to_directory(entry):
                         self._skip(path / entry.name, "a link to a directory is not followed")
         except FileNotFoundError:
             return []
@@ -143,13 +162,24 @@ class _Finder:
         return sorted(names)
 
     def _holds_mail(self, path: Path) -> bool:
-        for part in ("cur", "new"):
-            if (path / part).is_symlink():
+        try:
+            modes = {part: _mode(path / part) for part in ("cur", "new")}
+        except OSError as error:
+            raise _cannot_list(path, error) from error
+        for part, mode in modes.items():
+            if stat.S_ISLNK(mode):
                 self._skip(path / part, "a link to a directory is not followed")
-        return is_directory(path / "cur") or is_directory(path / "new")
+        return any(map(stat.S_ISDIR, modes.values()))
 
     def _skip(self, path: Path, reason: str) -> None:
         self.skipped.append(Skipped(printable(str(path.relative_to(self._root))), reason))
+
+
+def _may_lead_to_directory(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError as error:
+        return error.errno not in NOTHING_THERE
 
 
 def _maildir_plus_levels(raw: str) -> list[str]:

@@ -15,6 +15,8 @@ program does it that has no such lock.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 import time
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sectool.errors import MailboxError, MessageError, reason_of
-from sectool.mailbox.maildir_folders import Folder, Skipped, is_directory
+from sectool.mailbox.maildir_folders import NOTHING_THERE, Folder, Skipped
 from sectool.mailbox.maildir_names import FlagLetters, delivery_order, printable, split_name
 from sectool.message import open_regular_file
 
@@ -41,6 +43,9 @@ COARSE_GRAIN = 2_000_000_000
 
 KEYWORDS_FILE = "dovecot-keywords"
 KEYWORDS_SIZE_LIMIT = 64 * 1024
+
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
+"""What a file that was renamed or removed is told by."""
 
 SKIPPED_LIMIT = 1000
 """Notes kept of what was passed over in one folder."""
@@ -131,11 +136,17 @@ class FolderView:
         return Path(self._directory, entry.part, entry.name)
 
     def status(self, entry: Entry) -> os.stat_result | None:
-        """Status of a file; None if it is gone or no file any more."""
+        """Status of a file; None if it is gone or no file any more.
+
+        Raises:
+            OSError: it cannot be told.
+        """
         try:
             status = os.lstat(f"{self._directory}/{entry.part}/{entry.name}")
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno in GONE:
+                return None
+            raise
         return status if stat.S_ISREG(status.st_mode) else None
 
     def note(self, key: str, entry: Entry) -> None:
@@ -241,7 +252,7 @@ class FolderView:
         except FileNotFoundError:
             return
         except OSError as error:
-            if not is_directory(f"{self._directory}/{part}"):
+            if error.errno in NOTHING_THERE:
                 self._skip(part, "", "not a directory; a link to one is not followed")
                 return
             raise self._cannot_list(part, error) from error
@@ -258,7 +269,8 @@ class FolderView:
         except OSError as error:
             raise self._cannot_list(part, error) from error
         finally:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # what was read was read
+                os.close(descriptor)
 
     def _settle(self, found: dict[str, Entry], key: str, entries: set[Entry]) -> None:
         """Tells a file that was renamed meanwhile from several files of one base name."""

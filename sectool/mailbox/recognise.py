@@ -8,9 +8,11 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from sectool import durable
 from sectool.errors import NoSuchMailbox, reason_of
 from sectool.mailbox import maildir, memory
 from sectool.mailbox.base import Mailbox, MailboxSpecification
+from sectool.mailbox.maildir_folders import NOTHING_THERE
 from sectool.mailbox.maildir_names import printable
 
 NOT_SUPPORTED = {
@@ -66,7 +68,9 @@ def open_mailbox(specification: MailboxSpecification) -> Mailbox:
 
 def _recognise_path(text: str) -> MailboxSpecification:
     path = _resolve(text)
-    if not maildir.is_maildir(path):
+    with durable.explained(f"look at {printable(str(path))}", denied=NoSuchMailbox):
+        is_maildir = maildir.is_maildir(path)
+    if not is_maildir:
         found, hint = _describe(path)
         raise NoSuchMailbox(f"{printable(str(path))} is not a Maildir: it is {found}", hint=hint)
     return MailboxSpecification(maildir.KIND, str(path))
@@ -83,6 +87,10 @@ def _resolve(text: str) -> Path:
             f"there is nothing at {printable(text)}", hint="check the path"
         ) from error
     except OSError as error:
+        if error.errno not in NOTHING_THERE:
+            raise durable.explain(
+                error, f"look at {printable(text)}", denied=NoSuchMailbox
+            ) from error
         reason = reason_of(error)
         raise NoSuchMailbox(
             f"cannot look at {printable(text)}: {reason}", hint="check the path"

@@ -8,10 +8,12 @@ tells nothing.
 
 from __future__ import annotations
 
+import base64
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.errors import MessageError as EmailError
-from email.header import Header
+from email.header import decode_header, make_header
 from typing import BinaryIO
 
 from sectool import cms
@@ -30,7 +32,12 @@ _OBSCURED = frozenset({b"...", b"[...]", b"encrypted message"})
 _LONGEST = 16 * 1024
 _LINE = 900
 """Columns of a header line; RFC 5322 allows 998."""
-_CONTROLS = bytes(range(32)) + b"\x7f"
+_UNSHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories of what ends a line to some readers, or is no text."""
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""What makes a reader show the text behind it in another order (Unicode, UAX 9)."""
+_WORD = 45
+"""Octets that one encoded-word has room for, with UTF-8 and base64 (RFC 2047 section 2)."""
 
 
 def protected_subject(
@@ -98,13 +105,35 @@ def _as_ascii(value: bytes) -> bytes | None:
     if not value or len(value) > _LONGEST:
         return None
     value = value.replace(b"\t", b" ")
-    if value.translate(None, _CONTROLS) != value:
+    # Also what it would be shown as: an encoded-word may hold anything.
+    if (shown := _decoded(value)) is None:
         return None
-    if value.isascii():
-        return value
+    text = value.decode("utf-8")
+    if not all(map(_is_shown, text + shown)):
+        return None
+    return value if value.isascii() else b" ".join(_encoded_words(text))
+
+
+def _is_shown(character: str) -> bool:
+    return unicodedata.category(character) not in _UNSHOWN and character not in _DIRECTIONS
+
+
+def _encoded_words(text: str) -> Iterator[bytes]:
+    """A text as encoded-words, none of which ends inside a character (RFC 2047 section 5)."""
+    word = b""
+    for character in (*text, ""):
+        octets = character.encode("utf-8")
+        if not octets or len(word) + len(octets) > _WORD:
+            yield b"=?utf-8?b?" + base64.b64encode(word) + b"?="
+            word = b""
+        word += octets
+
+
+def _decoded(value: bytes) -> str | None:
+    """What readers show of an unstructured field; None: it is in no charset."""
     try:
-        return Header(value.decode("utf-8"), "utf-8", maxlinelen=10**6).encode().encode("ascii")
-    except (UnicodeError, ValueError, EmailError):
+        return str(make_header(decode_header(value.decode("utf-8"))))
+    except (UnicodeError, ValueError, LookupError, EmailError):
         return None
 
 
@@ -138,7 +167,7 @@ def with_obscured_subject(content: Content, subject: bytes, outer_header: bytes)
     obscured = None if before is None else _only_subject(before)
     if header is None or shown is None or obscured is None:
         return None
-    if shown.value != subject or not _is_obscured(obscured):
+    if _decoded(shown.value) != _decoded(subject) or not _is_obscured(obscured):
         return None
     return _replaced(content, header, shown, obscured.value)
 

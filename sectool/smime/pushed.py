@@ -6,6 +6,7 @@ whole in memory or on a disk.
 
 from __future__ import annotations
 
+import contextvars
 import io
 import queue
 import threading
@@ -63,7 +64,9 @@ class _Pipe(io.RawIOBase):
         self._block = memoryview(b"")
         self._at_end = False
         self._is_wanted = True
-        self._writer = threading.Thread(target=self._write, args=(write_to,), daemon=True)
+        # What the message may cost is counted there, too.
+        run = contextvars.copy_context().run
+        self._writer = threading.Thread(target=run, args=(self._write, write_to), daemon=True)
         self._writer.start()
 
     def _write(self, write_to: Callable[[Sink], object]) -> None:

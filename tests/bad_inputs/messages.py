@@ -139,7 +139,7 @@ MESSAGES = (
         lambda forge: message(multipart(TEXT)[:-9] + b"--outer\n\nabc\n" * 1_000_000),
         State.MALFORMED,
         "parts",
-        seconds=10,
+        effort=300,
     ),
     Message(
         "B48",
@@ -309,7 +309,7 @@ MESSAGES = (
         lambda forge: message(entity(compressed(entity(compressed(bytes(300_000_000)))))),
         State.MALFORMED,
         "decompresses to too much",
-        seconds=5,
+        effort=100,
     ),
     Message(
         "B62",

@@ -369,6 +369,7 @@ NOT_THERE: dict[str, tuple[str, str, str]] = {
     "two of one label": (uri("twins"), "2 tokens are", "serial"),
     "module": ("pkcs11:?module-path=/nowhere.so", "cannot be loaded", "module-path"),
     "no module": ("pkcs11:?module-path=/etc/passwd", "cannot be loaded", "module-path"),
+    "module here": ("pkcs11:?module-path=here.so", "not an absolute path", "whole path"),
     "module by name": ("pkcs11:?module-name=nowhere", "there is no PKCS#11 module", "module-path"),
     "keys": (uri("empty"), "there is no private key", "add the files"),
 }

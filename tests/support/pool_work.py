@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sectool.crashpoints import VARIABLE
+from sectool import crashpoints
+from sectool.budget import Work, current
 from sectool.errors import NoSpace
+
+PR_GET_DUMPABLE = 3
+
+
+def dumpable() -> int:
+    """Whether this process leaves a core file and lets its user look into it."""
+    return int(ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
+
+
+INHERITED = {"dumpable": dumpable(), "core": resource.getrlimit(resource.RLIMIT_CORE)}
+"""As the one that this process was forked from was: it is imported before anything is hardened."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +52,21 @@ def work(context: object, task: Task) -> tuple[int, object]:
     return task.number, context
 
 
+def spend(context: object, task: Task) -> int:
+    """How much may be read again for one message, of which all is spent."""
+    most = current().left(Work.READING)
+    current().spend(Work.READING, most)
+    return most
+
+
 def about_the_worker(context: object, task: Task) -> dict[str, object]:
     return {
         "core": resource.getrlimit(resource.RLIMIT_CORE),
         "memory": resource.getrlimit(resource.RLIMIT_AS)[0],
         "interrupts": signal.getsignal(signal.SIGINT),
-        "crash points": VARIABLE in os.environ,
+        "crash points": bool(crashpoints._hooks),
+        "inherited": INHERITED,
+        "working directory first": "" in sys.path,
         "process": os.getpid(),
         "server": os.getppid(),
         "standard error": str(Path("/proc/self/fd/2").readlink()),

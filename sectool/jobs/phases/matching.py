@@ -140,11 +140,7 @@ class Matcher:
             for examination in self._unmatched:
                 if _is_unread(examination) and self._log.messages.stays(examination.ref):
                     continue
-                if any(
-                    self._log.replacements.follow(_listing(examination), identity)
-                    for identity in (examination.identity, examination.in_clear)
-                    if identity
-                ):
+                if self._log.replacements.follow(_listing(examination), examination):
                     continue
                 self._settle(examination)
         self._unmatched.clear()
@@ -152,6 +148,10 @@ class Matcher:
 
     def _settle(self, examination: Examination) -> None:
         messages, listing = self._log.messages, _listing(examination)
+        if messages.copies.claim(examination) is not None:
+            return
+        if self._takes_newcomers and messages.copies.join(examination) is not None:
+            return
         if messages.claim_returned(listing, examination.identity) is not None:
             return
         if messages.mark_changed(

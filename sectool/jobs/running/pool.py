@@ -10,20 +10,27 @@ this process.
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import multiprocessing
 import os
 import signal
+import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import util
+from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from sectool import durable
-from sectool.crashpoints import VARIABLE
-from sectool.errors import RunError
+from sectool import budget, durable
+from sectool.errors import RunError, SectoolError
+from sectool.keys import environment_for_others
 
 TaskT = TypeVar("TaskT", bound="Sized")
 AnswerT = TypeVar("AnswerT")
@@ -45,6 +52,9 @@ SECONDS_PER_BYTE = 2e-6
 
 STARTING = "start worker processes (--workers 0 needs none)"
 """What fails where shared memory or descriptors are short."""
+
+_LONGEST_SOCKET_DIRECTORY = 64
+"""Bytes; the name of a socket has 107, and 34 of them come after the directory."""
 
 WORKER_MEMORY = 2 * 1024**3
 """Address space of a worker in bytes: what a hostile message can take at most."""
@@ -101,7 +111,7 @@ def run_tasks(
     if workers == 0:
         context = make_context(context_argument)
         for task in tasks:
-            yield work(context, task)
+            yield _one(work, context, task)
         return
     waiting = batches(tasks)
     first = next(waiting, None)
@@ -119,14 +129,15 @@ class _Pool:
         methods = multiprocessing.get_all_start_methods()
         method = "forkserver" if "forkserver" in methods else "spawn"
         context = multiprocessing.get_context(method)
-        if method == "forkserver":
-            _start_server(context)
+        _isolate_children()
         self._workers = workers
-        with durable.explained(STARTING):
+        with durable.explained(STARTING, denied=RunError):
+            if method == "forkserver":
+                _start_server(context)
             self._pool = ProcessPool(
                 max_workers=workers,
                 initializer=_initialise,
-                initargs=(make_context, argument),
+                initargs=(make_context, argument, budget.limit_factor()),
                 context=context,
             )
 
@@ -156,10 +167,10 @@ class _Pool:
     def _schedule(self, work: Callable[[Any, TaskT], AnswerT], batch: Sequence[TaskT]) -> Any:
         timeout = BASE_TIMEOUT + SECONDS_PER_BYTE * sum(task.size for task in batch)
         try:
-            with durable.explained(STARTING):
+            with durable.explained(STARTING, denied=RunError):
                 return self._pool.schedule(_do, args=(work, batch), timeout=timeout)
         except RuntimeError as error:
-            raise _pool_is_gone() from error
+            raise _pool_is_gone(error) from error
 
     def _answers(
         self,
@@ -182,7 +193,7 @@ class _Pool:
         try:
             future.result()
         except BrokenExecutor as error:
-            raise _pool_is_gone() from error
+            raise _pool_is_gone(error) from error
         except ProcessExpired as error:
             return f"the worker process died of it ({_cause(error.exitcode)})"
         except FutureTimeout:
@@ -190,7 +201,9 @@ class _Pool:
         return None
 
 
-def _pool_is_gone() -> RunError:
+def _pool_is_gone(error: Exception) -> SectoolError:
+    if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, ConnectionError):
+        return durable.explain(error.__cause__, STARTING, denied=RunError)
     # A worker that is killed at its work costs one batch; one that is killed while
     # it tells the result, and the server that starts workers, cost the run.
     return RunError(
@@ -205,19 +218,86 @@ def _cause(exit_code: int | None) -> str:
     return f"exit code {exit_code}"
 
 
+# --- how the processes start -----------------------------------------------------
+
+
+def _isolate_children() -> None:
+    """Whatever ``multiprocessing`` starts from now on is started by ``_start`` (G9).
+
+    It has no setting for any of that, and starts some of its processes by itself: the
+    tracker at the first lock, and the server once more where somebody killed it.
+    """
+    util.spawnv_passfds = _start  # type: ignore[assignment]  # a path may be text as well
+
+
+def _start(path: bytes | str, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
+    """Starts an interpreter that is on its own; in the place of ``util.spawnv_passfds``.
+
+    ``python -c`` takes modules from the working directory first, which may belong
+    to anybody: hence ``-P``, and another directory. It gets no secret, no other descriptor
+    and no voice: its last words could hold plaintext.
+
+    Args:
+        path: of the interpreter.
+        arguments: all of them, the name of the program first.
+        descriptors: that it needs; the standard ones are never among them.
+
+    Returns:
+        Its process number. Whoever asked waits for it.
+    """
+    process = subprocess.Popen(  # noqa: S603  # the interpreter that runs this
+        [path, "-P", *arguments[1:]],
+        cwd="/",
+        env=environment_for_others(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[descriptor for descriptor in descriptors if descriptor > 2],
+    )
+    # Else the end of it would be collected here, and whoever asked would wait in vain.
+    process.returncode = 0
+    return process.pid
+
+
+def _temporary_directory() -> str:
+    """Where the socket of the server may lie: whoever could exchange it would be sent the keys.
+
+    Raises:
+        RunError: there is no such directory.
+    """
+    for name in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108  # looked at below
+        with contextlib.suppress(OSError):
+            path = Path(name).resolve(strict=True)
+            if len(os.fsencode(path)) <= _LONGEST_SOCKET_DIRECTORY and all(
+                _is_safe(component) for component in (path, *path.parents)
+            ):
+                return str(path)
+    raise RunError(
+        "cannot start worker processes: others can exchange files in the temporary directory",
+        hint="set TMPDIR to a directory of your own, or add --workers 0",
+    )
+
+
+def _is_safe(directory: Path) -> bool:
+    """Whether nobody else can exchange what lies in a directory."""
+    status = directory.stat()
+    shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid in {0, os.geteuid()} and bool(not shared or status.st_mode & stat.S_ISVTX)
+
+
 def _start_server(context: Any) -> None:
-    """Starts the process that workers are forked from, deaf to interrupts and without a voice.
+    """Starts the process that workers are forked from, deaf to interrupts.
 
     What it ignores its children ignore from their first instruction on: the
-    parent alone decides what an interrupt means, and it alone talks to a person
-    (a worker's last words could hold plaintext).
+    parent alone decides what an interrupt means.
     """
     from multiprocessing import forkserver  # noqa: PLC0415  # not on Windows
 
+    tempfile.tempdir = _temporary_directory()
     context.set_forkserver_preload(
-        [f"sectool.jobs.{name}" for name in ("running.mute", "worker.examine", "worker.seal")]
+        [f"sectool.jobs.{name}" for name in ("running.server", "worker.examine", "worker.seal")]
     )
-    with _interrupts_ignored(), _standard_error_closed():
+    with _interrupts_ignored():
         forkserver.ensure_running()
 
 
@@ -235,34 +315,15 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
-@contextmanager
-def _standard_error_closed() -> Iterator[None]:
-    """Descriptor 2 leads nowhere for the moment in which a child inherits it."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # it is closed already
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 # --- in the worker ---------------------------------------------------------------
 
 _context: list[Any] = []
 
 
-def _initialise(make_context: Callable[[Any], Any], argument: object) -> None:
+def _initialise(make_context: Callable[[Any], Any], argument: object, factor: int) -> None:
+    budget.set_limit_factor(factor)
     # The parent alone decides what an interrupt means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Crash points are for the parent: a worker that dies is another test.
-    os.environ.pop(VARIABLE, None)
     harden(memory=WORKER_MEMORY)
     try:
         _context[:] = [make_context(argument)]
@@ -274,15 +335,24 @@ def _do(work: Callable[[Any, TaskT], AnswerT], batch: Sequence[TaskT]) -> list[A
     (context,) = _context
     if isinstance(context, Exception):
         raise context
-    return [work(context, task) for task in batch]
+    return [_one(work, context, task) for task in batch]
+
+
+def _one(work: Callable[[Any, TaskT], AnswerT], context: Any, task: TaskT) -> AnswerT:
+    """Does the work on one message, whatever it is, within what one message may cost."""
+    with budget.of_message(task.size):
+        return work(context, task)
 
 
 def harden(*, memory: int | None = None) -> None:
-    """No core file, no debugger of the same user, and a bound on memory (G5, G6).
+    """No core file, no debugger of the same user, a bound on memory, children on their own.
+
+    (G5, G6, G9.)
 
     Args:
         memory: bytes of address space; None: as it is.
     """
+    _isolate_children()
     try:
         import resource  # noqa: PLC0415  # not on Windows
     except ImportError:  # pragma: no cover
@@ -297,7 +367,6 @@ def harden(*, memory: int | None = None) -> None:
 
 def _not_dumpable() -> None:
     import ctypes  # noqa: PLC0415  # heavy; not for --help
-    import sys  # noqa: PLC0415
 
     if sys.platform == "linux":
         prctl_set_dumpable = 4

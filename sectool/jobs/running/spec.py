@@ -103,6 +103,8 @@ class JobSpec:
     selection: Selection = field(default_factory=Selection)
     workers: int = field(default_factory=default_workers)
     """Worker processes; 0: everything happens in this process."""
+    limit_factor: int = 1
+    """What the limits on what one message or key file may cost are multiplied by."""
     dry_run: bool = False
     partial: bool = False
     """Encrypt although decrypting did not finish, or less than half of the job is found."""

@@ -137,7 +137,7 @@ def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
         ref=message.ref,
         revision=stored.revision,
         content=content,
-        identity=f"{IN_CLEAR}{_identity(content, nested=context.selection.nested)}",
+        identity=_identity(content, nested=context.selection.nested),
         keeps_original=not task.again,
         note=note,
     )
@@ -165,7 +165,7 @@ def _identity(content: Content, *, nested: bool) -> str:
     if inventory.parts or inventory.covered or inventory.state is State.SEALED:
         remedy = "" if nested else f"; {smime.TO_OPEN_NESTED}"
         raise UnsupportedMessage(f"another encrypted layer lies inside{remedy}")
-    return inventory.plaintext_identity
+    return f"{IN_CLEAR}{inventory.as_copy}"
 
 
 def _outer(context: PlaintextContext, content: Content, inner: Content) -> tuple[Content, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,13 @@ from sectool.errors import (
     MessageChanged,
     MessageError,
     MessageVanished,
+    reason_of,
 )
 from sectool.joblog import ReplacedMessage
 from sectool.jobs.worker.examine import fetch_known
 from sectool.jobs.worker.new_message import NewMessage
 from sectool.mailbox import MailboxSpecification, open_mailbox
-from sectool.message import COPY_BLOCK, DigestingSink, FileContent
+from sectool.message import DigestingSink, FileContent, copy
 from sectool.outcome import State
 
 
@@ -108,7 +108,10 @@ def _copy(original: FileContent, sink: DigestingSink) -> None:
     try:
         source = original.open()
     except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        raise CheckpointDamaged(f"an original is missing or damaged: {reason}") from error
+        raise _damaged(reason_of(error)) from error
     with source:
-        shutil.copyfileobj(source, sink, COPY_BLOCK)
+        copy(source, sink, _damaged)
+
+
+def _damaged(reason: str) -> CheckpointDamaged:
+    return CheckpointDamaged(f"an original is missing or damaged: {reason}")

@@ -380,7 +380,7 @@ def _prove(
         raise MalformedMessage("the new message does not hold the parts of the old one")
     words = [_former_word(part, known.get(part.path)) for part in inventory.parts]
     if not smime.differs_by_envelopes_only(
-        content, inventory.parts, words, message.original_identity
+        content, inventory.parts, words, message.encrypted_identity
     ):
         raise MalformedMessage("the new message differs from the old one by more than envelopes")
     for part in found:
