@@ -81,7 +81,7 @@ class Trust:
         """
         if not hasattr(os, "geteuid"):  # pragma: no cover  # rights are another matter there
             return Way(path.resolve())
-        names = deque(_components(path if path.is_absolute() else Path.cwd() / path))
+        names = deque(components(path if path.is_absolute() else Path.cwd() / path))
         real, links = Path("/"), 0
         while names:
             name = names.popleft()
@@ -103,7 +103,7 @@ class Trust:
             if links > MAXIMUM_LINKS:
                 raise UsageError(f"{path} goes through too many links", hint="name what is meant")
             target = here.readlink()
-            names.extendleft(reversed(_components(target)))
+            names.extendleft(reversed(components(target)))
             real = Path("/") if target.is_absolute() else real
         return Way(real)
 
@@ -118,18 +118,24 @@ class Trust:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
         if status.st_uid not in _trusted():
             raise UnsafeDirectory(
-                f"the directory {directory} belongs to {_person(status.st_uid)}, who could put"
+                f"the directory {directory} belongs to {person(status.st_uid)}, who could put"
                 " another in the place of what lies in it",
                 hint=_elsewhere(status.st_uid),
             )
         _check_mount(directory, status)
-        if not self._is_writable_by_others(directory, status):
+        if not self.is_writable_by_others(directory, status):
             return False
         if status.st_mode & stat.S_ISVTX:
             return True
-        raise _writable(directory, status, f"chmod {_less(status.st_mode)}-w")
+        raise _writable_by_others(directory, status)
 
-    def _is_writable_by_others(self, directory: Path, status: os.stat_result) -> bool:
+    def is_writable_by_others(self, directory: Path | int, status: os.stat_result) -> bool:
+        """Whether anybody but the owner, root and who is trusted can write to a directory.
+
+        Args:
+            directory: path or descriptor.
+            status: of it.
+        """
         if status.st_mode & stat.S_IWOTH:
             return True
         if not status.st_mode & stat.S_IWGRP:
@@ -138,6 +144,24 @@ class Trust:
         if _has_access_list(directory):
             return True
         return status.st_gid != self.group and not _is_private(status.st_gid, status.st_uid)
+
+    def exposure(self, path: Path) -> str:
+        """Who else can read or change a file with a secret; empty: nobody, or it is no file."""
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            return ""
+        if not hasattr(os, "geteuid") or not stat.S_ISREG(status.st_mode):
+            return ""
+        mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
+        if status.st_uid not in _trusted():
+            return f"it belongs to {person(status.st_uid)}"
+        if status.st_mode & stat.S_IRWXO:
+            return f"everybody may read or change it {mode}"
+        is_known = status.st_gid == self.group or _is_private(status.st_gid, status.st_uid)
+        if status.st_mode & stat.S_IRWXG and (not is_known or _has_access_list(path)):
+            return f"its group may read or change it {mode}"
+        return ""
 
     # --- what lies at its end ------------------------------------------------------------
 
@@ -161,7 +185,7 @@ class Trust:
         if status.st_gid == self.group and not _has_access_list(directory):
             others &= stat.S_IRWXO
         if others:
-            raise _writable(directory, status, "chmod 700")
+            raise _open_to_others(directory, status, others, "chmod 700")
 
     def check_own_names(
         self, directory: Path, *, files: Iterable[str] = (), directories: Iterable[str] = ()
@@ -203,14 +227,15 @@ class Trust:
             )
         if kind == stat.S_IFDIR:
             _check_mount(path, status)
-        if self._is_writable_by_others(path, status):
-            raise _writable(path, status, f"chmod {_less(status.st_mode)}-w")
+        if self.is_writable_by_others(path, status):
+            raise _writable_by_others(path, status)
 
 
 # --- what is asked of the system ----------------------------------------------------------
 
 
-def _components(path: Path) -> list[str]:
+def components(path: Path) -> list[str]:
+    """The names of a path, without what stands for its root."""
     return [name for name in path.parts if name != path.anchor]
 
 
@@ -218,10 +243,12 @@ def _trusted() -> frozenset[int]:
     return frozenset({0, os.geteuid()})
 
 
-def _has_access_list(path: Path) -> bool:
+def _has_access_list(path: Path | int) -> bool:
     """Whether more than three classes of people have rights; True where that cannot be told."""
     try:
-        os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
+        # No descriptor of O_PATH has attributes, but what it leads to has.
+        place = f"/proc/self/fd/{path}" if isinstance(path, int) else path
+        os.getxattr(place, "system.posix_acl_access", follow_symlinks=isinstance(path, int))
     except OSError as error:
         return error.errno not in {errno.ENODATA, errno.EOPNOTSUPP}
     except AttributeError:  # pragma: no cover  # not on Linux
@@ -241,7 +268,7 @@ def _is_private(group: int, owner: int) -> bool:
     except (KeyError, OSError):
         return False
     members.update(entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == group)
-    return members <= {owner}
+    return members == {owner}
 
 
 def _lists_all_accounts() -> bool:
@@ -269,7 +296,7 @@ def _check_mount(directory: Path, status: os.stat_result) -> None:
     for mounted in _mounters(device):
         if mounted not in _trusted():
             raise UnsafeDirectory(
-                f"the file system of {directory} is mounted by {_person(mounted)}, who decides"
+                f"the file system of {directory} is mounted by {person(mounted)}, who decides"
                 " what is in it",
                 hint=_elsewhere(mounted),
             )
@@ -310,32 +337,43 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
     owner, caller = status.st_uid, os.geteuid()
     if owner in _trusted():
         return
-    person = _person(owner)
-    hint = f"run it as {person}, or name another job directory, such as {_place_of(owner)}"
+    who = person(owner)
+    hint = f"run it as {who}, or name another job directory, such as {_place_of(owner)}"
     if caller:
         hint = f"if it is to be yours, as root: chown {caller} {_quoted(path)}"
-    raise UnsafeDirectory(f"{path} belongs to {person}, who could change what is in it", hint=hint)
+    raise UnsafeDirectory(f"{path} belongs to {who}, who could change what is in it", hint=hint)
 
 
-def _writable(path: Path, status: os.stat_result, command: str) -> UnsafeDirectory:
-    mode = status.st_mode
-    who = "its group" if not mode & stat.S_IRWXO else "others"
-    may = "write to" if mode & _WRITABLE else "look into"
+def _writable_by_others(path: Path, status: os.stat_result) -> UnsafeDirectory:
+    bits = status.st_mode & _WRITABLE
+    whose = "g" * bool(bits & stat.S_IWGRP) + "o" * bool(bits & stat.S_IWOTH)
+    return _open_to_others(path, status, bits, f"chmod {whose}-w")
+
+
+def _open_to_others(path: Path, status: os.stat_result, bits: int, command: str) -> UnsafeDirectory:
+    """The error of what others have rights on.
+
+    Args:
+        path: of it.
+        status: of it.
+        bits: of its mode, those that are too many.
+        command: takes them away.
+    """
+    who = "others" if bits & stat.S_IRWXO else "its group"
+    may = "write to" if bits & _WRITABLE else "look into"
     hint = f"{command} {_quoted(path)}"
     if status.st_uid != os.geteuid() and os.geteuid():
         hint = f"as root: {hint}"
     if who == "its group" and status.st_gid and not _has_access_list(path):
         hint += f"; or --trust-group {_group(status.st_gid)} where all its members may do all this"
-    return UnsafeDirectory(
-        f"{who} can {may} {path} (mode {stat.S_IMODE(mode):04o})",
-        hint=hint,
-    )
+    mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
+    return UnsafeDirectory(f"{who} can {may} {path} ({mode})", hint=hint)
 
 
 def _planted(path: Path, status: os.stat_result) -> UnsafeDirectory:
     what = "link" if stat.S_ISLNK(status.st_mode) else "directory"
     return UnsafeDirectory(
-        f"the {what} {path} is {_person(status.st_uid)}'s, in a directory that all may write to",
+        f"the {what} {path} is {person(status.st_uid)}'s, in a directory that all may write to",
         hint=_elsewhere(status.st_uid),
     )
 
@@ -350,11 +388,6 @@ def _place_of(owner: int) -> str:
     return f"{PLACE}/{_name(owner) or owner}"
 
 
-def _less(mode: int) -> str:
-    who = "g" * bool(mode & stat.S_IWGRP) + "o" * bool(mode & stat.S_IWOTH)
-    return who or "go"
-
-
 def _name(owner: int) -> str:
     import pwd  # noqa: PLC0415  # not on Windows
 
@@ -364,7 +397,8 @@ def _name(owner: int) -> str:
         return ""
 
 
-def _person(owner: int) -> str:
+def person(owner: int) -> str:
+    """What a user is called, else their number."""
     return _name(owner) or f"uid {owner}"
 
 

@@ -140,7 +140,8 @@ def _lines(history: KeyHistory, needed: Summary | None) -> Iterator[str]:
             yield from fact(name, text)
     for problem in history.problems:
         yield ""
-        what = "not read" if problem.kind is not ProblemKind.UNCHECKED else "read all the same"
+        is_used = problem.kind in {ProblemKind.UNCHECKED, ProblemKind.EXPOSED}
+        what = "read all the same" if is_used else "not read"
         yield from wrapped(f"{what}: {problem.path}: {problem.reason}", indent=2)
         if problem.hint:
             yield from wrapped(f"  hint: {problem.hint}", indent=4)

@@ -1,8 +1,8 @@
 """The form of each value of a job log: what a stranger, or a bad disk, cannot have put there.
 
 Held when a log is opened, of every row, before any is believed: a digest becomes the name of a
-file, a word a state, a number a sum. After that nobody but this process writes to the file. Types,
-NULLs and the constraints of the schema are SQLite's own to hold (``PRAGMA quick_check``).
+file, a word a state, a number a sum. After that nobody but this process writes to the file.
+Types and constraints are held here as well: ``PRAGMA quick_check`` does so in some tables only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sectool.errors import JobLogDamaged
-from sectool.joblog.records import IN_CLEAR
+from sectool.joblog.records import IN_CLEAR, Purpose, Storage
 from sectool.joblog.schema import LEGAL_STEPS
 from sectool.outcome import Integrity, Proof, State
 
@@ -114,12 +114,16 @@ def _moment_or_none(column: str) -> str:
 
 _row = _between(1, _ROWS)
 _size = _between(0, _LARGEST)
+_flag = _between(0, 1)
+_version = _between(1, 1 << 31)
+_NUMBERS = (_row, _size, _flag, _version)
+"""All others are of texts."""
 _part = _of("0-9.", _LONGEST_PATH)
 _states = sorted(state for state in LEGAL_STEPS if state is not None)
 
 COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
     "job": {"name": _text, "value": _text},
-    "phase": {"name": _text, "state": _text, "options": _text},
+    "phase": {"name": _text, "state": _one_of("begun", "finished"), "options": _text},
     "message": {
         "message": _row,
         "identity": _stored_identity,
@@ -135,7 +139,7 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
         "internal_date": _moment_or_none,
         "message_id": _text,
         "tried_with": _text,
-        "presence": _text,
+        "presence": _one_of("present", "changed", "gone", "lost"),
     },
     "part": {
         "message": _row,
@@ -144,7 +148,7 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
         "content_encryption_algorithm": _text,
         "integrity": _one_of("", *Integrity),
         "signer": _digest_or_none,
-        "voids_signature": _between(0, 1),
+        "voids_signature": _flag,
         "opens_to": _digest_or_none,
         "placement": _of("a-z-", 32),
     },
@@ -153,7 +157,7 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
         "issuer": _text,
         "serial_number": _text,
         "subject_key_identifier": _text,
-        "in_history": _between(0, 1),
+        "in_history": _flag,
     },
     "message_recipient": {"message": _row, "recipient": _row},
     "layer": {
@@ -162,7 +166,7 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
         "path": _text,
         "content_digest": _digest_or_none,
         "reason": _text,
-        "hides_recipients": _between(0, 1),
+        "hides_recipients": _flag,
     },
     "layer_recipient": {"message": _row, "part": _part, "path": _text, "recipient": _row},
     "checkpoint": {
@@ -171,7 +175,7 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
         "inner_size": _size,
         "content_type": _of("0-9.", TEXT_LIMIT, 1),
         "integrity": _one_of(*Integrity),
-        "storage": _text,
+        "storage": _one_of(*Storage),
         "written": _moment_or_none,
     },
     "original": {
@@ -183,8 +187,8 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
     },
     "replacement": {
         "message": _row,
-        "purpose": _text,
-        "step": _text,
+        "purpose": _one_of(*Purpose),
+        "step": _one_of("announced", "placed"),
         "old_folder": _text,
         "old_key": _text,
         "old_revision": _text,
@@ -197,10 +201,14 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
     },
     "purging": {"message": _row},
     "restarted": {"message": _row},
-    "tombstone": {"kind": _text, "digest": _digest, "step": _text},
+    "tombstone": {
+        "kind": _one_of("checkpoint", "original"),
+        "digest": _digest,
+        "step": _one_of("intended", "removed"),
+    },
     "migration": {
-        "to_version": _between(1, 1 << 31),
-        "from_version": _between(1, 1 << 31),
+        "to_version": _version,
+        "from_version": _version,
         "at": _moment,
     },
     "acknowledgement": {"identity": _named_identity, "state": _one_of("", *State)},
@@ -379,7 +387,7 @@ def damaged(path: Path, reason: str) -> JobLogDamaged:
 
 def _faults(connection: sqlite3.Connection) -> Iterator[str]:
     for table, columns in COLUMNS.items():
-        conditions = {name: form(name) for name, form in columns.items()}
+        conditions = {name: _condition(name, form) for name, form in columns.items()}
         if _any(connection, table, conditions.values()):
             for name, condition in conditions.items():
                 if _any(connection, table, [condition]):
@@ -395,6 +403,11 @@ def _faults(connection: sqlite3.Connection) -> Iterator[str]:
         rows: Iterable[tuple[Any]] = connection.execute(f"SELECT {column} FROM {table}")
         if not all(fits(text) for (text,) in rows):
             yield f"{table}.{column}"
+
+
+def _condition(column: str, form: Callable[[str], str]) -> str:
+    kind = "integer" if form in _NUMBERS else "text"
+    return f"(typeof({column}) = '{kind}' AND {form(column)})"
 
 
 def _any(connection: sqlite3.Connection, table: str, conditions: Iterable[str]) -> bool:

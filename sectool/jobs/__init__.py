@@ -6,6 +6,7 @@ Prints nothing and asks nobody but through the functions it is given.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -52,7 +53,11 @@ from sectool.jobs.worker.keyring import workers_for
 from sectool.keys import (
     Ask,
     KeyHistory,
+    KeyProblem,
     KeySpecification,
+    ProblemKind,
+    exposed_secrets,
+    exposure,
     load_key_history,
 )
 from sectool.mailbox import Mailbox, open_mailbox, recognise
@@ -99,6 +104,8 @@ def run(
         Operation.ROLLBACK: _rollback,
         Operation.PURGE: _purge,
     }
+    if spec.keys is not None and not spec.keys.names_keys:
+        _tell(exposed_secrets(spec.keys, Trust.in_group(spec.trust_group)), reporter)
     try:
         with limits_times(spec.limit_factor):
             summary = operations[spec.operation](spec, reporter, cancel, ask)
@@ -109,16 +116,17 @@ def run(
         # their end is to be told then, but that someone asked for it.
         cancel.check()
         raise
+    summary.unused_key_files = list(dict.fromkeys(reporter.unused_key_files))
     if not summary.messages:
         reporter.warn("there is no message in the mailbox", hint="is it the right one?")
     return summary
 
 
-def _keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
+def _keys(spec: JobSpec, progress: Reporter, ask: Ask | None) -> KeyHistory | None:
     return _history(spec.keys, progress, ask)
 
 
-def _needed_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory:
+def _needed_keys(spec: JobSpec, progress: Reporter, ask: Ask | None) -> KeyHistory:
     keys = _keys(spec, progress, ask)
     if keys is None:
         raise UsageError("no keys were given", hint="name the key history with --keys")
@@ -126,14 +134,24 @@ def _needed_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHisto
 
 
 def _history(
-    keys: KeySpecification | None, progress: Progress, ask: Ask | None
+    keys: KeySpecification | None, progress: Reporter, ask: Ask | None
 ) -> KeyHistory | None:
     if keys is None:
         return None
     history = load_key_history(keys, ask)
-    for problem in history.problems:
-        progress.warn(f"{problem.path}: {problem.reason}", hint=problem.hint)
+    _tell(history.problems, progress)
+    unused = (each for each in history.problems if each.kind is ProblemKind.MISLEADING)
+    progress.unused_key_files.extend(map(_shut, unused))
     return history
+
+
+def _tell(problems: Iterable[KeyProblem], progress: Progress) -> None:
+    for problem in problems:
+        progress.warn(f"{problem.path}: {problem.reason}", hint=problem.hint)
+
+
+def _shut(problem: KeyProblem) -> ShutKeyFile:
+    return ShutKeyFile(str(problem.path), problem.reason, problem.hint)
 
 
 def _with_shut_key_files(summary: Summary, keys: KeyHistory | None) -> Summary:
@@ -146,17 +164,20 @@ def _with_shut_key_files(summary: Summary, keys: KeyHistory | None) -> Summary:
 def _name_shut_key_files(summary: Summary, keys: KeyHistory) -> None:
     """What would end with 3 ends with 12."""
     shut = (problem for problem in keys.problems if problem.withholds_key)
-    files = (ShutKeyFile(str(each.path), each.reason, each.hint) for each in shut)
-    summary.shut_key_files = list(dict.fromkeys(files))
+    summary.shut_key_files = list(dict.fromkeys(map(_shut, shut)))
     if summary.shut_key_files and summary.failure_code in {0, 3}:
         summary.failure_code = PassphraseError.exit_code
 
 
-def _seal_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
+def _seal_keys(spec: JobSpec, progress: Reporter, ask: Ask | None) -> KeyHistory | None:
     if spec.seal_keys is None:
         return None
     # A key without certificate is tried, too: what it opens is authenticated.
-    return _history(dataclasses.replace(spec.seal_keys, try_keys=True), progress, ask)
+    history = _history(dataclasses.replace(spec.seal_keys, try_keys=True), progress, ask)
+    if history is not None:
+        trust = Trust.in_group(spec.trust_group)
+        _tell(filter(None, (exposure(key.source, trust) for key in history.keys)), progress)
+    return history
 
 
 def _mailbox(stack: ExitStack, spec: JobSpec, location: str, progress: Progress) -> Mailbox:
@@ -180,7 +201,7 @@ def _tell_passed_over(mailbox: Mailbox, progress: Progress) -> None:
         )
 
 
-def _scan(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+def _scan(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
     with ExitStack() as stack:
         mailbox = _mailbox(stack, spec, _location(spec), progress)
         keys = _keys(spec, progress, ask)

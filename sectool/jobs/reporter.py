@@ -22,7 +22,7 @@ from sectool.jobs.running.job import STATUS_NAME, Job
 from sectool.jobs.running.spec import JobSpec
 from sectool.jobs.status import summarise_job
 from sectool.progress import Progress
-from sectool.summary import Activity, Summary
+from sectool.summary import Activity, ShutKeyFile, Summary
 
 INTERVAL = 3.0
 """Seconds between two writings, at least."""
@@ -48,6 +48,9 @@ class Reporter:
         self._document = document
         self._job: Job | None = None
         self._exit_code = 0
+        self._warned: set[str] = set()
+        self.unused_key_files: list[ShutKeyFile] = []
+        """Key files that root does not use, since somebody could have led it to them."""
         self._next = 0.0
         now = datetime.now(UTC)
         self._activity = Activity(spec.operation, os.getpid(), now, now, is_on=True)
@@ -81,8 +84,10 @@ class Reporter:
         self._progress.note(text)
 
     def warn(self, text: str, *, hint: str = "") -> None:
-        """Told on."""
-        self._progress.warn(text, hint=hint)
+        """Told on, once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._progress.warn(text, hint=hint)
 
     # --- the file -----------------------------------------------------------------------
 

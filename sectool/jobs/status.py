@@ -92,7 +92,7 @@ def last_activity(directory: Path) -> Activity | None:
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     moments = (activity.started, activity.updated, activity.ended)
-    if any(moment is not None and moment.tzinfo is None for moment in moments):
+    if any(one and (one.tzinfo is None or not 1970 <= one.year < 9999) for one in moments):
         return None
     if activity.ended is not None:
         return activity

@@ -12,6 +12,9 @@ MAXIMUM_FILE_BYTES = 8 * 1024 * 1024
 MAXIMUM_FILES = 10_000
 """Files looked at below one directory."""
 
+MAXIMUM_DIRECTORY_DEPTH = 64
+"""Levels of directories below one."""
+
 MAXIMUM_KEYS = 2_000
 """Private keys of one file."""
 

@@ -124,9 +124,11 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     place = tmp_path_factory.mktemp("sample")
     manifest = unpack_maildir(sample_directory(), place / "Maildir")
     _make_small(manifest, place / "small")
-    made = Sample(
-        place / "Maildir", place / "small", place / "job", sample_directory() / "keys", manifest
-    )
+    keys = place / "keys"
+    shutil.copytree(sample_directory() / "keys", keys)
+    for name in ("passphrase.txt", "passphrases.csv"):
+        (keys / name).chmod(0o600)
+    made = Sample(place / "Maildir", place / "small", place / "job", keys, manifest)
     code = run_app(
         ["decrypt", str(made.small), *made.history, "--job", str(made.job), "--workers=0", "-q"]
     )
