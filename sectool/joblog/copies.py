@@ -3,14 +3,16 @@
 Anybody may write mail with the body of one that was decrypted, or with its
 mark. So a copy that the job knows byte for byte comes first. What else reads
 like one, with the same From, Date and Message-ID, waits until all others have
-their rows. Where it is marked as the copy of a row that has none, it is that
-copy, to whose header a server added. Otherwise it is a further copy with a row of
-its own: what it was is kept as an original before it is replaced.
+their rows. Where it is marked as the copy of a row that has none, and says in its
+header all that the original says, it is that copy, to which a server added.
+Otherwise it is a further copy with a row of its own: what it was is kept as an
+original before it is replaced.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -58,14 +60,23 @@ class CopyTable:
         ).fetchone()
         return row is None
 
-    def claim(self, examination: Examination) -> MessageRecord | None:
-        """As ``MessageTable.claim``, of a mail that waited; after all others had their claim."""
+    def claim(
+        self, examination: Examination, is_own: Callable[[str], bool]
+    ) -> MessageRecord | None:
+        """As ``MessageTable.claim``, of a mail that waited; after all others had their claim.
+
+        Args:
+            examination: of the mail.
+            is_own: whether its header has all that an original has, by the digest of that.
+        """
         if not self.read_like(examination):
             return None
         listing = Listing(examination.ref, examination.size, Flags(), examination.hint)
         values, source = _values(examination), self._source(examination)
         first_unseen = self._messages.first_unseen
-        row = first_unseen(f"{_READS_LIKE} AND message = ?", *values, str(examination.marked))
+        marked, row = str(examination.marked), None
+        if is_own(self._original(examination.marked)):
+            row = first_unseen(f"{_READS_LIKE} AND message = ?", *values, marked)
         if row is None and source is not None:
             row = first_unseen(f"{_READS_LIKE} AND {_IS_FURTHER}", *values)
         if row is not None:
@@ -80,6 +91,12 @@ class CopyTable:
         if source == examination.marked:
             return None  # a further copy of that one, whatever else has this body
         return self._messages.claim(listing, examination.identity)
+
+    def _original(self, message: int) -> str:
+        row = self._connection.execute(
+            "SELECT digest FROM original WHERE message = ?", (message,)
+        ).fetchone()
+        return "" if row is None else str(row[0])
 
     def join(self, examination: Examination) -> int | None:
         """Takes a further plaintext copy into the job: left out, it would stay in clear unnoticed.

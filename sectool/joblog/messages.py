@@ -377,16 +377,22 @@ class MessageTable:
 
     # --- what an examination found ------------------------------------------------
 
-    def record(self, examination: Examination) -> int:
+    def record(
+        self, examination: Examination, is_own: Callable[[str], bool] = lambda _: False
+    ) -> int:
         """Takes down what an examination found, in the row of its message or a new one.
 
         What is checkpointed or replaced stays so whatever this examination,
         perhaps with fewer keys, says of it.
 
+        Args:
+            examination: of the stored copy.
+            is_own: as ``CopyTable.claim`` has it, for what waited for all others.
+
         Returns:
             Number of the row.
         """
-        claimed = self.claim_examined(examination) or self.copies.claim(examination)
+        claimed = self.claim_examined(examination) or self.copies.claim(examination, is_own)
         self.parts.add_checkpoints(examination, claimed)
         done = KEPT | {State.DECRYPTED}
         if claimed is not None and (claimed.state in done or claimed.replaced):

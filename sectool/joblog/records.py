@@ -132,6 +132,8 @@ class Examination:
     """Identity it has if it is a plaintext copy; empty where it cannot be one."""
     marked: int = 0
     """Number of the row that it says it is the plaintext copy of; 0: it says nothing."""
+    header_words: tuple[str, ...] = ()
+    """Digests of the fields of its header, where it is marked."""
     layers: tuple[LayerRecord, ...] = ()
     """Further encrypted layers."""
     readers: frozenset[tuple[str, str]] = frozenset()

@@ -9,15 +9,21 @@ that a copy has two more: of the fields that say which mail it is, and of all of
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sectool.message import Content
 from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock, read_header
 from sectool.smime.lines import CanonicalLines, LineScanner
+from sectool.smime.mark import MARK_FIELD
 from sectool.smime.parts import EncryptedPart
 from sectool.smime.ranges import ForwardReader
 
+OBSCURED_SUBJECTS = frozenset({b"...", b"[...]", b"encrypted message"})
+"""What mail programs put in the place of a Subject, lower case (RFC 9788 section 3.2)."""
+_NOT_KEPT = CONTENT_FIELDS | {b"mime-version", MARK_FIELD}
+"""Fields that are not the same in a message and its plaintext copy."""
 _OF_AN_AUTHOR = frozenset({b"from", b"date", b"message-id"})
 """Fields that say which mail it is, and that no server adds to or takes away."""
 _LINE_ENDS = 65_536
@@ -140,6 +146,27 @@ def identities_in_clear(content: Content, header: HeaderBlock) -> tuple[str, Cop
         content=_combined("plaintext", [*_words(header, CONTENT_FIELDS), trimmed_body]),
         author=_combined("author", _words(header, _OF_AN_AUTHOR)),
         whole=_combined("copy", [hashlib.sha256(header_text).hexdigest(), trimmed_body]),
+    )
+
+
+def header_words(content: Content) -> Counter[str]:
+    """What a message says in its header beside its body, one digest for each field.
+
+    Without the Subject where that tells nothing, since another may be shown in its place.
+
+    Args:
+        content: the message.
+
+    Raises:
+        LimitExceeded: the header is longer than is looked at.
+    """
+    with content.open() as stream:
+        header = read_header(LineScanner(stream), is_message=True)
+    return Counter(
+        hashlib.sha256(b"%s %s" % (field.name, b" ".join(field.value.split()))).hexdigest()
+        for field in header.fields
+        if field.name not in _NOT_KEPT
+        and not (field.name == b"subject" and field.value.lower() in OBSCURED_SUBJECTS)
     )
 
 

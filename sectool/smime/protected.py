@@ -21,14 +21,13 @@ from sectool.errors import LimitExceeded, MalformedMessage
 from sectool.message import COPY_BLOCK, BytesContent, Content, digest_stream
 from sectool.smime.content_type import ParameterizedValue, parse_content_type
 from sectool.smime.fields import Field, HeaderBlock, read_header
+from sectool.smime.identity import OBSCURED_SUBJECTS
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
 from sectool.smime.ranges import ForwardReader
 from sectool.smime.signatures import check_signature, signed_entity
 from sectool.smime.transfer import stream_of
 
-_OBSCURED = frozenset({b"...", b"[...]", b"encrypted message"})
-"""What mail programs put in the place of a Subject, lower case (RFC 9788 section 3.2)."""
 _LONGEST = 16 * 1024
 _LINE = 900
 """Columns of a header line; RFC 5322 allows 998."""
@@ -173,7 +172,7 @@ def with_obscured_subject(content: Content, subject: bytes, outer_header: bytes)
 
 
 def _is_obscured(field: Field) -> bool:
-    return field.value.lower() in _OBSCURED
+    return field.value.lower() in OBSCURED_SUBJECTS
 
 
 def _header(content: Content) -> HeaderBlock | None:

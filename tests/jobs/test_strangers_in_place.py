@@ -191,7 +191,9 @@ def test_what_nothing_tells_apart_is_encrypted_and_comes_back_as_it_was(
     assert box.here() == here
 
 
-@pytest.mark.parametrize("name", [name for name in TWINS if "mark" in name])
+@pytest.mark.parametrize(
+    "name", [name for name in TWINS if name not in {"byte for byte", "a field more"}]
+)
 def test_what_is_left_when_the_owner_deleted_the_copy_does_not_become_it(
     name: str, box: Box
 ) -> None:

@@ -16,6 +16,7 @@ from sectool.joblog import (
     MessagesAlike,
 )
 from sectool.jobs.phases import bindings
+from sectool.jobs.running.copies import has_header_of_original
 from sectool.jobs.running.failures import FAILURES, FailureLimit
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.pool import Died, run_tasks
@@ -171,6 +172,7 @@ class Intake:
         self._aside: list[tuple[Listing, MessageRecord | None]] = []
         """Of folders in which too much failed; whether that is explained, other mail may show."""
         self._spec = spec
+        self._job = job
         self._log = job.log
         self._mailbox = mailbox
         self._argument = argument
@@ -199,7 +201,8 @@ class Intake:
         self._take_aside(progress)
         with self._log.group():
             for examination in self._late:
-                self._log.messages.record(examination)
+                is_own = has_header_of_original(self._job, examination)
+                self._log.messages.record(examination, is_own)
         progress.end()
         self.trials.run(
             self._argument, workers=self._spec.workers, progress=progress, cancel=self._cancel

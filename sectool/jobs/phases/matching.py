@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from sectool.joblog import UNREAD, Examination, without_address
+from sectool.jobs.running.copies import has_header_of_original
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.pool import Died, run_tasks
 from sectool.jobs.running.spec import Cancel
@@ -148,7 +149,8 @@ class Matcher:
 
     def _settle(self, examination: Examination) -> None:
         messages, listing = self._log.messages, _listing(examination)
-        if messages.copies.claim(examination) is not None:
+        is_own = has_header_of_original(self._job, examination)
+        if messages.copies.claim(examination, is_own) is not None:
             return
         if self._takes_newcomers and messages.copies.join(examination) is not None:
             return

@@ -230,6 +230,7 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
     keys = context.keys
     if keys is not None and task.guesses:
         keys = keys.bind((), task.guesses)
+    marked = inventory.mark.message if inventory.mark and inventory.mark.job == context.job else 0
     examination = Examination(
         ref=listing.ref,
         hint=listing.hint,
@@ -255,9 +256,8 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
         in_history=held(keys, (*recipients, *unreached)),
         tried_with=context.tried_with,
         in_clear=known_as(inventory)[1],
-        marked=inventory.mark.message
-        if inventory.mark and inventory.mark.job == context.job
-        else 0,
+        marked=marked,
+        header_words=tuple(smime.header_words(stored.content).elements()) if marked else (),
         layers=tuple(_unreached(inventory)),
         defects=inventory.defects,
     )
