@@ -44,6 +44,8 @@ _CAUSES = {
 }
 """What to do about an error, as the beginning of a hint."""
 
+_PATHS = (str, bytes, os.PathLike)
+
 _ROOM = 64 * 1024 * 1024
 """Bytes that a file must be able to grow by not to count as full."""
 
@@ -62,6 +64,9 @@ def explain(
         denied: the error where this user may not: only of a mailbox it is its own class.
     """
     reason = reason_of(error)
+    where = _names(error)
+    if where and error.errno not in _NO_SPACE and where not in what:
+        reason = f"{reason}: {where}"
     if error.errno in _NO_SPACE:
         return NoSpace(
             f"cannot {what}: {reason}",
@@ -82,12 +87,13 @@ def explain_unforeseen(error: OSError) -> SectoolError:
     Args:
         error: as the system raised it; the path is told where it knows one.
     """
-    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_name(name)]
-    return explain(error, f"use {' or '.join(names) or 'a file or a pipe'}", denied=RunError)
+    return explain(error, f"use {_names(error) or 'a file or a pipe'}", denied=RunError)
 
 
-def _is_name(name: object) -> bool:
-    return isinstance(name, str | bytes | os.PathLike)
+def _names(error: OSError) -> str:
+    """The paths that an error knows; empty for an open file."""
+    names = [name for name in (error.filename, error.filename2) if name]
+    return " or ".join(os.fsdecode(name) for name in names if isinstance(name, _PATHS))
 
 
 @contextmanager

@@ -224,3 +224,10 @@ class Terminated(Interrupted):
 def reason_of(error: OSError) -> str:
     """What the system says of an error, in lower case, for the middle of a message."""
     return (error.strerror or type(error).__name__).lower()
+
+
+def why_unread(error: OSError | MemoryError) -> str:
+    """The reason of a message that could not be read through; it is tried again."""
+    if isinstance(error, OSError):
+        return f"it cannot be read: {reason_of(error)}"
+    return "it needs more memory than a message may take"

@@ -111,8 +111,18 @@ class CheckpointStore:
                         hint="the disk may be failing; nothing was removed from the mailbox",
                     )
             for entry in incoming:
-                durable.rename(entry.path, self.path(entry.content_digest), "checkpoint.rename")
+                self._give_name(entry)
             durable.sync_directories([self._directory], "checkpoint.directory")
+
+    def _give_name(self, entry: IncomingCheckpoint) -> None:
+        path = self.path(entry.content_digest)
+        try:
+            durable.rename(entry.path, path, "checkpoint.rename")
+        except IsADirectoryError as error:
+            raise CheckpointDamaged(
+                f"a directory lies in the place of the checkpoint {path}",
+                hint="move it away, then run the same command again",
+            ) from error
 
     def discard(self, incoming: Iterable[IncomingCheckpoint]) -> None:
         """Removes checkpoints that are not wanted after all."""

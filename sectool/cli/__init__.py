@@ -22,4 +22,9 @@ def main() -> None:
     except KeyboardInterrupt:
         # While the imports above ran, or after the answer: nothing was under way.
         code = 130
+    except OSError as error:
+        # The shell tells all others: this one kept it from being loaded.
+        sys.stderr.write(f"sectool: error: cannot load sectool: {error.strerror or error}\n")
+        sys.stderr.write("sectool: hint: see to the cause, then run it again\n")
+        code = 1
     raise SystemExit(code)

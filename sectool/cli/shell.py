@@ -46,8 +46,8 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
         The exit code of the command contract.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    _occupy_standard_descriptors()
     try:
+        _occupy_standard_descriptors()
         with stopping_at_once():
             _run(words)
     except typer.Exit as ended:

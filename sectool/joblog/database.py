@@ -34,14 +34,13 @@ from sectool.joblog.schema import (
     TABLES,
     schema_digest,
 )
-from sectool.message import open_regular_file
+from sectool.message import digest_stream, open_regular_file
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for a reader of the job log before giving up."""
 
-_IOERR = 10
-_SHORT_READ = _IOERR | 2 << 8
-"""SQLite's codes for a failed read, and for a file that ends where a page should begin."""
+_FAILED_READ = re.compile(r"error code=(10|266)\b")
+"""How a check tells of a page that the disk did not give (SQLITE_IOERR, SQLITE_IOERR_READ)."""
 
 _SPACE_ERRORS = {"SQLITE_FULL"}
 _DENIED_ERRORS = {"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH"}
@@ -67,12 +66,29 @@ def explain(error: sqlite3.Error, path: Path) -> SectoolError:  # a case each
             hint="check the owner, the mode and the mount options of the job directory",
         )
     if family in _DAMAGE_ERRORS or isinstance(error, sqlite3.IntegrityError) or _is_odd(error):
-        return damaged(path, str(error))
+        return _judged(path, str(error))
     if family in {"SQLITE_BUSY", "SQLITE_LOCKED"}:
         return Locked(
             f"the job log {path} is in use by another program", hint="close it, then try again"
         )
-    return _unusable(path, str(error), durable.DISK if family == "SQLITE_IOERR" else "see to it")
+    return _unusable(
+        path, str(error), durable.DISK if family == "SQLITE_IOERR" else "see to the cause"
+    )
+
+
+def _judged(path: Path, reason: str) -> SectoolError:
+    """The error for a log that is damaged, or whose bytes the disk does not give.
+
+    SQLite takes what it could not read for a page that is malformed.
+    """
+    if _FAILED_READ.search(reason):
+        return _unusable(path, reason, durable.DISK)
+    try:
+        with open_regular_file(path) as stream:
+            digest_stream(stream)
+    except OSError as error:
+        return durable.explain(error, f"read the job log {path}", denied=UsageError)
+    return damaged(path, reason)
 
 
 def _why_shut(path: Path) -> SectoolError | None:
@@ -82,7 +98,9 @@ def _why_shut(path: Path) -> SectoolError | None:
     except OSError as error:
         return durable.explain(error, f"open the job log {path}", denied=UsageError)
     if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK):
-        return _unusable(path, "something beside it cannot be opened", "see to it")
+        return _unusable(
+            path, "a file beside it cannot be opened", "see to the limit on open files (ulimit -n)"
+        )
     return None
 
 
@@ -205,6 +223,12 @@ def _check_contents(connection: sqlite3.Connection, path: Path) -> None:
             f"the job log {path} has schema version {version}; this sectool knows {SCHEMA_VERSION}",
             hint="use the newer sectool that wrote it",
         )
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    # What is missing reads as zeros, which may be a page without rows.
+    with durable.explained(f"read the job log {path}", denied=UsageError):
+        if path.stat().st_size < pages * size:
+            raise damaged(path, "its end is missing")
     released = {**OLDER_SCHEMAS, SCHEMA_VERSION: _digest_of_tables()}
     # Not against what the file says of itself: who adds a trigger can change that, too. And
     # before anything is read through it: a check or a generated column is code.
@@ -212,17 +236,9 @@ def _check_contents(connection: sqlite3.Connection, path: Path) -> None:
         raise damaged(path, "its tables are not those of a job log")
     (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
-        if _is_failed_read(str(answer)):
-            raise _unusable(path, str(answer), durable.DISK)
-        raise damaged(path, str(answer))
+        raise _judged(path, str(answer))
     if version == SCHEMA_VERSION:
         check_forms(connection, path)
-
-
-def _is_failed_read(answer: str) -> bool:
-    """Whether a check tells of a page that could not be read, and not of a bad one."""
-    code = re.search(r"error code=(\d+)", answer)
-    return code is not None and int(code[1]) % 256 == _IOERR and int(code[1]) != _SHORT_READ
 
 
 def configure(connection: sqlite3.Connection, *, read_only: bool) -> None:

@@ -89,7 +89,7 @@ class JobLog:
         try:
             write_schema(building)
         except sqlite3.Error as error:
-            raise explain(error, path) from error
+            raise explain(error, building) from error
         with durable.explained("make the job log", denied=UsageError):
             durable.rename(building, path, "joblog.create")
             durable.sync_directories([path.parent], "joblog.create.directory")

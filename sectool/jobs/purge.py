@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 
+from sectool.errors import MailboxError
 from sectool.joblog import Removal
+from sectool.jobs.phases.matching import UNREAD_HINT
 from sectool.jobs.phases.proving import prove_replaced
 from sectool.jobs.phases.rematch import match_again
 from sectool.jobs.running.job import Job
@@ -109,9 +111,12 @@ def purge(
 
     Raises:
         NotThisMailbox: less than half of the job is found here; nothing was removed.
+        MailboxError: a message of the job cannot be read; nothing was removed.
         Interrupted: the run was asked to stop; the same command resumes.
     """
-    match_again(spec, job, mailbox, deep=True, progress=progress, cancel=cancel)
+    match = match_again(spec, job, mailbox, deep=True, progress=progress, cancel=cancel)
+    if match.unread:
+        raise MailboxError(f"{match.unread_told}, so nothing was removed", hint=UNREAD_HINT)
     if keys is not None:
         prove_replaced(spec, job, mailbox, keys, progress=progress, cancel=cancel)
     with job.log.group():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sectool.errors import MessageError
+from sectool.jobs.phases.matching import UNREAD_HINT
 from sectool.jobs.phases.proving import prove_replaced
 from sectool.jobs.phases.rematch import match_again
 from sectool.jobs.phases.retire import retire
@@ -44,12 +46,16 @@ def verify(
         NotThisMailbox: less than half of the job is found here.
         Interrupted: the run was asked to stop.
     """
-    match_again(spec, job, mailbox, deep=spec.deep, progress=progress, cancel=cancel)
+    match = match_again(spec, job, mailbox, deep=spec.deep, progress=progress, cancel=cancel)
     if keys is not None:
         prove_replaced(spec, job, mailbox, keys, progress=progress, cancel=cancel)
     with job.log.group():
         job.log.messages.end_walk(unseen="lost")
     summary = _summary(spec, job, mailbox)
+    if match.unread:
+        # They are counted as what they were: nothing else is known of them.
+        progress.warn(match.unread_told, hint=UNREAD_HINT)
+        summary.failure_code = MessageError.exit_code
     if retired is not None:
         summary.retire = retire(
             spec,

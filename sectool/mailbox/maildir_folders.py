@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sectool.errors import MailboxError, reason_of
+from sectool import durable
+from sectool.errors import MailboxError, SectoolError, reason_of
 from sectool.mailbox.maildir_names import decode_level, printable, safe_level
 
 INBOX = "INBOX"
@@ -152,7 +153,7 @@ class _Finder:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise _cannot_list(path, error) from error
+            raise cannot_list(printable(str(path)), error) from error
         self._left -= len(names)
         if self._left < 0:
             raise MailboxError(
@@ -165,7 +166,7 @@ class _Finder:
         try:
             modes = {part: _mode(path / part) for part in ("cur", "new")}
         except OSError as error:
-            raise _cannot_list(path, error) from error
+            raise cannot_list(printable(str(path)), error) from error
         for part, mode in modes.items():
             if stat.S_ISLNK(mode):
                 self._skip(path / part, "a link to a directory is not followed")
@@ -193,9 +194,16 @@ def _level(raw: str) -> str:
     return safe_level(raw) if decoded is None else decoded
 
 
-def _cannot_list(path: Path, error: OSError) -> MailboxError:
-    reason = reason_of(error)
+def cannot_list(what: str, error: OSError) -> SectoolError:
+    """The error where a directory of a mailbox cannot be listed.
+
+    Args:
+        what: names it, printable.
+        error: as the system raised it.
+    """
+    if error.errno not in {errno.EACCES, errno.EPERM}:
+        return durable.explain(error, f"list {what}", denied=MailboxError)
     return MailboxError(
-        f"cannot list {printable(str(path))}: {reason}",
+        f"cannot list {what}: {reason_of(error)}",
         hint="check the owner and the mode; mail in it would be passed over",
     )

@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sectool.errors import MailboxError, MessageError, reason_of
-from sectool.mailbox.maildir_folders import NOTHING_THERE, Folder, Skipped
+from sectool.errors import MessageError, SectoolError
+from sectool.mailbox.maildir_folders import NOTHING_THERE, Folder, Skipped, cannot_list
 from sectool.mailbox.maildir_names import FlagLetters, delivery_order, printable, split_name
 from sectool.message import open_regular_file
 
@@ -294,9 +294,5 @@ class FolderView:
             path = f"{self.folder.name}/{part}/{printable(name)}"
             self.skipped.append(Skipped(path, reason, may_be_mail))
 
-    def _cannot_list(self, part: str, error: OSError) -> MailboxError:
-        reason = reason_of(error)
-        return MailboxError(
-            f"cannot list {part} of the folder {self.folder.name}: {reason}",
-            hint="check the owner and the mode; mail in it would be passed over",
-        )
+    def _cannot_list(self, part: str, error: OSError) -> SectoolError:
+        return cannot_list(f"{part} of the folder {self.folder.name}", error)

@@ -28,6 +28,8 @@ from sectool.message import Flags, Listing
 from sectool.outcome import State
 from sectool.progress import Progress
 
+UNREAD_HINT = "check the owner, the mode and the disk, then run the same command again"
+
 GROUP = 256
 """Messages whose places are logged together."""
 
@@ -40,6 +42,16 @@ class Match:
     """Messages of the job."""
     found: int
     """Those of them that are in the mailbox."""
+    unread: tuple[Examination, ...] = ()
+    """Those of them again that lie where they were and cannot be read now."""
+
+    @property
+    def unread_told(self) -> str:
+        """The same in words; empty where there is none."""
+        if not self.unread:
+            return ""
+        first = self.unread[0]
+        return f"{len(self.unread)} messages of the job cannot be read, such as {first.ref}"
 
 
 class Matcher:
@@ -73,6 +85,7 @@ class Matcher:
         self._workers = workers
         self._cancel = cancel
         self._unmatched: list[Examination] = []
+        self._unread: list[Examination] = []
         self._in_flight: list[int] = []
 
     def run(self, progress: Progress) -> Match:
@@ -91,7 +104,7 @@ class Matcher:
         self._settle_unmatched()
         messages, found = self._log.counts.found()
         progress.end()
-        return Match(messages, found)
+        return Match(messages, found, tuple(self._unread))
 
     def _examinations(self, progress: Progress) -> Iterator[Examination]:
         argument = ExamineArgument(
@@ -140,6 +153,7 @@ class Matcher:
                 self._log.replacements.meet(message)
             for examination in self._unmatched:
                 if _is_unread(examination) and self._log.messages.stays(examination.ref):
+                    self._unread.append(examination)
                     continue
                 if self._log.replacements.follow(_listing(examination), examination):
                     continue

@@ -18,7 +18,7 @@ def match_again(
     deep: bool,
     progress: Progress,
     cancel: Cancel,
-) -> None:
+) -> Match:
     """Walks the mailbox and gives the job's messages their present places.
 
     A mailbox that the job was never at is tried on a copy of the log first, so
@@ -32,6 +32,9 @@ def match_again(
         progress: told of each message.
         cancel: asked between messages.
 
+    Returns:
+        What was found; a message that cannot be read counts as found.
+
     Raises:
         NotThisMailbox: less than half of the job is found here.
     """
@@ -44,9 +47,11 @@ def match_again(
     if job.mailbox != here and not spec.dry_run:
         with rehearse_job(job.directory, job.trust) as rehearsal:
             _check(spec, here, match(rehearsal, NoProgress()))
-    _check(spec, here, match(job, progress))
+    found = match(job, progress)
+    _check(spec, here, found)
     with job.log.group():
         job.log.set_value(MAILBOX_VALUE, here)
+    return found
 
 
 def _check(spec: JobSpec, here: str, match: Match) -> None:

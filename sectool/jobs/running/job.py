@@ -228,7 +228,8 @@ def check_apart(directory: Path, specification: MailboxSpecification) -> None:
     Raises:
         UsageError: one lies in the other.
     """
-    job, mailbox = directory.resolve(), Path(specification.location).resolve()
+    # Not resolve(), to which links in a circle are no OSError.
+    job, mailbox = (Path(os.path.realpath(path)) for path in (directory, specification.location))
     if job.is_relative_to(mailbox) or mailbox.is_relative_to(job):
         raise UsageError(
             f"the job directory {directory} and the mailbox {specification.location}"

@@ -131,6 +131,8 @@ class _Pool:
         context = multiprocessing.get_context(method)
         _isolate_children()
         self._workers = workers
+        with durable.explained("find the working directory, in which workers start"):
+            Path.cwd()
         with durable.explained(STARTING, denied=RunError):
             if method == "forkserver":
                 _start_server(context)

@@ -24,7 +24,7 @@ from sectool.errors import (
     MissingKey,
     NotAccepted,
     UnsupportedMessage,
-    reason_of,
+    why_unread,
 )
 from sectool.joblog import (
     UNREACHED,
@@ -184,10 +184,8 @@ def examine(context: ExamineContext, task: ExamineTask) -> Examined:
         return _within_limits(context, Examined(shut))
     except MessageError as error:
         return Examined(unread(listing, error.message))
-    except OSError as error:
-        return Examined(unread(listing, f"it cannot be read: {reason_of(error)}"))
-    except MemoryError:
-        return Examined(unread(listing, "it needs more memory than a message may take"))
+    except (OSError, MemoryError) as error:
+        return Examined(unread(listing, why_unread(error)))
 
 
 def _within_limits(context: ExamineContext, examined: Examined) -> Examined:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sectool import smime
 from sectool.checkpoint import OriginalStore
-from sectool.errors import CheckpointDamaged, MessageError, reason_of
+from sectool.errors import CheckpointDamaged, MessageError, why_unread
 from sectool.joblog import IN_CLEAR, ReplacedMessage, Storage
 from sectool.jobs.worker.checkpoints import header_of
 from sectool.jobs.worker.seal import (
@@ -90,10 +90,8 @@ def make_anew(context: LostContext, task: LostTask) -> MadeAnew | NotMade:
         return NotMade(error.message, error.exit_code)
     except MessageError as error:
         return NotMade(error.message)
-    except OSError as error:
-        return NotMade(f"it cannot be read: {reason_of(error)}")
-    except MemoryError:
-        return NotMade("it needs more memory than a message may take")
+    except (OSError, MemoryError) as error:
+        return NotMade(why_unread(error))
 
 
 def _made(context: LostContext, message: ReplacedMessage) -> MadeAnew:

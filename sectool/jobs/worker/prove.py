@@ -17,6 +17,7 @@ from sectool.errors import (
     MessageError,
     MessageVanished,
     MissingKey,
+    why_unread,
 )
 from sectool.joblog import ReplacedMessage, SealablePart
 from sectool.keys import KeyHistory, KeyMaterial
@@ -87,9 +88,8 @@ def prove(context: ProveContext, task: ProveTask) -> Proved:
         return Proved(message, Verdict.FAILED, "no key of --verify-keys opens it")
     except MessageError as error:
         return Proved(message, Verdict.FAILED, error.message)
-    except MemoryError:
-        reason = "it needs more memory than a message may take"
-        return Proved(message, Verdict.FAILED, reason)
+    except (OSError, MemoryError) as error:
+        return Proved(message, Verdict.FAILED, why_unread(error))
     return Proved(message, Verdict.OPENED)
 
 

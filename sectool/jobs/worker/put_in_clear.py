@@ -20,7 +20,7 @@ from sectool.errors import (
     MessageError,
     MessageVanished,
     UnsupportedMessage,
-    reason_of,
+    why_unread,
 )
 from sectool.joblog import IN_CLEAR, ReplacedMessage, SealableMessage
 from sectool.jobs.worker.checkpoints import CheckpointPlace
@@ -113,10 +113,7 @@ def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage |
     except CheckpointDamaged as error:
         return NotInPlace(message, State.FAILED, error.message, error.exit_code)
     except (OSError, MemoryError) as error:
-        reason = "it needs more memory than a message may take"
-        if isinstance(error, OSError):
-            reason = f"it cannot be read: {reason_of(error)}"
-        return NotInPlace(message, State.FAILED, reason)
+        return NotInPlace(message, State.FAILED, why_unread(error))
 
 
 def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:

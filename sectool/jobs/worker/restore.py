@@ -15,6 +15,7 @@ from sectool.errors import (
     MessageError,
     MessageVanished,
     reason_of,
+    why_unread,
 )
 from sectool.joblog import ReplacedMessage
 from sectool.jobs.worker.new_message import NewMessage
@@ -83,9 +84,8 @@ def restore(context: RestoreContext, task: RestoreTask) -> NewMessage | NotResto
         return NotRestored(message, State.FAILED, error.message)
     except CheckpointDamaged as error:
         return NotRestored(message, State.FAILED, error.message, error.exit_code)
-    except MemoryError:
-        reason = "it needs more memory than a message may take"
-        return NotRestored(message, State.FAILED, reason)
+    except (OSError, MemoryError) as error:
+        return NotRestored(message, State.FAILED, why_unread(error))
 
 
 def _restore(context: RestoreContext, message: ReplacedMessage) -> NewMessage:

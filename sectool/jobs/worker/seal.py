@@ -23,6 +23,7 @@ from sectool.errors import (
     MessageVanished,
     UnsupportedMessage,
     reason_of,
+    why_unread,
 )
 from sectool.joblog import CheckpointRecord, SealableMessage, SealablePart, Storage
 from sectool.jobs.worker.addresses import address_digests
@@ -168,11 +169,8 @@ def seal(context: SealContext, task: SealTask) -> SealedMessage | NotSealed:
         return NotSealed(message, State.FAILED, error.message)
     except CheckpointDamaged as error:
         return NotSealed(message, State.FAILED, error.message, error.exit_code)
-    except OSError as error:
-        return NotSealed(message, State.FAILED, f"it cannot be read: {reason_of(error)}")
-    except MemoryError:
-        reason = "it needs more memory than a message may take"
-        return NotSealed(message, State.FAILED, reason)
+    except (OSError, MemoryError) as error:
+        return NotSealed(message, State.FAILED, why_unread(error))
 
 
 def _seal(context: SealContext, message: SealableMessage) -> SealedMessage | NotSealed:
