@@ -48,6 +48,17 @@ class CopyTable:
         ).fetchone()
         return row is not None
 
+    def resemble(self, examination: Examination) -> bool:
+        """Whether a mail has the text of a plaintext copy of the job, whoever it is from."""
+        if not examination.in_clear:
+            return False
+        _, _, content, _ = _values(examination)
+        row = self._connection.execute(
+            "SELECT 1 FROM message WHERE identity >= ? AND identity < ? LIMIT 1",
+            (content, f"{content};"),
+        ).fetchone()
+        return row is not None
+
     def is_late(self, examination: Examination) -> bool:
         """Whether a mail may be recorded only after all others of a walk: see ``read_like``.
 
@@ -120,16 +131,13 @@ class CopyTable:
         """The row that a further copy takes its parts from; the one it is marked with first."""
         if not examination.in_clear:
             return None
+        select = f"SELECT message FROM message WHERE {_READS_LIKE} AND {CHECKPOINTS_STAND}"
+        values = _values(examination)
         row = self._connection.execute(
-            f"SELECT message FROM message WHERE {_READS_LIKE} AND {CHECKPOINTS_STAND}"
-            " AND (message = ? OR ? <> '') ORDER BY message <> ?, message LIMIT 1",
-            (
-                *_values(examination),
-                examination.marked,
-                examination.message_id,
-                examination.marked,
-            ),
+            f"{select} AND message = ?", (*values, examination.marked)
         ).fetchone()
+        if row is None and examination.message_id:
+            row = self._connection.execute(f"{select} LIMIT 1", values).fetchone()
         return None if row is None else int(row[0])
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from sectool import jobs
 from sectool.outcome import State
+from sectool.progress import NoProgress
 from tests.support import checker, crash
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
 
@@ -106,6 +107,14 @@ class Box:
         here = self.here()
         for name, raw in self.arrived.items():
             assert here[raw] > 0 or name in but, name
+
+
+class Told(NoProgress):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str, *, hint: str = "") -> None:
+        self.warnings.append(text)
 
 
 @pytest.fixture
@@ -253,6 +262,18 @@ def test_killed_while_it_encrypts_it_loses_nobodys_mail(number: int, box: Box) -
     box.run("encrypt")
     box.run("rollback")
     box.check_all_are_here()
+
+
+def test_what_is_not_taken_is_told(box: Box) -> None:
+    first, second, _ = box.copies().values()
+    for name in ("the same body", "its Message-ID", "its mark"):
+        box.arrives(name, FOREIGN[name](first, second))
+    box.arrives("other mail", with_header(b"\n\nsomething else\n", STRANGER))
+    told = Told()
+    summary = jobs.run(box.specify("encrypt", box.maildir), told)
+    assert summary.counts[State.NEW] == 4
+    (warning,) = told.warnings
+    assert warning.startswith("3 messages in clear have the text of decrypted ones")
 
 
 @pytest.mark.parametrize("situation", ["there", "moved", "moved, a field added"])

@@ -87,6 +87,7 @@ class Matcher:
         self._unmatched: list[Examination] = []
         self._unread: list[Examination] = []
         self._in_flight: list[int] = []
+        self._resembling = 0
 
     def run(self, progress: Progress) -> Match:
         """Gives the job's messages their present places, and takes down what is not of the job."""
@@ -104,6 +105,12 @@ class Matcher:
         self._settle_unmatched()
         messages, found = self._log.counts.found()
         progress.end()
+        if self._resembling:
+            progress.warn(
+                f"{self._resembling} messages in clear have the text of decrypted ones, and nothing"
+                " says that they are copies of these: they stay as they are",
+                hint="look at them; `sectool encrypt --include-clear` encrypts mail in clear",
+            )
         return Match(messages, found, tuple(self._unread))
 
     def _examinations(self, progress: Progress) -> Iterator[Examination]:
@@ -175,6 +182,7 @@ class Matcher:
         ):
             return
         if self._takes_newcomers and messages.record_copy(examination) is None:
+            self._resembling += messages.copies.resemble(examination)
             messages.record(self._newcomer(examination))
 
     def _newcomer(self, examination: Examination) -> Examination:
