@@ -43,7 +43,7 @@ MESSAGE: Mapping[Work, int] = {
 }
 """The limits of one message; docs/limits.md says why each is what it is."""
 
-READINGS = 250
+READINGS = 100
 """So many times the size of a message ``Work.READING`` may be besides."""
 
 KEY_FILE: Mapping[Work, int] = {

@@ -37,7 +37,7 @@ class Limits:
     """Messages embedded in each other in one TNEF."""
     armour_search: int = 64 * 1024
     """How far into a text an OpenPGP or a uuencoded message is looked for."""
-    held_content: int = 8 * 1024 * 1024
+    held_content: int = 32 * 1024 * 1024
     """Bytes of a content inside that are held in memory, so that its bodies are not decoded
     from its beginning each."""
     archive_size: int = 32 * 1024 * 1024

@@ -198,7 +198,8 @@ def _search(body: _Bytes | _Text, limits: Limits) -> Iterator[Catch]:
             hints += 1
             if hints > limits.envelope_hints:
                 raise LimitExceeded("too much in the message looks like an encrypted message")
-            catch = _follow(body, reached, skipped, window[start:])
+            ahead = window[start : start + 2 * _AHEAD]
+            catch = _follow(body, reached, skipped, ahead, is_rest=block is None)
             if catch is None:
                 continue
             found += 1
@@ -207,20 +208,29 @@ def _search(body: _Bytes | _Text, limits: Limits) -> Iterator[Catch]:
             yield catch
 
 
-def _follow(body: _Bytes | _Text, offset: int, skipped: int, ahead: bytes) -> Catch | None:
+def _follow(
+    body: _Bytes | _Text, offset: int, skipped: int, ahead: bytes, *, is_rest: bool
+) -> Catch | None:
     """Reads an envelope that may begin at an offset, from the body where that is needed.
 
     Nearly always what lies ahead in the window tells, and to come to the same place in the
     body means to decode all before it.
+
+    Args:
+        body: it may lie in.
+        offset: where it may begin.
+        skipped: decoded bytes before its first.
+        ahead: what lies there.
+        is_rest: whether that is all of the body.
     """
-    seen = cms.read_recipients(_Source(body, lambda: iter((ahead,)), skipped))
-    if seen.is_complete and _names_somebody(seen):
-        return Catch(seen)
-    if not seen.is_envelope and len(ahead) >= _AHEAD:
-        return None
-    current().spend(Work.READING, offset)
-    source = _Source(body, lambda: _from(body.blocks(), offset), skipped)
+    source = _Source(body, lambda: iter((ahead,)), skipped)
     seen = cms.read_recipients(source)
+    is_told = seen.is_complete and _names_somebody(seen)
+    is_told |= not seen.is_envelope and len(ahead) >= _AHEAD
+    if not (is_told or is_rest):
+        current().spend(Work.READING, offset)
+        source = _Source(body, lambda: _from(body.blocks(), offset), skipped)
+        seen = cms.read_recipients(source)
     if not seen.is_envelope:
         return None
     return Catch(seen, is_head=not _names_somebody(seen) and not goes_on_behind_recipients(source))

@@ -18,8 +18,9 @@ from sectool.message import BytesContent, Content, InnerEntity, Sink, digest_str
 
 _BLOCK = 256 * 1024
 _WAITING_BLOCKS = 4
-IN_MEMORY = 4 * 1024 * 1024
-"""Plaintext up to this size, in bytes, is held in memory while it is looked into."""
+IN_MEMORY = 32 * 1024 * 1024
+"""Plaintext up to this size, in bytes, is held in memory while it is looked into: what is encrypted
+again inside of it is else decrypted from the beginning for each look at each of many layers."""
 
 
 def content_of(inner: InnerEntity) -> Content:
