@@ -15,6 +15,8 @@ import pytest
 
 from sectool.demo.sample import sample_directory, unpack_maildir
 
+pytestmark = pytest.mark.rights
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 CITED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)
@@ -101,7 +103,6 @@ def _here(line: str, machine: Path) -> str:
     return re.sub(r"(?:^|(?<= -- ))sectool", f"{sys.executable} -m sectool", line)
 
 
-@pytest.mark.rights
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="becoming another user needs root"
 )

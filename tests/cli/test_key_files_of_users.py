@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.rights
+
 Fixture = Any
 
 USER = 65534
@@ -43,7 +45,6 @@ def commands(sample: Fixture, home: Path, tmp_path: Path) -> dict[str, tuple[obj
     }
 
 
-@pytest.mark.rights
 @as_root
 @pytest.mark.parametrize("name", ["scan", "decrypt", "dry run", "rewrap"])
 def test_a_file_that_root_does_not_use_is_told_and_counts_as_one_that_stays_shut(
@@ -63,7 +64,6 @@ def test_a_file_that_root_does_not_use_is_told_and_counts_as_one_that_stays_shut
     assert "unused_key_files" not in again.document
 
 
-@pytest.mark.rights
 @as_root
 def test_keys_tells_it(run: Fixture, sample: Fixture, home: Path, planted: Path) -> None:
     words = ("keys", home, "--passphrase-file", sample.keys / "passphrase.txt")
@@ -72,7 +72,6 @@ def test_keys_tells_it(run: Fixture, sample: Fixture, home: Path, planted: Path)
     assert "not read:" in run(*words).err
 
 
-@pytest.mark.rights
 @as_root
 def test_nothing_is_said_of_an_old_key_that_root_does_not_use(
     run: Fixture, sample: Fixture, move: Fixture, home: Path, planted: Path

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.rights
+
 Fixture = Any
 
 OTHER = 65534
@@ -129,7 +131,6 @@ def test_what_is_planted_in_a_job_directory_is_refused_and_nothing_elsewhere_is_
     assert everything(move.job, move.maildir, victim) == before
 
 
-@pytest.mark.rights
 @as_root
 @pytest.mark.parametrize("name", [*FILES, *DIRECTORIES])
 def test_what_another_user_owns_in_a_job_directory_is_refused(
@@ -147,7 +148,6 @@ def test_what_another_user_owns_in_a_job_directory_is_refused(
     assert everything(move.job, move.maildir) == before
 
 
-@pytest.mark.rights
 @as_root
 def test_root_does_not_work_on_the_job_of_another_user(
     run: Fixture, sample: Fixture, move: Fixture
@@ -220,7 +220,6 @@ def test_a_directory_on_the_way_that_all_may_write_to_is_refused(
     assert run("status", job).code == 0
 
 
-@pytest.mark.rights
 @as_root
 def test_a_directory_on_the_way_that_is_another_users_is_refused(
     run: Fixture, sample: Fixture, move: Fixture, tmp_path: Path
@@ -233,7 +232,6 @@ def test_a_directory_on_the_way_that_is_another_users_is_refused(
         assert f"the directory {tmp_path / 'home'} belongs to " in answer.err
 
 
-@pytest.mark.rights
 @as_root
 @pytest.mark.parametrize("what", ["link", "directory"])
 def test_what_somebody_else_made_in_a_sticky_directory_is_refused(
@@ -287,7 +285,6 @@ def test_links_in_a_ring_are_an_error_of_usage(run: Fixture, tmp_path: Path) -> 
 # --- groups and access lists ---------------------------------------------------------------
 
 
-@pytest.mark.rights
 @as_root
 def test_a_directory_of_a_team_is_trusted_where_the_team_is_named(
     run: Fixture, sample: Fixture, move: Fixture, tmp_path: Path
@@ -311,7 +308,6 @@ def test_a_directory_of_a_team_is_trusted_where_the_team_is_named(
     assert run("status", job, "--trust-group", "no such group").code == 2
 
 
-@pytest.mark.rights
 def test_a_group_whose_only_member_is_the_owner_may_write(
     run: Fixture, move: Fixture, tmp_path: Path
 ) -> None:
@@ -343,7 +339,6 @@ def access_list(directory: Path, user: int) -> None:
         pytest.skip(f"no access lists here: {error.strerror}")
 
 
-@pytest.mark.rights
 def test_an_access_list_that_lets_another_user_write_is_not_taken_for_a_private_group(
     run: Fixture, sample: Fixture, move: Fixture, tmp_path: Path
 ) -> None:
@@ -385,7 +380,6 @@ def mailbox_in(log: Path) -> str:
         connection.close()
 
 
-@pytest.mark.rights
 @as_root
 def test_a_planted_journal_rolls_nothing_into_the_log(
     run: Fixture, sample: Fixture, move: Fixture, victim: Path
@@ -433,7 +427,6 @@ def just_before() -> Iterator[Callable[[str, str, Callable[[], None]], None]]:
     _hooks.clear()
 
 
-@pytest.mark.rights
 @as_root
 @pytest.mark.parametrize("path", ["job", "above/job", "above/further/job"])
 @pytest.mark.parametrize("what", ["link", "directory", "full directory"])
@@ -487,7 +480,6 @@ def as_another_user(act: Callable[[], bool]) -> bool:
     return {0: False, 1: True}[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
 
 
-@pytest.mark.rights
 @as_root
 def test_nobody_else_can_exchange_a_part_of_a_way_that_was_found_safe(
     run: Fixture, move: Fixture

@@ -16,6 +16,8 @@ from sectool.errors import PassphraseError, SectoolError
 from sectool.keys import KeyHistory, KeySpecification, ProblemKind, load_key_history
 from tests.support.mailboxes import make_key
 
+pytestmark = pytest.mark.rights
+
 Fixture = Any
 
 USER, THIRD = 65534, 65533
@@ -87,7 +89,6 @@ def user_link(link: Path, target: Path | str) -> Path:
     return link
 
 
-@pytest.mark.rights
 @as_root
 def test_what_a_user_owns_in_a_directory_of_theirs_is_used(place: Place) -> None:
     for path in (place.own, place.own.parent, place.home):
@@ -95,7 +96,6 @@ def test_what_a_user_owns_in_a_directory_of_theirs_is_used(place: Place) -> None
         assert (names(history), history.problems) == (["own.key"], ())
 
 
-@pytest.mark.rights
 @as_root
 @pytest.mark.parametrize("owner", [USER, 0])
 @pytest.mark.parametrize("kind", ["link to a file", "link to a directory", "link on the way"])
@@ -107,7 +107,6 @@ def test_no_link_in_a_directory_of_a_user_is_followed(kind: str, owner: int, pla
     assert "is a link that somebody else could have made" in left_out(path, place.own)
 
 
-@pytest.mark.rights
 @as_root
 def test_no_link_of_a_user_in_a_sticky_directory_is_followed(place: Place, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
@@ -119,7 +118,6 @@ def test_no_link_of_a_user_in_a_sticky_directory_is_followed(place: Place, tmp_p
     assert names(loaded(link)) == ["link"]
 
 
-@pytest.mark.rights
 @as_root
 def test_links_of_root_in_directories_of_root_are_followed(place: Place, tmp_path: Path) -> None:
     (tmp_path / "way").symlink_to("home/../way2")
@@ -130,7 +128,6 @@ def test_links_of_root_in_directories_of_root_are_followed(place: Place, tmp_pat
     assert "is a link" in left_out(tmp_path / "way", place.own)
 
 
-@pytest.mark.rights
 @as_root
 def test_a_second_name_of_somebody_elses_file_is_not_used(place: Place, tmp_path: Path) -> None:
     """As a user gives it where ``fs.protected_hardlinks`` is off."""
@@ -148,7 +145,6 @@ def test_a_second_name_of_somebody_elses_file_is_not_used(place: Place, tmp_path
         assert "another name elsewhere" in left_out(shared / "planted.key", place.own)
 
 
-@pytest.mark.rights
 @as_root
 def test_a_directory_of_a_third_user_on_the_way_is_not_used(place: Place) -> None:
     inner = place.home / "keys" / "inner"
@@ -159,7 +155,6 @@ def test_a_directory_of_a_third_user_on_the_way_is_not_used(place: Place) -> Non
         assert f"it belongs to uid {THIRD}, and its directory to " in left_out(path, place.own)
 
 
-@pytest.mark.rights
 @as_root
 def test_where_nothing_else_is_given_the_run_ends_as_with_a_file_that_stays_shut(
     place: Place,
@@ -180,7 +175,6 @@ def test_what_is_no_file_is_told_and_does_not_hang(tmp_path: Path, made: Path) -
     assert names(loaded(tmp_path, made / "own.key")) == ["own.key"]
 
 
-@pytest.mark.rights
 @pytest.mark.skipif(os.geteuid() == 0, reason="root follows no links of others")
 def test_whoever_is_not_root_follows_every_link(made: Path, tmp_path: Path) -> None:
     (tmp_path / "keys").symlink_to(made)
@@ -234,7 +228,6 @@ def exchange(place: Place, what: str) -> Callable[[], None]:
     return turn
 
 
-@pytest.mark.rights
 @as_root
 @pytest.mark.parametrize("named", ["keys/own.key", "keys", ""])
 @pytest.mark.parametrize("what", EXCHANGES)
@@ -274,7 +267,6 @@ def test_an_exchange_before_any_step_gains_nothing(
     assert own in seen
 
 
-@pytest.mark.rights
 @as_root
 def test_exchanges_by_another_process_gain_nothing(place: Place) -> None:
     stolen = loaded(place.theirs).keys[0].public_key_digest
@@ -337,7 +329,6 @@ def test_a_file_with_a_secret_that_others_can_read_is_told_and_used(
     assert names(history) == ["own.key"]
 
 
-@pytest.mark.rights
 @as_root
 def test_a_secret_of_another_user_is_told(made: Path, tmp_path: Path) -> None:
     secret = copied(made / "own.key", tmp_path / "pass.txt", USER)

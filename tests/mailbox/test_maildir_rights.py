@@ -16,6 +16,8 @@ NOBODY = "65534"
 ASK = """
 import sys
 from sectool.mailbox import open_mailbox, recognise
+
+pytestmark = pytest.mark.rights
 print(open_mailbox(recognise(sys.argv[1])).capabilities.writable)
 """
 
