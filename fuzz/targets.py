@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sectool import cms, smime
+from sectool import budget, cms, smime
 from sectool.errors import MessageError
 from sectool.message import BytesContent, Content, FileContent, Sink
 
@@ -54,7 +54,7 @@ class _AnyKeys:
 
 
 _SECRETS = cms.SharedSecrets(passwords=(b"sample",), unnamed_keys=(bytes(16), bytes(32)))
-_LIMITS = cms.Limits(password_iterations=PASSWORD_ITERATIONS)
+_LIMITS = {**budget.MESSAGE, budget.Work.DERIVATION: PASSWORD_ITERATIONS}
 
 
 def read_cms(data: bytes) -> None:
@@ -63,9 +63,9 @@ def read_cms(data: bytes) -> None:
     with suppress(MessageError):
         cms.identify(source.open())
     with suppress(MessageError):
-        cms.describe_envelope(source, _LIMITS)
-    with suppress(MessageError):
-        cms.open_envelope(source, cms.DISCARD, _AnyKeys(), _LIMITS, secrets=_SECRETS)
+        cms.describe_envelope(source)
+    with suppress(MessageError), budget.spending(budget.Budget(_LIMITS)):
+        cms.open_envelope(source, cms.DISCARD, _AnyKeys(), secrets=_SECRETS)
     with suppress(MessageError):
         cms.verify_signers(source)
 

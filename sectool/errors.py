@@ -62,6 +62,10 @@ class LimitExceeded(MalformedMessage):
     """A bound on depth, size or count of hostile input was reached."""
 
 
+class BudgetExceeded(UnsupportedMessage):
+    """The message asks for more work than one message may; its reason names the limit."""
+
+
 class MissingKey(MessageError):
     """No key of the history is named by the recipients of the message."""
 
@@ -194,6 +198,13 @@ class JobLogTooNew(RunError):
 
     exit_code = 21
     summary = "job log of a newer version"
+
+
+class UnsafeDirectory(RunError):
+    """Somebody else could change the job directory, or what a path leads to."""
+
+    exit_code = 22
+    summary = "unsafe directory"
 
 
 class Interrupted(RunError):

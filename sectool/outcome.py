@@ -102,7 +102,8 @@ class RecipientKey:
     """Lower-case hexadecimal; empty where issuer and serial number name the key."""
 
 
-_ADDRESS = re.compile(r"[^\s,+=<>\"]+@[^\s,+<>\"]+")
+_ADDRESS = re.compile(r"(?<![^\s,+=<>\"])[^\s,+=<>\"]+@[^\s,+<>\"]+")
+"""Looked for at the beginning of each word alone: a word may be as long as a name."""
 
 
 def blotted(text: str) -> str:

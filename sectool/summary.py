@@ -382,6 +382,8 @@ class Summary:
     """Certificates that are not at hand, and whose key is."""
     not_tried: NotTried | None = None
     """What more a trial of the keys at hand on unknown certificates would take; None: nothing."""
+    unused_key_files: list[ShutKeyFile] = field(default_factory=list)
+    """Key files that root does not use, since somebody could have led it to another's."""
     shut_key_files: list[ShutKeyFile] = field(default_factory=list)
     """Where the keys may lie that messages miss, or that were to be retired and of which
     nothing is said; none where no message misses one."""

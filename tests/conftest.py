@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+TESTS = Path(__file__).parent
+
+# Where Python was told to keep no compiled modules, hundreds of processes that are started here
+# would compile the package anew, each for half a second.
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(TESTS.parent / ".pytest_cache" / "compiled")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A virtual machine of Java that lives for a second has no use for a good compiler.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
 # The machine's speed is no property of the code. A build must not depend on luck
 # either: there the examples are the same each time, and a person's runs look for new ones.
-settings.register_profile(
-    "sectool",
-    deadline=None,
-    derandomize="CI" in os.environ,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("sectool")
+for name, max_examples in (("sample", 60), ("whole", 300)):
+    settings.register_profile(
+        name,
+        deadline=None,
+        derandomize="CI" in os.environ,
+        max_examples=max_examples,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 
 # A shell starts what runs in its background deaf to interrupts, and every process that a
 # test starts and interrupts would inherit that. What is handled is not inherited.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+MEASURED = frozenset({"cms", "keys", "smime"})
+"""Directories of the tests that count for the coverage, where it is measured."""
+
+MEMORY = Path("/dev/shm")
+"""A file system in memory, where a sync costs nothing."""
+
+ROOM = 4 * 1024**3
+"""Bytes that have to be free there; a whole run takes a quarter of it at most."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,8 +61,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Takes the number of examples; lets a run of the sample work in memory, unless told where.
+
+    No test sees a power cut, and a killed process leaves the same files on any file system;
+    half the time of the tests was waiting for syncs. With ``--all`` the disk is used.
+    """
+    settings.load_profile("whole" if config.getoption("whole") else "sample")
+    if config.getoption("whole") or "TMPDIR" in os.environ or not _is_fit(MEMORY):
+        return
+    os.environ["TMPDIR"] = str(MEMORY)
+    tempfile.tempdir = None
+
+
+def _is_fit(directory: Path) -> bool:
+    if not os.access(directory, os.W_OK):
+        return False
+    executable = not os.statvfs(directory).f_flag & os.ST_NOEXEC
+    return executable and shutil.disk_usage(directory).free >= ROOM
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the cases that run with ``--all`` alone."""
+    """Leaves out the cases that run with ``--all`` alone; measures where it counts."""
+    if config.getoption("cov_source", None):
+        # Only of the tests that are about what strangers made: it costs time, and what a whole
+        # move passes on its way is no test of it.
+        for item in items:
+            if not MEASURED.intersection(item.path.relative_to(TESTS).parts[:1]):
+                item.add_marker("no_cover")
     if config.getoption("whole"):
         return
     left_out = [item for item in items if item.get_closest_marker("all_only")]

@@ -5,21 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sectool import durable
+from sectool.crashpoints import install
 from sectool.errors import NoSpace, ReadOnlyMailbox, RunError, SectoolError
 from sectool.message import BytesContent
 
 
 @pytest.fixture
-def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the names of the crash points that were passed are written."""
-    path = tmp_path / "trace"
-    monkeypatch.setenv("SECTOOL_FAULT", f"trace@{path}")
-    return path
+def trace() -> Iterator[list[str]]:
+    """The names of the crash points that were passed."""
+    passed: list[str] = []
+    before = install(passed.append)
+    yield passed
+    install(before)
 
 
 @pytest.mark.parametrize(
@@ -95,22 +98,24 @@ def test_a_new_file_that_fails_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 30])
-def test_files_are_synced_between_two_points(tmp_path: Path, trace: Path, count: int) -> None:
+def test_files_are_synced_between_two_points(tmp_path: Path, trace: list[str], count: int) -> None:
     files = [tmp_path / str(number) for number in range(count)]
     for path in files:
         path.write_bytes(b"x")
     durable.sync_files(iter(files), "act")
-    assert trace.read_text().split() == ["act.before", "act.after"]
+    assert trace == ["act.before", "act.after"]
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_file_that_cannot_be_synced_is_an_error(tmp_path: Path, trace: Path, count: int) -> None:
+def test_a_file_that_cannot_be_synced_is_an_error(
+    tmp_path: Path, trace: list[str], count: int
+) -> None:
     files = [tmp_path / str(number) for number in range(count)]
     for path in files[1:]:
         path.write_bytes(b"x")
     with pytest.raises(FileNotFoundError):
         durable.sync_files(files, "act")
-    assert trace.read_text().split() == ["act.before"]
+    assert trace == ["act.before"]
 
 
 def test_a_directory_that_is_gone_cannot_be_synced(tmp_path: Path) -> None:
@@ -119,12 +124,12 @@ def test_a_directory_that_is_gone_cannot_be_synced(tmp_path: Path) -> None:
         durable.sync_directories([tmp_path, tmp_path / "gone"], "act")
 
 
-def test_a_rename_replaces(tmp_path: Path, trace: Path) -> None:
+def test_a_rename_replaces(tmp_path: Path, trace: list[str]) -> None:
     (tmp_path / "a").write_bytes(b"new")
     (tmp_path / "b").write_bytes(b"old")
     durable.rename(tmp_path / "a", tmp_path / "b", "act")
     assert (tmp_path / "b").read_bytes() == b"new"
-    assert trace.read_text().split() == ["act.before", "act.after"]
+    assert trace == ["act.before", "act.after"]
 
 
 def test_unlinking_what_is_gone_is_an_error_unless_allowed(tmp_path: Path) -> None:
@@ -172,10 +177,10 @@ def test_a_file_is_replaced_whole(tmp_path: Path, is_durable: bool) -> None:
 
 
 def test_a_durable_replacement_syncs_before_and_after_it_renames(
-    tmp_path: Path, trace: Path
+    tmp_path: Path, trace: list[str]
 ) -> None:
     durable.replace_file(tmp_path / "file", b"x", "act")
-    assert trace.read_text().split() == [
+    assert trace == [
         f"act.{step}.{when}"
         for step in ("sync", "rename", "directory")
         for when in ("before", "after")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sectool import cms, smime
+from sectool import budget, cms, smime
 from sectool.jobs.phases import bindings
 from sectool.jobs.worker import layers
 from sectool.keys import limits as of_keys
@@ -19,7 +19,7 @@ ROOMS = {
     "smime": dataclasses.asdict(smime.Limits()),
     "keys": {name: getattr(of_keys, name) for name in dir(of_keys) if name.isupper()},
 }
-LAYERS = {"DEEPEST": layers.DEEPEST, "MOST": layers.MOST}
+LAYERS = {"DEEPEST": layers.DEEPEST}
 TRIALS = {
     name: getattr(bindings, name)
     for name in (
@@ -33,9 +33,9 @@ TRIALS = {
 }
 
 
-def rows(file: str) -> dict[str, int]:
-    """The limits that the page has of one file."""
-    _, _, section = PAGE.partition(f"(`sectool/{file}`)")
+def rows(where: str) -> dict[str, int]:
+    """The limits that the page has of one place in the code."""
+    _, _, section = PAGE.partition(f"({where})")
     section = section.partition("\n## ")[0]
     found = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| [^|]+ \|$", section, re.MULTILINE)
     return {name: int(value.replace(",", "")) for name, value in found}
@@ -43,12 +43,19 @@ def rows(file: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_the_page_has_every_limit_of_a_room_with_its_value(room: str) -> None:
-    assert rows(f"{room}/limits.py") == ROOMS[room]
+    assert rows(f"`sectool/{room}/limits.py`") == ROOMS[room]
+
+
+def test_the_page_has_what_one_message_and_one_key_file_may_cost() -> None:
+    of_message = {work.name: limit for work, limit in budget.MESSAGE.items()}
+    assert rows("`sectool/budget.py`") == {**of_message, "READINGS": budget.READINGS}
+    of_key_file = {work.name: limit for work, limit in budget.KEY_FILE.items()}
+    assert rows("`KEY_FILE` in `sectool/budget.py`") == of_key_file
 
 
 def test_the_page_has_the_limits_of_layers_with_their_values() -> None:
-    assert rows("jobs/worker/layers.py") == LAYERS
+    assert rows("`sectool/jobs/worker/layers.py`") == LAYERS
 
 
 def test_the_page_has_the_limits_of_trials_with_their_values() -> None:
-    assert rows("jobs/phases/bindings.py") == TRIALS
+    assert rows("`sectool/jobs/phases/bindings.py`") == TRIALS

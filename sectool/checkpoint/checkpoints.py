@@ -9,6 +9,7 @@ plain or, with the keys they were sealed to, sealed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.checkpoint.files import CheckpointFiles, PlainFiles
-from sectool.checkpoint.layout import Checkpoint
+from sectool.checkpoint.layout import Checkpoint, file_name, header_of
 from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, UsageError
 from sectool.message import InnerEntity
+
+INCOMING_NAME = "incoming"
+"""Directory that workers write to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class IncomingCheckpoint:
     path: Path
     file_digest: str
     """SHA-256 of the whole file."""
+    header_sha256: str
+    """Of the header it begins with, lower-case hexadecimal."""
 
 
 class CheckpointStore:
@@ -43,7 +49,7 @@ class CheckpointStore:
     def __init__(self, directory: Path, files: CheckpointFiles | None = None) -> None:
         self._directory = directory
         self._files = files or PlainFiles()
-        self.incoming = directory / "incoming"
+        self.incoming = directory / INCOMING_NAME
         """Where workers write; its files count for nothing and go when a run begins."""
 
     def prepare(self) -> None:
@@ -61,7 +67,7 @@ class CheckpointStore:
 
     def path(self, content_digest: str) -> Path:
         """Where the checkpoint of a part lies."""
-        return self._directory / f"{content_digest}{self._files.suffix}"
+        return self._directory / file_name(content_digest, self._files.suffix)
 
     def write(
         self, content_digest: str, outer_header: bytes, inner: InnerEntity
@@ -79,14 +85,15 @@ class CheckpointStore:
             MessageError: the inner entity changed meanwhile, or what was written
                 does not hold it.
         """
-        path = self.incoming / f"{content_digest}.{os.getpid()}.{os.urandom(4).hex()}"
+        path = self.incoming / file_name(content_digest, f".{os.getpid()}.{os.urandom(4).hex()}")
         with (
             durable.explained("write a checkpoint", denied=UsageError),
             durable.new_file(path) as stream,
         ):
             digest = self._files.write(path, stream, outer_header, inner)
             crashpoint("checkpoint.written")
-        return IncomingCheckpoint(content_digest, path, digest)
+        header = hashlib.sha256(header_of(outer_header)).hexdigest()
+        return IncomingCheckpoint(content_digest, path, digest, header)
 
     def adopt(self, incoming: Sequence[IncomingCheckpoint]) -> None:
         """Makes checkpoints durable, reads them back, and gives them their names, durably.
@@ -149,6 +156,20 @@ class CheckpointStore:
     def may_hold(self, content_digest: str, inner_size: int) -> bool:
         """Whether the file of a checkpoint is as long as it was; needs no key."""
         return self._files.may_hold(self.path(content_digest), inner_size)
+
+    def is_whole(
+        self, content_digest: str, inner_sha256: str, inner_size: int, header_sha256: str | None
+    ) -> bool:
+        """Whether a checkpoint is what it was, as far as that can be told without a key.
+
+        Args:
+            content_digest: of the part.
+            inner_sha256: of the inner entity.
+            inner_size: of it, in bytes.
+            header_sha256: of the header; None: it is not known.
+        """
+        path = self.path(content_digest)
+        return self._files.is_whole(path, inner_sha256, inner_size, header_sha256)
 
     def is_for_keys(self, content_digest: str) -> bool | None:
         """Whether the keys at hand open a checkpoint; None: it is missing or damaged."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sectool.checkpoint.layout import Checkpoint, damaged, head, read_layout
-from sectool.errors import CheckpointDamaged, reason_of
+from sectool.errors import CheckpointDamaged, MessageError, reason_of
 from sectool.message import DigestingSink, FileContent, InnerEntity, open_regular_file
 
 
@@ -48,6 +48,18 @@ class CheckpointFiles(Protocol):
     def may_hold(self, path: Path, inner_size: int) -> bool:
         """Whether the file is there and as long as it must be for so large an inner entity."""
 
+    def is_whole(
+        self, path: Path, inner_sha256: str, inner_size: int, header_sha256: str | None
+    ) -> bool:
+        """Whether a checkpoint is what it was, as far as that can be told without a key.
+
+        Args:
+            path: of its file.
+            inner_sha256: of the inner entity.
+            inner_size: of it, in bytes.
+            header_sha256: of the header; None: it is not known.
+        """
+
     def is_for_keys(self, path: Path) -> bool | None:
         """Whether the keys at hand open a checkpoint; None: it is missing or damaged."""
 
@@ -83,6 +95,16 @@ class PlainFiles:
             return self.open(path).inner.size == inner_size
         except CheckpointDamaged:
             return False
+
+    def is_whole(
+        self, path: Path, inner_sha256: str, inner_size: int, header_sha256: str | None
+    ) -> bool:
+        try:
+            checkpoint = self.open(path)
+            found = (checkpoint.inner.size, checkpoint.inner.digest, checkpoint.header_sha256)
+        except (CheckpointDamaged, OSError, MessageError):
+            return False
+        return found == (inner_size, inner_sha256, header_sha256 or found[2])
 
     def is_for_keys(self, path: Path) -> bool | None:
         return True if path.is_file() else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sectool.errors import CheckpointDamaged
+from sectool.errors import CheckpointDamaged, JobLogDamaged
 from sectool.message import Content, InnerEntity
 
 FIELD = b"X-Sectool-Checkpoint"
@@ -26,6 +27,8 @@ _LINE = re.compile(
     re.MULTILINE,
 )
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
 _OWN_FIELD = re.compile(
     rb"^X-Sectool-Checkpoint[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)", re.MULTILINE | re.IGNORECASE
 )
@@ -43,6 +46,11 @@ class Checkpoint:
     outer_header: bytes
     """Of the message the part was first seen in, each line with its end, without blank line."""
 
+    @property
+    def header_sha256(self) -> str:
+        """Of that header, lower-case hexadecimal."""
+        return hashlib.sha256(self.outer_header).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -57,6 +65,17 @@ class Layout:
     """Lines before it, each with its line end."""
 
 
+def header_of(outer_header: bytes) -> bytes:
+    """A header as a checkpoint begins with it."""
+    # A field of this name in somebody's mail must not be taken for ours.
+    header = _OWN_FIELD.sub(b"", outer_header)
+    return header if not header or header.endswith(b"\n") else header + _line_end(outer_header)
+
+
+def _line_end(outer_header: bytes) -> bytes:
+    return b"\r\n" if b"\r\n" in outer_header else b"\n"
+
+
 def head(outer_header: bytes, inner: InnerEntity) -> bytes:
     """All that stands before the inner entity.
 
@@ -64,11 +83,8 @@ def head(outer_header: bytes, inner: InnerEntity) -> bytes:
         outer_header: header lines, each with its line end, without the blank line.
         inner: what follows.
     """
-    line_end = b"\r\n" if b"\r\n" in outer_header else b"\n"
-    # A field of this name in somebody's mail must not be taken for ours.
-    header = _OWN_FIELD.sub(b"", outer_header)
-    if header and not header.endswith(b"\n"):
-        header += line_end
+    line_end = _line_end(outer_header)
+    header = header_of(outer_header)
     # What does not begin with a header of its own would be read as header lines.
     gap = b"" if inner.has_header_block else line_end
     line = b"%s: v=1; inner-offset=%0*d; inner-sha256=%s; content-type=%s%s"
@@ -101,6 +117,17 @@ def read_layout(name: str, stream: BinaryIO, size: int) -> Layout:
     if between not in {b"", b"\n", b"\r\n"} or offset > size or offset < match.end():
         raise damaged(name, "its X-Sectool-Checkpoint line does not fit the file")
     return Layout(offset, match[2].decode(), match[3].decode(), text[: match.start()])
+
+
+def file_name(digest: str, ending: str) -> str:
+    """What a file is called that is named by a digest: nothing else ever becomes a name.
+
+    Raises:
+        JobLogDamaged: it is no digest.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise JobLogDamaged("the job log names a file by what is no digest")
+    return f"{digest}{ending}"
 
 
 def damaged(name: str, reason: str) -> CheckpointDamaged:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sectool import durable
+from sectool.checkpoint.layout import file_name
 from sectool.errors import CheckpointDamaged, MessageError, UsageError
 from sectool.message import Content, FileContent, copy
 
@@ -48,7 +49,7 @@ class OriginalStore:
 
     def path(self, digest: str) -> Path:
         """Where an original lies."""
-        return self._directory / f"{digest}.eml"
+        return self._directory / file_name(digest, ".eml")
 
     def keep(self, originals: Sequence[OriginalToKeep]) -> dict[str, MessageError]:
         """Keeps originals, durably; one that is kept already stays as it is.
@@ -62,7 +63,7 @@ class OriginalStore:
         """
         with durable.explained("keep the originals", denied=UsageError):
             wanted = {entry.digest: entry for entry in originals}
-            missing = [entry for entry in wanted.values() if not self.path(entry.digest).exists()]
+            missing = [entry for entry in wanted.values() if not self._is_kept(entry.digest)]
             refused = self._write_all(missing)
             missing = [entry for entry in missing if entry.digest not in refused]
             durable.sync_files((self._new(entry.digest) for entry in missing), "original.sync")
@@ -72,6 +73,13 @@ class OriginalStore:
                 durable.rename(self._new(entry.digest), self.path(entry.digest), "original.rename")
             durable.sync_directories([self._directory], "original.directory")
         return refused
+
+    def _is_kept(self, digest: str) -> bool:
+        """Whether the file of this name holds the message; whatever else does is replaced."""
+        try:
+            return durable.read_back_digest(self.path(digest)) == digest
+        except OSError:
+            return False
 
     def _write_all(self, missing: Sequence[OriginalToKeep]) -> dict[str, MessageError]:
         refused: dict[str, MessageError] = {}
@@ -125,7 +133,7 @@ class OriginalStore:
         return FileContent(path)
 
     def _new(self, digest: str) -> Path:
-        return self._directory / f"{digest}.new"
+        return self._directory / file_name(digest, ".new")
 
     def _write(self, entry: OriginalToKeep) -> None:
         # A server may have renamed the file since: its content is found again.

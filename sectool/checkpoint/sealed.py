@@ -179,6 +179,11 @@ class SealedFiles:
             return False
         return (envelope.encrypted_content_size or 0) >= inner_size
 
+    def is_whole(
+        self, path: Path, _inner_sha256: str, inner_size: int, _header_sha256: str | None
+    ) -> bool:
+        return self.may_hold(path, inner_size)
+
     def size_of(self, inner_size: int) -> int:
         assert self._profile is not None
         return cms.sealed_size(inner_size, self._recipients, profile=self._profile)

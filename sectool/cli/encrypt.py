@@ -108,6 +108,7 @@ def encrypt(
         jobs.Operation.ENCRYPT,
         options.mailbox_not_certificate(mailbox),
         job,
+        trust_group=passphrases.trust_group,
         keys=passphrases.of([]),
         dry_run=dry_run,
         **phase.fields,

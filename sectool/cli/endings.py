@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sectool.errors import SectoolError
 
 _ALWAYS = {0, 1, 2, 130, 143}
-_LOG = {13, 21}
+_LOG = {13, 21, 22}
 _RUN = {3, 10, 11, 14, 17, *_LOG}
 
 EXIT_CODES: dict[str, set[int]] = {
@@ -20,7 +20,7 @@ EXIT_CODES: dict[str, set[int]] = {
     "verify": _ALWAYS | _RUN | {12},
     "rollback": _ALWAYS | _RUN | {12, 16, 20},
     "purge": _ALWAYS | _RUN | {12},
-    "demo": _ALWAYS | {17},
+    "demo": _ALWAYS | {17, 22},
 }
 """Of each command, every exit code that it can end with."""
 

@@ -42,18 +42,26 @@ def keys(
     mailbox: OfMailbox = None,
     passphrases: options.PassphraseOptions,
     workers: options.Workers = None,
+    limit_factor: options.LimitFactor = 1,
     manners: options.Manners,
 ) -> None:
     """Show every key of a key history, and what could not be read."""
     from sectool import jobs
+    from sectool.budget import limits_times
     from sectool.cli.session import passphrase_prompt, run_job
     from sectool.keys import load_key_history
 
     jobs.harden()
-    history = load_key_history(passphrases.of(paths), passphrase_prompt())
+    with limits_times(limit_factor):
+        history = load_key_history(passphrases.of(paths), passphrase_prompt())
     needed = None
     if mailbox is not None:
-        spec = jobs.JobSpec(jobs.Operation.SCAN, mailbox, workers=options.worker_processes(workers))
+        spec = jobs.JobSpec(
+            jobs.Operation.SCAN,
+            mailbox,
+            workers=options.worker_processes(workers),
+            limit_factor=limit_factor,
+        )
         needed = run_job(spec, manners)
     _show(history, needed, manners)
 
@@ -67,19 +75,12 @@ def _show(history: KeyHistory, needed: Summary | None, manners: options.Manners)
 
 
 def _messages(entry: HistoryEntry, needed: Summary) -> int:
-    return sum(
-        count
-        for key, count in needed.keys.items()
-        if (
-            key.serial_number
-            and key.serial_number == entry.serial_number
-            and key.issuer == entry.issuer
-        )
-        or (
-            key.subject_key_identifier
-            and key.subject_key_identifier == entry.subject_key_identifier
-        )
-    )
+    from sectool.outcome import RecipientKey
+
+    names = [RecipientKey("", "", entry.subject_key_identifier)]
+    if entry.has_certificate:
+        names.append(RecipientKey(entry.issuer, entry.serial_number, ""))
+    return sum(needed.keys.get(name, 0) for name in names)
 
 
 def _document(history: KeyHistory, needed: Summary | None) -> dict[str, Any]:
@@ -139,7 +140,8 @@ def _lines(history: KeyHistory, needed: Summary | None) -> Iterator[str]:
             yield from fact(name, text)
     for problem in history.problems:
         yield ""
-        what = "not read" if problem.kind is not ProblemKind.UNCHECKED else "read all the same"
+        is_used = problem.kind in {ProblemKind.UNCHECKED, ProblemKind.EXPOSED}
+        what = "read all the same" if is_used else "not read"
         yield from wrapped(f"{what}: {problem.path}: {problem.reason}", indent=2)
         if problem.hint:
             yield from wrapped(f"  hint: {problem.hint}", indent=4)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 WIDTH = 80
+
+LONGEST = 50 * WIDTH
+"""Columns of a text that is broken into lines: names are made by strangers, too."""
 
 NUMBERS = frozenset({"messages", "parts", "not done", "in clear", "days", "in sent mail"})
 """Titles of columns that stand right."""
@@ -30,6 +34,7 @@ def table(
 
 def wrapped(text: str, *, indent: int) -> Iterable[str]:
     """A text in lines of 80 columns, all but the first indented."""
+    text = shorten(text, LONGEST)
     return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False)
 
 
@@ -55,11 +60,15 @@ def shorten(text: str, width: int) -> str:
     """Takes out the middle, since names differ at both ends."""
     if columns_of(text) <= width:
         return text
-    front = len(text) // 2
-    back = len(text) - front
-    while front + back > 2 and columns_of(text[:front]) + columns_of(text[-back:]) >= width:
-        front, back = (front - 1, back) if front >= back else (front, back - 1)
-    return f"{text[:front]}…{text[-back:]}"
+    front = _beginning(text, (width - 1) // 2)
+    back = _beginning(text[::-1], width - 1 - columns_of(front))[::-1]
+    return f"{front}…{back}"
+
+
+def _beginning(text: str, width: int) -> str:
+    """As many characters, from the first one on, as there is room for."""
+    widths = itertools.accumulate(map(_columns_of_character, text))
+    return text[: sum(1 for _ in itertools.takewhile(lambda columns: columns <= width, widths))]
 
 
 def counted(count: int, noun: str) -> str:

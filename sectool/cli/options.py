@@ -46,6 +46,14 @@ AcceptCertificate = Annotated[
         " FINGERPRINT:CHECK: where several do.",
     ),
 ]
+TrustGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--trust-group",
+        metavar="NAME",
+        help="Members of this group may write to the job directory and to what leads to it.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Do everything but write; show what it would take.")
 ]
@@ -57,6 +65,16 @@ Workers = Annotated[
         min=0,
         max=256,
         help="Worker processes; 0: none. Default: one for each processor, 8 at most.",
+    ),
+]
+LimitFactor = Annotated[
+    int,
+    typer.Option(
+        "--limit-factor",
+        metavar="N",
+        min=1,
+        max=1000,
+        help="Spend N times as much on a message or key file before it is given up.",
     ),
 ]
 Verbose = Annotated[
@@ -122,6 +140,7 @@ class PassphraseOptions:
             help="File with the PIN of a token. Else SECTOOL_PIN, or you are asked.",
         ),
     ] = None
+    trust_group: TrustGroup = None
 
     def of_any(self, paths: list[Path]) -> KeySpecification | None:
         """The key history at ``paths``; None where none are named."""
@@ -141,6 +160,7 @@ class PassphraseOptions:
             pin_file=self.pin_file,
             passphrase_command=self.passphrase_command,
             checks_mac=not self.no_mac_check,
+            trust_group=self.trust_group,
         )
 
 
@@ -184,7 +204,11 @@ class OpeningOptions:
 
     def fields(self, keys: KeySpecification) -> dict[str, Any]:
         """The fields of a ``JobSpec`` that these options give with a key history."""
-        return {"keys": self.added_to(keys), "released": self.released}
+        return {
+            "keys": self.added_to(keys),
+            "released": self.released,
+            "trust_group": keys.trust_group,
+        }
 
     @property
     def released(self) -> frozenset[str]:
@@ -299,6 +323,7 @@ class RunOptions:
         typer.Option("--limit", metavar="N", min=1, help="Work on at most N messages."),
     ] = None
     workers: Workers = None
+    limit_factor: LimitFactor = 1
 
     @property
     def selection(self) -> Selection:
@@ -315,7 +340,11 @@ class RunOptions:
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of a ``JobSpec`` that these options give."""
-        return {"selection": self.selection, "workers": worker_processes(self.workers)}
+        return {
+            "selection": self.selection,
+            "workers": worker_processes(self.workers),
+            "limit_factor": self.limit_factor,
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)

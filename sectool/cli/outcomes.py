@@ -68,6 +68,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
             }
             for key, count in _most_first(summary.losing_access)
         ]
+    if summary.unused_key_files:
+        document["unused_key_files"] = [asdict(entry) for entry in summary.unused_key_files]
     if summary.shut_key_files:
         document["shut_key_files"] = [asdict(entry) for entry in summary.shut_key_files]
     return document

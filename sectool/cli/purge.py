@@ -37,6 +37,7 @@ def purge(
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
     workers: options.Workers = None,
+    limit_factor: options.LimitFactor = 1,
     manners: options.Manners,
 ) -> None:
     """Remove checkpoints and originals that are no longer needed.
@@ -52,7 +53,9 @@ def purge(
         jobs.Operation.PURGE,
         mailbox,
         job=directory,
+        trust_group=passphrases.trust_group,
         workers=options.worker_processes(workers),
+        limit_factor=limit_factor,
         dry_run=dry_run,
         partial=partial,
         verify_keys=passphrases.of_any(verify_keys),

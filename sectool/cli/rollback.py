@@ -53,6 +53,7 @@ def rollback(
         jobs.Operation.ROLLBACK,
         mailbox,
         job=directory,
+        trust_group=passphrases.trust_group,
         dry_run=dry_run,
         partial=partial,
         to_stage=options.stage(to_stage),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,12 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=ending("status", EXAMPLE))(spread(status))
 
 
-def status(directories: Directories, manners: options.Manners) -> None:
+def status(
+    directories: Directories,
+    *,
+    trust_group: options.TrustGroup = None,
+    manners: options.Manners,
+) -> None:
     """Show where a job stands, what is left, what failed and why.
 
     And what of it lies in clear, and for how long.
@@ -33,6 +39,7 @@ def status(directories: Directories, manners: options.Manners) -> None:
     from sectool.cli.many_jobs import see_each, show_many
     from sectool.cli.render import show
 
+    look = functools.partial(jobs.status, trust=jobs.Trust.in_group(trust_group))
     if len(directories) > 1:
-        show_many(see_each(directories, jobs.status), manners, looks_only=True)
-    show(jobs.status(directories[0]), manners, looks_only=True)
+        show_many(see_each(directories, look), manners, looks_only=True)
+    show(look(directories[0]), manners, looks_only=True)

@@ -93,6 +93,7 @@ def verify(
         "partial": partial,
         "acknowledge": acknowledge,
         "accept_unproven": accept_unproven,
+        "trust_group": passphrases.trust_group,
         **keys.fields(passphrases),
         **run.fields,
     }

@@ -52,7 +52,12 @@ def is_same_address(first: str, second: str) -> bool:
 
 
 def comparable_address(address: str) -> str:
-    """One text for all the ways in which a mail address may be written."""
+    """One text for all the ways in which a mail address may be written.
+
+    What is longer than any address is compared as it is.
+    """
+    if len(address) > _LONGEST_ADDRESS:
+        return address
     local_part, _, domain = address.strip().rpartition("@")
     with contextlib.suppress(UnicodeError):  # no domain name: compared as it is
         domain = domain.encode("idna").decode("ascii")

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from sectool.budget import Work, current
 from sectool.cms.envelope import Envelope
 from sectool.cms.identifiers import display_identifier
 from sectool.cms.key_kinds import UnknownRecipient, UnknownRecipients, kind_of_recipient
-from sectool.cms.limits import Limits
 from sectool.cms.recipients import RecipientInfo, RecipientKind, UnwrappedKey
 from sectool.cms.seams import KeyOperations, KeySource, RecipientIdentifier, SenderKeys
 from sectool.cms.shared_secrets import (
@@ -25,7 +25,6 @@ from sectool.cms.shared_secrets import (
 )
 from sectool.cms.unwrapping import unwrap, why_unsupported
 from sectool.errors import (
-    LimitExceeded,
     MalformedMessage,
     MissingKey,
     UnsupportedMessage,
@@ -57,22 +56,21 @@ class Attempts:
     all: tuple[Attempt, ...]
     failure: MissingKey | UnsupportedMessage | None
     """What to say when none fits; None: a recipient named a key that is held."""
+    is_complete: bool = True
+    """Whether keys that nothing names are among them, if there are any."""
 
 
-def is_held(
-    keys: KeySource, secrets: SharedSecrets, limits: Limits, recipient_info: RecipientInfo
-) -> bool:
+def is_held(keys: KeySource, secrets: SharedSecrets, recipient_info: RecipientInfo) -> bool:
     """Whether a key or secret at hand is there for a recipient."""
     identifier = recipient_info.identifier
     if identifier is not None:
         return bool(keys.find(identifier))
-    return any(True for _ in find_shared_keys(recipient_info, secrets, limits))
+    return any(True for _ in find_shared_keys(recipient_info, secrets))
 
 
 def find_attempts(
     envelope: Envelope,
     keys: KeySource,
-    limits: Limits,
     *,
     secrets: SharedSecrets,
     unnamed_keys: Sequence[KeyOperations],
@@ -84,13 +82,11 @@ def find_attempts(
         MissingKey: there is nothing to try.
         UnsupportedMessage: there is not, and no recipient is of a kind that can be opened.
         MalformedMessage: the envelope has no recipients.
-        LimitExceeded: too many keys or passwords would have to be tried.
     """
     if not envelope.recipients.total:
         raise MalformedMessage("the message names no recipients")
     named: list[Attempt] = []
     unnamed: list[Attempt] = []
-    passwords = 0
     for recipient_info in envelope.recipients.kept:
         identifier = recipient_info.identifier
         if identifier is not None:
@@ -98,36 +94,29 @@ def find_attempts(
                 Attempt(key.label, identifier, partial(unwrap, recipient_info, key, senders))
                 for key in keys.find(identifier)
             ]
-        for shared in find_shared_keys(recipient_info, secrets, limits):
+        for shared in find_shared_keys(recipient_info, secrets):
             attempt = Attempt(shared.label, None, shared.unwrap, shared.is_named)
             (named if shared.is_named else unnamed).append(attempt)
-            passwords += recipient_info.kind is RecipientKind.PASSWORD
-        if passwords > limits.password_attempts:
-            raise LimitExceeded(
-                f"more than {limits.password_attempts} passwords would have to be tried"
-            )
-        if len(named) > limits.unwrap_attempts or len(unnamed) > limits.unnamed_attempts:
-            raise LimitExceeded(f"more than {limits.unwrap_attempts} keys would have to be tried")
-    guesses = _unnamed(envelope, unnamed_keys, senders)
+    may_serve = [info for info in envelope.recipients.kept if info.kind in _PRIVATE]
     unkept = envelope.recipients.total - len(envelope.recipients.kept)
-    are_tried = len(guesses) + unkept * len(unnamed_keys) <= limits.unnamed_attempts
-    unnamed += guesses if are_tried else []
+    trials = (len(may_serve) + unkept) * len(unnamed_keys)
+    are_tried = trials <= current().left(Work.PRIVATE_KEY)
+    unnamed += _unnamed(may_serve, unnamed_keys, senders) if are_tried else []
     failure = None if named else _failure(envelope, secrets, are_tried=are_tried)
     attempts = (*named, *unnamed)
     if failure is not None and not attempts:
+        if not are_tried:
+            current().decline()
         raise failure
-    return Attempts(attempts, failure)
+    return Attempts(attempts, failure, are_tried)
 
 
 def _unnamed(
-    envelope: Envelope,
+    recipient_infos: Sequence[RecipientInfo],
     keys: Sequence[KeyOperations],
     senders: SenderKeys | None,
 ) -> list[Attempt]:
-    """Each key on each recipient; a key of another kind fails at once, at no cost.
-
-    A message to a crowd is left alone: whose key is missing there cannot be told anyway.
-    """
+    """Each key on each recipient; a key of another kind fails at once, at no cost."""
     return [
         Attempt(
             key.label,
@@ -136,8 +125,7 @@ def _unnamed(
             is_named=False,
             is_asked_for=False,
         )
-        for info in envelope.recipients.kept
-        if info.kind in _PRIVATE
+        for info in recipient_infos
         for key in keys
     ]
 
@@ -167,6 +155,7 @@ def _failure(
         text += f"; and {unsupported.total()} besides: {_in_short(list(unsupported))}"
     if not are_tried:
         text += "; keys without certificate were not tried on so many recipients"
+        text += current().remedy
     if not unkept and all(info.kind in _SHARED for info in missing):
         return MissingKey(
             f"no shared secret for any recipient: {text}",

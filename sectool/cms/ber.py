@@ -22,6 +22,9 @@ _HEADER_ROOM = 32
 """No accepted header is longer: five identifier and seventeen length octets."""
 _LENGTH_OCTETS = 16
 _LONGEST = 1 << 62
+_SEGMENT_HEADER = 6
+"""Bytes that the header of a segment has at most, where it is not left to the parser."""
+_CONSTRUCTED_OCTET_STRING = 0x24
 _TINY = 8
 """Bytes of a segment that costs more to look at than to copy."""
 _RUN = 16
@@ -120,12 +123,13 @@ class BERReader:
     def peek(self) -> Header | None:
         """The header of the next element, or None at the end of the open one."""
         if self._ahead is None:
-            if not self._indefinite and self.offset == self._end:
+            if not self._indefinite and self._buffer_offset + self._position == self._end:
                 return None
-            self._ahead = self._parse_header()
-            if self._ahead.tag == 0:
-                self._check_end_of_contents(self._ahead)
-                self._ahead = _END
+            ahead = self._parse_header()
+            if ahead.tag == 0:
+                self._check_end_of_contents(ahead)
+                ahead = _END
+            self._ahead = ahead
         return None if self._ahead is _END else self._ahead
 
     def at(self, tag: int) -> bool:
@@ -161,7 +165,7 @@ class BERReader:
         self._outer.append((self._indefinite, self._end))
         self._indefinite = header.length is None
         if header.length is not None:
-            self._end = self.offset + header.length
+            self._end = self._buffer_offset + self._position + header.length
 
     def leave(self, what: str) -> None:
         """Closes the open element, of which nothing may be left."""
@@ -258,52 +262,59 @@ class BERReader:
         if not header.constructed:
             yield from self._content_blocks(header.length or 0)
             return
+        outside = len(self._outer)
         self.enter_header(header, what)
-        depth = 1
-        while depth:
-            if block := self._gather_segments():
+        while len(self._outer) > outside:
+            if block := self._gather_segments(outside):
                 yield block
+            if len(self._outer) == outside:
+                return
             segment = self.peek()
             self._ahead = None
             if segment is None:
                 self._close()
-                depth -= 1
             elif segment.tag != OCTET_STRING:
                 raise MalformedMessage(f"{what} holds a segment that is not an octet string")
             elif segment.constructed:
                 self.enter_header(segment, what)
-                depth += 1
             else:
                 yield from self._content_blocks(segment.length or 0)
 
     # --- inside ---
 
-    def _gather_segments(self) -> bytes:
-        """Passes primitive segments that lie whole in the buffer, and joins them.
+    def _gather_segments(self, outside: int) -> bytes:
+        """Passes segments that lie whole in the buffer, and joins what they hold.
 
-        Does what ``peek`` and ``read`` would, but some mail comes in segments of
-        a few bytes each; whatever is unusual is left to them.
+        Does what ``peek``, ``enter_header`` and ``_close`` would, but some mail comes in
+        millions of segments of a few bytes each; whatever is unusual is left to them.
+
+        Args:
+            outside: elements that are open around the octet string.
         """
-        buffer, position = self._buffer, self._position
-        stop = len(buffer)
-        if self._end is not None:
-            stop = min(stop, self._end - self._buffer_offset)
+        buffer, outer, offset = self._buffer, self._outer, self._buffer_offset
+        position, end, indefinite = self._position, self._end, self._indefinite
         parts: list[bytes] = []
-        while position + 4 <= stop and buffer[position] == OCTET_STRING:
-            length, start = buffer[position + 1], position + 2
-            if length == 0x82:
-                length, start = buffer[start] << 8 | buffer[start + 1], start + 2
-            elif length >= 0x80:
-                break
-            if start + length > stop:
-                break
-            if length <= _TINY and _begins_run(buffer, position, length):
-                content, position = _join_tiny(buffer, position, stop, length)
-                parts.append(content)
+        while len(outer) > outside:
+            if not indefinite and offset + position == end:
+                indefinite, end = outer.pop()
                 continue
-            position = start + length
-            parts.append(buffer[start:position])
-        self._position = position
+            stop = len(buffer) if end is None else min(len(buffer), end - offset)
+            position = _join_segments(buffer, position, stop, parts)
+            if position + 2 > stop:
+                break
+            identifier, length = buffer[position], buffer[position + 1]
+            if identifier == _CONSTRUCTED_OCTET_STRING and len(outer) < self.limits.depth:
+                inner = end if length == 0x80 else offset + position + 2 + length
+                if length > 0x80 or (end is not None and inner is not None and inner > end):
+                    break
+                outer.append((indefinite, end))
+                indefinite, end = length == 0x80, inner
+            elif identifier == length == 0 and indefinite:
+                indefinite, end = outer.pop()
+            else:
+                break
+            position += 2
+        self._position, self._end, self._indefinite = position, end, indefinite
         return b"".join(parts)
 
     def _close(self) -> None:
@@ -334,7 +345,8 @@ class BERReader:
         if length is None and not constructed:
             raise MalformedMessage("a primitive element has an indefinite length")
         self._position = position
-        if self._end is not None and self.offset + (length or 0) > self._end:
+        end = self._end
+        if end is not None and self._buffer_offset + position + (length or 0) > end:
             raise MalformedMessage("an element is longer than what holds it")
         return Header(tag, constructed, length, buffer[start:position])
 
@@ -382,12 +394,33 @@ class BERReader:
             self._hashed = self._position
 
 
+def _join_segments(buffer: bytes, position: int, stop: int, parts: list[bytes]) -> int:
+    """Takes primitive segments that follow each other, and says where what is none begins."""
+    while position + _SEGMENT_HEADER <= stop and buffer[position] == OCTET_STRING:
+        length, start = buffer[position + 1], position + 2
+        if length > 0x80:
+            octets = length - 0x80
+            if octets > _SEGMENT_HEADER - 2:
+                break
+            length, start = int.from_bytes(buffer[start : start + octets]), start + octets
+        if length == 0x80 or start + length > stop:
+            break
+        if length <= _TINY and start == position + 2 and _begins_run(buffer, position, length):
+            content, position = _join_tiny(buffer, position, stop, length)
+            parts.append(content)
+            continue
+        position = start + length
+        parts.append(buffer[start:position])
+    return position
+
+
 def _begins_run(buffer: bytes, position: int, length: int) -> bool:
     """Whether some segments of one length follow each other, so that a closer look pays."""
     stride = length + 2
     stop = position + _RUN * stride
     return (
         stop <= len(buffer)
+        and buffer[position + stride + 1] == length
         and buffer[stop - stride + 1] == length
         and buffer[position:stop:stride] == b"\x04" * _RUN
         and buffer[position + 1 : stop : stride] == b"%c" % length * _RUN

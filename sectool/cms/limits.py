@@ -22,16 +22,6 @@ class Limits:
     """Recipients beyond those that are kept because a held key names them."""
     recipient_infos_size: int = 8 * 1024 * 1024
     """What is kept of them takes: two thousand RSA-16384 recipients fit."""
-    unwrap_attempts: int = 100
-    """Private-key operations for one envelope: a person holds some forty keys, and
-    a repeated RecipientInfo must not buy endless work (or token operations)."""
-    unnamed_attempts: int = 500
-    """Private-key operations for one envelope with keys that nothing names: under a
-    second in software."""
-    password_attempts: int = 10
-    """Passwords times PasswordRecipientInfos of one envelope: each costs a derivation."""
-    password_iterations: int = 1_000_000
-    """Of PBKDF2 for one password: under a second."""
     name_size: int = 256 * 1024
     """An issuer Name that is kept; a recipient with a longer one is only counted."""
     identifier_size: int = 4 * 1024

@@ -13,6 +13,7 @@ from functools import partial
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from sectool.budget import Work, current
 from sectool.cms import oids
 from sectool.cms.aead import TAG_FAILURE
 from sectool.cms.algorithms import content_cipher
@@ -38,6 +39,7 @@ from sectool.cms.seams import (
 from sectool.cms.shared_secrets import NO_SECRETS, SharedSecrets
 from sectool.cms.sinks import DISCARD, HashingSink
 from sectool.errors import (
+    BudgetExceeded,
     DecryptionFailed,
     MessageChanged,
     MessageError,
@@ -131,7 +133,9 @@ class SealedEnvelope:
             MalformedMessage: the source is damaged.
             MessageChanged: the source is not what was read before.
             UnsupportedMessage: the library refuses the algorithm.
+            BudgetExceeded: it was decrypted often enough.
         """
+        budget = current()
         decryptor = self._decryptor(content_encryption_key)
         plaintext = HashingSink(sink)
         left = self.sealed.size
@@ -141,6 +145,7 @@ class SealedEnvelope:
             left -= len(block)
             if left < 0:
                 raise _changed()
+            budget.spend(Work.READING, len(block))
             plaintext.write(decryptor.update(block))
 
         with self.source.open() as stream:
@@ -159,9 +164,11 @@ class SealedEnvelope:
             DecryptionFailed: key, padding or tag do not fit.
             MalformedMessage: the source is damaged.
         """
+        budget = current()
         decryptor = self._decryptor(content_encryption_key)
         with self.source.open() as stream:
             for block in encrypted_content_blocks(stream, self.limits):
+                budget.spend(Work.READING, len(block))
                 yield decryptor.update(block)
         yield decryptor.finish()
 
@@ -254,6 +261,7 @@ class Openings:
         MissingKey: likewise, and no recipient named any of the keys that were tried.
         MalformedMessage, UnsupportedMessage: likewise, for the reason met first; or the
             content should end in its tag.
+        BudgetExceeded: no more keys are used for the message.
     """
 
     description: EnvelopeDescription
@@ -277,6 +285,8 @@ class Openings:
         proofs: dict[bytes, bool] = {}
         problems: list[MessageError] = []
         for named in (True, False):
+            if not (named or self._attempts.is_complete):
+                current().decline()
             attempts = [one for one in self._attempts.all if one.is_named is named]
             yield self._try(attempts, proofs, problems)
         if not proofs:
@@ -290,6 +300,8 @@ class Openings:
                 unwrapped = attempt.unwrap()
             except DecryptionFailed:
                 continue  # as a key of a wrong length: ``failure`` has the one text for both
+            except BudgetExceeded:
+                raise
             except MessageError as error:
                 if attempt.is_asked_for:
                     problems.append(error)
@@ -335,12 +347,12 @@ def find_openings(
             recipient is of a kind that can be opened.
         LimitExceeded: a bound was reached.
     """
-    wanted = partial(is_held, keys, secrets, limits)
+    wanted = partial(is_held, keys, secrets)
     with source.open() as stream:
         envelope = read_envelope(stream, limits, wanted=wanted)
     description = describe(envelope)
     attempts = find_attempts(
-        envelope, keys, limits, secrets=secrets, unnamed_keys=unnamed_keys, senders=senders
+        envelope, keys, secrets=secrets, unnamed_keys=unnamed_keys, senders=senders
     )
     sealed = SealedEnvelope.prepare(source, envelope, limits)
     return Openings(description, attempts, sealed)

@@ -12,6 +12,7 @@ from functools import partial
 
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, modes
 
+from sectool.budget import Work, current
 from sectool.cms import ber, oids
 from sectool.cms.algorithms import CONTENT_ENCRYPTION
 from sectool.cms.ber import BERReader
@@ -22,11 +23,9 @@ from sectool.cms.identifiers import (
     require_null_or_absent,
 )
 from sectool.cms.key_wrap import key_wrap
-from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.recipients import RecipientInfo, RecipientKind, UnwrappedKey
 from sectool.errors import (
     DecryptionFailed,
-    LimitExceeded,
     MalformedMessage,
     UnsupportedMessage,
 )
@@ -65,9 +64,7 @@ class SharedKey:
     """Raises DecryptionFailed, MalformedMessage or UnsupportedMessage."""
 
 
-def find_shared_keys(
-    recipient_info: RecipientInfo, secrets: SharedSecrets, limits: Limits
-) -> Iterator[SharedKey]:
+def find_shared_keys(recipient_info: RecipientInfo, secrets: SharedSecrets) -> Iterator[SharedKey]:
     """The shared secrets that may open a recipient; other kinds of recipients give none."""
     if recipient_info.kind is RecipientKind.KEY_ENCRYPTION_KEY:
         name = _key_identifier(recipient_info.detail)
@@ -80,7 +77,7 @@ def find_shared_keys(
             yield SharedKey("shared key without a name", False, unwrap)
     if recipient_info.kind is RecipientKind.PASSWORD:
         for password in secrets.passwords:
-            unwrap = partial(_unwrap_with_password, recipient_info, password, limits)
+            unwrap = partial(_unwrap_with_password, recipient_info, password)
             yield SharedKey("password", False, unwrap)
 
 
@@ -96,11 +93,10 @@ def check_password(recipient_info: RecipientInfo) -> None:
     Raises:
         UnsupportedMessage: its cipher or key derivation is not supported.
         MalformedMessage: their parameters are damaged.
-        LimitExceeded: the derivation would take too long.
     """
     assert recipient_info.algorithm is not None
     cipher = _read_cipher(recipient_info.algorithm)
-    _read_derivation(recipient_info.detail, cipher.row.key_sizes[0], DEFAULT_LIMITS)
+    _read_derivation(recipient_info.detail, cipher.row.key_sizes[0])
 
 
 def display_shared_key(recipient_info: RecipientInfo) -> str:
@@ -137,13 +133,11 @@ def _unwrap_with_key(recipient_info: RecipientInfo, key: bytes) -> UnwrappedKey:
 # --- PasswordRecipientInfo ---------------------------------------------------
 
 
-def _unwrap_with_password(
-    recipient_info: RecipientInfo, password: bytes, limits: Limits
-) -> UnwrappedKey:
+def _unwrap_with_password(recipient_info: RecipientInfo, password: bytes) -> UnwrappedKey:
     assert recipient_info.algorithm is not None
     cipher = _read_cipher(recipient_info.algorithm)
     (key_size, *_) = cipher.row.key_sizes
-    key = _read_derivation(recipient_info.detail, key_size, limits)(password)
+    key = _read_derivation(recipient_info.detail, key_size)(password)
     encrypted_key = recipient_info.encrypted_key
     block_size = cipher.row.block_size
     if len(encrypted_key) % block_size or len(encrypted_key) < 2 * block_size:
@@ -192,7 +186,7 @@ def _decrypt(algorithm: BlockCipherAlgorithm, iv: bytes, ciphertext: bytes) -> b
     return decryptor.update(ciphertext) + decryptor.finalize()
 
 
-def _read_derivation(detail: bytes, key_size: int, limits: Limits) -> Callable[[bytes], bytes]:
+def _read_derivation(detail: bytes, key_size: int) -> Callable[[bytes], bytes]:
     """PBKDF2 as keyDerivationAlgorithm names it (RFC 8018 appendix A.2)."""
     if not detail:
         raise UnsupportedMessage("a password recipient without key derivation is not supported")
@@ -214,10 +208,9 @@ def _read_derivation(detail: bytes, key_size: int, limits: Limits) -> Callable[[
     reader.leave("the PBKDF2 parameters")
     if iterations < 1:
         raise MalformedMessage("the PBKDF2 iteration count is not positive")
-    if iterations > limits.password_iterations:
-        raise LimitExceeded(f"more than {limits.password_iterations} PBKDF2 iterations")
 
     def derive(password: bytes) -> bytes:
+        current().spend(Work.DERIVATION, iterations)
         return hashlib.pbkdf2_hmac(hash_name, password, salt, iterations, key_size)
 
     return derive

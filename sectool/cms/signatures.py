@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import (
     utils,
 )
 
+from sectool.budget import Work, current
 from sectool.cms import ber, der, oids
 from sectool.cms.addresses import PARSER_ERRORS
 from sectool.cms.ber import BERReader
@@ -38,7 +40,7 @@ from sectool.cms.key_transport import mgf1_hash
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, Source
 from sectool.cms.signed_data import SignedData, SignerInfo, read_signed_data
-from sectool.errors import MalformedMessage, MessageError, UnsupportedMessage
+from sectool.errors import BudgetExceeded, MalformedMessage, MessageError, UnsupportedMessage
 
 Digests = dict[str, frozenset[bytes]]
 """By the name of a hash function: the digests of the content that are right. Several,
@@ -51,6 +53,9 @@ _HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
 }
+
+_LONGEST_EXPONENT = 64
+"""Bits of the public exponent of RSA; a longer one makes a verification as slow as a signature."""
 
 _SIGNATURE_HASHES = {
     **dict.fromkeys((oids.SHA1_WITH_RSA, oids.ECDSA_SHA1, oids.DSA_SHA1), "sha1"),
@@ -91,6 +96,7 @@ def verify_signers(
     Raises:
         MalformedMessage: it is not a whole SignedData, or has no content.
         LimitExceeded: a bound was reached.
+        BudgetExceeded: no more signatures of the message are verified.
     """
     signed = read_signed_data(source, limits, {})
     names = frozenset(filter(None, map(_digest_name, signed.signer_infos)))
@@ -100,7 +106,7 @@ def verify_signers(
         digests = detached(names)
     else:
         digests = _digests_inside(source, limits, names)
-    certificates = tuple(filter(None, map(_certificate, signed.certificates)))
+    certificates = _Certificates(signed.certificates)
     return tuple(_hold(signed, signer, certificates, digests) for signer in signed.signer_infos)
 
 
@@ -130,17 +136,45 @@ def _certificate(raw: bytes) -> x509.Certificate | None:
 # --- holding one signer against the content ------------------------------------------
 
 
+class _Certificates:
+    """The certificates of one message, each looked at once however many signers there are."""
+
+    def __init__(self, encoded: Iterable[bytes]) -> None:
+        self._all = list(filter(None, map(_certificate, dict.fromkeys(encoded))))
+
+    @cached_property
+    def _by_serial_number(self) -> dict[int, list[x509.Certificate]]:
+        # Writers encode one name in several ways; the key decides, not the name.
+        found: defaultdict[int, list[x509.Certificate]] = defaultdict(list)
+        for certificate in self._all:
+            found[certificate.serial_number].append(certificate)
+        return found
+
+    @cached_property
+    def _by_key_identifier(self) -> dict[bytes, list[x509.Certificate]]:
+        found: defaultdict[bytes, list[x509.Certificate]] = defaultdict(list)
+        for certificate in self._all:
+            for value in dict.fromkeys(_key_identifiers(certificate)):
+                found[value].append(certificate)
+        return found
+
+    def find(self, identifier: RecipientIdentifier) -> Sequence[x509.Certificate]:
+        """All that a signer may name so."""
+        if isinstance(identifier, IssuerAndSerialNumber):
+            return self._by_serial_number.get(identifier.serial_number, ())
+        return self._by_key_identifier.get(identifier.value, ())
+
+
 def _hold(
-    signed: SignedData,
-    signer: SignerInfo,
-    certificates: tuple[x509.Certificate, ...],
-    digests: Digests,
+    signed: SignedData, signer: SignerInfo, certificates: _Certificates, digests: Digests
 ) -> Signer:
-    named = [one for one in certificates if _is_named(one, signer.identifier)]
+    named = certificates.find(signer.identifier)
     failure = "its certificate is not in the message"
     for certificate in named:
         try:
             _verify(signed, signer, certificate, digests)
+        except BudgetExceeded:
+            raise
         except MessageError as error:
             failure = error.message
         except InvalidSignature:
@@ -150,13 +184,6 @@ def _hold(
         else:
             return Signer(certificate, "")
     return Signer(named[0] if named else None, failure)
-
-
-def _is_named(certificate: x509.Certificate, identifier: RecipientIdentifier) -> bool:
-    if isinstance(identifier, IssuerAndSerialNumber):
-        # Writers encode one name in several ways; the key decides, not the name.
-        return certificate.serial_number == identifier.serial_number
-    return identifier.value in _key_identifiers(certificate)
 
 
 def _key_identifiers(certificate: x509.Certificate) -> Iterator[bytes]:
@@ -197,6 +224,7 @@ def _verify(
 
 def _verify_any(verify: Callable[[bytes], None], candidates: frozenset[bytes] | set[bytes]) -> None:
     for candidate in candidates:
+        current().spend(Work.VERIFICATION)
         try:
             return verify(candidate)
         except InvalidSignature:
@@ -251,6 +279,8 @@ def _verify_signature(
     hash_function = _HASHES[name]()
     how = utils.Prehashed(hash_function) if is_digest else hash_function
     if isinstance(key, rsa.RSAPublicKey):
+        if key.public_numbers().e.bit_length() > _LONGEST_EXPONENT:
+            raise UnsupportedMessage("a signature by a key with so large an exponent is not read")
         key.verify(signer.signature, data, scheme, how)
     elif isinstance(key, ec.EllipticCurvePublicKey):
         key.verify(signer.signature, data, ec.ECDSA(how))

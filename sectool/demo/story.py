@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from sectool import jobs
-from sectool.crashpoints import VARIABLE
+from sectool.crashpoints import install
 from sectool.demo.sample import sample_directory, unpack_maildir
 from sectool.durable import explained
 from sectool.errors import RunError, UsageError
@@ -19,8 +18,9 @@ from sectool.keys import KeySpecification
 from sectool.outcome import NOT_DONE, State
 from sectool.summary import Summary
 
-CRASH = "crash@joblog.commit.before:2"
-"""Where the simulated crash strikes: checkpoints are written, their record is not."""
+CRASH = "joblog.commit.before"
+"""Where the simulated crash strikes, at its second passing: checkpoints are written, their record
+is not."""
 
 Tell = Callable[[str], None]
 
@@ -75,25 +75,19 @@ class Demo:
 
     def _crash(self) -> None:
         self._title("3", "decrypt: a plaintext checkpoint of every message that opens ... crash!")
-        command = [
-            *(sys.executable, "-m", "sectool", "decrypt", str(self._old_place)),
-            *("--keys", str(self._sample / "keys" / "old"), "--workers", "0", "--quiet"),
-            *("--passphrase-file", str(self._passphrase_file), "--job", str(self._job)),
-        ]
-        environment = {**os.environ, VARIABLE: CRASH}
-        done = subprocess.run(command, env=environment, check=False)  # noqa: S603  # our own command
-        self._tell(f"   killed in the middle of its work (status {done.returncode})")
+        child = os.fork()
+        if not child:
+            _die_at_the_second(CRASH)
+            try:
+                jobs.run(self._decryption())
+            finally:
+                os._exit(1)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        self._tell(f"   killed in the middle of its work (status {status})")
 
     def _decrypt(self) -> Summary:
         self._title("4", "the same command again: it goes on where it stopped")
-        spec = jobs.JobSpec(
-            jobs.Operation.DECRYPT,
-            str(self._old_place),
-            job=self._job,
-            keys=self._old_keys(),
-            workers=0,
-        )
-        summary = jobs.run(spec)
+        summary = jobs.run(self._decryption())
         self._counts(summary)
         self._tell(f"   checkpoints  {self._job / 'checkpoints'}")
         return summary
@@ -147,6 +141,15 @@ class Demo:
         self._tell(f"   sectool status {self._job}")
         return good
 
+    def _decryption(self) -> jobs.JobSpec:
+        return jobs.JobSpec(
+            jobs.Operation.DECRYPT,
+            str(self._old_place),
+            job=self._job,
+            keys=self._old_keys(),
+            workers=0,
+        )
+
     # --- telling -------------------------------------------------------------------
 
     def _old_keys(self) -> KeySpecification:
@@ -164,14 +167,28 @@ class Demo:
         self._tell(f"   {summary.messages:5}  messages in all")
 
 
+def _die_at_the_second(name: str) -> None:
+    """Lets this process be killed at its second passing of a crash point."""
+    passed: list[str] = []
+
+    def hook(point: str) -> None:
+        passed.append(point)
+        if passed.count(name) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    install(hook)
+
+
 def _stage(directory: Path | None) -> Path:
     if directory is None:
-        return Path(tempfile.mkdtemp(prefix="sectool-demo-"))
+        directory = Path(tempfile.mkdtemp(prefix="sectool-demo-"))
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory} is not an empty directory", hint="name a new one")
     with explained(f"make {directory}"):
-        directory.mkdir(parents=True, exist_ok=True)
-    return directory.resolve()
+        real = jobs.make_directory(directory, jobs.Trust())
+        # What is put into it must not go elsewhere either.
+        jobs.Trust().walk(real / "job")
+    return real
 
 
 def play(directory: Path | None, tell: Tell) -> None:

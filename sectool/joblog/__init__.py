@@ -27,12 +27,15 @@ from sectool.joblog.records import (
     SealablePart,
     Storage,
 )
+from sectool.joblog.schema import OLDER_SCHEMAS
+from sectool.joblog.standings import MessagesAlike
 from sectool.outcome import blotted, without_address
 
 __all__ = [
     "IN_CLEAR",
     "KEPT",
     "NOT_EVERYBODYS",
+    "OLDER_SCHEMAS",
     "ON_TRIAL",
     "REPLACED",
     "UNREACHED",
@@ -44,6 +47,7 @@ __all__ = [
     "JobLog",
     "LayerRecord",
     "MessageRecord",
+    "MessagesAlike",
     "OriginalRecord",
     "PartRecord",
     "Purpose",

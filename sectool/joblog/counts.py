@@ -35,11 +35,12 @@ class Counts:
         """Adds the counts of all messages of the job to ``summary``."""
         execute = self._connection.execute
         for word, count, size in execute(
-            "SELECT word, count(*), sum(size) FROM counted GROUP BY word"
+            "SELECT word, count(*), total(size) FROM counted GROUP BY word"
         ):
             summary.counts[State(word)] += count
             summary.messages += count
-            summary.bytes += size
+            # Not sum(): a sparse file says that it has any number of bytes.
+            summary.bytes += int(size)
         for folder, count in execute("SELECT folder, count(*) FROM counted GROUP BY folder"):
             summary.folders[folder] += count
         for year, count in execute(

@@ -1,8 +1,9 @@
 """Makes, checks and configures the SQLite file of a job log.
 
 A job directory may come from a stranger, so the file is checked before it is
-believed (sqlite.org, "Defense Against The Dark Arts"): its owner and mode, its
-marks, its pages, and that its tables are those of a schema that was released.
+believed (sqlite.org, "Defense Against The Dark Arts"): its marks, that its tables
+are those of a schema that was released, its pages, and the form of each value.
+That it is nobody else's to change, ``sectool.trust`` has told before.
 """
 
 from __future__ import annotations
@@ -11,14 +12,12 @@ import functools
 import os
 import re
 import sqlite3
-import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from sectool import durable
 from sectool.errors import (
-    JobLogDamaged,
     JobLogTooNew,
     Locked,
     NoSpace,
@@ -26,6 +25,7 @@ from sectool.errors import (
     SectoolError,
     UsageError,
 )
+from sectool.joblog.forms import check_forms, damaged
 from sectool.joblog.schema import (
     APPLICATION_ID,
     OLDER_SCHEMAS,
@@ -65,7 +65,7 @@ def explain(error: sqlite3.Error, path: Path) -> SectoolError:
             f"cannot write the job log {path}: {error}",
             hint="check the owner, the mode and the mount options of the job directory",
         )
-    if family in _DAMAGE_ERRORS or isinstance(error, sqlite3.IntegrityError):
+    if family in _DAMAGE_ERRORS or isinstance(error, sqlite3.IntegrityError) or _is_odd(error):
         return _judged(path, str(error))
     if family in {"SQLITE_BUSY", "SQLITE_LOCKED"}:
         return Locked(
@@ -110,17 +110,14 @@ def _unusable(path: Path, reason: str, cause: str) -> RunError:
     )
 
 
+def _is_odd(error: sqlite3.Error) -> bool:
+    """Whether a text is the trouble that is no UTF-8."""
+    return any(words in str(error) for words in ("decode to UTF-8", "user-defined function"))
+
+
 def is_half_written(error: BaseException | None) -> bool:
     """Whether a run was killed in the middle of a commit that only a writer can undo."""
     return getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY_ROLLBACK"
-
-
-def damaged(path: Path, reason: str) -> JobLogDamaged:
-    """The error for a file that is not, or no longer, a job log."""
-    return JobLogDamaged(
-        f"the job log {path} is damaged: {reason}",
-        hint="restore it from a backup; the checkpoints are readable without it",
-    )
 
 
 # --- making ------------------------------------------------------------------
@@ -184,7 +181,6 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         JobLogDamaged: it is not a job log, or fails a check.
         JobLogTooNew: a newer sectool wrote it.
     """
-    _check_file(path)
     mode = "ro" if read_only else "rw"
     try:
         connection = sqlite3.connect(
@@ -213,17 +209,6 @@ def version_of(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _check_file(path: Path) -> None:
-    with durable.explained("read the job log", denied=UsageError):
-        status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        raise damaged(path, "it is not a regular file")
-    if hasattr(os, "geteuid") and status.st_uid not in {os.geteuid(), 0}:
-        raise damaged(path, "it belongs to another user")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise damaged(path, "others may write to it")
-
-
 def _check_contents(connection: sqlite3.Connection, path: Path) -> None:
     # Before anything else is asked of a file that a stranger may have made.
     connection.execute("PRAGMA trusted_schema = OFF")
@@ -244,13 +229,16 @@ def _check_contents(connection: sqlite3.Connection, path: Path) -> None:
     with durable.explained(f"read the job log {path}", denied=UsageError):
         if path.stat().st_size < pages * size:
             raise damaged(path, "its end is missing")
+    released = {**OLDER_SCHEMAS, SCHEMA_VERSION: _digest_of_tables()}
+    # Not against what the file says of itself: who adds a trigger can change that, too. And
+    # before anything is read through it: a check or a generated column is code.
+    if schema_digest(_definitions(connection)) != released.get(version):
+        raise damaged(path, "its tables are not those of a job log")
     (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
         raise _judged(path, str(answer))
-    released = {**OLDER_SCHEMAS, SCHEMA_VERSION: _digest_of_tables()}
-    # Not against what the file says of itself: who adds a trigger can change that, too.
-    if schema_digest(_definitions(connection)) != released.get(version):
-        raise damaged(path, "its tables are not those of a job log")
+    if version == SCHEMA_VERSION:
+        check_forms(connection, path)
 
 
 def configure(connection: sqlite3.Connection, *, read_only: bool) -> None:

@@ -108,7 +108,7 @@ class JobLog:
         try:
             if is_outdated(connection):
                 keep_copy(connection, path)
-                migrate(connection)
+                migrate(connection, path)
         except sqlite3.Error as error:
             connection.close()
             raise explain(error, path) from error
@@ -215,7 +215,7 @@ def _copy(path: Path, connection: sqlite3.Connection) -> None:
         with closing(_connect_to_look(path)) as source:
             source.backup(connection)
         if is_outdated(connection):
-            migrate(connection)
+            migrate(connection, path)
     except sqlite3.Error as error:
         raise explain(error, path) from error
 

@@ -14,12 +14,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sectool.errors import JobLogDamaged
+from sectool.joblog.copies import CopyTable
 from sectool.joblog.parts import CHECKPOINTS_STAND, PartTable
 from sectool.joblog.records import (
+    MESSAGE_COLUMNS,
     NOTICED,
     ON_TRIAL,
     Examination,
     MessageRecord,
+    message_record,
 )
 from sectool.joblog.schema import LEGAL_STEPS
 from sectool.message import Flags, Listing, MessageRef
@@ -43,26 +46,6 @@ _NONE_LEFT = 1 << 62
 _SEARCHES = 50_000
 """Searches whose end is remembered; forgetting one costs time only."""
 
-_COLUMNS = (
-    "message, identity, state, reason, folder, key, hint, size, tried_with,"
-    " identity <> original_identity"
-)
-
-
-def _record(row: tuple[object, ...]) -> MessageRecord:
-    message, identity, state, reason, folder, key, hint, size, tried_with, replaced = row
-    return MessageRecord(
-        message=int(str(message)),
-        identity=str(identity),
-        state=State(str(state)),
-        reason=str(reason),
-        ref=MessageRef(str(folder), str(key)),
-        hint=str(hint),
-        size=int(str(size)),
-        tried_with=str(tried_with),
-        replaced=bool(replaced),
-    )
-
 
 class MessageTable:
     """The message rows of a job log; all writing happens inside ``JobLog.group``."""
@@ -70,6 +53,7 @@ class MessageTable:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self.parts = PartTable(connection)
+        self.copies = CopyTable(connection, self)
         self._unseen = "gone"
         self._passed: dict[tuple[str, ...], int] = {}
 
@@ -203,27 +187,24 @@ class MessageTable:
     def at(self, ref: MessageRef) -> MessageRecord | None:
         """The message that was last seen at this place."""
         row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE folder = ? AND key = ? AND presence = 'present'",
+            f"SELECT {MESSAGE_COLUMNS} FROM message"
+            " WHERE folder = ? AND key = ? AND presence = 'present'",
             (ref.folder, ref.key),
         ).fetchone()
-        return None if row is None else _record(row)
+        return None if row is None else message_record(row)
 
     def claim_examined(self, examination: Examination) -> MessageRecord | None:
         """As ``claim``, by whatever the copy that was examined may be known by.
 
-        A copy that says it is a plaintext copy is taken at its word where its
-        content agrees; any other is a mail that came in clear first.
+        What reads like a plaintext copy of the job, and is none that it knows byte for byte,
+        waits for all others (``CopyTable``).
         """
-        ref, size, hint = examination.ref, examination.size, examination.hint
-        listing = Listing(ref, size, Flags(), hint)
-        in_clear = examination.in_clear
-        if in_clear and examination.marked:
-            claimed = self.claim(listing, in_clear, row=examination.marked)
-            return claimed or self.claim(listing, examination.identity)
-        claimed = self.claim(listing, examination.identity)
-        return claimed or (self.claim(listing, in_clear) if in_clear else None)
+        listing = Listing(examination.ref, examination.size, Flags(), examination.hint)
+        if self.copies.read_like(examination):
+            return self.claim(listing, examination.in_clear)
+        return self.claim(listing, examination.identity)
 
-    def claim(self, listing: Listing, identity: str, *, row: int = 0) -> MessageRecord | None:
+    def claim(self, listing: Listing, identity: str) -> MessageRecord | None:
         """The row of the stored copy at ``listing``, found by identity and moved to its place.
 
         A row at this very place comes first, then one with the same name in
@@ -234,29 +215,32 @@ class MessageTable:
         Args:
             listing: of the stored copy.
             identity: what it is known by.
-            row: number of the row that comes before all others; 0: none does.
         """
         ref = listing.ref
         present = "identity = ? AND presence = 'present'"
         # "+": by the index of the key, which few copies share, not of the folder.
         found = (
-            (row and self._first_unseen("identity = ? AND message = ?", identity, str(row)))
-            or self._first_unseen(
+            self.first_unseen(
                 "identity = ? AND key = ? AND +folder = ?", identity, ref.key, ref.folder
             )
-            or self._first_unseen("identity = ? AND key = ?", identity, ref.key)
-            or self._first_unseen(f"{present} AND folder = ?", identity, ref.folder)
-            or self._first_unseen(present, identity)
-            or self._first_unseen("identity = ?", identity)
+            or self.first_unseen("identity = ? AND key = ?", identity, ref.key)
+            or self.first_unseen(f"{present} AND folder = ?", identity, ref.folder)
+            or self.first_unseen(present, identity)
+            or self.first_unseen("identity = ?", identity)
         )
         if not found:
             return None
-        record = _record(found)
-        self.relocate(record.message, ref, listing.hint, listing.size, displaced=self._unseen)
-        self.see(record.message)
+        record = message_record(found)
+        self.take_place(record.message, listing)
         return record
 
-    def _first_unseen(self, condition: str, *values: str) -> tuple[object, ...] | None:
+    def take_place(self, message: int, listing: Listing) -> None:
+        """The walk found this message at ``listing``."""
+        place = (listing.ref, listing.hint, listing.size)
+        self.relocate(message, *place, displaced=self._unseen)
+        self.see(message)
+
+    def first_unseen(self, condition: str, *values: str) -> tuple[object, ...] | None:
         """The first row that meets a condition and that the walk has not seen.
 
         No message becomes unseen during a walk, so that each search goes on where
@@ -265,7 +249,7 @@ class MessageTable:
         """
         search = (condition, *values)
         row: tuple[object, ...] | None = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE {condition} AND message >= ?"
+            f"SELECT {MESSAGE_COLUMNS} FROM message WHERE {condition} AND message >= ?"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
             " ORDER BY message LIMIT 1",
             (*values, self._passed.get(search, 0)),
@@ -293,23 +277,21 @@ class MessageTable:
         ``checkpointed`` again, unless its checkpoint is purged, or ``readable``
         where no checkpoint was ever kept, or ``clear``. Only after all copies have had their claim.
         """
-        row = self._first_unseen(
+        row = self.first_unseen(
             "original_identity = ? AND identity <> original_identity AND state <> 'purged'",
             original_identity,
         )
         if row is None:
             return None
-        record = _record(row)
+        record = message_record(row)
         self._connection.execute(
             "UPDATE message SET identity = original_identity WHERE message = ?", (record.message,)
         )
-        place = (listing.ref, listing.hint, listing.size)
-        self.relocate(record.message, *place, displaced=self._unseen)
+        self.take_place(record.message, listing)
         state = State.CHECKPOINTED if self.parts.are_stored(record.message) else State.READABLE
         if not self.parts.were_encrypted(record.message):
             state = State.CLEAR
         self.advance(record.message, state, step="returned")
-        self.see(record.message)
         return record
 
     def relocate(
@@ -395,22 +377,29 @@ class MessageTable:
 
     # --- what an examination found ------------------------------------------------
 
-    def record(self, examination: Examination) -> int:
+    def record(
+        self, examination: Examination, is_own: Callable[[str], bool] = lambda _: False
+    ) -> int:
         """Takes down what an examination found, in the row of its message or a new one.
 
         What is checkpointed or replaced stays so whatever this examination,
         perhaps with fewer keys, says of it.
 
+        Args:
+            examination: of the stored copy.
+            is_own: as ``CopyTable.claim`` has it, for what waited for all others.
+
         Returns:
             Number of the row.
         """
-        claimed = self.claim_examined(examination)
+        claimed = self.claim_examined(examination) or self.copies.claim(examination, is_own)
         self.parts.add_checkpoints(examination, claimed)
-        if claimed is not None and (claimed.state in KEPT or claimed.replaced):
+        done = KEPT | {State.DECRYPTED}
+        if claimed is not None and (claimed.state in done or claimed.replaced):
             return claimed.message
-        if claimed is None and (copy := self._insert_copy_in_clear(examination)):
+        if claimed is None and (copy := self.copies.join(examination)):
             return copy
-        message = self._insert(examination) if claimed is None else claimed.message
+        message = self.insert(examination) if claimed is None else claimed.message
         if claimed is not None:
             self.advance(message, examination.state, reason=examination.reason)
             self._connection.execute(
@@ -424,7 +413,8 @@ class MessageTable:
         self.parts.write(message, examination)
         return message
 
-    def _insert(self, examination: Examination) -> int:
+    def insert(self, examination: Examination) -> int:
+        """A new row for a copy that no row is of."""
         if examination.state not in LEGAL_STEPS[None]:
             raise JobLogDamaged(f"no message of a job log begins as {examination.state}")
         ref = examination.ref
@@ -444,32 +434,8 @@ class MessageTable:
             ),
         )
         message = int(cursor.lastrowid or 0)
-        self.relocate(message, ref, examination.hint, examination.size, displaced=self._unseen)
-        self.see(message)
+        self.take_place(message, Listing(ref, examination.size, Flags(), examination.hint))
         self.note_step(message, examination.state)
-        return message
-
-    def _insert_copy_in_clear(self, examination: Examination) -> int | None:
-        """The row of a further copy that someone made of a plaintext copy of the job.
-
-        It is encrypted like the first one: it would stay in clear unnoticed.
-        None: it is no such copy.
-        """
-        if not (examination.marked and examination.in_clear):
-            return None
-        row = self._connection.execute(
-            "SELECT original_identity FROM message WHERE message = ? AND identity = ?"
-            f" AND {CHECKPOINTS_STAND}",
-            (examination.marked, examination.in_clear),
-        ).fetchone()
-        if row is None:
-            return None
-        copy = replace(examination, identity=examination.in_clear, state=State.DECRYPTED, reason="")
-        message = self._insert(copy)
-        self._connection.execute(
-            "UPDATE message SET original_identity = ? WHERE message = ?", (row[0], message)
-        )
-        self.parts.copy(examination.marked, message)
         return message
 
     def record_copy(self, examination: Examination) -> int | None:
@@ -490,6 +456,6 @@ class MessageTable:
         ).fetchone()
         if row is None:
             return None
-        message = self._insert(replace(examination, state=State.CHECKPOINTED, reason=""))
+        message = self.insert(replace(examination, state=State.CHECKPOINTED, reason=""))
         self.parts.copy_unopened(int(row[0]), message)
         return message

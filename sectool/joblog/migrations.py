@@ -19,12 +19,14 @@ from sectool import durable
 from sectool.crashpoints import crashpoint
 from sectool.errors import UsageError
 from sectool.joblog.database import make_tables, version_of
+from sectool.joblog.forms import check_forms
 from sectool.joblog.schema import SCHEMA_DIGEST_NAME, SCHEMA_VERSION
 
 DEFAULTS: dict[tuple[str, str], str] = {
     ("checkpoint", "storage"): "'plain'",
     # No earlier than when the job began.
     ("checkpoint", "written"): "coalesce((SELECT min(at) FROM old_step), '')",
+    ("checkpoint", "header_sha256"): "NULL",
     ("part", "integrity"): "coalesce((SELECT checkpoint.integrity FROM old_checkpoint AS checkpoint"
     " WHERE checkpoint.content_digest = old_part.content_digest), '')",
     ("part", "signer"): "''",
@@ -75,10 +77,15 @@ def keep_copy(connection: sqlite3.Connection, path: Path) -> None:
         durable.sync_directories([path.parent], "joblog.migrate.copy.directory")
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Migrates an old job log, in a file or in memory, in one transaction.
 
+    Args:
+        connection: to it.
+        path: where it lies, for the error.
+
     Raises:
+        JobLogDamaged: a value of it has not the form that it must have; nothing was changed.
         sqlite3.Error: nothing was changed.
     """
     execute = connection.execute
@@ -90,6 +97,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     try:
         execute("BEGIN IMMEDIATE")
         _rebuild(connection)
+        check_forms(connection, path)
         crashpoint("joblog.migrate.commit.before")
         execute("COMMIT")
         crashpoint("joblog.migrate.commit.after")
@@ -115,9 +123,6 @@ def _rebuild(connection: sqlite3.Connection) -> None:
         "INSERT INTO migration VALUES (?, ?, ?)",
         (SCHEMA_VERSION, from_version, datetime.now(UTC).isoformat(timespec="seconds")),
     )
-    dangling = connection.execute("PRAGMA foreign_key_check").fetchone()
-    if dangling is not None:
-        raise sqlite3.IntegrityError(f"a row of {dangling[0]} refers to none of {dangling[2]}")
 
 
 def _set_aside(connection: sqlite3.Connection) -> list[str]:

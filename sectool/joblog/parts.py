@@ -33,7 +33,10 @@ CHECKPOINTS_STAND = (
 )
 """Condition on a message: each of its parts has a checkpoint that was not purged."""
 
-_COLUMNS = "content_digest, inner_sha256, inner_size, content_type, checkpoint.integrity, storage"
+_COLUMNS = (
+    "content_digest, inner_sha256, inner_size, content_type, checkpoint.integrity, storage,"
+    " header_sha256"
+)
 
 _OF_A_MESSAGE = {
     "part": "path, content_digest, content_encryption_algorithm, integrity, signer,"
@@ -45,9 +48,15 @@ _OF_A_MESSAGE = {
 
 
 def _record(columns: Sequence[Any]) -> CheckpointRecord:
-    digest, inner_sha256, inner_size, content_type, integrity, storage = columns
+    digest, inner_sha256, inner_size, content_type, integrity, storage, header_sha256 = columns
     return CheckpointRecord(
-        digest, inner_sha256, inner_size, content_type, Integrity(integrity), Storage(storage)
+        digest,
+        inner_sha256,
+        inner_size,
+        content_type,
+        Integrity(integrity),
+        Storage(storage),
+        header_sha256,
     )
 
 
@@ -213,11 +222,13 @@ class PartTable:
         ).rowcount
         self._connection.execute(
             "INSERT INTO checkpoint (content_digest, inner_sha256, inner_size, content_type,"
-            " integrity, storage, written) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+            " integrity, storage, written, header_sha256)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9)"
             " ON CONFLICT (content_digest) DO UPDATE SET inner_sha256 = excluded.inner_sha256,"
             " inner_size = excluded.inner_size, content_type = excluded.content_type,"
             " integrity = excluded.integrity, storage = excluded.storage,"
-            " written = iif(?8, excluded.written, written)",
+            " written = iif(?8, excluded.written, written),"
+            " header_sha256 = excluded.header_sha256",
             (
                 checkpoint.content_digest,
                 checkpoint.inner_sha256,
@@ -227,6 +238,7 @@ class PartTable:
                 checkpoint.storage,
                 datetime.now(UTC).isoformat(timespec="seconds"),
                 was_purged,
+                checkpoint.header_sha256,
             ),
         )
 

@@ -22,16 +22,16 @@ class PlaintextTable:
     def checkpoints(self, storage: Storage) -> Lying:
         """The checkpoints that stand and are kept in this way."""
         count, size, since = self._connection.execute(
-            "SELECT count(*), coalesce(sum(inner_size), 0), min(written) FROM checkpoint"
+            "SELECT count(*), total(inner_size), min(written) FROM checkpoint"
             f" WHERE storage = ? AND {STANDING}",
             (storage,),
         ).fetchone()
-        return Lying(count, size, _moment(since))
+        return Lying(count, int(size), _moment(since))
 
     def in_mailbox(self) -> Lying:
         """The messages that were decrypted in place, and were not encrypted since."""
         count, size = self._connection.execute(
-            f"SELECT count(*), coalesce(sum(size), 0) FROM message WHERE {_IN_CLEAR}"
+            f"SELECT count(*), total(size) FROM message WHERE {_IN_CLEAR}"
         ).fetchone()
         (since,) = self._connection.execute(
             "WITH undone AS (SELECT message, max(step) AS last FROM step"
@@ -40,7 +40,7 @@ class PlaintextTable:
             "   LEFT JOIN undone USING (message)"
             f" WHERE name = 'decrypted' AND step.step > coalesce(undone.last, 0) AND {_IN_CLEAR}"
         ).fetchone()
-        return Lying(count, size, _moment(since))
+        return Lying(count, int(size), _moment(since))
 
 
 def _moment(text: str | None) -> datetime | None:

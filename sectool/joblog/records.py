@@ -6,11 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sectool.errors import JobLogDamaged
 from sectool.message import MessageRef
 from sectool.outcome import Integrity, Proof, RecipientKey, State
 
 IN_CLEAR = "in-clear:"
-"""Begins the identity of a plaintext copy that sectool put into the mailbox."""
+"""Begins the identity of a plaintext copy that sectool put into the mailbox: three digests follow,
+of what it describes and holds, of which mail it is, and of all of it. Logs of version 1 and 2
+have the first one alone."""
 UNREACHED = "#"
 """Begins the path of a layer record of an envelope that cannot be put back where it lies."""
 NOTICED = "noticed: "
@@ -68,6 +71,9 @@ class CheckpointRecord:
     integrity: Integrity
     """What the decryption alone proves, whoever signed."""
     storage: Storage = Storage.PLAIN
+    header_sha256: str | None = None
+    """Of the header that lies with it, lower-case hexadecimal; None where nothing lies there, or
+    an older version wrote it and did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,8 @@ class Examination:
     """Identity it has if it is a plaintext copy; empty where it cannot be one."""
     marked: int = 0
     """Number of the row that it says it is the plaintext copy of; 0: it says nothing."""
+    header_words: tuple[str, ...] = ()
+    """Digests of the fields of its header, where it is marked."""
     layers: tuple[LayerRecord, ...] = ()
     """Further encrypted layers."""
     readers: frozenset[tuple[str, str]] = frozenset()
@@ -152,6 +160,29 @@ class MessageRecord:
     tried_with: str
     replaced: bool
     """Whether its copy is another than the one the job first found."""
+
+
+MESSAGE_COLUMNS = (
+    "message, identity, state, reason, folder, key, hint, size, tried_with,"
+    " identity <> original_identity"
+)
+"""Of the table of messages, in the order that ``message_record`` takes."""
+
+
+def message_record(row: tuple[object, ...]) -> MessageRecord:
+    """A row of ``MESSAGE_COLUMNS`` as what it says."""
+    message, identity, state, reason, folder, key, hint, size, tried_with, replaced = row
+    return MessageRecord(
+        message=int(str(message)),
+        identity=str(identity),
+        state=State(str(state)),
+        reason=str(reason),
+        ref=MessageRef(str(folder), str(key)),
+        hint=str(hint),
+        size=int(str(size)),
+        tried_with=str(tried_with),
+        replaced=bool(replaced),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +221,12 @@ class SealableMessage:
     internal_date: str
     """ISO 8601 with offset."""
     parts: tuple[SealablePart, ...]
+    found_as: str = ""
+    """Identity of the message that its parts were found in, where the copy the job first found
+    was in clear already; else empty."""
+
+    def __post_init__(self) -> None:
+        _hold_date(self.message, self.internal_date)
 
     @property
     def is_own_copy(self) -> bool:
@@ -197,9 +234,20 @@ class SealableMessage:
         return self.identity != self.original_identity
 
     @property
+    def encrypted_identity(self) -> str:
+        """Of the message as its parts were found in it."""
+        return self.found_as or self.original_identity
+
+    @property
     def in_clear(self) -> bool:
         """Whether the stored copy is the plaintext, put there by sectool."""
         return self.identity.startswith(IN_CLEAR)
+
+
+def _hold_date(message: int, date: str) -> None:
+    """Only a message that could not be read has none, and nothing is made of such a one."""
+    if not date:
+        raise JobLogDamaged(f"message {message} of the job log has no date")
 
 
 class Purpose(StrEnum):
@@ -271,9 +319,13 @@ class ReplacedMessage:
     size: int
     internal_date: str
     """ISO 8601 with offset."""
+    message_id: str
     original: str
     """SHA-256 of the original; empty where none was kept."""
     parts: tuple[SealablePart, ...]
+
+    def __post_init__(self) -> None:
+        _hold_date(self.message, self.internal_date)
 
     @property
     def as_sealable(self) -> SealableMessage:

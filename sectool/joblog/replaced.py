@@ -13,7 +13,7 @@ from sectool.outcome import Proof
 
 _SELECT = (
     "SELECT message.message, identity, original_identity, message.folder, key, message.size,"
-    " message.internal_date, coalesce(original.digest, '')"
+    " message.internal_date, message_id, coalesce(original.digest, '')"
     " FROM message LEFT JOIN original USING (message)"
 )
 
@@ -103,7 +103,8 @@ class ReplacedMessages:
     def count_without_original(self) -> int:
         """How many that are in the mailbox never had an original: added, or made of plaintext."""
         return self._count(
-            f"{_HERE} AND {_NOT_IN_FLIGHT} AND state <> 'purged'"
+            f"presence = 'present' AND {_SEEN} AND {_NOT_IN_FLIGHT} AND state <> 'purged'"
+            f" AND (identity <> original_identity OR NOT {_ENCRYPTED})"
             " AND NOT EXISTS (SELECT 1 FROM original WHERE original.message = message.message)"
         )
 
@@ -138,7 +139,8 @@ class ReplacedMessages:
                 " ORDER BY message.message LIMIT ?",
                 (after, *values, PAGE),
             ).fetchall()
-            for message, identity, original_identity, folder, key, size, date, original in rows:
+            for message, identity, original_identity, folder, key, size, *others in rows:
+                date, message_id, original = others
                 yield ReplacedMessage(
                     message=message,
                     identity=identity,
@@ -146,6 +148,7 @@ class ReplacedMessages:
                     ref=MessageRef(folder, key),
                     size=size,
                     internal_date=date,
+                    message_id=message_id,
                     original=original,
                     parts=tuple(self._messages.parts.of(message)),
                 )

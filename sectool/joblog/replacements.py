@@ -8,7 +8,13 @@ from collections.abc import Iterator
 
 from sectool.errors import JobLogDamaged
 from sectool.joblog.messages import MessageTable
-from sectool.joblog.records import Finished, OriginalRecord, Purpose, ReplacementRecord
+from sectool.joblog.records import (
+    Examination,
+    Finished,
+    OriginalRecord,
+    Purpose,
+    ReplacementRecord,
+)
 from sectool.message import Listing, MessageRef
 from sectool.outcome import State
 
@@ -120,7 +126,7 @@ class ReplacementTable:
         )
         self._messages.see(message)
 
-    def follow(self, listing: Listing, identity: str) -> bool:
+    def follow(self, listing: Listing, examination: Examination) -> bool:
         """Whether the copy at ``listing`` is one that an interrupted run placed.
 
         Happens when folders were renamed before the run was resumed, so that it
@@ -128,7 +134,8 @@ class ReplacementTable:
         places where both copies lie now, for the run to end it there.
         """
         row = self._connection.execute(
-            "SELECT message FROM replacement WHERE new_identity = ?", (identity,)
+            "SELECT message FROM replacement WHERE new_identity IN (?, nullif(?, ''))",
+            (examination.identity, examination.in_clear),
         ).fetchone()
         if row is None:
             return False
@@ -144,12 +151,17 @@ class ReplacementTable:
     # --- originals ------------------------------------------------------------------
 
     def keep_original(self, original: OriginalRecord) -> None:
-        """An original lies durably in the job directory; the first one of a message stays."""
+        """An original lies durably in the job directory.
+
+        It takes the place of another one of its message: that copy is no more in the mailbox.
+        """
         self._connection.execute(
             "DELETE FROM tombstone WHERE kind = 'original' AND digest = ?", (original.digest,)
         )
         self._connection.execute(
-            "INSERT OR IGNORE INTO original VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO original VALUES (?, ?, ?, ?, ?) ON CONFLICT (message) DO UPDATE SET"
+            " digest = excluded.digest, size = excluded.size, folder = excluded.folder,"
+            " internal_date = excluded.internal_date",
             (
                 original.message,
                 original.digest,

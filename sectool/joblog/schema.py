@@ -131,7 +131,8 @@ CREATE TABLE checkpoint (
     content_type TEXT NOT NULL,
     integrity TEXT NOT NULL,
     storage TEXT NOT NULL CHECK (storage IN ('plain', 'sealed', 'none')),
-    written TEXT NOT NULL
+    written TEXT NOT NULL,
+    header_sha256 TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE original (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sectool.joblog.messages import PAGE
 from sectool.joblog.parts import CHECKPOINTS_STAND, PartTable
-from sectool.joblog.records import SealableMessage
+from sectool.joblog.records import IN_CLEAR, SealableMessage
 from sectool.message import MessageRef
 
 _OWN_COPY_WAITS = (
@@ -37,7 +37,8 @@ class WaitingMessages:
         """
         yield from self._waiting(
             "state IN ('checkpointed', 'decrypted', 'failed', 'changed')"
-            f" AND (identity = original_identity OR (? AND {_OWN_COPY_WAITS}))"
+            f" AND iif(?, identity = original_identity OR {_OWN_COPY_WAITS},"
+            "   identity = original_identity AND substr(identity, 1, 9) <> 'in-clear:')"
             f" AND {CHECKPOINTS_STAND}",
             (in_clear,),
             after,
@@ -71,7 +72,21 @@ class WaitingMessages:
                     size=size,
                     internal_date=date,
                     parts=tuple(self._parts.of(message)),
+                    found_as=self._found_as(message, original_identity),
                 )
             if len(rows) < PAGE:
                 return
             after = rows[-1][0]
+
+    def _found_as(self, message: int, original_identity: str) -> str:
+        """Identity of the message that the parts of a further plaintext copy were found in."""
+        if not original_identity.startswith(IN_CLEAR):
+            return ""
+        row = self._connection.execute(
+            "SELECT first.original_identity FROM part AS own JOIN part AS other"
+            " USING (path, content_digest) JOIN message AS first ON first.message = other.message"
+            " WHERE own.message = ? AND substr(first.original_identity, 1, 9) <> 'in-clear:'"
+            " ORDER BY first.message LIMIT 1",
+            (message,),
+        ).fetchone()
+        return "" if row is None else str(row[0])

@@ -6,9 +6,11 @@ Prints nothing and asks nobody but through the functions it is given.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from sectool.budget import limits_times
 from sectool.durable import explain_unforeseen, explained
 from sectool.errors import PassphraseError, RunError, UsageError
 from sectool.jobs.decrypt import decrypt
@@ -28,6 +30,7 @@ from sectool.jobs.running.job import (
     check_way,
     is_job,
     look_at_job,
+    make_directory,
     open_job,
     rehearse_job,
 )
@@ -50,12 +53,17 @@ from sectool.jobs.worker.keyring import workers_for
 from sectool.keys import (
     Ask,
     KeyHistory,
+    KeyProblem,
     KeySpecification,
+    ProblemKind,
+    exposed_secrets,
+    exposure,
     load_key_history,
 )
 from sectool.mailbox import Mailbox, open_mailbox, recognise
 from sectool.progress import NoProgress, Progress
 from sectool.summary import ShutKeyFile, Summary
+from sectool.trust import Trust
 
 _ACT_ON_MAIL = frozenset(
     {Operation.DECRYPT, Operation.ENCRYPT, Operation.REWRAP, Operation.ROLLBACK}
@@ -96,8 +104,11 @@ def run(
         Operation.ROLLBACK: _rollback,
         Operation.PURGE: _purge,
     }
+    if spec.keys is not None and not spec.keys.names_keys:
+        _tell(exposed_secrets(spec.keys, Trust.in_group(spec.trust_group)), reporter)
     try:
-        summary = operations[spec.operation](spec, reporter, cancel, ask)
+        with limits_times(spec.limit_factor):
+            summary = operations[spec.operation](spec, reporter, cancel, ask)
     except OSError as error:
         raise explain_unforeseen(error) from error
     except RunError:
@@ -105,16 +116,17 @@ def run(
         # their end is to be told then, but that someone asked for it.
         cancel.check()
         raise
+    summary.unused_key_files = list(dict.fromkeys(reporter.unused_key_files))
     if not summary.messages:
         reporter.warn("there is no message in the mailbox", hint="is it the right one?")
     return summary
 
 
-def _keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
+def _keys(spec: JobSpec, progress: Reporter, ask: Ask | None) -> KeyHistory | None:
     return _history(spec.keys, progress, ask)
 
 
-def _needed_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory:
+def _needed_keys(spec: JobSpec, progress: Reporter, ask: Ask | None) -> KeyHistory:
     keys = _keys(spec, progress, ask)
     if keys is None:
         raise UsageError("no keys were given", hint="name the key history with --keys")
@@ -122,14 +134,24 @@ def _needed_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHisto
 
 
 def _history(
-    keys: KeySpecification | None, progress: Progress, ask: Ask | None
+    keys: KeySpecification | None, progress: Reporter, ask: Ask | None
 ) -> KeyHistory | None:
     if keys is None:
         return None
     history = load_key_history(keys, ask)
-    for problem in history.problems:
-        progress.warn(f"{problem.path}: {problem.reason}", hint=problem.hint)
+    _tell(history.problems, progress)
+    unused = (each for each in history.problems if each.kind is ProblemKind.MISLEADING)
+    progress.unused_key_files.extend(map(_shut, unused))
     return history
+
+
+def _tell(problems: Iterable[KeyProblem], progress: Progress) -> None:
+    for problem in problems:
+        progress.warn(f"{problem.path}: {problem.reason}", hint=problem.hint)
+
+
+def _shut(problem: KeyProblem) -> ShutKeyFile:
+    return ShutKeyFile(str(problem.path), problem.reason, problem.hint)
 
 
 def _with_shut_key_files(summary: Summary, keys: KeyHistory | None) -> Summary:
@@ -142,17 +164,20 @@ def _with_shut_key_files(summary: Summary, keys: KeyHistory | None) -> Summary:
 def _name_shut_key_files(summary: Summary, keys: KeyHistory) -> None:
     """What would end with 3 ends with 12."""
     shut = (problem for problem in keys.problems if problem.withholds_key)
-    files = (ShutKeyFile(str(each.path), each.reason, each.hint) for each in shut)
-    summary.shut_key_files = list(dict.fromkeys(files))
+    summary.shut_key_files = list(dict.fromkeys(map(_shut, shut)))
     if summary.shut_key_files and summary.failure_code in {0, 3}:
         summary.failure_code = PassphraseError.exit_code
 
 
-def _seal_keys(spec: JobSpec, progress: Progress, ask: Ask | None) -> KeyHistory | None:
+def _seal_keys(spec: JobSpec, progress: Reporter, ask: Ask | None) -> KeyHistory | None:
     if spec.seal_keys is None:
         return None
     # A key without certificate is tried, too: what it opens is authenticated.
-    return _history(dataclasses.replace(spec.seal_keys, try_keys=True), progress, ask)
+    history = _history(dataclasses.replace(spec.seal_keys, try_keys=True), progress, ask)
+    if history is not None:
+        trust = Trust.in_group(spec.trust_group)
+        _tell(filter(None, (exposure(key.source, trust) for key in history.keys)), progress)
+    return history
 
 
 def _mailbox(stack: ExitStack, spec: JobSpec, location: str, progress: Progress) -> Mailbox:
@@ -176,7 +201,7 @@ def _tell_passed_over(mailbox: Mailbox, progress: Progress) -> None:
         )
 
 
-def _scan(spec: JobSpec, progress: Progress, cancel: Cancel, ask: Ask | None) -> Summary:
+def _scan(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -> Summary:
     with ExitStack() as stack:
         mailbox = _mailbox(stack, spec, _location(spec), progress)
         keys = _keys(spec, progress, ask)
@@ -293,7 +318,7 @@ def _purge(spec: JobSpec, progress: Reporter, cancel: Cancel, ask: Ask | None) -
 
 def _where_it_is(stack: ExitStack, spec: JobSpec, progress: Reporter) -> tuple[Mailbox, Job]:
     """The mailbox that was named, else where the job's mailbox was last; and the job."""
-    location = spec.mailbox or _mailbox_of(_directory(spec))
+    location = spec.mailbox or _mailbox_of(spec)
     mailbox = _mailbox(stack, spec, location, progress)
     return mailbox, _job(stack, spec, mailbox, progress, create=spec.include_clear)
 
@@ -301,13 +326,14 @@ def _where_it_is(stack: ExitStack, spec: JobSpec, progress: Reporter) -> tuple[M
 def _job(
     stack: ExitStack, spec: JobSpec, mailbox: Mailbox, progress: Reporter, *, create: bool
 ) -> Job:
+    trust = Trust.in_group(spec.trust_group)
     if spec.dry_run:
-        rehearsal = stack.enter_context(rehearse_job(spec.job))
+        rehearsal = stack.enter_context(rehearse_job(spec.job, trust))
         check_way(rehearsal.log, spec.operation)
         return rehearsal
     directory = _directory(spec)
     check_apart(directory, mailbox.specification)
-    job = stack.enter_context(open_job(directory, create=create))
+    job = stack.enter_context(open_job(directory, create=create, trust=trust))
     check_way(job.log, spec.operation)
     with explained(f"lock the mailbox {mailbox.specification.location}"):
         stack.enter_context(mailbox.lock())
@@ -320,8 +346,9 @@ def _job(
     return job
 
 
-def _mailbox_of(directory: Path) -> str:
-    with look_at_job(directory) as job:
+def _mailbox_of(spec: JobSpec) -> str:
+    directory = _directory(spec)
+    with look_at_job(directory, Trust.in_group(spec.trust_group)) as job:
         if job.mailbox is None:
             raise UsageError(
                 f"the job {directory} has no mailbox yet", hint="run `sectool decrypt` on it first"
@@ -349,9 +376,11 @@ __all__ = [
     "Operation",
     "Reason",
     "Selection",
+    "Trust",
     "default_workers",
     "harden",
     "is_job",
+    "make_directory",
     "run",
     "status",
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sectool.joblog import Examination, JobLog, MessageRecord
 from sectool.jobs.phases.in_place import InPlace, check_in_place
-from sectool.jobs.phases.intake import SAME_AGAIN, Group, Intake, is_released
+from sectool.jobs.phases.intake import SAME_AGAIN, Group, Intake, is_released, keep_first
 from sectool.jobs.phases.preflight import Survey, readable_if_opened
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.reopen import close_reopening, reopen
@@ -20,7 +20,7 @@ from sectool.jobs.running.spec import Cancel, JobSpec, Operation
 from sectool.jobs.running.succession import note_history, old_side
 from sectool.jobs.status import plaintext_of
 from sectool.jobs.worker.examine import ExamineArgument
-from sectool.jobs.worker.keyring import tried_with
+from sectool.jobs.worker.keyring import is_tried_with, tried_with
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import Listing, MessageRef
@@ -137,12 +137,12 @@ class _Decryption:
             return False
         if known.state in DONE or known.replaced:
             return True
-        same_again = known.state in SAME_AGAIN and known.tried_with == self._tried_with
+        same_again = known.state in SAME_AGAIN and is_tried_with(known.tried_with, self._tried_with)
         return same_again and not self._spec.retry
 
     def _may_open_more(self, known: MessageRecord) -> bool:
         """Whether a layer inside keeps its recipients, and it was tried with other keys."""
-        if known.replaced or known.tried_with == self._tried_with:
+        if known.replaced or is_tried_with(known.tried_with, self._tried_with):
             return False
         return bool(self._log.messages.parts.layers.places(known.message, kept=True))
 
@@ -172,6 +172,7 @@ class _Decryption:
         else:
             if group.incoming:
                 fix_recipients(self._job)
+            keep_first(self._job, group)
             self._job.checkpoints.adopt(group.incoming)
 
     def _summary(self) -> Summary:

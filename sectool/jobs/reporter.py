@@ -18,11 +18,11 @@ from typing import Any
 
 from sectool import durable
 from sectool.errors import Interrupted, SectoolError
-from sectool.jobs.running.job import Job
+from sectool.jobs.running.job import STATUS_NAME, Job
 from sectool.jobs.running.spec import JobSpec
-from sectool.jobs.status import FILE_NAME, summarise_job
+from sectool.jobs.status import summarise_job
 from sectool.progress import Progress
-from sectool.summary import Activity, Summary
+from sectool.summary import Activity, ShutKeyFile, Summary
 
 INTERVAL = 3.0
 """Seconds between two writings, at least."""
@@ -48,6 +48,9 @@ class Reporter:
         self._document = document
         self._job: Job | None = None
         self._exit_code = 0
+        self._warned: set[str] = set()
+        self.unused_key_files: list[ShutKeyFile] = []
+        """Key files that root does not use, since somebody could have led it to them."""
         self._next = 0.0
         now = datetime.now(UTC)
         self._activity = Activity(spec.operation, os.getpid(), now, now, is_on=True)
@@ -81,8 +84,10 @@ class Reporter:
         self._progress.note(text)
 
     def warn(self, text: str, *, hint: str = "") -> None:
-        """Told on."""
-        self._progress.warn(text, hint=hint)
+        """Told on, once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._progress.warn(text, hint=hint)
 
     # --- the file -----------------------------------------------------------------------
 
@@ -127,12 +132,12 @@ class Reporter:
             summary = summarise_job(self._job)
             document = self._document(replace(summary, activity=self._activity))
             text = f"{json.dumps(document)}\n".encode()
-            durable.replace_file(self._job.directory / FILE_NAME, text, "status", durable=False)
+            durable.replace_file(self._job.directory / STATUS_NAME, text, "status", durable=False)
         now = time.monotonic()
         self._next = now + max(INTERVAL, SHARE * (now - begun))
 
 
 def _sweep(job: Job) -> None:
     with suppress(OSError):
-        for leftover in job.directory.glob(f".{FILE_NAME}.*.new"):
+        for leftover in job.directory.glob(f".{STATUS_NAME}.*.new"):
             durable.unlink(leftover, "status.sweep", missing_ok=True)

@@ -21,7 +21,7 @@ from sectool.jobs.running.retry import RETRIED
 from sectool.jobs.running.spec import Cancel, JobSpec, Operation, Reason
 from sectool.jobs.running.succession import note_history, old_side
 from sectool.jobs.worker.examine import ExamineArgument, Exchange
-from sectool.jobs.worker.keyring import tried_with, workers_for
+from sectool.jobs.worker.keyring import is_tried_with, tried_with, workers_for
 from sectool.jobs.worker.rewrapping import FromMailbox
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
@@ -184,7 +184,9 @@ class _Rewrap:
             return False
         if known.state in DONE or known.replaced:
             return True
-        same_again = known.state in _SAME_AGAIN and known.tried_with == self._tried_with
+        same_again = known.state in _SAME_AGAIN and is_tried_with(
+            known.tried_with, self._tried_with
+        )
         return same_again and not (self._spec.retry and known.state in RETRIED)
 
     def _is_changed(self, listing: Listing) -> bool:

@@ -8,32 +8,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sectool.joblog import Storage
-from sectool.jobs.running.job import LOCK_NAME, Job, look_at_job
+from sectool.jobs.running.job import LOCK_NAME, STATUS_NAME, Job, look_at_job
 from sectool.jobs.running.spec import Operation
 from sectool.locks import is_held
 from sectool.message import open_regular_file
 from sectool.summary import Activity, Plaintext, Summary
-
-FILE_NAME = "status.json"
-"""What a run keeps beside the job, for whoever asks meanwhile."""
+from sectool.trust import Trust
 
 SIZE_LIMIT = 256 * 1024 * 1024
 """Bytes of that file that are read."""
 
 
-def status(directory: Path) -> Summary:
+def status(directory: Path, trust: Trust | None = None) -> Summary:
     """The counts of a job as its log tells them, also while a run is on.
 
     Args:
         directory: the job directory.
+        trust: who may write to it beside root and the caller; None: nobody.
 
     Raises:
         UsageError: it is not a job directory.
+        UnsafeDirectory: others could change it; root does not look at another's job.
         JobLogDamaged: its log is not whole.
     """
-    with look_at_job(directory) as job:
+    with look_at_job(directory, trust) as job:
         summary = summarise_job(job)
-        summary.activity = last_activity(directory)
+        summary.activity = last_activity(job.directory)
         return summary
 
 
@@ -75,7 +75,7 @@ def last_activity(directory: Path) -> Activity | None:
         None where there is no such file, or nothing in it that a run would write.
     """
     try:
-        with open_regular_file(directory / FILE_NAME) as stream:
+        with open_regular_file(directory / STATUS_NAME) as stream:
             document = json.loads(stream.read(SIZE_LIMIT))
         told = document["activity"]
         activity = Activity(
@@ -89,7 +89,10 @@ def last_activity(directory: Path) -> Activity | None:
             ended=None if told["ended"] is None else datetime.fromisoformat(told["ended"]),
             exit_code=None if told["exit_code"] is None else int(told["exit_code"]),
         )
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    moments = (activity.started, activity.updated, activity.ended)
+    if any(one and (one.tzinfo is None or not 1970 <= one.year < 9999) for one in moments):
         return None
     if activity.ended is not None:
         return activity

@@ -4,6 +4,7 @@ from sectool.keys.authorities import authority_names
 from sectool.keys.certificate_checks import Check, Fault, read_acceptance
 from sectool.keys.certificates import public_key_identity
 from sectool.keys.containers import looks_like_key_or_certificate
+from sectool.keys.files import exposed_secrets, exposure
 from sectool.keys.history import (
     HeldKey,
     HistoryEntry,
@@ -46,6 +47,8 @@ __all__ = [
     "authority_names",
     "close_sessions",
     "environment_for_others",
+    "exposed_secrets",
+    "exposure",
     "identifiers_of",
     "is_fit",
     "is_token_uri",

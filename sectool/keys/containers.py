@@ -10,12 +10,14 @@ import binascii
 import re
 from pathlib import Path
 
-from sectool.errors import SectoolError, reason_of
+from sectool.budget import of_key_file
+from sectool.errors import BudgetExceeded, SectoolError, reason_of
 from sectool.keys import limits, pem
 from sectool.keys.contents import FileContents
 from sectool.keys.foreign import recognise_foreign
 from sectool.keys.objects import add_object, recognise_object
 from sectool.keys.passphrases import FilePassphrases
+from sectool.keys.private_structures import KnownKeys
 from sectool.keys.problems import KeyFileError, ProblemKind, damaged, over_limit, unsupported
 from sectool.message import open_regular_file
 
@@ -73,7 +75,12 @@ def is_key_file(raw: bytes) -> bool:
 
 
 def read_contents(
-    raw: bytes, passphrases: FilePassphrases, *, wants_keys: bool = True, checks_mac: bool = True
+    raw: bytes,
+    passphrases: FilePassphrases,
+    *,
+    wants_keys: bool = True,
+    checks_mac: bool = True,
+    known: KnownKeys | None = None,
 ) -> FileContents:
     """All keys and certificates of one file.
 
@@ -83,23 +90,33 @@ def read_contents(
         wants_keys: False to leave private keys alone where certificates can be
             read without them.
         checks_mac: False to read a PKCS#12 file although its MAC says nothing for it.
+        known: keys of other files that were checked before; takes those of this one.
 
     Raises:
-        KeyFileError: nothing of the file can be read. What concerns one key
-            alone stands in ``problems`` of the answer.
+        KeyFileError: nothing of the file can be read, or all of it asks for too much work.
+            What concerns one key alone stands in ``problems`` of the answer.
     """
-    raw = _unwrapped(raw)
     contents = FileContents(passphrases, wants_keys, checks_mac=checks_mac)
+    if known is not None:
+        contents.known = known
+    try:
+        with of_key_file():
+            _read(_unwrapped(raw), contents)
+    except BudgetExceeded as error:
+        raise over_limit(error.message) from error
+    return contents
+
+
+def _read(raw: bytes, contents: FileContents) -> None:
     if pem.BEGIN in raw:
         pem.read_pem(raw, contents)
-        return contents
+        return
     kind = recognise_object(raw)
     if kind is None:
         raise _not_read(raw)
     add_object(raw, kind, contents)
     if not (contents.wants_keys or contents.certificates or contents.problems):
         raise damaged("the file holds a private key and no certificate")
-    return contents
 
 
 def _not_read(raw: bytes) -> KeyFileError:

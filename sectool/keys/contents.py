@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.certificates import HeldCertificate, public_key_identity, read_certificate
-from sectool.keys.derivation import DerivationBudget
 from sectool.keys.encryption import decryptions
 from sectool.keys.passphrases import FilePassphrases
 from sectool.keys.private_keys import encode_public_key, load_private_key
+from sectool.keys.private_structures import KnownKeys
 from sectool.keys.problems import KeyFileError, damaged, over_limit, passphrase_needed
 
 
@@ -29,7 +29,8 @@ class FileContents:
     private_keys: list[PrivateKeyTypes] = field(default_factory=list, repr=False)
     certificates: list[HeldCertificate] = field(default_factory=list)
     problems: list[KeyFileError] = field(default_factory=list)
-    budget: DerivationBudget = field(default_factory=DerivationBudget)
+    known: KnownKeys = field(default_factory=dict, repr=False)
+    """Keys that were checked before, in this file or another one."""
     checks_mac: bool = True
     """False where a person wants a PKCS#12 file read although its MAC says nothing for it."""
     _links: dict[bytes, tuple[list[PrivateKeyTypes], list[HeldCertificate]]] = field(
@@ -40,7 +41,7 @@ class FileContents:
 
     def trial(self) -> FileContents:
         """Empty contents of the same file, to see whether its passphrase is right."""
-        return FileContents(self.passphrases, budget=self.budget, is_trial=True)
+        return FileContents(self.passphrases, known=self.known, is_trial=True)
 
     @property
     def is_decided(self) -> bool:
@@ -49,7 +50,7 @@ class FileContents:
 
     def add_private_key(self, encoded: bytes | memoryview) -> None:
         """Takes a private key that is not encrypted."""
-        self.attempt(lambda: self._keep(load_private_key(encoded)))
+        self.attempt(lambda: self._keep(load_private_key(encoded, self.known)))
 
     def add_encrypted_key(self, encoded: ber.Node) -> None:
         """Takes an EncryptedPrivateKeyInfo (RFC 5958 section 3)."""
@@ -105,7 +106,7 @@ class FileContents:
                 damaged or over a limit.
         """
         return self.first_right(
-            lambda passphrase: decryptions(algorithm, ciphertext, passphrase, self.budget),
+            lambda passphrase: decryptions(algorithm, ciphertext, passphrase),
             is_right,
             what,
         )
@@ -136,7 +137,7 @@ class FileContents:
             raise damaged("an encrypted private key is damaged")
         algorithm, ciphertext = parts[0], parts[1].octets()
         plaintext = self.open(algorithm, ciphertext, _is_private_key_info, "a private key")
-        return load_private_key(plaintext)
+        return load_private_key(plaintext, self.known)
 
     def _keep(self, key: PrivateKeyTypes) -> None:
         if len(self.private_keys) >= limits.MAXIMUM_KEYS:

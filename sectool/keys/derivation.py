@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 
+from sectool.budget import Work, current, limit_factor
 from sectool.keys import ber, limits
 from sectool.keys.problems import damaged, over_limit, unsupported
 
@@ -58,30 +59,23 @@ class Purpose(IntEnum):
     MAC = 3
 
 
-class DerivationBudget:
-    """Counts the iterations that one file costs, and stops one that costs too much."""
+def count_rounds(iterations: int, salt: bytes) -> None:
+    """Counts one key derivation before it is done.
 
-    def __init__(self) -> None:
-        self._left = limits.MAXIMUM_ITERATIONS_PER_FILE
-
-    def spend(self, iterations: int, salt: bytes) -> None:
-        """Allows one derivation.
-
-        Raises:
-            KeyFileError: it is over a limit, or its parameters make no sense.
-        """
-        if iterations < 1:
-            raise damaged("a key derivation has no iterations")
-        if iterations > limits.MAXIMUM_ITERATIONS:
-            raise over_limit(
-                f"a key derivation of {iterations:.3g} iterations"
-                f" (at most {limits.MAXIMUM_ITERATIONS} are done)"
-            )
-        if len(salt) > limits.MAXIMUM_SALT_BYTES:
-            raise over_limit("the salt of a key derivation is too long")
-        self._left -= iterations
-        if self._left < 0:
-            raise over_limit("too many key derivations for one file")
+    Raises:
+        KeyFileError: its parameters make no sense, or the salt is too long.
+        BudgetExceeded: no more is derived for the file.
+    """
+    if iterations < 1:
+        raise damaged("a key derivation has no iterations")
+    if iterations > limits.MAXIMUM_ITERATIONS * limit_factor():
+        raise over_limit(
+            f"a key derivation of {iterations:.3g} iterations"
+            f" (at most {limits.MAXIMUM_ITERATIONS * limit_factor():,} are done){current().remedy}"
+        )
+    if len(salt) > limits.MAXIMUM_SALT_BYTES:
+        raise over_limit("the salt of a key derivation is too long")
+    current().spend(Work.DERIVATION, iterations)
 
 
 def text_forms(passphrase: str) -> list[bytes]:
@@ -193,10 +187,10 @@ def pbkdf1(hash_name: str, passphrase: bytes, salt: bytes, iterations: int) -> b
     return digest[:16]
 
 
-def read_derivation(algorithm: ber.Node, budget: DerivationBudget) -> KeyDerivation:
+def read_derivation(algorithm: ber.Node) -> KeyDerivation:
     """The derivation that PBES2 or PBMAC1 parameters name.
 
-    Each call of it spends from ``budget``.
+    Each call of it is counted.
 
     Raises:
         KeyFileError: unknown, damaged or over a limit.
@@ -206,13 +200,13 @@ def read_derivation(algorithm: ber.Node, budget: DerivationBudget) -> KeyDerivat
         raise damaged("a key derivation has no parameters")
     name, parameters = parts[0].object_identifier(), parts[1].children()
     if name == _PBKDF2:
-        return _read_pbkdf2(parameters, budget)
+        return _read_pbkdf2(parameters)
     if name == _SCRYPT:
-        return _read_scrypt(parameters, budget)
+        return _read_scrypt(parameters)
     raise unsupported(f"the key derivation {name}")
 
 
-def _read_pbkdf2(parameters: list[ber.Node], budget: DerivationBudget) -> KeyDerivation:
+def _read_pbkdf2(parameters: list[ber.Node]) -> KeyDerivation:
     if len(parameters) < 2:
         raise damaged("PBKDF2 has no iterations")
     salt, iterations = parameters[0].octets(), parameters[1].integer()
@@ -222,7 +216,8 @@ def _read_pbkdf2(parameters: list[ber.Node], budget: DerivationBudget) -> KeyDer
             hash_name = hmac_hash(node)
 
     def derive(passphrase: bytes, size: int) -> bytes:
-        budget.spend(iterations, salt)
+        blocks = -(-size // hashlib.new(hash_name).digest_size)
+        count_rounds(iterations * blocks, salt)
         return hashlib.pbkdf2_hmac(hash_name, passphrase, salt, iterations, size)
 
     return derive
@@ -237,7 +232,7 @@ def hmac_hash(algorithm: ber.Node) -> str:
     return HMAC_HASHES[name]
 
 
-def _read_scrypt(parameters: list[ber.Node], budget: DerivationBudget) -> KeyDerivation:
+def _read_scrypt(parameters: list[ber.Node]) -> KeyDerivation:
     """RFC 7914 section 7."""
     if len(parameters) < 4:
         raise damaged("scrypt has no parameters")
@@ -249,7 +244,7 @@ def _read_scrypt(parameters: list[ber.Node], budget: DerivationBudget) -> KeyDer
         raise over_limit("scrypt asks for too much memory")
 
     def derive(passphrase: bytes, size: int) -> bytes:
-        budget.spend(cost * block_size * parallelisation, salt)
+        count_rounds(cost * block_size * parallelisation, salt)
         return _scrypt(passphrase, salt, (cost, block_size, parallelisation), size)
 
     return derive

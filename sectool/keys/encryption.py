@@ -20,10 +20,10 @@ from sectool.cms import rc2
 from sectool.keys import ber
 from sectool.keys.derivation import (
     HASHES,
-    DerivationBudget,
     PKCS12Derivation,
     Purpose,
     bmp_forms,
+    count_rounds,
     hmac_hash,
     pbkdf1,
     read_derivation,
@@ -116,42 +116,38 @@ _PEM_CIPHERS = {
 }
 
 
-def decryptions(
-    algorithm: ber.Node, ciphertext: bytes, passphrase: str, budget: DerivationBudget
-) -> Iterator[bytes]:
+def decryptions(algorithm: ber.Node, ciphertext: bytes, passphrase: str) -> Iterator[bytes]:
     """What each form of the passphrase makes of the ciphertext, where the padding fits.
 
     Args:
         algorithm: the AlgorithmIdentifier.
         ciphertext: of any length.
         passphrase: may be empty.
-        budget: of the file.
 
     Raises:
         KeyFileError: the algorithm is unknown, damaged or over a limit.
+        BudgetExceeded: no more is derived for the file.
     """
     parts = algorithm.expect(ber.SEQUENCE).children()
     if len(parts) != 2:
         raise damaged("an encryption algorithm has no parameters")
     name, parameters = parts[0].object_identifier(), parts[1]
     if name == _PBES2:
-        plaintexts = _pbes2(parameters, ciphertext, passphrase, budget)
+        plaintexts = _pbes2(parameters, ciphertext, passphrase)
     elif name in _PKCS12_PBE:
-        plaintexts = _pkcs12(_PKCS12_PBE[name], parameters, ciphertext, passphrase, budget)
+        plaintexts = _pkcs12(_PKCS12_PBE[name], parameters, ciphertext, passphrase)
     elif name in _PBES1:
-        plaintexts = _pbes1(_PBES1[name], parameters, ciphertext, passphrase, budget)
+        plaintexts = _pbes1(_PBES1[name], parameters, ciphertext, passphrase)
     else:
         raise unsupported(f"the encryption algorithm {name}")
     return (plaintext for plaintext in plaintexts if plaintext is not None)
 
 
-def _pbes2(
-    parameters: ber.Node, ciphertext: bytes, passphrase: str, budget: DerivationBudget
-) -> Iterator[bytes | None]:
+def _pbes2(parameters: ber.Node, ciphertext: bytes, passphrase: str) -> Iterator[bytes | None]:
     parts = parameters.expect(ber.SEQUENCE).children()
     if len(parts) != 2:
         raise damaged("the parameters of PBES2 are not two")
-    derive = read_derivation(parts[0], budget)
+    derive = read_derivation(parts[0])
     encryption, iv = _read_cipher(parts[1], parts[0])
     # NSS before 3.31 derives from the form that is meant for the older encryptions.
     for form in dict.fromkeys([*text_forms(passphrase), *bmp_forms(passphrase)]):
@@ -198,16 +194,12 @@ def _salt_and_iterations(parameters: ber.Node) -> tuple[bytes, int]:
 
 
 def _pkcs12(
-    encryption: _Encryption,
-    parameters: ber.Node,
-    ciphertext: bytes,
-    passphrase: str,
-    budget: DerivationBudget,
+    encryption: _Encryption, parameters: ber.Node, ciphertext: bytes, passphrase: str
 ) -> Iterator[bytes | None]:
     salt, iterations = _salt_and_iterations(parameters)
     derivation = PKCS12Derivation("sha1", salt, iterations)
     for form in bmp_forms(passphrase):
-        budget.spend(iterations, salt)
+        count_rounds(iterations, salt)
         iv = b""
         if encryption.block_bytes:
             purpose = Purpose.INITIALISATION_VECTOR
@@ -217,16 +209,12 @@ def _pkcs12(
 
 
 def _pbes1(
-    scheme: tuple[str, _Encryption],
-    parameters: ber.Node,
-    ciphertext: bytes,
-    passphrase: str,
-    budget: DerivationBudget,
+    scheme: tuple[str, _Encryption], parameters: ber.Node, ciphertext: bytes, passphrase: str
 ) -> Iterator[bytes | None]:
     hash_name, encryption = scheme
     salt, iterations = _salt_and_iterations(parameters)
     for form in text_forms(passphrase):
-        budget.spend(iterations, salt)
+        count_rounds(iterations, salt)
         derived = pbkdf1(hash_name, form, salt, iterations)
         yield _opened(encryption, derived[:8], derived[8:], ciphertext)
 
@@ -270,11 +258,12 @@ def _opened(encryption: _Encryption, key: bytes, iv: bytes, ciphertext: bytes) -
     return padded[:-size]
 
 
-def mac_fits(mac_data: ber.Node, content: bytes, passphrase: str, budget: DerivationBudget) -> bool:
+def mac_fits(mac_data: ber.Node, content: bytes, passphrase: str) -> bool:
     """Whether any form of the passphrase makes the MAC of a PKCS#12 (RFC 7292 section 4).
 
     Raises:
         KeyFileError: the algorithm is unknown, damaged or over a limit.
+        BudgetExceeded: no more is derived for the file.
     """
     parts = mac_data.expect(ber.SEQUENCE).children()
     info = parts[0].children() if parts else []
@@ -283,41 +272,33 @@ def mac_fits(mac_data: ber.Node, content: bytes, passphrase: str, budget: Deriva
     algorithm, expected = info[0].children(), info[1].octets()
     name = algorithm[0].object_identifier() if algorithm else ""
     if name == _PBMAC1:
-        made = _pbmac1(algorithm[1:], content, passphrase, budget)
+        made = _pbmac1(algorithm[1:], content, passphrase)
     elif name in HASHES:
         iterations = parts[2].integer() if len(parts) > 2 else 1
-        made = _pkcs12_mac(
-            HASHES[name], (parts[1].octets(), iterations), content, passphrase, budget
-        )
+        made = _pkcs12_mac(HASHES[name], (parts[1].octets(), iterations), content, passphrase)
     else:
         raise unsupported(f"the MAC algorithm {name}")
     return any(hmac.compare_digest(mac, expected) for mac in made)
 
 
 def _pkcs12_mac(
-    hash_name: str,
-    parameters: tuple[bytes, int],
-    content: bytes,
-    passphrase: str,
-    budget: DerivationBudget,
+    hash_name: str, parameters: tuple[bytes, int], content: bytes, passphrase: str
 ) -> Iterator[bytes]:
     salt, iterations = parameters
     derivation = PKCS12Derivation(hash_name, salt, iterations)
     size = hashlib.new(hash_name).digest_size
     for form in bmp_forms(passphrase):
-        budget.spend(iterations, salt)
+        count_rounds(iterations, salt)
         key = derivation.derive(form, Purpose.MAC, size)
         yield hmac.digest(key, content, hash_name)
 
 
-def _pbmac1(
-    parameters: list[ber.Node], content: bytes, passphrase: str, budget: DerivationBudget
-) -> Iterator[bytes]:
+def _pbmac1(parameters: list[ber.Node], content: bytes, passphrase: str) -> Iterator[bytes]:
     """RFC 9579."""
     parts = parameters[0].expect(ber.SEQUENCE).children() if parameters else []
     if len(parts) != 2:
         raise damaged("the parameters of PBMAC1 are not two")
-    derive, hash_name = read_derivation(parts[0], budget), hmac_hash(parts[1])
+    derive, hash_name = read_derivation(parts[0]), hmac_hash(parts[1])
     sizes = [n.integer() for n in parts[0].children()[1].children()[2:] if n.tag == ber.INTEGER]
     # RFC 9579 section 6: the size must stand there, and shorter keys can be guessed.
     if not sizes or not 20 <= sizes[0] <= 1024:

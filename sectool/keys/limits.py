@@ -12,6 +12,9 @@ MAXIMUM_FILE_BYTES = 8 * 1024 * 1024
 MAXIMUM_FILES = 10_000
 """Files looked at below one directory."""
 
+MAXIMUM_DIRECTORY_DEPTH = 64
+"""Levels of directories below one."""
+
 MAXIMUM_KEYS = 2_000
 """Private keys of one file."""
 
@@ -32,9 +35,6 @@ MAXIMUM_NAME_BYTES = 256 * 1024
 
 MAXIMUM_ITERATIONS = 5_000_000
 """Of one key derivation; the JDK draws the same line."""
-
-MAXIMUM_ITERATIONS_PER_FILE = 50_000_000
-"""Over all derivations of one file: all bags, all passphrases that were tried."""
 
 MAXIMUM_SALT_BYTES = 4096
 """Of one key derivation; the PKCS#12 derivation hashes the salt in every round."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sectool.cms import NO_SECRETS
-from sectool.errors import PassphraseError, UsageError, reason_of
+from sectool.errors import PassphraseError, UsageError
 from sectool.keys import limits
 from sectool.keys.certificates import (
     HeldCertificate,
@@ -24,18 +22,20 @@ from sectool.keys.containers import (
     exists,
     is_key_file,
     read_contents,
-    read_file,
 )
+from sectool.keys.files import KeyFile, exposed_secrets, key_files_in, open_key_file
 from sectool.keys.held import HeldOperations
 from sectool.keys.history import HeldKey, KeyHistory
 from sectool.keys.passphrases import Ask, Passphrases
 from sectool.keys.private_keys import SoftwareKey
+from sectool.keys.private_structures import KnownKeys
 from sectool.keys.problems import KeyFileError, KeyProblem, ProblemKind, damaged
 from sectool.keys.shared_secrets import load_shared_secrets
 from sectool.keys.specification import KeySpecification
 from sectool.keys.token_access import TokenAccess, close_sessions, open_token, session_limit
 from sectool.keys.token_contents import read_token
 from sectool.keys.token_uri import parse_token_uri
+from sectool.trust import Trust
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -67,11 +67,13 @@ def load_key_history(specification: KeySpecification, ask: Ask | None = None) ->
     secrets = NO_SECRETS
     if specification.secrets is not None:
         secrets = load_shared_secrets(specification.secrets)
-    gathered = _Gathered(Passphrases(specification, ask), specification.checks_mac)
+    trust = Trust.in_group(specification.trust_group)
+    gathered = _Gathered(Passphrases(specification, ask), trust, specification.checks_mac)
     for path in specification.paths:
         gathered.add(path)
     gathered.refuse_contradictions()
     _add_tokens(gathered, specification, ask)
+    gathered.problems.extend(exposed_secrets(specification, trust))
     if specification.names_keys and not gathered.private_keys:
         raise _no_keys(gathered.problems)
     return KeyHistory(
@@ -98,9 +100,10 @@ def _add_tokens(gathered: _Gathered, specification: KeySpecification, ask: Ask |
         close_sessions()
 
 
-def _no_keys(problems: list[KeyProblem]) -> UsageError | PassphraseError:
+def _no_keys(found: list[KeyProblem]) -> UsageError | PassphraseError:
+    problems = [problem for problem in found if problem.kind is not ProblemKind.EXPOSED]
     for problem in problems:
-        if problem.kind is ProblemKind.PASSPHRASE:
+        if problem.kind in {ProblemKind.PASSPHRASE, ProblemKind.MISLEADING}:
             return PassphraseError(f"{problem.path}: {problem.reason}", hint=problem.hint)
     if problems:
         first = problems[0]
@@ -117,6 +120,8 @@ class _Gathered:
     """What was found so far."""
 
     passphrases: Passphrases
+    trust: Trust
+    """Who may lead root to a key file."""
     checks_mac: bool = True
     """False to read PKCS#12 files although their MAC says nothing for them."""
     private_keys: dict[bytes, tuple[HeldOperations, Path]] = field(default_factory=dict)
@@ -124,32 +129,44 @@ class _Gathered:
     certificates: dict[bytes, HeldCertificate] = field(default_factory=dict)
     """By DER."""
     problems: list[KeyProblem] = field(default_factory=list)
-    seen: set[Path] = field(default_factory=set)
+    seen: set[tuple[int, int]] = field(default_factory=set)
+    """Files that were read, by what is the same for all their names."""
+    known: KnownKeys = field(default_factory=dict, repr=False)
+    """Private keys that were checked."""
     maximum_workers: int | None = None
     """How many processes may use the keys at once; None: any number."""
 
     def add(self, path: Path) -> None:
         """Takes a file, or all key files below a directory."""
-        if not path.is_dir():
-            self._add_file(path, named=True)
-            return
-        for number, found in enumerate(_files_below(path, self.problems)):
+        try:
+            with open_key_file(path, self.trust) as named:
+                if named.is_directory:
+                    self._add_directory(path, named)
+                else:
+                    self._add_file(path, named, named=True)
+        except KeyFileError as error:
+            self.problems.append(error.about(path))
+
+    def _add_directory(self, path: Path, directory: KeyFile) -> None:
+        for number, (found, file) in enumerate(key_files_in(directory, path, self.trust)):
             if number >= limits.MAXIMUM_FILES:
                 reason = f"only {limits.MAXIMUM_FILES} files of the directory were looked at"
                 hint = "name a directory that holds key files only"
                 self.problems.append(KeyProblem(path, reason, hint, ProblemKind.LIMIT))
                 break
-            self._add_file(found, named=False)
+            if isinstance(file, KeyFileError):
+                self.problems.append(file.about(found))
+            else:
+                self._add_file(found, file, named=False)
 
-    def _add_file(self, path: Path, *, named: bool) -> None:
+    def _add_file(self, path: Path, file: KeyFile, *, named: bool) -> None:
         """A file of a directory that shows no sign of being a key file is passed over."""
-        resolved = path.resolve()
-        if resolved in self.seen:
+        if file.identity in self.seen:
             return
-        self.seen.add(resolved)
+        self.seen.add(file.identity)
         expected = named or path.suffix.lower() in KEY_SUFFIXES
         try:
-            raw = read_file(resolved)
+            raw = file.read()
             if expected or is_key_file(raw):
                 self._add_contents(path, raw, named=named)
         except KeyFileError as error:
@@ -157,7 +174,9 @@ class _Gathered:
                 self.problems.append(error.about(path))
 
     def _add_contents(self, path: Path, raw: bytes, *, named: bool) -> None:
-        contents = read_contents(raw, self.passphrases.of(path), checks_mac=self.checks_mac)
+        contents = read_contents(
+            raw, self.passphrases.of(path), checks_mac=self.checks_mac, known=self.known
+        )
         self.problems.extend(error.about(path) for error in contents.problems)
         for key in contents.private_keys:
             self._add_key(SoftwareKey(key, ""), path)
@@ -224,27 +243,3 @@ def _subject(key: HeldOperations, certificates: list[HeldCertificate]) -> str:
     if certificates:
         return certificates[-1].subject_name
     return f"{key.algorithm} without certificate"
-
-
-def _files_below(directory: Path, problems: list[KeyProblem]) -> Iterator[Path]:
-    """Regular files in a stable order; links are not followed."""
-
-    def report(error: OSError) -> None:
-        reason = f"the directory cannot be read: {reason_of(error)}"
-        where = Path(error.filename or directory)
-        problems.append(KeyProblem(where, reason, "", ProblemKind.UNREADABLE))
-
-    for folder, subdirectories, names in os.walk(directory, onerror=report, followlinks=False):
-        subdirectories.sort()
-        for name in sorted(names):
-            path = Path(folder, name)
-            if _may_be_regular(path):
-                yield path
-
-
-def _may_be_regular(path: Path) -> bool:
-    """False for links, directories and devices; reading tells why where nothing is known."""
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return True

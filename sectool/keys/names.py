@@ -26,6 +26,9 @@ _ENCODINGS = {
     0x1E: "utf-16-be",  # BMPString
 }
 
+_MOST_ACCENTS = 30
+"""On one letter, in the stream-safe text format of UAX #15 section 13."""
+
 
 def normalised_name(encoded: bytes) -> Hashable:
     """A value that is equal for names that RFC 5280 calls equal.
@@ -88,6 +91,21 @@ def _attribute(node: ber.Node) -> tuple[str, int, str]:
 
 
 def _prepared(text: str) -> str:
-    """The part of RFC 4518 that matters: compatibility forms, case, spaces."""
+    """The part of RFC 4518 that matters: compatibility forms, case, spaces.
+
+    A letter under more accents than any language has is left as it is: to put them in
+    their order takes time that grows with the square of their number (UAX #15 section 13).
+    """
+    if not text.isascii() and _piles_up_accents(text):
+        return text
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(folded.split())
+
+
+def _piles_up_accents(text: str) -> bool:
+    run = 0
+    for character in text:
+        run = run + 1 if unicodedata.combining(character) else 0
+        if run > _MOST_ACCENTS:
+            return True
+    return False

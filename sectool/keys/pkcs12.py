@@ -77,7 +77,7 @@ def _mac_fault(mac_data: ber.Node, content: bytes, contents: FileContents) -> Ke
     """Finds the passphrase of the file; None where one fits its MAC."""
     try:
         for passphrase in contents.passphrases:
-            if mac_fits(mac_data, content, passphrase, contents.budget):
+            if mac_fits(mac_data, content, passphrase):
                 contents.passphrases.worked(passphrase)
                 return None
     except KeyFileError as error:

@@ -28,14 +28,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
+from sectool.budget import Work, current
 from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
 from sectool.errors import DecryptionFailed, SectoolError
 from sectool.keys import ber
 from sectool.keys.private_structures import (
+    KnownKeys,
     PrivateStructure,
     check_public,
     make_key,
     read_structure,
+    rsa_weight,
 )
 from sectool.keys.problems import damaged, unsupported
 from sectool.keys.unpadding import whole_encrypted_key
@@ -84,6 +87,7 @@ class SoftwareKey:
         if not isinstance(self.private_key, rsa.RSAPrivateKey):
             raise DecryptionFailed
         encrypted_key = whole_encrypted_key(encrypted_key, (self.private_key.key_size + 7) // 8)
+        count_operation(self.private_key)
         try:
             return self.private_key.decrypt(encrypted_key, _padding(padding))
         except Exception as error:  # whatever it is, it must look the same
@@ -91,6 +95,7 @@ class SoftwareKey:
 
     def agree(self, public_key: bytes) -> bytes:
         key = self.private_key
+        count_operation(key)
         try:
             if isinstance(key, ec.EllipticCurvePrivateKey):
                 point = ec.EllipticCurvePublicKey.from_encoded_point(key.curve, public_key)
@@ -107,6 +112,7 @@ class SoftwareKey:
         key = self.private_key
         if not isinstance(key, mlkem.MLKEM768PrivateKey | mlkem.MLKEM1024PrivateKey):
             raise DecryptionFailed
+        count_operation(key)
         try:
             return key.decapsulate(ciphertext)
         except Exception as error:  # whatever it is, it must look the same
@@ -135,18 +141,22 @@ def _padding(asked: RSAPadding) -> padding.AsymmetricPadding:
     )
 
 
-def load_private_key(encoded: bytes | memoryview) -> PrivateKeyTypes:
+def load_private_key(
+    encoded: bytes | memoryview, known: KnownKeys | None = None
+) -> PrivateKeyTypes:
     """A private key that is not encrypted, checked for consistency.
 
     Args:
         encoded: PKCS#8, or the older RSAPrivateKey and ECPrivateKey, in BER; written as
             oddly as programs do, and followed by anything.
+        known: keys that were checked before, and are not checked again; takes this one.
 
     Raises:
         KeyFileError: damaged, contradicting itself, of an unknown kind, or over a limit.
+        BudgetExceeded: no more keys of the file are checked.
     """
     structure = read_structure(encoded)
-    key = make_key(structure)
+    key = make_key(structure, {} if known is None else known)
     if key is not None:
         return key
     key = _load(_without_oddities(structure))
@@ -207,6 +217,25 @@ def encode_public_key(key: PrivateKeyTypes | PublicKeyTypes) -> bytes:
     """SubjectPublicKeyInfo in DER, of a public key or of a private key's public half."""
     public_key = key.public_key() if hasattr(key, "public_key") else key
     return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def count_operation(key: PrivateKeyTypes | PublicKeyTypes) -> None:
+    """Spends what one use of a private key takes, in operations of RSA-2048.
+
+    The time that RSA takes grows with the cube of its length, that of curves with the square.
+
+    Args:
+        key: or its public half.
+
+    Raises:
+        BudgetExceeded: no more such operations are done for the message.
+    """
+    operations = 1
+    if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
+        operations = rsa_weight(key.key_size)
+    elif isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
+        operations = (-(-key.curve.key_size // 256)) ** 2
+    current().spend(Work.PRIVATE_KEY, operations)
 
 
 def describe_key(key: PrivateKeyTypes | PublicKeyTypes) -> str:

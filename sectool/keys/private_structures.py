@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448, x25519
@@ -18,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ObjectIdentifier
 
+from sectool.budget import Work, current
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.problems import KeyFileError, damaged, over_limit, unsupported
@@ -42,6 +45,9 @@ _CURVES = (
 )
 """Looked through where a key writes its curve out in numbers."""
 _RSA_NUMBERS = 9
+
+KnownKeys = dict[tuple[int, int], rsa.RSAPrivateKey]
+"""RSA keys that were checked, by modulus and public exponent: to check one takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +89,16 @@ def read_structure(encoded: bytes | memoryview) -> PrivateStructure:
     return PrivateStructure(parts[1], _inner(octets), octets, public)
 
 
-def make_key(structure: PrivateStructure) -> PrivateKeyTypes | None:
+def make_key(structure: PrivateStructure, known: KnownKeys) -> PrivateKeyTypes | None:
     """The key, its numbers checked; None for a kind whose structure is not known here.
+
+    Args:
+        structure: of the key.
+        known: keys that were checked before; takes this one.
 
     Raises:
         KeyFileError: damaged, contradicting itself, or over a limit.
+        BudgetExceeded: no more keys of the file are checked.
     """
     name, private = structure.name, structure.private
     try:
@@ -96,7 +107,7 @@ def make_key(structure: PrivateStructure) -> PrivateKeyTypes | None:
         elif name in _ELLIPTIC or (not name and _looks_elliptic(private)):
             key = _elliptic_key(structure)
         elif name in _RSA or (not name and _looks_like_rsa(private)):
-            key = _rsa_key(private)
+            key = _rsa_key(private, known)
         else:
             return None
         if structure.public is not None:
@@ -138,7 +149,12 @@ def _looks_like_rsa(node: ber.Node) -> bool:
     return set(tags) == {ber.INTEGER} and len(tags) in {4, _RSA_NUMBERS}
 
 
-def _rsa_key(node: ber.Node) -> rsa.RSAPrivateKey:
+def rsa_weight(bits: int) -> int:
+    """How many operations of RSA-2048 one takes with a modulus of so many bits."""
+    return max(1, -(-(bits**3) // 2048**3))
+
+
+def _rsa_key(node: ber.Node, known: KnownKeys) -> rsa.RSAPrivateKey:
     """RSAPrivateKey; what the Chinese remainder theorem needs is made anew.
 
     Some write it as zeros or wrong, and nobody notices: OpenSSL falls back to the
@@ -156,12 +172,15 @@ def _rsa_key(node: ber.Node) -> rsa.RSAPrivateKey:
         raise over_limit(f"an RSA key of {bits} bits")
     if max(exponent.bit_length(), secret.bit_length() // 2, p.bit_length(), q.bit_length()) > bits:
         raise damaged("a number of an RSA private key is larger than its modulus")
+    if key := known.get((modulus, exponent)):
+        return key
+    current().spend(Work.VALIDATION, rsa_weight(bits))
     if min(p, q) < 2 or p * q != modulus:
         p, q = _recovered_primes(modulus, exponent, secret)
     order = math.lcm(p - 1, q - 1)
     if exponent * secret % order != 1:
         raise damaged("the exponents of an RSA private key do not belong together")
-    return rsa.RSAPrivateNumbers(
+    key = rsa.RSAPrivateNumbers(
         p=p,
         q=q,
         d=secret if secret < modulus else secret % order,
@@ -170,6 +189,8 @@ def _rsa_key(node: ber.Node) -> rsa.RSAPrivateKey:
         iqmp=pow(q, -1, p),
         public_numbers=rsa.RSAPublicNumbers(exponent, modulus),
     ).private_key(unsafe_skip_rsa_key_validation=bits > limits.MAXIMUM_VALIDATED_RSA_BITS)
+    known[modulus, exponent] = key
+    return key
 
 
 def _recovered_primes(modulus: int, exponent: int, secret: int) -> tuple[int, int]:
@@ -219,6 +240,7 @@ def _elliptic_key(structure: PrivateStructure) -> ec.EllipticCurvePrivateKey:
         raise damaged("an elliptic curve private key names two curves")
     if scalar.bit_length() > curves[0].key_size + 8:
         raise damaged("the number of an elliptic curve private key is out of range")
+    current().spend(Work.VALIDATION)
     key = ec.derive_private_key(scalar, curves[0])
     for part in parts[2:]:
         if part.tag == ber.context(1):
@@ -247,10 +269,19 @@ def _curve_of_generator(parameters: ber.Node) -> ec.EllipticCurve:
     """
     parts = list(_leading(parameters, 5))
     point = parts[3].octets() if len(parts) > 3 else b""
+    kind = _curves_by_generator().get(point)
+    if kind is None:
+        raise unsupported("a private key on an elliptic curve without a name")
+    return kind()
+
+
+@cache
+def _curves_by_generator() -> dict[bytes, type[ec.EllipticCurve]]:
+    found: dict[bytes, type[ec.EllipticCurve]] = {}
     for kind in _CURVES:
-        if point in _forms(ec.derive_private_key(1, kind())):
-            return kind()
-    raise unsupported("a private key on an elliptic curve without a name")
+        with suppress(UnsupportedAlgorithm):
+            found.update(dict.fromkeys(_forms(ec.derive_private_key(1, kind())), kind))
+    return found
 
 
 def _raw_key(structure: PrivateStructure, size: int, make: _FromBytes) -> PrivateKeyTypes:

@@ -20,6 +20,10 @@ class ProblemKind(StrEnum):
     """A bound of ``sectool.keys.limits`` was reached."""
     UNREADABLE = "unreadable"
     """The system does not let the file be read."""
+    MISLEADING = "misleading"
+    """Somebody could have led root to it who may not read it."""
+    EXPOSED = "exposed"
+    """It was used all the same; others can read it."""
     UNCHECKED = "unchecked"
     """It was used all the same, since a person asked for it."""
 

@@ -31,6 +31,8 @@ class KeySpecification:
     """Its first line of output is a passphrase for every file; empty: there is none."""
     checks_mac: bool = True
     """False to read PKCS#12 files although their MAC says nothing for them."""
+    trust_group: str | None = None
+    """Group whose members may lead root to a key file; None: nobody's."""
 
     @property
     def names_keys(self) -> bool:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sectool.cms.seams import OAEP, RSAPadding
 from sectool.errors import DecryptionFailed, RunError, UnsupportedMessage
-from sectool.keys.private_keys import describe_key
+from sectool.keys.private_keys import count_operation, describe_key
 from sectool.keys.token_access import TokenAccess, token_failed
 from sectool.keys.unpadding import unpad, whole_encrypted_key
 
@@ -131,6 +131,7 @@ class TokenKey:
         encrypted_key = whole_encrypted_key(encrypted_key, size)
         if int.from_bytes(encrypted_key, "big") >= public_key.public_numbers().n:
             raise DecryptionFailed
+        count_operation(public_key)
         if "RSA_X_509" in self.mechanisms:
             return unpad(self._raise_to_power(encrypted_key).rjust(size, b"\0"), padding)
         return self._decrypt_there(encrypted_key, padding)
@@ -186,6 +187,7 @@ class TokenKey:
             peer = ec.EllipticCurvePublicKey.from_encoded_point(own.curve, public_key)
         except ValueError as error:
             raise DecryptionFailed from error
+        count_operation(own)
         point = peer.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
         size = (own.curve.key_size + 7) // 8
         key = self._private_key()

@@ -96,7 +96,10 @@ class Maildir(Mailbox):
     def _look_at_capabilities(self) -> Capabilities:
         parts = [self._root / part for part in MESSAGE_DIRECTORIES]
         needed = [self._root, *(part for part in parts if is_directory(part))]
-        writable = all(os.access(path, os.R_OK | os.W_OK | os.X_OK) for path in needed)
+        # The rights that count are those of the effective user, and its capabilities.
+        effective = os.access in os.supports_effective_ids
+        rights = os.R_OK | os.W_OK | os.X_OK
+        writable = all(os.access(path, rights, effective_ids=effective) for path in needed)
         spool = self._root / "tmp"
         return Capabilities(
             writable=writable,

@@ -6,7 +6,12 @@ no job.
 
 from sectool.smime.acceptance import accept
 from sectool.smime.clear import ClearEntity
-from sectool.smime.identity import differs_by_envelopes_only, identity_of_body, identity_of_parts
+from sectool.smime.identity import (
+    differs_by_envelopes_only,
+    header_words,
+    identity_of_body,
+    identity_of_parts,
+)
 from sectool.smime.inside import Inside, layer_path, look_inside
 from sectool.smime.integrity import IntegrityMark, integrity_of
 from sectool.smime.inventory import Inventory, take_inventory
@@ -75,6 +80,7 @@ __all__ = [
     "differs_by_envelopes_only",
     "digest_around",
     "find_opening",
+    "header_words",
     "identity_of_body",
     "identity_of_parts",
     "integrity_of",

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import unpack_from
 
+from sectool.budget import Work, current
 from sectool.errors import LimitExceeded
-from sectool.smime.compressed_data import UnpackingBudget
 from sectool.smime.limits import Limits
 
 _END_OF_DIRECTORY = b"PK\x05\x06"
@@ -28,6 +28,7 @@ _IS_ENCRYPTED = 1
 _GZIP = 31
 """What zlib calls a window of the largest size with gzip's header."""
 _BLOCK = 64 * 1024
+_PIECE = 4 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +40,29 @@ class ArchivedFile:
     is_readable: bool
     """Whether it can be unpacked: it is neither encrypted nor compressed in another way."""
     method: int
-    packed: bytes
+    packed: memoryview
+    """Of the archive: many files may be said to lie in one place."""
 
     def head(self, size: int) -> bytes:
         """Its first bytes; empty where it is damaged."""
         if self.method == _STORED:
-            return self.packed[:size]
+            return bytes(self.packed[:size])
         try:
             return zlib.decompressobj(-15).decompress(self.packed[: 2 * size], size)
         except zlib.error:
             return b""
 
-    def unpack(self, budget: UnpackingBudget) -> bytes:
+    def unpack(self) -> bytes:
         """All of it, as far as it is whole.
 
         Raises:
-            LimitExceeded: the budget is spent.
+            LimitExceeded: enough was unpacked for the message.
         """
         if self.method == _STORED:
-            budget.spend(len(self.packed))
-            return self.packed
-        return _inflate(self.packed, zlib.decompressobj(-15), budget)
+            current().spend_if_left(Work.ARCHIVE, len(self.packed))
+            return bytes(self.packed)
+        inflater = zlib.decompressobj(-15)
+        return b"".join(_inflate(piece, inflater) for piece in _pieces(self.packed))
 
 
 def files_of_zip(data: bytes, limits: Limits) -> list[ArchivedFile]:
@@ -111,6 +114,7 @@ def _entries(
 ) -> Iterator[ArchivedFile]:
     if count > limits.archive_entries:
         raise LimitExceeded("an archive has too many files to look into")
+    view = memoryview(data)
     for _ in range(count):
         if position < 0 or not data.startswith(_ENTRY, position):
             return
@@ -127,7 +131,7 @@ def _entries(
             continue
         begin = local + 30 + sum(unpack_from("<HH", data, local + 26))
         is_readable = not flags & _IS_ENCRYPTED and method in {_STORED, _DEFLATED}
-        yield ArchivedFile(name, is_readable, method, data[begin : begin + packed_size])
+        yield ArchivedFile(name, is_readable, method, view[begin : begin + packed_size])
 
 
 def _long_sizes(extra: bytes, packed_size: int, size: int, local: int) -> tuple[int, int]:
@@ -147,26 +151,35 @@ def _long_sizes(extra: bytes, packed_size: int, size: int, local: int) -> tuple[
     return packed_size, local
 
 
-def unpack_gzip(data: bytes, budget: UnpackingBudget) -> bytes:
+def unpack_gzip(data: bytes) -> bytes:
     """What the members of a gzip file hold (RFC 1952 section 2.2), as far as they are whole.
 
     Raises:
-        LimitExceeded: the budget is spent.
+        LimitExceeded: enough was unpacked for the message.
     """
     members: list[bytes] = []
-    while data:
-        inflater = zlib.decompressobj(_GZIP)
-        members.append(_inflate(data, inflater, budget))
-        data = inflater.unused_data
+    inflater = zlib.decompressobj(_GZIP)
+    for piece in _pieces(memoryview(data)):
+        rest: bytes | memoryview = piece
+        while rest:
+            members.append(_inflate(rest, inflater))
+            if not inflater.eof:
+                break
+            rest, inflater = inflater.unused_data, zlib.decompressobj(_GZIP)
     return b"".join(members)
 
 
-def _inflate(packed: bytes, inflater: zlib._Decompress, budget: UnpackingBudget) -> bytes:
+def _pieces(packed: memoryview) -> Iterator[memoryview]:
+    """Short ones, since zlib copies what it leaves of each."""
+    return (packed[start : start + _PIECE] for start in range(0, len(packed), _PIECE))
+
+
+def _inflate(packed: bytes | memoryview, inflater: zlib._Decompress) -> bytes:
     blocks: list[bytes] = []
     try:
         while packed and not inflater.eof:
             block = inflater.decompress(packed, _BLOCK)
-            budget.spend(len(block))
+            current().spend_if_left(Work.ARCHIVE, len(block))
             blocks.append(block)
             packed = inflater.unconsumed_tail
             if not block and not packed:

@@ -8,56 +8,43 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from sectool import cms
+from sectool.budget import Work, current
 from sectool.cms import ber
 from sectool.cms.ber import BERReader
 from sectool.cms.identifiers import read_algorithm_identifier
-from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
+from sectool.errors import MalformedMessage, UnsupportedMessage
 
 _WHAT = "the compressed data"
 _ZLIB = "1.2.840.113549.1.9.16.3.8"
 _BLOCK = 256 * 1024
 
 
-@dataclass(slots=True)
-class UnpackingBudget:
-    """How much more may be decompressed for one message, in bytes."""
-
-    left: int
-
-    def spend(self, count: int) -> None:
-        """Counts what was decompressed; raises LimitExceeded when it was too much."""
-        self.left -= count
-        if self.left < 0:
-            raise LimitExceeded("the message decompresses to too much to look at")
-
-
-def decompressed_blocks(stream: BinaryIO, budget: UnpackingBudget) -> Iterator[bytes]:
+def decompressed_blocks(stream: BinaryIO) -> Iterator[bytes]:
     """The compressed content in blocks, and then the rest of the structure, walked to its end.
 
     Raises:
         MalformedMessage: it is not a whole CompressedData.
         UnsupportedMessage: it is compressed by another algorithm, or holds no MIME entity.
-        LimitExceeded: the budget is spent.
+        BudgetExceeded: too much was decompressed for the message.
     """
     reader = BERReader(stream)
     reader.enter(ber.SEQUENCE, "ContentInfo")
     reader.read_oid("contentType")
     reader.enter(ber.context(0), _WHAT)
-    yield from _decompressed_blocks(reader, budget)
+    yield from _decompressed_blocks(reader)
     for what in (_WHAT, "ContentInfo"):
         reader.leave(what)
 
 
-def bare_decompressed_blocks(stream: BinaryIO, budget: UnpackingBudget) -> Iterator[bytes]:
+def bare_decompressed_blocks(stream: BinaryIO) -> Iterator[bytes]:
     """As ``decompressed_blocks``, of a CompressedData that stands without its ContentInfo."""
-    yield from _decompressed_blocks(BERReader(stream), budget)
+    yield from _decompressed_blocks(BERReader(stream))
 
 
-def _decompressed_blocks(reader: BERReader, budget: UnpackingBudget) -> Iterator[bytes]:
+def _decompressed_blocks(reader: BERReader) -> Iterator[bytes]:
     reader.enter(ber.SEQUENCE, _WHAT)
     reader.read_integer("version")
     algorithm = read_algorithm_identifier(reader, "compressionAlgorithm")
@@ -71,13 +58,13 @@ def _decompressed_blocks(reader: BERReader, budget: UnpackingBudget) -> Iterator
     if reader.at(ber.context(0)):
         reader.enter(ber.context(0), "eContent")
         header = reader.take_tag(ber.OCTET_STRING, "eContent")
-        yield from _inflate(reader.octet_string_blocks(header, "eContent"), budget)
+        yield from _inflate(reader.octet_string_blocks(header, "eContent"))
         reader.leave("eContent")
     for what in ("encapContentInfo", _WHAT):
         reader.leave(what)
 
 
-def _inflate(blocks: Iterator[bytes], budget: UnpackingBudget) -> Iterator[bytes]:
+def _inflate(blocks: Iterator[bytes]) -> Iterator[bytes]:
     decompressor = zlib.decompressobj()
     for block in blocks:
         rest = block
@@ -86,7 +73,7 @@ def _inflate(blocks: Iterator[bytes], budget: UnpackingBudget) -> Iterator[bytes
                 content = decompressor.decompress(rest, _BLOCK)
             except zlib.error:
                 raise MalformedMessage("the compressed content is damaged") from None
-            budget.spend(len(content))
+            current().spend(Work.DECOMPRESSION, len(content))
             yield content
             rest = decompressor.unconsumed_tail
     if not decompressor.eof:

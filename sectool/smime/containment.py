@@ -3,7 +3,8 @@
 Someone may have put old ciphertext into a message of his own, so that a mail program
 shows its plaintext in the middle of his text and tells him of it (EFAIL). Where any
 reader might take what is around a plaintext for something else than we do, it stays
-encrypted.
+encrypted. So it does where some might see other fields in its own header than we do:
+whoever encrypted it would write into the header of the message around it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,24 @@ from collections.abc import Iterator
 
 from sectool.errors import UnsupportedMessage
 from sectool.message import COPY_BLOCK, Content
-from sectool.smime.fields import HeaderBlock
+from sectool.smime.fields import CONTENT_FIELDS, Field, HeaderBlock
 from sectool.smime.parts import WholeEntity
 from sectool.smime.ranges import ForwardReader
 
 _MISREAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n[ \t]+\r?(?:\n|$)|\n\r?\n")
 """Control characters, of which some end a line to some readers, and lines of white space,
 which end the header to some."""
+
+_BREAKS = re.compile("[\x85\u2028\u2029]")
+"""Characters that end a line to those who read a header as text (Unicode, UAX 14)."""
+
+_BREAKING = re.compile(rb"\x85|\xe2\x80[\xa8\xa9]")
+"""The same in Latin-1 and in UTF-8."""
+
+_LONGEST_LINE = 998
+"""Octets of a header line without its end (RFC 5322 section 2.1.1)."""
+_LARGEST_FIELD = 16 * 1024
+"""Octets of a field with all its lines."""
 
 _MBOX_LINE = re.compile(rb"From [^\r\n]*\r?\n")
 _DAMAGED = "a header around it is damaged: some mail programs would show it among other text"
@@ -52,8 +64,60 @@ def check_containment(content: Content, place: WholeEntity, inner: Content) -> N
         raise UnsupportedMessage("its plaintext would end the multipart that it stands in")
 
 
+def check_fields(header: HeaderBlock, size: int) -> None:
+    """Holds that everybody reads the header of a plaintext alike, and its fields anywhere.
+
+    Args:
+        header: of an inner entity; its Content-* fields may go into the header of a message.
+        size: bytes of the whole entity.
+
+    Raises:
+        UnsupportedMessage: a mail program may see other fields there, or none.
+    """
+    if header.fields and header.body_start == header.end < size:
+        raise UnsupportedMessage("the header of its plaintext ends in a line that is no field")
+    said: dict[bytes, list[bytes]] = {}
+    for field in header.fields:
+        fault = _fault_of(field)
+        words = field.value.split()
+        if field.name in CONTENT_FIELDS and said.setdefault(field.name, words) != words:
+            fault = fault or "is there twice and says two things"
+        if fault:
+            name = field.name[:40].decode("ascii").title()
+            raise UnsupportedMessage(f"the field {name} of its plaintext {fault}")
+
+
+def _fault_of(field: Field) -> str:
+    """What some mail programs might misread a field of a plaintext for; empty: nothing."""
+    if _is_misread(field):
+        return "holds a control character, a line of white space or a broken line end"
+    if field.name not in CONTENT_FIELDS:
+        return ""
+    # Some take every header for Latin-1, in which half of a letter may end a line.
+    if _BREAKING.search(field.raw):
+        return "holds a character that ends a line to some mail programs"
+    if len(field.raw) > _LARGEST_FIELD:
+        return f"is longer than {_LARGEST_FIELD} octets"
+    if max(map(len, field.raw.splitlines())) > _LONGEST_LINE:
+        return f"has a line of more than {_LONGEST_LINE} octets"
+    return ""
+
+
+def _is_misread(field: Field) -> bool:
+    """Whether some mail programs see in these lines another field, or the end of the header."""
+    # RFC 5322 section 4.5 allowed white space there once; to many such a line is no field.
+    if field.raw.partition(b":")[0].endswith((b" ", b"\t")):
+        return True
+    if _MISREAD.search(field.raw):
+        return True
+    text = field.raw.decode("utf-8", "replace")
+    if "\ufffd" in text:
+        text += field.raw.decode("latin-1")
+    return _BREAKS.search(text) is not None
+
+
 def _is_read_alike(content: Content, header: HeaderBlock) -> bool:
-    if any(_MISREAD.search(field.raw) for field in header.fields):
+    if any(map(_is_misread, header.fields)):
         return False
     begin = header.fields[0].start if header.fields else header.end
     if sum(len(field.raw) for field in header.fields) != header.end - begin:

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import BinaryIO
 
 from sectool.message import BytesContent, Content
-from sectool.smime.compressed_data import UnpackingBudget, decompressed_blocks
+from sectool.smime.compressed_data import decompressed_blocks
 from sectool.smime.entities import Entity
 from sectool.smime.parts import BodySource, NestedContent
 from sectool.smime.signed_data import signed_blocks
@@ -43,7 +43,7 @@ def open_signed(body: BodySource) -> BinaryIO:
     return stream_of(stream, signed_blocks(stream))
 
 
-def open_compressed(body: BodySource, budget: UnpackingBudget) -> BinaryIO:
+def open_compressed(body: BodySource) -> BinaryIO:
     """What a CompressedData holds; what it unpacks to is counted."""
     stream = body.open()
-    return stream_of(stream, decompressed_blocks(stream, budget))
+    return stream_of(stream, decompressed_blocks(stream))

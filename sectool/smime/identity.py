@@ -2,20 +2,30 @@
 
 Three digests: of a body with its line ends as CRLF, of an encrypted message by
 its parts and what surrounds them, and of a plaintext copy by the fields that
-describe its body, and that body.
+describe its body, and that body. Others may write mail with the same body, so
+that a copy has two more: of the fields that say which mail it is, and of all of it.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from sectool.message import Content
 from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock, read_header
 from sectool.smime.lines import CanonicalLines, LineScanner
+from sectool.smime.mark import MARK_FIELD
 from sectool.smime.parts import EncryptedPart
 from sectool.smime.ranges import ForwardReader
 
+OBSCURED_SUBJECTS = frozenset({b"...", b"[...]", b"encrypted message"})
+"""What mail programs put in the place of a Subject, lower case (RFC 9788 section 3.2)."""
+_NOT_KEPT = CONTENT_FIELDS | {b"mime-version", MARK_FIELD}
+"""Fields that are not the same in a message and its plaintext copy."""
+_OF_AN_AUTHOR = frozenset({b"from", b"date", b"message-id"})
+"""Fields that say which mail it is, and that no server adds to or takes away."""
 _LINE_ENDS = 65_536
 """Line ends that are counted at a time."""
 _FURTHER_LINE_ENDS = 8
@@ -94,11 +104,24 @@ class _TrimmedDigest:
             sha256.update(b"\r\n")
 
 
-def identities_in_clear(content: Content, header: HeaderBlock) -> tuple[str, str]:
-    """The identity of a message by its body, and the one it has as a plaintext copy.
+@dataclass(frozen=True, slots=True)
+class CopyIdentity:
+    """What a plaintext copy is known by, each lower-case hexadecimal."""
 
-    A plaintext copy is known by its Content-* fields, unfolded and in any order,
-    and by its body with line ends as CRLF, without those at its end.
+    content: str
+    """Of its Content-* fields, unfolded and in any order, and of its body with line ends as CRLF,
+    without those at its end."""
+    author: str
+    """Of its From, Date and Message-ID fields, unfolded."""
+    whole: str
+    """Of all of it, with line ends as CRLF and without those at its end."""
+
+    def __str__(self) -> str:
+        return f"{self.content}:{self.author}:{self.whole}"
+
+
+def identities_in_clear(content: Content, header: HeaderBlock) -> tuple[str, CopyIdentity]:
+    """The identity of a message by its body, and the one it has as a plaintext copy.
 
     Args:
         content: the stored message.
@@ -114,12 +137,43 @@ def identities_in_clear(content: Content, header: HeaderBlock) -> tuple[str, str
         trimmed.update(lines.finish())
     in_full = trimmed.in_full()
     # Of several with one name the first counts to readers, so that these keep their order.
-    fields = sorted(
-        (field for field in header.fields if field.name in CONTENT_FIELDS), key=lambda one: one.name
-    )
-    words = [f"{one.name.decode()} {b' '.join(one.value.split()).hex()}" for one in fields]
     body = _combined("body", [in_full])
-    return body, _combined("plaintext", [*words, trimmed.hexdigest()])
+    trimmed_body = trimmed.hexdigest()
+    lines = CanonicalLines()
+    with content.open() as stream:
+        header_text = lines.update(stream.read(header.end)) + lines.finish()
+    return body, CopyIdentity(
+        content=_combined("plaintext", [*_words(header, CONTENT_FIELDS), trimmed_body]),
+        author=_combined("author", _words(header, _OF_AN_AUTHOR)),
+        whole=_combined("copy", [hashlib.sha256(header_text).hexdigest(), trimmed_body]),
+    )
+
+
+def header_words(content: Content) -> Counter[str]:
+    """What a message says in its header beside its body, one digest for each field.
+
+    Without the Subject where that tells nothing, since another may be shown in its place.
+
+    Args:
+        content: the message.
+
+    Raises:
+        LimitExceeded: the header is longer than is looked at.
+    """
+    with content.open() as stream:
+        header = read_header(LineScanner(stream), is_message=True)
+    return Counter(
+        hashlib.sha256(b"%s %s" % (field.name, b" ".join(field.value.split()))).hexdigest()
+        for field in header.fields
+        if field.name not in _NOT_KEPT
+        and not (field.name == b"subject" and field.value.lower() in OBSCURED_SUBJECTS)
+    )
+
+
+def _words(header: HeaderBlock, names: frozenset[bytes]) -> list[str]:
+    """A word for each of these fields, unfolded, by name and then in the order of the header."""
+    fields = sorted((one for one in header.fields if one.name in names), key=lambda one: one.name)
+    return [f"{one.name.decode()} {b' '.join(one.value.split()).hex()}" for one in fields]
 
 
 def identity_of_body(content: Content, body_start: int) -> str:

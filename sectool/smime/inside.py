@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import BinaryIO
 
 from sectool import cms
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 from sectool.message import Content
-from sectool.smime.compressed_data import UnpackingBudget, bare_decompressed_blocks
+from sectool.smime.compressed_data import bare_decompressed_blocks
 from sectool.smime.fields import read_header
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
@@ -61,10 +60,7 @@ def look_inside(content: Content, content_type: str, limits: Limits = DEFAULT_LI
         if content_type == cms.SIGNED_DATA:
             return _under(content, signed_blocks, UNDER_SIGNATURE.reason, limits)
         if content_type == cms.COMPRESSED_DATA:
-            blocks = partial(
-                bare_decompressed_blocks, budget=UnpackingBudget(limits.decompressed_size)
-            )
-            return _under(content, blocks, UNDER_COMPRESSION.reason, limits)
+            return _under(content, bare_decompressed_blocks, UNDER_COMPRESSION.reason, limits)
         if content_type in _BARE_ENVELOPES:
             return Inside(problem=_NO_HEADER)
         if content_type in _NO_MIME:

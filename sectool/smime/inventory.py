@@ -16,7 +16,12 @@ from sectool.message import Content
 from sectool.outcome import UNINSPECTED, State
 from sectool.smime.fields import HeaderBlock, has_bare_cr_lines, read_header
 from sectool.smime.findings import Finding, Findings
-from sectool.smime.identity import identities_in_clear, identity_of_body, identity_of_parts
+from sectool.smime.identity import (
+    CopyIdentity,
+    identities_in_clear,
+    identity_of_body,
+    identity_of_parts,
+)
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
 from sectool.smime.mark import Mark, find_mark
@@ -57,8 +62,8 @@ class Inventory:
     """Of the first Date field, aware; None where it is absent or cannot be read."""
     line_end: bytes
     """As the header has it: CRLF or LF."""
-    plaintext_identity: str = ""
-    """What it is known by if it is a plaintext copy; empty where it cannot be one."""
+    as_copy: CopyIdentity | None = None
+    """What it is known by if it is a plaintext copy; None where it cannot be one."""
     mark: Mark | None = None
     """Which plaintext copy it says it is."""
     covered: tuple[CoveredPart, ...] = ()
@@ -126,9 +131,9 @@ def _of_message(
         findings = Findings(others=[Finding(State.MALFORMED, error.message, hides_recipients=True)])
     state, reason = _judge(findings, selection)
     mark = find_mark(header)
-    identity = plaintext_identity = ""
+    identity, as_copy = "", None
     if not findings.parts or mark is not None:
-        identity, plaintext_identity = identities_in_clear(content, header)
+        identity, as_copy = identities_in_clear(content, header)
     if findings.parts:
         identity = identity_of_parts(content, header.body_start, findings.parts)
     return Inventory(
@@ -139,7 +144,7 @@ def _of_message(
         message_id=_message_id(header),
         header_date=_date(header),
         line_end=header.line_end,
-        plaintext_identity=plaintext_identity,
+        as_copy=as_copy,
         mark=mark,
         covered=tuple(findings.covered),
         hidden=findings.hidden,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import binascii
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import BinaryIO
@@ -17,7 +17,6 @@ from sectool.message import Content
 from sectool.smime import needles, recognition
 from sectool.smime.archives import ArchivedFile, files_of_zip, names_in_zip, unpack_gzip
 from sectool.smime.compound_file import CompoundFile
-from sectool.smime.compressed_data import UnpackingBudget
 from sectool.smime.entities import Entity, is_mail_file_name
 from sectool.smime.file_kinds import FileKind, is_text, kind_of
 from sectool.smime.limits import Limits
@@ -74,8 +73,6 @@ class Leftovers:
     content: Content
     """The message, or what was in it."""
     limits: Limits
-    budget: UnpackingBudget
-    """How much may be unpacked."""
     unreached: list[Unreached] = field(default_factory=list)
     noticed: list[str] = field(default_factory=list)
     """What is no encrypted message and odd, for a person."""
@@ -212,13 +209,13 @@ class Leftovers:
             self._look_at_zip(stretch, data, depth)
         elif kind is FileKind.GZIP:
             place = replace(stretch, place=f"{stretch.place}, compressed", is_text=False)
-            self._unpacked(place, partial(unpack_gzip, data, self.budget), depth)
+            self._unpacked(place, partial(unpack_gzip, data), depth)
         elif kind is FileKind.COMPOUND:
             self._look_at_compound_file(stretch, data)
         elif kind is not FileKind.MEDIA and kind is not FileKind.KEYS:
             self._look_at_bytes(replace(stretch, is_text=False), partial(io.BytesIO, data))
 
-    def _unpacked(self, stretch: _Stretch, unpack: partial[bytes], depth: int) -> None:
+    def _unpacked(self, stretch: _Stretch, unpack: Callable[[], bytes], depth: int) -> None:
         try:
             data = unpack()
         except LimitExceeded:
@@ -243,7 +240,7 @@ class Leftovers:
         self.uninspected += any(not one.is_readable for one in files)
         for one in files:
             if one.is_readable and _may_hold_mail(one, is_document=is_document):
-                self._unpacked(inside, partial(one.unpack, self.budget), depth)
+                self._unpacked(inside, one.unpack, depth)
 
     def _look_at_compound_file(self, stretch: _Stretch, data: bytes) -> None:
         try:

@@ -31,18 +31,13 @@ class Limits:
     """Parameters of one Content-Type, with the sections of RFC 2231."""
     nested_contents: int = 6
     """Contents inside contents (a signed message in a signed message)."""
-    nested_bodies: int = 50
-    """Bodies looked at inside one such content, each of which is decoded from its
-    beginning."""
-    decompressed_size: int = 256 * 1024 * 1024
-    """What one message may be decompressed to while it is looked at, all readings together."""
     tnef_elements: int = 50_000
     """Attributes, properties and values of one TNEF: a long meeting series has a few thousand."""
     tnef_depth: int = 8
     """Messages embedded in each other in one TNEF."""
     armour_search: int = 64 * 1024
     """How far into a text an OpenPGP or a uuencoded message is looked for."""
-    held_content: int = 8 * 1024 * 1024
+    held_content: int = 32 * 1024 * 1024
     """Bytes of a content inside that are held in memory, so that its bodies are not decoded
     from its beginning each."""
     archive_size: int = 32 * 1024 * 1024
@@ -51,8 +46,6 @@ class Limits:
     """Files in such an archive, or streams in such a file."""
     archive_depth: int = 3
     """Archives in archives."""
-    unpacked_size: int = 64 * 1024 * 1024
-    """What all archives of one message may be unpacked to while envelopes are looked for."""
     envelopes_unreached: int = 64
     """Envelopes that are named of those which cannot be taken; each is read from where it lies."""
     envelope_hints: int = 100_000

@@ -11,9 +11,11 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO
 
 from sectool import cms
+from sectool.budget import Work, current
 from sectool.cms.envelope import goes_on_behind_recipients
 from sectool.errors import LimitExceeded
 from sectool.smime import needles
@@ -25,6 +27,8 @@ Opener = Callable[[], BinaryIO]
 BLOCK = 256 * 1024
 OVERLAP = 256
 """Of two windows: more than the head of an envelope takes in base64."""
+_AHEAD = 8 * 1024
+"""Bytes after the beginning of an envelope that tell it from something else."""
 _LONGEST_LINE = 64 * 1024
 
 _LONGEST_TAG = 1000
@@ -32,10 +36,9 @@ _TAG = re.compile(rb"<(?![^<>]{0,200};base64,)[^<>]{0,%d}>" % _LONGEST_TAG)
 """Not one that holds the base64 itself."""
 _REFERENCE = re.compile(rb"&(#[0-9]{1,5}|#[xX][0-9A-Fa-f]{1,4}|[A-Za-z]{2,8});")
 _NAMED = {b"gt": b">", b"lt": b"<", b"amp": b"&", b"plus": b"+", b"equals": b"=", b"sol": b"/"}
-_MARGINS = re.compile(
-    rb"^(?:[A-Za-z]{0,8}[>|]|[ \t:#%*\xa0\"'])+|[ \t\xa0\"',.;]+\r?$", re.MULTILINE
-)
+_MARGIN = re.compile(rb"^(?:[A-Za-z]{0,8}[>|]|[ \t:#%*\xa0\"'])+", re.MULTILINE)
 """Quotation marks before lines, with a name or not, and those around the strings of a program."""
+_BEHIND_LINE = b" \t\xa0\"',.;\r"
 _ESCAPED = re.compile(rb"\\+[rnt]|\\+(?=/)|\xe2\x80[\x8b-\x8d]")
 """Line ends and slashes as they stand in JSON, and spaces without a width."""
 _LINE_ENDS = b"\r\n\t\0\x0b\x0c"
@@ -166,7 +169,9 @@ def _cleaned(text: bytes) -> bytes:
         text = _REFERENCE.sub(_character, _TAG.sub(b"\n", text))
     if _ESCAPE_AHEAD.search(text):
         text = _ESCAPED.sub(b"", text)
-    return _MARGINS.sub(b"", text).translate(None, _LINE_ENDS)
+    # No expression for the ends of lines: it would look from each of many blanks for one.
+    lines = _MARGIN.sub(b"", text).split(b"\n")
+    return b"".join([line.rstrip(_BEHIND_LINE) for line in lines]).translate(None, _LINE_ENDS)
 
 
 def _character(match: re.Match[bytes]) -> bytes:
@@ -181,17 +186,20 @@ def _character(match: re.Match[bytes]) -> bytes:
 def _search(body: _Bytes | _Text, limits: Limits) -> Iterator[Catch]:
     """Follows each beginning once."""
     window, begin, reached, hints, found = b"", 0, -1, 0, 0
-    for block in body.blocks():
-        begin += max(len(window) - OVERLAP, 0)
-        window = window[-OVERLAP:] + block
+    for block in chain(body.blocks(), [None]):
+        begin += max(len(window) - 2 * _AHEAD, 0)
+        window = window[-2 * _AHEAD :] + (block or b"")
         for start, skipped in body.starts(window):
-            hints += 1
-            if hints > limits.envelope_hints:
-                raise LimitExceeded("too much in the message looks like an encrypted message")
+            if block is not None and start > len(window) - _AHEAD:
+                break  # the next window shows more of it
             if begin + start <= reached:
                 continue
             reached = begin + start
-            catch = _follow(body, reached, skipped)
+            hints += 1
+            if hints > limits.envelope_hints:
+                raise LimitExceeded("too much in the message looks like an encrypted message")
+            ahead = window[start : start + 2 * _AHEAD]
+            catch = _follow(body, reached, skipped, ahead, is_rest=block is None)
             if catch is None:
                 continue
             found += 1
@@ -200,27 +208,51 @@ def _search(body: _Bytes | _Text, limits: Limits) -> Iterator[Catch]:
             yield catch
 
 
-def _follow(body: _Bytes | _Text, offset: int, skipped: int) -> Catch | None:
-    source = _Source(body, offset, skipped)
+def _follow(
+    body: _Bytes | _Text, offset: int, skipped: int, ahead: bytes, *, is_rest: bool
+) -> Catch | None:
+    """Reads an envelope that may begin at an offset, from the body where that is needed.
+
+    Nearly always what lies ahead in the window tells, and to come to the same place in the
+    body means to decode all before it.
+
+    Args:
+        body: it may lie in.
+        offset: where it may begin.
+        skipped: decoded bytes before its first.
+        ahead: what lies there.
+        is_rest: whether that is all of the body.
+    """
+    source = _Source(body, lambda: iter((ahead,)), skipped)
     seen = cms.read_recipients(source)
+    is_told = seen.is_complete and _names_somebody(seen)
+    is_told |= not seen.is_envelope and len(ahead) >= _AHEAD
+    if not (is_told or is_rest):
+        current().spend(Work.READING, offset)
+        source = _Source(body, lambda: _from(body.blocks(), offset), skipped)
+        seen = cms.read_recipients(source)
     if not seen.is_envelope:
         return None
-    is_named = any(one.kind is not cms.RecipientKind.OTHER for one in seen.recipients)
-    return Catch(seen, is_head=not is_named and not goes_on_behind_recipients(source))
+    return Catch(seen, is_head=not _names_somebody(seen) and not goes_on_behind_recipients(source))
+
+
+def _names_somebody(seen: cms.RecipientsSeen) -> bool:
+    return any(one.kind is not cms.RecipientKind.OTHER for one in seen.recipients)
 
 
 class _Source:
     """CMS that begins somewhere in a body."""
 
-    def __init__(self, body: _Bytes | _Text, offset: int, skipped: int) -> None:
+    def __init__(
+        self, body: _Bytes | _Text, blocks: Callable[[], Iterator[bytes]], skipped: int
+    ) -> None:
         self._body = body
-        self._offset = offset
+        self._blocks = blocks
         self._skipped = skipped
 
     def open(self) -> BinaryIO:
         """A new stream from its first byte."""
-        decoded = self._body.decoded(_from(self._body.blocks(), self._offset))
-        stream = stream_of(io.BytesIO(), decoded)
+        stream = stream_of(io.BytesIO(), self._body.decoded(self._blocks()))
         stream.read(self._skipped)
         return stream
 

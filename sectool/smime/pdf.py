@@ -17,7 +17,8 @@ _RECIPIENTS = re.compile(rb"/Recipients\s*\[?")
 _HEXADECIMAL = re.compile(rb"\s*<([0-9A-Fa-f\s]{64,})>")
 _LITERAL = re.compile(rb"\s*\(")
 _TOKEN = re.compile(rb"\\.|[()]", re.DOTALL)
-_LONGEST_STRING = 4 * 1024 * 1024
+_LONGEST_STRINGS = 4 * 1024 * 1024
+"""Bytes of all that are looked at in one file."""
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|\r\n|.)", re.DOTALL)
 _ESCAPED = {
     b"n": b"\n",
@@ -40,18 +41,21 @@ def recipients_of_pdf(data: bytes, limits: Limits) -> list[cms.RecipientsSeen]:
     if _HANDLER.search(data) is None:
         return []
     found: list[cms.RecipientsSeen] = []
+    left = _LONGEST_STRINGS
     for match in islice(_RECIPIENTS.finditer(data), limits.envelopes_unreached):
         position = match.end()
         while len(found) < limits.envelopes_unreached:
-            raw, position = _string(data, position)
+            begin = position
+            raw, position = _string(data, begin, left)
+            left -= position - begin
             if not raw:
                 break
             found.append(cms.read_recipients(BytesContent(raw)))
     return found or [cms.RecipientsSeen("", True, (), False)]
 
 
-def _string(data: bytes, position: int) -> tuple[bytes, int]:
-    """A string object and where it ends; empty: there is none."""
+def _string(data: bytes, position: int, most: int) -> tuple[bytes, int]:
+    """A string object of at most so many bytes and where it ends; empty: there is none."""
     if match := _HEXADECIMAL.match(data, position):
         digits = b"".join(match[1].split())
         return binascii.unhexlify(digits[: len(digits) & ~1]), match.end()
@@ -59,12 +63,14 @@ def _string(data: bytes, position: int) -> tuple[bytes, int]:
     if match is None:
         return b"", position
     begin = match.end() - 1
-    end, depth = begin, 0
-    for token in _TOKEN.finditer(data, begin, begin + _LONGEST_STRING):
+    depth = 0
+    for token in _TOKEN.finditer(data, begin, begin + most):
         depth += (token[0] == b"(") - (token[0] == b")")
         if depth == 0:
             end = token.start()
             break
+    else:
+        return b"", min(begin + most, len(data))
     return _ESCAPE.sub(_unescaped, data[begin + 1 : end]), end + 1
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from sectool.errors import UnsupportedMessage
 from sectool.message import Content, Sink
-from sectool.smime.containment import check_containment
+from sectool.smime.containment import check_containment, check_fields
 from sectool.smime.entities import EntityWalker
 from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock, read_header
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
@@ -72,7 +72,7 @@ def form_of(part: DecryptedPart, line_end: bytes, mark: Mark | None, limits: Lim
         limits: bounds on hostile input.
 
     Raises:
-        UnsupportedMessage: it begins with white space.
+        UnsupportedMessage: it begins with white space, or a field of its header may be misread.
         LimitExceeded: its header is longer than is looked at.
     """
     with part.inner.open() as stream:
@@ -80,6 +80,7 @@ def form_of(part: DecryptedPart, line_end: bytes, mark: Mark | None, limits: Lim
         if scanner.peek(1) in {b" ", b"\t"}:
             raise UnsupportedMessage("its plaintext begins with a space and would be misread")
         inner = read_header(scanner, limits=limits)
+    check_fields(inner, part.inner.size)
     outer = part.place.header
     replaced, fields = CONTENT_FIELDS, list[tuple[bytes, bytes]]()
     if mark is not None and not part.place.path:

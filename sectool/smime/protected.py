@@ -8,10 +8,12 @@ tells nothing.
 
 from __future__ import annotations
 
+import base64
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.errors import MessageError as EmailError
-from email.header import Header
+from email.header import decode_header, make_header
 from typing import BinaryIO
 
 from sectool import cms
@@ -19,18 +21,22 @@ from sectool.errors import LimitExceeded, MalformedMessage
 from sectool.message import COPY_BLOCK, BytesContent, Content, digest_stream
 from sectool.smime.content_type import ParameterizedValue, parse_content_type
 from sectool.smime.fields import Field, HeaderBlock, read_header
+from sectool.smime.identity import OBSCURED_SUBJECTS
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
 from sectool.smime.lines import LineScanner
 from sectool.smime.ranges import ForwardReader
 from sectool.smime.signatures import check_signature, signed_entity
 from sectool.smime.transfer import stream_of
 
-_OBSCURED = frozenset({b"...", b"[...]", b"encrypted message"})
-"""What mail programs put in the place of a Subject, lower case (RFC 9788 section 3.2)."""
 _LONGEST = 16 * 1024
 _LINE = 900
 """Columns of a header line; RFC 5322 allows 998."""
-_CONTROLS = bytes(range(32)) + b"\x7f"
+_UNSHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories of what ends a line to some readers, or is no text."""
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""What makes a reader show the text behind it in another order (Unicode, UAX 9)."""
+_WORD = 45
+"""Octets that one encoded-word has room for, with UTF-8 and base64 (RFC 2047 section 2)."""
 
 
 def protected_subject(
@@ -98,13 +104,35 @@ def _as_ascii(value: bytes) -> bytes | None:
     if not value or len(value) > _LONGEST:
         return None
     value = value.replace(b"\t", b" ")
-    if value.translate(None, _CONTROLS) != value:
+    # Also what it would be shown as: an encoded-word may hold anything.
+    if (shown := _decoded(value)) is None:
         return None
-    if value.isascii():
-        return value
+    text = value.decode("utf-8")
+    if not all(map(_is_shown, text + shown)):
+        return None
+    return value if value.isascii() else b" ".join(_encoded_words(text))
+
+
+def _is_shown(character: str) -> bool:
+    return unicodedata.category(character) not in _UNSHOWN and character not in _DIRECTIONS
+
+
+def _encoded_words(text: str) -> Iterator[bytes]:
+    """A text as encoded-words, none of which ends inside a character (RFC 2047 section 5)."""
+    word = b""
+    for character in (*text, ""):
+        octets = character.encode("utf-8")
+        if not octets or len(word) + len(octets) > _WORD:
+            yield b"=?utf-8?b?" + base64.b64encode(word) + b"?="
+            word = b""
+        word += octets
+
+
+def _decoded(value: bytes) -> str | None:
+    """What readers show of an unstructured field; None: it is in no charset."""
     try:
-        return Header(value.decode("utf-8"), "utf-8", maxlinelen=10**6).encode().encode("ascii")
-    except (UnicodeError, ValueError, EmailError):
+        return str(make_header(decode_header(value.decode("utf-8"))))
+    except (UnicodeError, ValueError, LookupError, EmailError):
         return None
 
 
@@ -138,13 +166,13 @@ def with_obscured_subject(content: Content, subject: bytes, outer_header: bytes)
     obscured = None if before is None else _only_subject(before)
     if header is None or shown is None or obscured is None:
         return None
-    if shown.value != subject or not _is_obscured(obscured):
+    if _decoded(shown.value) != _decoded(subject) or not _is_obscured(obscured):
         return None
     return _replaced(content, header, shown, obscured.value)
 
 
 def _is_obscured(field: Field) -> bool:
-    return field.value.lower() in _OBSCURED
+    return field.value.lower() in OBSCURED_SUBJECTS
 
 
 def _header(content: Content) -> HeaderBlock | None:

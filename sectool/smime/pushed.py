@@ -6,6 +6,7 @@ whole in memory or on a disk.
 
 from __future__ import annotations
 
+import contextvars
 import io
 import queue
 import threading
@@ -17,8 +18,9 @@ from sectool.message import BytesContent, Content, InnerEntity, Sink, digest_str
 
 _BLOCK = 256 * 1024
 _WAITING_BLOCKS = 4
-IN_MEMORY = 4 * 1024 * 1024
-"""Plaintext up to this size, in bytes, is held in memory while it is looked into."""
+IN_MEMORY = 32 * 1024 * 1024
+"""Plaintext up to this size, in bytes, is held in memory while it is looked into: what is encrypted
+again inside of it is else decrypted from the beginning for each look at each of many layers."""
 
 
 def content_of(inner: InnerEntity) -> Content:
@@ -63,7 +65,9 @@ class _Pipe(io.RawIOBase):
         self._block = memoryview(b"")
         self._at_end = False
         self._is_wanted = True
-        self._writer = threading.Thread(target=self._write, args=(write_to,), daemon=True)
+        # What the message may cost is counted there, too.
+        run = contextvars.copy_context().run
+        self._writer = threading.Thread(target=run, args=(self._write, write_to), daemon=True)
         self._writer.start()
 
     def _write(self, write_to: Callable[[Sink], object]) -> None:

@@ -17,7 +17,6 @@ from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 from sectool.message import Content
 from sectool.outcome import State
 from sectool.smime import recognition, tnef
-from sectool.smime.compressed_data import UnpackingBudget
 from sectool.smime.contents import drain, held, open_compressed, open_multipart, open_signed
 from sectool.smime.detached_signatures import DetachedSignatures
 from sectool.smime.entities import FORWARDED, Entity, EntityWalker
@@ -86,8 +85,7 @@ def survey(content: Content, limits: Limits, line_end: bytes) -> Findings:
     Raises:
         LimitExceeded: a bound was reached.
     """
-    budget = UnpackingBudget(limits.decompressed_size)
-    return _Survey(content, limits, line_end, nesting=0, budget=budget).take()
+    return _Survey(content, limits, line_end, nesting=0).take()
 
 
 def survey_inside(content: Content, limits: Limits, line_end: bytes) -> Findings:
@@ -96,12 +94,7 @@ def survey_inside(content: Content, limits: Limits, line_end: bytes) -> Findings
     Raises:
         LimitExceeded: a bound was reached.
     """
-    with content.open() as stream:
-        if stream.seekable():
-            # Its bodies can be read without reading all before them.
-            limits = replace(limits, nested_bodies=limits.entities)
-    budget = UnpackingBudget(limits.decompressed_size)
-    return _Survey(content, limits, line_end, nesting=1, budget=budget).take()
+    return _Survey(content, limits, line_end, nesting=1).take()
 
 
 class _Survey:
@@ -112,7 +105,6 @@ class _Survey:
         line_end: bytes,
         *,
         nesting: int,
-        budget: UnpackingBudget,
         is_file: bool = False,
     ) -> None:
         if nesting > limits.nested_contents:
@@ -121,14 +113,12 @@ class _Survey:
         self._limits = limits
         self._line_end = line_end
         self._nesting = nesting
-        self._budget = budget
         self._is_file = is_file
         """Whether it may be anything that begins as a message does."""
-        self._bodies = 0
         self._findings = Findings()
         self._list_footers = ListFooters()
         self._detached_signatures = DetachedSignatures()
-        self._leftovers = Leftovers(content, limits, UnpackingBudget(limits.unpacked_size))
+        self._leftovers = Leftovers(content, limits)
 
     def take(self) -> Findings:
         with self._content.open() as stream:
@@ -213,11 +203,6 @@ class _Survey:
     # --- bodies ---
 
     def _body(self, entity: Entity) -> BodySource:
-        self._bodies += 1
-        if self._nesting and self._bodies > self._limits.nested_bodies:
-            raise LimitExceeded(
-                f"a content inside has more than {self._limits.nested_bodies} bodies to look at"
-            )
         start = entity.header.body_start
         declared = _declared_encoding(entity)
         layers = find_layers(self._content, start, entity.body_end, declared)
@@ -390,7 +375,7 @@ class _Survey:
 
     def _take_compressed(self, entity: Entity, body: BodySource) -> bool:
         """Whether what is compressed was looked into, or is told why not."""
-        opener = partial(open_compressed, body, self._budget)
+        opener = partial(open_compressed, body)
         try:
             if entity.is_message:
                 drain(opener)
@@ -430,7 +415,6 @@ class _Survey:
             self._limits,
             self._line_end,
             nesting=self._nesting + 1,
-            budget=self._budget,
             is_file=is_file or self._is_file,
         ).take()
         if signed is not None and _is_whole_content(entity, nested):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import BinaryIO, Protocol
 
+from sectool.budget import Work, current
 from sectool.message import Content, Sink
 
 BLOCK = 256 * 1024
@@ -308,8 +309,9 @@ def _pass(stream: BinaryIO, count: int) -> None:
     if stream.seekable():
         stream.seek(count)
         return
-    for _ in _blocks(stream, count):
-        pass
+    budget = current()
+    for block in _blocks(stream, count):
+        budget.spend(Work.READING, len(block))
 
 
 def _blocks(stream: BinaryIO, count: int) -> Iterator[bytes]:

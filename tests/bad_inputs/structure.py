@@ -197,8 +197,8 @@ STRUCTURE = (
         "B11",
         "bob.env.too-many-of-mine",
         lambda forge: forge.cbc(recipients=[forge.recipient()] * 10_000),
-        LimitExceeded,
-        seconds=3,
+        OPENS,
+        effort=60,
     ),
     Envelope(
         "B12",
@@ -332,14 +332,14 @@ STRUCTURE = (
         MalformedMessage,
     ),
     Envelope(
-        "B11", "bob.env.9999-others-first", partial(_to_others, count=9_999), OPENS, seconds=3
+        "B11", "bob.env.9999-others-first", partial(_to_others, count=9_999), OPENS, effort=60
     ),
     Envelope(
         "B11",
         "bob.env.20000-others-first",
         partial(_to_others, count=20_000),
         OPENS,
-        seconds=5,
+        effort=100,
     ),
     Envelope("B16", "bob.env.text-called-signed", _called_signed, OPENS, state=State.REVIEW),
     Envelope("B18", "bob.authenv.empty", lambda forge: forge.gcm(b""), OPENS, b""),

@@ -52,8 +52,8 @@ class Envelope:
     """What it opens to; None: damage that no reader can notice is in it."""
     state: State | None = None
     """Of the message, where it does not follow from the class of failure."""
-    seconds: float = 1.0
-    """Of processor time that it may take."""
+    effort: float = 25
+    """How much work it may be: see ``tests.support.effort``."""
 
     @property
     def message_state(self) -> State:
@@ -72,5 +72,5 @@ class Message:
     """What a job says of it."""
     reason: str = ""
     """Words of the reason a person is told; empty for what needs none."""
-    seconds: float = 1.0
-    """Of processor time that it may take."""
+    effort: float = 25
+    """How much work it may be: see ``tests.support.effort``."""

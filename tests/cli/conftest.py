@@ -17,6 +17,7 @@ import pytest
 
 from sectool.cli.shell import run_app
 from sectool.demo.sample import SampleManifest, sample_directory, unpack_maildir
+from tests.support import crash
 from tests.support.copies import copy_as_moved
 
 SMALL = {"readable": 6, "missing-key": 1, "clear": 2, "signed": 1}
@@ -56,7 +57,7 @@ Run = Callable[..., Answer]
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command in this process; worker processes only where they are asked for."""
-    for name in ("SECTOOL_PASSPHRASE", "SECTOOL_FAULT", "_SECTOOL_COMPLETE"):
+    for name in ("SECTOOL_PASSPHRASE", "_SECTOOL_COMPLETE"):
         monkeypatch.delenv(name, raising=False)
 
     def call(*arguments: object) -> Answer:
@@ -78,12 +79,12 @@ def _let_be_looked_at() -> None:
 
 @pytest.fixture
 def run_process() -> Run:
-    """Runs a command as a process of its own."""
+    """Runs a command as a process of its own; with a fault where one is named."""
 
-    def call(*arguments: object, **options: Any) -> Answer:
-        command = [sys.executable, "-m", "sectool", *map(str, arguments)]
+    def call(*arguments: object, fault: str = "", **options: Any) -> Answer:
+        program = crash.command(fault) if fault else [sys.executable, "-m", "sectool"]
         done = subprocess.run(
-            command,
+            [*program, *map(str, arguments)],
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
             stdin=subprocess.DEVNULL,
             check=False,
@@ -123,9 +124,11 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     place = tmp_path_factory.mktemp("sample")
     manifest = unpack_maildir(sample_directory(), place / "Maildir")
     _make_small(manifest, place / "small")
-    made = Sample(
-        place / "Maildir", place / "small", place / "job", sample_directory() / "keys", manifest
-    )
+    keys = place / "keys"
+    shutil.copytree(sample_directory() / "keys", keys)
+    for name in ("passphrase.txt", "passphrases.csv"):
+        (keys / name).chmod(0o600)
+    made = Sample(place / "Maildir", place / "small", place / "job", keys, manifest)
     code = run_app(
         ["decrypt", str(made.small), *made.history, "--job", str(made.job), "--workers=0", "-q"]
     )

@@ -106,7 +106,7 @@ def test_a_job_that_cannot_be_read_costs_its_own_line_only(
     run: Fixture, move: Fixture, tmp_path: Path
 ) -> None:
     damaged = tmp_path / "damaged"
-    damaged.mkdir()
+    damaged.mkdir(mode=0o700)
     (damaged / "job.db").write_bytes(b"no log")
     answer = run("status", damaged, move.job, "--json")
     assert answer.code == 13

@@ -18,6 +18,8 @@ import pytest
 
 from tests.cli.conftest import Move, Sample
 
+pytestmark = pytest.mark.rights
+
 SECTOOL = Path(sysconfig.get_path("scripts")) / "sectool"
 """The command itself: ``python -m`` takes modules from the working directory."""
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from sectool import cms
+from sectool.budget import MESSAGE, Budget, Work, spending
 from sectool.cms import der
-from sectool.errors import LimitExceeded, MissingKey
+from sectool.errors import BudgetExceeded, MissingKey
 from sectool.message import BytesContent
 from tests.cms.conftest import CONTENT, Forge, Holder, KeyRing, OpenSSL, Person
 from tests.support.agreements import Agreement
@@ -74,8 +75,11 @@ def test_a_crowd_without_a_held_key_is_counted(
 def test_a_held_key_that_is_named_again_and_again_buys_no_endless_work(
     forge: Forge, open_as_bob: OpenAsBob
 ) -> None:
-    raw = forge.cbc(recipients=[*crowd(forge), *[forge.recipient()] * 2_000])
-    with pytest.raises(LimitExceeded, match="more than 100 keys"):
+    wrong = [forge.recipient(encrypted_key=bytes(255) + bytes((n,))) for n in range(200)]
+    raw = forge.cbc(recipients=[*crowd(forge), *wrong])
+    budget = Budget({**MESSAGE, Work.PRIVATE_KEY: 100})
+    reason = "limit of 100 private-key operations"
+    with spending(budget), pytest.raises(BudgetExceeded, match=reason):
         open_as_bob(raw)
 
 

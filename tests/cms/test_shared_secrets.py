@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sectool import cms
+from sectool.budget import MESSAGE, Budget, Work, spending
 from sectool.cms import der, oids
 from sectool.errors import (
+    BudgetExceeded,
     DecryptionFailed,
-    LimitExceeded,
     MalformedMessage,
     MessageError,
     MissingKey,
@@ -120,10 +121,14 @@ def test_a_missing_secret_is_told_from_a_missing_key(openssl: OpenSSL, ring: Rin
 
 def test_the_limits_of_passwords_are_kept(openssl: OpenSSL, ring: Ring) -> None:
     raw = openssl.seal(CONTENT, "-aes256", "-pwri_password", PASSWORD.decode())
-    with pytest.raises(LimitExceeded, match="passwords"):
-        open_with(raw, ring(), password(*[PASSWORD] * 3), cms.Limits(password_attempts=2))
-    with pytest.raises(LimitExceeded, match="iterations"):
-        open_with(raw, ring(), password(PASSWORD), cms.Limits(password_iterations=10))
+    wrong = [b"wrong %d" % number for number in range(5)]
+    with spending(Budget({**MESSAGE, Work.DERIVATION: 5 * 2_048 - 1})) as budget:
+        reason = "beyond the limit of 10,239 key-derivation rounds; --limit-factor 10 tries harder"
+        with pytest.raises(BudgetExceeded, match=reason):
+            open_with(raw, ring(), password(*wrong))
+    assert budget.reason == reason
+    with spending(Budget({**MESSAGE, Work.DERIVATION: 6 * 2_048})):
+        assert open_with(raw, ring(), password(*wrong, PASSWORD))[1] == CONTENT
 
 
 def pbkdf2(*fields: bytes) -> bytes:
@@ -176,7 +181,7 @@ BAD: dict[str, tuple[bytes, type[MessageError]]] = {
     ),
     "a billion iterations": (
         password_recipient(pbkdf2(der.octet_string(b"s"), der.integer(10**9))),
-        LimitExceeded,
+        BudgetExceeded,
     ),
     "keyLength of another cipher": (
         password_recipient(pbkdf2(der.octet_string(b"s"), der.integer(2), der.integer(16))),

@@ -6,7 +6,6 @@ import statistics
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import pytest
 from sectool import cms
 from sectool.cms import der, oids
 from sectool.message import BytesContent
+from tests.support.effort import effort
 
 if TYPE_CHECKING:
     from tests.cms.conftest import Forge, KeyRing, Person
@@ -97,18 +97,18 @@ def test_64_megabytes_pass_in_16_megabytes_of_memory(bob: Person, tmp_path: Path
 def test_content_in_segments_is_read_in_time_that_grows_with_its_size(
     segment: int, forge: Forge
 ) -> None:
-    def seconds(size: int) -> float:
+    def taken(size: int) -> float:
         content = der.octet_string(bytes(segment)) * (size // segment)
         raw = forge.cbc(field=b"\xa0\x80" + content + b"\0\0")
-        start = time.process_time()
-        description = cms.describe_envelope(BytesContent(raw))
-        elapsed = time.process_time() - start
-        assert description.encrypted_content_size == size // segment * segment
-        return elapsed
+        assert (
+            cms.describe_envelope(BytesContent(raw)).encrypted_content_size
+            == size // segment * segment
+        )
+        return effort(lambda: cms.describe_envelope(BytesContent(raw)))
 
-    half = statistics.median(seconds(6_000_000) for _ in range(3))
-    whole = statistics.median(seconds(12_000_000) for _ in range(3))
-    assert whole < 3 * half + 0.1
+    half = statistics.median(taken(6_000_000) for _ in range(3))
+    whole = statistics.median(taken(12_000_000) for _ in range(3))
+    assert whole < 3 * half + 2
 
 
 def test_small_messages_cost_little_beside_the_key_operation(forge: Forge, ring: Ring) -> None:
@@ -126,10 +126,8 @@ def test_small_messages_cost_little_beside_the_key_operation(forge: Forge, ring:
 
     keys = ring().add(forge.person.recipient.identifier, Known())
     source = BytesContent(forge.cbc(bytes(20_000)))
-    start = time.process_time()
-    for _ in range(100):
-        cms.open_envelope(source, cms.DISCARD, keys)
-    assert (time.process_time() - start) / 100 < 0.003  # about 0.15 ms where it was measured
+    # A hundred of them took 0.7 where it was measured.
+    assert effort(lambda: [cms.open_envelope(source, cms.DISCARD, keys) for _ in range(100)]) < 5
 
 
 def test_a_description_holds_no_content(forge: Forge) -> None:

@@ -9,10 +9,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sectool import cms
+from sectool.budget import MESSAGE, Budget, Work, spending
 from sectool.cms import der, oids
 from sectool.errors import DecryptionFailed, MalformedMessage, MessageError
 from sectool.message import BytesContent
@@ -90,11 +91,10 @@ def messages(
 
 
 def open_message(raw: bytes, keys: KeyRing) -> None:
-    limits = cms.Limits(password_iterations=1000)
-    cms.open_envelope(BytesContent(raw), io.BytesIO(), keys, limits, secrets=SECRETS)
+    with spending(Budget({**MESSAGE, Work.DERIVATION: 1_000})):
+        cms.open_envelope(BytesContent(raw), io.BytesIO(), keys, secrets=SECRETS)
 
 
-@settings(max_examples=250, deadline=None)
 @given(
     flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=3)
 )
@@ -120,7 +120,6 @@ def test_a_message_cut_at_any_byte_is_malformed(
             open_message(raw[:length], keys)
 
 
-@settings(max_examples=150, deadline=None)
 @given(parameters=st.binary(max_size=60))
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_any_parameters_raise_only_errors_of_ours(

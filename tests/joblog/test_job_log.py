@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import statistics
 import time
@@ -27,8 +28,16 @@ INBOX_COPY = MessageRef("INBOX", "1.M1P1.host")
 SENT_COPY = MessageRef("Sent", "2.M1P1.host")
 
 
+def named(name: str) -> str:
+    """A digest, for identities and parts."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+ONE, TWO, NEW = map(named, ("one", "two", "new"))
+
+
 def examined(
-    ref: MessageRef = INBOX_COPY, state: State = State.CHECKPOINTED, identity: str = "one"
+    ref: MessageRef = INBOX_COPY, state: State = State.CHECKPOINTED, identity: str = ONE
 ) -> Examination:
     return Examination(
         ref=ref,
@@ -38,9 +47,9 @@ def examined(
         state=state,
         year="2019",
         internal_date="2019-01-02T03:04:05+00:00",
-        parts=(PartRecord("", f"{identity}-digest", "aes-256-cbc"),),
+        parts=(PartRecord("", named(f"{identity}-digest"), "aes-256-cbc"),),
         checkpoints=(
-            CheckpointRecord(f"{identity}-digest", "ab" * 32, 50, "1.2.3", Integrity.NONE),
+            CheckpointRecord(named(f"{identity}-digest"), "ab" * 32, 50, "1.2.3", Integrity.NONE),
         ),
     )
 
@@ -75,7 +84,7 @@ def counts(log: JobLog) -> dict[State, int]:
 
 def replacement(message: int) -> ReplacementRecord:
     return ReplacementRecord(
-        message, False, INBOX_COPY, "old", MessageRef("INBOX", "new"), "new", 120, "new-identity"
+        message, False, INBOX_COPY, "old", MessageRef("INBOX", "new"), NEW, 120, NEW
     )
 
 
@@ -128,19 +137,19 @@ def test_an_examination_with_more_keys_makes_a_missing_key_good(log: JobLog) -> 
 
 
 def test_a_message_the_user_deleted_before_the_move_is_not_counted(log: JobLog) -> None:
-    recorded(log, examined(), examined(SENT_COPY, identity="two"))
+    recorded(log, examined(), examined(SENT_COPY, identity=TWO))
     log.messages.begin_walk()
     with log.group():
-        log.messages.claim(listing(INBOX_COPY), "one")
+        log.messages.claim(listing(INBOX_COPY), ONE)
         log.messages.end_walk(unseen="gone")
     assert counts(log) == {State.CHECKPOINTED: 1}
 
 
 def test_a_message_not_found_after_the_move_is_counted_as_lost(log: JobLog) -> None:
-    recorded(log, examined(), examined(SENT_COPY, identity="two"))
+    recorded(log, examined(), examined(SENT_COPY, identity=TWO))
     log.messages.begin_walk()
     with log.group():
-        log.messages.claim(listing(INBOX_COPY), "one")
+        log.messages.claim(listing(INBOX_COPY), ONE)
         log.messages.end_walk(unseen="lost")
     assert counts(log) == {State.CHECKPOINTED: 1, State.LOST: 1}
 
@@ -150,7 +159,7 @@ def test_two_equal_copies_are_claimed_by_two_rows_and_a_third_by_none(log: JobLo
     log.messages.begin_walk()
     places = [MessageRef("Moved", name) for name in ("a", "b", "c")]
     with log.group():
-        claims = [log.messages.claim(listing(place), "one") for place in places]
+        claims = [log.messages.claim(listing(place), ONE) for place in places]
     assert [claim is not None for claim in claims] == [True, True, False]
 
 
@@ -158,13 +167,13 @@ def test_what_waits_to_be_sealed_was_seen_and_has_all_its_checkpoints(log: JobLo
     without_checkpoint = replace(
         examined(MessageRef("INBOX", "x"), State.MISSING_KEY, "three"), checkpoints=()
     )
-    recorded(log, examined(), examined(SENT_COPY, identity="two"), without_checkpoint)
+    recorded(log, examined(), examined(SENT_COPY, identity=TWO), without_checkpoint)
     log.messages.begin_walk()
     with log.group():
-        log.messages.claim(listing(INBOX_COPY), "one")
+        log.messages.claim(listing(INBOX_COPY), ONE)
     (waiting,) = log.waiting.sealable()
     assert waiting.ref == INBOX_COPY
-    assert waiting.parts[0].checkpoint.content_digest == "one-digest"
+    assert waiting.parts[0].checkpoint.content_digest == named(f"{ONE}-digest")
 
 
 def test_a_finished_replacement_is_known_by_its_new_identity_and_place(log: JobLog) -> None:
@@ -173,12 +182,12 @@ def test_a_finished_replacement_is_known_by_its_new_identity_and_place(log: JobL
     with log.group():
         log.replacements.announce(replacement(message))
         log.replacements.place(message)
-        finished = Finished(message, new, "120:1:2", 120, "new-identity", Proof.STRUCTURAL)
+        finished = Finished(message, new, "120:1:2", 120, NEW, Proof.STRUCTURAL)
         log.replacements.finish(finished, state=State.REENCRYPTED)
     assert log.replacements.open() == []
     assert counts(log) == {State.REENCRYPTED: 1}
     log.messages.begin_walk()
-    assert log.messages.claim(listing(new), "new-identity") is not None
+    assert log.messages.claim(listing(new), NEW) is not None
     assert list(log.waiting.sealable()) == []
 
 
@@ -186,14 +195,12 @@ def test_an_old_copy_that_comes_back_is_encrypted_again(log: JobLog) -> None:
     (message,) = recorded(log, examined())
     with log.group():
         log.replacements.announce(replacement(message))
-        finished = Finished(
-            message, MessageRef("INBOX", "new"), "h", 120, "new-identity", Proof.STRUCTURAL
-        )
+        finished = Finished(message, MessageRef("INBOX", "new"), "h", 120, NEW, Proof.STRUCTURAL)
         log.replacements.finish(finished, state=State.REENCRYPTED)
     log.messages.begin_walk()
     with log.group():
-        assert log.messages.claim(listing(INBOX_COPY), "one") is None
-        assert log.messages.claim_returned(listing(INBOX_COPY), "one") is not None
+        assert log.messages.claim(listing(INBOX_COPY), ONE) is None
+        assert log.messages.claim_returned(listing(INBOX_COPY), ONE) is not None
     assert [waiting.message for waiting in log.waiting.sealable()] == [message]
 
 
@@ -234,7 +241,7 @@ def test_a_rehearsal_leaves_the_file_as_it_was(log: JobLog, path: Path) -> None:
     before = path.read_bytes()
     with JobLog.rehearsal(path) as rehearsal:
         rehearsal.messages.begin_walk()
-        recorded(rehearsal, examined(SENT_COPY, identity="two"))
+        recorded(rehearsal, examined(SENT_COPY, identity=TWO))
         assert counts(rehearsal) == {State.CHECKPOINTED: 2}
     assert path.read_bytes() == before
 
@@ -276,23 +283,10 @@ def test_b81_a_newer_schema_is_refused_as_such(log: JobLog, path: Path) -> None:
         JobLog.open(path)
 
 
-def test_b81_a_link_is_refused(log: JobLog, path: Path) -> None:
-    log.close()
-    link = path.with_name("link.db")
-    link.symlink_to(path)
-    with pytest.raises(JobLogDamaged):
-        JobLog.open(link)
-
-
-def test_b81_a_file_that_others_may_write_is_refused(log: JobLog, path: Path) -> None:
-    log.close()
-    path.chmod(0o666)
-    with pytest.raises(JobLogDamaged):
-        JobLog.open(path)
-
-
 def test_b81_every_damaged_page_is_noticed_or_harmless(log: JobLog, path: Path) -> None:
-    recorded(log, *(examined(MessageRef("INBOX", str(n)), identity=str(n)) for n in range(50)))
+    recorded(
+        log, *(examined(MessageRef("INBOX", str(n)), identity=named(str(n))) for n in range(50))
+    )
     log.close()
     whole = path.read_bytes()
     for page in range(0, len(whole), 4096):
@@ -307,7 +301,9 @@ def test_b81_every_damaged_page_is_noticed_or_harmless(log: JobLog, path: Path) 
 
 
 def test_b81_a_truncated_file_is_refused(log: JobLog, path: Path) -> None:
-    recorded(log, *(examined(MessageRef("INBOX", str(n)), identity=str(n)) for n in range(50)))
+    recorded(
+        log, *(examined(MessageRef("INBOX", str(n)), identity=named(str(n))) for n in range(50))
+    )
     log.close()
     path.write_bytes(path.read_bytes()[: 4096 * 3])
     with pytest.raises(JobLogDamaged):
@@ -324,7 +320,7 @@ def test_a_half_made_log_does_not_stand_in_the_way(path: Path) -> None:
 
 
 def _claiming_time(path: Path, identities: list[str]) -> float:
-    """Seconds it takes to find messages again of which every name and folder is new."""
+    """Processor seconds it takes to find messages again of which every name and folder is new."""
     log = JobLog.create(path)
     log.messages.begin_walk()
     recorded(
@@ -335,13 +331,13 @@ def _claiming_time(path: Path, identities: list[str]) -> float:
         ),
     )
     log.messages.begin_walk(unseen="lost")
-    begun = time.perf_counter()
+    begun = time.process_time()
     with log.group():
         for number, identity in enumerate(identities):
             copy = listing(MessageRef("Archive", f"new{number}"))
             assert log.messages.claim(copy, identity) is not None
         assert log.messages.claim(listing(SENT_COPY), identities[0]) is None
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
 def test_equal_mails_are_found_again_about_as_fast_as_different_ones(tmp_path: Path) -> None:

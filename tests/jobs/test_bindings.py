@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -418,32 +417,29 @@ def test_workers_find_the_same(
 
 @pytest.mark.parametrize("operation", ["decrypt", "rewrap"])
 def test_a_run_that_is_killed_at_any_point_of_the_trials_resumes_to_the_same_end(
-    operation: str, rsa: Recertified, keys: Keys, specify: Specify, tmp_path: Path
+    operation: str, rsa: Recertified, keys: Keys, specify: Specify, tmp_path: Path, whole: bool
 ) -> None:
     messages = [written_to(n, rsa.older.certificate, work=tmp_path) for n in range(2)]
     messages.append(written_to(2, keys.stranger.certificate, work=tmp_path))
-    trial = tmp_path / "trial"
-
-    def set_up() -> jobs.JobSpec:
-        if trial.exists():
-            shutil.rmtree(trial)
-        maildir = mailbox(trial / "Maildir", messages)
-        history = KeySpecification((rsa.history,))
-        return specify(operation, maildir, job=trial / "job", keys=history)
-
-    wanted = counts(jobs.run(set_up()))
+    place = tmp_path / "trial"
+    maildir = mailbox(place / "Maildir", messages)
+    trial = crash.Trial(place, whole=whole)
+    history = KeySpecification((rsa.history,))
+    spec = specify(operation, maildir, job=place / "job", keys=history)
+    wanted = counts(jobs.run(spec))
     assert wanted[State.MISSING_KEY] == 1
     assert wanted.get(State.CHECKPOINTED, 0) + wanted.get(State.REENCRYPTED, 0) == 2
-    names = crash.points(set_up(), tmp_path / "trace")
-    # What becomes of the mailbox afterwards is tried elsewhere.
-    last = next((n for n, name in enumerate(names) if name.startswith("spool")), len(names))
-    commits = [n for n, name in enumerate(names[:last], 1) if name == "joblog.commit.after"]
-    assert len(commits) > 4
-    for number in commits:
-        spec = set_up()
-        crash.killed_at(spec, number)
-        assert counts(jobs.run(spec)) == wanted, number
-        assert len(logged(trial / "job")) == 1, number
+
+    def commits(names: list[str]) -> list[int]:
+        # What becomes of the mailbox afterwards is tried elsewhere.
+        last = next((n for n, name in enumerate(names) if name.startswith("spool")), len(names))
+        found = [n for n, name in enumerate(names[:last], 1) if name == "joblog.commit.after"]
+        assert len(found) > 4
+        return found
+
+    for where in trial.kills(spec, commits):
+        assert counts(jobs.run(spec)) == wanted, where
+        assert len(logged(place / "job")) == 1, where
 
 
 # --- tokens -------------------------------------------------------------------------------------

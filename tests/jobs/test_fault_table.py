@@ -19,6 +19,8 @@ import pytest
 from tests.support.faults import Ended, run_command, without_privileges
 from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
 
+pytestmark = pytest.mark.rights
+
 ONE = "box/cur/1300000001.M1P1.host:2,S"
 LOG = "job/job.db"
 

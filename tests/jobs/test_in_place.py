@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -272,15 +271,38 @@ def test_a_forwarded_message_stays_encrypted_and_is_told(
         assert (entry.state, entry.reason[:18]) == (State.CHECKPOINTED, "it stays encrypted")
 
 
+@pytest.mark.parametrize(
+    "field",
+    [b"Content-Description: a\rFrom: mallory@example.org", b"Content-Type: text/plain\x0b"],
+    ids=["bare CR", "VT"],
+)
+def test_a_header_inside_that_would_forge_one_outside_stays_there_and_is_told(
+    field: bytes, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    inner = field + b"\r\n\r\ntext\r\n"
+    forged = encrypted(1, keys.old, options=("-aes-128-gcm",), inner=inner)
+    maildir = tmp_path / "Maildir"
+    fill(maildir, [Mail("", "cur/1300000001.M1P1.host:2,S", forged)])
+    census = checker.census(maildir)
+    summary = jobs.run(specify("decrypt", maildir, in_place=True))
+    assert (counts(summary), summary.exit_code) == ({State.CHECKPOINTED: 1}, 3)
+    assert checker.census(maildir) == census
+    assert summary.not_done[0].reason.startswith("it stays encrypted: the field Content-")
+    jobs.run(specify("encrypt", maildir))
+    (mail,) = checker.stored_mail(maildir)
+    (envelope,) = checker.envelopes(mail.raw)
+    assert checker.opened(envelope, keys.new) == inner
+
+
 # --- killed -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("operation", ["decrypt", "encrypt", "rollback", "to-stage"])
 def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
-    operation: str, sample: list[Mail], specify: Specify, keys: Keys, tmp_path: Path
+    operation: str, sample: list[Mail], specify: Specify, keys: Keys, tmp_path: Path, whole: bool
 ) -> None:
-    prepared, trial = tmp_path / "prepared", tmp_path / "trial"
-    maildir = trial / "Maildir"
+    directory = tmp_path / "trial"
+    maildir = directory / "Maildir"
     fill(maildir, sample[:1] + sample[3:6])
 
     def specification(name: str) -> jobs.JobSpec:
@@ -288,36 +310,26 @@ def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
         place = maildir if name in {"decrypt", "encrypt"} else None
         return specify(
             "rollback" if name == "to-stage" else name,
-            place, job=trial / "job", in_place=name == "decrypt", **options,
+            place, job=directory / "job", in_place=name == "decrypt", **options,
         )  # fmt: skip
 
     if operation != "decrypt":
         jobs.run(specification("decrypt"))
     if operation in {"rollback", "to-stage"}:
         jobs.run(specification("encrypt"))
-    trial.rename(prepared)
-
-    def set_up() -> jobs.JobSpec:
-        if trial.exists():
-            shutil.rmtree(trial)
-        shutil.copytree(prepared, trial)
-        return specification(operation)
-
+    trial = crash.Trial(directory, whole=whole)
     owner = [keys.old, keys.new]
-    spec = set_up()
+    spec = specification(operation)
     before = readable(maildir, owner)
     wanted = counts(jobs.run(spec))
-    names = crash.points(set_up(), tmp_path / "trace")
-    assert "maildir.retire.before" in names or len(names) > 20
-    for number in range(1, len(names) + 1):
-        spec = set_up()
-        crash.killed_at(spec, number)
+    assert "maildir.retire.before" in trial.points(spec)
+    for where in trial.kills(spec):
         at_the_kill = readable(maildir, owner)
         for mail, copies in before.items():
-            assert copies <= at_the_kill[mail] <= 2 * copies, (number, names[number - 1])
-        assert counts(jobs.run(spec)) == wanted, (number, names[number - 1])
-        assert readable(maildir, owner) == before, number
-        assert not list((maildir / "tmp").iterdir()), number
+            assert copies <= at_the_kill[mail] <= 2 * copies, where
+        assert counts(jobs.run(spec)) == wanted, where
+        assert readable(maildir, owner) == before, where
+        assert not list((maildir / "tmp").iterdir()), where
         census = checker.census(maildir)
-        assert counts(jobs.run(spec)) == wanted, number
-        assert checker.census(maildir) == census, number
+        assert counts(jobs.run(spec)) == wanted, where
+        assert checker.census(maildir) == census, where

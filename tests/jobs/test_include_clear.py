@@ -332,25 +332,23 @@ def test_what_the_user_changes_in_it_afterwards_is_told_as_changed(
 
 
 def test_killed_at_every_point_it_loses_nothing_and_ends_the_same(
-    specify: Specify, keys: Keys, tmp_path: Path
+    specify: Specify, keys: Keys, tmp_path: Path, whole: bool
 ) -> None:
-    trial = tmp_path / "trial"
+    place = tmp_path / "trial"
+    maildir = place / "box"
     mail = [
         Mail("", "cur/1300000001.M1P1.host:2,S", PLAIN),
         Mail("", "cur/1300000002.M2P1.host:2,", encrypted(2, keys.old)),
         Mail(".Sent", "cur/1300000003.M3P1.host:2,", NESTED),
     ]
-    spec = specify("encrypt", trial / "box", job=trial / "job", include_clear=True)
+    fill(maildir, mail)
+    spec = specify("encrypt", maildir, job=place / "job", include_clear=True)
     wanted = {State.REENCRYPTED: 2, State.NEW: 1}
-
-    def set_up() -> None:
-        shutil.rmtree(trial, ignore_errors=True)
-        fill(trial / "box", mail)
 
     def texts() -> Counter[bytes]:
         """What its owner reads in each file."""
         found: Counter[bytes] = Counter()
-        for number, entry in enumerate(checker.stored_mail(trial / "box")):
+        for number, entry in enumerate(checker.stored_mail(maildir)):
             raw = entry.raw
             if b"pkcs7" in raw and entry.base_name[:10] != "1300000002":
                 path = tmp_path / f"copy{number}"
@@ -359,16 +357,11 @@ def test_killed_at_every_point_it_loses_nothing_and_ends_the_same(
             found[next(text for text in (b"from me", b"<p>two", b"pkcs7") if text in raw)] += 1
         return found
 
-    set_up()
-    names = crash.points(spec, tmp_path / "trace")
-    assert len(names) > 10
-    for number in range(1, len(names) + 1):
-        set_up()
-        crash.killed_at(spec, number)
-        assert all(1 <= count <= 2 for count in texts().values()), number
-        assert len(texts()) == 3, number
-        assert counts(jobs.run(spec)) == wanted, number
-        assert set(texts().values()) == {1}, number
-        census = checker.census(trial / "box")
-        assert counts(jobs.run(spec)) == wanted, number
-        assert checker.census(trial / "box") == census, number
+    for where in crash.Trial(place, whole=whole).kills(spec):
+        assert all(1 <= count <= 2 for count in texts().values()), where
+        assert len(texts()) == 3, where
+        assert counts(jobs.run(spec)) == wanted, where
+        assert set(texts().values()) == {1}, where
+        census = checker.census(maildir)
+        assert counts(jobs.run(spec)) == wanted, where
+        assert checker.census(maildir) == census, where

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from sectool import jobs, smime
+from sectool import budget, jobs, smime
 from sectool.cli.render import as_json, as_table
 from sectool.cms import Profile
 from sectool.jobs.worker import layers
@@ -385,14 +385,23 @@ def test_envelopes_beyond_the_bound_are_told_and_not_opened(
     assert len(needed(summary)) == 1
 
 
-def test_more_layers_than_the_bound_are_told_and_not_opened(
+def test_a_message_with_more_layers_than_the_limit_allows_is_told_and_left_as_it_is(
     monkeypatch: pytest.MonkeyPatch, deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(layers, "MOST", 3)
+    limits = {**budget.MESSAGE, budget.Work.PRIVATE_KEY: 3}
+    monkeypatch.setattr(budget, "MESSAGE", limits)
     inner = forward(message(2, encrypt(TEXT, keys.old)))
     plaintext = multipart(*[inner] * 5, boundary=b"mixed")
-    summary = jobs.run(specify("decrypt", deliver(message(1, encrypt(plaintext, keys.old)))))
-    assert counts(summary) == {State.CHECKPOINTED: 1}
+    maildir = deliver(message(1, encrypt(plaintext, keys.old)))
+    summary = jobs.run(specify("decrypt", maildir))
+    assert counts(summary) == {State.UNSUPPORTED: 1}
+    (entry,) = summary.not_done
+    assert entry.reason == (
+        "beyond the limit of 3 private-key operations; --limit-factor 10 tries harder"
+    )
+    assert not checkpoints(tmp_path)
+    again = jobs.run(specify("decrypt", maildir, limit_factor=2))
+    assert counts(again) == {State.CHECKPOINTED: 1}
     assert checkpoints(tmp_path) == {plaintext, TEXT}
 
 
@@ -617,26 +626,21 @@ def test_a_checkpoint_of_a_layer_that_was_altered_stops_its_message(
 
 
 def test_encrypt_killed_at_every_point_ends_with_layers_that_open(
-    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
+    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path, whole: bool
 ) -> None:
-    raw = message(1, encrypt(encrypt(TEXT, keys.old), keys.old))
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
-
-    def set_up() -> tuple[Path, jobs.JobSpec]:
-        for place in ("Maildir", "job"):
-            shutil.rmtree(tmp_path / place, ignore_errors=True)
-        maildir = deliver(raw)
-        jobs.run(specify("decrypt", maildir))
-        return maildir, specify("encrypt", maildir)
-
-    names = crash.points(set_up()[1], tmp_path / "trace")
-    for number in range(1, len(names) + 1):
-        maildir, spec = set_up()
-        crash.killed_at(spec, number)
-        assert counts(jobs.run(spec)) == {State.REENCRYPTED: 1}, number
-        assert opened_layers(only(maildir), keys.new)[-1] == TEXT, number
-        summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new))
-        assert counts(summary) == {State.VERIFIED: 1}, number
+    place = tmp_path / "trial"
+    place.mkdir()
+    job = place / "job"
+    maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.old), keys.old)))
+    maildir = maildir.rename(place / "Maildir")
+    jobs.run(specify("decrypt", maildir, job=job))
+    spec = specify("encrypt", maildir, job=job)
+    for where in crash.Trial(place, whole=whole).kills(spec):
+        assert counts(jobs.run(spec)) == {State.REENCRYPTED: 1}, where
+        assert opened_layers(only(maildir), keys.new)[-1] == TEXT, where
+        summary = jobs.run(specify("verify", maildir, job=job, keys=None, verify_keys=new))
+        assert counts(summary) == {State.VERIFIED: 1}, where
 
 
 def test_layers_are_encrypted_again_from_sealed_checkpoints(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -227,35 +226,22 @@ def test_a_damaged_checkpoint_is_told_and_nothing_is_made_of_it(
 
 
 def test_killed_at_every_point_it_resumes_to_the_same_end_and_nothing_comes_twice(
-    sample: list[Mail], tmp_path: Path, specify: Specify, keys: Keys
+    sample: list[Mail], tmp_path: Path, specify: Specify, keys: Keys, whole: bool
 ) -> None:
-    prepared, trial = tmp_path / "prepared", tmp_path / "trial"
-    maildir = trial / "Maildir"
+    place = tmp_path / "trial"
+    maildir, job = place / "Maildir", place / "job"
     fill(maildir, sample)
     before = meaning_without_flags(maildir, keys)
-
-    def specification() -> jobs.JobSpec:
-        return specify("encrypt", maildir, job=trial / "job", restore_lost=True)
-
-    jobs.run(specify("decrypt", maildir, job=trial / "job"))
-    jobs.run(specify("encrypt", maildir, job=trial / "job"))
+    jobs.run(specify("decrypt", maildir, job=job))
+    jobs.run(specify("encrypt", maildir, job=job))
     remove(maildir, 1, 4)
-    trial.rename(prepared)
-
-    def set_up() -> jobs.JobSpec:
-        if trial.exists():
-            shutil.rmtree(trial)
-        shutil.copytree(prepared, trial)
-        return specification()
-
-    names = crash.points(set_up(), tmp_path / "trace")
-    assert any(name.startswith("maildir.place") for name in names)
-    for number in range(1, len(names) + 1):
-        spec = set_up()
-        crash.killed_at(spec, number)
-        assert counts(jobs.run(spec)) == ENCRYPTED, names[number - 1]
-        assert meaning_without_flags(maildir, keys) == before, names[number - 1]
-        assert not list(maildir.rglob("tmp/*")), names[number - 1]
+    trial = crash.Trial(place, whole=whole)
+    spec = specify("encrypt", maildir, job=job, restore_lost=True)
+    assert any(name.startswith("maildir.place") for name in trial.points(spec))
+    for where in trial.kills(spec):
+        assert counts(jobs.run(spec)) == ENCRYPTED, where
+        assert meaning_without_flags(maildir, keys) == before, where
+        assert not list(maildir.rglob("tmp/*")), where
         census = checker.census(maildir)
         assert counts(jobs.run(spec)) == ENCRYPTED
         assert checker.census(maildir) == census

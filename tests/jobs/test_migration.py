@@ -52,6 +52,7 @@ class OldJob:
 
     def __init__(self, directory: Path, version: str) -> None:
         self.old_version = version
+        self.directory = directory
         self.maildir = directory / "Maildir"
         self.job = directory / "job"
         self.log = self.job / "job.db"
@@ -211,21 +212,24 @@ def test_an_old_log_whose_rows_break_a_rule_is_damaged_and_stays_as_it_is(unpack
 
 
 def test_a_migration_killed_at_every_point_is_made_by_the_next_run(
-    unpack: Unpack, tmp_path: Path
+    unpack: Unpack, whole: bool
 ) -> None:
-    names = crash.points(unpack("placed").specification("encrypt"), tmp_path / "trace")
-    migrating = [number for number, name in enumerate(names, 1) if ".migrate." in name]
-    assert len(migrating) >= 8
-    for number in migrating:
-        job = unpack("placed")
-        crash.killed_at(job.specification("encrypt"), number)
+    job = unpack("placed")
+    trial = crash.Trial(job.directory, whole=whole)
+
+    def migrating(names: list[str]) -> list[int]:
+        found = [number for number, name in enumerate(names, 1) if ".migrate." in name]
+        assert len(found) >= 8
+        return found
+
+    for where in trial.kills(job.specification("encrypt"), migrating):
         assert counts(jobs.status(job.job))[State.REENCRYPTED] == 2
-        assert job.run("encrypt") == REENCRYPTED, number
+        assert job.run("encrypt") == REENCRYPTED, where
         assert sorted(path.name for path in job.job.glob("job.db*")) == [
             "job.db",
             "job.db-journal",
             f"job.db.{job.old_version}",
-        ], number
+        ], where
 
 
 def test_a_migrated_log_has_exactly_the_tables_of_a_new_one(unpack: Unpack) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -436,10 +435,10 @@ def test_a_layer_that_keeps_its_recipients_keeps_its_message_encrypted(
 
 @pytest.mark.parametrize("operation", ["decrypt", "encrypt", "rollback", "to-stage"])
 def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
-    operation: str, specify: Specify, keys: Keys, tmp_path: Path
+    operation: str, specify: Specify, keys: Keys, tmp_path: Path, whole: bool
 ) -> None:
-    prepared, trial = tmp_path / "prepared", tmp_path / "trial"
-    maildir = trial / "Maildir"
+    directory = tmp_path / "trial"
+    maildir = directory / "Maildir"
     seal: Around = lambda one: encrypt(one, keys.old)  # noqa: E731
     clear: Around = lambda one: one  # noqa: E731
     forms: list[Callable[[Around], bytes]] = [
@@ -458,19 +457,13 @@ def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
         }
         place = maildir if name in {"decrypt", "encrypt"} else None
         operation = "rollback" if name == "to-stage" else name
-        return specify(operation, place, job=trial / "job", **options.get(name, {}))
+        return specify(operation, place, job=directory / "job", **options.get(name, {}))
 
     if operation != "decrypt":
         jobs.run(specification("decrypt"))
     if operation in {"rollback", "to-stage"}:
         jobs.run(specification("encrypt"))
-    trial.rename(prepared)
-
-    def set_up() -> jobs.JobSpec:
-        if trial.exists():
-            shutil.rmtree(trial)
-        shutil.copytree(prepared, trial)
-        return specification(operation)
+    trial = crash.Trial(directory, whole=whole)
 
     def found() -> set[int]:
         """Which of the messages are there, in clear, or for the old or the new key."""
@@ -485,20 +478,16 @@ def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
             numbers.add(around.index(outside(raw)))
         return numbers
 
-    spec = set_up()
+    spec = specification(operation)
     wanted = counts(jobs.run(spec))
     assert sum(wanted.values()) == len(forms)
-    names = crash.points(set_up(), tmp_path / "trace")
-    assert "plaintext.written" in names or operation in {"encrypt", "rollback"}
-    assert len(names) > 20
-    for number in range(1, len(names) + 1):
-        spec = set_up()
-        crash.killed_at(spec, number)
-        assert found() == {0, 1}, (number, names[number - 1])
-        assert counts(jobs.run(spec)) == wanted, (number, names[number - 1])
-        assert found() == {0, 1}, (number, names[number - 1])
+    assert "plaintext.written" in trial.points(spec) or operation in {"encrypt", "rollback"}
+    for where in trial.kills(spec):
+        assert found() == {0, 1}, where
+        assert counts(jobs.run(spec)) == wanted, where
+        assert found() == {0, 1}, where
         assert len(list(checker.stored_mail(maildir))) == len(forms)
-        assert not list((maildir / "tmp").iterdir()), (number, names[number - 1])
+        assert not list((maildir / "tmp").iterdir()), where
         census = checker.census(maildir)
-        assert counts(jobs.run(spec)) == wanted, number
-        assert checker.census(maildir) == census, number
+        assert counts(jobs.run(spec)) == wanted, where
+        assert checker.census(maildir) == census, where

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sectool.crashpoints import VARIABLE
+from sectool import crashpoints
 from sectool.errors import NoSpace
 from sectool.jobs.running import pool
 from tests.support import pool_work
@@ -92,8 +92,10 @@ def test_batches_hold_few_messages_and_few_bytes() -> None:
     assert [len(batch) for batch in large] == [1, 1, 1]
 
 
-def test_workers_leave_no_core_and_have_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "trace@/dev/null")
+def test_workers_leave_no_core_and_have_bounded_memory_and_no_crash_points(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crashpoints, "_hooks", [print])
     (facts,) = pool.run_tasks(
         pool_work.about_the_worker,
         [Task(1)],

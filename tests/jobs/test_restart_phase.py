@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -213,29 +212,18 @@ def test_killed_at_every_point_it_loses_nothing_and_ends_the_same(
     before: Counter[tuple[object, ...]],
     tmp_path: Path,
     mistaken: Key,
+    whole: bool,
 ) -> None:
-    prepared = tmp_path / "prepared"
-    prepared.mkdir()
-    maildir.rename(prepared / "Maildir")
-    wrong.rename(prepared / "job")
-    trial = tmp_path / "trial"
-    spec = specify("encrypt", trial / "Maildir", job=trial / "job", restart_phase=True)
-
-    def set_up() -> None:
-        shutil.rmtree(trial, ignore_errors=True)
-        shutil.copytree(prepared, trial)
-
-    set_up()
-    names = crash.points(spec, tmp_path / "trace")
-    assert len(names) > 10
-    for number in range(1, len(names) + 1):
-        set_up()
-        crash.killed_at(spec, number)
-        at_the_kill = checker.meanings(trial / "Maildir", [mistaken, keys.new])
+    place = tmp_path / "trial"
+    place.mkdir()
+    maildir = maildir.rename(place / "Maildir")
+    spec = specify("encrypt", maildir, job=wrong.rename(place / "job"), restart_phase=True)
+    for where in crash.Trial(place, whole=whole).kills(spec):
+        at_the_kill = checker.meanings(maildir, [mistaken, keys.new])
         for mail, copies in before.items():
-            assert copies <= at_the_kill[mail] <= 2 * copies, number
-        assert counts(jobs.run(spec)) == ENCRYPTED, number
-        assert checker.meanings(trial / "Maildir", [keys.new]) == before, number
-        census = checker.census(trial / "Maildir")
-        assert counts(jobs.run(spec)) == ENCRYPTED, number
-        assert checker.census(trial / "Maildir") == census, number
+            assert copies <= at_the_kill[mail] <= 2 * copies, where
+        assert counts(jobs.run(spec)) == ENCRYPTED, where
+        assert checker.meanings(maildir, [keys.new]) == before, where
+        census = checker.census(maildir)
+        assert counts(jobs.run(spec)) == ENCRYPTED, where
+        assert checker.census(maildir) == census, where

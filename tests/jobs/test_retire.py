@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sectool import cms, jobs
+from sectool import budget, jobs
 from sectool.keys import KeySpecification
 from sectool.retirement import Answer
 from sectool.summary import RetiredKey
@@ -188,7 +188,7 @@ def test_mail_to_a_crowd_of_strangers_keeps_every_old_key(
     replaced: Path, specify: Specify, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (replaced / "new" / "1500000001.M1P1.host").write_bytes(encrypted(41, keys.stranger))
-    monkeypatch.setattr(cms, "DEFAULT_LIMITS", cms.Limits(unnamed_attempts=0))
+    monkeypatch.setattr(budget, "MESSAGE", {**budget.MESSAGE, budget.Work.PRIVATE_KEY: 0})
     one = answer(specify, history(keys.old), verify_keys=history(keys.new))
     assert (one.needed, one.answer) == (0, Answer.UNCLEAR)
 

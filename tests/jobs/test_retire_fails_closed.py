@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sectool import jobs
+from sectool import budget, jobs
 from sectool.cms import der
 from sectool.jobs.running import pool
 from sectool.keys import KeySpecification
@@ -119,7 +119,7 @@ def test_an_envelope_beyond_our_bounds_that_openssl_opens_is_never_not_needed(
 
 
 def test_a_certificate_nobody_gave_in_a_crowd_of_those_at_hand_is_never_overlooked(
-    moved: Path, specify: Specify, keys: Keys, tmp_path: Path
+    moved: Path, specify: Specify, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = tmp_path / "renewed.crt"
     subject = ("-subj", "/CN=renewed", "-days", "365")
@@ -131,9 +131,11 @@ def test_a_certificate_nobody_gave_in_a_crowd_of_those_at_hand_is_never_overlook
     assert opens(crowded, keys.stranger)
     (moved / "new" / "1500000002.M2P1.host").write_bytes(stored(message(2, entity(crowded))))
     asked = {"retire": history(keys.old, renewed), "verify_keys": history(keys.new)}
-    answers = jobs.run(specify("verify", moved, keys=None, **asked)).retire
-    assert answers is not None
-    assert {one.answer for one in answers} == {Answer.NEEDED, Answer.UNCLEAR}
+    for most, said in ((1_000, {Answer.NEEDED}), (500, {Answer.NEEDED, Answer.UNCLEAR})):
+        monkeypatch.setattr(budget, "MESSAGE", {**budget.MESSAGE, budget.Work.PRIVATE_KEY: most})
+        answers = jobs.run(specify("verify", moved, keys=None, **asked)).retire
+        assert answers is not None
+        assert {one.answer for one in answers} == said
 
 
 @pytest.mark.parametrize("levels", [65, 100])

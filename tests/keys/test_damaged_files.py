@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +92,13 @@ def pair(rsa_key: rsa.RSAPrivateKey, certify: Any, encode: Any, tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_key_file_that_lacks_anything_is_told_in_one_line(
-    *, kind: str, pair: dict[str, str], openssl: Any, load: Load, tmp_path: Path
+    *, kind: str, pair: dict[str, str], openssl: Any, load: Load, tmp_path: Path, whole: bool
 ) -> None:
-    whole, path = tmp_path / "whole", tmp_path / "history"
-    openssl(*(word.format(**pair) for word in FILES[kind]), "-out", whole)
+    # 10 seconds for all kinds; of what may lack, the sample has every third in the order written.
+    sound, path = tmp_path / "sound", tmp_path / "history"
+    openssl(*(word.format(**pair) for word in FILES[kind]), "-out", sound)
     told: list[str] = []
-    for mutant in _mutants(whole.read_bytes()):
+    for mutant in islice(_mutants(sound.read_bytes()), 0, None, 1 if whole else 3):
         path.write_bytes(mutant)
         told += _told(load, path)
     assert len(told) > 10

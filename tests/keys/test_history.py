@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from sectool.keys.history import KeyHistory
 from sectool.keys.loading import load_key_history
 from sectool.keys.problems import ProblemKind
 from sectool.keys.specification import KeySpecification
+from tests.support.effort import effort
 
 Load = Callable[..., KeyHistory]
 Encode = Callable[..., bytes]
@@ -287,14 +287,12 @@ def test_keys_without_certificate_are_tried_only_when_asked(
         assert len(KeyHistory.from_material(history.material).unnamed_keys) == try_keys
 
 
-def test_forty_keys_load_from_material_in_milliseconds(
+def test_forty_keys_load_from_material_with_little_work(
     rsa_key: rsa.RSAPrivateKey, certify: Any, write: Write, load: Load
 ) -> None:
     material = load(write("a.pem", rsa_key, certify(rsa_key))).material
     forty = replace(material, keys=material.keys * 40)
-    start = time.process_time()
-    KeyHistory.from_material(forty)
-    assert time.process_time() - start < 2  # 0.01 where it was measured
+    assert effort(lambda: KeyHistory.from_material(forty)) < 20  # 0.3 where it was measured
 
 
 def test_no_secret_shows_in_a_repr(

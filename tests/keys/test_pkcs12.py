@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from sectool import budget
 from sectool.cms.seams import IssuerAndSerialNumber
 from sectool.errors import PassphraseError, UsageError
 from sectool.keys import ber, limits
@@ -352,9 +353,11 @@ def test_all_derivations_of_one_file_together_are_bounded(
     path = tmp_path / "many.p12"
     shrouded = bag(_SHROUDED_KEY_BAG, encode(small_rsa_key, PASSPHRASE))
     path.write_bytes(pfx(*[shrouded] * 10))
-    monkeypatch.setattr(limits, "MAXIMUM_ITERATIONS_PER_FILE", 5_000)
-    problems = load(path).problems
-    assert {problem.kind for problem in problems} == {ProblemKind.LIMIT}
+    monkeypatch.setattr(budget, "KEY_FILE", {**budget.KEY_FILE, budget.Work.DERIVATION: 5_000})
+    with pytest.raises(UsageError, match="limit of 5,000 key-derivation rounds; --limit-factor 10"):
+        load(path)
+    with budget.limits_times(10):
+        assert not load(path).problems
 
 
 _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")

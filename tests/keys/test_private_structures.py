@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sectool.errors import SectoolError, UsageError
@@ -395,7 +395,6 @@ def test_the_public_key_of_an_ml_kem_key_must_be_its_own(*, own: bool) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=300)
 def test_no_change_of_a_byte_makes_another_key_of_one_with_its_public_half(data: Any) -> None:
     encoded, key = data.draw(st.sampled_from([
         (GOOD.encoded(), SMALL),
@@ -429,7 +428,6 @@ def _has_public_half(encoded: bytes) -> bool:
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=300)
 def test_anything_else_is_refused_with_one_kind_of_error(content: bytes) -> None:
     algorithms = [RSA_ENCRYPTION, X25519, ber.encode_sequence(EC_PUBLIC_KEY, P256)]
     encodings = [content, *(wrapped(algorithm, content) for algorithm in algorithms)]

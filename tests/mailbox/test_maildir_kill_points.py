@@ -14,6 +14,7 @@ import pytest
 
 from sectool.mailbox import Mailbox, StagedCopy, open_mailbox
 from sectool.message import Flags
+from tests.support import crash, replacing_process
 from tests.support.mailbox_contract import World
 from tests.support.replacing_process import new_bytes, read_notes
 
@@ -24,13 +25,7 @@ VARIANTS = [(), ("spool",), ("flag",), ("spool", "flag")]
 
 
 def run(fault: str, *arguments: str) -> int:
-    environment = {**os.environ, "SECTOOL_FAULT": fault}
-    return subprocess.run(
-        [sys.executable, "-m", "tests.support.replacing_process", *arguments],
-        cwd=REPOSITORY,
-        env=environment,
-        check=False,
-    ).returncode
+    return crash.in_child(lambda: replacing_process.main(*arguments), fault)
 
 
 def check_copies(world: World) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sectool.crashpoints import install
 from sectool.errors import MessageError
 from sectool.mailbox import PlacedCopy, open_mailbox
 from sectool.message import MessageRef
@@ -110,29 +109,21 @@ def test_replacing_among_renames_loses_nothing(maildir: World) -> None:
 
 
 @contextmanager
-def acting_at_first_point(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]
-) -> Iterator[None]:
+def acting_at_first_point(act: Callable[[], None]) -> Iterator[None]:
     """Stops the block at the first crash point it passes, acts, and lets it go on."""
-    fifo = tmp_path / "points"
-    os.mkfifo(fifo)
-    monkeypatch.setenv("SECTOOL_FAULT", f"trace@{fifo}")
+    passed: list[str] = []
 
-    def play() -> None:
-        time.sleep(0.3)  # by now the block waits for somebody to read the name of its point
-        act()
-        with fifo.open() as stream:
-            while "end" not in stream.read():
-                pass
+    def hook(name: str) -> None:
+        passed.append(name)
+        if len(passed) == 1:
+            act()
 
-    thread = threading.Thread(target=play)
-    thread.start()
+    before = install(hook)
     try:
         yield
     finally:
-        with fifo.open("a") as stream:
-            stream.write("end")
-        thread.join()
+        install(before)
+    assert passed
 
 
 LAST_MOMENT: dict[str, tuple[Callable[[World, MessageRef, MessageRef], None], bool]] = {
@@ -158,7 +149,7 @@ def test_what_happens_at_the_last_moment_is_seen(
     mailbox = open_mailbox(maildir.specification)
     (staged,) = place(mailbox, [ref])
     new = staged.announcement.ref
-    with acting_at_first_point(tmp_path, monkeypatch, lambda: act(maildir, ref, new)):
+    with acting_at_first_point(lambda: act(maildir, ref, new)):
         (answer,) = mailbox.retire([staged])
     assert isinstance(answer, PlacedCopy) == is_done
     seen = maildir.seen()

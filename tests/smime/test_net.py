@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from sectool import smime
+from sectool.budget import MESSAGE, Budget, Work, spending
 from sectool.errors import LimitExceeded
 from sectool.message import BytesContent
 from sectool.outcome import State
@@ -222,7 +223,7 @@ SEALED: dict[str, tuple[str, bytes, Limits]] = {
         odd_mail.zipped({"a.zip": odd_mail.zipped({"a.zip": odd_mail.zipped({"a": LETTER})})}),
         Limits(archive_depth=1),
     ),
-    "unpacks to too much": ("a.gz", gzip.compress(bytes(100_000)), Limits(unpacked_size=50_000)),
+    "unpacks to too much": ("a.gz", gzip.compress(bytes(100_000)), DEFAULT_LIMITS),
     "too many streams": (
         "a.msg",
         odd_mail.outlook_message(*((f"s{number}", b"x") for number in range(60))),
@@ -239,8 +240,10 @@ def test_an_archive_that_is_not_looked_into_is_counted_and_stands_against_nothin
     title, raw, limits = SEALED[name]
     label = f'application/octet-stream; name="{title}"'.encode()
     mail = odd_mail.attached(label, odd_mail.wrapped(raw, 76), b"base64")
-    found = smime.take_inventory(BytesContent(mail), limits)
+    with spending(Budget({**MESSAGE, Work.ARCHIVE: 50_000})) as budget:
+        found = smime.take_inventory(BytesContent(mail), limits)
     assert (found.state, found.uninspected, found.hidden) == (State.CLEAR, 1, "")
+    assert budget.reason == ""
 
 
 def test_an_archive_that_is_not_looked_into_ends_no_search(key: Key) -> None:

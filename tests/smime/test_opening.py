@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from sectool import cms, smime
+from sectool.budget import MESSAGE, Budget, Work, spending
 from sectool.errors import (
     DecryptionFailed,
     MalformedMessage,
@@ -233,8 +234,11 @@ def test_keys_that_nothing_names_and_do_not_fit_leave_the_key_missing(
 def test_a_crowd_of_recipients_is_not_tried_with_keys_that_nothing_names_and_that_is_said(
     seal: Seal, mail: Mail, bob: cms.KeyOperations, ring: Callable[..., cms.KeySource]
 ) -> None:
-    with pytest.raises(MissingKey, match="were not tried on so many recipients"):
-        open_trying(mail(seal()), ring(), *[bob] * (cms.DEFAULT_LIMITS.unnamed_attempts + 1))
+    with spending(Budget({**MESSAGE, Work.PRIVATE_KEY: 100})) as budget:
+        with pytest.raises(MissingKey, match=r"on so many recipients; --limit-factor 10 tries"):
+            open_trying(mail(seal()), ring(), *[bob] * 101)
+        assert budget.has_declined
+        assert budget.spent(Work.PRIVATE_KEY) == 0
 
 
 def test_a_key_that_a_recipient_names_needs_no_others(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from email import message_from_bytes
 from email.header import decode_header, make_header
+from email.policy import default
 
 import pytest
 
@@ -57,6 +58,16 @@ NOT_PROTECTED = {
     "in a part": b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + payload(),
     "bare CR": payload(b"Subject: a\rBcc: mallory@example.org\r\n"),
     "NUL": payload(b"Subject: a\0b\r\n"),
+    "NEL": payload("Subject: a\u0085Bcc: mallory@example.org\r\n".encode()),
+    "a line separator": payload("Subject: a\u2028Bcc: mallory@example.org\r\n".encode()),
+    "a paragraph separator": payload("Subject: a\u2029Bcc: x\r\n".encode()),
+    "a C1 control": payload("Subject: a\u009b31m\r\n".encode()),
+    "another direction": payload("Subject: a\u202egpj.exe\r\n".encode()),
+    "an isolate": payload("Subject: a\u2066b\r\n".encode()),
+    "a line end encoded": payload(b"Subject: a =?utf-8?q?=0D=0ABcc:_x?=\r\n"),
+    "a separator encoded": payload(b"Subject: =?utf-8?b?YeKAqGI=?=\r\n"),
+    "a separator beside": payload("Subject: a\u2028b =?utf-8?q?c?=\r\n".encode()),
+    "no charset": payload(b"Subject: =?nosuch?q?a?=\r\n"),
     "not UTF-8": payload(b"Subject: \xe4\xff\r\n"),
     "endless": payload(b"Subject: " + b"x" * 20_000 + b"\r\n"),
     "not MIME": b"\0\1\2",
@@ -82,6 +93,18 @@ def test_a_subject_beyond_ascii_is_encoded() -> None:
     subject = found(payload("Subject: Pläne für Köln\r\n".encode()))
     assert subject is not None
     assert str(make_header(decode_header(subject.decode("ascii")))) == "Pläne für Köln"
+
+
+def test_a_long_subject_beyond_ascii_is_restored_in_lines_that_are_short_enough() -> None:
+    text = "Ein Vorschlag für die Übergabe 🎉 " * 200
+    subject = found(payload(b"Subject: " + text.strip().encode() + b"\r\n"))
+    assert subject is not None
+    assert max(map(len, subject.split(b" "))) <= 75
+    new = restored(OUTER + b"\r\nbody", subject)
+    assert new is not None
+    assert str(message_from_bytes(new, policy=default)["Subject"]) == text.strip()
+    back = smime.with_obscured_subject(BytesContent(new), subject, OUTER)
+    assert back is not None
 
 
 def test_a_folded_subject_is_one_line() -> None:

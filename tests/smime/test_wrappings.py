@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from sectool import cms, smime
+from sectool.budget import MESSAGE, Budget, Work, spending
 from sectool.message import BytesContent
 from sectool.outcome import State
 from tests.support.wrappings import compressed, uuencoded
@@ -75,11 +76,13 @@ def test_encryption_inside_a_compression_is_told(
 
 
 @pytest.mark.parametrize("most", [100, 1000])
-def test_what_decompresses_to_more_than_the_limit_is_malformed(most: int) -> None:
+def test_what_decompresses_to_more_than_the_limit_is_not_looked_into(most: int) -> None:
     raw = OUTER + entity(compressed(TEXT + bytes(1000)))
-    inventory = smime.take_inventory(BytesContent(raw), smime.Limits(decompressed_size=most))
-    assert inventory.state is State.MALFORMED
-    assert "decompresses to too much" in inventory.reason
+    with spending(Budget({**MESSAGE, Work.DECOMPRESSION: most})):
+        inventory = smime.take_inventory(BytesContent(raw))
+    assert inventory.state is State.UNSUPPORTED
+    assert f"limit of {most:,} bytes decompressed" in inventory.reason
+    assert inventory.hidden
 
 
 # --- uuencode ------------------------------------------------------------------------

@@ -1,38 +1,208 @@
-"""Runs a job of sectool in a child process that is killed at a named crash point."""
+"""Stops sectool dead at a named crash point, in a fork of this process or as a command.
+
+A fault is written ``crash@N`` (die by SIGKILL at the N-th point that is passed, counted from 1
+over all names), ``crash@NAME`` or ``crash@NAME:N`` (at the first or N-th passing of one name), or
+``trace@FILE`` (append the name of every point to FILE and go on).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import signal
+import stat
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sectool import jobs
-from sectool.crashpoints import VARIABLE
+from sectool.cli import main
+from sectool.crashpoints import Hook, install
 
 
-def _in_child(spec: jobs.JobSpec, fault: str) -> int:
-    """Runs a specification in a fork of this process; answers its wait status."""
+def hook_of(fault: str) -> Hook:
+    """What a fault does at each point."""
+    kind, _, argument = fault.partition("@")
+    if kind == "trace":
+        return _tracing(Path(argument))
+    assert kind == "crash", fault
+    wanted, _, count = argument.partition(":")
+    return _dying(None, int(wanted)) if wanted.isdigit() else _dying(wanted, int(count or "1"))
+
+
+def _tracing(trace: Path) -> Hook:
+    def hook(name: str) -> None:
+        with trace.open("a", encoding="ascii") as stream:
+            stream.write(f"{name}\n")
+
+    return hook
+
+
+def _dying(wanted: str | None, number: int) -> Hook:
+    passed: Counter[str] = Counter()
+
+    def hook(name: str) -> None:
+        passed[name] += 1
+        if number == (passed.total() if wanted is None else passed[name] * (name == wanted)):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook
+
+
+def command(fault: str) -> list[str]:
+    """The words that start ``sectool`` as a process of its own, with a fault."""
+    return [sys.executable, str(Path(__file__).with_name("faulty_sectool.py")), fault]
+
+
+def in_child(act: Callable[[], object], fault: str) -> int:
+    """Acts in a fork of this process, with a fault.
+
+    Returns:
+        Its exit code; minus the number of the signal that it died of.
+    """
+    return _forked(act, hook_of(fault))
+
+
+def command_in_child(words: Sequence[str], output: Path, fault: str = "") -> int:
+    """Carries out a command of ``sectool`` in a fork of this process, which needs no imports.
+
+    Args:
+        words: of the command line.
+        output: receives its standard output.
+        fault: see above; empty: none.
+
+    Returns:
+        Its exit code; minus the number of the signal that it died of.
+    """
+
+    def act() -> None:
+        sys.argv = ["sectool", *words]
+        with output.open("w", encoding="utf-8") as sys.stdout:
+            try:
+                main()
+            except SystemExit as ending:
+                sys.stdout.flush()
+                os._exit(ending.code if isinstance(ending.code, int) else 1)
+
+    return _forked(act, hook_of(fault) if fault else None)
+
+
+def _forked(act: Callable[[], object], hook: Hook | None) -> int:
     child = os.fork()
     if child:
-        return os.waitpid(child, 0)[1]
-    os.environ[VARIABLE] = fault
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     code = 1
     try:
-        jobs.run(spec)
+        install(hook)
+        act()
         code = 0
     finally:
         os._exit(code)
 
 
-def points(spec: jobs.JobSpec, trace: Path) -> list[str]:
-    """Names of all crash points a run passes, in order; the run is carried out."""
-    status = _in_child(spec, f"trace@{trace}")
-    assert os.waitstatus_to_exitcode(status) == 0
-    return trace.read_text(encoding="ascii").split()
+def killed_at(spec: jobs.JobSpec, name: str) -> None:
+    """Runs until the first passing of a point (or the point of that number), and dies there."""
+    code = in_child(lambda: jobs.run(spec), f"crash@{name}")
+    assert code == -signal.SIGKILL, f"{name} was not reached"
 
 
-def killed_at(spec: jobs.JobSpec, number: int) -> None:
-    """Runs until the ``number``-th crash point (counted from 1), where the process dies."""
-    status = _in_child(spec, f"crash@{number}")
-    assert os.WIFSIGNALED(status), f"point {number} was not reached"
-    assert os.WTERMSIG(status) == signal.SIGKILL
+class Trial:
+    """A directory that is put back as it was before a run, for every kill of that run.
+
+    Args:
+        directory: all that the run reads and writes, as it is before it.
+        whole: every passing of every point (``--all``). Without it, of each distinct point the
+            first passing, a commit of the log being one for each act that it comes after; and of
+            points between which nothing changed in the directory the first alone, since a kill
+            leaves the same there.
+    """
+
+    def __init__(self, directory: Path, *, whole: bool) -> None:
+        self._directory = directory
+        self._kept = directory.with_name(f"{directory.name}-kept")
+        self._trace = directory.with_name(f"{directory.name}-trace")
+        self._whole = whole
+        self._directory.rename(self._kept)
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Makes the directory what it was before the run."""
+        if self._directory.exists():
+            shutil.rmtree(self._directory)
+        shutil.copytree(self._kept, self._directory)
+
+    def points(self, spec: jobs.JobSpec) -> list[str]:
+        """Names of all crash points that the run passes, in order; the run is carried out."""
+        return [name for name, _ in self._passed(spec)]
+
+    def kills(
+        self, spec: jobs.JobSpec, among: Callable[[list[str]], list[int]] | None = None
+    ) -> Iterator[str]:
+        """Kills the run at one point after the other, each time from the beginning.
+
+        Args:
+            spec: of the run.
+            among: numbers, counted from 1, of those of all points that are to be killed at;
+                the sample is every other one of them.
+
+        Yields:
+            Which point it was, for a person, while the directory is as the kill left it.
+        """
+        passed = self._passed(spec)
+        if among is None:
+            chosen = _chosen(passed, whole=self._whole)
+        else:
+            chosen = among([name for name, _ in passed])[:: 1 if self._whole else 2]
+        assert chosen
+        for number in chosen:
+            self.put_back()
+            code = in_child(lambda: jobs.run(spec), f"crash@{number}")
+            assert code == -signal.SIGKILL, f"point {number} was not reached"
+            yield f"killed at point {number} of {len(passed)}, {passed[number - 1][0]}"
+
+    def _passed(self, spec: jobs.JobSpec) -> list[tuple[str, str]]:
+        """Each point that the run passes, and a digest of the directory at that moment."""
+        self.put_back()
+        self._trace.unlink(missing_ok=True)
+
+        def hook(name: str) -> None:
+            with self._trace.open("a", encoding="ascii") as trace:
+                trace.write(f"{name} {_digest(self._directory)}\n")
+
+        assert _forked(lambda: jobs.run(spec), hook) == 0
+        lines = self._trace.read_text(encoding="ascii").splitlines()
+        return [(name, digest) for name, digest in map(str.split, lines)]
+
+
+def _digest(directory: Path) -> str:
+    """Changes with every name, size, mode, time and byte below a directory."""
+    total = hashlib.sha256()
+    for path in sorted(directory.rglob("*")):
+        status = path.lstat()
+        facts = (str(path), status.st_mode, status.st_size, status.st_nlink)
+        total.update(repr(facts).encode())
+        if stat.S_ISREG(status.st_mode):
+            total.update(repr(status.st_mtime_ns).encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def _chosen(passed: list[tuple[str, str]], *, whole: bool) -> list[int]:
+    """Numbers, counted from 1, of the points to be killed at."""
+    numbers = range(1, len(passed) + 1)
+    if whole:
+        return list(numbers)
+    kinds: set[tuple[str, str]] = set()
+    states: set[str] = set()
+    chosen = []
+    act = ""
+    for number, (name, state) in zip(numbers, passed, strict=True):
+        is_commit = name.startswith("joblog.commit.")
+        kind = (name, act if is_commit else "")
+        if kind not in kinds and state not in states:
+            chosen.append(number)
+            states.add(state)
+        kinds.add(kind)
+        act = act if is_commit else name
+    return chosen

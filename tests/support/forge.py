@@ -25,7 +25,7 @@ from sectool import cms
 from sectool.cms import der, oids
 from sectool.cms.key_transport import encode_key_transport
 from sectool.errors import DecryptionFailed
-from sectool.keys.private_keys import SoftwareKey
+from sectool.keys.private_keys import SoftwareKey, count_operation
 
 HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "sha1": hashes.SHA1,
@@ -70,6 +70,7 @@ class Person:
         return cms.SubjectKeyIdentifier(extension.value.digest)
 
     def decrypt_rsa(self, encrypted_key: bytes, rsa_padding: cms.RSAPadding) -> bytes:
+        count_operation(self.key)
         try:
             return self.key.decrypt(encrypted_key, asymmetric_padding(rsa_padding))
         except ValueError:

@@ -55,10 +55,12 @@ class Keys:
 INNER = b"Content-Type: text/plain; charset=utf-8\r\n\r\nthis is message %d\r\n"
 
 
-def encrypted(number: int, key: Key, *, options: tuple[str, ...] = ("-aes256",)) -> bytes:
+def encrypted(
+    number: int, key: Key, *, options: tuple[str, ...] = ("-aes256",), inner: bytes = b""
+) -> bytes:
     """A stored message, LF, whose body openssl encrypted."""
     source = key.certificate.parent / f"inner-{os.getpid()}-{number}"
-    source.write_bytes(INNER % number)
+    source.write_bytes(inner or INNER % number)
     try:
         smime = openssl("cms", "-encrypt", "-binary", *options, "-in", source, key.certificate)
     finally:

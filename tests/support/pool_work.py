@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sectool.crashpoints import VARIABLE
+from sectool import crashpoints
+from sectool.budget import Work, current
 from sectool.errors import NoSpace
 
 PR_GET_DUMPABLE = 3
@@ -51,12 +52,19 @@ def work(context: object, task: Task) -> tuple[int, object]:
     return task.number, context
 
 
+def spend(context: object, task: Task) -> int:
+    """How much may be read again for one message, of which all is spent."""
+    most = current().left(Work.READING)
+    current().spend(Work.READING, most)
+    return most
+
+
 def about_the_worker(context: object, task: Task) -> dict[str, object]:
     return {
         "core": resource.getrlimit(resource.RLIMIT_CORE),
         "memory": resource.getrlimit(resource.RLIMIT_AS)[0],
         "interrupts": signal.getsignal(signal.SIGINT),
-        "crash points": VARIABLE in os.environ,
+        "crash points": bool(crashpoints._hooks),
         "inherited": INHERITED,
         "working directory first": "" in sys.path,
         "process": os.getpid(),

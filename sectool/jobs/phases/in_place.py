@@ -129,7 +129,7 @@ class InPlace:
         self.failure_code = 0
         self.space = 0
         self.leaves_work = False
-        done = job.log.standings.by_folder(frozenset({State.DECRYPTED}))
+        done = job.log.standings.of_all(frozenset({State.DECRYPTED}))
         self.failures = FailureLimit(spec, done)
         self._folders: dict[int, str] = {}
         self._staying: Counter[str] = Counter()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import Interrupted
-from sectool.joblog import KEPT, ON_TRIAL, Examination, MessageRecord
+from sectool.joblog import (
+    KEPT,
+    ON_TRIAL,
+    CheckpointRecord,
+    Examination,
+    MessageRecord,
+    MessagesAlike,
+)
 from sectool.jobs.phases import bindings
-from sectool.jobs.running.failures import FailureLimit
+from sectool.jobs.running.copies import has_header_of_original
+from sectool.jobs.running.failures import FAILURES, FailureLimit
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.pool import Died, run_tasks
 from sectool.jobs.running.retry import Retry
@@ -30,7 +37,7 @@ from sectool.jobs.worker.layers import names_of_key
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import Listing, MessageRef
-from sectool.outcome import State, without_address
+from sectool.outcome import RecipientKey, State, without_address
 from sectool.progress import Progress
 from sectool.summary import Summary
 
@@ -41,6 +48,11 @@ GROUP_BYTES = 32 * 1024 * 1024
 """Plaintext bytes made durable together, unless one message has more."""
 
 _LATE = "its key was not given before the message was replaced; to take it, begin another job"
+
+_PROBES = 32
+"""Messages that fail as well before a folder is left."""
+_ROUNDS = 8
+"""So often a folder in which too much failed is gone on with."""
 
 SAME_AGAIN = frozenset(
     {
@@ -75,6 +87,43 @@ class Group:
     def is_full(self) -> bool:
         """Whether it is large enough for one round of syncs."""
         return len(self.examinations) >= GROUP_MESSAGES or self.size >= GROUP_BYTES
+
+
+def keep_first(job: Job, group: Group) -> None:
+    """Leaves out of a group the checkpoints of what the job has one of already.
+
+    Whoever sends an old ciphertext once more writes the header around it: the one that a part
+    was first seen with stays. Another takes its place where it is not any more what it was, and
+    where both are the same, since a sealed one that is damaged is not told from a whole one
+    without its key.
+    """
+    incoming = iter(group.incoming)
+    first = dict[str, IncomingCheckpoint]()
+    unwanted: list[IncomingCheckpoint] = []
+    for number, examination in enumerate(group.examinations):
+        records: list[CheckpointRecord] = []
+        for record in examination.checkpoints:
+            written = next(incoming)
+            if record.content_digest not in first and _is_wanted(job, record):
+                first[record.content_digest] = written
+                records.append(record)
+            else:
+                unwanted.append(written)
+        group.examinations[number] = replace(examination, checkpoints=tuple(records))
+    group.incoming = list(first.values())
+    job.checkpoints.discard(unwanted)
+
+
+def _is_wanted(job: Job, record: CheckpointRecord) -> bool:
+    known = job.log.messages.parts.checkpoint(record.content_digest)
+    if known is None:
+        return True
+    expected = (known.content_digest, known.inner_sha256, known.inner_size, known.header_sha256)
+    is_same = (known.inner_sha256, known.header_sha256) == (
+        record.inner_sha256,
+        record.header_sha256,
+    )
+    return is_same or not job.checkpoints.is_whole(*expected)
 
 
 class Intake:
@@ -117,8 +166,13 @@ class Intake:
         self.left_out = Summary()
         self.leaves_work = False
         self.retry = Retry(spec, job.log)
-        self.failures = FailureLimit(spec, _ended_before(spec, job, argument.tried_with))
+        earlier = _ended_before(spec, job, argument.tried_with)
+        self.failures = FailureLimit(spec, earlier, job.log.standings.opened())
+        self._selector = Selector(spec.selection)
+        self._aside: list[tuple[Listing, MessageRecord | None]] = []
+        """Of folders in which too much failed; whether that is explained, other mail may show."""
         self._spec = spec
+        self._job = job
         self._log = job.log
         self._mailbox = mailbox
         self._argument = argument
@@ -127,6 +181,8 @@ class Intake:
         self.trials = bindings.Trials(keys, bindings.RUN_OPERATIONS)
         self._on_trial: dict[MessageRef, tuple[bindings.UnknownCertificate, ...]] = {}
         self._untried: list[tuple[int, tuple[bindings.UnknownCertificate, ...]]] = []
+        self._late: list[Examination] = []
+        """What reads like a plaintext copy of the job, and waits for all others."""
         self._is_done = is_done
         self._before_logging = before_logging
         self._is_settled = is_settled
@@ -141,7 +197,12 @@ class Intake:
         self.failures.tell(progress)
         self._find_late_keys()
         progress.begin(self._spec.operation, count(self._mailbox, progress, self._cancel))
-        self._take(self._walk(progress), progress)
+        self._take(self._watched(self._answers(self._tasks(progress), self._argument)), progress)
+        self._take_aside(progress)
+        with self._log.group():
+            for examination in self._late:
+                is_own = has_header_of_original(self._job, examination)
+                self._log.messages.record(examination, is_own)
         progress.end()
         self.trials.run(
             self._argument, workers=self._spec.workers, progress=progress, cancel=self._cancel
@@ -156,11 +217,11 @@ class Intake:
         with self._log.group():
             self._log.messages.parts.layers.find_late(held, _LATE)
 
-    def _walk(self, progress: Progress) -> Iterator[Examined]:
-        for answer in self._answers(self._tasks(progress), self._argument):
+    def _watched(self, answers: Iterable[Examined]) -> Iterator[Examined]:
+        for answer in answers:
             examination = answer.examination
             if examination is not None:
-                self.failures.saw(examination.ref.folder, examination.state)
+                self.failures.saw(examination.ref.folder, examination.state, _keys_of(examination))
             if examination is not None and (certificates := self.trials.saw(answer)):
                 self._on_trial[examination.ref] = certificates
                 # Until the trial: a run that is killed before leaves it to the next one.
@@ -247,7 +308,6 @@ class Intake:
     # --- what is walked -------------------------------------------------------------------
 
     def _tasks(self, progress: Progress) -> Iterator[ExamineTask]:
-        selector = Selector(self._spec.selection)
         for listing in walk(self._mailbox, self._cancel):
             has_two_copies = self._log.replacements.at(listing.ref) is not None
             if has_two_copies or self._is_settled(listing):
@@ -257,17 +317,64 @@ class Intake:
             if known is not None and self._is_done(known, listing):
                 self._log.messages.see(known.message)
                 progress.advance()
-            elif self._is_for_this_run(listing, known) and selector.takes(listing):
-                if known is not None:
-                    self.retry.takes(known.message)
-                yield ExamineTask(listing)
-            else:
+            elif self.retry.leaves(listing, known):
                 self._leave(listing, known)
+            else:
+                yield from self._task(listing, known)
 
-    def _is_for_this_run(self, listing: Listing, known: MessageRecord | None) -> bool:
-        if self.retry.leaves(listing, known):
-            return False
-        return not self.failures.leaves(listing, self._spec.selection)
+    def _task(self, listing: Listing, known: MessageRecord | None) -> Iterator[ExamineTask]:
+        """Looks at a message, unless it is put aside or not selected."""
+        if self._spec.selection.takes(listing) and self.failures.exceeds(listing.ref.folder):
+            self._aside.append((listing, known))
+        elif self._selector.takes(listing):
+            if known is not None:
+                self.retry.takes(known.message)
+            yield ExamineTask(listing)
+        else:
+            self._leave(listing, known)
+
+    # --- folders in which too much failed -------------------------------------------------
+
+    def _take_aside(self, progress: Progress) -> None:
+        """Goes on with folders whose failures other mail explains by now, and leaves the others."""
+        for _ in range(_ROUNDS):
+            if not any(map(self._is_wanted, self._aside)) and not self._probe(progress):
+                break
+            aside, self._aside = self._aside, []
+            tasks = (task for one in aside for task in self._task(*one))
+            self._take(self._watched(self._answers(tasks, self._argument)), progress)
+        for listing, known in self._aside:
+            self.failures.leave(listing.ref.folder)
+            self._leave(listing, known)
+
+    def _is_wanted(self, one: tuple[Listing, MessageRecord | None]) -> bool:
+        return not self.failures.exceeds(one[0].ref.folder)
+
+    def _probe(self, progress: Progress) -> bool:
+        """Looks at mail from all over what was put aside: whether a folder may be gone on with.
+
+        Junk may lie before all other mail. What fails here as well is left as it is.
+        """
+        untried, failed, size = list(self._aside), 0, _PROBES
+        while untried and failed < _PROBES:
+            sample = untried[:: -(-len(untried) // size)]
+            answers = self._answers((ExamineTask(listing) for listing, _ in sample), self._argument)
+            sound: list[Examined] = []
+            for answer in answers:
+                one = answer.examination
+                if one is not None and one.state in FAILURES:
+                    failed += 1
+                else:
+                    sound.append(answer)
+            self._take(self._watched(sound), progress)
+            done = {one.examination.ref for one in sound if one.examination is not None}
+            self._aside = [one for one in self._aside if one[0].ref not in done]
+            if any(map(self._is_wanted, self._aside)):
+                return True
+            tried = {listing.ref for listing, _ in sample}
+            untried = [one for one in untried if one[0].ref not in tried]
+            size *= 2
+        return False
 
     def _leave(self, listing: Listing, known: MessageRecord | None) -> None:
         """There is work on this message, and it is not for this run."""
@@ -283,19 +390,25 @@ class Intake:
         self._before_logging(group)
         with self._log.group():
             for examination in group.examinations:
+                if self._log.messages.copies.is_late(examination):
+                    self._late.append(examination)
+                    continue
                 message = self._log.messages.record(examination)
                 if certificates := self._on_trial.pop(examination.ref, ()):
                     self._untried.append((message, certificates))
 
 
-def _ended_before(spec: JobSpec, job: Job, tried_with: str) -> dict[str, Counter[State]]:
+def _keys_of(examination: Examination) -> frozenset[RecipientKey]:
+    """The keys at hand that the recipients of a message name, as the log knows them."""
+    named = examination.in_history.intersection(examination.recipients)
+    return frozenset(map(without_address, named))
+
+
+def _ended_before(spec: JobSpec, job: Job, tried_with: str) -> Iterator[MessagesAlike]:
     """What earlier runs have come to an end with, and this one does not try again."""
-    ended = job.log.standings.by_folder(KEPT | {State.DECRYPTED})
+    yield from job.log.standings.of_all(KEPT | {State.DECRYPTED})
     if not spec.retry:
-        undone = job.log.standings.by_folder(SAME_AGAIN, tried_with=tried_with)
-        for folder, states in undone.items():
-            ended.setdefault(folder, Counter()).update(states)
-    return ended
+        yield from job.log.standings.of_all(SAME_AGAIN, tried_with=tried_with)
 
 
 def is_released(job: Job, known: MessageRecord, released: frozenset[str]) -> bool:

@@ -42,6 +42,8 @@ class Restored:
     messages: int = 0
     not_restored: Counter[str] = field(default_factory=Counter)
     """How many were not, by reason."""
+    failure_code: int = 0
+    """Exit code of what is missing or damaged; 0: nothing is."""
 
 
 def restore_lost(
@@ -75,16 +77,24 @@ def restore_lost(
         restored.messages += len(group) - len(refused)
         restored.not_restored.update(refused)
 
+    unproven = 0
     group = Grouping(add)
     for answer in _answers(tasks, argument, workers):
         cancel.check()
         progress.advance()
         if isinstance(answer, NotMade):
             restored.not_restored[answer.reason] += 1
+            restored.failure_code = restored.failure_code or answer.failure_code
             continue
+        unproven += not answer.is_header_proven
         group.add(answer, answer.written.content.size)
     group.finish()
     progress.end()
+    if unproven:
+        progress.warn(
+            f"{unproven} messages came back under a header that nothing vouches for",
+            hint="their checkpoints are of an older version; look whom they say they are from",
+        )
     return restored
 
 

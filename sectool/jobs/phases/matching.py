@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from sectool.joblog import UNREAD, Examination, without_address
+from sectool.jobs.running.copies import has_header_of_original
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.pool import Died, run_tasks
 from sectool.jobs.running.spec import Cancel
@@ -86,6 +87,7 @@ class Matcher:
         self._unmatched: list[Examination] = []
         self._unread: list[Examination] = []
         self._in_flight: list[int] = []
+        self._resembling = 0
 
     def run(self, progress: Progress) -> Match:
         """Gives the job's messages their present places, and takes down what is not of the job."""
@@ -103,6 +105,12 @@ class Matcher:
         self._settle_unmatched()
         messages, found = self._log.counts.found()
         progress.end()
+        if self._resembling:
+            progress.warn(
+                f"{self._resembling} messages in clear have the text of decrypted ones, and nothing"
+                " says that they are copies of these: they stay as they are",
+                hint="look at them; `sectool encrypt --include-clear` encrypts mail in clear",
+            )
         return Match(messages, found, tuple(self._unread))
 
     def _examinations(self, progress: Progress) -> Iterator[Examination]:
@@ -154,11 +162,7 @@ class Matcher:
                 if _is_unread(examination) and self._log.messages.stays(examination.ref):
                     self._unread.append(examination)
                     continue
-                if any(
-                    self._log.replacements.follow(_listing(examination), identity)
-                    for identity in (examination.identity, examination.in_clear)
-                    if identity
-                ):
+                if self._log.replacements.follow(_listing(examination), examination):
                     continue
                 self._settle(examination)
         self._unmatched.clear()
@@ -166,6 +170,11 @@ class Matcher:
 
     def _settle(self, examination: Examination) -> None:
         messages, listing = self._log.messages, _listing(examination)
+        is_own = has_header_of_original(self._job, examination)
+        if messages.copies.claim(examination, is_own) is not None:
+            return
+        if self._takes_newcomers and messages.copies.join(examination) is not None:
+            return
         if messages.claim_returned(listing, examination.identity) is not None:
             return
         if messages.mark_changed(
@@ -173,6 +182,7 @@ class Matcher:
         ):
             return
         if self._takes_newcomers and messages.record_copy(examination) is None:
+            self._resembling += messages.copies.resemble(examination)
             messages.record(self._newcomer(examination))
 
     def _newcomer(self, examination: Examination) -> Examination:

@@ -45,7 +45,7 @@ def match_again(
 
     here = mailbox.specification.url
     if job.mailbox != here and not spec.dry_run:
-        with rehearse_job(job.directory) as rehearsal:
+        with rehearse_job(job.directory, job.trust) as rehearsal:
             _check(spec, here, match(rehearsal, NoProgress()))
     found = match(job, progress)
     _check(spec, here, found)

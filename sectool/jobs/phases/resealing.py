@@ -97,7 +97,7 @@ class Resealing:
         self._workers = workers
         self._cancel = cancel
         self._retry = retry or Retry(spec, job.log)
-        self._failures = FailureLimit(spec, job.log.standings.by_folder(REPLACED))
+        self._failures = FailureLimit(spec, job.log.standings.of_all(REPLACED))
         self._replacer = Replacer(job, mailbox)
         self._spool = Spool(job, mailbox)
         self._failure_code = 0
@@ -356,6 +356,7 @@ class Resealing:
         self._log.counts.summarise(summary)
         if self._restored is not None:
             summary.restored = self._restored.messages
+            summary.failure_code = summary.failure_code or self._restored.failure_code
             summary.not_restored = self._restored.not_restored
         describe_certificates(summary, self._recipients, self._spec.owners, self._spec.profile)
         describe_losing_access(

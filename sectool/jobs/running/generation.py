@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sectool.errors import SectoolError, UsageError
+from sectool.errors import SectoolError, UnsafeDirectory, UsageError
 from sectool.jobs.running.job import Job, look_at_job
 
 GENERATION = "generation"
@@ -62,7 +62,9 @@ def _check_moved(job: Job, known: list[object], here: list[object]) -> None:
 def _is_live(directory: Path, job: Job) -> bool:
     """Whether the same job lies there, and has come as far as this one at least."""
     try:
-        with look_at_job(directory) as other:
+        with look_at_job(directory, job.trust) as other:
             return other.name == job.name and _generation(other) >= _generation(job)
+    except UnsafeDirectory:
+        return True  # it cannot be told, and two logs of one job are the worse mistake
     except (SectoolError, OSError):
         return False  # whatever lies there now

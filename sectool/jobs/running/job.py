@@ -6,21 +6,37 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sectool import durable
-from sectool.checkpoint import CheckpointStore, OriginalStore
+from sectool.checkpoint import INCOMING_NAME, CheckpointStore, OriginalStore
 from sectool.errors import NotThisMailbox, SectoolError, UsageError
-from sectool.joblog import JobLog
+from sectool.joblog import OLDER_SCHEMAS, JobLog
 from sectool.jobs.running.spec import Operation
 from sectool.jobs.worker.checkpoints import CheckpointPlace, fixed_recipients
 from sectool.locks import Lock
 from sectool.mailbox import Mailbox, MailboxSpecification
+from sectool.trust import PLACE, Trust, Way
 
 LOG_NAME = "job.db"
 LOCK_NAME = "lock"
+STATUS_NAME = "status.json"
+"""What a run keeps beside the job, for whoever asks meanwhile."""
+CHECKPOINTS_NAME = "checkpoints"
+ORIGINALS_NAME = "originals"
 MAILBOX_VALUE = "mailbox"
+
+_FILES = (
+    *(f"{LOG_NAME}{end}" for end in ("", "-journal", "-wal", "-shm")),
+    *(f"{LOG_NAME}.v{version}" for version in OLDER_SCHEMAS),
+    STATUS_NAME,
+    LOCK_NAME,
+)
+"""Files of a job directory that are read or written under these names: SQLite follows a link,
+and takes back what a journal says. All others in it are made anew, or count by their digest."""
+
+_DIRECTORIES = (CHECKPOINTS_NAME, f"{CHECKPOINTS_NAME}/{INCOMING_NAME}", ORIGINALS_NAME)
 
 _HALF_MADE = frozenset({LOCK_NAME, f"{LOG_NAME}.new", f"{LOG_NAME}.new-journal"})
 """What a run that was killed while it made the job may have left."""
@@ -36,6 +52,8 @@ class Job:
     """How checkpoints are kept; workers make their store from it."""
     checkpoints: CheckpointStore
     originals: OriginalStore
+    trust: Trust = field(default_factory=Trust)
+    """Who may write to the directory beside root and the caller."""
 
     def keeping(self, place: CheckpointPlace) -> Job:
         """The same job, whose checkpoints are written and read in this way."""
@@ -52,40 +70,40 @@ class Job:
         return self.log.value(MAILBOX_VALUE)
 
 
-def _job(directory: Path, log: JobLog) -> Job:
-    place = CheckpointPlace(directory / "checkpoints", fixed_recipients(log) or ())
-    return Job(directory, log, place, place.store(), OriginalStore(directory / "originals"))
+def _job(directory: Path, log: JobLog, trust: Trust) -> Job:
+    place = CheckpointPlace(directory / CHECKPOINTS_NAME, fixed_recipients(log) or ())
+    originals = OriginalStore(directory / ORIGINALS_NAME)
+    return Job(directory, log, place, place.store(), originals, trust)
 
 
 @contextmanager
-def open_job(directory: Path, *, create: bool) -> Iterator[Job]:
+def open_job(directory: Path, *, create: bool, trust: Trust | None = None) -> Iterator[Job]:
     """Locks and opens a job directory for a run.
 
     Args:
         directory: the job directory.
         create: make it when it is not there.
+        trust: who may write to it beside root and the caller; None: nobody.
 
     Raises:
         UsageError: it is not a job directory, or lies where none may lie.
+        UnsafeDirectory: others could change it, or what leads to it.
         Locked: another run holds it.
         JobLogDamaged: its log is not whole.
     """
-    path = directory / LOG_NAME
-    if not path.exists():
+    trust = trust or Trust()
+    real = _find(directory, trust)
+    if real is None:
         if not create:
-            raise UsageError(
-                f"{directory} is not a job directory",
-                hint="give the directory that `sectool decrypt --job` made",
-            )
-        _check_place(directory)
-        with durable.explained(f"make the job directory {directory}", denied=UsageError):
-            durable.make_directory(directory)
+            raise _no_job(directory)
+        real = _make(directory, trust)
+    path = real / LOG_NAME
     holder = f"sectool, process {os.getpid()} on {platform.node()}"
     with ExitStack() as stack:
         with durable.explained(f"lock the job directory {directory}", denied=UsageError):
-            stack.enter_context(Lock(directory / LOCK_NAME, what=f"job {directory}", holder=holder))
+            stack.enter_context(Lock(real / LOCK_NAME, what=f"job {directory}", holder=holder))
         log = JobLog.open(path) if path.exists() else JobLog.create(path)
-        job = _job(directory, stack.enter_context(log))
+        job = _job(real, stack.enter_context(log), trust)
         job.checkpoints.prepare()
         job.originals.prepare()
         try:
@@ -97,11 +115,17 @@ def open_job(directory: Path, *, create: bool) -> Iterator[Job]:
 
 
 @contextmanager
-def rehearse_job(directory: Path | None) -> Iterator[Job]:
-    """A copy of a job in memory, for a dry run: takes no lock, writes nothing."""
-    place = directory or Path("/nonexistent")
-    with JobLog.rehearsal(directory and directory / LOG_NAME) as log:
-        yield _job(place, log)
+def rehearse_job(directory: Path | None, trust: Trust | None = None) -> Iterator[Job]:
+    """A copy of a job in memory, for a dry run: takes no lock, writes nothing.
+
+    Raises:
+        UnsafeDirectory: others could change the job directory, or what leads to it.
+    """
+    trust = trust or Trust()
+    real = None if directory is None else _find(directory, trust)
+    place = real or directory or Path("/nonexistent")
+    with JobLog.rehearsal(real and real / LOG_NAME) as log:
+        yield _job(place, log, trust)
 
 
 def is_job(directory: Path) -> bool:
@@ -110,41 +134,92 @@ def is_job(directory: Path) -> bool:
 
 
 @contextmanager
-def look_at_job(directory: Path) -> Iterator[Job]:
+def look_at_job(directory: Path, trust: Trust | None = None) -> Iterator[Job]:
     """A job directory for reading only, also while a run is on.
 
     Raises:
         UsageError: it is not a job directory.
+        UnsafeDirectory: others could change it, or what leads to it.
     """
-    if not is_job(directory):
-        raise UsageError(
-            f"{directory} is not a job directory",
-            hint="give the directory that `sectool decrypt --job` made",
-        )
-    with rehearse_job(directory) as job:
+    if _find(directory, trust or Trust()) is None:
+        raise _no_job(directory)
+    with rehearse_job(directory, trust) as job:
         yield job
 
 
-def _check_place(directory: Path) -> None:
-    if directory.is_dir() and any(entry.name not in _HALF_MADE for entry in directory.iterdir()):
+def _no_job(directory: Path) -> UsageError:
+    return UsageError(
+        f"{directory} is not a job directory",
+        hint="give the directory that `sectool decrypt --job` made",
+    )
+
+
+def _find(directory: Path, trust: Trust) -> Path | None:
+    """The real path of a job directory; None where no job lies.
+
+    Everything is judged here before SQLite opens a file of it or a sweep removes one. What
+    was judged stays so: nobody else can exchange it, or a directory that leads to it.
+
+    Raises:
+        UnsafeDirectory: others could change it, or what leads to it.
+    """
+    with durable.explained(f"look at the job directory {directory}", denied=UsageError):
+        way = trust.walk(directory)
+        if way.missing or not _is_there(way.real / LOG_NAME):
+            return None
+        _check(way.real, trust)
+    return way.real
+
+
+def _check(real: Path, trust: Trust) -> None:
+    trust.check_own_directory(real)
+    trust.check_own_names(real, files=_FILES, directories=_DIRECTORIES)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _make(directory: Path, trust: Trust) -> Path:
+    with durable.explained(f"make the job directory {directory}", denied=UsageError):
+        _check_place(directory, trust.walk(directory))
+        real = make_directory(directory, trust)
+        _check(real, trust)
+    return real
+
+
+def make_directory(directory: Path, trust: Trust) -> Path:
+    """Makes a directory, and its parents, where it is not there, and answers its real path.
+
+    Each directory on the way is judged before the next one is made. Somebody who may make
+    names in one of them can be quicker, but what they made is theirs, and is told.
+
+    Raises:
+        UnsafeDirectory: others could change what leads to it.
+        OSError: it cannot be made.
+    """
+    while (way := trust.walk(directory)).missing:
+        durable.make_directory(way.real / way.missing[0])
+    return way.real
+
+
+def _check_place(directory: Path, way: Way) -> None:
+    if not way.real.is_dir():
+        raise UsageError(f"{directory} is not a directory", hint="name a new directory")
+    if not way.missing and any(entry.name not in _HALF_MADE for entry in way.real.iterdir()):
         raise UsageError(
             f"{directory} is not empty and not a job directory",
             hint="name a new directory; sectool makes it",
         )
-    if directory.exists() and not directory.is_dir():
-        raise UsageError(f"{directory} is not a directory", hint="name a new directory")
-    if durable.on_network_file_system(_existing(directory)):
+    if durable.on_network_file_system(way.real):
         raise UsageError(
             f"{directory} lies on a network file system, where locks and syncs cannot be trusted",
             hint="put the job directory on a local disk",
         )
-
-
-def _existing(path: Path) -> Path:
-    path = path.absolute()
-    while not path.exists():
-        path = path.parent
-    return path
 
 
 def check_apart(directory: Path, specification: MailboxSpecification) -> None:
@@ -159,7 +234,8 @@ def check_apart(directory: Path, specification: MailboxSpecification) -> None:
         raise UsageError(
             f"the job directory {directory} and the mailbox {specification.location}"
             " lie one inside the other",
-            hint="put the job directory elsewhere, such as beside the mailbox",
+            hint="put the job directory elsewhere: as root below"
+            f" {PLACE}, else into a directory of your own",
         )
 
 

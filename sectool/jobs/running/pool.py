@@ -29,8 +29,7 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from sectool import durable
-from sectool.crashpoints import VARIABLE
+from sectool import budget, durable
 from sectool.errors import RunError, SectoolError
 from sectool.keys import environment_for_others
 
@@ -116,7 +115,7 @@ def run_tasks(
     if workers == 0:
         context = make_context(context_argument)
         for task in tasks:
-            yield work(context, task)
+            yield _one(work, context, task)
         return
     waiting = batches(tasks)
     first = next(waiting, None)
@@ -144,7 +143,7 @@ class _Pool:
             self._pool = ProcessPool(
                 max_workers=workers,
                 initializer=_initialise,
-                initargs=(make_context, argument),
+                initargs=(make_context, argument, budget.limit_factor()),
                 context=context,
             )
 
@@ -328,11 +327,10 @@ def _interrupts_ignored() -> Iterator[None]:
 _context: list[Any] = []
 
 
-def _initialise(make_context: Callable[[Any], Any], argument: object) -> None:
+def _initialise(make_context: Callable[[Any], Any], argument: object, factor: int) -> None:
+    budget.set_limit_factor(factor)
     # The parent alone decides what an interrupt means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Crash points are for the parent: a worker that dies is another test.
-    os.environ.pop(VARIABLE, None)
     harden(memory=WORKER_MEMORY)
     try:
         _context[:] = [make_context(argument)]
@@ -344,7 +342,13 @@ def _do(work: Callable[[Any, TaskT], AnswerT], batch: Sequence[TaskT]) -> list[A
     (context,) = _context
     if isinstance(context, Exception):
         raise context
-    return [work(context, task) for task in batch]
+    return [_one(work, context, task) for task in batch]
+
+
+def _one(work: Callable[[Any, TaskT], AnswerT], context: Any, task: TaskT) -> AnswerT:
+    """Does the work on one message, whatever it is, within what one message may cost."""
+    with budget.of_message(task.size):
+        return work(context, task)
 
 
 def harden(*, memory: int | None = None) -> None:

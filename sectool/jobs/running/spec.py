@@ -92,6 +92,9 @@ class JobSpec:
     """Path or URL; None: where the job's mailbox was last."""
     job: Path | None = None
     """Job directory; None only for scans and dry runs."""
+    trust_group: str | None = None
+    """Group whose members may write to the job directory and to what leads to it; None:
+    nobody's."""
     keys: KeySpecification | None = None
     """The key history; for ``encrypt`` only where passphrases of the new
     certificates' files come from."""
@@ -100,6 +103,8 @@ class JobSpec:
     selection: Selection = field(default_factory=Selection)
     workers: int = field(default_factory=default_workers)
     """Worker processes; 0: everything happens in this process."""
+    limit_factor: int = 1
+    """What the limits on what one message or key file may cost are multiplied by."""
     dry_run: bool = False
     partial: bool = False
     """Encrypt although decrypting did not finish, or less than half of the job is found."""

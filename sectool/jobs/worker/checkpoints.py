@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sectool import cms
-from sectool.checkpoint import CheckpointStore, SealedFiles
+from sectool.checkpoint import Checkpoint, CheckpointStore, SealedFiles
 from sectool.errors import CheckpointDamaged
-from sectool.joblog import JobLog, Storage
+from sectool.joblog import CheckpointRecord, JobLog, Storage
 from sectool.keys import KeyHistory, KeyMaterial, NewRecipient
 
 SEALED_TO = "sealed-to"
@@ -60,6 +60,17 @@ def fixed_recipients(log: JobLog) -> tuple[str, ...] | None:
         return tuple(value.split())
     # Jobs of before there were sealed ones do not say so.
     return () if log.messages.parts.any_stored() else None
+
+
+def header_of(checkpoint: Checkpoint, known: CheckpointRecord) -> bytes:
+    """The header that lies with a plaintext, held against the log where that knows it.
+
+    Raises:
+        CheckpointDamaged: it is another one.
+    """
+    if known.header_sha256 not in {None, checkpoint.header_sha256}:
+        raise not_as_known(known.content_digest)
+    return checkpoint.outer_header
 
 
 def not_as_known(content_digest: str) -> CheckpointDamaged:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sectool import cms, smime
+from sectool.budget import Work, current, limit_factor
 from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import (
+    BudgetExceeded,
     DecryptionFailed,
     MalformedMessage,
-    MessageChanged,
     MessageError,
     MessageVanished,
     MissingKey,
@@ -26,24 +27,22 @@ from sectool.errors import (
     why_unread,
 )
 from sectool.joblog import (
-    IN_CLEAR,
     UNREACHED,
     UNREAD,
     CheckpointRecord,
     Examination,
     LayerRecord,
     PartRecord,
-    ReplacedMessage,
-    SealableMessage,
     Storage,
     without_address,
 )
 from sectool.jobs.worker.checkpoints import CheckpointPlace
-from sectool.jobs.worker.keyring import find_opening
+from sectool.jobs.worker.keyring import find_opening, limited
 from sectool.jobs.worker.layers import LayerSearch, described, held, recipient_key
 from sectool.jobs.worker.readers import Reader, find_readers, readers_of
+from sectool.jobs.worker.stored_copy import known_as
 from sectool.keys import KeyHistory, KeyMaterial, recipient_of
-from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
+from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import Content, InnerEntity, Listing, StoredMessage
 from sectool.outcome import Binding, RecipientKey, State
 
@@ -93,28 +92,6 @@ class ExamineArgument:
     """Whether several people read the mailbox, so that it counts whose key opens a part."""
     exchange: Exchange | None = None
     """What opens is to have its recipients exchanged; None: it is to be checkpointed."""
-
-
-def known_as(inventory: smime.Inventory) -> tuple[str, str]:
-    """What a message is known by as it lies there, and as a plaintext copy of a job."""
-    plaintext = inventory.plaintext_identity
-    return inventory.identity, f"{IN_CLEAR}{plaintext}" if plaintext else ""
-
-
-def fetch_known(
-    mailbox: Mailbox, message: SealableMessage | ReplacedMessage
-) -> tuple[StoredMessage, smime.Inventory]:
-    """The stored copy of a message of the job, and what is in it.
-
-    Raises:
-        MessageChanged: it is another one.
-        MessageError: it cannot be read.
-    """
-    stored = mailbox.fetch(message.ref)
-    inventory = smime.take_inventory(stored.content)
-    if message.identity not in known_as(inventory):
-        raise MessageChanged("the message is not the one the job knows")
-    return stored, inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +173,40 @@ def examine(context: ExamineContext, task: ExamineTask) -> Examined:
     """
     listing = task.listing
     try:
+        # Before it is read: a file with holes costs whoever sends it nothing.
+        current().spend(Work.SIZE, listing.size)
         stored = context.mailbox.fetch(listing.ref)
-        return _examine(context, task, stored)
+        return _within_limits(context, _examine(context, task, stored))
     except MessageVanished:
         return Examined(None)
+    except BudgetExceeded as error:
+        shut = replace(unread(listing, error.message), state=State.UNSUPPORTED)
+        return _within_limits(context, Examined(shut))
     except MessageError as error:
         return Examined(unread(listing, error.message))
     except (OSError, MemoryError) as error:
         return Examined(unread(listing, why_unread(error)))
+
+
+def _within_limits(context: ExamineContext, examined: Examined) -> Examined:
+    """The answer for a message of which something may not have been done beyond a limit.
+
+    Of one that asked for too much nothing is taken: it was not looked into.
+    """
+    budget, examination = current(), examined.examination
+    if examination is None or not (budget.reason or budget.has_declined):
+        return examined
+    tried = limited(context.tried_with, limit_factor()) if context.tried_with else ""
+    if not budget.reason:
+        return replace(examined, examination=replace(examination, tried_with=tried))
+    return Examined(
+        replace(
+            examination,
+            state=State.UNSUPPORTED,
+            reason=budget.reason,
+            tried_with=tried,
+        )
+    )
 
 
 def unread(listing: Listing, reason: str) -> Examination:
@@ -225,6 +228,7 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
     keys = context.keys
     if keys is not None and task.guesses:
         keys = keys.bind((), task.guesses)
+    marked = inventory.mark.message if inventory.mark and inventory.mark.job == context.job else 0
     examination = Examination(
         ref=listing.ref,
         hint=listing.hint,
@@ -250,9 +254,8 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
         in_history=held(keys, (*recipients, *unreached)),
         tried_with=context.tried_with,
         in_clear=known_as(inventory)[1],
-        marked=inventory.mark.message
-        if inventory.mark and inventory.mark.job == context.job
-        else 0,
+        marked=marked,
+        header_words=tuple(smime.header_words(stored.content).elements()) if marked else (),
         layers=tuple(_unreached(inventory)),
         defects=inventory.defects,
     )
@@ -326,11 +329,12 @@ def _open_parts(
         search.look(plaintext, found.inner.content_type, part.path, why)
     for covered in inventory.covered:
         search.take(covered)
-    readers = frozenset[tuple[str, str]]()
-    if context.people:
-        people = context.people if keys is context.keys else readers_of(keys, context.job)
-        readers = find_readers(people, stored.content, outcomes.taken, search)
+    readers = _readers(context, keys, stored.content, outcomes, search)
+    if current().reason:
+        return Examined(examination)
     incoming, checkpoints = _keep_checkpoints(context, stored, outcomes, search)
+    if current().reason:
+        return Examined(examination)
     state, reason = _state_of(context, inventory, outcomes)
     if outcomes.taken:
         _list_what_is_left(context, inventory, outcomes, search)
@@ -352,6 +356,20 @@ def _open_parts(
     size = sum(one.inner_size for one in checkpoints)
     unknown = _unknown([error for _, error in outcomes.failed])
     return Examined(examination, incoming, size, tuple(unknown))
+
+
+def _readers(
+    context: ExamineContext,
+    keys: KeyHistory,
+    content: Content,
+    outcomes: _Outcomes,
+    search: LayerSearch,
+) -> frozenset[tuple[str, str]]:
+    """Who opens what, where several people read the mailbox."""
+    if not context.people:
+        return frozenset()
+    people = context.people if keys is context.keys else readers_of(keys, context.job)
+    return find_readers(people, content, outcomes.taken, search)
 
 
 def _unknown(errors: Sequence[MessageError]) -> Iterator[UnknownRecipient]:
@@ -404,9 +422,11 @@ def _keep_checkpoints(
     records: list[CheckpointRecord] = []
 
     def keep(digest: str, header: Callable[[], bytes], inner: InnerEntity) -> None:
+        header_sha256 = None
         if context.checkpoints is not None:
             incoming.append(context.checkpoints.write(digest, header(), inner))
-        records.append(_checkpoint_record(digest, inner, context.storage))
+            header_sha256 = incoming[-1].header_sha256
+        records.append(_checkpoint_record(digest, inner, context.storage, header_sha256))
 
     for part, inner in [*outcomes.taken, *outcomes.left]:
         header = partial(smime.outer_header, stored.content, part)
@@ -440,7 +460,7 @@ def _marked(
 
 
 def _checkpoint_record(
-    content_digest: str, inner: InnerEntity, storage: Storage
+    content_digest: str, inner: InnerEntity, storage: Storage, header_sha256: str | None
 ) -> CheckpointRecord:
     return CheckpointRecord(
         content_digest=content_digest,
@@ -449,4 +469,5 @@ def _checkpoint_record(
         content_type=inner.content_type,
         integrity=inner.integrity,
         storage=storage,
+        header_sha256=header_sha256,
     )

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 
 from sectool import smime
+from sectool.budget import limit_factor
 from sectool.keys import KeyHistory
 from sectool.message import Content, InnerEntity
 
@@ -31,6 +32,22 @@ def tried_with(keys: KeyHistory | None, parts: smime.PartSelection) -> str:
     names += sorted(map(repr, keys.bindings))
     names += parts.names
     return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def limited(tried: str, factor: int) -> str:
+    """What was tried so, and left something undone beyond a limit that was so many times itself."""
+    return f"{tried}:{factor}"
+
+
+def is_tried_with(known: str, tried: str) -> bool:
+    """Whether a message was tried with this, and as hard as this run tries.
+
+    Args:
+        known: what it was tried with, as the log has it.
+        tried: what this run tries it with.
+    """
+    before, _, factor = known.partition(":")
+    return before == tried and (not factor or int(factor) >= limit_factor())
 
 
 def workers_for(workers: int, *histories: KeyHistory | None) -> int:

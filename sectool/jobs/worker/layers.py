@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from sectool import cms, smime
 from sectool.errors import MessageError
@@ -19,9 +20,6 @@ from sectool.outcome import RecipientKey
 
 DEEPEST = 6
 """Envelopes inside each other that are opened; a triple wrap in a forward has three."""
-
-MOST = 50
-"""Layers of one message that are opened, each of which takes a private key operation."""
 
 _KEPT = "an encrypted layer lies inside, and keeps its recipients"
 _BARE = "an encrypted layer lies inside without a MIME header, and keeps its recipients"
@@ -57,9 +55,18 @@ class LayerSearch:
     released: frozenset[str]
     selection: smime.PartSelection
     reseals: bool
-    records: list[LayerRecord] = field(default_factory=list)
+    _records: dict[str, list[LayerRecord]] = field(default_factory=dict)
+    """By the part they lie in."""
     opened: list[OpenedLayer] = field(default_factory=list)
     in_history: set[RecipientKey] = field(default_factory=set)
+
+    @property
+    def records(self) -> Iterator[LayerRecord]:
+        """What is told of each layer, and of each part that is left."""
+        return chain.from_iterable(self._records.values())
+
+    def _add(self, record: LayerRecord) -> None:
+        self._records.setdefault(record.part, []).append(record)
 
     def keep(self, part: smime.EncryptedPart, reason: str, *, opened: bool) -> None:
         """A part of the message is left where it is.
@@ -74,8 +81,8 @@ class LayerSearch:
 
     def note(self, path: str, reason: str, *, hides_recipients: bool) -> None:
         """Something in an entity of the message that may be encrypted cannot be looked into."""
-        if all((one.part, one.path) != (path, "") for one in self.records):
-            self.records.append(LayerRecord(path, "", "", (), reason, hides_recipients))
+        if all(one.path for one in self._records.get(path, ())):
+            self._add(LayerRecord(path, "", "", (), reason, hides_recipients))
 
     def look(self, plaintext: Content, content_type: str, part: str, reason: str = "") -> None:
         """Looks for layers in the plaintext of a part, and in theirs.
@@ -99,11 +106,11 @@ class LayerSearch:
     def _keep_inside(self, place: tuple[str, str], reason: str) -> None:
         part, path = place
         prefix = f"{path}!" if path else ""
-        self.records = [
+        self._records[part] = [
             replace(one, reason=one.reason or reason)
-            if one.part == part and (one.path == path or one.path.startswith(prefix))
+            if one.path == path or one.path.startswith(prefix)
             else one
-            for one in self.records
+            for one in self._records.get(part, ())
         ]
 
     # --- deeper -----------------------------------------------------------------------
@@ -121,11 +128,11 @@ class LayerSearch:
             names = tuple(map(recipient_key, found.recipients))
             hides = not found.is_complete
             record = LayerRecord(part, f"{prefix}?{number}", "", names, found.reason, hides)
-            self.records.append(record)
+            self._add(record)
             self.in_history.update(held(self.keys, found.recipients))
         if inside.problem and inside.problem not in {one.reason for one in inside.unreached}:
             what = f"what lies inside is not known: {inside.problem}"
-            self.records.append(LayerRecord(part, f"{prefix}?", "", (), reason or what, True))
+            self._add(LayerRecord(part, f"{prefix}?", "", (), reason or what, True))
         for one in inside.parts:
             why = reason or self.selection.why_left(one) or self._why_kept(one)
             self._open(plaintext, one, (part, f"{prefix}{smime.layer_path(one)}"), depth, why)
@@ -147,8 +154,8 @@ class LayerSearch:
         depth: int,
         reason: str,
     ) -> None:
-        if depth > DEEPEST or len(self.records) >= MOST:
-            reason = f"more than {MOST} layers, or {DEEPEST} inside each other: it was not opened"
+        if depth > DEEPEST:
+            reason = f"more than {DEEPEST} layers lie inside each other: it was not opened"
             self._record(*place, part, reason, is_owners=True, content=content)
             return
         try:
@@ -179,7 +186,7 @@ class LayerSearch:
         named = held(self.keys, recipients)
         # It needs a key, also where its recipients do not say which.
         hides = is_owners and not named
-        self.records.append(LayerRecord(part, path, layer.envelope.digest, names, reason, hides))
+        self._add(LayerRecord(part, path, layer.envelope.digest, names, reason, hides))
         self.in_history.update(named)
 
 

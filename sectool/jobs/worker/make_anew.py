@@ -14,7 +14,8 @@ from pathlib import Path
 from sectool import smime
 from sectool.checkpoint import OriginalStore
 from sectool.errors import CheckpointDamaged, MessageError, why_unread
-from sectool.joblog import ReplacedMessage, Storage
+from sectool.joblog import IN_CLEAR, ReplacedMessage, Storage
+from sectool.jobs.worker.checkpoints import header_of
 from sectool.jobs.worker.seal import (
     Frame,
     SealArgument,
@@ -55,6 +56,8 @@ class MadeAnew:
 
     message: ReplacedMessage
     written: WrittenMessage
+    is_header_proven: bool
+    """False: nothing says that its header is the one it was first seen with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class NotMade:
     """Why a lost message cannot be made anew."""
 
     reason: str
+    failure_code: int = 0
 
 
 class LostContext(SealContext):
@@ -81,38 +85,49 @@ def make_anew(context: LostContext, task: LostTask) -> MadeAnew | NotMade:
     """
     message = task.message
     try:
-        written = _written(context, message)
-    except (MessageError, CheckpointDamaged) as error:
+        return _made(context, message)
+    except CheckpointDamaged as error:
+        return NotMade(error.message, error.exit_code)
+    except MessageError as error:
         return NotMade(error.message)
     except (OSError, MemoryError) as error:
         return NotMade(why_unread(error))
-    return MadeAnew(message, written)
 
 
-def _written(context: LostContext, message: ReplacedMessage) -> WrittenMessage:
-    if any(part.checkpoint.storage is not Storage.NONE for part in message.parts):
-        return write_sealed(context, message.as_sealable, _frame(context, message))
-    # It was in clear, and only the original holds what it was.
+def _made(context: LostContext, message: ReplacedMessage) -> MadeAnew:
     original = _original(context, message)
+    if any(part.checkpoint.storage is not Storage.NONE for part in message.parts):
+        is_proven = True
+        if original is not None and message.original_identity.startswith(IN_CLEAR):
+            places = smime.places_of(original, [part.path for part in message.parts])
+            frame = Frame(original, places, frozenset({smime.MARK_FIELD}))
+        elif original is not None:
+            frame = Frame(original, known_parts(message.parts, smime.take_inventory(original)))
+        else:
+            frame, is_proven = _frame(context, message)
+        return MadeAnew(message, write_sealed(context, message.as_sealable, frame), is_proven)
+    # It was in clear, and only the original holds what it was.
     if original is None:
         raise MessageError("its original is missing or damaged")
     inventory = smime.take_inventory(original)
     written, part = write_clear(context, message.as_sealable, original, inventory)
     if [known.inner_sha256 for known in message.parts] != [part.inner_sha256]:
         raise MessageError("its original is not what was encrypted")
-    return written
+    return MadeAnew(message, written, is_header_proven=True)
 
 
-def _frame(context: LostContext, message: ReplacedMessage) -> Frame:
-    original = _original(context, message)
-    if original is not None:
-        return Frame(original, known_parts(message.parts, smime.take_inventory(original)))
+def _frame(context: LostContext, message: ReplacedMessage) -> tuple[Frame, bool]:
+    """The header that lies with its plaintext, and whether the log vouches for that."""
     if [part.path for part in message.parts] != [""]:
         raise MessageError("only a part of it was encrypted, and the rest was not kept")
     (part,) = message.parts
-    header = context.checkpoints.open(part.checkpoint.content_digest).outer_header
+    known = part.checkpoint
+    header = header_of(context.checkpoints.open(known.content_digest), known)
     content = BytesContent(header + (b"\r\n" if header.endswith(b"\r\n") else b"\n"))
-    return Frame(content, [smime.root_entity(content)])
+    if smime.take_inventory(content).message_id != message.message_id:
+        # The same ciphertext was first seen in a forward, or in a mail of somebody who had it.
+        raise MessageError("the header that was kept with its plaintext is of another message")
+    return Frame(content, [smime.root_entity(content)]), known.header_sha256 is not None
 
 
 def _original(context: LostContext, message: ReplacedMessage) -> Content | None:

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from sectool import cms, smime
+from sectool.budget import Work, current
 from sectool.errors import (
+    BudgetExceeded,
     CheckpointDamaged,
     DecryptionFailed,
     MalformedMessage,
@@ -33,7 +35,7 @@ LAYERS = 7
 MOVING = "moving it to the new keys (decrypt and encrypt, or rewrap)"
 A_LOOK = "a person's look"
 A_BACKUP = f"the mail from a backup, or {A_LOOK}"
-A_LIMIT = f"a raised limit, or {A_LOOK}"
+A_LIMIT = f"a larger --limit-factor, or {A_LOOK}"
 NEW_KEYS = "the new keys, with --verify-keys"
 A_CERTIFICATE = f"a certificate of the key, with --retire; or {NEW_KEYS}"
 
@@ -180,9 +182,12 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
     search = _Search(context, task)
     inventory: smime.Inventory | None = None
     try:
+        current().spend(Work.SIZE, task.listing.size)
         content = context.mailbox.fetch(task.listing.ref).content
         inventory = smime.take_inventory(content)
         search.look_at_message(content, inventory)
+    except BudgetExceeded:
+        pass  # told below, also where something on the way passed over it
     except MessageError as error:
         # One that vanished may have been moved to a folder that was walked before.
         search.unclear(f"it could not be read: {error.message}", A_LOOK)
@@ -190,6 +195,9 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
         search.unclear(f"it could not be read: {reason_of(error)}", A_LOOK)
     except (MemoryError, RecursionError):
         search.unclear("it needs more memory than a message may take", A_LIMIT)
+    budget = current()
+    if budget.reason or budget.has_declined:
+        search.unclear(budget.reason or "not all keys were tried on it", A_LIMIT)
     if inventory is None:
         return Needs(task.listing, tuple(search.findings))
     date = inventory.header_date or task.listing.internal_date
@@ -262,6 +270,8 @@ class _Search:
         for content, part, checkpoint in layers:
             try:
                 self._look_at_layer(content, part, checkpoint, depth)
+            except BudgetExceeded:
+                raise
             except (MessageError, CheckpointDamaged) as error:
                 self.unclear(error.message, A_LOOK)
 
@@ -330,7 +340,8 @@ class _Search:
         if envelope.recipients_total > len(envelope.recipients):
             # Of those that are not kept only the names of keys at hand were looked for.
             candidates = context.all - named
-        if envelope.recipients_total > cms.DEFAULT_LIMITS.unnamed_attempts:
+        trials = envelope.recipients_total * len(candidates)
+        if trials > current().left(Work.PRIVATE_KEY):
             self.unclear(
                 f"{where} has too many recipients for each key to be tried on each",
                 A_LIMIT,
@@ -363,6 +374,8 @@ class _Search:
             return (None,)
         except (MissingKey, DecryptionFailed):
             return None
+        except BudgetExceeded:
+            raise
         except (MalformedMessage, UnsupportedMessage) as error:
             self.unclear(f"{where} cannot be tried: {error.message}", A_LOOK, keys)
             return None
@@ -397,6 +410,8 @@ def _open(
             inner = open_part(content, part, keys, released)
         except NotAccepted:
             continue
+        except BudgetExceeded:
+            raise
         except MessageError:
             break
         return not released, (smime.content_of(inner), inner.content_type)

@@ -8,7 +8,7 @@ first. Only the envelopes and the fields that describe them differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 
 from sectool import cms, smime
@@ -19,9 +19,6 @@ from sectool.jobs.worker.checkpoints import not_as_known
 from sectool.message import BytesContent, Content, Sink
 
 _ZEROS = bytes(64 * 1024)
-
-_LIMITS = replace(smime.DEFAULT_LIMITS, nested_bodies=smime.DEFAULT_LIMITS.entities)
-"""What was within the bounds when it was examined must not be beyond them later."""
 
 _IN_MEMORY = 16 * 1024 * 1024
 """New plaintext up to this size, in bytes, is held in memory while it is checked."""
@@ -182,7 +179,7 @@ def layers_inside(
     if not wanted:
         return []
     found: list[tuple[smime.EncryptedPart, str, CheckpointRecord]] = []
-    for part in smime.look_inside(plaintext, content_type, _LIMITS).parts:
+    for part in smime.look_inside(plaintext, content_type).parts:
         path = f"{prefix}{smime.layer_path(part)}"
         layer = layers.get(path)
         if layer is not None and layer.content_digest == part.envelope.digest:
@@ -222,9 +219,7 @@ def check_inside(
     if not sealed.inside:
         return
     plaintext = _plaintext(source, sealed, recipients)
-    found = {
-        part.path: part for part in smime.look_inside(plaintext, sealed.content_type, _LIMITS).parts
-    }
+    found = {part.path: part for part in smime.look_inside(plaintext, sealed.content_type).parts}
     parts = [found[path] for path in sealed.inside if path in found]
     if len(parts) != len(sealed.inside):
         raise MalformedMessage("the new plaintext does not hold the envelopes of the old one")

@@ -24,10 +24,10 @@ from sectool.errors import (
 )
 from sectool.joblog import IN_CLEAR, ReplacedMessage, SealableMessage
 from sectool.jobs.worker.checkpoints import CheckpointPlace
-from sectool.jobs.worker.examine import fetch_known
 from sectool.jobs.worker.new_message import NewMessage
 from sectool.jobs.worker.plaintexts import Plaintext, PlaintextComposer, write_and_check
 from sectool.jobs.worker.seal import SUBJECT_RESTORED
+from sectool.jobs.worker.stored_copy import fetch_known
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import Content
 from sectool.outcome import State
@@ -134,7 +134,7 @@ def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
         ref=message.ref,
         revision=stored.revision,
         content=content,
-        identity=f"{IN_CLEAR}{_identity(content, nested=context.selection.nested)}",
+        identity=_identity(content, nested=context.selection.nested),
         keeps_original=not task.again,
         note=note,
     )
@@ -162,7 +162,7 @@ def _identity(content: Content, *, nested: bool) -> str:
     if inventory.parts or inventory.covered or inventory.state is State.SEALED:
         remedy = "" if nested else f"; {smime.TO_OPEN_NESTED}"
         raise UnsupportedMessage(f"another encrypted layer lies inside{remedy}")
-    return inventory.plaintext_identity
+    return f"{IN_CLEAR}{inventory.as_copy}"
 
 
 def _outer(context: PlaintextContext, content: Content, inner: Content) -> tuple[Content, str]:

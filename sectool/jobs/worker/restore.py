@@ -18,8 +18,8 @@ from sectool.errors import (
     why_unread,
 )
 from sectool.joblog import ReplacedMessage
-from sectool.jobs.worker.examine import fetch_known
 from sectool.jobs.worker.new_message import NewMessage
+from sectool.jobs.worker.stored_copy import fetch_known
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import DigestingSink, FileContent, copy
 from sectool.outcome import State

@@ -27,10 +27,10 @@ from sectool.errors import (
 )
 from sectool.joblog import CheckpointRecord, SealableMessage, SealablePart, Storage
 from sectool.jobs.worker.addresses import address_digests
-from sectool.jobs.worker.examine import fetch_known
 from sectool.jobs.worker.nested import SealedPlaintext, check_inside
 from sectool.jobs.worker.new_message import NewMessage
 from sectool.jobs.worker.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
+from sectool.jobs.worker.stored_copy import fetch_known
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import Content, DigestingSink, FileContent, StoredMessage
@@ -378,7 +378,7 @@ def _prove(
         raise MalformedMessage("the new message does not hold the parts of the old one")
     words = [_former_word(part, known.get(part.path)) for part in inventory.parts]
     if not smime.differs_by_envelopes_only(
-        content, inventory.parts, words, message.original_identity
+        content, inventory.parts, words, message.encrypted_identity
     ):
         raise MalformedMessage("the new message differs from the old one by more than envelopes")
     for part in found:

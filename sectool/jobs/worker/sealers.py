@@ -9,7 +9,7 @@ from typing import Protocol
 from sectool import cms, smime
 from sectool.checkpoint import CheckpointStore
 from sectool.joblog import SealablePart
-from sectool.jobs.worker.checkpoints import CheckpointPlace
+from sectool.jobs.worker.checkpoints import CheckpointPlace, header_of
 from sectool.jobs.worker.nested import NestedSealer
 from sectool.message import Content
 
@@ -49,7 +49,7 @@ class PartSealer(Protocol):
         """The protected Subject of a plaintext and the header that was around it at first.
 
         Raises:
-            CheckpointDamaged: the plaintext is not there.
+            CheckpointDamaged: the plaintext is not there, or the header is another one.
         """
 
 
@@ -99,7 +99,9 @@ class _CheckpointSealer:
     def subject(self, known: SealablePart) -> Subject | None:
         checkpoint = self._checkpoints.open(known.checkpoint.content_digest)
         subject = smime.protected_subject(checkpoint.inner, known.checkpoint.content_type)
-        return None if subject is None else Subject(subject, checkpoint.outer_header)
+        if subject is None:
+            return None
+        return Subject(subject, header_of(checkpoint, known.checkpoint))
 
 
 class ClearSealer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sectool import cms, smime
+from sectool.budget import current
 from sectool.errors import MessageError, NotAccepted
 from sectool.jobs.worker.examine import ExamineContext
 from sectool.jobs.worker.keyring import find_opening
@@ -67,7 +68,9 @@ def try_keys(context: ExamineContext, task: TrialTask) -> Tried:
         named = (part for part in inventory.parts if _names(part, task.recipient))
         part = next(named, None)
         if part is not None:
-            return _try_on(context.keys, content, part, task, context.released)
+            tried = _try_on(context.keys, content, part, task, context.released)
+            # Of several keys some may not have been tried.
+            return Tried(task) if current().reason else tried
     except (MessageError, OSError, MemoryError):
         pass
     return Tried(task)

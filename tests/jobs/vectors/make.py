@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
+import signal
 import socket
 import sys
 import tarfile
@@ -77,8 +77,8 @@ def specification(operation: str, keys: dict[str, Key]) -> jobs.JobSpec:
 
 def killed_at(spec: jobs.JobSpec, name: str, passing: int) -> None:
     """Runs until the ``passing``-th passing of the crash point ``name``."""
-    status = crash._in_child(spec, f"crash@{name}:{passing}")
-    assert os.WIFSIGNALED(status), name
+    code = crash.in_child(lambda: jobs.run(spec), f"crash@{name}:{passing}")
+    assert code == -signal.SIGKILL, name
 
 
 def in_small_groups() -> None:

@@ -1,0 +1,148 @@
+"""Which row of a job a mail in clear is the plaintext copy of, and which are none.
+
+Anybody may write mail with the body of one that was decrypted, or with its
+mark. So a copy that the job knows byte for byte comes first. What else reads
+like one, with the same From, Date and Message-ID, waits until all others have
+their rows. Where it is marked as the copy of a row that has none, and says in its
+header all that the original says, it is that copy, to which a server added.
+Otherwise it is a further copy with a row of its own: what it was is kept as an
+original before it is replaced.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sectool.joblog.parts import CHECKPOINTS_STAND
+from sectool.joblog.records import Examination, MessageRecord, message_record
+from sectool.message import Flags, Listing
+from sectool.outcome import State
+
+if TYPE_CHECKING:
+    from sectool.joblog.messages import MessageTable
+
+_READS_LIKE = "((identity >= ? AND identity < ?) OR (identity = ? AND message_id = ?))"
+"""The copy of a row has the same content and is the same mail; the second of a log of an older
+version, which knows its copies by content alone."""
+
+_IS_FURTHER = "identity = original_identity"
+"""The row is of a further copy, of which an original is kept before it is replaced."""
+
+
+class CopyTable:
+    """The plaintext copies of a job; all writing happens inside ``JobLog.group``."""
+
+    def __init__(self, connection: sqlite3.Connection, messages: MessageTable) -> None:
+        self._connection = connection
+        self._messages = messages
+
+    def read_like(self, examination: Examination) -> bool:
+        """Whether a mail may be a plaintext copy of the job, by all but its other fields."""
+        if not examination.in_clear:
+            return False
+        row = self._connection.execute(
+            f"SELECT 1 FROM message WHERE {_READS_LIKE} LIMIT 1", _values(examination)
+        ).fetchone()
+        return row is not None
+
+    def resemble(self, examination: Examination) -> bool:
+        """Whether a mail has the text of a plaintext copy of the job, whoever it is from."""
+        if not examination.in_clear:
+            return False
+        _, _, content, _ = _values(examination)
+        row = self._connection.execute(
+            "SELECT 1 FROM message WHERE identity >= ? AND identity < ? LIMIT 1",
+            (content, f"{content};"),
+        ).fetchone()
+        return row is not None
+
+    def is_late(self, examination: Examination) -> bool:
+        """Whether a mail may be recorded only after all others of a walk: see ``read_like``.
+
+        One that the job knows byte for byte need not wait.
+        """
+        if not self.read_like(examination):
+            return False
+        row = self._connection.execute(
+            "SELECT 1 FROM message WHERE identity = ?", (examination.in_clear,)
+        ).fetchone()
+        return row is None
+
+    def claim(
+        self, examination: Examination, is_own: Callable[[str], bool]
+    ) -> MessageRecord | None:
+        """As ``MessageTable.claim``, of a mail that waited; after all others had their claim.
+
+        Args:
+            examination: of the mail.
+            is_own: whether its header has all that an original has, by the digest of that.
+        """
+        if not self.read_like(examination):
+            return None
+        listing = Listing(examination.ref, examination.size, Flags(), examination.hint)
+        values, source = _values(examination), self._source(examination)
+        first_unseen = self._messages.first_unseen
+        marked, row = str(examination.marked), None
+        if is_own(self._original(examination.marked)):
+            row = first_unseen(f"{_READS_LIKE} AND message = ?", *values, marked)
+        if row is None and source is not None:
+            row = first_unseen(f"{_READS_LIKE} AND {_IS_FURTHER}", *values)
+        if row is not None:
+            record = message_record(row)
+            self._messages.take_place(record.message, listing)
+            self._connection.execute(
+                f"UPDATE message SET original_identity = iif({_IS_FURTHER}, ?1, original_identity),"
+                " identity = ?1 WHERE message = ?2",
+                (examination.in_clear, record.message),
+            )
+            return record
+        if source == examination.marked:
+            return None  # a further copy of that one, whatever else has this body
+        return self._messages.claim(listing, examination.identity)
+
+    def _original(self, message: int) -> str:
+        row = self._connection.execute(
+            "SELECT digest FROM original WHERE message = ?", (message,)
+        ).fetchone()
+        return "" if row is None else str(row[0])
+
+    def join(self, examination: Examination) -> int | None:
+        """Takes a further plaintext copy into the job: left out, it would stay in clear unnoticed.
+
+        It is marked as a copy of a row with this content, or has a Message-ID, and it is that of
+        the row. None: it is no such copy. After ``claim``.
+
+        Returns:
+            Number of its row.
+        """
+        source = self._source(examination)
+        if source is None:
+            return None
+        identity = examination.in_clear
+        copy = replace(examination, identity=identity, state=State.DECRYPTED, reason="")
+        message = self._messages.insert(copy)
+        self._messages.parts.copy(source, message)
+        return message
+
+    def _source(self, examination: Examination) -> int | None:
+        """The row that a further copy takes its parts from; the one it is marked with first."""
+        if not examination.in_clear:
+            return None
+        select = f"SELECT message FROM message WHERE {_READS_LIKE} AND {CHECKPOINTS_STAND}"
+        values = _values(examination)
+        row = self._connection.execute(
+            f"{select} AND message = ?", (*values, examination.marked)
+        ).fetchone()
+        if row is None and examination.message_id:
+            row = self._connection.execute(f"{select} LIMIT 1", values).fetchone()
+        return None if row is None else int(row[0])
+
+
+def _values(examination: Examination) -> tuple[str, str, str, str]:
+    """What ``_READS_LIKE`` is asked with."""
+    mail, _, _ = examination.in_clear.rpartition(":")
+    content, _, _ = mail.rpartition(":")
+    return f"{mail}:", f"{mail};", content, examination.message_id

@@ -1,0 +1,271 @@
+"""What a stranger, or a bad disk, put into a job log ends with 13, or does no harm.
+
+Each column of each table is given each odd value, past the constraints of the schema, and every
+command is run that reads the log: the whole product with ``--all``, a fixed sample otherwise.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sectool.joblog.forms import COLUMNS, VALUES
+from tests.support.copies import copy_as_moved
+
+Fixture = Any
+
+SAMPLE = 32
+"""Edits of the normal run; the same each time."""
+
+DEEP = "[" * 100_000
+
+ODD: dict[str, object] = {
+    "climbs out": "../../victim/letter",
+    "absolute": "{victim}/letter",
+    "as the file is called": "{victim}/letter\0.eml",
+    "climbs out of a digest": "../../victim/" + "a" * 51,
+    "NUL in a digest": "a" * 40 + "\0" + "b" * 23,
+    "NUL behind a digest": "a" * 64 + "\0/../../victim",
+    "line end behind a digest": "a" * 64 + "\n",
+    "capitals": "A" * 64,
+    "a digest": "a" * 64,
+    "digits of another script": "\u0663" * 64,
+    "nothing": "",
+    "a blank": " ",
+    "a dot": ".",
+    "two dots": "..",
+    "NUL": "\0",
+    "escape": "\x1b[2J\r\n\u2028\u0085",
+    "an unknown word": "unheard-of",
+    "a word of another column": "lost",
+    "minus one": -1,
+    "nought": 0,
+    "two": 2,
+    "largest": 2**63 - 1,
+    "smallest": -(2**63),
+    "a fraction": 0.5,
+    "infinite": float("inf"),
+    "no value": None,
+    "bytes": b"\x00\xff\xfe",
+    "not UTF-8": ("text", b"\xff\xfe\xc3"),
+    "half a surrogate pair": ("text", b"\xed\xa0\x80"),
+    "overlong": ("long", 40 * 1024 * 1024),
+    "many digits": "9" * 5000,
+    "a day that is none": "2023-02-30T00:00:00+00:00",
+    "a time without zone": "2023-01-01T00:00:00",
+    "a time at the end of time": "9999-12-31T23:59:59-14:00",
+    "broken JSON": "{",
+    "no number": '{"to": NaN, "profile": NaN}',
+    "another JSON": '[1, [2], {"a": null}]',
+    "JSON of other types": '{"to": [1, {}], "profile": {"a": 1}, "certificates": 3, "keys": 1}',
+    "deep JSON": DEEP,
+}
+
+PLACES = [
+    (table, column, "")
+    for table, columns in COLUMNS.items()
+    for column in columns
+    if (table, column) != ("job", "value")
+] + [("job", "value", name) for name in sorted({*VALUES, "certificates"})]
+
+PRODUCT = [(*place, odd) for place in PLACES for odd in ODD]
+
+CODES = {0, 2, 3, 10, 11, 13, 14, 15, 16}
+"""One of those that say what is the matter; never 1."""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """A job of each stage with a row in every table, and somebody else's files."""
+
+    job: Path
+    maildir: Path
+    victim: Path
+    whole: Path
+    """What job and mailbox were."""
+
+    def put_back(self, *, everything: bool) -> None:
+        """After an edit; where no command got beyond the log, only that is another."""
+        if not everything:
+            shutil.copy(self.whole / "job" / "job.db", self.job / "job.db")
+            return
+        for place in (self.job, self.maildir):
+            shutil.rmtree(place)
+            shutil.copytree(self.whole / place.name, place)
+
+    def commands(self, sample: Fixture) -> Iterator[list[object]]:
+        decrypt = ["decrypt", self.maildir, *sample.history, "--job", self.job, "--workers=0"]
+        encrypt = ["encrypt", self.maildir, "--job", self.job, "--to", sample.new, "--workers=0"]
+        yield ["status", self.job, "--json"]
+        yield ["status", self.job]
+        yield [*encrypt, "--dry-run"]
+        yield [*decrypt, "--dry-run"]
+        yield ["verify", self.job, "--workers=0"]
+        yield ["rollback", self.job, "--workers=0", "--dry-run"]
+        yield ["purge", self.job, "--abandon", "--workers=0"]
+        yield ["rollback", self.job, "--workers=0"]
+        yield encrypt
+        yield decrypt
+
+
+ROWS = """
+INSERT INTO original SELECT message, '{a}', 100, folder, internal_date FROM message
+    WHERE state = 'checkpointed' LIMIT 1;
+INSERT INTO replacement SELECT message, 'encrypt', 'announced', folder, key, '{a}', folder,
+    '1700000000.M1P1Q1R0123456789abcdef.host,S=100', '{b}', 100, '{b}', '{{}}' FROM message
+    WHERE state = 'checkpointed' ORDER BY message DESC LIMIT 1;
+INSERT INTO purging SELECT min(message) FROM message;
+INSERT INTO restarted SELECT min(message) FROM message;
+INSERT INTO tombstone VALUES ('checkpoint', '{a}', 'intended'), ('original', '{b}', 'intended');
+INSERT INTO migration VALUES (3, 2, '2024-01-01T00:00:00+00:00');
+INSERT INTO acknowledgement SELECT original_identity, '' FROM message;
+INSERT INTO reader SELECT content_digest, '{a}' FROM checkpoint;
+INSERT INTO binding VALUES ('CN=Old', '01', '', '{a}', '2024-01-01T00:00:00+00:00');
+INSERT INTO give_up SELECT original_identity, '{a}', 'why', 'who', '2024-01-01T00:00:00+00:00'
+    FROM message;
+INSERT INTO layer SELECT message, path, '1', '{a}', 'it stays', 1 FROM part;
+INSERT INTO layer_recipient SELECT message, path, '1', (SELECT min(recipient) FROM recipient)
+    FROM part;
+INSERT INTO job VALUES ('certificates', '{{}}'), ('sealed-to', ''),
+    ('retired-names', '{{"{a}": [["CN=Old", "01", ""]]}}'),
+    ('retire', '[{{"key": ["CN=Old", "01", ""], "file": "old.p12",
+    "public_key": "{a}", "needed": 1, "unclear": 0, "given_up": [], "mailbox": "maildir:/x",
+    "messages": 1, "folders": 1, "at": "2024-01-01T00:00:00+00:00"}}]')
+    ON CONFLICT DO NOTHING;
+INSERT INTO phase VALUES ('rewrap', 'begun', '') ON CONFLICT DO NOTHING;
+DELETE FROM phase WHERE name = 'rewrap';
+"""
+
+
+@pytest.fixture(scope="module")
+def attacked(sample: Fixture, tmp_path_factory: pytest.TempPathFactory) -> Attacked:
+    place = tmp_path_factory.mktemp("attacked")
+    shutil.copytree(sample.small, place / "Maildir")
+    copy_as_moved(sample.job, place / "job")
+    (place / "victim").mkdir()
+    (place / "victim" / "letter").write_text("dear diary")
+    (place / "victim" / "letter.eml").write_text("dear diary")
+    with closing(sqlite3.connect(place / "job" / "job.db")) as connection, connection:
+        connection.executescript(ROWS.format(a="a" * 64, b="b" * 64))
+        for table in COLUMNS:
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0], table
+    whole = tmp_path_factory.mktemp("whole")
+    for name in ("job", "Maildir"):
+        shutil.copytree(place / name, whole / name)
+    return Attacked(place / "job", place / "Maildir", place / "victim", whole)
+
+
+def edit(attacked: Attacked, table: str, column: str, name: str, odd: str) -> bool:
+    """Puts an odd value into a column, past every constraint; False where SQLite cannot hold it."""
+    value = ODD[odd]
+    if isinstance(value, str):
+        value = value.replace("{victim}", str(attacked.victim))
+    expression = "?"
+    if isinstance(value, tuple):
+        kind, value = value
+        expression = "CAST(? AS TEXT)" if kind == "text" else "replace(hex(zeroblob(?)), '00', 'x')"
+    log = attacked.job / "job.db"
+    # What a command of this process met last may still hold its connection.
+    gc.collect()
+    with closing(sqlite3.connect(log)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        # Without the word STRICT and what must be unique any value goes in.
+        connection.execute("PRAGMA writable_schema = ON")
+        before = connection.execute("SELECT rowid, sql FROM sqlite_schema").fetchall()
+        connection.execute(
+            "UPDATE sqlite_schema SET sql = replace(replace(replace(sql, 'STRICT, ', ''),"
+            " ') STRICT', ')'), ' NOT NULL', '')"
+        )
+        connection.commit()
+    where = f" WHERE name = '{name}'" if name else ""
+    limited = f" WHERE rowid = (SELECT max(rowid) FROM {table})"
+    with closing(sqlite3.connect(log)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        try:
+            connection.execute(f"UPDATE {table} SET {column} = {expression}{where}", (value,))
+        except sqlite3.Error:
+            try:
+                connection.execute(f"UPDATE {table} SET {column} = {expression}{limited}", (value,))
+            except sqlite3.Error:
+                connection.rollback()
+                return False
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.executemany(
+            "UPDATE sqlite_schema SET sql = ? WHERE rowid = ?", [(sql, row) for row, sql in before]
+        )
+        connection.commit()
+    return True
+
+
+def everything(place: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+def try_out(attacked: Attacked, run: Fixture, sample: Fixture, place: tuple[str, ...]) -> set[int]:
+    """The codes of all commands on a log with one odd value; of one that is told, of the first."""
+    before = everything(attacked.victim)
+    codes: set[int] = set()
+    try:
+        if not edit(attacked, *place):
+            return {13}
+        for words in attacked.commands(sample):
+            answer = run(*words)
+            assert "error of its own" not in answer.err, (place, words)
+            assert "Traceback" not in answer.err
+            assert answer.code in CODES, (place, words, answer.err)
+            assert everything(attacked.victim) == before, (place, words)
+            codes.add(answer.code)
+            if codes == {13}:
+                break
+    finally:
+        attacked.put_back(everything=codes != {13})
+    return codes
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_an_odd_value_is_a_damaged_log_or_does_no_harm(
+    part: int, attacked: Attacked, run: Fixture, sample: Fixture
+) -> None:
+    for place in random.Random(2026).sample(PRODUCT, SAMPLE)[part::4]:
+        try_out(attacked, run, sample, place)
+
+
+@pytest.mark.all_only
+@pytest.mark.parametrize("place", PLACES, ids=".".join)
+def test_no_odd_value_in_any_column_does_harm(
+    place: tuple[str, str, str], attacked: Attacked, run: Fixture, sample: Fixture
+) -> None:
+    for odd in ODD:
+        try_out(attacked, run, sample, (*place, odd))
+
+
+NAMES = [
+    ("tombstone", "digest"),
+    ("checkpoint", "content_digest"),
+    ("original", "digest"),
+    ("part", "content_digest"),
+    ("layer", "content_digest"),
+]
+"""What becomes the name of a file."""
+
+
+@pytest.mark.parametrize("odd", ["climbs out", "absolute", "climbs out of a digest"])
+@pytest.mark.parametrize(("table", "column"), NAMES)
+def test_a_digest_that_climbs_out_is_told_and_removes_nothing(
+    table: str,
+    column: str,
+    odd: str,
+    attacked: Attacked,
+    run: Fixture,
+    sample: Fixture,
+) -> None:
+    assert try_out(attacked, run, sample, (table, column, "", odd)) == {13}

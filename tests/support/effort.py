@@ -1,0 +1,40 @@
+"""How much work something is, whatever the machine, its load and the tools that watch it.
+
+Seconds are no property of the code. What is compared is processor time with that of a
+fixed piece of work of the same kind, done by the same process.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import cache
+
+from sectool import cms
+from sectool.message import BytesContent
+from tests.support.forge import Forge, make_person
+
+STRANGERS = 1_000
+"""Recipients of the envelope whose reading is one unit of work."""
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor seconds that this process takes for ``work``."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+@cache
+def _unit() -> float:
+    forge = Forge(make_person("reader of the unit"))
+    stranger = Forge(make_person("one of a thousand")).recipient()
+    source = BytesContent(forge.cbc(recipients=[stranger] * STRANGERS))
+    return statistics.median(seconds(lambda: cms.describe_envelope(source)) for _ in range(5))
+
+
+def effort(work: Callable[[], object]) -> float:
+    """What ``work`` takes, in readings of an envelope to a thousand people."""
+    unit = _unit()
+    return seconds(work) / unit
