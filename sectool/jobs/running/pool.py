@@ -16,7 +16,6 @@ import itertools
 import multiprocessing
 import os
 import signal
-import stat
 import subprocess
 import sys
 import tempfile
@@ -30,8 +29,9 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from sectool import budget, durable
-from sectool.errors import RunError, SectoolError
+from sectool.errors import RunError, SectoolError, UnsafeDirectory, UsageError
 from sectool.keys import environment_for_others
+from sectool.trust import Trust
 
 TaskT = TypeVar("TaskT", bound="Sized")
 AnswerT = TypeVar("AnswerT")
@@ -272,24 +272,16 @@ def _temporary_directory() -> str:
     Raises:
         RunError: there is no such directory.
     """
-    for name in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108  # looked at below
-        with contextlib.suppress(OSError):
-            path = Path(name).resolve(strict=True)
-            if len(os.fsencode(path)) <= _LONGEST_SOCKET_DIRECTORY and all(
-                _is_safe(component) for component in (path, *path.parents)
-            ):
-                return str(path)
+    probe = f"sectool-{os.urandom(8).hex()}"  # what is looked up in a directory judges it
+    for name in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108  # looked at here
+        with contextlib.suppress(OSError, UnsafeDirectory, UsageError):
+            way = Trust().walk(Path(name, probe))
+            if way.missing == (probe,) and len(os.fsencode(way.real)) <= _LONGEST_SOCKET_DIRECTORY:
+                return str(way.real)
     raise RunError(
         "cannot start worker processes: others can exchange files in the temporary directory",
         hint="set TMPDIR to a directory of your own, or add --workers 0",
     )
-
-
-def _is_safe(directory: Path) -> bool:
-    """Whether nobody else can exchange what lies in a directory."""
-    status = directory.stat()
-    shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return status.st_uid in {0, os.geteuid()} and bool(not shared or status.st_mode & stat.S_ISVTX)
 
 
 def _start_server(context: Any) -> None:
