@@ -285,7 +285,14 @@ def _run_into(injection: Injection, code: int, *words: object) -> None:
     fault, trace = injection.fault, injection.trace
     command = [injection.strace, "-f", "-o", trace, "-e", f"trace={fault.partition(':')[0]}"]
     command += ["-e", f"inject={fault}", sys.executable, "-m", "sectool", *words]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        check=False,
+        # The calls that keep compiled modules would be counted.
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
     assert "(INJECTED)" in trace.read_text()
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

@@ -136,14 +136,17 @@ MAKES: dict[str, Callable[[Key], bytes]] = {
 }
 WITHOUT_OUTLOOK = ("msg", "large msg")
 """What builds those in the tests holds no message of a megabyte."""
+HEAVY = ("many others first", "first recipient of a long name")
+"""A hundred times as long as the others: of the places they lie in, the sample has every fourth."""
 
 
 @pytest.mark.parametrize("make", MAKES)
-def test_what_openssl_opens_is_clear_nowhere(make: str, key: Key) -> None:
+def test_what_openssl_opens_is_clear_nowhere(make: str, key: Key, whole: bool) -> None:
     cms = MAKES[make](key)
     assert opens(cms, key)
     kinds = odd_mail.unreached(cms) | odd_mail.opening(cms) | odd_mail.among_others(cms)
-    for name, raw in kinds.items():
+    step = 4 if make in HEAVY and not whole else 1
+    for name, raw in list(kinds.items())[::step]:
         found = smime.take_inventory(BytesContent(raw))
         assert found.state not in {State.CLEAR, State.SIGNED}, name
         assert found.parts or found.covered or found.unreached or found.hidden, name
