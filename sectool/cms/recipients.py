@@ -225,6 +225,8 @@ def quick_key_transport(raw: bytes, limits: Limits) -> RecipientInfo | None:
         if algorithm.parameters is not None:
             _quick(raw, at, raw[at], after, is_last=True)
         key_at, after_key = _quick(raw, after, 0x04, end, is_last=True)
+        if after_key - key_at > limits.encrypted_key_size or after - at > limits.parameters_size:
+            return None
     except (IndexError, ValueError, MalformedMessage):
         return None
     return RecipientInfo(RecipientKind.KEY_TRANSPORT, identifier, algorithm, raw[key_at:after_key])
