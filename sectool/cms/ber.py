@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import BinaryIO, Final, NamedTuple
 
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
+from sectool.cms.segments import join_segments
 from sectool.errors import LimitExceeded, MalformedMessage
 
 BLOCK: Final = 128 * 1024
@@ -22,15 +23,7 @@ _HEADER_ROOM = 32
 """No accepted header is longer: five identifier and seventeen length octets."""
 _LENGTH_OCTETS = 16
 _LONGEST = 1 << 62
-_SEGMENT_HEADER = 6
-"""Bytes that the header of a segment has at most, where it is not left to the parser."""
 _CONSTRUCTED_OCTET_STRING = 0x24
-_TINY = 8
-"""Bytes of a segment that costs more to look at than to copy."""
-_RUN = 16
-"""Tiny segments of one length that have to follow each other before more are looked at together."""
-_TOGETHER = 512
-"""Tiny segments looked at together."""
 
 INTEGER = 0x02
 BIT_STRING = 0x03
@@ -218,6 +211,16 @@ class BERReader:
                 return
             header = self._parse_header()
 
+    def peek_whole(self) -> bytes:
+        """The next element as encoded, where it lies whole in the buffer; it is not passed."""
+        header = self.peek()
+        if header is None or header.length is None:
+            return b""
+        end = self._position + header.length
+        if end > len(self._buffer):
+            return b""
+        return self._buffer[self._position - len(header.encoded) : end]
+
     def read_primitive(self, tag: int, what: str, limit: int) -> bytes:
         """The content of the next element, primitive and of at most ``limit`` bytes."""
         header = self.take_tag(tag, what)
@@ -237,7 +240,7 @@ class BERReader:
     def read_oid(self, what: str) -> str:
         """An OBJECT IDENTIFIER in dotted form (X.690 section 8.19)."""
         content = self.read_primitive(OBJECT_IDENTIFIER, what, self.limits.identifier_size)
-        return _dotted(content)
+        return dotted(content)
 
     def read_octet_string(self, what: str, limit: int, *, tag: int = OCTET_STRING) -> bytes:
         """An OCTET STRING of at most ``limit`` bytes, primitive or in segments."""
@@ -299,7 +302,7 @@ class BERReader:
                 indefinite, end = outer.pop()
                 continue
             stop = len(buffer) if end is None else min(len(buffer), end - offset)
-            position = _join_segments(buffer, position, stop, parts)
+            position = join_segments(buffer, position, stop, parts)
             if position + 2 > stop:
                 break
             identifier, length = buffer[position], buffer[position + 1]
@@ -394,59 +397,6 @@ class BERReader:
             self._hashed = self._position
 
 
-def _join_segments(buffer: bytes, position: int, stop: int, parts: list[bytes]) -> int:
-    """Takes primitive segments that follow each other, and says where what is none begins."""
-    while position + _SEGMENT_HEADER <= stop and buffer[position] == OCTET_STRING:
-        length, start = buffer[position + 1], position + 2
-        if length > 0x80:
-            octets = length - 0x80
-            if octets > _SEGMENT_HEADER - 2:
-                break
-            length, start = int.from_bytes(buffer[start : start + octets]), start + octets
-        if length == 0x80 or start + length > stop:
-            break
-        if length <= _TINY and start == position + 2 and _begins_run(buffer, position, length):
-            content, position = _join_tiny(buffer, position, stop, length)
-            parts.append(content)
-            continue
-        position = start + length
-        parts.append(buffer[start:position])
-    return position
-
-
-def _begins_run(buffer: bytes, position: int, length: int) -> bool:
-    """Whether some segments of one length follow each other, so that a closer look pays."""
-    stride = length + 2
-    stop = position + _RUN * stride
-    return (
-        stop <= len(buffer)
-        and buffer[position + stride + 1] == length
-        and buffer[stop - stride + 1] == length
-        and buffer[position:stop:stride] == b"\x04" * _RUN
-        and buffer[position + 1 : stop : stride] == b"%c" % length * _RUN
-    )
-
-
-def _join_tiny(buffer: bytes, position: int, stop: int, length: int) -> tuple[bytes, int]:
-    """Joins segments of one small length that follow each other, and says where they end.
-
-    There may be millions of a byte each: they are looked at many at a time.
-    """
-    stride = length + 2
-    stop = min(stop, position + _TOGETHER * stride)
-    count = (stop - position) // stride
-    stop = position + count * stride
-    tags, lengths = buffer[position:stop:stride], buffer[position + 1 : stop : stride]
-    count = min(
-        len(tags) - len(tags.lstrip(b"\x04")), len(lengths) - len(lengths.lstrip(b"%c" % length))
-    )
-    stop = position + count * stride
-    content = bytearray(count * length)
-    for offset in range(length):
-        content[offset::length] = buffer[position + 2 + offset : stop : stride]
-    return bytes(content), stop
-
-
 def _long_tag(buffer: bytes, position: int, tag: int) -> tuple[int, int]:
     """A tag number above 30 (X.690 section 8.1.2.4), and where it ends."""
     number = 0
@@ -474,7 +424,12 @@ def _long_length(buffer: bytes, position: int, octets: int) -> tuple[int | None,
 
 
 @lru_cache(maxsize=512)
-def _dotted(content: bytes) -> str:
+def dotted(content: bytes) -> str:
+    """An OBJECT IDENTIFIER in dotted form, from its content (X.690 section 8.19).
+
+    Raises:
+        MalformedMessage: it is none.
+    """
     if not content or content[-1] & 0x80 or len(content) > 64:
         raise MalformedMessage("an object identifier is malformed")
     arcs: list[int] = []

@@ -22,6 +22,7 @@ from sectool.cms.identifiers import (
 )
 from sectool.cms.limits import Limits
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
+from sectool.errors import MalformedMessage
 
 
 class RecipientKind(StrEnum):
@@ -35,6 +36,8 @@ class RecipientKind(StrEnum):
     OTHER = "other"
 
 
+_QUICK_SIZE = 4096
+"""Bytes of a RecipientInfo that may be of the usual form."""
 _OF_CERTIFICATES = frozenset(
     {RecipientKind.KEY_TRANSPORT, RecipientKind.KEY_AGREEMENT, RecipientKind.KEM}
 )
@@ -185,6 +188,10 @@ def _read_recipient_info(reader: BERReader) -> Iterator[RecipientInfo]:
 
 def _read_key_transport(reader: BERReader) -> Iterator[RecipientInfo]:
     what = "KeyTransRecipientInfo"
+    if found := quick_key_transport(reader.peek_whole(), reader.limits):
+        reader.skip(what)
+        yield found
+        return
     reader.enter(ber.SEQUENCE, what)
     reader.read_integer("version")
     identifier = read_recipient_identifier(reader)
@@ -192,6 +199,82 @@ def _read_key_transport(reader: BERReader) -> Iterator[RecipientInfo]:
     encrypted_key = reader.read_octet_string("encryptedKey", reader.limits.encrypted_key_size)
     reader.leave(what)
     yield RecipientInfo(RecipientKind.KEY_TRANSPORT, identifier, algorithm, encrypted_key)
+
+
+def quick_key_transport(raw: bytes, limits: Limits) -> RecipientInfo | None:
+    """A KeyTransRecipientInfo as nearly all are written, in a third of the time.
+
+    A message to a hundred thousand people has as many of them.
+
+    Args:
+        raw: one element as encoded, or nothing.
+        limits: on the sizes of fields.
+
+    Returns:
+        None where anything is unusual, be it damaged or not, so that it is to be read properly.
+    """
+    if len(raw) > _QUICK_SIZE:
+        return None
+    try:
+        at, end = _quick(raw, 0, 0x30, len(raw))
+        _, at = _quick(raw, at, 0x02, end)  # version
+        identifier, at = _quick_identifier(raw, at, end, limits)
+        algorithm_at, after = _quick(raw, at, 0x30, end)
+        oid_at, at = _quick(raw, algorithm_at, 0x06, after)
+        algorithm = AlgorithmIdentifier(ber.dotted(raw[oid_at:at]), raw[at:after] or None)
+        if algorithm.parameters is not None:
+            _quick(raw, at, raw[at], after, is_last=True)
+        key_at, after_key = _quick(raw, after, 0x04, end, is_last=True)
+        if after_key - key_at > limits.encrypted_key_size or after - at > limits.parameters_size:
+            return None
+    except (IndexError, ValueError, MalformedMessage):
+        return None
+    return RecipientInfo(RecipientKind.KEY_TRANSPORT, identifier, algorithm, raw[key_at:after_key])
+
+
+def _quick_identifier(
+    raw: bytes, at: int, end: int, limits: Limits
+) -> tuple[RecipientIdentifier, int]:
+    if raw[at] == 0x80:
+        begin, after = _quick(raw, at, 0x80, end)
+        if after - begin > limits.identifier_size:
+            raise ValueError
+        return SubjectKeyIdentifier(raw[begin:after]), after
+    name_at, after = _quick(raw, at, 0x30, end)
+    _, serial_at = _quick(raw, name_at, 0x30, after)
+    number_at, number_end = _quick(raw, serial_at, 0x02, after, is_last=True)
+    if serial_at - name_at > limits.name_size or number_end - number_at > limits.identifier_size:
+        raise ValueError
+    number = int.from_bytes(raw[number_at:number_end], "big", signed=True)
+    return IssuerAndSerialNumber(raw[name_at:serial_at], number), after
+
+
+def _quick(
+    raw: bytes, at: int, identifier: int, stop: int, *, is_last: bool = False
+) -> tuple[int, int]:
+    """Where the content of an element begins and ends that has this identifier octet.
+
+    Raises:
+        ValueError: it is another one, is of a rare form, or reaches beyond what it stands in.
+    """
+    length, begin = raw[at + 1], at + 2
+    if length == 0x81:
+        length, begin = raw[begin], begin + 1
+    elif length == 0x82:
+        length, begin = raw[begin] << 8 | raw[begin + 1], begin + 2
+    elif length > 0x7F:
+        raise ValueError
+    end = begin + length
+    if (
+        raw[at] != identifier
+        or identifier & 0x1F == 0x1F
+        or end > stop
+        or (is_last and end != stop)
+    ):
+        raise ValueError
+    if not identifier & 0xDF or (identifier in {0x02, 0x06} and not length):
+        raise ValueError
+    return begin, end
 
 
 def _read_key_agreement(reader: BERReader) -> Iterator[RecipientInfo]:

@@ -131,7 +131,7 @@ def test_a_certificate_nobody_gave_in_a_crowd_of_those_at_hand_is_never_overlook
     assert opens(crowded, keys.stranger)
     (moved / "new" / "1500000002.M2P1.host").write_bytes(stored(message(2, entity(crowded))))
     asked = {"retire": history(keys.old, renewed), "verify_keys": history(keys.new)}
-    for most, said in ((1_000, {Answer.NEEDED}), (500, {Answer.NEEDED, Answer.UNCLEAR})):
+    for most, said in ((10_000, {Answer.NEEDED}), (500, {Answer.NEEDED, Answer.UNCLEAR})):
         monkeypatch.setattr(budget, "MESSAGE", {**budget.MESSAGE, budget.Work.PRIVATE_KEY: most})
         answers = jobs.run(specify("verify", moved, keys=None, **asked)).retire
         assert answers is not None

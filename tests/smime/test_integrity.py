@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from sectool import cms, smime
 from sectool.message import BytesContent
 from sectool.outcome import Integrity
+from sectool.smime import pushed
 from tests.support.signing import Signatory, make_signatory, sign
 
 Seal = Callable[..., bytes]
@@ -138,8 +138,13 @@ def test_a_signer_of_a_forwarded_mail_is_held_against_its_own_from(
 
 
 def test_a_large_plaintext_is_marked_without_holding_it_in_memory(
-    mail: Mail, seal: Seal, bobs_keys: cms.KeySource, alice: Signatory, tmp_path: Path
+    mail: Mail,
+    seal: Seal,
+    bobs_keys: cms.KeySource,
+    alice: Signatory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(pushed, "IN_MEMORY", 4 * 1024 * 1024)
     text = TEXT + b"a line of a large attachment\r\n" * 200_000
     content = BytesContent(mail(seal(sign(alice, text))))
     (part,) = smime.take_inventory(content).parts

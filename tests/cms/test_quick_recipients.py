@@ -1,0 +1,53 @@
+"""What is read of a RecipientInfo in the quick way is what the proper way reads, or nothing."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import pytest
+
+from sectool.cms import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier, der
+from sectool.cms.ber import BERReader
+from sectool.cms.limits import DEFAULT_LIMITS
+from sectool.cms.recipients import RecipientInfo, quick_key_transport, read_recipient_infos
+from sectool.errors import MessageError
+from tests.cms.conftest import Forge
+
+NAME = der.sequence(der.set_of([der.sequence(der.oid("2.5.4.3"), der.element(0x0C, b"somebody"))]))
+IDENTIFIERS = {
+    "by name": IssuerAndSerialNumber(NAME, 0x80FF),
+    "by a negative number": IssuerAndSerialNumber(NAME, -5),
+    "by key": SubjectKeyIdentifier(bytes(range(20))),
+}
+
+
+class Dribble(io.BytesIO):
+    """Gives a few bytes at a time, so that no element lies whole in a buffer."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size or 0, 7))
+
+
+def read(stream: io.BytesIO) -> list[RecipientInfo] | type[MessageError]:
+    try:
+        return list(read_recipient_infos(BERReader(stream)))
+    except MessageError as error:
+        return type(error)
+
+
+@pytest.mark.parametrize("identifier", IDENTIFIERS.values(), ids=IDENTIFIERS)
+def test_both_ways_read_the_same_of_whole_and_of_damaged_recipients(
+    identifier: RecipientIdentifier, forge: Forge
+) -> None:
+    raw = forge.recipient(identifier=identifier, encrypted_key=bytes(128))
+    assert quick_key_transport(raw, DEFAULT_LIMITS) is not None
+    chance = random.Random(7)
+    for _ in range(1_500):
+        damaged = bytearray(raw)
+        for _ in range(chance.randrange(3)):
+            damaged[chance.randrange(min(len(raw), 100))] = chance.choice(
+                (0, 1, 2, 4, 5, 6, 0x30, 0x31, 0x80, 0x81, 0x82, 0xFF, chance.randrange(256))
+            )
+        infos = der.element(0x31, raw + bytes(damaged) + raw)
+        assert read(io.BytesIO(infos)) == read(Dribble(infos))
