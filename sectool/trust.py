@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import stat
 from collections import deque
@@ -274,15 +275,20 @@ def _is_private(group: int, owner: int) -> bool:
 def _lists_all_accounts() -> bool:
     """Whether all accounts and groups are listed here, and none in a directory service alone."""
     try:
-        lines = Path("/etc/nsswitch.conf").read_text(encoding="utf-8", errors="replace")
+        text = Path("/etc/nsswitch.conf").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return True
     except OSError:
         return False
-    for line in lines.splitlines():
+    return names_local_sources_only(text)
+
+
+def names_local_sources_only(text: str) -> bool:
+    """Whether by this ``nsswitch.conf`` accounts and groups come from lists of this machine."""
+    for line in text.splitlines():
         database, _, sources = line.partition("#")[0].partition(":")
         if database.strip() in {"passwd", "group", "initgroups"}:
-            words = {word for word in sources.split() if not word.startswith("[")}
+            words = set(re.sub(r"\[[^]]*\]", " ", sources).split())
             if not words <= _LOCAL_SOURCES:
                 return False
     return True
@@ -292,8 +298,11 @@ def _check_mount(directory: Path, status: os.stat_result) -> None:
     """Holds that no user's program answers for a directory: it may call root its owner."""
     if directory != Path("/") and directory.parent.lstat().st_dev == status.st_dev:
         return
-    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
-    for mounted in _mounters(device):
+    try:
+        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for mounted in mounters(table, status.st_dev):
         if mounted not in _trusted():
             raise UnsafeDirectory(
                 f"the file system of {directory} is mounted by {person(mounted)}, who decides"
@@ -302,18 +311,15 @@ def _check_mount(directory: Path, status: os.stat_result) -> None:
             )
 
 
-def _mounters(device: str) -> Iterator[int]:
-    """Who mounted the FUSE file systems of this number."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    for line in lines.splitlines():
+def mounters(table: str, device: int) -> Iterator[int]:
+    """Who mounted the FUSE file systems of a device, by a ``mountinfo`` (proc(5))."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in table.splitlines():
         before, _, after = line.partition(" - ")
         kind, *rest = after.split(" ")
-        if before.split(" ")[2:3] != [device] or not kind.startswith("fuse") or not rest:
+        if before.split(" ")[2:3] != [number] or not kind.startswith("fuse"):
             continue
-        for option in rest[-1].split(","):
+        for option in rest[-1].split(",") if rest else ():
             name, _, value = option.partition("=")
             if name == "user_id" and value.isdigit():
                 yield int(value)
@@ -338,7 +344,10 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
     if owner in _trusted():
         return
     who = person(owner)
-    hint = f"run it as {who}, or name another job directory, such as {_place_of(owner)}"
+    hint = (
+        f"run it as that user, as `sudo -u {who}` does; or name another job directory, such as"
+        f" {_place_of(owner)}"
+    )
     if caller:
         hint = f"if it is to be yours, as root: chown {caller} {_quoted(path)}"
     raise UnsafeDirectory(f"{path} belongs to {who}, who could change what is in it", hint=hint)

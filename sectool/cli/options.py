@@ -51,7 +51,8 @@ TrustGroup = Annotated[
     typer.Option(
         "--trust-group",
         metavar="NAME",
-        help="Members of this group may write to the job directory and to what leads to it.",
+        help="Members of this group may write to the job directory and what leads to it or"
+        " to keys.",
     ),
 ]
 DryRun = Annotated[

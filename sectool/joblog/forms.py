@@ -55,6 +55,10 @@ def _digest(column: str) -> str:
     )
 
 
+def _digest_or_null(column: str) -> str:
+    return _digest(column)
+
+
 def _digest_or_none(column: str) -> str:
     return f"({column} = '' OR {_digest(column)})"
 
@@ -177,6 +181,7 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
         "integrity": _one_of(*Integrity),
         "storage": _one_of(*Storage),
         "written": _moment_or_none,
+        "header_sha256": _digest_or_null,
     },
     "original": {
         "message": _row,
@@ -248,7 +253,7 @@ def _is_flag(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) is int and 0 <= value < 1 << 63
+    return type(value) is int and 0 <= value < 1 << 64
 
 
 def is_moment(value: object) -> bool:
@@ -407,7 +412,8 @@ def _faults(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _condition(column: str, form: Callable[[str], str]) -> str:
     kind = "integer" if form in _NUMBERS else "text"
-    return f"(typeof({column}) = '{kind}' AND {form(column)})"
+    condition = f"(typeof({column}) = '{kind}' AND {form(column)})"
+    return f"({column} IS NULL OR {condition})" if form is _digest_or_null else condition
 
 
 def _any(connection: sqlite3.Connection, table: str, conditions: Iterable[str]) -> bool:

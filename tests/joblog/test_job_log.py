@@ -20,6 +20,7 @@ from sectool.joblog import (
     PartRecord,
     ReplacementRecord,
 )
+from sectool.joblog.forms import COLUMNS
 from sectool.message import Flags, Listing, MessageRef
 from sectool.outcome import Integrity, Proof, RecipientKey, State
 from sectool.summary import Summary
@@ -349,3 +350,18 @@ def test_equal_mails_are_found_again_about_as_fast_as_different_ones(tmp_path: P
     ]
     # Looking through all for each would take hundreds of times as long.
     assert statistics.median(ratios) < 5
+
+
+def test_every_column_of_every_table_has_a_form(log: JobLog, path: Path) -> None:
+    log.close()
+    connection = sqlite3.connect(path)
+    tables = [
+        name
+        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    ]
+    found = {
+        table: {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        for table in tables
+    }
+    connection.close()
+    assert {table: set(columns) for table, columns in COLUMNS.items()} == found

@@ -129,8 +129,11 @@ def rehearse_job(directory: Path | None, trust: Trust | None = None) -> Iterator
 
 
 def is_job(directory: Path) -> bool:
-    """Whether a job lies there."""
-    return (directory / LOG_NAME).exists()
+    """Whether a job lies there, as far as can be seen."""
+    try:
+        return _is_there(directory / LOG_NAME)
+    except OSError:
+        return False
 
 
 @contextmanager
