@@ -53,6 +53,11 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 """Where kernel locks or syncs are not what they are on a local disk."""
 
 
+def is_shortage(error: OSError) -> bool:
+    """Whether descriptors ran out: it says nothing of the file, and all others would fail as well."""
+    return error.errno in {errno.EMFILE, errno.ENFILE}
+
+
 def explain(
     error: OSError, what: str, *, denied: type[SectoolError] = ReadOnlyMailbox
 ) -> SectoolError:

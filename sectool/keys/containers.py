@@ -10,6 +10,7 @@ import binascii
 import re
 from pathlib import Path
 
+from sectool import durable
 from sectool.budget import of_key_file
 from sectool.errors import BudgetExceeded, SectoolError, reason_of
 from sectool.keys import limits, pem
@@ -55,6 +56,8 @@ def read_file(path: Path) -> bytes:
         with open_regular_file(path) as stream:
             raw = stream.read(limits.MAXIMUM_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and durable.is_shortage(error):
+            raise durable.explain(error, f"read {path}") from error
         reason = reason_of(error) if isinstance(error, OSError) else "no such name"
         raise KeyFileError(
             f"the file cannot be read: {reason}", kind=ProblemKind.UNREADABLE

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sectool import durable
 from sectool.errors import reason_of
 from sectool.keys import limits
 from sectool.keys.problems import KeyFileError, KeyProblem, ProblemKind, over_limit
@@ -289,6 +290,8 @@ def _told(what: str = "the file") -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and durable.is_shortage(error):
+            raise durable.explain(error, "read the key files") from error
         reason = reason_of(error) if isinstance(error, OSError) else "no such name"
         raise KeyFileError(
             f"{what} cannot be read: {reason}", kind=ProblemKind.UNREADABLE

@@ -159,8 +159,7 @@ class MaildirFiles:
                 try:
                     return act(view.path(entry), entry)
                 except OSError as error:
-                    if error.errno in {errno.EMFILE, errno.ENFILE}:
-                        # It says nothing of the message, and all others would fail as well.
+                    if durable.is_shortage(error):
                         raise durable.explain(error, f"read the message {ref}") from error
                     if error.errno not in {*GONE, errno.ESTALE}:
                         raise _unreadable(ref, error) from error
