@@ -54,7 +54,7 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 
 
 def is_shortage(error: OSError) -> bool:
-    """Whether descriptors ran out: it says nothing of the file, and all others would fail as well."""
+    """Whether descriptors ran out: that says nothing of the file, and others would fail as well."""
     return error.errno in {errno.EMFILE, errno.ENFILE}
 
 
