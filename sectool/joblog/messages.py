@@ -394,8 +394,7 @@ class MessageTable:
         """
         claimed = self.claim_examined(examination) or self.copies.claim(examination, is_own)
         self.parts.add_checkpoints(examination, claimed)
-        done = KEPT | {State.DECRYPTED}
-        if claimed is not None and (claimed.state in done or claimed.replaced):
+        if claimed is not None and (claimed.state in KEPT or claimed.is_own_copy):
             return claimed.message
         if claimed is None and (copy := self.copies.join(examination)):
             return copy

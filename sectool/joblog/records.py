@@ -161,6 +161,11 @@ class MessageRecord:
     replaced: bool
     """Whether its copy is another than the one the job first found."""
 
+    @property
+    def is_own_copy(self) -> bool:
+        """Whether its copy is one that sectool wrote, or a further one of such a copy."""
+        return self.replaced or self.identity.startswith(IN_CLEAR)
+
 
 MESSAGE_COLUMNS = (
     "message, identity, state, reason, folder, key, hint, size, tried_with,"

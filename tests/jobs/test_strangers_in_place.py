@@ -264,6 +264,23 @@ def test_killed_while_it_encrypts_it_loses_nobodys_mail(number: int, box: Box) -
     box.check_all_are_here()
 
 
+def test_a_further_copy_that_failed_waits_on_whatever_is_decrypted_meanwhile(
+    box: Box, tmp_path: Path
+) -> None:
+    first, second, _ = box.copies().values()
+    box.arrives("a twin", TWINS["a field more"](first, second))
+    files = {path: path.read_bytes() for path in (tmp_path / "job" / "checkpoints").glob("*.eml")}
+    for path, raw in files.items():
+        path.write_bytes(raw[:-1] + b"?")
+    assert box.run("encrypt") == {State.FAILED: 4, State.CLEAR: 1}
+    box.run("decrypt")
+    for path, raw in files.items():
+        path.write_bytes(raw)
+    assert box.run("encrypt") == {State.REENCRYPTED: 4, State.CLEAR: 1}
+    box.run("rollback")
+    box.check_all_are_here()
+
+
 def test_what_is_not_taken_is_told(box: Box) -> None:
     first, second, _ = box.copies().values()
     for name in ("the same body", "its Message-ID", "its mark"):

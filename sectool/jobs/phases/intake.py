@@ -326,12 +326,16 @@ class Intake:
         """Looks at a message, unless it is put aside or not selected."""
         if self._spec.selection.takes(listing) and self.failures.exceeds(listing.ref.folder):
             self._aside.append((listing, known))
-        elif self._selector.takes(listing):
+        elif tasks := list(self._selected(listing, known)):
+            yield from tasks
+        else:
+            self._leave(listing, known)
+
+    def _selected(self, listing: Listing, known: MessageRecord | None) -> Iterator[ExamineTask]:
+        if self._selector.takes(listing):
             if known is not None:
                 self.retry.takes(known.message)
             yield ExamineTask(listing)
-        else:
-            self._leave(listing, known)
 
     # --- folders in which too much failed -------------------------------------------------
 
@@ -358,7 +362,8 @@ class Intake:
         untried, failed, size = list(self._aside), 0, _PROBES
         while untried and failed < _PROBES:
             sample = untried[:: -(-len(untried) // size)]
-            answers = self._answers((ExamineTask(listing) for listing, _ in sample), self._argument)
+            tasks = (task for one in sample for task in self._selected(*one))
+            answers = self._answers(tasks, self._argument)
             sound: list[Examined] = []
             for answer in answers:
                 one = answer.examination
