@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from sectool.cli.options import PassphraseOptions, SealKeys
+from sectool.cli.paths import path_argument, path_option
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Job directory.")]
+Directory = Annotated[Path, path_argument(metavar="DIR", help="Job directory.")]
 Mailbox = Annotated[
     str | None,
     typer.Argument(
@@ -19,7 +20,7 @@ Mailbox = Annotated[
 ]
 VerifyKeys = Annotated[
     list[Path],
-    typer.Option(
+    path_option(
         "--verify-keys",
         metavar="PATH",
         help="New private keys: open every replaced message with them. Repeat for more.",

@@ -12,6 +12,7 @@ import typer
 from sectool.cli import options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
+from sectool.cli.paths import path_option
 from sectool.cli.undone import UndoneOptions
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ EXAMPLE = "Example: sectool decrypt ~/Maildir --keys ~/keys --job ~/move"
 
 Job = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         "--job",
         metavar="DIR",
         help="Job directory; made when it is not there. Holds plaintext, unless sealed.",

@@ -9,13 +9,14 @@ import typer
 
 from sectool.cli import options
 from sectool.cli.endings import ending
+from sectool.cli.paths import path_argument
 from sectool.cli.shell import say
 
 EXAMPLE = "Example: sectool demo /tmp/look"
 
 Directory = Annotated[
     Path | None,
-    typer.Argument(metavar="DIR", help="Empty directory to play in. Default: a temporary one."),
+    path_argument(metavar="DIR", help="Empty directory to play in. Default: a temporary one."),
 ]
 
 

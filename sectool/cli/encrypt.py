@@ -11,6 +11,7 @@ import typer
 from sectool.cli import afterwards, options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
+from sectool.cli.paths import path_option
 from sectool.cli.undone import UndoneOptions
 
 EXAMPLE = "Example: sectool encrypt /srv/mail/new --job ~/move --to new.pem"
@@ -19,7 +20,7 @@ Mailbox = Annotated[
     str | None,
     typer.Argument(metavar="MAILBOX", help="Where the mailbox is now. Default: where it was last."),
 ]
-Job = Annotated[Path, typer.Option("--job", metavar="DIR", help="Job directory that decrypt made.")]
+Job = Annotated[Path, path_option("--job", metavar="DIR", help="Job directory that decrypt made.")]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

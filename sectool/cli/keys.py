@@ -13,6 +13,7 @@ from sectool.cli import options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 from sectool.cli.layout import fact, table, wrapped
+from sectool.cli.paths import path_argument
 from sectool.cli.shell import answer, say
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ EXAMPLE = "Example: sectool keys ~/keys --passphrase-file pass.txt --mailbox ~/M
 
 Paths = Annotated[
     list[Path],
-    typer.Argument(metavar="PATH...", help="Key files, directories of them, or pkcs11: URIs."),
+    path_argument(metavar="PATH...", help="Key files, directories of them, or pkcs11: URIs."),
 ]
 OfMailbox = Annotated[
     str | None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sectool.cli.paths import path_option
 from sectool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Mailbox = Annotated[
 ]
 Keys = Annotated[
     list[Path],
-    typer.Option(
+    path_option(
         "--keys",
         metavar="PATH",
         help="PKCS#12, PEM or DER file, a directory of them, or a pkcs11: URI. Repeat for more.",
@@ -31,7 +32,7 @@ Keys = Annotated[
 ]
 SealKeys = Annotated[
     list[Path],
-    typer.Option(
+    path_option(
         "--seal-keys",
         metavar="PATH",
         help="Private keys of the certificates that checkpoints are sealed to. Repeat for more.",
@@ -104,7 +105,7 @@ class PassphraseOptions:
 
     passphrase_file: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             "--passphrase-file",
             metavar="FILE",
             help="File with the keys' passphrase; - is standard input."
@@ -113,7 +114,7 @@ class PassphraseOptions:
     ] = None
     passphrases: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             "--passphrases",
             metavar="CSV",
             help="File with rows: key file name, passphrase; - is standard input.",
@@ -135,7 +136,7 @@ class PassphraseOptions:
     ] = False
     pin_file: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             "--pin-file",
             metavar="FILE",
             help="File with the PIN of a token. Else SECTOOL_PIN, or you are asked.",
@@ -171,7 +172,7 @@ class OpeningOptions:
 
     secrets: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             "--secrets",
             metavar="CSV",
             help="File with shared keys and passwords: key,IDENTIFIER,SECRET or password,,SECRET.",
@@ -354,7 +355,7 @@ class NewCertificates:
 
     to: Annotated[
         list[Path],
-        typer.Option(
+        path_option(
             "--to", metavar="CERT", help="New certificate: PEM, DER or PKCS#12. Repeat for more."
         ),
     ]
@@ -393,7 +394,7 @@ class SealingOptions:
 
     seal_to: Annotated[
         list[Path],
-        typer.Option(
+        path_option(
             "--seal-to",
             metavar="CERT",
             help="Seal checkpoints to this certificate, so that no plaintext lies on the disk."

@@ -11,6 +11,7 @@ import typer
 from sectool.cli import afterwards, options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
+from sectool.cli.paths import path_option
 from sectool.cli.undone import UndoneOptions
 from sectool.errors import UsageError
 
@@ -21,7 +22,7 @@ EXAMPLE = "Example: sectool rewrap ~/Maildir --keys ~/old --to new.pem --job ~/r
 
 Job = Annotated[
     Path | None,
-    typer.Option("--job", metavar="DIR", help="Job directory; made when it is not there."),
+    path_option("--job", metavar="DIR", help="Job directory; made when it is not there."),
 ]
 
 

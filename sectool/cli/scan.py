@@ -10,12 +10,13 @@ import typer
 from sectool.cli import options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
+from sectool.cli.paths import path_option
 
 EXAMPLE = "Example: sectool scan ~/Maildir --keys ~/keys --passphrase-file pass.txt"
 
 NewKeys = Annotated[
     list[Path],
-    typer.Option(
+    path_option(
         "--new-keys",
         metavar="PATH",
         help="Keys that are there after the move: name the kind of move. Repeat for more.",

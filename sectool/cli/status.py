@@ -11,12 +11,13 @@ import typer
 from sectool.cli import options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
+from sectool.cli.paths import path_argument
 
 EXAMPLE = "Example: sectool status ~/move"
 
 Directories = Annotated[
     list[Path],
-    typer.Argument(metavar="DIR...", help="Job directory; of several, a line each and a total."),
+    path_argument(metavar="DIR...", help="Job directory; of several, a line each and a total."),
 ]
 
 

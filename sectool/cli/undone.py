@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from sectool.cli.paths import path_option
+
 Acknowledge = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         "--acknowledge",
         metavar="FILE",
         help="Identities of messages you know cannot be done: they fail no run any more.",

@@ -12,6 +12,7 @@ import typer
 from sectool.cli import afterwards, options
 from sectool.cli.endings import ending
 from sectool.cli.groups import spread
+from sectool.cli.paths import path_option
 from sectool.cli.undone import Acknowledge
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class KeyOptions(afterwards.OpeningKeys):
     ] = False
     retire: Annotated[
         list[Path],
-        typer.Option(
+        path_option(
             "--retire",
             metavar="KEYS",
             help="Old keys: say of each whether mail here may need it. Repeat for more.",
@@ -38,7 +39,7 @@ class KeyOptions(afterwards.OpeningKeys):
     ] = field(default_factory=list)
     give_up: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             "--give-up",
             metavar="FILE",
             help="With --retire: messages you do without, the key of each, and why.",

@@ -174,6 +174,8 @@ def _unusable(path: Path, error: KeyFileError) -> CertificateUnusable:
     hint = error.hint_about(path)
     if not hint and error.kind is ProblemKind.DAMAGED:
         hint = "name a PEM or DER certificate, or a PKCS#12 file"
+    elif not hint and error.kind is ProblemKind.UNREADABLE:
+        hint = "check the path, the owner and the mode"
     return CertificateUnusable(f"{path}: {error.message}", hint=hint)
 
 
