@@ -8,7 +8,17 @@ import pytest
 
 from sectool import jobs
 from sectool.keys import KeySpecification
-from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill, make_key
+from tests.support.checker import Key
+from tests.support.mailboxes import (
+    CLEAR,
+    Keys,
+    Mail,
+    Specify,
+    encrypted,
+    fill,
+    key_named_alike,
+    make_key,
+)
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +29,13 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     old = make_key(history, "old")
     new, stranger, transport = (make_key(directory, n) for n in ("new", "stranger", "transport"))
     return Keys(old, new, stranger, history, transport)
+
+
+@pytest.fixture(scope="session")
+def alike(tmp_path_factory: pytest.TempPathFactory) -> tuple[Key, Key]:
+    """The right key of some mail, and a wrong one under its name."""
+    directory = tmp_path_factory.mktemp("alike")
+    return key_named_alike(directory, "right"), key_named_alike(directory, "wrong")
 
 
 @pytest.fixture(scope="session")

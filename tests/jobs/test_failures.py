@@ -17,13 +17,11 @@ from tests.support import checker
 from tests.support.checker import Key
 from tests.support.mailboxes import (
     CLEAR,
-    NO_AUTHORITY,
     Keys,
     Mail,
     Specify,
     encrypted,
     fill,
-    openssl,
 )
 
 Decrypt = Callable[..., Summary]
@@ -42,29 +40,12 @@ def damaged(folder: str, count: int, raw: bytes) -> list[Mail]:
     return [Mail(folder, f"cur/1500000{n:03}.M2P{n}.host:2,", raw[: 700 + n]) for n in range(count)]
 
 
-def key_named_alike(directory: Path, name: str) -> Key:
-    key = Key(directory / f"{name}.crt", directory / f"{name}.key")
-    openssl(
-        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-set_serial", "7"),
-        *NO_AUTHORITY,
-        *("-subj", "/CN=alike", "-keyout", key.private_key, "-out", key.certificate),
-    )
-    return key
-
-
 def closed(folder: str, count: int, raw: bytes) -> list[Mail]:
     """So many messages that do not open; the last of their folder."""
     return [
         Mail(folder, f"cur/1500000{n:03}.M2P{n}.host:2,", b"X-Copy: %d\n" % n + raw)
         for n in range(count)
     ]
-
-
-@pytest.fixture(scope="session")
-def alike(tmp_path_factory: pytest.TempPathFactory) -> tuple[Key, Key]:
-    """The right key of some mail, and a wrong one under its name."""
-    directory = tmp_path_factory.mktemp("alike")
-    return key_named_alike(directory, "right"), key_named_alike(directory, "wrong")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, layers
+from tests.support.checker import Key
 from tests.support.forge import make_holder
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
 
@@ -353,12 +354,14 @@ def test_retrying_takes_only_what_could_not_be_done(
 
 
 def test_a_folder_in_which_too_much_fails_is_left_and_told(
-    maildir: Path, specify: Specify, keys: Keys
+    maildir: Path, specify: Specify, keys: Keys, alike: tuple[Key, Key]
 ) -> None:
-    damaged = encrypted(30, keys.old)[:700]
+    right, wrong = alike
+    shut = encrypted(30, right)
     for number in range(12):
-        (maildir / ".Sent" / "cur" / f"12000000{number:02}.M1P1.host:2,").write_bytes(damaged)
-    summary = jobs.run(specify("rewrap", maildir))
+        (maildir / ".Sent" / "cur" / f"12000000{number:02}.M1P1.host:2,").write_bytes(shut)
+    history = KeySpecification((keys.history, wrong.certificate, wrong.private_key))
+    summary = jobs.run(specify("rewrap", maildir, keys=history))
     assert [left.folder for left in summary.left_folders] == ["Sent"]
     assert not summary.is_finished
 

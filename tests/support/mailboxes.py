@@ -55,6 +55,17 @@ class Keys:
 INNER = b"Content-Type: text/plain; charset=utf-8\r\n\r\nthis is message %d\r\n"
 
 
+def key_named_alike(directory: Path, name: str) -> Key:
+    """A key whose certificate has the issuer and the serial number of every other such key."""
+    key = Key(directory / f"{name}.crt", directory / f"{name}.key")
+    openssl(
+        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-set_serial", "7"),
+        *NO_AUTHORITY,
+        *("-subj", "/CN=alike", "-keyout", key.private_key, "-out", key.certificate),
+    )
+    return key
+
+
 def encrypted(
     number: int, key: Key, *, options: tuple[str, ...] = ("-aes256",), inner: bytes = b""
 ) -> bytes:
