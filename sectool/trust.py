@@ -344,10 +344,8 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
     if owner in _trusted():
         return
     who = person(owner)
-    hint = (
-        f"run it as that user, as `sudo -u {who}` does; or name another job directory, such as"
-        f" {_place_of(owner)}"
-    )
+    user = _name(owner) or f"'#{owner}'"
+    hint = f"run it as `sudo -u {user}` does; or name another directory, as {_place_of(owner)}"
     if caller:
         hint = f"if it is to be yours, as root: chown {caller} {_quoted(path)}"
     raise UnsafeDirectory(f"{path} belongs to {who}, who could change what is in it", hint=hint)
