@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sectool.errors import JobLogDamaged
-from sectool.joblog.records import IN_CLEAR, Purpose, Storage
+from sectool.joblog.records import IN_CLEAR, ON_TRIAL, Purpose, Storage
 from sectool.joblog.schema import LEGAL_STEPS
 from sectool.outcome import Integrity, Proof, State
 
@@ -99,6 +99,15 @@ def _of(characters: str, longest: int, shortest: int = 0) -> Callable[[str], str
     return condition
 
 
+def _tried(column: str) -> str:
+    limited = (
+        f"({_digest(f'substr({column}, 1, {_DIGITS})')}"
+        f" AND substr({column}, {_DIGITS + 1}, 1) = ':'"
+        f" AND {_of('0-9', 4, 1)(f'substr({column}, {_DIGITS + 2})')})"
+    )
+    return f"({column} IN ('', '{ON_TRIAL}') OR {_digest(column)} OR {limited})"
+
+
 def _one_of(*words: str | StrEnum) -> Callable[[str], str]:
     listed = ", ".join(f"'{word}'" for word in words)
     return lambda column: f"{column} IN ({listed})"
@@ -142,7 +151,7 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
         "year": _of("0-9", 5),
         "internal_date": _moment_or_none,
         "message_id": _text,
-        "tried_with": _text,
+        "tried_with": _tried,
         "presence": _one_of("present", "changed", "gone", "lost"),
     },
     "part": {
