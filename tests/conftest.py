@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -82,19 +83,29 @@ def _is_fit(directory: Path) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the cases that run with ``--all`` alone; measures where it counts."""
-    if config.getoption("cov_source", None):
-        # Only of the tests that are about what strangers made: it costs time, and what a whole
-        # move passes on its way is no test of it.
-        for item in items:
-            if not MEASURED.intersection(item.path.relative_to(TESTS).parts[:1]):
-                item.add_marker("no_cover")
+    """Leaves out the cases that run with ``--all`` alone."""
     if config.getoption("whole"):
         return
     left_out = [item for item in items if item.get_closest_marker("all_only")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("all_only")]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measures the coverage only in the tests that are about what strangers made.
+
+    It costs time, and what a whole move passes on its way is no test of it.
+    """
+    coverage = getattr(item.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
+    if coverage is None or MEASURED.intersection(item.path.relative_to(TESTS).parts[:1]):
+        return (yield)
+    coverage.pause()
+    try:
+        return (yield)
+    finally:
+        coverage.resume()
 
 
 @pytest.fixture(scope="session")
