@@ -27,6 +27,11 @@ PLACE = "/var/lib/sectool"
 MAXIMUM_LINKS = 40
 """Links on one way, as the kernel has it."""
 
+_LARGEST_GROUP = (1 << 32) - 2
+
+_WITHOUT_MODES = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk"})
+"""File systems, as of a USB stick, where ``chmod`` changes nothing."""
+
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 _OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _LOCAL_SOURCES = frozenset({"files", "systemd"})
@@ -54,6 +59,9 @@ class Trust:
     def in_group(cls, name: str | None) -> Trust:
         """Trusts the members of a group as well; None: nobody.
 
+        Args:
+            name: of the group, or the number of one that has none.
+
         Raises:
             UsageError: there is no such group.
         """
@@ -64,6 +72,8 @@ class Trust:
         try:
             return cls(grp.getgrnam(name).gr_gid)
         except (KeyError, ValueError):
+            if name.isascii() and name.isdecimal() and int(name) <= _LARGEST_GROUP:
+                return cls(int(name))
             raise UsageError(
                 f"there is no group {name!r}", hint="`getent group` lists them"
             ) from None
@@ -298,11 +308,7 @@ def _check_mount(directory: Path, status: os.stat_result) -> None:
     """Holds that no user's program answers for a directory: it may call root its owner."""
     if directory != Path("/") and directory.parent.lstat().st_dev == status.st_dev:
         return
-    try:
-        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    for mounted in mounters(table, status.st_dev):
+    for mounted in mounters(_mount_table(), status.st_dev):
         if mounted not in _trusted():
             raise UnsafeDirectory(
                 f"the file system of {directory} is mounted by {person(mounted)}, who decides"
@@ -311,18 +317,35 @@ def _check_mount(directory: Path, status: os.stat_result) -> None:
             )
 
 
+def _mount_table() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def mounters(table: str, device: int) -> Iterator[int]:
     """Who mounted the FUSE file systems of a device, by a ``mountinfo`` (proc(5))."""
+    for kind, options in _file_systems(table, device):
+        for option in options if kind.startswith("fuse") else ():
+            name, _, value = option.partition("=")
+            if name == "user_id" and value.isdigit():
+                yield int(value)
+
+
+def keeps_no_modes(table: str, device: int) -> bool:
+    """Whether the modes of files are those that a device was mounted with, by a ``mountinfo``."""
+    return any(kind in _WITHOUT_MODES for kind, _ in _file_systems(table, device))
+
+
+def _file_systems(table: str, device: int) -> Iterator[tuple[str, list[str]]]:
+    """Kind of each file system of a device, with its options."""
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in table.splitlines():
         before, _, after = line.partition(" - ")
         kind, *rest = after.split(" ")
-        if before.split(" ")[2:3] != [number] or not kind.startswith("fuse"):
-            continue
-        for option in rest[-1].split(",") if rest else ():
-            name, _, value = option.partition("=")
-            if name == "user_id" and value.isdigit():
-                yield int(value)
+        if before.split(" ")[2:3] == [number]:
+            yield kind, rest[-1].split(",") if rest else []
 
 
 # --- what is told -----------------------------------------------------------------------------
@@ -344,8 +367,7 @@ def _check_owner(path: Path, status: os.stat_result) -> None:
     if owner in _trusted():
         return
     who = person(owner)
-    user = _name(owner) or f"'#{owner}'"
-    hint = f"run it as `sudo -u {user}` does; or name another directory, as {_place_of(owner)}"
+    hint = _elsewhere(owner)
     if caller:
         hint = f"if it is to be yours, as root: chown {caller} {_quoted(path)}"
     raise UnsafeDirectory(f"{path} belongs to {who}, who could change what is in it", hint=hint)
@@ -371,7 +393,9 @@ def _open_to_others(path: Path, status: os.stat_result, bits: int, command: str)
     hint = f"{command} {_quoted(path)}"
     if status.st_uid != os.geteuid() and os.geteuid():
         hint = f"as root: {hint}"
-    if who == "its group" and status.st_gid and not _has_access_list(path):
+    if keeps_no_modes(_mount_table(), status.st_dev):
+        hint = "its file system keeps no modes: mount it with umask=077, or name a place on another"
+    elif who == "its group" and status.st_gid and not _has_access_list(path):
         hint += f"; or --trust-group {_group(status.st_gid)} where all its members may do all this"
     mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
     return UnsafeDirectory(f"{who} can {may} {path} ({mode})", hint=hint)
@@ -388,11 +412,11 @@ def _planted(path: Path, status: os.stat_result) -> UnsafeDirectory:
 def _elsewhere(owner: int) -> str:
     if os.geteuid():
         return "name a place that only you and root can write to, such as below your home directory"
-    return f"name a place that only root can write to, such as {_place_of(owner)}"
-
-
-def _place_of(owner: int) -> str:
-    return f"{PLACE}/{_name(owner) or owner}"
+    user = _name(owner)
+    return (
+        f"run it as `sudo -u {user or repr(f'#{owner}')}` does; or name a place that only root can"
+        f" write to, such as {PLACE}/{user or owner}"
+    )
 
 
 def _name(owner: int) -> str:

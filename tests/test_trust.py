@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sectool.errors import UnsafeDirectory, UsageError
-from sectool.trust import Trust, Way, mounters, names_local_sources_only
+from sectool.trust import Trust, Way, keeps_no_modes, mounters, names_local_sources_only
 
 TABLE = """\
 22 27 0:21 / /proc rw,nosuid shared:5 - proc proc rw
@@ -16,6 +16,7 @@ TABLE = """\
 91 27 0:46 / /mnt/ntfs rw - fuseblk /dev/sdb1 rw,user_id=0,group_id=0,allow_other,blksize=4096
 92 27 8:1 / / rw - ext4 /dev/sda1 rw,user_id=7
 93 27 0:47 / /odd rw - fuse
+94 27 8:17 / /media/a/STICK rw,nosuid - vfat /dev/sdb1 rw,uid=1000,fmask=0022,dmask=0022
 """
 
 
@@ -25,6 +26,15 @@ TABLE = """\
 )
 def test_a_fuse_file_system_is_its_mounters(device: tuple[int, int], users: list[int]) -> None:
     assert list(mounters(TABLE, os.makedev(*device))) == users
+
+
+@pytest.mark.parametrize(
+    ("device", "is_so"), [((8, 17), True), ((0, 46), True), ((8, 1), False), ((9, 9), False)]
+)
+def test_of_a_file_system_without_modes_no_chmod_is_advised(
+    device: tuple[int, int], is_so: bool
+) -> None:
+    assert keeps_no_modes(TABLE, os.makedev(*device)) is is_so
 
 
 @pytest.mark.parametrize(
@@ -72,3 +82,10 @@ def test_a_directory_counts_whose_link_leads_through_it(tmp_path: Path) -> None:
 def test_a_group_that_is_not_there_is_an_error_of_usage() -> None:
     with pytest.raises(UsageError):
         Trust.in_group("no such group")
+
+
+def test_a_group_without_a_name_is_named_by_its_number() -> None:
+    assert Trust.in_group("4294967294") == Trust(4294967294)
+    for number in ("4294967295", "-1", "\u0664"):
+        with pytest.raises(UsageError):
+            Trust.in_group(number)

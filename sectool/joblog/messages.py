@@ -259,8 +259,8 @@ class MessageTable:
         self._passed[search] = _NONE_LEFT if row is None else int(str(row[0]))
         return row
 
-    def stays(self, ref: MessageRef) -> bool:
-        """Whether a message of the job is at ``ref`` and no copy elsewhere claimed it.
+    def stays(self, ref: MessageRef) -> MessageRecord | None:
+        """The message of the job that is at ``ref``, where no copy elsewhere claimed it.
 
         It is marked as seen. For a copy that cannot be read now, after all
         others have had their claim: what it is, only its place can tell.
@@ -268,7 +268,7 @@ class MessageTable:
         known = self.at(ref)
         if known is not None:
             self.see(known.message)
-        return known is not None
+        return known
 
     def claim_returned(self, listing: Listing, original_identity: str) -> MessageRecord | None:
         """A replaced message whose new copy the walk did not find, but whose old copy is back.

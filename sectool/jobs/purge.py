@@ -116,7 +116,7 @@ def purge(
     """
     match = match_again(spec, job, mailbox, deep=True, progress=progress, cancel=cancel)
     if match.unread:
-        raise MailboxError(f"{match.unread_told}, so nothing was removed", hint=UNREAD_HINT)
+        raise MailboxError(f"nothing was removed: {match.unread_told}", hint=UNREAD_HINT)
     if keys is not None:
         prove_replaced(spec, job, mailbox, keys, progress=progress, cancel=cancel)
     with job.log.group():

@@ -230,6 +230,7 @@ def test_a_directory_on_the_way_that_is_another_users_is_refused(
         answer = run(*words)
         assert (answer.code, answer.is_one_error()) == (22, True), name
         assert f"the directory {tmp_path / 'home'} belongs to " in answer.err
+        assert "hint: run it as `sudo -u " in answer.err
 
 
 @as_root

@@ -105,6 +105,20 @@ def test_mail_the_new_key_does_not_open_keeps_everything(
     assert files(tmp_path / "job") == (4, 5)
 
 
+def test_a_message_that_was_never_read_keeps_no_others_files(
+    maildir: Path, specify: Specify, new: KeySpecification
+) -> None:
+    """Beyond a limit, and moved since with the mailbox, so that even its hint is another."""
+    path = maildir / "cur" / "1300000099.M9P1.host:2,S"
+    path.write_bytes(b"From: a@example.org\n\n")
+    os.truncate(path, 10 * 1000**3)
+    for operation in ("decrypt", "encrypt"):
+        jobs.run(specify(operation, maildir))
+    os.utime(path)
+    summary = jobs.run(specify("purge", None, verify_keys=new))
+    assert counts(summary) == {**PURGED, State.UNSUPPORTED: 1}
+
+
 def test_a_second_purge_changes_nothing(
     encrypted_job: Path, specify: Specify, new: KeySpecification
 ) -> None:

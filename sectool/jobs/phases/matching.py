@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sectool.joblog import UNREAD, Examination, without_address
+from sectool.joblog import UNREAD, Examination, MessageRecord, without_address
 from sectool.jobs.running.copies import has_header_of_original
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.pool import Died, run_tasks
@@ -51,7 +51,8 @@ class Match:
         if not self.unread:
             return ""
         first = self.unread[0]
-        return f"{len(self.unread)} messages of the job cannot be read, such as {first.ref}"
+        count = len(self.unread)
+        return f"{count} messages of the job cannot be read, such as {first.ref}: {first.reason}"
 
 
 class Matcher:
@@ -155,12 +156,15 @@ class Matcher:
 
     def _settle_unmatched(self) -> None:
         # Only now is it certain which messages of the job no copy claimed.
+        messages = self._log.messages
         with self._log.group():
             for message in self._in_flight:
                 self._log.replacements.meet(message)
             for examination in self._unmatched:
-                if _is_unread(examination) and self._log.messages.stays(examination.ref):
-                    self._unread.append(examination)
+                if _is_unread(examination) and (known := messages.stays(examination.ref)):
+                    # Of what was never read the job keeps nothing.
+                    if not _is_unread(known):
+                        self._unread.append(examination)
                     continue
                 if self._log.replacements.follow(_listing(examination), examination):
                     continue
@@ -211,8 +215,8 @@ class Matcher:
         return replace(examination, state=State.NEW)
 
 
-def _is_unread(examination: Examination) -> bool:
-    return examination.identity.startswith(UNREAD)
+def _is_unread(message: Examination | MessageRecord) -> bool:
+    return message.identity.startswith(UNREAD)
 
 
 def _listing(examination: Examination) -> Listing:
