@@ -132,6 +132,25 @@ def stranger(number: int, issuer: bytes | None = None, size: int = 256) -> bytes
 # --- MIME ----------------------------------------------------------------------------
 
 
+@case(250)
+def parts_that_look_like_fields(scale: int) -> tuple[int, Work]:
+    """Delimiter lines that are fields as well, so that each part looks at all that follow."""
+    return looked_at(mail(b"--x:y\n" * scale, b'Content-Type: multipart/mixed; boundary="x:y"\n'))
+
+
+@case(250)
+def lines_that_are_no_field(scale: int) -> tuple[int, Work]:
+    """Each is of the header only because a field follows them all."""
+    return looked_at(b"From: a@b\n" + b"(\n" * scale + b"X: y\n\nx")
+
+
+@case(100)
+def multiparts_without_an_end(scale: int) -> tuple[int, Work]:
+    """Each looks for its boundary in what follows, where lines only begin with it."""
+    part = b"--B\nContent-Type: multipart/x; boundary=a\n\n" + b"--ax\n" * 10
+    return looked_at(mail(part * scale, b"Content-Type: multipart/mixed; boundary=B\n"))
+
+
 @case(500)
 def parts(scale: int) -> tuple[int, Work]:
     return looked_at(multipart([b"Content-Type: text/plain\r\n\r\nx"] * scale))

@@ -15,7 +15,10 @@ MENDED = (
     "certificate-with-wide-name",
     "combining-name-compared",
     "gzip-members",
+    "lines-that-are-no-field",
+    "multiparts-without-an-end",
     "overlapping-zip-entries",
+    "parts-that-look-like-fields",
     "signers-by-key-identifier",
     "table-of-wide-names",
 )

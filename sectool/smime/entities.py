@@ -270,7 +270,7 @@ class EntityWalker:
         """Whether the fields of a part follow at once, without a delimiter line."""
         if not may_begin_field(self._scanner.peek(_BEGINNING)):
             return False
-        block = block_ahead(self._scanner.peek(LOOK_AHEAD))
+        block = block_ahead(self._scanner.peek_part(LOOK_AHEAD, self._boundaries()))
         return block.speaks_of_a_body and block.is_ended
 
     def _enter(self, place: _Beginning) -> Generator[Entity, None, Entity | None]:
@@ -301,7 +301,7 @@ class EntityWalker:
         """Whether a message begins here under the label of a file, or of a text."""
         if entity.is_encoded or not may_begin_field(self._scanner.peek(_BEGINNING)):
             return False
-        head = self._scanner.peek(LOOK_AHEAD)
+        head = self._scanner.peek_part(LOOK_AHEAD, self._boundaries())
         if not is_message_ahead(head):
             return False
         if entity.main_type in {"application", "message"} or entity.is_named_as_mail:
@@ -313,10 +313,11 @@ class EntityWalker:
         declared = entity.parameters.get("boundary", b"")
         if entity.is_encoded and b"--" + declared in self._boundaries():
             return b"", ""  # what follows is of the multipart around it
-        for size in (_BEGINNING, BOUNDARY_LOOK_AHEAD):
-            if declared and holds_delimiter(self._scanner.peek(size), declared):
-                return declared, ""
-        head = self._scanner.peek(BOUNDARY_LOOK_AHEAD)
+        if declared and holds_delimiter(self._scanner.peek(_BEGINNING), declared):
+            return declared, ""
+        head = self._scanner.peek_part(BOUNDARY_LOOK_AHEAD, self._boundaries())
+        if declared and holds_delimiter(head, declared):
+            return declared, ""
         if found := boundary_ahead(head, self._boundaries()):
             return found, _OTHER_BOUNDARY
         return b"" if entity.is_encoded else declared, ""
@@ -361,7 +362,7 @@ class EntityWalker:
         types = [parse_content_type(value, self._limits) for value in values[:_MOST_TYPES]]
         if len(types) < 2:
             return types[0] if types else None
-        head = self._scanner.peek(BOUNDARY_LOOK_AHEAD)
+        head = self._scanner.peek_part(BOUNDARY_LOOK_AHEAD, self._boundaries())
         for one in filter(None, types):
             if one.main_type == "application" and looks_like_cms(head):
                 return one
@@ -387,7 +388,7 @@ class EntityWalker:
             raise LimitExceeded(f"a boundary is longer than {self._limits.boundary_size} bytes")
         self._open.append(
             _Multipart(
-                boundary=b"--" + boundary.rstrip(b" \t"),
+                boundary=b"--" + boundary.rstrip(b" \t\r\n"),
                 prefix=place.prefix,
                 depth=place.depth + 1,
                 is_signed=place.is_signed or media_type == "multipart/signed",

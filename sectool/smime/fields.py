@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sectool.errors import LimitExceeded
 from sectool.smime.limits import DEFAULT_LIMITS, Limits
-from sectool.smime.lines import LineScanner, match_delimiter
+from sectool.smime.lines import LineScanner, find_boundary
 from sectool.smime.lookahead import (
     FIELD,
     LOOK_AHEAD,
@@ -159,7 +159,7 @@ class _HeaderReader:
         begins_message: bool,
     ) -> None:
         self._scanner = scanner
-        self._boundaries = boundaries
+        self._boundaries = tuple(boundaries)
         self._limits = limits
         self._begins_message = begins_message
         self._start = scanner.offset
@@ -169,6 +169,8 @@ class _HeaderReader:
         self._line_end = b""
         self._is_doubled = False
         self._count = 0
+        self._sure_until = 0
+        """Offset to which the header is known to go on."""
 
     def read(self, is_message: bool, is_doubled: bool) -> HeaderBlock:
         scanner = self._scanner
@@ -180,7 +182,7 @@ class _HeaderReader:
         elif is_doubled:
             self._pass_blank()
         end = scanner.offset
-        while _may_continue(scanner.peek(_LONGEST_NAME)) or (self._starts and _goes_on(scanner)):
+        while _may_continue(scanner.peek(_LONGEST_NAME)) or (self._starts and self._goes_on()):
             if not self._take_line():
                 break
             end = scanner.offset
@@ -197,10 +199,12 @@ class _HeaderReader:
         position, offset = 0, self._scanner.offset
         fields: list[Field] = []
         while match := _WHOLE_FIELD.match(head, position):
+            if match[0].startswith(b"--"):
+                return None  # perhaps a delimiter line: a boundary may hold a colon
             fields.append(Field(match[1].lower(), offset + position, match[0]))
             position = match.end()
         blank = _BLANK.match(head, position)
-        if len(fields) < 2 or blank is None or b"\n--" in head[:position]:
+        if len(fields) < 2 or blank is None:
             return None
         if may_begin_field(head[blank.end() : blank.end() + _LONGEST_NAME]):
             return None
@@ -270,6 +274,30 @@ class _HeaderReader:
             return False
         return bool(doubled_line_end(self._lines[0][0] + blank + self._scanner.peek(LOOK_AHEAD)))
 
+    def _goes_on(self) -> bool:
+        """Whether a line that is no field is of the header nevertheless.
+
+        It is where a field follows before the next blank line, or CMS behind that: taken for
+        text it would hide what is encrypted. What follows one line follows the next ones, too:
+        each is looked at once.
+        """
+        offset = self._scanner.offset
+        if offset < self._sure_until:
+            return True
+        head = self._scanner.peek(LOOK_AHEAD)
+        position = head.find(b"\n") + 1
+        while position:
+            end = head.find(b"\n", position) + 1
+            line = head[position:end] if end else head[position:]
+            is_blank_line = not line.strip(b"\r\n")
+            if is_blank_line and not (end and looks_like_cms(head[end:])):
+                return False
+            if is_blank_line or field_name(line):
+                self._sure_until = offset + position
+                return True
+            position = end
+        return False
+
     def _goes_on_behind_blank(self) -> bool:
         if self._begins_message and not self._starts:
             return False
@@ -294,24 +322,5 @@ def _may_continue(head: bytes) -> bool:
     )
 
 
-def _goes_on(scanner: LineScanner) -> bool:
-    """Whether a line that is no field is of the header nevertheless.
-
-    It is where a field follows before the next blank line, or CMS behind that: taken for
-    text it would hide what is encrypted.
-    """
-    head = scanner.peek(LOOK_AHEAD)
-    position = head.find(b"\n") + 1
-    while position:
-        end = head.find(b"\n", position) + 1
-        line = head[position:end] if end else head[position:]
-        if not line.strip(b"\r\n"):
-            return bool(end) and looks_like_cms(head[end:])
-        if field_name(line):
-            return True
-        position = end
-    return False
-
-
-def _is_delimiter(line: bytes, boundaries: Sequence[bytes]) -> bool:
-    return any(match_delimiter(line, boundary) is not None for boundary in boundaries)
+def _is_delimiter(line: bytes, boundaries: tuple[bytes, ...]) -> bool:
+    return line.startswith(boundaries) and find_boundary(line, boundaries) is not None

@@ -168,14 +168,37 @@ class LineScanner:
         line, end, _ = candidate.partition(b"\n")
         if not end and len(candidate) == room:
             return None
-        for index in range(len(boundaries) - 1, -1, -1):
-            is_final = match_delimiter(line, boundaries[index])
-            if is_final is not None:
-                start = self.offset
-                self._position += len(line) + len(end)
-                line_end = start + len(line.removesuffix(b"\r"))
-                return Delimiter(index, body_end, is_final, start, line_end, self.offset)
-        return None
+        match = find_boundary(line, boundaries)
+        if match is None:
+            return None
+        start = self.offset
+        self._position += len(line) + len(end)
+        line_end = start + len(line.removesuffix(b"\r"))
+        index, is_final = match
+        return Delimiter(index, body_end, is_final, start, line_end, self.offset)
+
+    def peek_part(self, count: int, boundaries: tuple[bytes, ...]) -> bytes:
+        """As ``peek``, but no further than the next delimiter line, which is the last given.
+
+        So that what lies ahead of each of many small parts is looked at once, and not by all
+        parts before it.
+
+        Args:
+            count: bytes at most.
+            boundaries: of the open multiparts, each with its two leading hyphens.
+        """
+        head = self.peek(count)
+        if not boundaries:
+            return head
+        start = 0 if head.startswith(b"--") else head.find(b"\n--") + 1
+        while start or head.startswith(b"--"):
+            end = head.find(b"\n", start) + 1 or len(head)
+            if head.startswith(boundaries, start) and find_boundary(head[start:end], boundaries):
+                return head[:end]
+            start = head.find(b"\n--", end - 1) + 1
+            if not start:
+                break
+        return head
 
     def _have(self, count: int) -> None:
         while len(self._buffer) - self._position < count and not self._at_end:
@@ -188,6 +211,25 @@ class LineScanner:
         block = self._stream.read(BLOCK)
         self._at_end = not block
         self._buffer = rest + block
+
+
+def find_boundary(line: bytes, boundaries: tuple[bytes, ...]) -> tuple[int, bool] | None:
+    """Which multipart a delimiter line is of, and whether it is its final one; None: of none.
+
+    Args:
+        line: with or without its line end.
+        boundaries: outermost first, each with its two leading hyphens and no white space behind;
+            of several that match the innermost counts.
+    """
+    text = line.rstrip(b" \t\r\n")
+    # One look at all of them: a line may begin with the boundaries of many multiparts.
+    if text not in boundaries and text.removesuffix(b"--").rstrip(b" \t") not in boundaries:
+        return None
+    for index in range(len(boundaries) - 1, -1, -1):
+        is_final = match_delimiter(line, boundaries[index])
+        if is_final is not None:
+            return index, is_final
+    return None
 
 
 def match_delimiter(line: bytes, boundary: bytes) -> bool | None:

@@ -30,7 +30,8 @@ _BLANK_LINES = re.compile(rb"[\r\n]*")
 _DOUBLED = re.compile(rb"([!-9;-~]+)[ \t]*:[^\r\n]*(\r?\n)\2(?:[ \t][^\r\n]*\2\2)*", re.DOTALL)
 _DOUBLED_FIELDS = 3
 _BOUNDARY_LINE = re.compile(
-    rb"(?:^|\n)--([^\r\n]{1,250}?)[ \t]*\r?\n(?=content-[a-z-]{2,30}[ \t]*:|mime-version[ \t]*:)",
+    rb"(?:^|\n)--([^\r\n]{0,249}[^ \t\r\n])[ \t]*\r?\n"
+    rb"(?=content-[a-z-]{2,30}[ \t]*:|mime-version[ \t]*:)",
     re.IGNORECASE,
 )
 _BOUNDARY = re.compile(rb"boundary[ \t]*=[ \t]*[\"']?([^\"';\s]{1,250})", re.IGNORECASE)

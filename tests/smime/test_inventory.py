@@ -611,3 +611,12 @@ def test_cms_of_a_type_that_nobody_knows_is_not_called_clear() -> None:
     inventory = smime.take_inventory(BytesContent(message))
     assert inventory.state is State.UNSUPPORTED
     assert "1.2.840.113549.1.7.51" in inventory.reason
+
+
+def test_a_delimiter_line_that_looks_like_a_field_begins_a_part() -> None:
+    raw = (
+        b'From: a@example.org\r\nContent-Type: multipart/mixed; boundary="x:y"\r\n\r\n'
+        b"--x:y\r\n--x:y\r\nContent-Type: text/plain\r\nContent-Id: <1>\r\n\r\nhello\r\n--x:y--\r\n"
+    )
+    entities = list(EntityWalker(io.BytesIO(raw), len(raw)).walk())
+    assert [(one.path, len(one.header.fields)) for one in entities] == [("", 2), ("1", 0), ("2", 2)]
