@@ -274,6 +274,7 @@ def test_a_forwarded_message_stays_encrypted_and_is_told(
 # --- killed -----------------------------------------------------------------------------
 
 
+# Budget: 15 seconds.
 @pytest.mark.parametrize("operation", ["decrypt", "encrypt", "rollback", "to-stage"])
 def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
     operation: str, sample: list[Mail], specify: Specify, keys: Keys, tmp_path: Path, whole: bool
