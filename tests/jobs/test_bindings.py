@@ -415,6 +415,7 @@ def test_workers_find_the_same(
     assert [(one.messages, one.opened, one.is_bound) for one in summary.bindings] == [(5, 2, True)]
 
 
+# Budget: 5 seconds.
 @pytest.mark.parametrize("operation", ["decrypt", "rewrap"])
 def test_a_run_that_is_killed_at_any_point_of_the_trials_resumes_to_the_same_end(
     operation: str, rsa: Recertified, keys: Keys, specify: Specify, tmp_path: Path, whole: bool

@@ -30,6 +30,7 @@ def counts(summary: Summary) -> dict[State, int]:
     return {state: count for state, count in summary.counts.items() if count}
 
 
+# Budget of the three together: 20 seconds.
 def test_decrypt_killed_at_every_point_resumes_to_the_same_end(
     place: Path, specify: Specify, whole: bool
 ) -> None:

@@ -61,6 +61,7 @@ def counts(summary: Summary) -> dict[State, int]:
     return {state: count for state, count in summary.counts.items() if count}
 
 
+# Budget of all that is killed here: 30 seconds.
 def test_rollback_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
     finished: Finished,
     trial: crash.Trial,

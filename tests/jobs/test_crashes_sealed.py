@@ -66,6 +66,7 @@ def counts(summary: Summary) -> dict[State, int]:
     return {state: count for state, count in summary.counts.items() if count}
 
 
+# Budget of the three together: 20 seconds.
 def test_decrypt_killed_at_every_point_leaves_nothing_in_clear_and_resumes_to_the_same_end(
     sealed: Sealed, whole: bool
 ) -> None:

@@ -331,6 +331,7 @@ def test_what_the_user_changes_in_it_afterwards_is_told_as_changed(
 # --- killed -------------------------------------------------------------------------------
 
 
+# Budget: 5 seconds.
 def test_killed_at_every_point_it_loses_nothing_and_ends_the_same(
     specify: Specify, keys: Keys, tmp_path: Path, whole: bool
 ) -> None:

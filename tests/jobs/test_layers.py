@@ -625,6 +625,7 @@ def test_a_checkpoint_of_a_layer_that_was_altered_stops_its_message(
     assert only(maildir) == before
 
 
+# Budget: 5 seconds.
 def test_encrypt_killed_at_every_point_ends_with_layers_that_open(
     deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path, whole: bool
 ) -> None:

@@ -256,6 +256,7 @@ CELLS = [
 """Of each way and of each event every other cell is in the sample."""
 
 
+# Budget: 15 seconds.
 @pytest.mark.parametrize(("how", "what"), CELLS)
 def test_every_message_is_found_and_encrypted_whatever_happened_meanwhile(
     how: str, what: str, mail: list[Mail], keys: Keys, specify: Specify, tmp_path: Path

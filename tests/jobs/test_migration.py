@@ -211,6 +211,7 @@ def test_an_old_log_whose_rows_break_a_rule_is_damaged_and_stays_as_it_is(unpack
     assert job.log.read_bytes() == before
 
 
+# Budget: 3 seconds.
 def test_a_migration_killed_at_every_point_is_made_by_the_next_run(
     unpack: Unpack, whole: bool
 ) -> None:

@@ -433,6 +433,7 @@ def test_a_layer_that_keeps_its_recipients_keeps_its_message_encrypted(
 # --- undone, and killed -------------------------------------------------------------------
 
 
+# Budget: 15 seconds.
 @pytest.mark.parametrize("operation", ["decrypt", "encrypt", "rollback", "to-stage"])
 def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
     operation: str, specify: Specify, keys: Keys, tmp_path: Path, whole: bool

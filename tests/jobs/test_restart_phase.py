@@ -204,6 +204,7 @@ def test_a_job_in_place_is_encrypted_anew_too(
     assert checker.meanings(maildir, [keys.new]) == before
 
 
+# Budget: 5 seconds.
 def test_killed_at_every_point_it_loses_nothing_and_ends_the_same(
     wrong: Path,
     maildir: Path,

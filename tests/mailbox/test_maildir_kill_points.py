@@ -54,6 +54,7 @@ def recover(world: World, mailbox: Mailbox, notes: Path) -> None:
             mailbox.retire(resumed)
 
 
+# Budget: 5 seconds; every passing is killed at, since a fork is cheap here.
 @pytest.mark.parametrize("options", VARIANTS, ids=lambda options: "-".join(options) or "copied")
 def test_no_crash_costs_a_message(maildir: World, tmp_path: Path, options: tuple[str, ...]) -> None:
     root, notes, trace = Path(maildir.specification.location), tmp_path / "notes", tmp_path / "t"

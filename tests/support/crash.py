@@ -114,9 +114,9 @@ class Trial:
     Args:
         directory: all that the run reads and writes, as it is before it.
         whole: every passing of every point (``--all``). Without it, of each distinct point the
-            first passing, a commit of the log being one for each act that it comes after; and of
-            points between which nothing changed in the directory the first alone, since a kill
-            leaves the same there.
+            first passing, the commits of the log after another act each being one; and of points
+            between which nothing changed in the directory the first alone, since a kill leaves
+            the same there.
     """
 
     def __init__(self, directory: Path, *, whole: bool) -> None:
@@ -193,16 +193,16 @@ def _chosen(passed: list[tuple[str, str]], *, whole: bool) -> list[int]:
     numbers = range(1, len(passed) + 1)
     if whole:
         return list(numbers)
-    kinds: set[tuple[str, str]] = set()
+    kinds: set[tuple[str, str, int]] = set()
     states: set[str] = set()
     chosen = []
-    act = ""
+    act, commits = "", 0
     for number, (name, state) in zip(numbers, passed, strict=True):
         is_commit = name.startswith("joblog.commit.")
-        kind = (name, act if is_commit else "")
+        act, commits = (act, commits + 1) if is_commit else (name, 0)
+        kind = (name, act, commits) if is_commit else (name, "", 0)
         if kind not in kinds and state not in states:
             chosen.append(number)
             states.add(state)
         kinds.add(kind)
-        act = act if is_commit else name
     return chosen
