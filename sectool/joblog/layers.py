@@ -9,7 +9,7 @@ from typing import Any
 
 from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
 from sectool.joblog.records import UNREACHED, LayerRecord
-from sectool.outcome import RecipientKey, State
+from sectool.outcome import RecipientKey, State, blotted
 from sectool.summary import LeftPart, NeedsOldKeys
 
 NOT_EVERYBODYS = (
@@ -58,7 +58,7 @@ class LayerTable:
             execute(
                 "INSERT INTO layer (message, part, path, content_digest, reason, hides_recipients)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                (*place, layer.content_digest, layer.reason, layer.hides_recipients),
+                (*place, layer.content_digest, blotted(layer.reason), layer.hides_recipients),
             )
             for recipient in layer.recipients:
                 execute(

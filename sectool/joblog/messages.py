@@ -26,7 +26,7 @@ from sectool.joblog.records import (
 )
 from sectool.joblog.schema import LEGAL_STEPS
 from sectool.message import Flags, Listing, MessageRef
-from sectool.outcome import Proof, State
+from sectool.outcome import Proof, State, blotted
 
 REPLACED = frozenset({State.REENCRYPTED, State.VERIFIED})
 """States of a message whose stored copy is one that sectool wrote."""
@@ -89,7 +89,7 @@ class MessageTable:
             )
         self._connection.execute(
             "UPDATE message SET state = ?, reason = ?, proof = ? WHERE message = ?",
-            (state, reason, proof or "", message),
+            (state, blotted(reason), proof or "", message),
         )
         self.note_step(message, step or state)
 
@@ -425,7 +425,7 @@ class MessageTable:
                 examination.identity,
                 examination.identity,
                 examination.state,
-                examination.reason,
+                blotted(examination.reason),
                 examination.year,
                 examination.internal_date,
                 examination.message_id,

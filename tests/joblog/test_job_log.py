@@ -17,6 +17,7 @@ from sectool.joblog import (
     Examination,
     Finished,
     JobLog,
+    LayerRecord,
     PartRecord,
     ReplacementRecord,
 )
@@ -231,7 +232,13 @@ def test_an_illegal_step_is_refused(log: JobLog, start: State, end: State) -> No
 
 def test_an_address_in_an_issuer_does_not_get_into_the_log(log: JobLog, path: Path) -> None:
     issuer = "1.2.840.113549.1.9.1=somebody@example.org,CN=Self Signed"
-    recorded(log, replace(examined(), recipients=(RecipientKey(issuer, "01", ""),)))
+    reason = f"no key for any recipient: issuer {issuer}, serial number 01"
+    layer = LayerRecord("", "1", TWO, (), reason)
+    named = replace(examined(), recipients=(RecipientKey(issuer, "01", ""),), layers=(layer,))
+    missing = replace(named, state=State.MISSING_KEY, reason=reason)
+    (message,) = recorded(log, missing)
+    with log.group():
+        log.messages.advance(message, State.MISSING_KEY, reason=reason)
     log.close()
     assert b"somebody@example.org" not in path.read_bytes()
 
