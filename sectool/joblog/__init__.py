@@ -7,11 +7,13 @@ from sectool.joblog.acknowledgements import Acknowledgement
 from sectool.joblog.give_ups import Standing
 from sectool.joblog.layers import NOT_EVERYBODYS
 from sectool.joblog.log import JobLog
-from sectool.joblog.messages import KEPT, REPLACED, UNREAD
+from sectool.joblog.messages import KEPT, REPLACED
 from sectool.joblog.records import (
     IN_CLEAR,
     ON_TRIAL,
+    PASSED_OVER,
     UNREACHED,
+    UNREAD,
     CheckpointRecord,
     Examination,
     Finished,
@@ -37,6 +39,7 @@ __all__ = [
     "NOT_EVERYBODYS",
     "OLDER_SCHEMAS",
     "ON_TRIAL",
+    "PASSED_OVER",
     "REPLACED",
     "UNREACHED",
     "UNREAD",

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from sectool.joblog.messages import PAGE, UNREAD
+from sectool.joblog.messages import PAGE
 from sectool.joblog.parts import PartTable
-from sectool.joblog.records import SealableMessage, SealablePart
+from sectool.joblog.records import UNREAD, SealableMessage, SealablePart
 from sectool.message import MessageRef
 
 NO_ALGORITHM = ""

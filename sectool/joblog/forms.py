@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sectool.errors import JobLogDamaged
-from sectool.joblog.records import IN_CLEAR, ON_TRIAL, Purpose, Storage
+from sectool.joblog.records import IN_CLEAR, ON_TRIAL, PASSED_OVER, UNREAD, Purpose, Storage
 from sectool.joblog.schema import LEGAL_STEPS
 from sectool.outcome import Integrity, Proof, State
 
@@ -32,9 +32,10 @@ _ROWS = (1 << 62) - 1
 _LONGEST_PATH = 1024
 """Characters of the path of a part: sixty-four levels of a few digits each."""
 
+_CONTENTS = 8
+"""Contents in each other, with more than are looked into."""
+
 _DIGITS = 64
-_UNREAD = "unread:"
-_PLACE = "place:"
 _HEX = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[!-~]*")
 
@@ -80,12 +81,12 @@ def _copy(column: str) -> str:
 
 
 def _stored_identity(column: str) -> str:
-    in_clear, unread = _behind(column, IN_CLEAR, _copy), _behind(column, _UNREAD, _digest)
+    in_clear, unread = _behind(column, IN_CLEAR, _copy), _behind(column, UNREAD, _digest)
     return f"({_digest(column)} OR {in_clear} OR {unread})"
 
 
 def _named_identity(column: str) -> str:
-    return f"({_stored_identity(column)} OR {_behind(column, _PLACE, _digest)})"
+    return f"({_stored_identity(column)} OR {_behind(column, PASSED_OVER, _digest)})"
 
 
 def _of(characters: str, longest: int, shortest: int = 0) -> Callable[[str], str]:
@@ -132,6 +133,8 @@ _version = _between(1, 1 << 31)
 _NUMBERS = (_row, _size, _flag, _version)
 """All others are of texts."""
 _part = _of("0-9.", _LONGEST_PATH)
+_place = _of("0-9.~", _CONTENTS * _LONGEST_PATH)
+"""Of what exists only decoded: each ``~`` leads into a content, such as an opaque signature's."""
 _states = sorted(state for state in LEGAL_STEPS if state is not None)
 
 COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
@@ -175,13 +178,13 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
     "message_recipient": {"message": _row, "recipient": _row},
     "layer": {
         "message": _row,
-        "part": _part,
+        "part": _place,
         "path": _text,
         "content_digest": _digest_or_none,
         "reason": _text,
         "hides_recipients": _flag,
     },
-    "layer_recipient": {"message": _row, "part": _part, "path": _text, "recipient": _row},
+    "layer_recipient": {"message": _row, "part": _place, "path": _text, "recipient": _row},
     "checkpoint": {
         "content_digest": _digest,
         "inner_sha256": _digest,

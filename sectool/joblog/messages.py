@@ -20,6 +20,7 @@ from sectool.joblog.records import (
     MESSAGE_COLUMNS,
     NOTICED,
     ON_TRIAL,
+    UNREAD,
     Examination,
     MessageRecord,
     message_record,
@@ -36,9 +37,6 @@ KEPT = REPLACED | {State.CHECKPOINTED}
 
 PAGE = 256
 """Rows read at a time while the table is being changed."""
-
-UNREAD = "unread:"
-"""Begins the identity of a copy that could not be read; nothing is found again by it."""
 
 _NONE_LEFT = 1 << 62
 """Larger than the number of any row."""

@@ -14,6 +14,10 @@ IN_CLEAR = "in-clear:"
 """Begins the identity of a plaintext copy that sectool put into the mailbox: three digests follow,
 of what it describes and holds, of which mail it is, and of all of it. Logs of version 1 and 2
 have the first one alone."""
+UNREAD = "unread:"
+"""Begins the identity of a copy that could not be read; nothing is found again by it."""
+PASSED_OVER = "place:"
+"""Begins the identity of a place of the mailbox that was passed over, as messages are given up."""
 UNREACHED = "#"
 """Begins the path of a layer record of an envelope that cannot be put back where it lies."""
 NOTICED = "noticed: "

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sectool.joblog import Standing
+from sectool.joblog import PASSED_OVER, Standing
 from sectool.jobs.running.give_up import GiveUp, whoever_runs_this
 from sectool.jobs.running.job import Job
 from sectool.jobs.running.pool import Died, run_tasks
@@ -37,9 +37,6 @@ from sectool.outcome import RecipientKey, State
 from sectool.progress import Progress
 from sectool.retirement import Answer, Claim, GivenUp, LookedAt
 from sectool.summary import RetiredKey
-
-PASSED_OVER = "place:"
-"""Begins the identity of what was passed over: by its content it is not known."""
 
 
 def retire(
