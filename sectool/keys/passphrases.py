@@ -8,7 +8,6 @@ in memory and never enter an error text.
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import os
 import shlex
@@ -21,6 +20,7 @@ from pathlib import Path
 from sectool.errors import PassphraseError, UsageError, reason_of
 from sectool.keys.limits import MAXIMUM_PASSPHRASE_FILE_BYTES, MAXIMUM_QUESTIONS
 from sectool.keys.specification import KeySpecification
+from sectool.trust import open_named
 
 ENVIRONMENT_VARIABLE = "SECTOOL_PASSPHRASE"
 SECRET_VARIABLES = frozenset({ENVIRONMENT_VARIABLE, "SECTOOL_PIN", "SECTOOL_IMAP_PASSWORD"})
@@ -242,26 +242,11 @@ def _read_once(path: Path) -> bytes:
     if path == STANDARD_INPUT:
         _from_pipes[path] = _read_standard_input()
         return _from_pipes[path]
-    with open(path, "rb", opener=_open_pipe_of_ours) as stream:
+    with open(path, "rb", opener=open_named) as stream:
         raw = stream.read(MAXIMUM_PASSPHRASE_FILE_BYTES + 1)
         if stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
             _from_pipes[path] = raw
     return raw
-
-
-def _open_pipe_of_ours(path: str, flags: int) -> int:
-    """Opens a file; a pipe only of root's or the caller's, since it makes whoever reads it wait."""
-    if not hasattr(os, "O_PATH"):  # pragma: no cover  # not on Linux
-        return os.open(path, flags)
-    # Found first and opened then, so that what is opened is what was judged.
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if stat.S_ISFIFO(status.st_mode) and status.st_uid not in {0, os.geteuid()}:
-            raise OSError(errno.EINVAL, "it is a pipe of somebody else's")
-        return os.open(f"/proc/self/fd/{descriptor}", flags)
-    finally:
-        os.close(descriptor)
 
 
 def _read_standard_input() -> bytes:
