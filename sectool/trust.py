@@ -242,6 +242,27 @@ class Trust:
             raise _writable_by_others(path, status)
 
 
+def open_named(path: str, flags: int) -> int:
+    """Opens a file that a person named, for ``open``; a pipe only of root's or the caller's.
+
+    Whoever opens a pipe waits until somebody writes to it.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe of somebody else's.
+    """
+    if not hasattr(os, "O_PATH"):  # pragma: no cover  # not on Linux
+        return os.open(path, flags)
+    # Found first and opened then, so that what is opened is what was judged.
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISFIFO(status.st_mode) and status.st_uid not in _trusted():
+            raise OSError(errno.EINVAL, "it is a pipe of somebody else's")
+        return os.open(f"/proc/self/fd/{descriptor}", flags)
+    finally:
+        os.close(descriptor)
+
+
 # --- what is asked of the system ----------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from sectool.errors import PassphraseError, UsageError, reason_of
 from sectool.keys.limits import MAXIMUM_PASSPHRASE_FILE_BYTES, MAXIMUM_QUESTIONS
 from sectool.keys.specification import KeySpecification
+from sectool.trust import open_named
 
 ENVIRONMENT_VARIABLE = "SECTOOL_PASSPHRASE"
 SECRET_VARIABLES = frozenset({ENVIRONMENT_VARIABLE, "SECTOOL_PIN", "SECTOOL_IMAP_PASSWORD"})
@@ -241,7 +242,7 @@ def _read_once(path: Path) -> bytes:
     if path == STANDARD_INPUT:
         _from_pipes[path] = _read_standard_input()
         return _from_pipes[path]
-    with path.open("rb") as stream:
+    with open(path, "rb", opener=open_named) as stream:
         raw = stream.read(MAXIMUM_PASSPHRASE_FILE_BYTES + 1)
         if stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
             _from_pipes[path] = raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from sectool import jobs
 from sectool.errors import UsageError
+from sectool.jobs.running.acknowledge import read_acknowledgements
 from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.progress import NoProgress
@@ -175,3 +177,16 @@ def test_an_acknowledged_message_is_done_when_its_key_is_found(
     both = KeySpecification((keys.history, *stranger))
     summary = jobs.run(specify("decrypt", maildir, keys=both))
     assert shown(summary) == [(State.MALFORMED, True)]
+
+
+@pytest.mark.rights
+def test_a_list_that_never_comes_or_never_ends_is_refused(tmp_path: Path) -> None:
+    pipe, endless = tmp_path / "pipe", tmp_path / "endless"
+    os.mkfifo(pipe)
+    os.chown(pipe, 65534, 65534)
+    with pytest.raises(UsageError, match="a pipe of somebody else's"):
+        read_acknowledgements(pipe)
+    endless.touch()
+    os.truncate(endless, 1 << 40)
+    with pytest.raises(UsageError, match="is larger than"):
+        read_acknowledgements(endless)

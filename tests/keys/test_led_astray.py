@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sectool.errors import PassphraseError, SectoolError
+from sectool.errors import PassphraseError, SectoolError, UsageError
 from sectool.keys import KeyHistory, KeySpecification, ProblemKind, load_key_history
 from tests.support.mailboxes import make_key
 
@@ -334,3 +334,13 @@ def test_a_secret_of_another_user_is_told(made: Path, tmp_path: Path) -> None:
     secret = copied(made / "own.key", tmp_path / "pass.txt", USER)
     (problem,) = loaded(made / "own.key", passphrase_file=secret).problems
     assert problem.reason.startswith("it belongs to ")
+
+
+def test_a_pipe_of_another_user_in_the_place_of_a_secret_does_not_hang(
+    made: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pass.txt"
+    os.mkfifo(pipe)
+    os.chown(pipe, USER, USER)
+    with pytest.raises(UsageError, match="a pipe of somebody else's"):
+        load_key_history(KeySpecification((made,), passphrase_file=pipe))

@@ -12,10 +12,31 @@ from sectool.joblog import Acknowledgement
 from sectool.jobs.running.job import Job
 from sectool.outcome import NOT_DONE, State
 from sectool.progress import Progress
+from sectool.trust import open_named
 
 _HINT = "a line is an identity, as `sectool status DIR --json` lists it, and the state if you like"
 
 _IDENTITY = re.compile(r"(unread:)?[0-9a-f]{64}")
+
+
+LIST_LIMIT = 32 * 1024 * 1024
+"""Bytes of a list of messages: some hundred thousand identities."""
+
+
+def lines_of(path: Path, *, hint: str) -> list[str]:
+    """The lines of a file that a person named.
+
+    Raises:
+        UsageError: it cannot be read or is too large; gives the hint.
+    """
+    try:
+        with open(path, "rb", opener=open_named) as stream:
+            raw = stream.read(LIST_LIMIT + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {reason_of(error)}", hint=hint) from error
+    if len(raw) > LIST_LIMIT:
+        raise UsageError(f"{path} is larger than {LIST_LIMIT} bytes", hint=hint)
+    return raw.decode("utf-8-sig", "replace").splitlines()
 
 
 def read_acknowledgements(path: Path | None) -> tuple[Acknowledgement, ...]:
@@ -29,13 +50,7 @@ def read_acknowledgements(path: Path | None) -> tuple[Acknowledgement, ...]:
     """
     if path is None:
         return ()
-    try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {reason_of(error)}",
-            hint="name a file that lists the messages to acknowledge",
-        ) from error
+    lines = lines_of(path, hint="name a file that lists the messages to acknowledge")
     words = [(number, line.partition("#")[0].split()) for number, line in enumerate(lines, 1)]
     return tuple(dict.fromkeys(_parse(path, number, line) for number, line in words if line))
 

@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sectool.errors import UsageError, reason_of
+from sectool.errors import UsageError
+from sectool.jobs.running.acknowledge import lines_of
 from sectool.keys import KeyHistory
 
 _HINT = (
@@ -55,13 +56,7 @@ def read_give_ups(path: Path | None, retired: KeyHistory | None) -> tuple[GiveUp
             "messages are given up for a key, and none was named",
             hint="name the old keys with --retire",
         )
-    try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {reason_of(error)}",
-            hint="name a file that lists the messages to give up",
-        ) from error
+    lines = lines_of(path, hint="name a file that lists the messages to give up")
     words = [(number, line.strip()) for number, line in enumerate(lines, 1)]
     return tuple(
         _parse(path, number, line, retired)
