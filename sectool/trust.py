@@ -320,7 +320,7 @@ def _check_mount(directory: Path, status: os.stat_result) -> None:
     if directory != Path("/") and directory.parent.lstat().st_dev == status.st_dev:
         return
     try:
-        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        table = Path("/proc/self/mountinfo").read_bytes().decode("utf-8", "replace")
     except OSError:
         return
     for mounted in mounters(table, status.st_dev):
@@ -335,7 +335,8 @@ def _check_mount(directory: Path, status: os.stat_result) -> None:
 def mounters(table: str, device: int) -> Iterator[int]:
     """Who mounted the FUSE file systems of a device, by a ``mountinfo`` (proc(5))."""
     number = f"{os.major(device)}:{os.minor(device)}"
-    for line in table.splitlines():
+    # The kernel writes a line feed in a name as \012, but no other character that ends a line.
+    for line in table.split("\n"):
         before, _, after = line.partition(" - ")
         kind, *rest = after.split(" ")
         if before.split(" ")[2:3] != [number] or not kind.startswith("fuse"):

@@ -72,3 +72,9 @@ def test_a_directory_counts_whose_link_leads_through_it(tmp_path: Path) -> None:
 def test_a_group_that_is_not_there_is_an_error_of_usage() -> None:
     with pytest.raises(UsageError):
         Trust.in_group("no such group")
+
+
+@pytest.mark.parametrize("odd", ["\r", "\x0b", "\x1c", "\x85", "\u2028", "\ufffd"])
+def test_no_name_of_a_mount_hides_its_mounter(odd: str) -> None:
+    table = f"36 25 0:45 / /tmp/x{odd}y rw,relatime - fuse.own own rw,user_id=1000,group_id=1000\n"
+    assert list(mounters(table, os.makedev(0, 45))) == [1000]
