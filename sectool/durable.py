@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -298,16 +299,21 @@ def free_bytes(path: Path) -> int:
 def file_system(path: Path) -> str:
     """Type of the file system that holds ``path``, such as ``ext4``; empty where not known."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        table = Path("/proc/self/mountinfo").read_bytes()
     except OSError:
         return ""
-    resolved = path.resolve()
+    return file_system_in(os.fsdecode(table), path.resolve())
+
+
+def file_system_in(table: str, path: Path) -> str:
+    """Type of the file system that holds a resolved path, by a ``mountinfo`` (proc(5))."""
     best, kind = -1, ""
-    for line in lines:
+    for line in filter(None, table.split("\n")):
         before, _, after = line.partition(" - ")
-        mount_point = Path(before.split(" ")[4].encode().decode("unicode_escape"))
+        name = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split(" ")[4])
+        mount_point = Path(name)
         depth = len(mount_point.parts)
-        if resolved.is_relative_to(mount_point) and depth >= best:
+        if path.is_relative_to(mount_point) and depth >= best:
             best, kind = depth, after.split(" ")[0]
     return kind
 

@@ -340,7 +340,7 @@ def _check_mount(directory: Path, status: os.stat_result) -> None:
 
 def _mount_table() -> str:
     try:
-        return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        return Path("/proc/self/mountinfo").read_bytes().decode("utf-8", "replace")
     except OSError:
         return ""
 
@@ -362,7 +362,8 @@ def keeps_no_modes(table: str, device: int) -> bool:
 def _file_systems(table: str, device: int) -> Iterator[tuple[str, list[str]]]:
     """Kind of each file system of a device, with its options."""
     number = f"{os.major(device)}:{os.minor(device)}"
-    for line in table.splitlines():
+    # The kernel writes a line feed in a name as \012, but no other character that ends a line.
+    for line in table.split("\n"):
         before, _, after = line.partition(" - ")
         kind, *rest = after.split(" ")
         if before.split(" ")[2:3] == [number]:

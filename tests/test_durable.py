@@ -230,3 +230,12 @@ def test_the_file_system_is_told(tmp_path: Path) -> None:
     assert not durable.on_network_file_system(tmp_path)
     if Path("/proc/self/mountinfo").exists():
         assert durable.file_system(Path("/proc")) == "proc"
+
+
+@pytest.mark.parametrize("odd", ["\r", "\x0b", "\x85", "\u2028", "\udcff", "ä"])
+def test_the_file_system_is_told_whatever_a_mount_is_called(odd: str) -> None:
+    table = (
+        f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:45 / /mnt/x{odd}\\040y rw - nfs4 server:/ rw\n"
+    )
+    assert durable.file_system_in(table, Path(f"/mnt/x{odd} y/z")) == "nfs4"
+    assert durable.file_system_in(table, Path("/mnt/z")) == "ext4"

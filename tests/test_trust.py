@@ -89,3 +89,9 @@ def test_a_group_without_a_name_is_named_by_its_number() -> None:
     for number in ("4294967295", "-1", "\u0664"):
         with pytest.raises(UsageError):
             Trust.in_group(number)
+
+
+@pytest.mark.parametrize("odd", ["\r", "\x0b", "\x1c", "\x85", "\u2028", "\ufffd"])
+def test_no_name_of_a_mount_hides_its_mounter(odd: str) -> None:
+    table = f"36 25 0:45 / /tmp/x{odd}y rw,relatime - fuse.own own rw,user_id=1000,group_id=1000\n"
+    assert list(mounters(table, os.makedev(0, 45))) == [1000]

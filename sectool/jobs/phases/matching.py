@@ -52,7 +52,8 @@ class Match:
             return ""
         first = self.unread[0]
         count = len(self.unread)
-        return f"{count} messages of the job cannot be read, such as {first.ref}: {first.reason}"
+        messages = "message" if count == 1 else "messages"
+        return f"{count} {messages} of the job cannot be read, such as {first.ref}: {first.reason}"
 
 
 class Matcher:
