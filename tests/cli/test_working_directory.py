@@ -18,15 +18,16 @@ import pytest
 
 from tests.cli.conftest import Move, Sample
 
-pytestmark = pytest.mark.rights
-
 SECTOOL = Path(sysconfig.get_path("scripts")) / "sectool"
 """The command itself: ``python -m`` takes modules from the working directory."""
 
 NOBODY = 65534
 SECRET = "a secret that nobody else may see"
 
-pytestmark = pytest.mark.skipif(not SECTOOL.exists(), reason="sectool is not installed here")
+pytestmark = [
+    pytest.mark.rights,
+    pytest.mark.skipif(not SECTOOL.exists(), reason="sectool is not installed here"),
+]
 
 
 def importable() -> list[str]:

@@ -147,6 +147,7 @@ def load(tmp_path: Path) -> Callable[..., KeyHistory]:
         passphrase_file = None
         if passphrase is not None:
             passphrase_file = tmp_path.parent / f"{tmp_path.name}.passphrase"
+            passphrase_file.touch(mode=0o600)
             passphrase_file.write_text(passphrase + "\n", encoding="utf-8")
         return load_key_history(KeySpecification(paths, passphrase_file))
 
