@@ -135,11 +135,11 @@ MESSAGES = (
     ),
     Message(
         "B47",
-        "nobody.parts.a-million",
-        lambda forge: message(multipart(TEXT)[:-9] + b"--outer\n\nabc\n" * 1_000_000),
+        "nobody.parts.hundred-thousand",
+        lambda forge: message(multipart(TEXT)[:-9] + b"--outer\n\nabc\n" * 100_000),
         State.MALFORMED,
         "parts",
-        effort=300,
+        effort=60,
     ),
     Message(
         "B48",

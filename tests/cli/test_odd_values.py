@@ -23,7 +23,7 @@ from tests.support.copies import copy_as_moved
 
 Fixture = Any
 
-SAMPLE = 32
+SAMPLE = 16
 """Edits of the normal run; the same each time."""
 
 DEEP = "[" * 100_000

@@ -154,6 +154,7 @@ def test_a_large_message_takes_little_more_memory_than_a_small_one(
     check_moved(large, keys)
 
 
+@pytest.mark.all_only
 def test_a_large_sealed_checkpoint_takes_little_more_memory_than_a_small_one(
     build: Build, keys: Keys, size: int
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_large_sealed_checkpoint_takes_little_more_memory_than_a_small_one(
     assert checkpoint.stat().st_size > size
 
 
+@pytest.mark.all_only
 def test_a_large_forward_opened_in_its_place_takes_little_more_memory_than_a_small_one(
     build: Build, keys: Keys, size: int
 ) -> None:

@@ -190,6 +190,7 @@ def test_a_copy_of_a_migration_that_did_not_come_about_is_replaced(unpack: Unpac
     assert not (job.job / f"job.db.{job.old_version}.new").exists()
 
 
+@pytest.mark.damages_logs
 def test_an_old_log_that_somebody_gave_a_trigger_is_refused_as_damaged(unpack: Unpack) -> None:
     job = unpack("decrypted")
     with closing(sqlite3.connect(job.log)) as connection:
@@ -201,6 +202,7 @@ def test_an_old_log_that_somebody_gave_a_trigger_is_refused_as_damaged(unpack: U
     assert not (job.job / f"job.db.{job.old_version}").exists()
 
 
+@pytest.mark.damages_logs
 def test_an_old_log_whose_rows_break_a_rule_is_damaged_and_stays_as_it_is(unpack: Unpack) -> None:
     job = unpack("decrypted")
     with closing(sqlite3.connect(job.log)) as connection, connection:

@@ -31,8 +31,14 @@ from sectool.outcome import State
 from tests.support import checker
 from tests.support.mailboxes import Mail, encrypted, fill
 
-TRIALS = 20_000
+WHOLE_TRIALS = 20_000
 PROCESSES = 2
+
+
+@pytest.fixture(scope="session")
+def trials(*, whole: bool) -> int:
+    """A quarter of them in the normal run."""
+    return WHOLE_TRIALS if whole else WHOLE_TRIALS // 4
 
 
 @pytest.fixture(scope="module")
@@ -83,28 +89,32 @@ def test_no_wrong_private_key_is_accepted(kind: Kind, small: Keys, curve: Keys) 
         assert (figures.right_length, figures.review) == (0, 0)
 
 
-def test_no_message_to_another_key_of_the_same_name_is_accepted(renewed: Keys) -> None:
-    figures = run_in_processes(Kind(Trial.WRONG_KEY), [renewed], TRIALS, PROCESSES)
-    assert figures.trials == TRIALS
+def test_no_message_to_another_key_of_the_same_name_is_accepted(renewed: Keys, trials: int) -> None:
+    figures = run_in_processes(Kind(Trial.WRONG_KEY), [renewed], trials, PROCESSES)
+    assert figures.trials == trials
     assert figures.accepted == 0
     assert figures.review <= figures.padded <= figures.right_length
     # A wrong key gives a content-encryption key of the right length now and then, or the
     # trials tried nothing.
-    assert 0 < figures.right_length < TRIALS // 50
+    assert 0 < figures.right_length < trials // 50
 
 
-def test_no_wrong_content_encryption_key_of_the_right_length_is_accepted(small: Keys) -> None:
-    figures = run_in_processes(Kind(Trial.WRONG_CONTENT_KEY), [small], TRIALS, PROCESSES)
-    assert (figures.trials, figures.right_length) == (TRIALS, TRIALS)
+def test_no_wrong_content_encryption_key_of_the_right_length_is_accepted(
+    small: Keys, trials: int
+) -> None:
+    figures = run_in_processes(Kind(Trial.WRONG_CONTENT_KEY), [small], trials, PROCESSES)
+    assert (figures.trials, figures.right_length) == (trials, trials)
     assert figures.accepted == 0
     # What fits is left to a person, since the recipient names the key. The garbage follows
     # from the seeds, so these figures are the same every time.
     assert figures.review == figures.padded
-    assert TRIALS / 400 < figures.padded < TRIALS / 150
+    assert trials / 400 < figures.padded < trials / 150
 
 
-def test_no_random_plaintext_is_accepted_where_even_the_padding_passes(small: Keys) -> None:
-    trials = TRIALS // 5
+def test_no_random_plaintext_is_accepted_where_even_the_padding_passes(
+    small: Keys, trials: int
+) -> None:
+    trials //= 5
     kind = Kind(Trial.RANDOM_PLAINTEXT)
     figures = run_in_processes(kind, [small], trials, PROCESSES, chunk_size=2000)
     assert (figures.trials, figures.padded) == (trials, trials)
@@ -112,10 +122,10 @@ def test_no_random_plaintext_is_accepted_where_even_the_padding_passes(small: Ke
     assert figures.review == trials
 
 
-def test_random_bytes_never_pass_the_strict_test() -> None:
+def test_random_bytes_never_pass_the_strict_test(trials: int) -> None:
     source = random.Random(2005)
     verdicts: Counter[smime.Verdict] = Counter()
-    for _ in range(5 * TRIALS):
+    for _ in range(5 * trials):
         witness = smime.PlaintextWitness(cms.ID_DATA)
         witness.write(source.randbytes(source.choice(SIZES)))
         verdicts[witness.judge()[0]] += 1

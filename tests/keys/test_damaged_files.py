@@ -101,7 +101,7 @@ def test_a_key_file_that_lacks_anything_is_told_in_one_line(
     for mutant in islice(_mutants(sound.read_bytes()), 0, None, 1 if whole else 3):
         path.write_bytes(mutant)
         told += _told(load, path)
-    assert len(told) > 10
+    assert len(told) > 3
     assert [text for text in told if not text or "\n" in text] == []
 
 

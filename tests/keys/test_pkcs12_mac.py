@@ -96,6 +96,7 @@ def test_a_mac_that_says_nothing_is_told_with_the_option(
 
 def unchecked(path: Path, passphrase: str) -> KeyHistory:
     table = path.with_suffix(".csv")
+    table.touch(mode=0o600)
     table.write_text(f"{path.name},{passphrase}\n", encoding="utf-8")
     return load_key_history(KeySpecification((path,), passphrases=table, checks_mac=False))
 
@@ -126,6 +127,7 @@ def test_a_wrong_passphrase_is_told_as_such_whatever_the_mac(
 ) -> None:
     path, file = tmp_path / "a.p12", tmp_path / "wrong"
     path.write_bytes(with_mac(whole, change))
+    file.touch(mode=0o600)
     file.write_text("wrong\n", encoding="utf-8")
     with pytest.raises(PassphraseError) as caught:
         load_key_history(KeySpecification((path,), file, checks_mac=checks_mac))
