@@ -139,7 +139,7 @@ MESSAGES = (
         lambda forge: message(multipart(TEXT)[:-9] + b"--outer\n\nabc\n" * 100_000),
         State.MALFORMED,
         "parts",
-        effort=60,
+        effort=500,
     ),
     Message(
         "B48",
