@@ -150,6 +150,7 @@ def watch(words: Sequence[str], place: Path, **environment: str) -> Watched:
         for name in COMMANDS
     ],
 )
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look into hardened processes")
 def test_a_command_runs_nothing_of_where_it_is_started_and_its_processes_know_no_secret(
     command: str, sample: Sample, move: Move, strange: Path, tmp_path: Path
 ) -> None:

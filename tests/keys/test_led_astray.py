@@ -310,6 +310,8 @@ def test_exchanges_by_another_process_gain_nothing(place: Place) -> None:
 def test_a_file_with_a_secret_that_others_can_read_is_told_and_used(
     mode: int, words: str, made: Path, tmp_path: Path
 ) -> None:
+    if words == "group" and os.geteuid() != 0:
+        pytest.skip("the group of whoever runs this may have no other member")
     files = {name: tmp_path / name for name in ("passphrase_file", "passphrases", "secrets")}
     files["passphrase_file"].write_text("secret\n")
     files["passphrases"].write_text("own.key,secret\n")
@@ -336,6 +338,7 @@ def test_a_secret_of_another_user_is_told(made: Path, tmp_path: Path) -> None:
     assert problem.reason.startswith("it belongs to ")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a pipe to another user")
 def test_a_pipe_of_another_user_in_the_place_of_a_secret_does_not_hang(
     made: Path, tmp_path: Path
 ) -> None:
