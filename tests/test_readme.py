@@ -53,13 +53,13 @@ def test_the_readme_shows_each_command_of_a_move() -> None:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool) -> Path:
     """What the README takes for granted: a mailbox, its keys, and where it will be moved to.
 
-    Every sixth message of the sample mailbox; with ``--all`` every one.
+    Every third message of the sample mailbox; with ``--all`` every one.
     """
     sample = sample_directory()
     unpack_maildir(sample, tmp_path / "Maildir")
     mail = sorted(path for state in ("cur", "new") for path in tmp_path.rglob(f"{state}/*"))
     for number, path in enumerate(mail):
-        if number % 6 and not whole:
+        if number % 3 and not whole:
             path.unlink()
     shutil.copytree(sample / "keys" / "old", tmp_path / "keys")
     shutil.copy(sample / "keys" / "passphrase.txt", tmp_path / "pass.txt")
