@@ -10,17 +10,16 @@ import binascii
 import re
 from pathlib import Path
 
-from sectool import durable
 from sectool.budget import of_key_file
-from sectool.errors import BudgetExceeded, SectoolError, reason_of
-from sectool.keys import limits, pem
+from sectool.errors import BudgetExceeded, SectoolError
+from sectool.keys import pem
 from sectool.keys.contents import FileContents
+from sectool.keys.files import read_file
 from sectool.keys.foreign import recognise_foreign
 from sectool.keys.objects import add_object, recognise_object
 from sectool.keys.passphrases import FilePassphrases
 from sectool.keys.private_structures import KnownKeys
 from sectool.keys.problems import KeyFileError, ProblemKind, damaged, over_limit, unsupported
-from sectool.message import open_regular_file
 
 KEY_SUFFIXES = frozenset(
     {
@@ -44,27 +43,6 @@ def exists(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
-
-
-def read_file(path: Path) -> bytes:
-    """The bytes of one key file.
-
-    Raises:
-        KeyFileError: it cannot be read or is too large.
-    """
-    try:
-        with open_regular_file(path) as stream:
-            raw = stream.read(limits.MAXIMUM_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and durable.is_shortage(error):
-            raise durable.explain(error, f"read {path}") from error
-        reason = reason_of(error) if isinstance(error, OSError) else "no such name"
-        raise KeyFileError(
-            f"the file cannot be read: {reason}", kind=ProblemKind.UNREADABLE
-        ) from error
-    if len(raw) > limits.MAXIMUM_FILE_BYTES:
-        raise over_limit(f"the file is larger than {limits.MAXIMUM_FILE_BYTES} bytes")
-    return raw
 
 
 def is_key_file(raw: bytes) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from sectool import durable
 from sectool.errors import reason_of
@@ -24,6 +25,7 @@ from sectool.keys import limits
 from sectool.keys.problems import KeyFileError, KeyProblem, ProblemKind, over_limit
 from sectool.keys.specification import KeySpecification
 from sectool.keys.token_uri import parse_token_uri
+from sectool.message import open_regular_file
 from sectool.trust import MAXIMUM_LINKS, Trust, components, person
 
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -113,10 +115,24 @@ class KeyFile:
             if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
             with os.fdopen(os.dup(self.descriptor), "rb") as stream:
-                raw = stream.read(limits.MAXIMUM_FILE_BYTES + 1)
-        if len(raw) > limits.MAXIMUM_FILE_BYTES:
-            raise over_limit(f"the file is larger than {limits.MAXIMUM_FILE_BYTES} bytes")
-        return raw
+                return _within_limit(stream)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file from which no private key is used, whoever owns it.
+
+    Raises:
+        KeyFileError: it cannot be read or is too large.
+    """
+    with _told(), open_regular_file(path) as stream:
+        return _within_limit(stream)
+
+
+def _within_limit(stream: BinaryIO) -> bytes:
+    raw = stream.read(limits.MAXIMUM_FILE_BYTES + 1)
+    if len(raw) > limits.MAXIMUM_FILE_BYTES:
+        raise over_limit(f"the file is larger than {limits.MAXIMUM_FILE_BYTES} bytes")
+    return raw
 
 
 @contextmanager

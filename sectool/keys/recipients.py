@@ -38,8 +38,9 @@ from sectool.keys.certificates import (
     public_key_identity,
     read_extension,
 )
-from sectool.keys.containers import exists, read_contents, read_file
+from sectool.keys.containers import exists, read_contents
 from sectool.keys.contents import FileContents
+from sectool.keys.files import read_file
 from sectool.keys.passphrases import Ask, Passphrases
 from sectool.keys.private_keys import describe_key, encode_public_key
 from sectool.keys.problems import KeyFileError, ProblemKind
