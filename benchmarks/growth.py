@@ -32,7 +32,7 @@ from sectool import budget, cms, smime
 from sectool.cli.layout import fact, table
 from sectool.cms import der, oids
 from sectool.errors import MessageError, SectoolError
-from sectool.jobs.worker.keyring import find_opening
+from sectool.jobs.work.open_with import find_opening
 from sectool.keys import KeyHistory, KeySpecification, load_key_history
 from sectool.message import BytesContent
 from sectool.outcome import RecipientKey, blotted

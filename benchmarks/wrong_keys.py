@@ -33,7 +33,7 @@ from benchmarks.wrong_key_mail import (
 )
 from sectool import cms, smime
 from sectool.errors import DecryptionFailed, MissingKey, NotAccepted
-from sectool.jobs.worker.keyring import find_opening
+from sectool.jobs.work.open_with import find_opening
 from sectool.keys import KeyHistory, KeySpecification, load_key_history, recipient_of
 from sectool.keys.held import HeldOperations, PortableKey
 from sectool.message import BytesContent, Content

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sectool import budget, cms, smime
-from sectool.jobs.phases import bindings
-from sectool.jobs.worker import layers
+from sectool.jobs.passes import bindings
+from sectool.jobs.work import search_layers
 from sectool.keys import limits as of_keys
 
 PAGE = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
@@ -19,7 +19,7 @@ ROOMS = {
     "smime": dataclasses.asdict(smime.Limits()),
     "keys": {name: getattr(of_keys, name) for name in dir(of_keys) if name.isupper()},
 }
-LAYERS = {"DEEPEST": layers.DEEPEST}
+LAYERS = {"DEEPEST": search_layers.DEEPEST}
 TRIALS = {
     name: getattr(bindings, name)
     for name in (
@@ -54,8 +54,8 @@ def test_the_page_has_what_one_message_and_one_key_file_may_cost() -> None:
 
 
 def test_the_page_has_the_limits_of_layers_with_their_values() -> None:
-    assert rows("`sectool/jobs/worker/layers.py`") == LAYERS
+    assert rows("`sectool/jobs/worker/search_layers.py`") == LAYERS
 
 
 def test_the_page_has_the_limits_of_trials_with_their_values() -> None:
-    assert rows("`sectool/jobs/phases/bindings.py`") == TRIALS
+    assert rows("`sectool/jobs/passes/bindings.py`") == TRIALS

@@ -13,17 +13,19 @@ from pathlib import Path
 from sectool.budget import limits_times
 from sectool.durable import explain_unforeseen, explained
 from sectool.errors import PassphraseError, RunError, UsageError
-from sectool.jobs.decrypt import decrypt
-from sectool.jobs.encrypt import encrypt
-from sectool.jobs.purge import finish_purge, purge
-from sectool.jobs.reporter import Document, Reporter
-from sectool.jobs.rewrap import check_reason, rewrap
-from sectool.jobs.rollback import rollback
-from sectool.jobs.running.acknowledge import acknowledging, read_acknowledgements
-from sectool.jobs.running.certificates import load_certificates
-from sectool.jobs.running.generation import begin_generation
-from sectool.jobs.running.give_up import read_give_ups
-from sectool.jobs.running.job import (
+from sectool.jobs.operations.decrypt import decrypt
+from sectool.jobs.operations.encrypt import encrypt
+from sectool.jobs.operations.purge import finish_purge, purge
+from sectool.jobs.operations.rewrap import check_reason, rewrap
+from sectool.jobs.operations.rollback import rollback
+from sectool.jobs.operations.scan import scan
+from sectool.jobs.operations.status import status
+from sectool.jobs.operations.status_file import Document, Reporter
+from sectool.jobs.operations.verify import verify
+from sectool.jobs.session.acknowledge import acknowledging, read_acknowledgements
+from sectool.jobs.session.generation import begin_generation
+from sectool.jobs.session.give_up import read_give_ups
+from sectool.jobs.session.job import (
     Job,
     check_apart,
     check_mailbox,
@@ -34,10 +36,14 @@ from sectool.jobs.running.job import (
     open_job,
     rehearse_job,
 )
-from sectool.jobs.running.owner import keys_for
-from sectool.jobs.running.pool import harden
-from sectool.jobs.running.sealing import keep_sealed, load_transport_certificates, open_sealed
-from sectool.jobs.running.spec import (
+from sectool.jobs.session.new_certificates import load_certificates
+from sectool.jobs.session.owner import keys_for
+from sectool.jobs.session.sealed_checkpoints import (
+    keep_sealed,
+    load_transport_certificates,
+    open_sealed,
+)
+from sectool.jobs.session.spec import (
     Cancel,
     JobSpec,
     NeverCancelled,
@@ -46,10 +52,8 @@ from sectool.jobs.running.spec import (
     Selection,
     default_workers,
 )
-from sectool.jobs.scan import scan
-from sectool.jobs.status import status
-from sectool.jobs.verify import verify
-from sectool.jobs.worker.keyring import workers_for
+from sectool.jobs.work.open_with import workers_for
+from sectool.jobs.work.pool import harden
 from sectool.keys import (
     Ask,
     KeyHistory,

@@ -11,7 +11,7 @@ import pytest
 
 from sectool import jobs
 from sectool.errors import UsageError
-from sectool.jobs.running.acknowledge import read_acknowledgements
+from sectool.jobs.session.acknowledge import read_acknowledgements
 from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.progress import NoProgress

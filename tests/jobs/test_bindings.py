@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from sectool import jobs
 from sectool.cli.app import app
-from sectool.jobs.phases import bindings
+from sectool.jobs.passes import bindings
 from sectool.keys import KeyHistory, KeySpecification, load_key_history
 from sectool.keys.token_access import close_sessions
 from sectool.outcome import Binding, RecipientKey, State

@@ -10,7 +10,7 @@ import pytest
 
 from sectool import budget, jobs
 from sectool.budget import Work
-from sectool.jobs.running import pool
+from sectool.jobs.work import pool
 from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.retirement import Answer

@@ -14,7 +14,7 @@ from cryptography import x509
 from sectool import budget, jobs, smime
 from sectool.cli.render import as_json, as_table
 from sectool.cms import Profile
-from sectool.jobs.worker import layers
+from sectool.jobs.work import search_layers
 from sectool.keys import KeySpecification
 from sectool.message import BytesContent
 from sectool.outcome import RecipientKey, State
@@ -380,11 +380,11 @@ def test_envelopes_beyond_the_bound_are_told_and_not_opened(
     deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
     entity = TEXT
-    for _ in range(layers.DEEPEST + 3):
+    for _ in range(search_layers.DEEPEST + 3):
         entity = encrypt(entity, keys.old)
     summary = jobs.run(specify("decrypt", deliver(message(1, entity))))
     assert counts(summary) == {State.CHECKPOINTED: 1}
-    assert len(checkpoints(tmp_path)) == layers.DEEPEST + 1
+    assert len(checkpoints(tmp_path)) == search_layers.DEEPEST + 1
     assert len(needed(summary)) == 1
 
 

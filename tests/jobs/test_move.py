@@ -346,7 +346,7 @@ def test_a_dry_run_changes_nothing_anywhere(
 def test_a_second_run_on_the_same_job_is_told_who_holds_it(
     maildir: Path, specify: Specify, tmp_path: Path
 ) -> None:
-    from sectool.jobs.running.job import open_job
+    from sectool.jobs.session.job import open_job
 
     jobs.run(specify("decrypt", maildir))
     with open_job(tmp_path / "job", create=False), pytest.raises(Locked, match=str(os.getpid())):

@@ -10,7 +10,7 @@ import pytest
 
 from sectool import crashpoints
 from sectool.errors import NoSpace
-from sectool.jobs.running import pool
+from sectool.jobs.work import pool
 from tests.support import pool_work
 from tests.support.pool_work import Task
 

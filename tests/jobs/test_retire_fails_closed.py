@@ -13,7 +13,7 @@ import pytest
 
 from sectool import budget, jobs
 from sectool.cms import der
-from sectool.jobs.running import pool
+from sectool.jobs.work import pool
 from sectool.keys import KeySpecification
 from sectool.retirement import Answer, Claim
 from sectool.summary import RetiredKey

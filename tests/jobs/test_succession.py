@@ -206,7 +206,7 @@ def test_the_job_log_knows_certificates_and_no_address(
 
 
 def test_another_job_has_other_digests_of_the_same_address(issue: Issue) -> None:
-    from sectool.jobs.worker.addresses import address_digest
+    from sectool.jobs.work.addresses import address_digest
 
     digests = {address_digest(job, SMITH) for job in ("one", "two")}
     assert len(digests) == 2

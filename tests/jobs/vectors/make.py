@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 VERSION = sys.argv[1]
 GROUPS = {
     "v1": {"sectool.jobs.intake": 3, "sectool.jobs.resealing": 2},
-    "v2": {"sectool.jobs.phases.intake": 3, "sectool.jobs.running.grouping": 2},
+    "v2": {"sectool.jobs.passes.take_in": 3, "sectool.jobs.replacing.grouping": 2},
 }
 TRIAL = Path(f"/tmp/sectool-{VERSION}")
 MAILDIR = TRIAL / "Maildir"

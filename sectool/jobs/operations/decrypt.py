@@ -1,0 +1,229 @@
+"""``decrypt``: a plaintext checkpoint of every encrypted part that the key history opens.
+
+The mailbox stays as it is, unless in place. What a group of workers wrote is made durable
+first, then logged, so the log never claims a checkpoint that is not there.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from sectool.joblog import Examination, JobLog, MessageRecord
+from sectool.jobs.operations.status import plaintext_of
+from sectool.jobs.passes.in_place import InPlace, check_in_place
+from sectool.jobs.passes.preflight import Survey, readable_if_opened
+from sectool.jobs.passes.take_in import SAME_AGAIN, Group, Intake, is_released, keep_first
+from sectool.jobs.session.job import Job
+from sectool.jobs.session.reopen import close_reopening, reopen
+from sectool.jobs.session.sealed_checkpoints import fix_recipients
+from sectool.jobs.session.spec import Cancel, JobSpec, Operation
+from sectool.jobs.session.succession import note_history, old_side
+from sectool.jobs.work.examine import ExamineArgument
+from sectool.jobs.work.open_with import is_tried_with, tried_with
+from sectool.keys import KeyHistory
+from sectool.mailbox import Mailbox
+from sectool.message import Listing, MessageRef
+from sectool.outcome import State
+from sectool.progress import Progress
+from sectool.summary import Preflight, Summary
+
+DONE = frozenset(
+    {
+        State.CLEAR,
+        State.SIGNED,
+        State.CHECKPOINTED,
+        State.DECRYPTED,
+        State.REENCRYPTED,
+        State.VERIFIED,
+    }
+)
+"""States that decrypting has nothing to add to."""
+
+
+class _Decryption:
+    """One run of ``decrypt`` on one job."""
+
+    def __init__(
+        self, spec: JobSpec, job: Job, mailbox: Mailbox, keys: KeyHistory, cancel: Cancel
+    ) -> None:
+        self._spec = spec
+        self._job = job
+        self._log: JobLog = job.log
+        self._mailbox = mailbox
+        self._keys = keys
+        self._cancel = cancel
+        self._tried_with = tried_with(keys, spec.part_selection)
+        self._in_place = InPlace(spec, job, mailbox, cancel)
+        self._checkpoint_bytes = 0
+        self._left_out_bytes = 0
+        self._survey = Survey(keys, None, overhead=job.checkpoints.size_of(0))
+        self._shut: dict[MessageRef, Examination] = {}
+        self._started = time.monotonic()
+        self._walk = self._intake()
+
+    def run(self, progress: Progress) -> Summary:
+        self._begin(progress)
+        self._walk.run(progress)
+        if self._spec.in_place:
+            self._in_place.run(progress)
+        self._finish()
+        return self._summary()
+
+    def _begin(self, progress: Progress) -> None:
+        options = check_in_place(self._spec, self._job)
+        if self._spec.in_place:
+            self._in_place.check_writable()
+        note_history(self._job, old_side(self._job, self._keys))
+        if not self._spec.retry:
+            reopen(self._job)
+        self._in_place.recover(progress)
+        self._log.messages.begin_walk()
+        if self._spec.retry:
+            return
+        # Also when it was finished before: mail that came since is not done until
+        # this run is.
+        with self._log.group():
+            self._log.set_phase(Operation.DECRYPT, "begun", options)
+
+    def _finish(self) -> None:
+        if self._spec.retry:
+            return
+        with self._log.group():
+            if self._spec.selection.is_everything:
+                self._log.messages.end_walk(unseen="gone")
+                if self._log.phase(Operation.ENCRYPT) is None:
+                    self._log.messages.forgive_losses()
+            if self._walk.leaves_work or self._in_place.leaves_work:
+                return
+            close_reopening(self._log)
+            phase = self._log.phase(Operation.DECRYPT)
+            self._log.set_phase(Operation.DECRYPT, "finished", phase[1] if phase else "")
+
+    # --- the walk -------------------------------------------------------------------
+
+    def _intake(self) -> Intake:
+        argument = ExamineArgument(
+            mailbox=self._mailbox.specification,
+            material=self._keys.material,
+            tried_with=self._tried_with,
+            checkpoints=None if self._spec.dry_run else self._job.place,
+            released=self._spec.released,
+            job=self._job.name,
+            part_selection=self._spec.part_selection,
+            shared=self._spec.shared,
+            storage=self._job.place.storage,
+        )
+        return Intake(
+            self._spec,
+            self._job,
+            self._mailbox,
+            self._keys,
+            argument=argument,
+            tried_with=lambda keys: tried_with(keys, self._spec.part_selection),
+            is_done=self._is_done,
+            before_logging=self._adopt,
+            cancel=self._cancel,
+        )
+
+    def _is_done(self, known: MessageRecord, listing: Listing) -> bool:
+        if known.state is State.CHECKPOINTED and not self._has_checkpoints(known):
+            return False
+        if known.hint != listing.hint:
+            return False
+        if known.state is State.REVIEW and is_released(self._job, known, self._spec.released):
+            return False
+        if known.state is State.CHECKPOINTED and self._may_open_more(known):
+            return False
+        if known.state in DONE or known.replaced:
+            return True
+        same_again = known.state in SAME_AGAIN and is_tried_with(known.tried_with, self._tried_with)
+        return same_again and not self._spec.retry
+
+    def _may_open_more(self, known: MessageRecord) -> bool:
+        """Whether a layer inside keeps its recipients, and it was tried with other keys."""
+        if known.replaced or is_tried_with(known.tried_with, self._tried_with):
+            return False
+        return bool(self._log.messages.parts.layers.places(known.message, kept=True))
+
+    def _has_checkpoints(self, known: MessageRecord) -> bool:
+        """Whether they are there; the log hears where someone removed them."""
+        digests = self._log.messages.parts.content_digests(known.message)
+        if all(self._job.checkpoints.path(digest).is_file() for digest in digests):
+            return True
+        with self._log.group():
+            reason = "its checkpoint is missing"
+            self._log.messages.advance(known.message, State.FAILED, reason=reason)
+        return False
+
+    def _adopt(self, group: Group) -> None:
+        if self._spec.dry_run:
+            for examination in group.examinations:
+                self._checkpoint_bytes += sum(
+                    self._job.checkpoints.size_of(checkpoint.inner_size)
+                    for checkpoint in examination.checkpoints
+                )
+                self._shut.pop(examination.ref, None)
+                if examination.state is State.MISSING_KEY:
+                    # It may be looked at once more, when keys were tried on it.
+                    self._shut[examination.ref] = examination
+                else:
+                    self._survey.add(examination, readable_if_opened(examination.state))
+        else:
+            if group.incoming:
+                fix_recipients(self._job)
+            keep_first(self._job, group)
+            self._job.checkpoints.adopt(group.incoming)
+
+    def _summary(self) -> Summary:
+        summary = self._walk.left_out
+        self._left_out_bytes = summary.bytes
+        summary.mailbox = self._mailbox.specification.url
+        summary.job = str(self._spec.job or "")
+        summary.phase = Operation.DECRYPT
+        summary.is_finished = (self._log.phase(Operation.DECRYPT) or ("",))[0] == "finished"
+        self._log.counts.summarise(summary)
+        self._walk.describe(summary)
+        summary.failure_code = summary.failure_code or self._in_place.failure_code
+        failures = (self._walk.failures, self._in_place.failures)
+        summary.left_folders = [left for one in failures for left in one.left.values()]
+        summary.retried = self._walk.retry.outcome(DONE)
+        if not self._spec.dry_run:
+            summary.plaintext = plaintext_of(self._job)
+        else:
+            summary.space = self._checkpoint_bytes + self._in_place.space
+            summary.preflight = self._verdict(summary)
+        return summary
+
+    def _verdict(self, summary: Summary) -> Preflight:
+        """What was decrypted by an earlier run is safe already."""
+        for examination in self._shut.values():
+            self._survey.add(examination, examination.state)
+        self._survey.not_selected = summary.counts[State.NOT_SELECTED]
+        self._survey.passed_over = len(self._mailbox.passed_over)
+        places = [Path(self._mailbox.specification.location)]
+        if self._spec.job is not None:
+            places.append(self._spec.job)
+        whole = self._survey.examined_bytes + self._left_out_bytes
+        return self._survey.verdict(places, time.monotonic() - self._started, whole)
+
+
+def decrypt(
+    spec: JobSpec,
+    job: Job,
+    mailbox: Mailbox,
+    keys: KeyHistory,
+    *,
+    progress: Progress,
+    cancel: Cancel,
+) -> Summary:
+    """Takes every message of the mailbox that is not done yet into the job.
+
+    In a dry run the job is a rehearsal and nothing that was opened is kept.
+
+    Raises:
+        NoSpace: disk or quota full; the same command resumes.
+        Interrupted: the run was asked to stop; the same command resumes.
+    """
+    keys = keys.bind(job.log.bindings.all())
+    return _Decryption(spec, job, mailbox, keys, cancel).run(progress)

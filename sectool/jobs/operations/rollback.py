@@ -1,0 +1,216 @@
+"""``rollback``: puts the originals back, wherever the mailbox is now.
+
+A message is restored in place of its replacement, with the flags and in the
+folder that this has now; what the user deleted stays deleted. The order of
+acts is that of every replacement (``replace``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from sectool.errors import (
+    MessageError,
+    SectoolError,
+    UsageError,
+)
+from sectool.joblog import Purpose
+from sectool.jobs.passes.in_place import InPlace, is_in_place
+from sectool.jobs.passes.rematch import match_again
+from sectool.jobs.passes.selection import Selector, listing_of
+from sectool.jobs.replacing.grouping import Grouping
+from sectool.jobs.replacing.replacer import Replacer, check_writable
+from sectool.jobs.replacing.spool import Spool
+from sectool.jobs.session.job import Job
+from sectool.jobs.session.spec import Cancel, JobSpec, Operation
+from sectool.jobs.work.fetch_original import (
+    NotRestored,
+    RestoreArgument,
+    RestoreContext,
+    RestoreTask,
+    restore,
+)
+from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.pool import Died, run_tasks
+from sectool.mailbox import Mailbox
+from sectool.outcome import State
+from sectool.progress import Progress
+from sectool.summary import Summary
+
+
+class _Rollback:
+    """One run of ``rollback`` on one job."""
+
+    def __init__(self, spec: JobSpec, job: Job, mailbox: Mailbox, cancel: Cancel) -> None:
+        self._spec = spec
+        self._job = job
+        self._log = job.log
+        self._mailbox = mailbox
+        self._cancel = cancel
+        self._replacer = Replacer(job, mailbox, Purpose.ROLLBACK)
+        self._spool = Spool(job, mailbox)
+        self._failure_code = 0
+        self._space = 0
+
+    def run(self, progress: Progress) -> Summary:
+        self._check()
+        if not self._spec.dry_run:
+            self._spool.sweep()
+        match_again(
+            self._spec,
+            self._job,
+            self._mailbox,
+            deep=False,
+            progress=progress,
+            cancel=self._cancel,
+        )
+        if not self._spec.dry_run:
+            self._replacer.recover()
+        if self._spec.to_stage == "decrypted":
+            self._decrypt_again(progress)
+        elif next(self._log.replaced.to_restore(), None) is not None:
+            with self._log.group():
+                self._log.set_phase(Operation.ROLLBACK, "begun", "")
+            progress.warn("the mail that is put back needs the old keys again", hint="keep them")
+            try:
+                self._restore_all(progress)
+            finally:
+                if not self._spec.dry_run:
+                    with contextlib.suppress(SectoolError):
+                        self._spool.sweep()
+        self._finish()
+        if self._spec.to_stage == "original":
+            self._tell_what_stays(progress)
+        return self._summary()
+
+    def _check(self) -> None:
+        if self._spec.to_stage == "decrypted" and not is_in_place(self._log):
+            raise UsageError(
+                "this job was not decrypted in place, so there is no plaintext to go back to",
+                hint="without --to-stage the originals are put back",
+            )
+        replacing = (Operation.ENCRYPT, Operation.REWRAP)
+        if not any(map(self._log.phase, replacing)) and not is_in_place(self._log):
+            raise UsageError(
+                "no message of this job was replaced, so there is nothing to put back",
+                hint="`sectool status` shows where the job stands",
+            )
+        if not self._spec.dry_run:
+            check_writable(self._mailbox)
+
+    def _decrypt_again(self, progress: Progress) -> None:
+        if next(self._log.replaced.to_decrypt(), None) is None:
+            return
+        with self._log.group():
+            self._log.set_phase(Operation.ROLLBACK, "begun", "")
+        in_place = InPlace(self._spec, self._job, self._mailbox, self._cancel)
+        in_place.run(progress, again=True)
+        self._space = in_place.space
+        self._failure_code = in_place.failure_code
+
+    def _restore_all(self, progress: Progress) -> None:
+        if self._spec.dry_run:
+            self._space = sum(self._job.originals.size(t.message.original) for t in self._tasks())
+            return
+        tasks = list(self._tasks())
+        progress.begin(Operation.ROLLBACK, len(tasks))
+        group = Grouping(self._replacer.carry_out)
+        for answer in self._answers(tasks):
+            self._cancel.check()
+            progress.advance()
+            if isinstance(answer, NotRestored):
+                self._take_down(answer)
+                continue
+            group.add(answer, answer.content.size)
+        group.finish()
+        progress.end()
+
+    def _tasks(self) -> Iterator[RestoreTask]:
+        selector = Selector(self._spec.selection)
+        for message in self._log.replaced.to_restore():
+            if selector.takes(listing_of(message)):
+                yield RestoreTask(message)
+
+    def _answers(self, tasks: list[RestoreTask]) -> Iterator[NewMessage | NotRestored]:
+        argument = RestoreArgument(
+            mailbox=self._mailbox.specification,
+            originals=self._job.directory / "originals",
+            spool=self._spool.directory,
+            prefix=self._spool.prefix,
+        )
+        for answer in run_tasks(
+            restore,
+            tasks,
+            make_context=RestoreContext,
+            context_argument=argument,
+            workers=self._spec.workers,
+        ):
+            if isinstance(answer, Died):
+                yield NotRestored(answer.task.message.message, State.FAILED, answer.reason)
+            else:
+                yield answer
+
+    def _take_down(self, answer: NotRestored) -> None:
+        self._failure_code = self._failure_code or answer.failure_code
+        with self._log.group():
+            self._log.messages.advance(answer.message, answer.state, reason=answer.reason)
+
+    def _finish(self) -> None:
+        with self._log.group():
+            self._log.messages.end_walk(unseen="lost")
+            begun = self._log.phase(Operation.ROLLBACK) is not None
+            left = self._log.replaced.to_restore()
+            if self._spec.to_stage == "decrypted":
+                left = self._log.replaced.to_decrypt()
+            is_left = next(left, None) is not None
+            if begun and not is_left and not self._log.replacements.open():
+                self._log.set_phase(Operation.ROLLBACK, "finished", "")
+
+    def _tell_what_stays(self, progress: Progress) -> None:
+        purged = self._log.replaced.count_purged()
+        if purged:
+            self._failure_code = self._failure_code or MessageError.exit_code
+            progress.warn(
+                f"{purged} messages stay as they are: their originals were purged",
+                hint="a backup from before the purge is the only way back",
+            )
+        staying = self._log.replaced.count_without_original()
+        if staying:
+            self._failure_code = self._failure_code or MessageError.exit_code
+            progress.warn(
+                f"{staying} messages stay as they are: there never was an original of them",
+                hint="keep the new keys as well: what was lost and came back needs those",
+            )
+
+    def _summary(self) -> Summary:
+        summary = Summary(
+            mailbox=self._mailbox.specification.url,
+            job=str(self._spec.job or ""),
+            phase=Operation.ROLLBACK,
+            is_finished=(self._log.phase(Operation.ROLLBACK) or ("finished",))[0] == "finished",
+            failure_code=self._failure_code,
+        )
+        self._log.counts.summarise(summary)
+        if self._log.replaced.count_purged():
+            # Without their originals they stay as they are.
+            summary.failure_code = summary.failure_code or 3
+        if self._spec.dry_run:
+            summary.space = self._space
+        return summary
+
+
+def rollback(
+    spec: JobSpec, job: Job, mailbox: Mailbox, *, progress: Progress, cancel: Cancel
+) -> Summary:
+    """Puts back what was there before the first replacement, and closes the job to ``encrypt``.
+
+    In a dry run the job is a rehearsal and nothing is put back.
+
+    Raises:
+        UsageError: nothing of the job was replaced.
+        NotThisMailbox: less than half of the job is found here.
+        NoSpace: disk or quota full; the same command resumes.
+        Interrupted: the run was asked to stop; the same command resumes.
+    """
+    return _Rollback(spec, job, mailbox, cancel).run(progress)

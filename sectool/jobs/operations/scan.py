@@ -1,0 +1,120 @@
+"""``scan``: says what a mailbox holds, and changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sectool.joblog import Examination
+from sectool.jobs.passes import bindings
+from sectool.jobs.passes.preflight import Survey, readable_if_opened
+from sectool.jobs.passes.selection import Selector, count, walk
+from sectool.jobs.passes.tally import count_examination, count_not_selected
+from sectool.jobs.session.spec import Cancel, JobSpec
+from sectool.jobs.work.examine import (
+    ExamineArgument,
+    ExamineContext,
+    Examined,
+    ExamineTask,
+    examine,
+    unread,
+)
+from sectool.jobs.work.open_with import tried_with, workers_for
+from sectool.jobs.work.pool import Died, run_tasks
+from sectool.keys import KeyHistory
+from sectool.mailbox import Mailbox
+from sectool.message import MessageRef
+from sectool.outcome import State
+from sectool.progress import Progress
+from sectool.summary import Summary
+
+
+def scan(
+    spec: JobSpec,
+    mailbox: Mailbox,
+    keys: KeyHistory | None,
+    new_keys: KeyHistory | None = None,
+    *,
+    progress: Progress,
+    cancel: Cancel,
+) -> Summary:
+    """Examines every selected message and counts what it is.
+
+    With keys, every encrypted message is really opened and its content held
+    against the acceptance rule (G3), and discarded. With the keys of the new
+    place the verdict says which of it would be readable there.
+    """
+    summary = Summary(mailbox=mailbox.specification.url, phase=spec.operation)
+    selector = Selector(spec.selection)
+    survey = Survey(keys, new_keys)
+    started = time.monotonic()
+
+    def tasks() -> Iterator[ExamineTask]:
+        for listing in walk(mailbox, cancel):
+            if selector.takes(listing):
+                yield ExamineTask(listing)
+            else:
+                count_not_selected(summary, listing)
+
+    argument = _argument(spec, mailbox, keys)
+    trials = None if keys is None else bindings.Trials(keys, bindings.SCAN_OPERATIONS)
+    shut: dict[MessageRef, Examination] = {}
+    progress.begin("scan", count(mailbox, progress, cancel))
+    for answer in _examine(tasks(), argument, spec, keys):
+        if answer.examination is not None:
+            if trials is not None and trials.saw(answer):
+                shut[answer.examination.ref] = answer.examination
+            else:
+                _count(summary, survey, answer.examination)
+        progress.advance()
+        cancel.check()
+    progress.end()
+    if trials is not None:
+        trials.run(argument, workers=spec.workers, progress=progress, cancel=cancel)
+        again = map(trials.task, trials.named_by(shut.values()))
+        for answer in _examine(again, trials.argument(argument, ""), spec, trials.keys):
+            if answer.examination is not None:
+                shut[answer.examination.ref] = answer.examination
+            cancel.check()
+        trials.describe(summary)
+    for examination in shut.values():
+        _count(summary, survey, examination)
+    survey.not_selected = summary.counts[State.NOT_SELECTED]
+    survey.passed_over = len(mailbox.passed_over)
+    places = [Path(mailbox.specification.location)]
+    summary.preflight = survey.verdict(places, time.monotonic() - started, summary.bytes)
+    return summary
+
+
+def _argument(spec: JobSpec, mailbox: Mailbox, keys: KeyHistory | None) -> ExamineArgument:
+    return ExamineArgument(
+        mailbox=mailbox.specification,
+        material=None if keys is None else keys.material,
+        tried_with=tried_with(keys, spec.part_selection),
+        checkpoints=None,
+        released=spec.released,
+        part_selection=spec.part_selection,
+    )
+
+
+def _examine(
+    tasks: Iterator[ExamineTask], argument: ExamineArgument, spec: JobSpec, keys: KeyHistory | None
+) -> Iterator[Examined]:
+    for answer in run_tasks(
+        examine,
+        tasks,
+        make_context=ExamineContext,
+        context_argument=argument,
+        workers=workers_for(spec.workers, keys),
+    ):
+        if isinstance(answer, Died):
+            yield Examined(unread(answer.task.listing, answer.reason))
+        else:
+            yield answer
+
+
+def _count(summary: Summary, survey: Survey, examination: Examination) -> None:
+    state = readable_if_opened(examination.state)
+    count_examination(summary, examination, state)
+    survey.add(examination, state)

@@ -1,0 +1,99 @@
+"""``status``: where a job stands, what is left, what failed and why; reads only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sectool.joblog import Storage
+from sectool.jobs.session.job import LOCK_NAME, STATUS_NAME, Job, look_at_job
+from sectool.jobs.session.spec import Operation
+from sectool.locks import is_held
+from sectool.message import open_regular_file
+from sectool.summary import Activity, Plaintext, Summary
+from sectool.trust import Trust
+
+SIZE_LIMIT = 256 * 1024 * 1024
+"""Bytes of that file that are read."""
+
+
+def status(directory: Path, trust: Trust | None = None) -> Summary:
+    """The counts of a job as its log tells them, also while a run is on.
+
+    Args:
+        directory: the job directory.
+        trust: who may write to it beside root and the caller; None: nobody.
+
+    Raises:
+        UsageError: it is not a job directory.
+        UnsafeDirectory: others could change it; root does not look at another's job.
+        JobLogDamaged: its log is not whole.
+    """
+    with look_at_job(directory, trust) as job:
+        summary = summarise_job(job)
+        summary.activity = last_activity(job.directory)
+        return summary
+
+
+def summarise_job(job: Job) -> Summary:
+    """The counts of a job as its log tells them."""
+    summary = Summary(mailbox=job.mailbox or "", job=str(job.directory))
+    for name in (Operation.ROLLBACK, Operation.ENCRYPT, Operation.REWRAP, Operation.DECRYPT):
+        phase = job.log.phase(name)
+        if phase is not None:
+            summary.phase, summary.is_finished = name.value, phase[0] == "finished"
+            break
+    else:
+        summary.is_finished = False
+    job.log.counts.summarise(summary)
+    summary.plaintext = plaintext_of(job)
+    summary.retire = job.log.give_ups.last_answers()
+    return summary
+
+
+def plaintext_of(job: Job) -> Plaintext:
+    """What of a job lies in clear, and since when."""
+    log = job.log.plaintext
+    return Plaintext(
+        checkpoints=log.checkpoints(Storage.PLAIN),
+        sealed=log.checkpoints(Storage.SEALED),
+        in_mailbox=log.in_mailbox(),
+        asked=datetime.now(UTC),
+        sealed_to=job.place.sealed_to,
+    )
+
+
+def last_activity(directory: Path) -> Activity | None:
+    """What the run that wrote the status file was doing, and whether it still is.
+
+    Args:
+        directory: of the job.
+
+    Returns:
+        None where there is no such file, or nothing in it that a run would write.
+    """
+    try:
+        with open_regular_file(directory / STATUS_NAME) as stream:
+            document = json.loads(stream.read(SIZE_LIMIT))
+        told = document["activity"]
+        activity = Activity(
+            operation=str(told["operation"]),
+            pid=int(told["pid"]),
+            started=datetime.fromisoformat(told["started"]),
+            updated=datetime.fromisoformat(told["updated"]),
+            stage=str(told["stage"]),
+            done=int(told["done"]),
+            total=None if told["total"] is None else int(told["total"]),
+            ended=None if told["ended"] is None else datetime.fromisoformat(told["ended"]),
+            exit_code=None if told["exit_code"] is None else int(told["exit_code"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    moments = (activity.started, activity.updated, activity.ended)
+    if any(one and (one.tzinfo is None or not 1970 <= one.year < 9999) for one in moments):
+        return None
+    if activity.ended is not None:
+        return activity
+    return replace(activity, is_on=is_held(directory / LOCK_NAME))

@@ -1,0 +1,1 @@
+"""What each pass over the messages of a job does: taking in, matching, replacing, proving."""

@@ -1,0 +1,125 @@
+"""Puts mail that a move lost back into the mailbox, encrypted to the new recipients."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sectool.jobs.passes.selection import Selector, listing_of
+from sectool.jobs.replacing.grouping import Grouping
+from sectool.jobs.replacing.replacer import Replacer
+from sectool.jobs.session.job import Job
+from sectool.jobs.session.spec import Cancel, JobSpec
+from sectool.jobs.work.make_anew import (
+    LostArgument,
+    LostContext,
+    LostTask,
+    MadeAnew,
+    NotMade,
+    make_anew,
+)
+from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.pool import Died, run_tasks
+from sectool.mailbox import NOTHING, Addition
+from sectool.progress import Progress
+
+RECOVERED = "Recovered"
+"""Folder for what was lost."""
+
+
+def lost_tasks(spec: JobSpec, job: Job) -> list[LostTask]:
+    """What there is to put back of a walk that ended; the selection applies to where it was."""
+    selector = Selector(spec.selection)
+    return [LostTask(lost) for lost in job.log.replaced.lost() if selector.takes(listing_of(lost))]
+
+
+@dataclass(slots=True)
+class Restored:
+    """What came of it."""
+
+    messages: int = 0
+    not_restored: Counter[str] = field(default_factory=Counter)
+    """How many were not, by reason."""
+    failure_code: int = 0
+    """Exit code of what is missing or damaged; 0: nothing is."""
+
+
+def restore_lost(
+    tasks: Sequence[LostTask],
+    argument: LostArgument,
+    replacer: Replacer,
+    *,
+    workers: int,
+    progress: Progress,
+    cancel: Cancel,
+) -> Restored:
+    """Adds what the walk that just ended did not find, in the folder ``Recovered``.
+
+    Args:
+        tasks: of ``lost_tasks``.
+        argument: for whom, from what, and where to write.
+        replacer: adds them.
+        workers: processes; 0: this one.
+        progress: told of each message.
+        cancel: asked between messages.
+
+    Raises:
+        NoSpace: disk or quota full; the same command resumes.
+        Interrupted: the run was asked to stop; the same command resumes.
+    """
+    restored = Restored()
+    progress.begin("restore", len(tasks))
+
+    def add(group: Sequence[MadeAnew]) -> None:
+        refused = replacer.add([_entry(one) for one in group])
+        restored.messages += len(group) - len(refused)
+        restored.not_restored.update(refused)
+
+    unproven = 0
+    group = Grouping(add)
+    for answer in _answers(tasks, argument, workers):
+        cancel.check()
+        progress.advance()
+        if isinstance(answer, NotMade):
+            restored.not_restored[answer.reason] += 1
+            restored.failure_code = restored.failure_code or answer.failure_code
+            continue
+        unproven += not answer.is_header_proven
+        group.add(answer, answer.written.content.size)
+    group.finish()
+    progress.end()
+    if unproven:
+        progress.warn(
+            f"{unproven} messages came back under a header that nothing vouches for",
+            hint="their checkpoints are of an older version; look whom they say they are from",
+        )
+    return restored
+
+
+def _answers(
+    tasks: Sequence[LostTask], argument: LostArgument, workers: int
+) -> Iterator[MadeAnew | NotMade]:
+    for answer in run_tasks(
+        make_anew,
+        tasks,
+        make_context=LostContext,
+        context_argument=argument,
+        workers=workers,
+    ):
+        yield NotMade(answer.reason) if isinstance(answer, Died) else answer
+
+
+def _entry(made: MadeAnew) -> tuple[NewMessage, Addition]:
+    new = NewMessage(
+        message=made.message.message,
+        ref=NOTHING,
+        revision="",
+        content=made.written.content,
+        identity=made.written.identity,
+        opens_to=made.written.opens_to,
+        keeps_original=False,
+    )
+    date = datetime.fromisoformat(made.message.internal_date)
+    return new, Addition(RECOVERED, made.written.content, date)

@@ -1,0 +1,275 @@
+"""Puts plaintexts into the mailbox in the place of encrypted messages (``--in-place``).
+
+Only after their checkpoints are durable and logged. The order of acts is that of every
+replacement (``replace``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from sectool.errors import SectoolError, UsageError
+from sectool.joblog import JobLog, Purpose
+from sectool.jobs.passes.failure_limit import FailureLimit
+from sectool.jobs.passes.match import Matcher
+from sectool.jobs.passes.selection import Selector, listing_of
+from sectool.jobs.replacing.grouping import Grouping
+from sectool.jobs.replacing.replacer import Replacer, check_writable
+from sectool.jobs.replacing.spool import Spool
+from sectool.jobs.session.job import Job
+from sectool.jobs.session.spec import Cancel, JobSpec, Operation, Selection
+from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.pool import Died, run_tasks
+from sectool.jobs.work.put_in_clear import (
+    AnyMessage,
+    NotInPlace,
+    PlaintextArgument,
+    PlaintextContext,
+    PlaintextTask,
+    put_in_clear,
+)
+from sectool.mailbox import Mailbox
+from sectool.outcome import State
+from sectool.progress import Progress
+from sectool.smime import ClearSelection
+
+_CHOICES = ("nested", "wrapped")
+"""What may be opened in place beside whole messages; options and fields have these names."""
+
+
+def is_in_place(log: JobLog) -> bool:
+    """Whether the job has put plaintext into the mailbox."""
+    return bool(_options(log).get("in_place"))
+
+
+def clear_selection(log: JobLog) -> ClearSelection:
+    """Which parts' plaintext the job has put into the mailbox, or may have."""
+    options = _options(log)
+    return ClearSelection(bool(options.get("nested")), bool(options.get("wrapped")))
+
+
+def _options(log: JobLog) -> dict[str, bool]:
+    phase = log.phase(Operation.DECRYPT)
+    return dict(json.loads(phase[1])) if phase is not None and phase[1] else {}
+
+
+def _as_text(options: dict[str, bool]) -> str:
+    return json.dumps(options, sort_keys=True) if options else ""
+
+
+def check_in_place(spec: JobSpec, job: Job) -> str:
+    """Holds that ``--in-place`` and its kin are as the first replacement fixed them.
+
+    A job in place may begin to open nested or wrapped mail later, but not cease to.
+
+    Returns:
+        The options of the decrypt phase as they stand.
+
+    Raises:
+        UsageError: the job was begun the other way.
+    """
+    _check_options(spec)
+    log = job.log
+    undone = log.phase(Operation.ROLLBACK) is not None and not log.replaced.any_left()
+    fixed = is_in_place(log) and not (undone and not log.replaced.any_in_clear())
+    if fixed and not spec.in_place:
+        raise UsageError(
+            "this job decrypts in place, and this run is without --in-place",
+            hint="add --in-place, or begin another job with another --job directory",
+        )
+    for name in _CHOICES:
+        if fixed and getattr(clear_selection(log), name) and not getattr(spec, name):
+            raise UsageError(
+                f"this job opens {name} mail in place, and this run is without --{name}",
+                hint=f"add --{name}, or begin another job with another --job directory",
+            )
+    encrypted = log.phase(Operation.ENCRYPT)
+    if spec.in_place and not fixed and not undone and encrypted is not None and encrypted[1]:
+        raise UsageError(
+            "this job has encrypted mail that it did not decrypt in place",
+            hint="leave --in-place out, or begin another job with another --job directory",
+        )
+    return _as_text(_options(log)) if fixed else ""
+
+
+def _check_options(spec: JobSpec) -> None:
+    if spec.restore_subject and not spec.in_place:
+        raise UsageError(
+            "decrypting restores a Subject only in place, where it replaces messages",
+            hint="add --in-place, or give --restore-subject to `sectool encrypt`",
+        )
+    for name in _CHOICES:
+        if getattr(spec, name) and not spec.in_place:
+            raise UsageError(
+                f"{name} mail is always decrypted into checkpoints, and put in clear only in place",
+                hint=f"add --in-place, or leave --{name} out",
+            )
+
+
+class InPlace:
+    """Puts the plaintext of a job's messages into the mailbox.
+
+    Args:
+        spec: its selection counts.
+        job: whose messages; its log knows which of them the walk found.
+        mailbox: where they are.
+        cancel: asked between messages.
+
+    Attributes:
+        failure_code: exit code of what stays encrypted or failed; 0: nothing did.
+        space: in a dry run the bytes that originals and plaintext copies would take.
+        leaves_work: whether messages were left out.
+        failures: the folders that are left.
+    """
+
+    def __init__(self, spec: JobSpec, job: Job, mailbox: Mailbox, cancel: Cancel) -> None:
+        self.failure_code = 0
+        self.space = 0
+        self.leaves_work = False
+        done = job.log.standings.of_all(frozenset({State.DECRYPTED}))
+        self.failures = FailureLimit(spec, done)
+        self._folders: dict[int, str] = {}
+        self._staying: Counter[str] = Counter()
+        """Why messages that were in clear before, or might have been, stay encrypted."""
+        self._spec = spec
+        self._job = job
+        self._log = job.log
+        self._mailbox = mailbox
+        self._cancel = cancel
+        self._replacer = Replacer(job, mailbox, Purpose.DECRYPT)
+        self._spool = Spool(job, mailbox)
+
+    @property
+    def _clear_selection(self) -> ClearSelection:
+        """Also as the log has it: undoing gives back what was there."""
+        fixed = clear_selection(self._log)
+        return ClearSelection(
+            nested=self._spec.nested or fixed.nested, wrapped=self._spec.wrapped or fixed.wrapped
+        )
+
+    def check_writable(self) -> None:
+        """Holds that the mailbox can be written, before hours are spent on checkpoints.
+
+        Raises:
+            ReadOnlyMailbox: it cannot.
+        """
+        if not self._spec.dry_run:
+            check_writable(self._mailbox)
+
+    def recover(self, progress: Progress) -> None:
+        """Ends what an interrupted run left open, wherever both copies lie now."""
+        opened = self._log.replacements.open()
+        if self._spec.dry_run or all(one.purpose is not Purpose.DECRYPT for one in opened):
+            return
+        self._spool.sweep()
+        matcher = Matcher(self._job, self._mailbox, workers=self._spec.workers, cancel=self._cancel)
+        matcher.run(progress)
+        self._replacer.recover()
+
+    def run(self, progress: Progress, *, again: bool = False) -> None:
+        """Replaces every message that waits for it.
+
+        Args:
+            progress: told of each message.
+            again: those that are encrypted to the new recipients, not the others.
+
+        Raises:
+            NoSpace: disk or quota full; the same command resumes.
+        """
+        tasks = list(self._tasks(again=again))
+        if self._spec.dry_run:
+            self.space = sum(task.size * 2 for task in tasks)
+            return
+        self.failures.tell(progress)
+        progress.begin("in place", len(tasks))
+        try:
+            self._replace(tasks, progress)
+        finally:
+            with contextlib.suppress(SectoolError):
+                self._spool.sweep()
+        progress.end()
+        for reason, messages in self._staying.items():
+            progress.warn(f"{messages} messages are not put back in clear: {reason}")
+
+    def _tasks(self, *, again: bool) -> Iterator[PlaintextTask]:
+        selector = Selector(self._spec.selection)
+        messages: Iterator[AnyMessage] = self._log.waiting.sealable(in_clear=False)
+        if again:
+            messages = self._log.replaced.to_decrypt()
+        for message in messages:
+            if selector.takes(listing_of(message)):
+                yield PlaintextTask(message, again)
+            else:
+                self.leaves_work = True
+
+    def _replace(self, tasks: list[PlaintextTask], progress: Progress) -> None:
+        group = Grouping(self._carry_out)
+        for answer in self._answers(tasks):
+            self._cancel.check()
+            progress.advance()
+            if isinstance(answer, NotInPlace):
+                self._take_down(answer)
+                continue
+            group.add(answer, answer.content.size)
+        group.finish()
+
+    def _answers(self, tasks: list[PlaintextTask]) -> Iterator[NewMessage | NotInPlace]:
+        argument = PlaintextArgument(
+            mailbox=self._mailbox.specification,
+            checkpoints=self._job.place,
+            spool=self._spool.directory,
+            prefix=self._spool.prefix,
+            job=self._job.name,
+            restore_subject=self._spec.restore_subject,
+            selection=self._clear_selection,
+        )
+        for answer in run_tasks(
+            put_in_clear,
+            self._unless_left(tasks),
+            make_context=PlaintextContext,
+            context_argument=argument,
+            workers=self._spec.workers,
+        ):
+            if isinstance(answer, Died):
+                yield NotInPlace(answer.task.message.message, State.FAILED, answer.reason)
+            else:
+                yield answer
+
+    def _unless_left(self, tasks: list[PlaintextTask]) -> Iterator[PlaintextTask]:
+        for task in tasks:
+            message = task.message
+            listing = listing_of(message)
+            # They were selected when they became tasks. Undoing has no such limit.
+            if not task.again and self.failures.leaves(listing, Selection()):
+                self.leaves_work = True
+                continue
+            self._folders[message.message] = message.ref.folder
+            yield task
+
+    def _carry_out(self, group: Sequence[NewMessage]) -> None:
+        """Replaces a group; the first one fixes how this job decrypts in place."""
+        selection = self._clear_selection
+        chosen = {name: True for name in _CHOICES if getattr(selection, name)}
+        options = {"in_place": True, **chosen}
+        if _options(self._log) != options:
+            with self._log.group():
+                self._log.set_phase(Operation.DECRYPT, "begun", _as_text(options))
+        self._replacer.carry_out(group)
+        states = self._log.standings.of(new.message for new in group)
+        for new in group:
+            self.failures.saw(self._folders.pop(new.message), states[new.message])
+
+    def _take_down(self, answer: NotInPlace) -> None:
+        self.failure_code = self.failure_code or answer.failure_code or 3
+        folder = self._folders.pop(answer.message)
+        self.failures.saw(folder, answer.state or State.CHECKPOINTED)
+        if answer.state is None and self._spec.to_stage == "decrypted":
+            # It is what it was, and that is no failure that a list of these would show.
+            self._staying[answer.reason] += 1
+            return
+        state = answer.state or State.CHECKPOINTED
+        with self._log.group():
+            self._log.messages.advance(answer.message, state, reason=answer.reason)

@@ -1,0 +1,224 @@
+"""Finds the messages of a job again in a mailbox that may have moved.
+
+Where name and hint are those the log knows, the copy is taken as the same for
+now (its bytes are held against the job before it is replaced); every other
+copy is read and known by its content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from sectool.joblog import UNREAD, Examination, MessageRecord, without_address
+from sectool.jobs.passes.own_copies import has_header_of_original
+from sectool.jobs.passes.selection import count, walk
+from sectool.jobs.session.job import Job
+from sectool.jobs.session.spec import Cancel
+from sectool.jobs.work.examine import (
+    ExamineArgument,
+    ExamineContext,
+    ExamineTask,
+    examine,
+    unread,
+)
+from sectool.jobs.work.pool import Died, run_tasks
+from sectool.mailbox import Mailbox
+from sectool.message import Flags, Listing
+from sectool.outcome import State
+from sectool.progress import Progress
+
+UNREAD_HINT = "check the owner, the mode and the disk, then run the same command again"
+
+GROUP = 256
+"""Messages whose places are logged together."""
+
+
+@dataclass(slots=True)
+class Match:
+    """How much of a job was found."""
+
+    messages: int
+    """Messages of the job."""
+    found: int
+    """Those of them that are in the mailbox."""
+    unread: tuple[Examination, ...] = ()
+    """Those of them again that lie where they were and cannot be read now."""
+
+    @property
+    def unread_told(self) -> str:
+        """The same in words; empty where there is none."""
+        if not self.unread:
+            return ""
+        first = self.unread[0]
+        count = len(self.unread)
+        messages = "message" if count == 1 else "messages"
+        return f"{count} {messages} of the job cannot be read, such as {first.ref}: {first.reason}"
+
+
+class Matcher:
+    """One walk that holds a mailbox against a job.
+
+    Args:
+        job: whose messages are looked for.
+        mailbox: where.
+        workers: processes; 0: this one.
+        cancel: asked between messages.
+        deep: no hint is trusted, every message is read.
+        takes_newcomers: whether what is not of the job is taken down; False: it is
+            left to the caller.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        mailbox: Mailbox,
+        *,
+        workers: int,
+        cancel: Cancel,
+        deep: bool = False,
+        takes_newcomers: bool = True,
+    ) -> None:
+        self._takes_newcomers = takes_newcomers
+        self._deep = deep
+        self._log = job.log
+        self._job = job
+        self._mailbox = mailbox
+        self._workers = workers
+        self._cancel = cancel
+        self._unmatched: list[Examination] = []
+        self._unread: list[Examination] = []
+        self._in_flight: list[int] = []
+        self._resembling = 0
+
+    def run(self, progress: Progress) -> Match:
+        """Gives the job's messages their present places, and takes down what is not of the job."""
+        progress.begin("match", count(self._mailbox, progress, self._cancel))
+        self._log.messages.begin_walk(unseen="lost")
+        group: list[Examination] = []
+        for examination in self._examinations(progress):
+            progress.advance()
+            self._cancel.check()
+            group.append(examination)
+            if len(group) >= GROUP:
+                self._claim(group)
+                group = []
+        self._claim(group)
+        self._settle_unmatched()
+        messages, found = self._log.counts.found()
+        progress.end()
+        if self._resembling:
+            progress.warn(
+                f"{self._resembling} messages in clear have the text of decrypted ones, and nothing"
+                " says that they are copies of these: they stay as they are",
+                hint="look at them; `sectool encrypt --include-clear` encrypts mail in clear",
+            )
+        return Match(messages, found, tuple(self._unread))
+
+    def _examinations(self, progress: Progress) -> Iterator[Examination]:
+        argument = ExamineArgument(
+            mailbox=self._mailbox.specification,
+            material=None,
+            tried_with="",
+            checkpoints=None,
+            job=self._job.name,
+        )
+        for answer in run_tasks(
+            examine,
+            self._unfamiliar(progress),
+            make_context=ExamineContext,
+            context_argument=argument,
+            workers=self._workers,
+        ):
+            if isinstance(answer, Died):
+                yield unread(answer.task.listing, answer.reason)
+            elif answer.examination is not None:
+                yield answer.examination
+
+    def _unfamiliar(self, progress: Progress) -> Iterator[ExamineTask]:
+        for listing in walk(self._mailbox, self._cancel):
+            known = self._log.messages.at(listing.ref)
+            in_flight = self._log.replacements.at(listing.ref)
+            if in_flight is not None:
+                # The second copy of a message that an interrupted run was replacing.
+                self._in_flight.append(in_flight)
+                progress.advance()
+            elif known is not None and known.hint == listing.hint and not self._deep:
+                self._log.messages.see(known.message)
+                progress.advance()
+            else:
+                yield ExamineTask(listing, opening=False)
+
+    def _claim(self, group: list[Examination]) -> None:
+        with self._log.group():
+            for examination in group:
+                if self._log.messages.claim_examined(examination) is None:
+                    self._unmatched.append(examination)
+
+    def _settle_unmatched(self) -> None:
+        # Only now is it certain which messages of the job no copy claimed.
+        messages = self._log.messages
+        with self._log.group():
+            for message in self._in_flight:
+                self._log.replacements.meet(message)
+            for examination in self._unmatched:
+                if _is_unread(examination) and (known := messages.stays(examination.ref)):
+                    # Of what was never read the job keeps nothing.
+                    if not _is_unread(known):
+                        self._unread.append(examination)
+                    continue
+                if self._log.replacements.follow(_listing(examination), examination):
+                    continue
+                self._settle(examination)
+        self._unmatched.clear()
+        self._in_flight.clear()
+
+    def _settle(self, examination: Examination) -> None:
+        messages, listing = self._log.messages, _listing(examination)
+        is_own = has_header_of_original(self._job, examination)
+        if messages.copies.claim(examination, is_own) is not None:
+            return
+        if self._takes_newcomers and messages.copies.join(examination) is not None:
+            return
+        if messages.claim_returned(listing, examination.identity) is not None:
+            return
+        if messages.mark_changed(
+            listing, examination.message_id, only_replaced=not self._takes_newcomers
+        ):
+            return
+        if self._takes_newcomers and messages.record_copy(examination) is None:
+            self._resembling += messages.copies.resemble(examination)
+            messages.record(self._newcomer(examination))
+
+    def _newcomer(self, examination: Examination) -> Examination:
+        """What to call a copy that is none of the job's messages."""
+        if _is_unread(examination):
+            return examination
+        parts = examination.parts
+        known = [self._log.messages.parts.checkpoint(part.content_digest) for part in parts]
+        if parts and all(known) and examination.state is State.ENCRYPTED:
+            # What the job has in other surroundings, such as a forward of it.
+            marked = tuple(
+                replace(part, integrity=checkpoint.integrity)
+                for part, checkpoint in zip(parts, known, strict=True)
+                if checkpoint is not None
+            )
+            layers = tuple(
+                replace(layer, part=part.path)
+                for part in marked
+                for layer in self._log.messages.parts.layers.of_part(part.content_digest)
+            )
+            return replace(examination, state=State.CHECKPOINTED, parts=marked, layers=layers)
+        held = self._log.messages.parts.held_recipients()
+        if parts and any(without_address(key) in held for key in examination.recipients):
+            reason = "it came later, and only an old key opens it"
+            return replace(examination, state=State.OLD_KEY, reason=reason)
+        return replace(examination, state=State.NEW)
+
+
+def _is_unread(message: Examination | MessageRecord) -> bool:
+    return message.identity.startswith(UNREAD)
+
+
+def _listing(examination: Examination) -> Listing:
+    return Listing(examination.ref, examination.size, Flags(), examination.hint)

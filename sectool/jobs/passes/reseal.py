@@ -1,0 +1,366 @@
+"""Replaces messages by others with new envelopes, a group at a time: ``encrypt`` and ``rewrap``.
+
+The first replacement fixes recipients and profile for the whole job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from sectool.errors import MessageError, SectoolError, UsageError
+from sectool.joblog import REPLACED, SealableMessage, SealablePart
+from sectool.jobs.passes.bring_back_lost import Restored, lost_tasks, restore_lost
+from sectool.jobs.passes.failure_limit import FailureLimit
+from sectool.jobs.passes.prove import prove_replaced
+from sectool.jobs.passes.retry import Retry
+from sectool.jobs.passes.selection import Selector, listing_of
+from sectool.jobs.replacing.grouping import Grouping
+from sectool.jobs.replacing.replacer import Replacer, check_writable
+from sectool.jobs.replacing.spool import Spool
+from sectool.jobs.session.fixed import NOT_FIXED, check_fixed, options_of
+from sectool.jobs.session.job import MAILBOX_VALUE, Job
+from sectool.jobs.session.losing_access import describe_losing_access
+from sectool.jobs.session.new_certificates import (
+    describe_certificates,
+    record_certificates,
+)
+from sectool.jobs.session.owner import is_shared
+from sectool.jobs.session.spec import Cancel, JobSpec
+from sectool.jobs.session.succession import OldSide, Succession
+from sectool.jobs.work.make_anew import LostArgument
+from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.pool import Died, run_tasks
+from sectool.jobs.work.seal import (
+    NotSealed,
+    SealArgument,
+    SealContext,
+    SealedMessage,
+    SealTask,
+    seal,
+)
+from sectool.jobs.work.sealers import FromCheckpoints, SealingMethod
+from sectool.keys import KeyHistory, NewRecipient
+from sectool.mailbox import Mailbox
+from sectool.outcome import State
+from sectool.progress import Progress
+from sectool.summary import Summary
+
+GROWTH = 1.02
+"""New size of a message by its old one, at most, in the estimate of a dry run."""
+
+Waiting = Callable[[], Iterator[SealableMessage]]
+"""The messages that wait; asked more than once, and each time as the log has them then."""
+
+
+class Resealing:
+    """The replacing half of one run on one job.
+
+    Args:
+        spec: selection, profile, owners; ``operation`` is the phase.
+        job: whose messages are replaced.
+        mailbox: where they are.
+        recipients: the new ones.
+        method: where the new envelopes come from.
+        waiting: which messages wait, once the walk has found them.
+        new_keys: opens what was replaced (G1, ``opened``); None: that waits for ``verify``.
+        old_keys: the key history, where it is at hand; what lies beside it names people.
+        retry: what the walk tries once more; None: the messages that wait say it.
+        workers: processes; 0: this one.
+        cancel: asked between messages.
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        job: Job,
+        mailbox: Mailbox,
+        recipients: Sequence[NewRecipient],
+        *,
+        method: SealingMethod,
+        waiting: Waiting,
+        new_keys: KeyHistory | None,
+        old_keys: KeyHistory | None = None,
+        retry: Retry | None = None,
+        workers: int,
+        cancel: Cancel,
+    ) -> None:
+        self._spec = spec
+        self._job = job
+        self._log = job.log
+        self._mailbox = mailbox
+        self._recipients = tuple(recipients)
+        self._method = method
+        self._waiting = waiting
+        self._new_keys = new_keys
+        self._histories = (old_keys, new_keys)
+        self._workers = workers
+        self._cancel = cancel
+        self._retry = retry or Retry(spec, job.log)
+        self._failures = FailureLimit(spec, job.log.standings.of_all(REPLACED))
+        self._replacer = Replacer(job, mailbox)
+        self._spool = Spool(job, mailbox)
+        self._failure_code = 0
+        self._space = 0
+        self._rehearsed: list[SealableMessage] = []
+        self._taken: dict[int, SealablePart] = {}
+        self._restored: Restored | None = None
+
+    def take_from(self, method: SealingMethod) -> None:
+        """Where the new envelopes come from, since the walk has found out more."""
+        self._method = method
+
+    # --- what is fixed ----------------------------------------------------------------
+
+    def check(self, old: OldSide | None, progress: Progress) -> None:
+        """Holds that the run may begin: as it was fixed, to the right person, where one can write.
+
+        Args:
+            old: what is known of whose the mail was; None: nothing is.
+            progress: told what a person should look at.
+
+        Raises:
+            UsageError: the job was begun with other recipients or another profile.
+            CertificateUnusable: the new certificates are not of the person whose mail it is.
+            ReadOnlyMailbox: the mailbox cannot be written.
+        """
+        if not self._spec.restart_phase:
+            check_fixed(self._fixed_options(), self._options(), self._spec.operation)
+        succession = Succession(self._spec, self._job, self._mailbox, old, progress)
+        self._recipients = succession.check(self._recipients)
+        if not self._spec.dry_run:
+            check_writable(self._mailbox)
+
+    def _options(self) -> str:
+        return options_of(self._recipients, self._spec.profile)
+
+    def _fixed_options(self) -> str:
+        phase = self._log.phase(self._spec.operation)
+        return NOT_FIXED if phase is None else phase[1]
+
+    # --- the phase --------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Removes what an interrupted run left half written; while nobody writes any."""
+        if not self._spec.dry_run:
+            self._spool.sweep()
+
+    def recover(self) -> None:
+        """Ends what an interrupted run left open, after a walk that found both copies.
+
+        Not before it is certain that this is the mailbox: what is open is given up
+        where no copy of it is found.
+        """
+        if not self._spec.dry_run:
+            self._replacer.recover()
+
+    def begin(self) -> None:
+        """Notes that the phase is on, and where the mailbox is; starts it over where asked to.
+
+        Raises:
+            UsageError: it cannot start over while a message has two copies, or where
+                one was in clear before.
+        """
+        restarts = self._fixed_options() not in {NOT_FIXED, self._options()}
+        if restarts and self._log.replacements.open():
+            raise UsageError(
+                "a message has two copies, so that the phase cannot be restarted",
+                hint="run `sectool encrypt` with the former --to and --profile first",
+            )
+        in_clear_before = self._log.restarts.count_in_clear_before() if restarts else 0
+        if in_clear_before:
+            # Half of the job for other recipients would be what nobody asked for.
+            raise UsageError(
+                f"{in_clear_before} messages were in clear before, and only a rollback undoes that",
+                hint="run `sectool rollback` and `sectool decrypt`, then `sectool encrypt` again",
+            )
+        with self._log.group():
+            self._log.set_value(MAILBOX_VALUE, self._mailbox.specification.url)
+            self._log.set_phase(self._spec.operation, "begun", self._fixed_options())
+            if restarts:
+                self._log.restarts.restart()
+                self._note_options()
+
+    def finish_if_done(self) -> None:
+        """Notes that the phase is over where nothing waits any more; inside a group."""
+        is_left = next(self._waiting(), None) is not None
+        if not is_left and not self._log.replacements.open():
+            self._log.set_phase(self._spec.operation, "finished", self._fixed_options())
+
+    # --- the work -----------------------------------------------------------------------
+
+    def run(self, progress: Progress) -> None:
+        """Replaces every message that waits and is selected; in a dry run counts them.
+
+        Raises:
+            NoSpace: disk or quota full; the same command resumes.
+            Interrupted: the run was asked to stop; the same command resumes.
+        """
+        if self._spec.dry_run:
+            self._rehearse()
+            return
+        self._tell_left_behind(progress)
+        try:
+            self._replace(progress)
+        finally:
+            with contextlib.suppress(SectoolError):
+                self._spool.sweep()
+
+    def restore_lost(self, checkpoints: FromCheckpoints, progress: Progress) -> None:
+        """Puts back what the walk, which has ended, did not find; in a dry run counts it.
+
+        Raises:
+            NoSpace: disk or quota full; the same command resumes.
+            Interrupted: the run was asked to stop; the same command resumes.
+        """
+        tasks = lost_tasks(self._spec, self._job)
+        if self._spec.dry_run or not tasks:
+            self._restored = Restored(len(tasks))
+            return
+        self._fix_options()
+        originals = self._job.directory / "originals"
+        try:
+            self._restored = restore_lost(
+                tasks,
+                LostArgument(self._argument(), checkpoints, originals),
+                self._replacer,
+                workers=self._workers,
+                progress=progress,
+                cancel=self._cancel,
+            )
+        finally:
+            with contextlib.suppress(SectoolError):
+                self._spool.sweep()
+
+    def _tell_left_behind(self, progress: Progress) -> None:
+        left = self._log.restarts.count_left_behind() if self._spec.restart_phase else 0
+        if left:
+            self._failure_code = MessageError.exit_code
+            progress.warn(
+                f"{left} messages stay encrypted as they are: there is no checkpoint of them",
+                hint="begin another job on them, with the former new keys as old ones",
+            )
+
+    def _rehearse(self) -> None:
+        tasks = list(self._tasks())
+        self._space = sum(int(task.size * GROWTH) * 2 for task in tasks)
+        self._rehearsed = [task.message for task in tasks]
+
+    def _replace(self, progress: Progress) -> None:
+        self._failures.tell(progress)
+        progress.begin(self._spec.operation, sum(1 for _ in self._retry.narrow(self._waiting())))
+        group = Grouping(self._carry_out)
+        for answer in self._answers():
+            self._cancel.check()
+            progress.advance()
+            if not isinstance(answer, SealedMessage):
+                self._take_down(answer)
+                continue
+            group.add(answer.new, answer.new.content.size)
+            if answer.taken is not None:
+                self._taken[answer.new.message] = answer.taken
+        group.finish()
+        progress.end()
+
+    def _answers(self) -> Iterator[SealedMessage | NotSealed]:
+        for answer in run_tasks(
+            seal,
+            self._tasks(),
+            make_context=SealContext,
+            context_argument=self._argument(),
+            workers=self._workers,
+        ):
+            if isinstance(answer, Died):
+                yield NotSealed(answer.task.message, State.FAILED, answer.reason)
+            else:
+                yield answer
+
+    def _argument(self) -> SealArgument:
+        return SealArgument(
+            mailbox=self._mailbox.specification,
+            method=self._method,
+            spool=self._spool.directory,
+            prefix=self._spool.prefix,
+            recipients=self._recipients,
+            profile=self._spec.profile,
+            restore_subject=self._spec.restore_subject,
+            shared_job=self._job.name if is_shared(self._job) else "",
+        )
+
+    def _tasks(self) -> Iterator[SealTask]:
+        selector = Selector(self._spec.selection)
+        for message in self._retry.narrow(self._waiting()):
+            listing = listing_of(message)
+            if self._failures.leaves(listing, self._spec.selection):
+                continue
+            if selector.takes(listing):
+                self._retry.takes(message.message)
+                yield SealTask(message)
+
+    def _carry_out(self, group: Sequence[NewMessage]) -> None:
+        self._fix_options()
+        self._note_taken()
+        self._replacer.carry_out(group)
+        states = self._log.standings.of(new.message for new in group)
+        for new in group:
+            self._failures.saw(new.ref.folder, states[new.message])
+
+    def _note_taken(self) -> None:
+        """Notes what messages in clear will open to, before any has a new copy."""
+        if self._taken:
+            with self._log.group():
+                for message, part in self._taken.items():
+                    self._log.clear.take(message, part)
+            self._taken.clear()
+
+    def _fix_options(self) -> None:
+        if self._fixed_options() == NOT_FIXED:
+            with self._log.group():
+                self._note_options()
+
+    def _note_options(self) -> None:
+        """Notes what the rest of the phase has to keep to; inside a group."""
+        self._log.set_phase(self._spec.operation, "begun", self._options())
+        record_certificates(self._log, self._recipients, self._spec.owners)
+
+    def _take_down(self, answer: NotSealed) -> None:
+        self._failure_code = self._failure_code or answer.failure_code
+        self._failures.saw(answer.message.ref.folder, answer.state)
+        with self._log.group():
+            self._log.messages.advance(answer.message.message, answer.state, reason=answer.reason)
+
+    def prove(self, progress: Progress) -> None:
+        """Opens what was replaced, where the new keys are there; after ``finish_if_done``."""
+        if self._new_keys is not None and not self._spec.dry_run:
+            prove_replaced(
+                self._spec,
+                self._job,
+                self._mailbox,
+                self._new_keys,
+                progress=progress,
+                cancel=self._cancel,
+            )
+
+    # --- what came of it --------------------------------------------------------------------
+
+    def describe(self, summary: Summary) -> None:
+        """Adds phase, counts and new certificates to a summary."""
+        phase = self._spec.operation
+        summary.mailbox = self._mailbox.specification.url
+        summary.job = str(self._spec.job or "")
+        summary.phase = phase
+        summary.is_finished = (self._log.phase(phase) or ("",))[0] == "finished"
+        summary.failure_code = self._failure_code
+        summary.left_folders = list(self._failures.left.values())
+        summary.retried = self._retry.outcome(REPLACED)
+        self._log.counts.summarise(summary)
+        if self._restored is not None:
+            summary.restored = self._restored.messages
+            summary.failure_code = summary.failure_code or self._restored.failure_code
+            summary.not_restored = self._restored.not_restored
+        describe_certificates(summary, self._recipients, self._spec.owners, self._spec.profile)
+        describe_losing_access(
+            summary, self._log, self._rehearsed, self._recipients, self._histories
+        )
+        if self._spec.dry_run:
+            summary.space = self._space

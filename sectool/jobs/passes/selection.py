@@ -1,0 +1,47 @@
+"""Walks a mailbox and says of each message whether there is work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from sectool.joblog import ReplacedMessage, SealableMessage
+from sectool.jobs.session.spec import Cancel, Selection
+from sectool.mailbox import Mailbox
+from sectool.message import Flags, Listing
+from sectool.progress import Progress
+
+
+def walk(mailbox: Mailbox, cancel: Cancel) -> Iterator[Listing]:
+    """Every message of every folder, until the run is cancelled."""
+    for folder in mailbox.folders():
+        for listing in mailbox.walk(folder):
+            cancel.check()
+            yield listing
+
+
+def count(mailbox: Mailbox, progress: Progress, cancel: Cancel) -> int | None:
+    """How many messages a walk will find; None where nobody wants to see it."""
+    return sum(1 for _ in walk(mailbox, cancel)) if progress.shows_totals else None
+
+
+def listing_of(message: SealableMessage | ReplacedMessage) -> Listing:
+    """What a selection asks of a message of the job."""
+    date = datetime.fromisoformat(message.internal_date)
+    return Listing(message.ref, message.size, Flags(), "", date)
+
+
+class Selector:
+    """Applies a selection, its limit included, to messages that have work on them."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._left = selection.limit
+
+    def takes(self, listing: Listing) -> bool:
+        """Whether this message is worked on; each yes counts towards the limit."""
+        if self._left == 0 or not self._selection.takes(listing):
+            return False
+        if self._left is not None:
+            self._left -= 1
+        return True

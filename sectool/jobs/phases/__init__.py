@@ -1,1 +1,0 @@
-"""What the commands are made of: one pass over a mailbox or a job each."""

@@ -1,0 +1,340 @@
+"""Replaces stored messages, a group at a time, so that none is ever without a whole copy.
+
+The order is guarantee G1: originals kept; announced in the log; new copies
+staged; made durable, read back, placed; logged; old copies looked at again
+and removed; logged. ``recover`` picks up what an interrupted run left between
+any two of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sectool import durable
+from sectool.checkpoint import OriginalToKeep
+from sectool.errors import MessageChanged, MessageError, MessageVanished, ReadOnlyMailbox
+from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
+from sectool.jobs.session.job import Job
+from sectool.jobs.work.new_message import NewMessage
+from sectool.mailbox import (
+    Addition,
+    Announcement,
+    Mailbox,
+    PlacedCopy,
+    Replacement,
+    StagedCopy,
+)
+from sectool.message import FileContent, Flags
+from sectool.outcome import Proof, State
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What it means that a replacement is finished."""
+
+    state: State
+    proof: Proof | None
+    keeps_original: bool
+    """Whether the copy that is replaced must be kept first."""
+
+
+_MEANINGS = {
+    Purpose.ENCRYPT: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=True),
+    Purpose.ROLLBACK: _Meaning(State.ROLLED_BACK, None, keeps_original=False),
+    Purpose.DECRYPT: _Meaning(State.DECRYPTED, None, keeps_original=True),
+    Purpose.RESTORE: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One message on its way through a group."""
+
+    new: NewMessage
+    announcement: Announcement
+    purpose: Purpose
+
+    @property
+    def meaning(self) -> _Meaning:
+        return _MEANINGS[self.purpose]
+
+
+def check_writable(mailbox: Mailbox) -> None:
+    """Holds that messages can be replaced at all, before hours are spent on them.
+
+    Raises:
+        ReadOnlyMailbox: they cannot.
+    """
+    if not mailbox.capabilities.writable:
+        raise ReadOnlyMailbox(
+            f"the mailbox {mailbox.specification.location} cannot be written",
+            hint="check its owner, mode and mount options",
+        )
+
+
+class Replacer:
+    """Carries out replacements on one mailbox for one job.
+
+    Args:
+        job: whose messages are replaced.
+        mailbox: where they are now.
+        purpose: of what ``carry_out`` does; ``recover`` ends those of any purpose.
+    """
+
+    def __init__(self, job: Job, mailbox: Mailbox, purpose: Purpose = Purpose.ENCRYPT) -> None:
+        self._purpose = purpose
+        self._job = job
+        self._log = job.log
+        self._mailbox = mailbox
+        self._not_added: list[str] = []
+
+    # --- a group --------------------------------------------------------------
+
+    def carry_out(self, group: Sequence[NewMessage]) -> None:
+        """Replaces the messages of one group; each ends in the log, done or with its reason.
+
+        Raises:
+            NoSpace: disk or quota full; the old copies are all there.
+            RunError: a sync failed; the old copies are all there.
+        """
+        if _MEANINGS[self._purpose].keeps_original:
+            others = [new for new in group if not new.keeps_original]
+            group = others + self._keep_originals([new for new in group if new.keeps_original])
+        steps = self._announce(group)
+        staged = self._stage(steps)
+        self._retire([(step, copy) for step, copy, _ in self._place(staged)])
+
+    def add(self, group: Sequence[tuple[NewMessage, Addition]]) -> list[str]:
+        """Puts messages into the mailbox that take the place of none.
+
+        Returns:
+            Why some were not, one reason each; the log says of them what it said before.
+
+        Raises:
+            NoSpace: disk or quota full; nothing was added.
+            RunError: a sync failed; what was added is found when the run is resumed.
+        """
+        self._not_added.clear()
+        announcements = self._mailbox.announce_additions([addition for _, addition in group])
+        steps = [
+            _Step(new, announcement, Purpose.RESTORE)
+            for (new, _), announcement in zip(group, announcements, strict=True)
+        ]
+        self._log_intents(steps)
+        answers = self._mailbox.stage_additions(
+            [
+                (step.announcement, addition)
+                for step, (_, addition) in zip(steps, group, strict=True)
+            ]
+        )
+        self._finish_added(self._place(self._sort_out(steps, answers)))
+        return list(self._not_added)
+
+    def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
+        keep: list[tuple[NewMessage, OriginalToKeep, OriginalRecord]] = []
+        for new in group:
+            try:
+                stored = self._mailbox.fetch(new.ref)
+            except MessageError as error:
+                self._give_up(new, State.CHANGED, error.message)
+                continue
+            if stored.revision != new.revision:
+                self._give_up(new, State.CHANGED, "it was changed while its new copy was made")
+                continue
+            original = OriginalToKeep(new.revision, stored.content, self._mailbox.file_of(new.ref))
+            record = OriginalRecord(
+                new.message,
+                new.revision,
+                stored.content.size,
+                new.ref.folder,
+                stored.internal_date.isoformat(),
+            )
+            keep.append((new, original, record))
+        refused = self._job.originals.keep([original for _, original, _ in keep])
+        for new, original, _ in keep:
+            if original.digest in refused:
+                self._give_up(new, State.CHANGED, refused[original.digest].message)
+        kept = [entry for entry in keep if entry[1].digest not in refused]
+        with self._log.group():
+            for _, _, record in kept:
+                self._log.replacements.keep_original(record)
+        return [new for new, _, _ in kept]
+
+    def _announce(self, group: Sequence[NewMessage]) -> list[_Step]:
+        replacements = [Replacement(new.ref, new.content, new.revision) for new in group]
+        announcements = self._mailbox.announce(replacements)
+        steps = [_Step(*pair, self._purpose) for pair in zip(group, announcements, strict=True)]
+        self._log_intents(steps)
+        return steps
+
+    def _log_intents(self, steps: Sequence[_Step]) -> None:
+        with self._log.group():
+            for step in steps:
+                self._log.replacements.announce(_record(step))
+                if step.new.note:
+                    self._log.messages.note_step(step.new.message, step.new.note)
+
+    def _stage(self, steps: Sequence[_Step]) -> list[tuple[_Step, StagedCopy]]:
+        answers = self._mailbox.stage([(step.announcement, step.new.content) for step in steps])
+        return self._sort_out(steps, answers)
+
+    def _sort_out(
+        self, steps: Sequence[_Step], answers: Sequence[StagedCopy | MessageError]
+    ) -> list[tuple[_Step, StagedCopy]]:
+        staged: list[tuple[_Step, StagedCopy]] = []
+        for step, answer in zip(steps, answers, strict=True):
+            if isinstance(answer, StagedCopy):
+                staged.append((step, answer))
+                if step.new.content.path.exists():  # it was copied, not renamed
+                    self._remove_spooled(step.new.content.path)
+            else:
+                self._withdraw(step, State.CHANGED, answer.message)
+        return staged
+
+    def _place(
+        self, staged: Sequence[tuple[_Step, StagedCopy]]
+    ) -> list[tuple[_Step, StagedCopy, PlacedCopy]]:
+        answers = self._mailbox.barrier([copy for _, copy in staged])
+        placed = [
+            (*pair, answer)
+            for pair, answer in zip(staged, answers, strict=True)
+            if isinstance(answer, PlacedCopy)
+        ]
+        for (step, _), answer in zip(staged, answers, strict=True):
+            if isinstance(answer, MessageError):
+                self._withdraw(step, State.FAILED, answer.message)
+        with self._log.group():
+            for step, _, _ in placed:
+                self._log.replacements.place(step.new.message)
+        return placed
+
+    def _finish_added(self, placed: Sequence[tuple[_Step, StagedCopy, PlacedCopy]]) -> None:
+        with self._log.group():
+            for step, _, copy in placed:
+                self._finish(step, copy)
+
+    def _retire(self, placed: Sequence[tuple[_Step, StagedCopy]]) -> None:
+        answers = self._mailbox.retire([copy for _, copy in placed])
+        with self._log.group():
+            for (step, _), answer in zip(placed, answers, strict=True):
+                if isinstance(answer, PlacedCopy):
+                    self._finish(step, answer)
+                else:
+                    self._settle(step, answer)
+
+    # --- what did not go as planned ----------------------------------------------
+
+    def _settle(self, step: _Step, error: MessageError) -> None:
+        """The old copy was not removed: nothing else is, and the message is reported.
+
+        One of the two copies may have been moved by the user just now, so the log
+        goes on saying that there are two: the next run looks what is left of them.
+        """
+        acted = isinstance(error, (MessageChanged, MessageVanished))
+        state = State.CHANGED if acted else State.FAILED
+        self._log.messages.advance(step.new.message, state, reason=error.message)
+
+    def _withdraw(self, step: _Step, state: State, reason: str) -> None:
+        self._mailbox.discard([step.announcement])
+        self._remove_spooled(step.new.content.path)
+        with self._log.group():
+            self._log.replacements.withdraw(step.new.message)
+            if step.purpose is Purpose.RESTORE:
+                self._not_added.append(reason)  # it is as lost as it was
+            else:
+                self._log.messages.advance(step.new.message, state, reason=reason)
+
+    def _give_up(self, new: NewMessage, state: State, reason: str) -> None:
+        self._remove_spooled(new.content.path)
+        with self._log.group():
+            self._log.messages.advance(new.message, state, reason=reason)
+
+    def _remove_spooled(self, path: Path) -> None:
+        with durable.explained("remove a new message that is not wanted"):
+            durable.unlink(path, "spool.discard", missing_ok=True)
+
+    def _finish(self, step: _Step, copy: PlacedCopy) -> None:
+        finished = Finished(
+            message=step.new.message,
+            ref=copy.ref,
+            hint=copy.hint,
+            size=step.announcement.size,
+            identity=step.new.identity,
+            proof=step.meaning.proof,
+        )
+        self._log.replacements.finish(finished, state=step.meaning.state)
+
+    # --- after an interruption -----------------------------------------------------
+
+    def recover(self) -> None:
+        """Brings the replacements that an earlier run left open to an end.
+
+        After the walk: it has given each the places where its two copies are now,
+        wherever the mailbox or the user moved them.
+        """
+        resumed: list[tuple[_Step, StagedCopy]] = []
+        added: list[tuple[_Step, StagedCopy]] = []
+        for record in self._log.replacements.open():
+            step = _step(record)
+            where = self._mailbox.locate(step.announcement)
+            if where.placed is None:
+                self._forget(step)
+            elif step.purpose is Purpose.RESTORE:
+                added.append((step, StagedCopy(step.announcement, Flags())))
+            elif where.old_present:
+                # The flags at the time are not known: no flag is lost when both
+                # copies' flags are joined, as a merge with an empty base does.
+                resumed.append((step, StagedCopy(step.announcement, Flags())))
+            else:
+                with self._log.group():
+                    self._finish(step, where.placed)
+        # What was placed before the interruption may not be durable yet.
+        if added:
+            self._finish_added(self._place(added))
+        if resumed:
+            self._retire([(step, copy) for step, copy, _ in self._place(resumed)])
+
+    def _forget(self, step: _Step) -> None:
+        """The new copy was never placed: the message stands as before."""
+        self._mailbox.discard([step.announcement])
+        with self._log.group():
+            self._log.replacements.withdraw(step.new.message)
+
+
+def _record(step: _Step) -> ReplacementRecord:
+    return ReplacementRecord(
+        message=step.new.message,
+        purpose=step.purpose,
+        placed=False,
+        old=step.announcement.replaced,
+        old_revision=step.announcement.expected_revision,
+        new=step.announcement.ref,
+        new_digest=step.announcement.digest,
+        new_size=step.announcement.size,
+        new_identity=step.new.identity,
+        new_opens_to=step.new.opens_to,
+    )
+
+
+def _step(record: ReplacementRecord) -> _Step:
+    announcement = Announcement(
+        replaced=record.old,
+        expected_revision=record.old_revision,
+        ref=record.new,
+        digest=record.new_digest,
+        size=record.new_size,
+    )
+    # The file it was written to is gone or swept by its name; only its place
+    # in the mailbox counts now.
+    content = FileContent(Path("/nonexistent"), known_digest=record.new_digest)
+    new = NewMessage(
+        record.message,
+        record.old,
+        record.old_revision,
+        content,
+        record.new_identity,
+        opens_to=record.new_opens_to,
+    )
+    return _Step(new, announcement, record.purpose)

@@ -1,1 +1,0 @@
-"""What every run stands on: what it was asked, the job directory, the pool, the replacing."""

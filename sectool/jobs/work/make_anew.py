@@ -1,0 +1,142 @@
+"""What a worker does to write a lost message anew, encrypted to the new recipients.
+
+A message that was replaced before it was lost is made from its original, as
+any other. Of one that was lost before, the checkpoint holds the plaintext and
+the header it was first seen with: enough, where the whole message was
+encrypted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sectool import smime
+from sectool.checkpoint import OriginalStore
+from sectool.errors import CheckpointDamaged, MessageError, why_unread
+from sectool.joblog import IN_CLEAR, ReplacedMessage, Storage
+from sectool.jobs.work.checkpoint_access import header_of
+from sectool.jobs.work.seal import (
+    Frame,
+    SealArgument,
+    SealContext,
+    WrittenMessage,
+    known_parts,
+    write_clear,
+    write_sealed,
+)
+from sectool.jobs.work.sealers import FromCheckpoints
+from sectool.message import BytesContent, Content
+
+
+@dataclass(frozen=True, slots=True)
+class LostArgument:
+    """What a worker that makes lost messages anew is made from."""
+
+    seal: SealArgument
+    checkpoints: FromCheckpoints
+    originals: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LostTask:
+    """One lost message."""
+
+    message: ReplacedMessage
+
+    @property
+    def size(self) -> int:
+        """Bytes as it was stored."""
+        return self.message.size
+
+
+@dataclass(frozen=True, slots=True)
+class MadeAnew:
+    """A lost message, written unsynced and proven."""
+
+    message: ReplacedMessage
+    written: WrittenMessage
+    is_header_proven: bool
+    """False: nothing says that its header is the one it was first seen with."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotMade:
+    """Why a lost message cannot be made anew."""
+
+    reason: str
+    failure_code: int = 0
+
+
+class LostContext(SealContext):
+    """As for sealing, and what the job kept of the messages."""
+
+    def __init__(self, argument: LostArgument) -> None:
+        super().__init__(argument.seal)
+        self.checkpoints = argument.checkpoints.open()
+        self.originals = OriginalStore(argument.originals)
+
+
+def make_anew(context: LostContext, task: LostTask) -> MadeAnew | NotMade:
+    """Writes a lost message for the new recipients and proves it (G1, ``structural``).
+
+    Raises:
+        NoSpace: it could not be written.
+    """
+    message = task.message
+    try:
+        return _made(context, message)
+    except CheckpointDamaged as error:
+        return NotMade(error.message, error.exit_code)
+    except MessageError as error:
+        return NotMade(error.message)
+    except (OSError, MemoryError) as error:
+        return NotMade(why_unread(error))
+
+
+def _made(context: LostContext, message: ReplacedMessage) -> MadeAnew:
+    original = _original(context, message)
+    if any(part.checkpoint.storage is not Storage.NONE for part in message.parts):
+        is_proven = True
+        if original is not None and message.original_identity.startswith(IN_CLEAR):
+            places = smime.places_of(original, [part.path for part in message.parts])
+            frame = Frame(original, places, frozenset({smime.MARK_FIELD}))
+        elif original is not None:
+            frame = Frame(original, known_parts(message.parts, smime.take_inventory(original)))
+        else:
+            frame, is_proven = _frame(context, message)
+        return MadeAnew(message, write_sealed(context, message.as_sealable, frame), is_proven)
+    # It was in clear, and only the original holds what it was.
+    if original is None:
+        raise MessageError("its original is missing or damaged")
+    inventory = smime.take_inventory(original)
+    written, part = write_clear(context, message.as_sealable, original, inventory)
+    if [known.inner_sha256 for known in message.parts] != [part.inner_sha256]:
+        raise MessageError("its original is not what was encrypted")
+    return MadeAnew(message, written, is_header_proven=True)
+
+
+def _frame(context: LostContext, message: ReplacedMessage) -> tuple[Frame, bool]:
+    """The header that lies with its plaintext, and whether the log vouches for that."""
+    if [part.path for part in message.parts] != [""]:
+        raise MessageError("only a part of it was encrypted, and the rest was not kept")
+    (part,) = message.parts
+    known = part.checkpoint
+    header = header_of(context.checkpoints.open(known.content_digest), known)
+    content = BytesContent(header + (b"\r\n" if header.endswith(b"\r\n") else b"\n"))
+    if smime.take_inventory(content).message_id != message.message_id:
+        # The same ciphertext was first seen in a forward, or in a mail of somebody who had it.
+        raise MessageError("the header that was kept with its plaintext is of another message")
+    return Frame(content, [smime.root_entity(content)]), known.header_sha256 is not None
+
+
+def _original(context: LostContext, message: ReplacedMessage) -> Content | None:
+    """The original, whole; None where there is none, or none any more."""
+    if not message.original:
+        return None
+    try:
+        original = context.originals.open(message.original)
+        is_whole = original.digest == message.original
+    except (CheckpointDamaged, OSError):
+        return None
+    return original if is_whole else None

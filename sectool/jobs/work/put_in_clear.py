@@ -1,0 +1,175 @@
+"""What a worker does to make the plaintext copy of one stored message (``--in-place``).
+
+Runs in any process. Nothing here renames, syncs or logs; that is the parent's. The plaintext
+is that of the checkpoints alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from sectool import cms, smime
+from sectool.errors import (
+    CheckpointDamaged,
+    LimitExceeded,
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    UnsupportedMessage,
+    why_unread,
+)
+from sectool.joblog import IN_CLEAR, ReplacedMessage, SealableMessage
+from sectool.jobs.work.checkpoint_access import CheckpointPlace
+from sectool.jobs.work.compose_plaintext import Plaintext, PlaintextComposer, write_and_check
+from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.seal import SUBJECT_RESTORED
+from sectool.jobs.work.stored_copy import fetch_known
+from sectool.mailbox import MailboxSpecification, open_mailbox
+from sectool.message import Content
+from sectool.outcome import State
+
+AnyMessage = SealableMessage | ReplacedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class PlaintextArgument:
+    """What a worker that makes plaintext copies is made from."""
+
+    mailbox: MailboxSpecification
+    checkpoints: CheckpointPlace
+    spool: Path
+    """Directory for the new messages."""
+    prefix: str
+    """Their names begin so, so that a later run knows them for this job's."""
+    job: str
+    """Unique name of the job, for the mark of each copy."""
+    restore_subject: bool = False
+    """Show the protected Subject outside, too."""
+    selection: smime.ClearSelection = field(default_factory=smime.ClearSelection)
+    """Which encrypted parts may stand in the mailbox in clear."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaintextTask:
+    """One message whose plaintext goes into the mailbox."""
+
+    message: AnyMessage
+    again: bool
+    """Whether it was replaced before, so that the present copy is no original."""
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+        return self.message.size
+
+
+@dataclass(frozen=True, slots=True)
+class NotInPlace:
+    """A message that stays as it is, and why."""
+
+    message: int
+    state: State | None
+    """What it is now; None: what it was, since it only cannot stand there in clear."""
+    reason: str
+    failure_code: int = 0
+
+
+class PlaintextContext:
+    """The mailbox and the checkpoints, opened once in each worker."""
+
+    def __init__(self, argument: PlaintextArgument) -> None:
+        self.mailbox = open_mailbox(argument.mailbox)
+        self.checkpoints = argument.checkpoints.store()
+        self.spool = argument.spool
+        self.prefix = argument.prefix
+        self.job = argument.job
+        self.restore_subject = argument.restore_subject
+        self.selection = argument.selection
+
+    def new_file(self, message: int) -> Path:
+        """The path of a file that is not there yet."""
+        return self.spool / f"{self.prefix}{message}.{os.urandom(4).hex()}"
+
+
+def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage | NotInPlace:
+    """Makes the plaintext copy of one stored message and proves it.
+
+    Raises:
+        NoSpace: the new message could not be written.
+    """
+    message = task.message.message
+    try:
+        return _put_in_clear(context, task)
+    except (UnsupportedMessage, LimitExceeded) as error:
+        return NotInPlace(message, None, f"it stays encrypted: {error.message}")
+    except (MessageChanged, MessageVanished) as error:
+        return NotInPlace(message, State.CHANGED, error.message)
+    except MessageError as error:
+        return NotInPlace(message, State.FAILED, error.message)
+    except CheckpointDamaged as error:
+        return NotInPlace(message, State.FAILED, error.message, error.exit_code)
+    except (OSError, MemoryError) as error:
+        return NotInPlace(message, State.FAILED, why_unread(error))
+
+
+def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
+    message = task.message
+    stored, inventory = fetch_known(context.mailbox, message)
+    # Whatever was taken: the rule is asked of how the parts stand now.
+    for encrypted in inventory.parts:
+        if reason := context.selection.why_left(encrypted):
+            raise UnsupportedMessage(reason)
+    new_file = partial(context.new_file, message.message)
+    with PlaintextComposer(context.checkpoints, new_file, context.selection) as composer:
+        plaintexts = {part.path: composer.compose(part) for part in message.parts}
+        outer, parts, note = _encrypted(context, stored.content, inventory, plaintexts)
+        mark = smime.Mark(context.job, message.message)
+        content = write_and_check(new_file(), outer, parts, mark)
+    return NewMessage(
+        message=message.message,
+        ref=message.ref,
+        revision=stored.revision,
+        content=content,
+        identity=_identity(content, nested=context.selection.nested),
+        keeps_original=not task.again,
+        note=note,
+    )
+
+
+def _encrypted(
+    context: PlaintextContext,
+    content: Content,
+    inventory: smime.Inventory,
+    plaintexts: Mapping[str, Plaintext],
+) -> tuple[Content, list[smime.DecryptedPart], str]:
+    """The message to write into, its parts, and what was done to its Subject."""
+    note = ""
+    if "" in plaintexts:
+        content, note = _outer(context, content, plaintexts[""].content)
+        inventory = smime.take_inventory(content) if note else inventory
+    if [part.path for part in inventory.parts] != [*plaintexts]:
+        raise UnsupportedMessage("more of it is encrypted than what was opened")
+    return content, [plaintexts[one.path].in_place_of(one) for one in inventory.parts], note
+
+
+def _identity(content: Content, *, nested: bool) -> str:
+    """What a plaintext copy is known by, provided that nothing in it is encrypted any more."""
+    inventory = smime.take_inventory(content)
+    if inventory.parts or inventory.covered or inventory.state is State.SEALED:
+        remedy = "" if nested else f"; {smime.TO_OPEN_NESTED}"
+        raise UnsupportedMessage(f"another encrypted layer lies inside{remedy}")
+    return f"{IN_CLEAR}{inventory.as_copy}"
+
+
+def _outer(context: PlaintextContext, content: Content, inner: Content) -> tuple[Content, str]:
+    """The stored message with the Subject it is to show, and what was done to that."""
+    if context.restore_subject:
+        subject = smime.protected_subject(inner, cms.ID_DATA)
+        changed = None if subject is None else smime.with_protected_subject(content, subject)
+        if changed is not None:
+            return changed, SUBJECT_RESTORED
+    return content, ""

@@ -1,0 +1,403 @@
+"""What a worker does to make one new message: read, seal, prove, tell.
+
+Runs in any process. Nothing here renames, syncs, removes or logs; that is the
+parent's. Only what ends the whole run is raised, everything else is the
+answer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from sectool import cms, durable, smime
+from sectool.crashpoints import crashpoint
+from sectool.errors import (
+    CheckpointDamaged,
+    MalformedMessage,
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    UnsupportedMessage,
+    reason_of,
+    why_unread,
+)
+from sectool.joblog import CheckpointRecord, SealableMessage, SealablePart, Storage
+from sectool.jobs.work.addresses import address_digests
+from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.seal_nested import SealedPlaintext, check_inside
+from sectool.jobs.work.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
+from sectool.jobs.work.stored_copy import fetch_known
+from sectool.keys import NewRecipient
+from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
+from sectool.message import Content, DigestingSink, FileContent, StoredMessage
+from sectool.outcome import Integrity, State
+
+SUBJECT_RESTORED = "subject restored"
+SUBJECT_OBSCURED = "subject obscured"
+"""Steps of a message whose outer Subject is another than it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealArgument:
+    """What a worker that seals messages is made from."""
+
+    mailbox: MailboxSpecification
+    method: SealingMethod
+    spool: Path
+    """Directory for the new messages."""
+    prefix: str
+    """Their names begin so, so that a later run knows them for this job's."""
+    recipients: tuple[NewRecipient, ...]
+    profile: cms.Profile
+    restore_subject: bool = False
+    """Show the protected Subject outside, too."""
+    shared_job: str = ""
+    """Unique name of the job where several people read the mailbox, so that a part goes only to
+    those who could read it; else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealTask:
+    """One message to encrypt to the new recipients."""
+
+    message: SealableMessage
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+        return self.message.size
+
+
+@dataclass(frozen=True, slots=True)
+class SealedMessage:
+    """A new message, written unsynced and proven against what was written."""
+
+    new: NewMessage
+    taken: SealablePart | None = None
+    """What was made of a message in clear; None: it was encrypted before."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotSealed:
+    """A message that could not be sealed, and why."""
+
+    message: SealableMessage
+    state: State
+    reason: str
+    failure_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The message that new CMS is put into; all other bytes are taken from it."""
+
+    content: Content
+    places: Sequence[smime.Place]
+    """Where the CMS goes, in order, with the paths of the parts."""
+    without: frozenset[bytes] = frozenset()
+    """Names, lower case, of fields that go."""
+
+
+class SealContext:
+    """The mailbox, the new recipients and what seals, made once in each worker."""
+
+    def __init__(self, argument: SealArgument) -> None:
+        self.mailbox: Mailbox = open_mailbox(argument.mailbox)
+        self.spool = argument.spool
+        self.prefix = argument.prefix
+        self.recipients = tuple(cms.Recipient(new.certificate) for new in argument.recipients)
+        self.profile = argument.profile
+        self.restore_subject = argument.restore_subject
+        self._method = argument.method
+        self._sealers: dict[tuple[cms.Recipient, ...], PartSealer] = {}
+        self.sealer = self._sealer_to(self.recipients)
+        self._addresses = tuple(
+            address_digests(argument.shared_job, new.addresses) if argument.shared_job else None
+            for new in argument.recipients
+        )
+
+    @property
+    def everybody(self) -> frozenset[str]:
+        """Whose a part is that anybody could read."""
+        return frozenset(one for addresses in self._addresses for one in addresses or ())
+
+    def recipients_of(self, part: SealablePart) -> tuple[cms.Recipient, ...]:
+        """Those of the new recipients who get a part.
+
+        Raises:
+            MessageError: nobody of them could read it before.
+        """
+        chosen = tuple(
+            recipient
+            for recipient, addresses in zip(self.recipients, self._addresses, strict=True)
+            if addresses is None or not addresses.isdisjoint(part.readers)
+        )
+        if not chosen:
+            raise MessageError("no new certificate is of a person whose key opens it")
+        return chosen
+
+    def sealer_of(self, part: SealablePart) -> PartSealer:
+        """What writes the new CMS of a part.
+
+        Raises:
+            MessageError: as ``recipients_of``.
+        """
+        return self._sealer_to(self.recipients_of(part))
+
+    def _sealer_to(self, recipients: tuple[cms.Recipient, ...]) -> PartSealer:
+        if recipients not in self._sealers:
+            self._sealers[recipients] = self._method.sealer(recipients, self.profile)
+        return self._sealers[recipients]
+
+
+def seal(context: SealContext, task: SealTask) -> SealedMessage | NotSealed:
+    """Makes the new message for one stored message and proves it (G1, ``structural``).
+
+    Raises:
+        NoSpace: the new message could not be written.
+    """
+    message = task.message
+    try:
+        return _seal(context, message)
+    except (MessageChanged, MessageVanished) as error:
+        return NotSealed(message, State.CHANGED, error.message)
+    except MessageError as error:
+        return NotSealed(message, State.FAILED, error.message)
+    except CheckpointDamaged as error:
+        return NotSealed(message, State.FAILED, error.message, error.exit_code)
+    except (OSError, MemoryError) as error:
+        return NotSealed(message, State.FAILED, why_unread(error))
+
+
+def _seal(context: SealContext, message: SealableMessage) -> SealedMessage | NotSealed:
+    stored, inventory = fetch_known(context.mailbox, message)
+    if not message.parts:
+        return _seal_clear(context, message, stored, inventory)
+    content, note = _with_subject(context, message, stored.content)
+    if note:
+        inventory = smime.take_inventory(content)
+    frame = Frame(content, known_parts(message.parts, inventory))
+    if message.in_clear:
+        # Of a plaintext copy only what is around it is taken, never the plaintext.
+        places = smime.places_of(content, [part.path for part in message.parts])
+        frame = Frame(content, places, frozenset({smime.MARK_FIELD}))
+    written = write_sealed(context, message, frame)
+    return SealedMessage(_new_message(message, stored, written, note))
+
+
+def known_parts(
+    known: Sequence[SealablePart], inventory: smime.Inventory
+) -> list[smime.EncryptedPart]:
+    """Those of the encrypted parts that are taken; the others stay as they are."""
+    paths = {part.path for part in known}
+    return [part for part in inventory.parts if part.path in paths]
+
+
+def _new_message(
+    message: SealableMessage, stored: StoredMessage, written: WrittenMessage, note: str = ""
+) -> NewMessage:
+    return NewMessage(
+        message=message.message,
+        ref=message.ref,
+        revision=stored.revision,
+        content=written.content,
+        identity=written.identity,
+        opens_to=written.opens_to,
+        note=note,
+        keeps_original=not message.is_own_copy,
+    )
+
+
+def _seal_clear(
+    context: SealContext,
+    message: SealableMessage,
+    stored: StoredMessage,
+    inventory: smime.Inventory,
+) -> SealedMessage | NotSealed:
+    """Seals a message that was not encrypted; what is no mail in clear stays as it is."""
+    if inventory.state not in {State.CLEAR, State.SIGNED}:
+        return NotSealed(message, inventory.state, inventory.reason)
+    try:
+        written, part = write_clear(context, message, stored.content, inventory)
+    except UnsupportedMessage as error:
+        return NotSealed(message, State.UNSUPPORTED, error.message)
+    return SealedMessage(_new_message(message, stored, written), part)
+
+
+def write_clear(
+    context: SealContext, message: SealableMessage, content: Content, inventory: smime.Inventory
+) -> tuple[WrittenMessage, SealablePart]:
+    """As ``write_sealed``, of a message in clear as a whole.
+
+    Args:
+        context: where to, and for whom.
+        message: its parts do not count.
+        content: the message.
+        inventory: of it.
+
+    Returns:
+        The new message, and what it opens to.
+
+    Raises:
+        UnsupportedMessage: its bytes would not come back as they are.
+        MessageError: it costs this message.
+        NoSpace: the new message could not be written.
+    """
+    entity = smime.ClearEntity(content)
+    known = CheckpointRecord(
+        *(entity.digest, entity.digest, entity.size, cms.ID_DATA, Integrity.NONE),
+        storage=Storage.NONE,
+    )
+    part = SealablePart("", known, readers=context.everybody)
+    # A further copy of a plaintext that a job put into the mailbox is marked as one.
+    without = frozenset({smime.MARK_FIELD}) if inventory.mark else frozenset[bytes]()
+    frame = Frame(content, [entity.place], without)
+    sealer = ClearSealer(entity, context.recipients, context.profile)
+    return write_sealed(context, replace(message, parts=(part,)), frame, sealer), part
+
+
+def _with_subject(
+    context: SealContext, message: SealableMessage, content: Content
+) -> tuple[Content, str]:
+    """The stored message with the Subject it is to show, and what was done to that."""
+    is_whole = [part.path for part in message.parts] == [""]
+    if not is_whole or not (context.restore_subject or message.in_clear):
+        return content, ""
+    subject = context.sealer.subject(message.parts[0])
+    if subject is None:
+        return content, ""
+    if context.restore_subject:
+        changed = smime.with_protected_subject(content, subject.protected)
+        return (content, "") if changed is None else (changed, SUBJECT_RESTORED)
+    # It was shown with the plaintext only.
+    changed = smime.with_obscured_subject(content, subject.protected, subject.outer_header)
+    return (content, "") if changed is None else (changed, SUBJECT_OBSCURED)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenMessage:
+    """A new message as it was written and proven."""
+
+    content: FileContent
+    identity: str
+    """What it will be known by."""
+    opens_to: tuple[tuple[str, str], ...]
+    """Path of each part with what it opens to, where that is not what it was."""
+
+
+def write_sealed(
+    context: SealContext,
+    message: SealableMessage,
+    frame: Frame,
+    sealer: PartSealer | None = None,
+) -> WrittenMessage:
+    """Writes one new message, unsynced, and proves it.
+
+    Args:
+        context: where to, and for whom.
+        message: whose parts are sealed.
+        frame: what they are put into.
+        sealer: writes the CMS; None: those of the context.
+
+    Raises:
+        MessageError: it costs this message.
+        CheckpointDamaged: a checkpoint does.
+        NoSpace: the new message could not be written.
+    """
+    path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
+    with durable.explained("write a new message"), durable.new_file(path) as stream:
+        try:
+            digest, sealed = _write(context, message, frame, stream, sealer)
+        except OSError as error:
+            # Not of writing, which ends the run: what cannot be read costs this message.
+            raise MessageError(f"it cannot be read: {reason_of(error)}") from error
+        crashpoint("seal.written")
+        stream.flush()
+        content = FileContent(path, known_digest=digest)
+        identity = _prove(context, message, sealed, content)
+    opens_to = tuple(
+        (path, written.content_sha256)
+        for path, written in sealed.items()
+        if isinstance(written, SealedPlaintext) and written.inside
+    )
+    return WrittenMessage(content, identity, opens_to)
+
+
+class _SpoolSink:
+    """Takes a new message; a disk that takes no more ends the run."""
+
+    def __init__(self, sink: cms.Sink) -> None:
+        self._sink = sink
+
+    def write(self, data: bytes, /) -> object:
+        with durable.explained("write a new message"):
+            return self._sink.write(data)
+
+
+def _write(
+    context: SealContext,
+    message: SealableMessage,
+    frame: Frame,
+    stream: BinaryIO,
+    sealer: PartSealer | None,
+) -> tuple[str, dict[str, WrittenCMS]]:
+    parts = {part.path: part for part in message.parts}
+    sealed: dict[str, WrittenCMS] = {}
+
+    def write_cms(part: smime.Place, sink: cms.Sink) -> None:
+        known = parts[part.path]
+        sealed_by = sealer or context.sealer_of(known)
+        sealed[part.path] = sealed_by.seal(frame.content, part, known, sink)
+
+    digesting = DigestingSink(stream)
+    smime.write_spliced(
+        frame.content,
+        frame.places,
+        _SpoolSink(digesting),
+        write_cms,
+        smime_type=smime.smime_type_of(context.profile.content_type),
+        without=frame.without,
+    )
+    return digesting.hexdigest(), sealed
+
+
+def _prove(
+    context: SealContext,
+    message: SealableMessage,
+    sealed: dict[str, WrittenCMS],
+    content: FileContent,
+) -> str:
+    inventory = smime.take_inventory(content)
+    known = {part.path: part for part in message.parts}
+    found = known_parts(message.parts, inventory)
+    if len(found) != len(known):
+        raise MalformedMessage("the new message does not hold the parts of the old one")
+    words = [_former_word(part, known.get(part.path)) for part in inventory.parts]
+    if not smime.differs_by_envelopes_only(
+        content, inventory.parts, words, message.encrypted_identity
+    ):
+        raise MalformedMessage("the new message differs from the old one by more than envelopes")
+    for part in found:
+        wanted, written = known[part.path].checkpoint.inner_sha256, sealed[part.path]
+        source = smime.PartSource(content, part)
+        recipients = context.recipients_of(known[part.path])
+        checked = cms.check_sealed(source, written.content_encryption_key, recipients)
+        if checked.digest != written.digest:
+            raise MalformedMessage("the new message does not hold the CMS that was written")
+        if isinstance(written, SealedPlaintext) and written.inside:
+            check_inside(source, written, recipients)
+            wanted = written.content_sha256
+        if checked.content_sha256 != wanted:
+            raise MalformedMessage("the new message does not open to what was encrypted")
+    return inventory.identity
+
+
+def _former_word(part: smime.EncryptedPart, known: SealablePart | None) -> tuple[str, str]:
+    """What a part counted as in the identity of the message that is replaced."""
+    if known is None:
+        return part.word, part.envelope.digest
+    return smime.part_word(part.path, known.placement), known.checkpoint.content_digest

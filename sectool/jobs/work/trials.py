@@ -1,0 +1,111 @@
+"""What a worker does to try keys on a certificate that is not at hand, with one message.
+
+Each key is tried alone, as if the message named it, so that what opens is
+accepted by the same rule as ever (G3). Nothing is kept of what opens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sectool import cms, smime
+from sectool.budget import current
+from sectool.errors import MessageError, NotAccepted
+from sectool.jobs.work.examine import ExamineContext
+from sectool.jobs.work.open_with import find_opening
+from sectool.jobs.work.search_layers import recipient_key
+from sectool.keys import KeyHistory
+from sectool.message import Content, Listing
+from sectool.outcome import RecipientKey, without_address
+
+MOST_NAMED = 3
+"""RecipientInfos of one part that may name the certificate; each is a private-key operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialTask:
+    """One message, a certificate it names, and the keys to try."""
+
+    listing: Listing
+    recipient: RecipientKey
+    """Without an address."""
+    kind: cms.KeyKind
+    """Of the key it asks for."""
+    public_keys: tuple[str, ...]
+    """SHA-256 of each SubjectPublicKeyInfo, in the order in which they are tried."""
+
+    @property
+    def size(self) -> int:
+        """Bytes as stored."""
+        return self.listing.size
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of one trial."""
+
+    task: TrialTask
+    content_digest: str = ""
+    """Of the part it was tried on; empty: there is none any more."""
+    opens: tuple[str, ...] = ()
+    """The keys that opened it to what is accepted, by SHA-256 as in the task."""
+    is_proven: bool = False
+    """Whether the decryption itself proves the first of them to be the right one."""
+    for_review: tuple[str, ...] = ()
+    """The keys that opened it to what a person has to look at."""
+
+
+def try_keys(context: ExamineContext, task: TrialTask) -> Tried:
+    """Tries keys on the first part of a message that names a certificate.
+
+    The first key that proves itself ends it; else all are tried, since two that open it to
+    different mail prove nothing. Keys on tokens are left alone where another opens it.
+    """
+    assert context.keys is not None
+    try:
+        content = context.mailbox.fetch(task.listing.ref).content
+        inventory = smime.take_inventory(content, selection=context.part_selection)
+        named = (part for part in inventory.parts if _names(part, task.recipient))
+        part = next(named, None)
+        if part is not None:
+            tried = _try_on(context.keys, content, part, task, context.released)
+            # Of several keys some may not have been tried.
+            return Tried(task) if current().reason else tried
+    except (MessageError, OSError, MemoryError):
+        pass
+    return Tried(task)
+
+
+def _names(part: smime.EncryptedPart, recipient: RecipientKey) -> bool:
+    """Whether a part names a certificate, and not so often that one key is tried many times."""
+    names = [without_address(recipient_key(one)) for one in part.envelope.recipients]
+    return 0 < names.count(recipient) <= MOST_NAMED
+
+
+def _try_on(
+    keys: KeyHistory,
+    content: Content,
+    part: smime.EncryptedPart,
+    task: TrialTask,
+    released: frozenset[str],
+) -> Tried:
+    opens: dict[str, str] = {}
+    for_review: list[str] = []
+    digest = part.envelope.digest
+    for public_key in task.public_keys:
+        alone = keys.alone(public_key, task.recipient)
+        if opens and alone.keys[0].operations.is_on_token:
+            break
+        try:
+            found = find_opening(content, part, alone, released, senders=keys)
+        except NotAccepted:
+            for_review.append(public_key)
+        except MessageError:
+            continue
+        else:
+            if found.is_proven:
+                return Tried(task, digest, (public_key,), is_proven=True)
+            opens[public_key] = found.inner.sha256
+    if len(set(opens.values())) > 1:
+        return Tried(task, digest)
+    return Tried(task, digest, tuple(opens), for_review=tuple(for_review))

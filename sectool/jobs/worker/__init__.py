@@ -1,1 +1,0 @@
-"""What is done to one message: in any process, and nothing that lasts."""
