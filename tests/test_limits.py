@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from sectool import budget, cms, smime
+from sectool import budget, cms
 from sectool.jobs.passes import bindings
 from sectool.jobs.work import search_layers
 from sectool.keys import limits as of_keys
+from sectool.mime import limits as of_mime
 
 PAGE = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
 ROOMS = {
     "cms": dataclasses.asdict(cms.DEFAULT_LIMITS),
-    "smime": dataclasses.asdict(smime.Limits()),
+    "mime": dataclasses.asdict(of_mime.Limits()),
     "keys": {name: getattr(of_keys, name) for name in dir(of_keys) if name.isupper()},
 }
 LAYERS = {"DEEPEST": search_layers.DEEPEST}
@@ -54,7 +55,7 @@ def test_the_page_has_what_one_message_and_one_key_file_may_cost() -> None:
 
 
 def test_the_page_has_the_limits_of_layers_with_their_values() -> None:
-    assert rows("`sectool/jobs/worker/search_layers.py`") == LAYERS
+    assert rows("`sectool/jobs/work/search_layers.py`") == LAYERS
 
 
 def test_the_page_has_the_limits_of_trials_with_their_values() -> None:

@@ -4,20 +4,21 @@ Messages are edited by splicing, never parsed and generated. Knows no store and
 no job.
 """
 
-from sectool.smime.acceptance import accept
-from sectool.smime.clear import ClearEntity
+from sectool.mime.limits import DEFAULT_LIMITS, Limits
+from sectool.mime.transfer_encoding import Layer
+from sectool.smime.finding.find_again import places_of
+from sectool.smime.finding.inside import Inside, layer_path, look_inside
+from sectool.smime.finding.inventory import Inventory, take_inventory
 from sectool.smime.identity import (
     differs_by_envelopes_only,
     header_words,
     identity_of_body,
     identity_of_parts,
 )
-from sectool.smime.inside import Inside, layer_path, look_inside
-from sectool.smime.integrity import IntegrityMark, integrity_of
-from sectool.smime.inventory import Inventory, take_inventory
-from sectool.smime.limits import DEFAULT_LIMITS, Limits
-from sectool.smime.mark import MARK_FIELD, Mark
-from sectool.smime.opening import OpenedPart, describe_for, find_opening, open_part
+from sectool.smime.opening.acceptance import accept
+from sectool.smime.opening.open_part import OpenedPart, describe_for, find_opening, open_part
+from sectool.smime.opening.pushed_content import PushedContent, content_of
+from sectool.smime.opening.strict_test import PlaintextWitness, Verdict
 from sectool.smime.parts import (
     TO_OPEN_NESTED,
     ClearSelection,
@@ -32,19 +33,23 @@ from sectool.smime.parts import (
     part_word,
     root_entity,
 )
-from sectool.smime.places import places_of
-from sectool.smime.plaintext import DecryptedPart, write_plaintext
-from sectool.smime.plaintext_proof import check_plaintext
-from sectool.smime.protected import (
+from sectool.smime.signing.integrity import IntegrityMark, integrity_of
+from sectool.smime.signing.signatures import SignatureCheck, check_signature
+from sectool.smime.writing.check_plaintext import check_plaintext
+from sectool.smime.writing.clear_entity import ClearEntity
+from sectool.smime.writing.plaintext_mark import MARK_FIELD, Mark
+from sectool.smime.writing.protected_subject import (
     protected_subject,
     with_obscured_subject,
     with_protected_subject,
 )
-from sectool.smime.pushed import PushedContent, content_of
-from sectool.smime.signatures import SignatureCheck, check_signature
-from sectool.smime.splice import digest_around, outer_header, smime_type_of, write_spliced
-from sectool.smime.transfer import Layer
-from sectool.smime.witness import PlaintextWitness, Verdict
+from sectool.smime.writing.put_envelope import (
+    digest_around,
+    outer_header,
+    smime_type_of,
+    write_spliced,
+)
+from sectool.smime.writing.put_plaintext import DecryptedPart, write_plaintext
 
 __all__ = [
     "DEFAULT_LIMITS",

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sectool.message import Content
-from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock, read_header
-from sectool.smime.lines import CanonicalLines, LineScanner
-from sectool.smime.mark import MARK_FIELD
+from sectool.mime.header import CONTENT_FIELDS, HeaderBlock, read_header
+from sectool.mime.lines import CanonicalLines, LineScanner
+from sectool.mime.ranges import ForwardReader
 from sectool.smime.parts import EncryptedPart
-from sectool.smime.ranges import ForwardReader
+from sectool.smime.writing.plaintext_mark import MARK_FIELD
 
 OBSCURED_SUBJECTS = frozenset({b"...", b"[...]", b"encrypted message"})
 """What mail programs put in the place of a Subject, lower case (RFC 9788 section 3.2)."""

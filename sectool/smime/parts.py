@@ -13,9 +13,9 @@ from typing import BinaryIO, Protocol
 from sectool import cms
 from sectool.errors import MalformedMessage
 from sectool.message import Content, digest_stream
-from sectool.smime.fields import CONTENT_FIELDS, HeaderBlock, read_header
-from sectool.smime.lines import LineScanner
-from sectool.smime.transfer import Layer, open_decoded
+from sectool.mime.header import CONTENT_FIELDS, HeaderBlock, read_header
+from sectool.mime.lines import LineScanner
+from sectool.mime.transfer_encoding import Layer, open_decoded
 
 
 class Placement(StrEnum):

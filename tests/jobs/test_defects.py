@@ -9,11 +9,11 @@ import pytest
 
 from sectool import jobs
 from sectool.cli.render import as_json, as_table
+from sectool.mime import transfer_encoding
 from sectool.outcome import State
-from sectool.smime import transfer
 from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
 
-STRAYS = transfer.STRAY_CHARACTERS
+STRAYS = transfer_encoding.STRAY_CHARACTERS
 BEHIND = "bytes after the CMS were ignored"
 
 
@@ -44,8 +44,8 @@ def odd(keys: Keys, tmp_path: Path) -> Path:
 TOLD = {
     STRAYS: 2,
     BEHIND: 1,
-    transfer.MISSING_PADDING: 1,
-    transfer.AFTER_PADDING: 1,
+    transfer_encoding.MISSING_PADDING: 1,
+    transfer_encoding.AFTER_PADDING: 1,
 }
 
 

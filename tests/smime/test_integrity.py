@@ -10,7 +10,7 @@ import pytest
 from sectool import cms, smime
 from sectool.message import BytesContent
 from sectool.outcome import Integrity
-from sectool.smime import pushed
+from sectool.smime.opening import pushed_content
 from tests.support.signing import Signatory, make_signatory, sign
 
 Seal = Callable[..., bytes]
@@ -144,7 +144,7 @@ def test_a_large_plaintext_is_marked_without_holding_it_in_memory(
     alice: Signatory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pushed, "IN_MEMORY", 4 * 1024 * 1024)
+    monkeypatch.setattr(pushed_content, "IN_MEMORY", 4 * 1024 * 1024)
     text = TEXT + b"a line of a large attachment\r\n" * 200_000
     content = BytesContent(mail(seal(sign(alice, text))))
     (part,) = smime.take_inventory(content).parts

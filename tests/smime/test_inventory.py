@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from sectool import smime
 from sectool.message import BytesContent
+from sectool.mime.entities import EntityWalker
 from sectool.outcome import State
-from sectool.smime.entities import EntityWalker
 
 Mail = Callable[..., bytes]
 InventoryOf = Callable[[bytes], smime.Inventory]

@@ -15,9 +15,9 @@ from sectool import smime
 from sectool.budget import MESSAGE, Budget, Work, spending
 from sectool.errors import LimitExceeded
 from sectool.message import BytesContent
+from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.outcome import State
-from sectool.smime.compound_file import CompoundFile
-from sectool.smime.limits import DEFAULT_LIMITS, Limits
+from sectool.smime.finding.compound_file import CompoundFile
 from tests.support import odd_mail
 from tests.support.checker import Key
 from tests.support.mailboxes import make_key, openssl

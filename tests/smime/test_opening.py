@@ -20,7 +20,7 @@ from sectool.errors import (
 )
 from sectool.message import BytesContent, InnerEntity
 from sectool.outcome import Integrity
-from sectool.smime import opening
+from sectool.smime.opening import open_part
 
 Seal = Callable[..., bytes]
 Mail = Callable[..., bytes]
@@ -186,7 +186,7 @@ def test_two_different_plaintexts_that_pass_are_ambiguous(
         opening_of_all(mail(raw), bobs_keys) for raw in (seal(), seal(b"Subject: other\r\n\r\n"))
     ]
     with pytest.raises(NotAccepted, match="ambiguous"):
-        opening._the_one({one.inner.sha256: one for one in openings}, [], DecryptionFailed())
+        open_part._the_one({one.inner.sha256: one for one in openings}, [], DecryptionFailed())
 
 
 class Wrong:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from sectool import cms
 from sectool.message import FileContent
-from sectool.smime.transfer import Base64Writer
+from sectool.mime.transfer_encoding import Base64Writer
 
 ROOT = Path(__file__).parents[2]
 

@@ -294,7 +294,7 @@ def _start_server(context: Any) -> None:
 
     tempfile.tempdir = _temporary_directory()
     context.set_forkserver_preload(
-        [f"sectool.jobs.{name}" for name in ("running.server", "worker.examine", "worker.seal")]
+        [f"sectool.jobs.work.{name}" for name in ("forkserver", "examine", "seal")]
     )
     with _interrupts_ignored():
         forkserver.ensure_running()

@@ -1,0 +1,1 @@
+"""MIME as bytes: header blocks, entities and their encodings; knows no CMS."""

@@ -1,0 +1,1 @@
+"""What opened is held against what mail looks like before it is accepted."""

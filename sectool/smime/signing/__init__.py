@@ -1,0 +1,1 @@
+"""Whose key signed an entity, and what that says of its integrity."""
