@@ -15,7 +15,7 @@ import pytest
 from sectool import smime
 from sectool.errors import MessageError, UnsupportedMessage
 from sectool.message import BytesContent
-from tests.smime.test_plaintext import MARK, opened, stored
+from tests.smime.test_put_plaintext import MARK, opened, stored
 
 OWN = {"x-sectool-id", "mime-version", "content-type", "content-transfer-encoding"}
 OWN |= {"content-disposition", "content-description", "content-id"}
