@@ -48,6 +48,10 @@ def _text(column: str) -> str:
     return f"length(CAST({column} AS BLOB)) <= {TEXT_LIMIT}"
 
 
+def _text_or_null(column: str) -> str:
+    return _text(column)
+
+
 def _digest(column: str) -> str:
     # Two lengths: what SQLite calls the length of a text ends before a NUL, and so does GLOB.
     return (
@@ -209,8 +213,10 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
         "old_folder": _text,
         "old_key": _text,
         "old_revision": _text,
-        "new_folder": _text,
-        "new_key": _text,
+        "intended_folder": _text,
+        "intended_where": _text,
+        "new_folder": _text_or_null,
+        "new_key": _text_or_null,
         "new_digest": _digest,
         "new_size": _size,
         "new_identity": _stored_identity,
@@ -422,10 +428,13 @@ def _faults(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"{table}.{column}"
 
 
+_OR_NULL = (_digest_or_null, _text_or_null)
+
+
 def _condition(column: str, form: Callable[[str], str]) -> str:
     kind = "integer" if form in _NUMBERS else "text"
     condition = f"(typeof({column}) = '{kind}' AND {form(column)})"
-    return f"({column} IS NULL OR {condition})" if form is _digest_or_null else condition
+    return f"({column} IS NULL OR {condition})" if form in _OR_NULL else condition
 
 
 def _any(connection: sqlite3.Connection, table: str, conditions: Iterable[str]) -> bool:

@@ -35,6 +35,8 @@ DEFAULTS: dict[tuple[str, str], str] = {
     ("part", "placement"): "''",
     ("layer", "hides_recipients"): "substr(path, -1) = '?'",
     ("replacement", "new_opens_to"): "'{}'",
+    ("replacement", "intended_folder"): "new_folder",
+    ("replacement", "intended_where"): "new_key",
 }
 """SQL for what a row of an older log has in a column that it lacks, by table and column."""
 

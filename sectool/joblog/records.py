@@ -280,7 +280,12 @@ class ReplacementRecord:
     """True: the new copy was proven to lie durably in its folder."""
     old: MessageRef
     old_revision: str
-    new: MessageRef
+    folder: str
+    """Where the new copy was to come."""
+    where: str
+    """The store's own text for it."""
+    new: MessageRef | None
+    """The new copy; None while nothing met it."""
     new_digest: str
     """SHA-256 of the new copy."""
     new_size: int

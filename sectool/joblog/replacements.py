@@ -23,8 +23,8 @@ class ReplacementTable:
     """The replacement rows of a job log; all writing happens inside ``JobLog.group``.
 
     A row is announced before anything is written to the mailbox, says
-    ``placed`` once the new copy is proven to lie there durably, and goes when
-    the old copy is gone.
+    ``placed`` and where once the new copy is proven to lie there durably, and
+    goes when the old copy is gone.
     """
 
     def __init__(self, connection: sqlite3.Connection, messages: MessageTable) -> None:
@@ -32,10 +32,10 @@ class ReplacementTable:
         self._messages = messages
 
     def announce(self, record: ReplacementRecord) -> None:
-        """The intent: which copy will stand for which, under which name, with which bytes."""
+        """The intent: which copy is replaced, where the new one will come, with which bytes."""
         self._connection.execute(
             "INSERT INTO replacement (message, purpose, step, old_folder, old_key, old_revision,"
-            " new_folder, new_key, new_digest, new_size, new_identity, new_opens_to)"
+            " intended_folder, intended_where, new_digest, new_size, new_identity, new_opens_to)"
             " VALUES (?, ?, 'announced', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.message,
@@ -43,8 +43,8 @@ class ReplacementTable:
                 record.old.folder,
                 record.old.key,
                 record.old_revision,
-                record.new.folder,
-                record.new.key,
+                record.folder,
+                record.where,
                 record.new_digest,
                 record.new_size,
                 record.new_identity,
@@ -53,10 +53,11 @@ class ReplacementTable:
         )
         self._messages.note_step(record.message, "announced")
 
-    def place(self, message: int) -> None:
-        """The new copy lies durably in its folder and was read back."""
+    def place(self, message: int, new: MessageRef) -> None:
+        """The new copy lies durably at ``new`` and was read back."""
         cursor = self._connection.execute(
-            "UPDATE replacement SET step = 'placed' WHERE message = ?", (message,)
+            "UPDATE replacement SET step = 'placed', new_folder = ?, new_key = ? WHERE message = ?",
+            (new.folder, new.key, message),
         )
         if cursor.rowcount != 1:
             raise JobLogDamaged(f"message {message} was placed without having been announced")
@@ -106,7 +107,7 @@ class ReplacementTable:
         return row is not None
 
     def at(self, ref: MessageRef) -> int | None:
-        """The message whose new copy was announced for this place."""
+        """The message whose new copy is known to lie at this place."""
         row = self._connection.execute(
             "SELECT message FROM replacement WHERE new_folder = ? AND new_key = ?",
             (ref.folder, ref.key),
@@ -114,7 +115,7 @@ class ReplacementTable:
         return None if row is None else int(row[0])
 
     def meet(self, message: int) -> None:
-        """The walk met the new copy at its announced place; the old one may have been moved.
+        """The walk met the new copy at its place; the old one may have been moved.
 
         Only after all copies have had their claim.
         """
@@ -129,9 +130,9 @@ class ReplacementTable:
     def follow(self, listing: Listing, examination: Examination) -> bool:
         """Whether the copy at ``listing`` is one that an interrupted run placed.
 
-        Happens when folders were renamed before the run was resumed, so that it
-        was not found at the announced place. The announcement is given the
-        places where both copies lie now, for the run to end it there.
+        Happens when it was moved before the run was resumed, or lies where only
+        the walk could meet it. The row is given the places where both copies lie
+        now, for the run to end it there.
         """
         row = self._connection.execute(
             "SELECT message FROM replacement WHERE new_identity IN (?, nullif(?, ''))",
@@ -178,21 +179,24 @@ class ReplacementTable:
 
 
 _SELECT = (
-    "SELECT message, purpose, step, old_folder, old_key, old_revision, new_folder, new_key,"
-    " new_digest, new_size, new_identity, new_opens_to FROM replacement ORDER BY message"
+    "SELECT message, purpose, step, old_folder, old_key, old_revision, intended_folder,"
+    " intended_where, new_folder, new_key, new_digest, new_size, new_identity, new_opens_to"
+    " FROM replacement ORDER BY message"
 )
 
 
 def _record(row: tuple[object, ...]) -> ReplacementRecord:
     message, purpose, step, old_folder, old_key, old_revision, *new = row
-    new_folder, new_key, new_digest, new_size, new_identity, new_opens_to = new
+    folder, where, new_folder, new_key, new_digest, new_size, new_identity, new_opens_to = new
     return ReplacementRecord(
         message=int(str(message)),
         purpose=Purpose(str(purpose)),
         placed=step == "placed",
         old=MessageRef(str(old_folder), str(old_key)),
         old_revision=str(old_revision),
-        new=MessageRef(str(new_folder), str(new_key)),
+        folder=str(folder),
+        where=str(where),
+        new=None if new_key is None else MessageRef(str(new_folder), str(new_key)),
         new_digest=str(new_digest),
         new_size=int(str(new_size)),
         new_identity=str(new_identity),

@@ -2,29 +2,29 @@
 
 from sectool.mailbox.base import (
     NOTHING,
-    Addition,
-    Announcement,
+    Add,
     Capabilities,
+    Intent,
     Mailbox,
     MailboxSpecification,
-    PlacedCopy,
-    Replacement,
-    StagedCopy,
+    Placed,
+    Replace,
     Whereabouts,
+    Written,
 )
 from sectool.mailbox.recognise import open_mailbox, recognise
 
 __all__ = [
     "NOTHING",
-    "Addition",
-    "Announcement",
+    "Add",
     "Capabilities",
+    "Intent",
     "Mailbox",
     "MailboxSpecification",
-    "PlacedCopy",
-    "Replacement",
-    "StagedCopy",
+    "Placed",
+    "Replace",
     "Whereabouts",
+    "Written",
     "open_mailbox",
     "recognise",
 ]

@@ -6,21 +6,22 @@ the compare-and-swap token of one copy.
 
 Reading is ``folders``, ``walk`` and ``fetch``; none of them changes anything.
 
-Writing is one announcement and three acts, each on a batch, and the engine
-writes its job log between them:
+Writing is one intent and three acts, each on a batch, and the engine writes
+its job log between them:
 
-1. ``announce`` chooses what the new copies will be called. Nothing is written
-   to the mailbox; the engine logs the answer as its intent.
-2. ``stage`` writes the new copies where no mail program sees them.
-3. ``barrier`` makes them durable, reads them back past the page cache,
-   compares them, and places them in their folders, durably.
+1. ``intend`` chooses where the new copies will come. Nothing is written to the
+   mailbox; the engine logs the answer.
+2. ``write`` writes the new copies where no mail program sees them.
+3. ``place`` makes them durable, reads them back past the page cache, compares
+   them, and places them in their folders, durably.
 4. ``retire`` looks again that each old copy is still there, unchanged and not
    newly deleted, carries its flags over, and removes it, durably.
 
-A message that nothing stands for any more is added: ``announce_additions``,
-``stage_additions`` and the same ``barrier``; there is nothing to retire.
+A message that takes no other's place is added: an intent that replaces
+nothing, for which there is nothing to retire.
 
-After a crash ``locate`` tells for an announced copy which of these happened.
+After a crash ``find`` tells for intents which of these happened, and
+``abandon`` removes what was written and never placed.
 
 Batch calls answer one value per entry, in order: the result, or the
 ``MessageError`` that cost this message. An error that concerns the whole
@@ -48,17 +49,9 @@ class Capabilities:
     """What a store can do; the engine branches on these, never on its kind."""
 
     writable: bool
-    retire_is_atomic: bool
-    """True where placing the new copy and removing the old is one act."""
-    keeps_flags: bool
-    keeps_internal_date: bool
-    stable_names: bool
-    """True where a ref names the same bytes until the copy is replaced."""
-    line_end: bytes | None
-    """What the store turns all line ends into; None: bytes are kept as they are."""
     spool_directory: Path | None = None
-    """A directory on the mailbox's file system from which ``stage`` can take a
-    file over by renaming it; None: ``stage`` copies."""
+    """A directory on the mailbox's file system from which ``write`` can take a
+    file over by renaming it; None: ``write`` copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +70,22 @@ class MailboxSpecification:
 
 
 @dataclass(frozen=True, slots=True)
-class Replacement:
+class Replace:
     """New bytes for one stored copy."""
 
     ref: MessageRef
     """The copy to be replaced."""
     content: Content
-    expected_revision: str
-    """Revision of the copy the new bytes were made from."""
+    revision: str
+    """Of the copy the new bytes were made from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Addition:
+class Add:
     """A message that comes into the mailbox and takes no other's place."""
 
     folder: str
-    """ASCII letters and digits where it is not there yet; it is made when the message is staged."""
+    """ASCII letters and digits where it is not there yet; it is made with the message."""
     content: Content
     internal_date: datetime
 
@@ -102,33 +95,40 @@ NOTHING = MessageRef("", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
-    """What a new copy will be called and hold; logged before anything is written."""
+class Intent:
+    """Where a new copy will come and what it will hold; logged before anything is written."""
 
     replaced: MessageRef
     """``NOTHING`` of an addition."""
-    expected_revision: str
+    revision: str
     """Of the copy to be replaced; empty of an addition."""
-    ref: MessageRef
-    """Of the new copy."""
+    folder: str
+    """Where the new copy comes."""
+    where: str
+    """The store's own text, by which it finds the new copy after a crash."""
     digest: str
     """SHA-256 of the new copy's bytes."""
     size: int
+    internal_date: datetime | None = None
+    """Of an addition; a replacement has the date of the copy it replaces."""
+    met: MessageRef | None = None
+    """Where the new copy was met since; None: nowhere yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class StagedCopy:
+class Written:
     """A new copy on its way into the mailbox."""
 
-    announcement: Announcement
+    intent: Intent
     flags: Flags
-    """Of the old copy when the new one was staged: the base of the later merge."""
+    """Of the old copy when the new one was written: the base of the later merge."""
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedCopy:
+class Placed:
     """A new copy that lies durably in its folder."""
 
+    written: Written
     ref: MessageRef
     revision: str
     hint: str
@@ -137,10 +137,10 @@ class PlacedCopy:
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """What ``locate`` found of one announced replacement."""
+    """What ``find`` found of one intent."""
 
-    placed: PlacedCopy | None
-    """The new copy, whole and with the announced digest, in its folder."""
+    placed: Placed | None
+    """The new copy, whole and with the intended digest, durably in its folder."""
     old_present: bool
     """Whether the copy to be replaced is still there with its revision."""
 
@@ -197,14 +197,15 @@ class Mailbox(ABC):
     # --- writing -------------------------------------------------------------
 
     @abstractmethod
-    def announce(self, replacements: Sequence[Replacement]) -> list[Announcement]:
-        """Chooses the names of the new copies; writes nothing."""
+    def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:
+        """Chooses where the new copies come; writes nothing."""
 
     @abstractmethod
-    def stage(
-        self, announced: Sequence[tuple[Announcement, Content]]
-    ) -> list[StagedCopy | MessageError]:
-        """Writes the new copies, with the flags, date, owner and mode of the old, unsynced.
+    def write(self, intended: Sequence[tuple[Intent, Content]]) -> list[Written | MessageError]:
+        """Writes the new copies, unsynced.
+
+        With the flags, date, owner and mode of the old; an addition with its own
+        date, no flag, and owner and mode as its folder asks.
 
         Raises:
             NoSpace: disk or quota full; nothing of the batch is left behind.
@@ -212,22 +213,7 @@ class Mailbox(ABC):
         """
 
     @abstractmethod
-    def announce_additions(self, additions: Sequence[Addition]) -> list[Announcement]:
-        """Chooses the names of further messages; writes nothing."""
-
-    @abstractmethod
-    def stage_additions(
-        self, announced: Sequence[tuple[Announcement, Addition]]
-    ) -> list[StagedCopy | MessageError]:
-        """As ``stage``, with the addition's date, no flag, and owner and mode as its folder asks.
-
-        Raises:
-            NoSpace: disk or quota full; nothing of the batch is left behind.
-            ReadOnlyMailbox: it cannot be written.
-        """
-
-    @abstractmethod
-    def barrier(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
+    def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:
         """Makes the copies durable, reads them back, compares, places them, durably.
 
         Raises:
@@ -235,7 +221,7 @@ class Mailbox(ABC):
         """
 
     @abstractmethod
-    def retire(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
+    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
         """Removes the old copies whose new ones were placed, durably.
 
         Answers the new copy as it lies afterwards (flags merged), or
@@ -243,12 +229,19 @@ class Mailbox(ABC):
         """
 
     @abstractmethod
-    def locate(self, announcement: Announcement) -> Whereabouts:
-        """Finds out after a crash how far one replacement came."""
+    def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
+        """Finds out after a crash how far each came; what it found placed is made durable.
+
+        The flags at the time of the writing are not known any more: what is found
+        is written with none, so that a merge keeps the flags of both copies.
+
+        Raises:
+            SectoolError: a sync failed; nothing of the batch counts as durable.
+        """
 
     @abstractmethod
-    def discard(self, announcements: Sequence[Announcement]) -> None:
-        """Removes what ``stage`` left of copies that were never placed; no placed copy."""
+    def abandon(self, intents: Sequence[Intent]) -> None:
+        """Removes what ``write`` left of copies that were never placed; no placed copy."""
 
     # --- life ----------------------------------------------------------------
 

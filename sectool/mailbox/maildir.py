@@ -19,15 +19,15 @@ from sectool.errors import MailboxError, MessageError, NoSuchMailbox, ReadOnlyMa
 from sectool.locks import DirectoryLock
 from sectool.mailbox.base import (
     NOTHING,
-    Addition,
-    Announcement,
+    Add,
     Capabilities,
+    Intent,
     Mailbox,
     MailboxSpecification,
-    PlacedCopy,
-    Replacement,
-    StagedCopy,
+    Placed,
+    Replace,
     Whereabouts,
+    Written,
 )
 from sectool.mailbox.maildir_files import MaildirFiles, internal_date
 from sectool.mailbox.maildir_folders import MESSAGE_DIRECTORIES, Skipped, is_directory
@@ -103,11 +103,6 @@ class Maildir(Mailbox):
         spool = self._root / "tmp"
         return Capabilities(
             writable=writable,
-            retire_is_atomic=False,
-            keeps_flags=True,
-            keeps_internal_date=True,
-            stable_names=True,
-            line_end=None,
             spool_directory=spool if writable and is_directory(spool) else None,
         )
 
@@ -166,50 +161,27 @@ class Maildir(Mailbox):
 
     # --- writing -------------------------------------------------------------------
 
-    def announce(self, replacements: Sequence[Replacement]) -> list[Announcement]:
+    def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:
         with durable.explained("read the new copies"):
-            return [
-                _announcement(
-                    replacement.ref,
-                    replacement.expected_revision,
-                    replacement.ref.folder,
-                    replacement.content,
-                )
-                for replacement in replacements
-            ]
+            return [_intent(change) for change in changes]
 
-    def stage(
-        self, announced: Sequence[tuple[Announcement, Content]]
-    ) -> list[StagedCopy | MessageError]:
+    def write(self, intended: Sequence[tuple[Intent, Content]]) -> list[Written | MessageError]:
         self._require_writable()
-        return self._replacer.stage(announced)
+        return self._replacer.write(intended)
 
-    def announce_additions(self, additions: Sequence[Addition]) -> list[Announcement]:
-        with durable.explained("read the further messages"):
-            return [
-                _announcement(NOTHING, "", addition.folder, addition.content)
-                for addition in additions
-            ]
-
-    def stage_additions(
-        self, announced: Sequence[tuple[Announcement, Addition]]
-    ) -> list[StagedCopy | MessageError]:
+    def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:
         self._require_writable()
-        return self._replacer.stage_additions(announced)
+        return self._replacer.place(written)
 
-    def barrier(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
+    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
         self._require_writable()
-        return self._replacer.barrier(staged)
+        return self._replacer.retire(placed)
 
-    def retire(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
-        self._require_writable()
-        return self._replacer.retire(staged)
+    def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
+        return self._replacer.find(intents)
 
-    def locate(self, announcement: Announcement) -> Whereabouts:
-        return self._replacer.locate(announcement)
-
-    def discard(self, announcements: Sequence[Announcement]) -> None:
-        self._replacer.discard(announcements)
+    def abandon(self, intents: Sequence[Intent]) -> None:
+        self._replacer.abandon(intents)
 
     def _require_writable(self) -> None:
         if not self.capabilities.writable:
@@ -219,16 +191,14 @@ class Maildir(Mailbox):
             )
 
 
-def _announcement(
-    replaced: MessageRef, expected_revision: str, folder: str, content: Content
-) -> Announcement:
-    return Announcement(
-        replaced=replaced,
-        expected_revision=expected_revision,
-        ref=MessageRef(folder, unique_name(content.size)),
-        digest=content.digest,
-        size=content.size,
-    )
+def _intent(change: Replace | Add) -> Intent:
+    content = change.content
+    name = unique_name(content.size)
+    if isinstance(change, Add):
+        date = change.internal_date
+        return Intent(NOTHING, "", change.folder, name, content.digest, content.size, date)
+    folder = change.ref.folder
+    return Intent(change.ref, change.revision, folder, name, content.digest, content.size)
 
 
 def is_maildir(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 Between any two steps, and after a crash at any of them, the message has at
 least one whole copy that every mail program sees, and at most two. A name
-that comes with an announcement is made into a path only if this package can
+that comes with an intent is made into a path only if this package can
 have chosen it.
 """
 
@@ -13,16 +13,16 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
 from sectool.errors import MessageChanged, MessageError, MessageVanished, RunError, reason_of
-from sectool.mailbox.base import Addition, Announcement, PlacedCopy, StagedCopy, Whereabouts
+from sectool.mailbox.base import Intent, Placed, Whereabouts, Written
 from sectool.mailbox.maildir_adding import folder_for, make_part, mode_of_messages
 from sectool.mailbox.maildir_files import EPOCH, LOOKS, Found, MaildirFiles, hint
 from sectool.mailbox.maildir_names import INFO, is_unique_name
@@ -30,7 +30,6 @@ from sectool.mailbox.maildir_view import Entry
 from sectool.message import COPY_BLOCK, Content, FileContent, Flags, MessageRef, open_regular_file
 
 Answer = TypeVar("Answer")
-Entering = TypeVar("Entering", Content, Addition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +47,18 @@ class _Inheritance:
         mode = stat.S_IMODE(old.st_mode) & 0o777
         return cls(old.st_uid, old.st_gid, mode, (old.st_atime_ns, old.st_mtime_ns))
 
+    @classmethod
+    def in_folder(cls, directory: Path, date: datetime) -> _Inheritance:
+        status = directory.lstat()
+        when = (date - EPOCH) // timedelta(microseconds=1) * 1000
+        return cls(status.st_uid, status.st_gid, mode_of_messages(directory), (when, when))
+
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
     """A replacement whose old copy may go: both copies were read and carry the same flags."""
 
-    staged: StagedCopy
+    placed: Placed
     old: Found
     new: Found
     renamed: bool
@@ -73,50 +78,32 @@ class MaildirReplacer:
         self._root = root
         self._spool = root / "tmp"
 
-    # --- stage -----------------------------------------------------------------
+    # --- write -----------------------------------------------------------------
 
-    def stage(
-        self, announced: Sequence[tuple[Announcement, Content]]
-    ) -> list[StagedCopy | MessageError]:
-        """As ``Mailbox.stage``."""
-        return self._stage_all(self._stage, announced)
-
-    def stage_additions(
-        self, announced: Sequence[tuple[Announcement, Addition]]
-    ) -> list[StagedCopy | MessageError]:
-        """As ``Mailbox.stage_additions``."""
-        return self._stage_all(self._stage_addition, announced)
-
-    def _stage_all(
-        self,
-        act: Callable[[Announcement, Entering], StagedCopy],
-        announced: Sequence[tuple[Announcement, Entering]],
-    ) -> list[StagedCopy | MessageError]:
+    def write(self, intended: Sequence[tuple[Intent, Content]]) -> list[Written | MessageError]:
+        """As ``Mailbox.write``."""
         try:
             with durable.explained("write to the mailbox"):
-                return [_answer(act, *entry) for entry in announced]
+                return [_answer(self._write, *entry) for entry in intended]
         except BaseException:
-            self._give_up([announcement for announcement, _ in announced])
+            self._give_up([intent for intent, _ in intended])
             raise
 
-    def _stage(self, announcement: Announcement, content: Content) -> StagedCopy:
-        old = self._files.examine(announcement.replaced, announcement.expected_revision)
-        self._write(announcement, content, _Inheritance.of(old.status))
-        return StagedCopy(announcement, old.flags)
+    def _write(self, intent: Intent, content: Content) -> Written:
+        flags = Flags()
+        if intent.internal_date is None:
+            old = self._files.examine(intent.replaced, intent.revision)
+            flags, inheritance = old.flags, _Inheritance.of(old.status)
+        else:
+            folder = folder_for(self._files, self._root, intent.folder)
+            inheritance = _Inheritance.in_folder(folder.directory, intent.internal_date)
+        self._write_staged(intent, content, inheritance)
+        return Written(intent, flags)
 
-    def _stage_addition(self, announcement: Announcement, addition: Addition) -> StagedCopy:
-        folder = folder_for(self._files, self._root, announcement.ref.folder)
-        directory = folder.directory.lstat()
-        when = (addition.internal_date - EPOCH) // timedelta(microseconds=1) * 1000
-        mode = mode_of_messages(folder.directory)
-        inheritance = _Inheritance(directory.st_uid, directory.st_gid, mode, (when, when))
-        self._write(announcement, addition.content, inheritance)
-        return StagedCopy(announcement, Flags())
-
-    def _write(self, announcement: Announcement, content: Content, old: _Inheritance) -> None:
-        staged = self._staging_path(announcement)
+    def _write_staged(self, intent: Intent, content: Content, old: _Inheritance) -> None:
+        staged = self._staging_path(intent)
         make_part(staged.parent)
-        self._remove_staged(announcement)  # what an interrupted run may have left there
+        self._remove_staged(intent)  # what an interrupted run may have left there
         if not self._take_over(content, staged, old):
             self._copy(content, staged, old)
 
@@ -144,60 +131,61 @@ class MaildirReplacer:
             stream.flush()  # a later write would change the time again
             _inherit(stream.fileno(), old)
 
-    # --- barrier ------------------------------------------------------------------
+    # --- place --------------------------------------------------------------------
 
-    def barrier(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
-        """As ``Mailbox.barrier``; a copy that was placed before is made durable again."""
-        paths = [_answer(self._whereabouts, copy) for copy in staged]
-        found = [path for path in paths if isinstance(path, Path)]
+    def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:
+        """As ``Mailbox.place``."""
+        paths = [_answer(self._staged_file, copy.intent) for copy in written]
         try:
-            with durable.explained("make the new copies durable"):
-                durable.sync_files(found, "maildir.sync")
+            self._sync([path for path in paths if isinstance(path, Path)])
         except BaseException:
             # What a failed sync covered is never trusted again, so none is kept.
-            self._give_up([copy.announcement for copy in staged])
+            self._give_up([copy.intent for copy in written])
             raise
         answers = [
             path if isinstance(path, MessageError) else _answer(self._place, copy, path)
-            for copy, path in zip(staged, paths, strict=True)
+            for copy, path in zip(written, paths, strict=True)
         ]
         placed = [answer for answer in answers if not isinstance(answer, MessageError)]
-        with durable.explained("make the new names durable"):
-            durable.sync_directories((path.parent for path, _ in placed), "maildir.directory")
+        self._sync_names(path for path, _ in placed)
         return [answer if isinstance(answer, MessageError) else answer[1] for answer in answers]
 
-    def _whereabouts(self, copy: StagedCopy) -> Path:
-        """Where the new copy is: in ``tmp``, or placed by a run that was interrupted."""
-        path = self._staging_path(copy.announcement)
-        if _is_file(path):
-            return path
-        return self._files.with_file(copy.announcement.ref, lambda path, _: path)
+    def _sync(self, paths: Sequence[Path]) -> None:
+        with durable.explained("make the new copies durable"):
+            durable.sync_files(paths, "maildir.sync")
 
-    def _place(self, copy: StagedCopy, path: Path) -> tuple[Path, PlacedCopy]:
-        """Compares a synced copy with its announcement and gives it its name."""
-        announcement = copy.announcement
-        if path != self._staging_path(announcement):
-            return self._confirm(announcement)
+    def _sync_names(self, paths: Iterable[Path]) -> None:
+        with durable.explained("make the new names durable"):
+            durable.sync_directories((path.parent for path in paths), "maildir.directory")
+
+    def _staged_file(self, intent: Intent) -> Path:
+        path = self._staging_path(intent)
+        if not _is_file(path):
+            raise MessageVanished("the new copy was removed while it waited in tmp")
+        return path
+
+    def _place(self, copy: Written, path: Path) -> tuple[Path, Placed]:
+        """Compares a synced copy with its intent and gives it its name."""
         try:
             digest = durable.read_back_digest(path)
         except OSError as error:
-            self._remove_staged(announcement)
+            self._remove_staged(copy.intent)
             raise MessageError(f"the new copy does not read back: {reason_of(error)}") from error
-        if digest != announcement.digest:
-            self._remove_staged(announcement)
+        if digest != copy.intent.digest:
+            self._remove_staged(copy.intent)
             raise MessageError(
                 "the new copy reads back otherwise than it was written",
                 hint="the disk may be failing",
             )
         return self._move_in(copy, path)
 
-    def _move_in(self, copy: StagedCopy, path: Path) -> tuple[Path, PlacedCopy]:
-        ref = copy.announcement.ref
-        view = self._files.view(ref.folder)
+    def _move_in(self, copy: Written, path: Path) -> tuple[Path, Placed]:
+        intent = copy.intent
+        view = self._files.view(intent.folder)
         letters = view.letters().letters(copy.flags)
-        entry = Entry("cur", f"{ref.key}{INFO}{letters}")
-        if not letters and self._is_new(copy.announcement.replaced):
-            entry = Entry("new", ref.key)
+        entry = Entry("cur", f"{intent.where}{INFO}{letters}")
+        if not letters and self._is_new(intent.replaced):
+            entry = Entry("new", intent.where)
         target = view.path(entry)
         try:
             status = path.lstat()  # renaming changes nothing of what is told of it
@@ -208,8 +196,8 @@ class MaildirReplacer:
             if isinstance(error, RunError) and not isinstance(error.__cause__, FileNotFoundError):
                 raise
             raise MessageVanished("the new copy was removed while it waited in tmp") from error
-        view.note(ref.key, entry)
-        return target, _placed(copy.announcement, status)
+        view.note(intent.where, entry)
+        return target, _placed(copy, status)
 
     def _is_new(self, ref: MessageRef) -> bool:
         try:
@@ -217,50 +205,45 @@ class MaildirReplacer:
         except MessageError:
             return False
 
-    def _confirm(self, announcement: Announcement) -> tuple[Path, PlacedCopy]:
-        found = self._files.examine(announcement.ref, announcement.digest)
-        path = self._files.view(announcement.ref.folder).path(found.entry)
-        return path, _placed(announcement, found.status)
-
     # --- retire ---------------------------------------------------------------------
 
-    def retire(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
+    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
         """As ``Mailbox.retire``."""
-        ready = [_answer(self._prepare, copy) for copy in staged]
+        ready = [_answer(self._prepare, copy) for copy in placed]
         self._sync_renamed([entry for entry in ready if isinstance(entry, _Ready)])
         answers = [
             entry if isinstance(entry, MessageError) else _answer(self._remove, entry)
             for entry in ready
         ]
         removed = [
-            copy.announcement
-            for copy, answer in zip(staged, answers, strict=True)
-            if isinstance(answer, PlacedCopy)
+            copy.written.intent
+            for copy, answer in zip(placed, answers, strict=True)
+            if isinstance(answer, Placed)
         ]
         with durable.explained("make the removal of old copies durable"):
             durable.sync_directories(
-                (path for copy in removed for path in self._parts(copy.replaced.folder)),
+                (path for intent in removed for path in self._parts(intent.replaced.folder)),
                 "maildir.retired",
             )
         return answers
 
-    def _prepare(self, copy: StagedCopy) -> _Ready:
+    def _prepare(self, copy: Placed) -> _Ready:
         """Reads both copies again and carries over the flags that changed meanwhile.
 
         Raises:
             MessageVanished: one of them is gone.
             MessageChanged: one is not what it was, or the old one was deleted by the user.
         """
-        announcement = copy.announcement
-        old = self._files.examine(announcement.replaced, announcement.expected_revision)
-        new = self._files.examine(announcement.ref, announcement.digest)
-        if old.flags.deleted and not (copy.flags.deleted or new.flags.deleted):
-            raise MessageChanged(f"the message {announcement.replaced} was marked as deleted")
-        merged = new.flags.merged(base=copy.flags, other=old.flags)
+        written, intent = copy.written, copy.written.intent
+        old = self._files.examine(intent.replaced, intent.revision)
+        new = self._files.examine(copy.ref, intent.digest)
+        if old.flags.deleted and not (written.flags.deleted or new.flags.deleted):
+            raise MessageChanged(f"the message {intent.replaced} was marked as deleted")
+        merged = new.flags.merged(base=written.flags, other=old.flags)
         moved = new.entry.part == "new" and old.entry.part == "cur"
         if merged == new.flags and not moved:
             return _Ready(copy, old, new, renamed=False)
-        entry = self._set_flags(announcement.ref, merged)
+        entry = self._set_flags(copy.ref, merged)
         return _Ready(copy, old, Found(entry, new.status, new.digest, merged), renamed=True)
 
     def _set_flags(self, ref: MessageRef, flags: Flags) -> Entry:
@@ -282,34 +265,32 @@ class MaildirReplacer:
         return entry
 
     def _sync_renamed(self, ready: Sequence[_Ready]) -> None:
-        renamed = [entry.staged.announcement.ref.folder for entry in ready if entry.renamed]
+        renamed = [entry.placed.ref.folder for entry in ready if entry.renamed]
         with durable.explained("make the flags of new copies durable"):
             durable.sync_directories(
                 (path for folder in renamed for path in self._parts(folder)), "maildir.flagged"
             )
 
-    def _remove(self, ready: _Ready) -> PlacedCopy:
+    def _remove(self, ready: _Ready) -> Placed:
         """Unlinks the old copy if both are still as they were read, else reads them again."""
-        announcement = ready.staged.announcement
+        new, old = ready.placed.ref, ready.placed.written.intent.replaced
         for _ in range(LOOKS):
             try:
-                if self._is_as_read(announcement.ref, ready.new) and self._is_as_read(
-                    announcement.replaced, ready.old
-                ):
-                    self._unlink(announcement.replaced, ready.old)
-                    return self._after(announcement)
+                if self._is_as_read(new, ready.new) and self._is_as_read(old, ready.old):
+                    self._unlink(old, ready.old)
+                    return self._after(ready.placed)
             except FileNotFoundError:
                 pass  # renamed by a server since it was looked at
             except PermissionError as error:
                 raise MessageError(
-                    f"the old copy {announcement.replaced} cannot be removed: {reason_of(error)}",
+                    f"the old copy {old} cannot be removed: {reason_of(error)}",
                     hint="check its attributes, then remove one of the two copies",
                 ) from error
             except OSError as error:
                 raise durable.explain(error, "remove an old copy") from error
-            ready = self._prepare(ready.staged)
+            ready = self._prepare(ready.placed)
             self._sync_renamed([ready])
-        raise MessageChanged(f"the message {announcement.replaced} does not stand still")
+        raise MessageChanged(f"the message {old} does not stand still")
 
     def _is_as_read(self, ref: MessageRef, found: Found) -> bool:
         path = self._files.view(ref.folder).path(found.entry)
@@ -322,14 +303,14 @@ class MaildirReplacer:
             durable.unlink(view.path(entry), "maildir.retire", missing_ok=entry != found.entry)
         view.forget(ref.key)
 
-    def _after(self, announcement: Announcement) -> PlacedCopy:
+    def _after(self, copy: Placed) -> Placed:
         """The new copy after the old one went, whatever a server made of its name since."""
         try:
-            status = self._files.with_file(announcement.ref, lambda path, _: os.lstat(path))
+            status = self._files.with_file(copy.ref, lambda path, _: os.lstat(path))
         except MessageVanished:
             # The user removed the message the moment after; that is their right.
-            return PlacedCopy(announcement.ref, announcement.digest, "")
-        return _placed(announcement, status)
+            return replace(copy, hint="")
+        return replace(copy, hint=hint(status))
 
     def _parts(self, folder: str) -> list[Path]:
         directory = self._files.view(folder).folder.directory
@@ -337,40 +318,53 @@ class MaildirReplacer:
 
     # --- after a crash ----------------------------------------------------------------
 
-    def locate(self, announcement: Announcement) -> Whereabouts:
-        """As ``Mailbox.locate``."""
-        placed = _answer(self._files.examine, announcement.ref, announcement.digest)
-        old = _answer(self._files.examine, announcement.replaced, announcement.expected_revision)
-        return Whereabouts(
-            placed=_placed(announcement, placed.status) if isinstance(placed, Found) else None,
-            old_present=isinstance(old, Found),
-        )
+    def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
+        """As ``Mailbox.find``."""
+        found = [_answer(self._find, intent) for intent in intents]
+        paths = [entry[0] for entry in found if not isinstance(entry, MessageError)]
+        if paths:  # what was placed before the crash may not be durable yet
+            self._sync(paths)
+            self._sync_names(paths)
+        return [
+            Whereabouts(
+                placed=None if isinstance(entry, MessageError) else entry[1],
+                old_present=isinstance(
+                    _answer(self._files.examine, intent.replaced, intent.revision), Found
+                ),
+            )
+            for intent, entry in zip(intents, found, strict=True)
+        ]
 
-    def discard(self, announcements: Sequence[Announcement]) -> None:
-        """As ``Mailbox.discard``."""
-        with durable.explained("remove what was staged"):
-            for announcement in announcements:
-                self._remove_staged(announcement)
+    def _find(self, intent: Intent) -> tuple[Path, Placed]:
+        found = self._files.examine(_ref(intent), intent.digest)
+        path = self._files.view(_ref(intent).folder).path(found.entry)
+        return path, _placed(Written(intent, Flags()), found.status)
 
-    def _give_up(self, announcements: Sequence[Announcement]) -> None:
+    def abandon(self, intents: Sequence[Intent]) -> None:
+        """As ``Mailbox.abandon``."""
+        with durable.explained("remove what was written and not placed"):
+            for intent in intents:
+                self._remove_staged(intent)
+
+    def _give_up(self, intents: Sequence[Intent]) -> None:
         """Removes what can be removed, on the way out with another error."""
-        for announcement in announcements:
+        for intent in intents:
             with contextlib.suppress(OSError):
-                self._remove_staged(announcement)
+                self._remove_staged(intent)
 
-    def _remove_staged(self, announcement: Announcement) -> None:
+    def _remove_staged(self, intent: Intent) -> None:
         with contextlib.suppress(MessageError):
-            path = self._staging_path(announcement)
+            path = self._staging_path(intent)
             durable.unlink(path, "maildir.discard", missing_ok=True)
 
-    def _staging_path(self, announcement: Announcement) -> Path:
+    def _staging_path(self, intent: Intent) -> Path:
         """Where a new copy waits; its name comes from a job log that may be a stranger's."""
-        if not is_unique_name(announcement.ref.key):
-            raise MessageError(f"{announcement.ref.key!r} is not the name of a new copy")
-        folder = self._files.folder(announcement.ref.folder)
+        if not is_unique_name(intent.where):
+            raise MessageError(f"{intent.where!r} is not the name of a new copy")
+        folder = self._files.folder(intent.folder)
         if folder is None:
-            raise MessageVanished(f"the mailbox has no folder {announcement.ref.folder}")
-        return folder.directory / "tmp" / announcement.ref.key
+            raise MessageVanished(f"the mailbox has no folder {intent.folder}")
+        return folder.directory / "tmp" / intent.where
 
 
 def _answer(act: Callable[..., Answer], *arguments: object) -> Answer | MessageError:
@@ -388,8 +382,12 @@ def _open_new(opener: Callable[[], BinaryIO]) -> BinaryIO:
         raise MessageError(f"the new copy cannot be read: {reason_of(error)}") from error
 
 
-def _placed(announcement: Announcement, status: os.stat_result) -> PlacedCopy:
-    return PlacedCopy(announcement.ref, announcement.digest, hint(status))
+def _ref(intent: Intent) -> MessageRef:
+    return intent.met or MessageRef(intent.folder, intent.where)
+
+
+def _placed(copy: Written, status: os.stat_result) -> Placed:
+    return Placed(copy, _ref(copy.intent), copy.intent.digest, hint(status))
 
 
 def _part_of_existing(path: Path, entry: Entry) -> str:

@@ -27,22 +27,22 @@ from sectool.errors import (
 )
 from sectool.mailbox.base import (
     NOTHING,
-    Addition,
-    Announcement,
+    Add,
     Capabilities,
+    Intent,
     Mailbox,
     MailboxSpecification,
-    PlacedCopy,
-    Replacement,
-    StagedCopy,
+    Placed,
+    Replace,
     Whereabouts,
+    Written,
 )
 from sectool.message import BytesContent, Content, Flags, Listing, MessageRef, StoredMessage
 
 KIND = "memory"
 
 Hook = Callable[[str], None]
-"""Told ``stage``, ``barrier.place``, ``barrier.done``, ``retire.look`` and
+"""Told ``write``, ``place``, ``place.done``, ``retire.look`` and
 ``retire.done`` as each begins or is over; may act on the store or raise."""
 
 Answer = TypeVar("Answer")
@@ -73,7 +73,7 @@ class MemoryStore:
     writable: bool = True
     hooks: list[Hook] = field(default_factory=list)
     folders: dict[str, dict[str, StoredCopy]] = field(default_factory=lambda: {"INBOX": {}})
-    staged: dict[MessageRef, StoredCopy] = field(default_factory=dict)
+    written: dict[MessageRef, StoredCopy] = field(default_factory=dict)
     """What no mail program sees yet."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -156,11 +156,6 @@ class MemoryMailbox(Mailbox):
         self._store = store
         self.capabilities = Capabilities(
             writable=store.writable,
-            retire_is_atomic=False,
-            keeps_flags=True,
-            keeps_internal_date=True,
-            stable_names=True,
-            line_end=None,
         )
 
     def lock(self) -> AbstractContextManager[object]:
@@ -193,110 +188,91 @@ class MemoryMailbox(Mailbox):
 
     # --- writing --------------------------------------------------------------------
 
-    def announce(self, replacements: Sequence[Replacement]) -> list[Announcement]:
-        return [
-            Announcement(
-                replaced=replacement.ref,
-                expected_revision=replacement.expected_revision,
-                ref=MessageRef(replacement.ref.folder, str(self._store.next_number())),
-                digest=replacement.content.digest,
-                size=replacement.content.size,
-            )
-            for replacement in replacements
-        ]
+    def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:
+        return [self._intent(change) for change in changes]
 
-    def stage(
-        self, announced: Sequence[tuple[Announcement, Content]]
-    ) -> list[StagedCopy | MessageError]:
+    def _intent(self, change: Replace | Add) -> Intent:
+        where, content = str(self._store.next_number()), change.content
+        if isinstance(change, Add):
+            date = change.internal_date
+            return Intent(NOTHING, "", change.folder, where, content.digest, content.size, date)
+        folder = change.ref.folder
+        return Intent(change.ref, change.revision, folder, where, content.digest, content.size)
+
+    def write(self, intended: Sequence[tuple[Intent, Content]]) -> list[Written | MessageError]:
         self._require_writable()
         try:
-            return [_answer(self._stage, *entry) for entry in announced]
+            return [_answer(self._write, *entry) for entry in intended]
         except BaseException:
-            self.discard([announcement for announcement, _ in announced])
+            self.abandon([intent for intent, _ in intended])
             raise
 
-    def _stage(self, announcement: Announcement, content: Content) -> StagedCopy:
-        self._store.passes("stage")
-        old = self._examine(announcement.replaced, announcement.expected_revision)
+    def _write(self, intent: Intent, content: Content) -> Written:
+        self._store.passes("write")
         with content.open() as stream:
             raw = BytesContent(stream.read())
         version = self._store.next_number()
-        self._store.staged[announcement.ref] = replace(old, content=raw, version=version)
-        return StagedCopy(announcement, old.flags)
-
-    def announce_additions(self, additions: Sequence[Addition]) -> list[Announcement]:
-        return [
-            Announcement(
-                replaced=NOTHING,
-                expected_revision="",
-                ref=MessageRef(addition.folder, str(self._store.next_number())),
-                digest=addition.content.digest,
-                size=addition.content.size,
+        if intent.internal_date is None:
+            copy = replace(
+                self._examine(intent.replaced, intent.revision), content=raw, version=version
             )
-            for addition in additions
-        ]
+        else:
+            copy = StoredCopy(raw, Flags(), intent.internal_date, version)
+        self._store.written[_ref(intent)] = copy
+        return Written(intent, copy.flags)
 
-    def stage_additions(
-        self, announced: Sequence[tuple[Announcement, Addition]]
-    ) -> list[StagedCopy | MessageError]:
+    def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:
         self._require_writable()
-        return [self._stage_addition(*entry) for entry in announced]
+        return [_answer(self._place, copy) for copy in written]
 
-    def _stage_addition(self, announcement: Announcement, addition: Addition) -> StagedCopy:
-        with addition.content.open() as stream:
-            raw = BytesContent(stream.read())
-        copy = StoredCopy(raw, Flags(), addition.internal_date, self._store.next_number())
-        self._store.staged[announcement.ref] = copy
-        return StagedCopy(announcement, copy.flags)
+    def _place(self, written: Written) -> Placed:
+        self._store.passes("place")
+        ref = _ref(written.intent)
+        copy = self._store.written.pop(ref, None)
+        if copy is None:
+            raise MessageVanished("the new copy was removed while it waited")
+        if copy.content.digest != written.intent.digest:
+            raise MessageError("the new copy reads back otherwise than it was intended")
+        folder = self._store.folders.setdefault(ref.folder, {})
+        folder[ref.key] = replace(copy, flags=written.flags)
+        self._store.passes("place.done")
+        return self._placed(written)
 
-    def barrier(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
+    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
         self._require_writable()
-        return [_answer(self._place, copy) for copy in staged]
+        return [_answer(self._retire, copy) for copy in placed]
 
-    def _place(self, staged: StagedCopy) -> PlacedCopy:
-        self._store.passes("barrier.place")
-        announcement = staged.announcement
-        copy = self._store.staged.pop(announcement.ref, None)
-        if copy is not None:
-            if copy.content.digest != announcement.digest:
-                raise MessageError("the new copy reads back otherwise than it was announced")
-            folder = self._store.folders.setdefault(announcement.ref.folder, {})
-            folder[announcement.ref.key] = replace(copy, flags=staged.flags)
-        self._store.passes("barrier.done")
-        return self._placed(announcement)
-
-    def retire(self, staged: Sequence[StagedCopy]) -> list[PlacedCopy | MessageError]:
-        self._require_writable()
-        return [_answer(self._retire, copy) for copy in staged]
-
-    def _retire(self, staged: StagedCopy) -> PlacedCopy:
+    def _retire(self, placed: Placed) -> Placed:
         self._store.passes("retire.look")
-        announcement = staged.announcement
-        old = self._examine(announcement.replaced, announcement.expected_revision)
-        new = self._examine(announcement.ref, announcement.digest)
-        if old.flags.deleted and not (staged.flags.deleted or new.flags.deleted):
-            raise MessageChanged(f"the message {announcement.replaced} was marked as deleted")
-        merged = new.flags.merged(base=staged.flags, other=old.flags)
-        self._store.set_flags(announcement.ref, merged)
-        self._store.remove(announcement.replaced)
+        written, intent = placed.written, placed.written.intent
+        old = self._examine(intent.replaced, intent.revision)
+        new = self._examine(placed.ref, intent.digest)
+        if old.flags.deleted and not (written.flags.deleted or new.flags.deleted):
+            raise MessageChanged(f"the message {intent.replaced} was marked as deleted")
+        merged = new.flags.merged(base=written.flags, other=old.flags)
+        self._store.set_flags(placed.ref, merged)
+        self._store.remove(intent.replaced)
         self._store.passes("retire.done")
-        return self._placed(announcement)
+        return self._placed(written)
 
-    def locate(self, announcement: Announcement) -> Whereabouts:
-        placed = _answer(self._placed, announcement)
-        old = _answer(self._examine, announcement.replaced, announcement.expected_revision)
+    def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
+        return [self._find(intent) for intent in intents]
+
+    def _find(self, intent: Intent) -> Whereabouts:
+        placed = _answer(self._placed, Written(intent, Flags()))
+        old = _answer(self._examine, intent.replaced, intent.revision)
         return Whereabouts(
-            placed=placed if isinstance(placed, PlacedCopy) else None,
+            placed=placed if isinstance(placed, Placed) else None,
             old_present=isinstance(old, StoredCopy),
         )
 
-    def discard(self, announcements: Sequence[Announcement]) -> None:
-        for announcement in announcements:
-            self._store.staged.pop(announcement.ref, None)
+    def abandon(self, intents: Sequence[Intent]) -> None:
+        for intent in intents:
+            self._store.written.pop(_ref(intent), None)
 
-    def _placed(self, announcement: Announcement) -> PlacedCopy:
-        copy = self._examine(announcement.ref, announcement.digest)
-        return PlacedCopy(announcement.ref, announcement.digest, _hint(copy))
+    def _placed(self, written: Written) -> Placed:
+        copy = self._examine(_ref(written.intent), written.intent.digest)
+        return Placed(written, _ref(written.intent), written.intent.digest, _hint(copy))
 
     def _examine(self, ref: MessageRef, expected: str) -> StoredCopy:
         copy = self._store.copy(ref)
@@ -307,6 +283,10 @@ class MemoryMailbox(Mailbox):
     def _require_writable(self) -> None:
         if not self._store.writable:
             raise ReadOnlyMailbox(f"the mailbox {self._store.location} cannot be written")
+
+
+def _ref(intent: Intent) -> MessageRef:
+    return intent.met or MessageRef(intent.folder, intent.where)
 
 
 def _hint(copy: StoredCopy) -> str:

@@ -117,7 +117,8 @@ ROWS = """
 INSERT INTO original SELECT message, '{a}', 100, folder, internal_date FROM message
     WHERE state = 'checkpointed' LIMIT 1;
 INSERT INTO replacement SELECT message, 'encrypt', 'announced', folder, key, '{a}', folder,
-    '1700000000.M1P1Q1R0123456789abcdef.host,S=100', '{b}', 100, '{b}', '{{}}' FROM message
+    '1700000000.M1P1Q1R0123456789abcdef.host,S=100', NULL, NULL, '{b}', 100, '{b}', '{{}}'
+    FROM message
     WHERE state = 'checkpointed' ORDER BY message DESC LIMIT 1;
 INSERT INTO purging SELECT min(message) FROM message;
 INSERT INTO restarted SELECT min(message) FROM message;

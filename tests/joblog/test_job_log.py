@@ -86,7 +86,7 @@ def counts(log: JobLog) -> dict[State, int]:
 
 def replacement(message: int) -> ReplacementRecord:
     return ReplacementRecord(
-        message, False, INBOX_COPY, "old", MessageRef("INBOX", "new"), NEW, 120, NEW
+        message, False, INBOX_COPY, "old", "INBOX", "where", None, NEW, 120, NEW
     )
 
 
@@ -183,7 +183,7 @@ def test_a_finished_replacement_is_known_by_its_new_identity_and_place(log: JobL
     new = MessageRef("INBOX", "new")
     with log.group():
         log.replacements.announce(replacement(message))
-        log.replacements.place(message)
+        log.replacements.place(message, new)
         finished = Finished(message, new, "120:1:2", 120, NEW, Proof.STRUCTURAL)
         log.replacements.finish(finished, state=State.REENCRYPTED)
     assert log.replacements.open() == []

@@ -160,12 +160,12 @@ class MemoryWorld:
         return sorted(found, key=lambda seen: (seen.raw, seen.folder))
 
     def hidden(self) -> int:
-        return len(self.store.staged)
+        return len(self.store.written)
 
     def spoil_staged(self) -> None:
-        for ref, copy in list(self.store.staged.items()):
+        for ref, copy in list(self.store.written.items()):
             raw = type(copy.content)(copy.content.raw[:-1] + b"?")
-            self.store.staged[ref] = type(copy)(raw, copy.flags, copy.internal_date, copy.version)
+            self.store.written[ref] = type(copy)(raw, copy.flags, copy.internal_date, copy.version)
 
 
 @pytest.fixture

@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sectool.errors import Locked, MailboxError, MessageError, MessageVanished, NoSuchMailbox
 from sectool.mailbox import (
-    Addition,
-    Announcement,
+    Add,
     MailboxSpecification,
-    PlacedCopy,
-    StagedCopy,
+    Placed,
+    Written,
     open_mailbox,
 )
 from sectool.mailbox.maildir import MEMORY_LIMIT, Maildir
 from sectool.message import BytesContent, FileContent, Flags, MessageRef
-from tests.support.mailbox_contract import DATE, NEW, OLD, World, announce, place, stage
+from tests.support.mailbox_contract import DATE, NEW, OLD, World, all_placed, intend, place, write
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_a_message_with_an_odd_name_can_be_replaced(
     Path(os.fsdecode(os.fsencode(root / "cur") + b"/" + name)).write_bytes(OLD)
     assert keys(mailbox) == [key]
     (answer,) = mailbox.retire(place(mailbox, [MessageRef("INBOX", key)]))
-    assert isinstance(answer, PlacedCopy)
+    assert isinstance(answer, Placed)
     assert [path.read_bytes() for path in (root / "cur").iterdir()] == [NEW]
 
 
@@ -98,23 +98,21 @@ def test_a_key_from_outside_is_never_a_path(maildir: World, mailbox: Maildir, ke
 def test_an_announced_name_of_another_make_is_not_written(
     maildir: World, mailbox: Maildir, root: Path, name: str
 ) -> None:
-    (good,) = announce(mailbox, [maildir.deliver("INBOX", OLD)])
-    forged = Announcement(
-        good.replaced, good.expected_revision, MessageRef("INBOX", name), good.digest, good.size
-    )
+    (good,) = intend(mailbox, [maildir.deliver("INBOX", OLD)])
+    forged = replace(good, where=name)
     before = sorted(root.rglob("*"))
-    (answer,) = mailbox.stage([(forged, BytesContent(NEW))])
+    (answer,) = mailbox.write([(forged, BytesContent(NEW))])
     assert isinstance(answer, MessageError)
-    (answer,) = mailbox.barrier([StagedCopy(forged, Flags())])  # type: ignore[assignment]
+    (answer,) = mailbox.place([Written(forged, Flags())])  # type: ignore[assignment]
     assert isinstance(answer, MessageError)
-    mailbox.discard([forged])
+    mailbox.abandon([forged])
     assert sorted(root.rglob("*")) == before
 
 
 def test_new_names_say_their_size(maildir: World, mailbox: Maildir) -> None:
-    (announcement,) = announce(mailbox, [maildir.deliver("INBOX", OLD)])
-    assert announcement.ref.key.endswith(f",S={len(NEW)}")
-    assert ",W=" not in announcement.ref.key
+    (intent,) = intend(mailbox, [maildir.deliver("INBOX", OLD)])
+    assert intent.where.endswith(f",S={len(NEW)}")
+    assert ",W=" not in intent.where
 
 
 def test_two_files_of_one_unique_name_are_two_messages(mailbox: Maildir, root: Path) -> None:
@@ -288,11 +286,10 @@ def test_no_letter_is_lost(mailbox: Maildir, root: Path, letters: str) -> None:
 def test_keywords_that_change_during_a_replacement_are_joined(mailbox: Maildir, root: Path) -> None:
     (root / "dovecot-keywords").write_text("0 one\n")
     (root / "cur" / "1.host:2,Sa").write_bytes(OLD)
-    staged = stage(mailbox, [MessageRef("INBOX", "1.host")])
+    staged = write(mailbox, [MessageRef("INBOX", "1.host")])
     (root / "dovecot-keywords").write_text("0 one\n1 two\n")
     (root / "cur" / "1.host:2,Sa").rename(root / "cur" / "1.host:2,Sb")
-    mailbox.barrier(staged)
-    mailbox.retire(staged)
+    mailbox.retire(all_placed(mailbox.place(staged)))
     (path,) = (root / "cur").iterdir()
     assert path.name.endswith(":2,Sb")
 
@@ -345,13 +342,12 @@ def test_a_spooled_file_is_taken_over(maildir: World, mailbox: Maildir) -> None:
     ref = maildir.deliver("Sent", OLD)
     content = spooled(mailbox)
     inode = content.path.stat().st_ino
-    (announcement,) = announce(mailbox, [ref])
-    (staged,) = mailbox.stage([(announcement, content)])
-    assert isinstance(staged, StagedCopy)
-    mailbox.barrier([staged])
-    mailbox.retire([staged])
+    (intent,) = intend(mailbox, [ref])
+    (staged,) = mailbox.write([(intent, content)])
+    assert isinstance(staged, Written)
+    mailbox.retire(all_placed(mailbox.place([staged])))
     assert not content.path.exists()
-    assert mailbox.file_of(announcement.ref).stat().st_ino == inode  # type: ignore[union-attr]
+    assert mailbox.file_of(MessageRef(intent.folder, intent.where)).stat().st_ino == inode  # type: ignore[union-attr]
     assert [seen.date for seen in maildir.seen()] == [DATE]
 
 
@@ -359,8 +355,8 @@ def test_a_linked_spool_file_is_copied(maildir: World, mailbox: Maildir, root: P
     ref = maildir.deliver("INBOX", OLD)
     content = spooled(mailbox)
     (root / "precious").hardlink_to(content.path)
-    (announcement,) = announce(mailbox, [ref])
-    mailbox.stage([(announcement, content)])
+    (intent,) = intend(mailbox, [ref])
+    mailbox.write([(intent, content)])
     assert content.path.exists()
     assert (root / "precious").stat().st_nlink == 2
 
@@ -370,20 +366,19 @@ def test_a_file_elsewhere_is_left_where_it_is(
 ) -> None:
     path = tmp_path / "kept"
     path.write_bytes(b"..." + NEW)
-    (announcement,) = announce(mailbox, [maildir.deliver("INBOX", OLD)])
-    (staged,) = mailbox.stage([(announcement, FileContent(path, offset=3))])
-    assert isinstance(staged, StagedCopy)
-    mailbox.barrier([staged])
-    mailbox.retire([staged])
+    (intent,) = intend(mailbox, [maildir.deliver("INBOX", OLD)])
+    (staged,) = mailbox.write([(intent, FileContent(path, offset=3))])
+    assert isinstance(staged, Written)
+    mailbox.retire(all_placed(mailbox.place([staged])))
     assert path.exists()
     assert [seen.raw for seen in maildir.seen()] == [NEW]
 
 
 def test_new_bytes_that_are_gone_cost_one_message(maildir: World, mailbox: Maildir) -> None:
-    (announcement,) = announce(mailbox, [maildir.deliver("INBOX", OLD)])
+    (intent,) = intend(mailbox, [maildir.deliver("INBOX", OLD)])
     content = spooled(mailbox)
     content.path.unlink()
-    (answer,) = mailbox.stage([(announcement, content)])
+    (answer,) = mailbox.write([(intent, content)])
     assert isinstance(answer, MessageError)
 
 
@@ -442,11 +437,10 @@ def test_a_maildir_that_is_gone_cannot_be_opened(tmp_path: Path) -> None:
 # --- folders that are made --------------------------------------------------------------
 
 
-def add_to(root: Path, folder: str) -> list[StagedCopy | MessageError]:
+def add_to(root: Path, folder: str) -> list[Written | MessageError]:
     mailbox = open_mailbox(MailboxSpecification("maildir", str(root)))
-    addition = Addition(folder, BytesContent(NEW), DATE)
-    (announcement,) = mailbox.announce_additions([addition])
-    return mailbox.stage_additions([(announcement, addition)])
+    (intent,) = mailbox.intend([Add(folder, BytesContent(NEW), DATE)])
+    return mailbox.write([(intent, BytesContent(NEW))])
 
 
 def test_a_folder_is_made_as_maildir_plus_plus_has_it(root: Path) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sectool.mailbox import Mailbox, StagedCopy, open_mailbox
-from sectool.message import Flags
+from sectool.mailbox import Mailbox, open_mailbox
 from tests.support import crash, replacing_process
 from tests.support.mailbox_contract import World
 from tests.support.replacing_process import new_bytes, read_notes
@@ -38,20 +37,18 @@ def check_copies(world: World) -> None:
 
 
 def recover(world: World, mailbox: Mailbox, notes: Path) -> None:
-    """What an engine does with the announcements it finds; holds ``locate`` against the files."""
+    """What an engine does with the intents it finds; holds ``find`` against the files."""
     raws = {message.raw for message in world.seen()}
     old_by_folder = {folder: raw for raw, folder in OLD.items()}
-    for announcement in read_notes(notes):
-        where = mailbox.locate(announcement)
-        old = old_by_folder[announcement.replaced.folder]
+    for intent in read_notes(notes):
+        where = mailbox.find([intent])[0]
+        old = old_by_folder[intent.replaced.folder]
         assert where.old_present == (old in raws)
         assert (where.placed is not None) == (new_bytes(old) in raws)
         if where.placed is None:
-            mailbox.discard([announcement])
+            mailbox.abandon([intent])
         elif where.old_present:
-            resumed = [StagedCopy(announcement, Flags())]
-            mailbox.barrier(resumed)
-            mailbox.retire(resumed)
+            mailbox.retire([where.placed])
 
 
 # Budget: 5 seconds; every passing is killed at, since a fork is cheap here.

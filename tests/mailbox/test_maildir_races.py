@@ -13,7 +13,7 @@ import pytest
 
 from sectool.crashpoints import install
 from sectool.errors import MessageError
-from sectool.mailbox import PlacedCopy, open_mailbox
+from sectool.mailbox import Placed, open_mailbox
 from sectool.message import MessageRef
 from tests.support.mailbox_contract import DELETED, FLAGGED, NEW, OLD, World, place
 
@@ -95,10 +95,10 @@ def test_replacing_among_renames_loses_nothing(maildir: World) -> None:
     with playing(RENAMING, root):
         deadline = time.monotonic() + 20
         for ref in refs:
-            (staged,) = place(mailbox, [ref])
-            (answer,) = mailbox.retire([staged])
-            assert isinstance(answer, PlacedCopy | MessageError)
-            done += isinstance(answer, PlacedCopy)
+            (placed,) = place(mailbox, [ref])
+            (answer,) = mailbox.retire([placed])
+            assert isinstance(answer, Placed | MessageError)
+            done += isinstance(answer, Placed)
             assert time.monotonic() < deadline
     bodies = [seen.raw for seen in maildir.seen() if seen.raw in (OLD, NEW)]
     assert bodies.count(NEW) == len(refs)
@@ -145,11 +145,11 @@ def test_what_happens_at_the_last_moment_is_seen(
 ) -> None:
     ref = maildir.deliver("INBOX", OLD)
     mailbox = open_mailbox(maildir.specification)
-    (staged,) = place(mailbox, [ref])
-    new = staged.announcement.ref
+    (placed,) = place(mailbox, [ref])
+    new = placed.ref
     with acting_at_first_point(lambda: act(maildir, ref, new)):
-        (answer,) = mailbox.retire([staged])
-    assert isinstance(answer, PlacedCopy) == is_done
+        (answer,) = mailbox.retire([placed])
+    assert isinstance(answer, Placed) == is_done
     seen = maildir.seen()
     assert {OLD, NEW} & {message.raw for message in seen}
     if is_done:
@@ -162,10 +162,10 @@ def test_a_replacement_of_a_new_message_follows_it_to_cur(maildir: World, letter
     (root / "new" / "1.M1.host").write_bytes(OLD)
     mailbox = open_mailbox(maildir.specification)
     (listing,) = mailbox.walk("INBOX")
-    staged = place(mailbox, [listing.ref])
+    placed = place(mailbox, [listing.ref])
     assert len(list((root / "new").iterdir())) == 2
     (root / "new" / "1.M1.host").rename(root / "cur" / f"1.M1.host:2,{letters}")
-    mailbox.retire(staged)
+    mailbox.retire(placed)
     assert list((root / "new").iterdir()) == []
     (path,) = (root / "cur").iterdir()
     assert path.name.endswith(f":2,{letters}")
@@ -185,9 +185,9 @@ def test_a_new_copy_that_a_server_took_from_new_to_cur_is_found(maildir: World) 
     root = Path(maildir.specification.location)
     (root / "new" / "1.M1.host").write_bytes(OLD)
     mailbox = open_mailbox(maildir.specification)
-    staged = place(mailbox, [listing.ref for listing in mailbox.walk("INBOX")])
-    name = staged[0].announcement.ref.key
+    placed = place(mailbox, [listing.ref for listing in mailbox.walk("INBOX")])
+    name = placed[0].ref.key
     (root / "new" / name).rename(root / "cur" / f"{name}:2,S")
-    (answer,) = mailbox.retire(staged)
-    assert isinstance(answer, PlacedCopy)
+    (answer,) = mailbox.retire(placed)
+    assert isinstance(answer, Placed)
     assert [seen.raw for seen in maildir.seen()] == [NEW]

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from sectool.errors import NoSpace
-from sectool.mailbox import PlacedCopy, StagedCopy, open_mailbox
+from sectool.mailbox import Placed, Written, open_mailbox
 from sectool.message import BytesContent
-from tests.support.mailbox_contract import OLD, World, announce, place
+from tests.support.mailbox_contract import OLD, World, intend, place
 
 REPOSITORY = Path(__file__).parents[2]
 
 LARGE = """
 import hashlib, resource, sys
 from pathlib import Path
-from sectool.mailbox import Replacement, open_mailbox, recognise
+from sectool.mailbox import Replace, open_mailbox, recognise
 from sectool.message import FileContent
 mailbox = open_mailbox(recognise(sys.argv[1]))
 (listing,) = mailbox.walk("INBOX")
@@ -29,10 +29,10 @@ limit = pages * resource.getpagesize() + 24 * 1024 * 1024
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 stored = mailbox.fetch(listing.ref)
 content = FileContent(Path(sys.argv[2]))
-announced = mailbox.announce([Replacement(listing.ref, content, stored.revision)])
-staged = mailbox.stage([(announced[0], content)])
-placed = mailbox.barrier(staged)
-retired = mailbox.retire(staged)
+intended = mailbox.intend([Replace(listing.ref, content, stored.revision)])
+staged = mailbox.write([(intended[0], content)])
+placed = mailbox.place(staged)
+retired = mailbox.retire(placed)
 print(stored.content.size, retired[0].revision)
 """
 
@@ -51,9 +51,9 @@ def test_a_full_disk_leaves_the_old_and_nothing_else(small_disk: World) -> None:
     refs = [small_disk.deliver("INBOX", OLD) for _ in range(4)]
     mailbox = open_mailbox(small_disk.specification)
     raw = b"X: y\n\n" + b"x" * 700_000
-    announced = announce(mailbox, refs, raw)
+    intended = intend(mailbox, refs, raw)
     with pytest.raises(NoSpace):
-        mailbox.stage([(entry, BytesContent(raw)) for entry in announced])
+        mailbox.write([(entry, BytesContent(raw)) for entry in intended])
     assert [seen.raw for seen in small_disk.seen()] == [OLD] * 4
     assert small_disk.hidden() == 0
 
@@ -63,12 +63,12 @@ def test_a_disk_with_space_again_takes_the_batch(small_disk: World) -> None:
     filler = Path(small_disk.specification.location).parent / "filler"
     fill(filler)
     mailbox = open_mailbox(small_disk.specification)
-    announced = announce(mailbox, refs)
+    intended = intend(mailbox, refs)
     with pytest.raises(NoSpace):
-        mailbox.stage([(entry, BytesContent(OLD * 99)) for entry in announced])
+        mailbox.write([(entry, BytesContent(OLD * 99)) for entry in intended])
     filler.unlink()
     answers = mailbox.retire(place(mailbox, refs))
-    assert all(isinstance(answer, PlacedCopy) for answer in answers)
+    assert all(isinstance(answer, Placed) for answer in answers)
 
 
 def fill(path: Path) -> None:
@@ -98,10 +98,10 @@ def test_a_large_message_passes_in_little_memory(maildir: World, tmp_path: Path)
 def test_staging_stops_at_the_first_full_write(small_disk: World) -> None:
     refs = [small_disk.deliver("INBOX", OLD) for _ in range(3)]
     mailbox = open_mailbox(small_disk.specification)
-    first = announce(mailbox, refs[:1])
-    (staged,) = mailbox.stage([(first[0], BytesContent(OLD))])
-    assert isinstance(staged, StagedCopy)
+    first = intend(mailbox, refs[:1])
+    (staged,) = mailbox.write([(first[0], BytesContent(OLD))])
+    assert isinstance(staged, Written)
     raw = bytes(1_500_000)
     with pytest.raises(NoSpace):
-        mailbox.stage([(entry, BytesContent(raw)) for entry in announce(mailbox, refs, raw)])
+        mailbox.write([(entry, BytesContent(raw)) for entry in intend(mailbox, refs, raw)])
     assert small_disk.hidden() == 1  # what another batch staged stays

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from sectool.mailbox import Mailbox, MailboxSpecification, PlacedCopy, open_mailbox
+from sectool.mailbox import Mailbox, MailboxSpecification, Placed, open_mailbox
 from sectool.message import BytesContent, FileContent, MessageRef
 from tests.support.dovecot import Dovecot, running_dovecot
-from tests.support.mailbox_contract import NEW, OLD, announce, sha256
+from tests.support.mailbox_contract import NEW, OLD, all_placed, intend, sha256
 
 DATE = '"04-Mar-2011 05:06:07 +0000"'
 CRLF_OLD = OLD.replace(b"\n", b"\r\n")
@@ -41,12 +41,11 @@ def fetch(client: imaplib.IMAP4, items: str) -> list[str]:
 
 def replace_all(mailbox: Mailbox) -> None:
     refs = [listing.ref for listing in mailbox.walk("INBOX")]
-    announced = announce(mailbox, refs)
+    intended = intend(mailbox, refs)
     contents = [spooled(mailbox, number) for number in range(len(refs))]
-    staged = mailbox.stage(list(zip(announced, contents, strict=True)))
-    mailbox.barrier(staged)  # type: ignore[arg-type]
-    answers = mailbox.retire(staged)  # type: ignore[arg-type]
-    assert all(isinstance(answer, PlacedCopy) for answer in answers), answers
+    staged = mailbox.write(list(zip(intended, contents, strict=True)))
+    answers = mailbox.retire(all_placed(mailbox.place(staged)))  # type: ignore[arg-type]
+    assert all(isinstance(answer, Placed) for answer in answers), answers
 
 
 def spooled(mailbox: Mailbox, number: int) -> FileContent:
@@ -134,9 +133,8 @@ def old_refs(mailbox: Mailbox) -> list[MessageRef]:
 
 
 def replace_some(mailbox: Mailbox, refs: list[MessageRef]) -> int:
-    announced = announce(mailbox, refs)
-    staged = mailbox.stage([(entry, BytesContent(NEW)) for entry in announced])
-    mailbox.barrier(staged)  # type: ignore[arg-type]
-    answers = mailbox.retire(staged)  # type: ignore[arg-type]
-    assert all(isinstance(answer, PlacedCopy) for answer in answers), answers
+    intended = intend(mailbox, refs)
+    staged = mailbox.write([(entry, BytesContent(NEW)) for entry in intended])
+    answers = mailbox.retire(all_placed(mailbox.place(staged)))  # type: ignore[arg-type]
+    assert all(isinstance(answer, Placed) for answer in answers), answers
     return len(answers)

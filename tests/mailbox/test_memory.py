@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sectool.errors import MessageChanged, MessageVanished, NoSpace, NoSuchMailbox
-from sectool.mailbox import MailboxSpecification, StagedCopy, open_mailbox
+from sectool.mailbox import MailboxSpecification, Written, open_mailbox
 from sectool.mailbox.memory import MemoryStore
 from sectool.message import BytesContent, Flags
-from tests.support.mailbox_contract import DELETED, NEW, OLD, announce, place, stage
+from tests.support.mailbox_contract import DELETED, NEW, OLD, intend, place, write
 
 
 @pytest.fixture
@@ -19,23 +19,23 @@ def store() -> MemoryStore:
 def test_a_hook_acts_right_before_the_old_copy_is_looked_at(store: MemoryStore) -> None:
     ref = store.deliver("INBOX", OLD)
     mailbox = open_mailbox(store.specification)
-    staged = place(mailbox, [ref])
+    placed = place(mailbox, [ref])
 
     def mark(step: str) -> None:
         if step == "retire.look":
             store.set_flags(ref, DELETED)
 
     store.hooks.append(mark)
-    (answer,) = mailbox.retire(staged)
+    (answer,) = mailbox.retire(placed)
     assert type(answer) is MessageChanged
 
 
-def test_a_hook_may_remove_the_message_while_it_is_staged(store: MemoryStore) -> None:
+def test_a_hook_may_remove_the_message_while_it_is_written(store: MemoryStore) -> None:
     ref = store.deliver("INBOX", OLD)
     mailbox = open_mailbox(store.specification)
-    (announcement,) = announce(mailbox, [ref])
-    store.hooks.append(lambda step: store.remove(ref) if step == "stage" else None)
-    (answer,) = mailbox.stage([(announcement, BytesContent(NEW))])
+    (intent,) = intend(mailbox, [ref])
+    store.hooks.append(lambda step: store.remove(ref) if step == "write" else None)
+    (answer,) = mailbox.write([(intent, BytesContent(NEW))])
     assert type(answer) is MessageVanished
 
 
@@ -49,11 +49,11 @@ def test_a_hook_that_fills_the_disk_leaves_nothing_of_the_batch(store: MemorySto
         if len(steps) == 3:
             raise NoSpace("the disk is full")
 
-    announced = announce(mailbox, refs)
+    intended = intend(mailbox, refs)
     store.hooks.append(fill)
     with pytest.raises(NoSpace):
-        mailbox.stage([(entry, BytesContent(NEW)) for entry in announced])
-    assert store.staged == {}
+        mailbox.write([(entry, BytesContent(NEW)) for entry in intended])
+    assert store.written == {}
 
 
 def test_the_hooks_hear_every_step_in_order(store: MemoryStore) -> None:
@@ -61,7 +61,7 @@ def test_the_hooks_hear_every_step_in_order(store: MemoryStore) -> None:
     store.hooks.append(steps.append)
     mailbox = open_mailbox(store.specification)
     mailbox.retire(place(mailbox, [store.deliver("INBOX", OLD)]))
-    assert steps == ["stage", "barrier.place", "barrier.done", "retire.look", "retire.done"]
+    assert steps == ["write", "place", "place.done", "retire.look", "retire.done"]
 
 
 def test_a_moved_message_has_another_name(store: MemoryStore) -> None:
@@ -71,11 +71,11 @@ def test_a_moved_message_has_another_name(store: MemoryStore) -> None:
     assert open_mailbox(store.specification).fetch(moved).flags.system == {"seen"}
 
 
-def test_what_is_staged_is_seen_by_another_opening(store: MemoryStore) -> None:
+def test_what_is_written_is_seen_by_another_opening(store: MemoryStore) -> None:
     ref = store.deliver("INBOX", OLD)
-    staged = stage(open_mailbox(store.specification), [ref])
+    staged = write(open_mailbox(store.specification), [ref])
     other = open_mailbox(store.specification)
-    other.barrier([StagedCopy(staged[0].announcement, staged[0].flags)])
+    other.place([Written(staged[0].intent, staged[0].flags)])
     assert len(list(other.walk("INBOX"))) == 2
 
 

@@ -23,13 +23,13 @@ from sectool.errors import (
     ReadOnlyMailbox,
 )
 from sectool.mailbox import (
-    Addition,
-    Announcement,
+    Add,
+    Intent,
     Mailbox,
     MailboxSpecification,
-    PlacedCopy,
-    Replacement,
-    StagedCopy,
+    Placed,
+    Replace,
+    Written,
     open_mailbox,
 )
 from sectool.message import BytesContent, Flags, MessageRef
@@ -84,32 +84,35 @@ def sha256(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def announce(
+def intend(
     mailbox: Mailbox, refs: Sequence[MessageRef], raw: bytes = NEW, old: bytes = OLD
-) -> list[Announcement]:
+) -> list[Intent]:
     content = BytesContent(raw)
-    return mailbox.announce([Replacement(ref, content, sha256(old)) for ref in refs])
+    return mailbox.intend([Replace(ref, content, sha256(old)) for ref in refs])
 
 
-def stage(mailbox: Mailbox, refs: Sequence[MessageRef], raw: bytes = NEW) -> list[StagedCopy]:
-    announced = announce(mailbox, refs, raw)
-    answers = mailbox.stage([(announcement, BytesContent(raw)) for announcement in announced])
-    return [answer for answer in answers if isinstance(answer, StagedCopy)]
+def write(mailbox: Mailbox, refs: Sequence[MessageRef], raw: bytes = NEW) -> list[Written]:
+    intended = intend(mailbox, refs, raw)
+    answers = mailbox.write([(intent, BytesContent(raw)) for intent in intended])
+    return [answer for answer in answers if isinstance(answer, Written)]
 
 
-def place(mailbox: Mailbox, refs: Sequence[MessageRef]) -> list[StagedCopy]:
-    staged = stage(mailbox, refs)
-    answers = mailbox.barrier(staged)
-    assert all(isinstance(answer, PlacedCopy) for answer in answers)
-    return staged
+def place(mailbox: Mailbox, refs: Sequence[MessageRef]) -> list[Placed]:
+    return all_placed(mailbox.place(write(mailbox, refs)))
 
 
-def add(mailbox: Mailbox, *folders: str, raw: bytes = NEW) -> list[StagedCopy]:
-    """Announces and stages further messages."""
-    additions = [Addition(folder, BytesContent(raw), DATE) for folder in folders]
-    announced = mailbox.announce_additions(additions)
-    answers = mailbox.stage_additions(list(zip(announced, additions, strict=True)))
-    return [answer for answer in answers if isinstance(answer, StagedCopy)]
+def all_placed(answers: Sequence[Placed | MessageError]) -> list[Placed]:
+    placed = [answer for answer in answers if isinstance(answer, Placed)]
+    assert len(placed) == len(answers), answers
+    return placed
+
+
+def add(mailbox: Mailbox, *folders: str, raw: bytes = NEW) -> list[Written]:
+    """Intends and writes further messages."""
+    content = BytesContent(raw)
+    intended = mailbox.intend([Add(folder, content, DATE) for folder in folders])
+    answers = mailbox.write([(intent, content) for intent in intended])
+    return [answer for answer in answers if isinstance(answer, Written)]
 
 
 def bodies(world: World) -> list[bytes]:
@@ -219,9 +222,9 @@ class MailboxContract:
         self, world: World, mailbox: Mailbox
     ) -> None:
         ref = world.deliver("Sent", OLD, flags=FLAGGED)
-        staged = place(mailbox, [ref])
-        (answer,) = mailbox.retire(staged)
-        assert isinstance(answer, PlacedCopy)
+        placed = place(mailbox, [ref])
+        (answer,) = mailbox.retire(placed)
+        assert isinstance(answer, Placed)
         assert world.seen() == [Seen("Sent", NEW, FLAGGED, DATE)]
         assert world.hidden() == 0
 
@@ -230,27 +233,27 @@ class MailboxContract:
     ) -> None:
         (answer,) = mailbox.retire(place(mailbox, [ref]))
         (listing,) = open_mailbox(world.specification).walk("INBOX")
-        assert isinstance(answer, PlacedCopy)
+        assert isinstance(answer, Placed)
         assert (answer.ref, answer.hint) == (listing.ref, listing.hint)
         assert answer.revision == mailbox.fetch(listing.ref).revision
 
-    def test_announcing_changes_nothing(
+    def test_an_intent_changes_nothing(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (announcement,) = announce(mailbox, [ref])
-        assert announcement.digest == sha256(NEW)
-        assert announcement.size == len(NEW)
+        (intent,) = intend(mailbox, [ref])
+        assert intent.digest == sha256(NEW)
+        assert intent.size == len(NEW)
         assert bodies(world) == [OLD]
         assert world.hidden() == 0
 
-    def test_no_name_is_announced_twice(self, mailbox: Mailbox, ref: MessageRef) -> None:
-        announced = announce(mailbox, [ref] * 500) + announce(mailbox, [ref] * 500)
-        assert len({announcement.ref for announcement in announced}) == 1000
+    def test_no_place_is_intended_twice(self, mailbox: Mailbox, ref: MessageRef) -> None:
+        intended = intend(mailbox, [ref] * 500) + intend(mailbox, [ref] * 500)
+        assert len({(intent.folder, intent.where) for intent in intended}) == 1000
 
-    def test_a_staged_copy_is_not_seen(
+    def test_a_written_copy_is_not_seen(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        stage(mailbox, [ref])
+        write(mailbox, [ref])
         assert bodies(world) == [OLD]
         assert [listing.ref for listing in mailbox.walk("INBOX")] == [ref]
 
@@ -264,12 +267,11 @@ class MailboxContract:
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (first,) = mailbox.retire(place(mailbox, [ref]))
-        assert isinstance(first, PlacedCopy)
-        (announcement,) = announce(mailbox, [first.ref], OLD, NEW)
-        (staged,) = mailbox.stage([(announcement, BytesContent(OLD))])
-        assert isinstance(staged, StagedCopy)
-        mailbox.barrier([staged])
-        mailbox.retire([staged])
+        assert isinstance(first, Placed)
+        (intent,) = intend(mailbox, [first.ref], OLD, NEW)
+        (staged,) = mailbox.write([(intent, BytesContent(OLD))])
+        assert isinstance(staged, Written)
+        mailbox.retire(all_placed(mailbox.place([staged])))
         assert world.seen() == [Seen("INBOX", OLD, SEEN, DATE)]
 
     # --- batches --------------------------------------------------------------------
@@ -278,30 +280,27 @@ class MailboxContract:
         refs = [world.deliver("INBOX", OLD) for _ in range(4)]
         world.remove(refs[1])
         world.overwrite(refs[2], OLD + b"more")
-        answers = mailbox.stage(
-            [(announcement, BytesContent(NEW)) for announcement in announce(mailbox, refs)]
-        )
+        answers = mailbox.write([(intent, BytesContent(NEW)) for intent in intend(mailbox, refs)])
         kinds = [type(answer) for answer in answers]
-        assert kinds == [StagedCopy, MessageVanished, MessageChanged, StagedCopy]
-        staged = [answer for answer in answers if isinstance(answer, StagedCopy)]
-        mailbox.barrier(staged)
-        mailbox.retire(staged)
+        assert kinds == [Written, MessageVanished, MessageChanged, Written]
+        staged = [answer for answer in answers if isinstance(answer, Written)]
+        mailbox.retire(all_placed(mailbox.place(staged)))
         assert bodies(world) == [NEW, NEW, OLD + b"more"]
 
     def test_retire_answers_in_the_order_of_the_batch(self, world: World, mailbox: Mailbox) -> None:
         refs = [world.deliver("INBOX", OLD) for _ in range(3)]
-        staged = place(mailbox, refs)
+        placed = place(mailbox, refs)
         world.remove(refs[1])
-        answers = mailbox.retire(staged)
-        assert [type(answer) for answer in answers] == [PlacedCopy, MessageVanished, PlacedCopy]
+        answers = mailbox.retire(placed)
+        assert [type(answer) for answer in answers] == [Placed, MessageVanished, Placed]
         assert bodies(world) == [NEW, NEW, NEW]
 
     def test_empty_batches_are_answered_by_nothing(self, mailbox: Mailbox) -> None:
-        assert mailbox.announce([]) == []
-        assert mailbox.stage([]) == []
-        assert mailbox.barrier([]) == []
+        assert mailbox.intend([]) == []
+        assert mailbox.write([]) == []
+        assert mailbox.place([]) == []
         assert mailbox.retire([]) == []
-        mailbox.discard([])
+        mailbox.abandon([])
 
     def test_two_messages_of_the_same_bytes_are_two_replacements(
         self, world: World, mailbox: Mailbox
@@ -316,9 +315,9 @@ class MailboxContract:
     def test_a_copy_that_reads_back_otherwise_is_not_placed(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        staged = stage(mailbox, [ref])
+        staged = write(mailbox, [ref])
         world.spoil_staged()
-        (answer,) = mailbox.barrier(staged)
+        (answer,) = mailbox.place(staged)
         assert isinstance(answer, MessageError)
         assert bodies(world) == [OLD]
         assert world.hidden() == 0
@@ -343,30 +342,31 @@ class MailboxContract:
         after: Flags,
     ) -> None:
         refs = [world.deliver("INBOX", OLD, flags=before) for _ in range(2)]
-        staged = stage(mailbox, refs)
+        staged = write(mailbox, refs)
         world.set_flags(refs[0], meanwhile)
-        mailbox.barrier(staged)
+        placed = all_placed(mailbox.place(staged))
         world.set_flags(refs[1], meanwhile)
-        mailbox.retire(staged)
+        mailbox.retire(placed)
         assert world.seen() == [Seen("INBOX", NEW, after, DATE)] * 2
 
     def test_flags_of_both_copies_that_change_are_joined(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        staged = place(mailbox, [ref])
+        placed = place(mailbox, [ref])
         world.set_flags(ref, Flags(frozenset({"seen", "answered"})))
-        world.set_flags(staged[0].announcement.ref, Flags(frozenset({"flagged"})))
-        mailbox.retire(staged)
+        world.set_flags(placed[0].ref, Flags(frozenset({"flagged"})))
+        mailbox.retire(placed)
         assert world.seen()[0].flags == Flags(frozenset({"answered", "flagged"}))
 
-    @pytest.mark.parametrize("act", ["stage", "barrier"])
+    @pytest.mark.parametrize("act", ["write", "place"])
     def test_a_message_marked_deleted_meanwhile_is_not_removed(
         self, world: World, mailbox: Mailbox, ref: MessageRef, act: str
     ) -> None:
-        staged = stage(mailbox, [ref]) if act == "stage" else place(mailbox, [ref])
+        written = write(mailbox, [ref])
+        placed = all_placed(mailbox.place(written)) if act == "place" else []
         world.set_flags(ref, DELETED)
-        mailbox.barrier(staged)
-        (answer,) = mailbox.retire(staged)
+        placed = placed or all_placed(mailbox.place(written))
+        (answer,) = mailbox.retire(placed)
         assert isinstance(answer, MessageChanged)
         assert bodies(world) == [NEW, OLD]
 
@@ -394,10 +394,10 @@ class MailboxContract:
         act: Callable[[World, MessageRef], None],
         error: type[MessageError],
     ) -> None:
-        staged = place(mailbox, [ref])
+        placed = place(mailbox, [ref])
         act(world, ref)
         before = world.seen()
-        (answer,) = mailbox.retire(staged)
+        (answer,) = mailbox.retire(placed)
         assert type(answer) is error
         assert world.seen() == before
         assert NEW in bodies(world)
@@ -417,136 +417,137 @@ class MailboxContract:
         ref: MessageRef,
         act: Callable[[World, MessageRef], None],
     ) -> None:
-        staged = place(mailbox, [ref])
-        act(world, staged[0].announcement.ref)
-        (answer,) = mailbox.retire(staged)
+        placed = place(mailbox, [ref])
+        act(world, placed[0].ref)
+        (answer,) = mailbox.retire(placed)
         assert isinstance(answer, MessageError)
         assert OLD in bodies(world)
 
-    def test_nothing_is_staged_for_a_message_that_changed(
+    def test_nothing_is_written_for_a_message_that_changed(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        announced = announce(mailbox, [ref])
+        intended = intend(mailbox, [ref])
         world.overwrite(ref, OLD + b"!")
-        (answer,) = mailbox.stage([(announced[0], BytesContent(NEW))])
+        (answer,) = mailbox.write([(intended[0], BytesContent(NEW))])
         assert type(answer) is MessageChanged
         assert world.hidden() == 0
 
     # --- after a crash --------------------------------------------------------------------
 
-    def test_after_announcing_nothing_is_located_but_the_old(
+    def test_after_the_intent_nothing_is_found_but_the_old(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (announcement,) = announce(mailbox, [ref])
-        where = open_mailbox(world.specification).locate(announcement)
+        (intent,) = intend(mailbox, [ref])
+        where = open_mailbox(world.specification).find([intent])[0]
         assert (where.placed, where.old_present) == (None, True)
 
-    def test_after_staging_nothing_is_located_but_the_old(
+    def test_after_writing_nothing_is_found_but_the_old(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (staged,) = stage(mailbox, [ref])
-        where = open_mailbox(world.specification).locate(staged.announcement)
+        (staged,) = write(mailbox, [ref])
+        where = open_mailbox(world.specification).find([staged.intent])[0]
         assert (where.placed, where.old_present) == (None, True)
 
-    def test_after_the_barrier_both_are_located(
+    def test_after_placing_both_are_found(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (staged,) = place(mailbox, [ref])
-        where = open_mailbox(world.specification).locate(staged.announcement)
+        (placed,) = place(mailbox, [ref])
+        where = open_mailbox(world.specification).find([placed.written.intent])[0]
         assert where.placed is not None
-        assert where.placed.ref == staged.announcement.ref
+        assert where.placed.ref == placed.ref
         assert where.old_present
 
-    def test_after_retiring_only_the_new_is_located(
+    def test_after_retiring_only_the_new_is_found(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (staged,) = place(mailbox, [ref])
-        (answer,) = mailbox.retire([staged])
-        where = open_mailbox(world.specification).locate(staged.announcement)
-        assert (where.placed, where.old_present) == (answer, False)
+        (placed,) = place(mailbox, [ref])
+        (answer,) = mailbox.retire([placed])
+        (where,) = open_mailbox(world.specification).find([placed.written.intent])
+        assert isinstance(answer, Placed)
+        assert where.placed is not None
+        assert (where.placed.ref, where.placed.hint) == (answer.ref, answer.hint)
+        assert not where.old_present
 
-    def test_a_new_copy_with_other_flags_is_located(
+    def test_a_new_copy_with_other_flags_is_found(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (staged,) = place(mailbox, [ref])
-        world.set_flags(staged.announcement.ref, FLAGGED)
-        assert mailbox.locate(staged.announcement).placed is not None
+        (placed,) = place(mailbox, [ref])
+        world.set_flags(placed.ref, FLAGGED)
+        assert mailbox.find([placed.written.intent])[0].placed is not None
 
-    def test_a_new_copy_that_is_not_whole_is_not_located(
+    def test_a_new_copy_that_is_not_whole_is_not_found(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (staged,) = place(mailbox, [ref])
-        world.overwrite(staged.announcement.ref, NEW[:-1])
-        assert mailbox.locate(staged.announcement).placed is None
+        (placed,) = place(mailbox, [ref])
+        world.overwrite(placed.ref, NEW[:-1])
+        assert mailbox.find([placed.written.intent])[0].placed is None
 
-    def test_an_old_copy_that_changed_is_not_located(
+    def test_an_old_copy_that_changed_is_not_found(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (staged,) = place(mailbox, [ref])
+        (placed,) = place(mailbox, [ref])
         world.overwrite(ref, OLD + b"!")
-        assert not mailbox.locate(staged.announcement).old_present
+        assert not mailbox.find([placed.written.intent])[0].old_present
 
     def test_a_replacement_goes_on_in_another_process(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (staged,) = place(mailbox, [ref])
+        (placed,) = place(mailbox, [ref])
         world.set_flags(ref, FLAGGED)
-        resumed = [StagedCopy(staged.announcement, Flags())]
         other = open_mailbox(world.specification)
-        (again,) = other.barrier(resumed)
-        assert isinstance(again, PlacedCopy)
-        other.retire(resumed)
+        (where,) = other.find([placed.written.intent])
+        assert where.placed is not None
+        other.retire([where.placed])
         assert world.seen() == [Seen("INBOX", NEW, FLAGGED, DATE)]
 
-    def test_staging_the_same_announcement_again_is_possible(
+    def test_writing_the_same_intent_again_is_possible(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (first,) = stage(mailbox, [ref])
+        (first,) = write(mailbox, [ref])
         other = open_mailbox(world.specification)
-        (again,) = other.stage([(first.announcement, BytesContent(NEW))])
+        (again,) = other.write([(first.intent, BytesContent(NEW))])
         assert again == first
-        other.barrier([first])
-        other.retire([first])
+        other.retire(all_placed(other.place([first])))
         assert bodies(world) == [NEW]
 
     def test_retiring_twice_removes_once(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        staged = place(mailbox, [ref])
-        mailbox.retire(staged)
-        (answer,) = open_mailbox(world.specification).retire(staged)
+        placed = place(mailbox, [ref])
+        mailbox.retire(placed)
+        (answer,) = open_mailbox(world.specification).retire(placed)
         assert type(answer) is MessageVanished
         assert bodies(world) == [NEW]
 
-    def test_a_barrier_without_a_staged_copy_has_vanished(
+    def test_placing_what_was_not_written_has_vanished(
         self, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (announcement,) = announce(mailbox, [ref])
-        (answer,) = mailbox.barrier([StagedCopy(announcement, SEEN)])
+        (intent,) = intend(mailbox, [ref])
+        (answer,) = mailbox.place([Written(intent, SEEN)])
         assert type(answer) is MessageVanished
 
-    def test_discarding_removes_what_was_staged(
+    def test_abandoning_removes_what_was_written(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (staged,) = stage(mailbox, [ref])
-        open_mailbox(world.specification).discard([staged.announcement])
+        (staged,) = write(mailbox, [ref])
+        open_mailbox(world.specification).abandon([staged.intent])
         assert world.hidden() == 0
         assert bodies(world) == [OLD]
 
-    def test_discarding_keeps_what_was_placed(
+    def test_abandoning_keeps_what_was_placed(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        (staged,) = place(mailbox, [ref])
-        mailbox.discard([staged.announcement])
+        (placed,) = place(mailbox, [ref])
+        mailbox.abandon([placed.written.intent])
         assert bodies(world) == [NEW, OLD]
 
-    def test_discarding_keeps_what_others_staged(
+    def test_abandoning_keeps_what_others_wrote(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
-        first, second = stage(mailbox, [ref, ref])
-        mailbox.discard([first.announcement])
+        first, second = write(mailbox, [ref, ref])
+        mailbox.abandon([first.intent])
         assert world.hidden() == 1
-        mailbox.discard([second.announcement])
+        mailbox.abandon([second.intent])
 
     # --- further messages -----------------------------------------------------------------
 
@@ -554,38 +555,35 @@ class MailboxContract:
     def test_an_addition_comes_into_its_folder_with_its_date_and_no_flag(
         self, world: World, mailbox: Mailbox, folder: str
     ) -> None:
-        (answer,) = mailbox.barrier(add(mailbox, folder))
-        assert isinstance(answer, PlacedCopy)
+        (answer,) = mailbox.place(add(mailbox, folder))
+        assert isinstance(answer, Placed)
         assert world.seen() == [Seen(folder, NEW, Flags(), DATE)]
         assert [listing.ref for listing in mailbox.walk(folder)] == [answer.ref]
         assert folder in open_mailbox(world.specification).folders()
 
-    def test_announcing_additions_changes_nothing(self, world: World, mailbox: Mailbox) -> None:
-        mailbox.announce_additions([Addition("Recovered", BytesContent(NEW), DATE)])
+    def test_intending_additions_changes_nothing(self, world: World, mailbox: Mailbox) -> None:
+        mailbox.intend([Add("Recovered", BytesContent(NEW), DATE)])
         assert "Recovered" not in mailbox.folders()
         assert (world.seen(), world.hidden()) == ([], 0)
 
-    def test_an_addition_is_not_seen_before_the_barrier(
+    def test_an_addition_is_not_seen_before_it_is_placed(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (staged,) = add(mailbox, "Recovered")
         assert bodies(world) == [OLD]
-        where = mailbox.locate(staged.announcement)
+        where = mailbox.find([staged.intent])[0]
         assert (where.placed, where.old_present) == (None, False)
-        mailbox.discard([staged.announcement])
+        mailbox.abandon([staged.intent])
         assert world.hidden() == 0
 
-    def test_an_addition_is_located_where_it_was_placed(
-        self, world: World, mailbox: Mailbox
-    ) -> None:
+    def test_an_addition_is_found_where_it_was_placed(self, world: World, mailbox: Mailbox) -> None:
         staged = add(mailbox, "Recovered", "Recovered")
-        mailbox.barrier(staged)
+        mailbox.place(staged)
         other = open_mailbox(world.specification)
         for copy in staged:
-            where = other.locate(copy.announcement)
+            where = other.find([copy.intent])[0]
             assert where.placed is not None
             assert not where.old_present
-        assert all(isinstance(answer, PlacedCopy) for answer in other.barrier(staged))
         assert bodies(world) == [NEW, NEW]
 
     def test_an_addition_that_reads_back_otherwise_is_not_placed(
@@ -593,13 +591,13 @@ class MailboxContract:
     ) -> None:
         staged = add(mailbox, "INBOX")
         world.spoil_staged()
-        (answer,) = mailbox.barrier(staged)
+        (answer,) = mailbox.place(staged)
         assert isinstance(answer, MessageError)
         assert (world.seen(), world.hidden()) == ([], 0)
 
     # --- manners -----------------------------------------------------------------------------
 
-    def test_a_mailbox_that_cannot_be_written_refuses_to_stage(
+    def test_a_mailbox_that_cannot_be_written_refuses_to_write(
         self, read_only_world: World
     ) -> None:
         (ref,) = [
@@ -607,8 +605,8 @@ class MailboxContract:
         ]
         mailbox = open_mailbox(read_only_world.specification)
         assert not mailbox.capabilities.writable
-        (announcement,) = announce(mailbox, [ref])
+        (intent,) = intend(mailbox, [ref])
         with pytest.raises(ReadOnlyMailbox):
-            mailbox.stage([(announcement, BytesContent(NEW))])
+            mailbox.write([(intent, BytesContent(NEW))])
         with pytest.raises(ReadOnlyMailbox):
             add(mailbox, "Recovered")

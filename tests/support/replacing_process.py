@@ -17,11 +17,11 @@ from typing import TypeVar
 
 from sectool.errors import MessageError
 from sectool.mailbox import (
-    Announcement,
+    Intent,
     Mailbox,
-    PlacedCopy,
-    Replacement,
-    StagedCopy,
+    Placed,
+    Replace,
+    Written,
     open_mailbox,
     recognise,
 )
@@ -35,16 +35,15 @@ def new_bytes(old: bytes) -> bytes:
     return old.replace(b"old", b"new") + b"and more\n"
 
 
-def read_notes(path: Path) -> list[Announcement]:
-    """The announcements that a process took down."""
+def read_notes(path: Path) -> list[Intent]:
+    """The intents that a process took down."""
     if not path.exists() or not path.read_text():
         return []  # it stopped before it wrote to the mailbox
     return [
-        Announcement(
+        Intent(
             **{
                 **note,
                 "replaced": MessageRef(**note["replaced"]),
-                "ref": MessageRef(**note["ref"]),
             }
         )
         for note in json.loads(path.read_text())
@@ -59,18 +58,18 @@ def main(location: str, notes: str, *options: str) -> None:
         for folder in mailbox.folders()
         for listing in mailbox.walk(folder)
     ]
-    announced = mailbox.announce(replacements)
-    Path(notes).write_text(json.dumps([dataclasses.asdict(entry) for entry in announced]))
+    intended = mailbox.intend(replacements)
+    Path(notes).write_text(json.dumps([dataclasses.asdict(entry) for entry in intended]))
     contents = [replacement.content for replacement in replacements]
-    staged = _good(StagedCopy, mailbox.stage(list(zip(announced, contents, strict=True))))
+    staged = _good(Written, mailbox.write(list(zip(intended, contents, strict=True))))
     if "flag" in options:
         for path in Path(location).glob("**/cur/*:2,S"):
             path.rename(path.with_name(path.name.replace(":2,S", ":2,FS")))
-    _good(PlacedCopy, mailbox.barrier(staged))
-    _good(PlacedCopy, mailbox.retire(staged))
+    placed = _good(Placed, mailbox.place(staged))
+    _good(Placed, mailbox.retire(placed))
 
 
-def _replacement(mailbox: Mailbox, ref: MessageRef, *, spooled: bool) -> Replacement:
+def _replacement(mailbox: Mailbox, ref: MessageRef, *, spooled: bool) -> Replace:
     stored = mailbox.fetch(ref)
     with stored.content.open() as stream:
         content: Content = BytesContent(new_bytes(stream.read()))
@@ -80,7 +79,7 @@ def _replacement(mailbox: Mailbox, ref: MessageRef, *, spooled: bool) -> Replace
         with content.open() as stream:
             path.write_bytes(stream.read())
         content = FileContent(path)
-    return Replacement(ref, content, stored.revision)
+    return Replace(ref, content, stored.revision)
 
 
 def _good(kind: type[Good], answers: Sequence[Good | MessageError]) -> list[Good]:

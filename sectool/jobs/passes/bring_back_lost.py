@@ -22,7 +22,7 @@ from sectool.jobs.work.make_anew import (
 )
 from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.pool import Died, run_tasks
-from sectool.mailbox import NOTHING, Addition
+from sectool.mailbox import NOTHING, Add
 from sectool.progress import Progress
 
 RECOVERED = "Recovered"
@@ -111,7 +111,7 @@ def _answers(
         yield NotMade(answer.reason) if isinstance(answer, Died) else answer
 
 
-def _entry(made: MadeAnew) -> tuple[NewMessage, Addition]:
+def _entry(made: MadeAnew) -> tuple[NewMessage, Add]:
     new = NewMessage(
         message=made.message.message,
         ref=NOTHING,
@@ -122,4 +122,4 @@ def _entry(made: MadeAnew) -> tuple[NewMessage, Addition]:
         keeps_original=False,
     )
     date = datetime.fromisoformat(made.message.internal_date)
-    return new, Addition(RECOVERED, made.written.content, date)
+    return new, Add(RECOVERED, made.written.content, date)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from sectool.joblog import UNREAD, Examination, MessageRecord, without_address
 from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.selection import count, walk
+from sectool.jobs.replacing.replacer import meet_placed
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel
 from sectool.jobs.work.examine import (
@@ -93,6 +94,7 @@ class Matcher:
 
     def run(self, progress: Progress) -> Match:
         """Gives the job's messages their present places, and takes down what is not of the job."""
+        meet_placed(self._job, self._mailbox)
         progress.begin("match", count(self._mailbox, progress, self._cancel))
         self._log.messages.begin_walk(unseen="lost")
         group: list[Examination] = []

@@ -21,6 +21,7 @@ from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.retry import Retry
 from sectool.jobs.passes.selection import Selector, count, walk
 from sectool.jobs.passes.tally import count_not_selected
+from sectool.jobs.replacing.replacer import meet_placed
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel, JobSpec
 from sectool.jobs.work.examine import (
@@ -196,6 +197,7 @@ class Intake:
         """
         self.failures.tell(progress)
         self._find_late_keys()
+        meet_placed(self._job, self._mailbox)
         progress.begin(self._spec.operation, count(self._mailbox, progress, self._cancel))
         self._take(self._watched(self._answers(self._tasks(progress), self._argument)), progress)
         self._take_aside(progress)

@@ -1,8 +1,8 @@
 """Replaces stored messages, a group at a time, so that none is ever without a whole copy.
 
-The order is guarantee G1: originals kept; announced in the log; new copies
-staged; made durable, read back, placed; logged; old copies looked at again
-and removed; logged. ``recover`` picks up what an interrupted run left between
+The order is guarantee G1: originals kept; intents logged; new copies written;
+made durable, read back, placed; logged; old copies looked at again and
+removed; logged. ``recover`` picks up what an interrupted run left between
 any two of these.
 """
 
@@ -19,14 +19,14 @@ from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
 from sectool.mailbox import (
-    Addition,
-    Announcement,
+    Add,
+    Intent,
     Mailbox,
-    PlacedCopy,
-    Replacement,
-    StagedCopy,
+    Placed,
+    Replace,
+    Written,
 )
-from sectool.message import FileContent, Flags
+from sectool.message import FileContent
 from sectool.outcome import Proof, State
 
 
@@ -53,7 +53,7 @@ class _Step:
     """One message on its way through a group."""
 
     new: NewMessage
-    announcement: Announcement
+    intent: Intent
     purpose: Purpose
 
     @property
@@ -102,11 +102,10 @@ class Replacer:
         if _MEANINGS[self._purpose].keeps_original:
             others = [new for new in group if not new.keeps_original]
             group = others + self._keep_originals([new for new in group if new.keeps_original])
-        steps = self._announce(group)
-        staged = self._stage(steps)
-        self._retire([(step, copy) for step, copy, _ in self._place(staged)])
+        changes = [Replace(new.ref, new.content, new.revision) for new in group]
+        self._retire(self._bring_in(self._intend(group, changes, self._purpose)))
 
-    def add(self, group: Sequence[tuple[NewMessage, Addition]]) -> list[str]:
+    def add(self, group: Sequence[tuple[NewMessage, Add]]) -> list[str]:
         """Puts messages into the mailbox that take the place of none.
 
         Returns:
@@ -117,19 +116,9 @@ class Replacer:
             RunError: a sync failed; what was added is found when the run is resumed.
         """
         self._not_added.clear()
-        announcements = self._mailbox.announce_additions([addition for _, addition in group])
-        steps = [
-            _Step(new, announcement, Purpose.RESTORE)
-            for (new, _), announcement in zip(group, announcements, strict=True)
-        ]
-        self._log_intents(steps)
-        answers = self._mailbox.stage_additions(
-            [
-                (step.announcement, addition)
-                for step, (_, addition) in zip(steps, group, strict=True)
-            ]
-        )
-        self._finish_added(self._place(self._sort_out(steps, answers)))
+        changes = [addition for _, addition in group]
+        steps = self._intend([new for new, _ in group], changes, Purpose.RESTORE)
+        self._finish(self._bring_in(steps))
         return list(self._not_added)
 
     def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
@@ -162,65 +151,58 @@ class Replacer:
                 self._log.replacements.keep_original(record)
         return [new for new, _, _ in kept]
 
-    def _announce(self, group: Sequence[NewMessage]) -> list[_Step]:
-        replacements = [Replacement(new.ref, new.content, new.revision) for new in group]
-        announcements = self._mailbox.announce(replacements)
-        steps = [_Step(*pair, self._purpose) for pair in zip(group, announcements, strict=True)]
-        self._log_intents(steps)
-        return steps
-
-    def _log_intents(self, steps: Sequence[_Step]) -> None:
+    def _intend(
+        self, group: Sequence[NewMessage], changes: Sequence[Replace | Add], purpose: Purpose
+    ) -> list[_Step]:
+        intents = self._mailbox.intend(changes)
+        steps = [_Step(*pair, purpose) for pair in zip(group, intents, strict=True)]
         with self._log.group():
             for step in steps:
                 self._log.replacements.announce(_record(step))
                 if step.new.note:
                     self._log.messages.note_step(step.new.message, step.new.note)
+        return steps
 
-    def _stage(self, steps: Sequence[_Step]) -> list[tuple[_Step, StagedCopy]]:
-        answers = self._mailbox.stage([(step.announcement, step.new.content) for step in steps])
-        return self._sort_out(steps, answers)
-
-    def _sort_out(
-        self, steps: Sequence[_Step], answers: Sequence[StagedCopy | MessageError]
-    ) -> list[tuple[_Step, StagedCopy]]:
-        staged: list[tuple[_Step, StagedCopy]] = []
+    def _bring_in(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
+        """Writes and places the new copies; what was written by a worker is kept until then."""
+        answers = self._mailbox.write([(step.intent, step.new.content) for step in steps])
+        written: list[tuple[_Step, Written]] = []
         for step, answer in zip(steps, answers, strict=True):
-            if isinstance(answer, StagedCopy):
-                staged.append((step, answer))
-                if step.new.content.path.exists():  # it was copied, not renamed
-                    self._remove_spooled(step.new.content.path)
+            if isinstance(answer, Written):
+                written.append((step, answer))
             else:
                 self._withdraw(step, State.CHANGED, answer.message)
-        return staged
+        return self._place(written)
 
-    def _place(
-        self, staged: Sequence[tuple[_Step, StagedCopy]]
-    ) -> list[tuple[_Step, StagedCopy, PlacedCopy]]:
-        answers = self._mailbox.barrier([copy for _, copy in staged])
-        placed = [
-            (*pair, answer)
-            for pair, answer in zip(staged, answers, strict=True)
-            if isinstance(answer, PlacedCopy)
-        ]
-        for (step, _), answer in zip(staged, answers, strict=True):
-            if isinstance(answer, MessageError):
+    def _place(self, written: Sequence[tuple[_Step, Written]]) -> list[tuple[_Step, Placed]]:
+        answers = self._mailbox.place([copy for _, copy in written])
+        placed: list[tuple[_Step, Placed]] = []
+        for (step, _), answer in zip(written, answers, strict=True):
+            if isinstance(answer, Placed):
+                placed.append((step, answer))
+                self._remove_spooled(step.new.content.path)  # where it was copied, not renamed
+            else:
                 self._withdraw(step, State.FAILED, answer.message)
-        with self._log.group():
-            for step, _, _ in placed:
-                self._log.replacements.place(step.new.message)
+        self._log_placed(placed)
         return placed
 
-    def _finish_added(self, placed: Sequence[tuple[_Step, StagedCopy, PlacedCopy]]) -> None:
+    def _log_placed(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         with self._log.group():
-            for step, _, copy in placed:
-                self._finish(step, copy)
+            for step, copy in placed:
+                self._log.replacements.place(step.new.message, copy.ref)
 
-    def _retire(self, placed: Sequence[tuple[_Step, StagedCopy]]) -> None:
+    def _finish(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
+        """Nothing is to be retired, or it is gone: the new copies alone count from now on."""
+        with self._log.group():
+            for step, copy in placed:
+                self._finish_one(step, copy)
+
+    def _retire(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         answers = self._mailbox.retire([copy for _, copy in placed])
         with self._log.group():
             for (step, _), answer in zip(placed, answers, strict=True):
-                if isinstance(answer, PlacedCopy):
-                    self._finish(step, answer)
+                if isinstance(answer, Placed):
+                    self._finish_one(step, answer)
                 else:
                     self._settle(step, answer)
 
@@ -237,7 +219,7 @@ class Replacer:
         self._log.messages.advance(step.new.message, state, reason=error.message)
 
     def _withdraw(self, step: _Step, state: State, reason: str) -> None:
-        self._mailbox.discard([step.announcement])
+        self._mailbox.abandon([step.intent])
         self._remove_spooled(step.new.content.path)
         with self._log.group():
             self._log.replacements.withdraw(step.new.message)
@@ -255,12 +237,12 @@ class Replacer:
         with durable.explained("remove a new message that is not wanted"):
             durable.unlink(path, "spool.discard", missing_ok=True)
 
-    def _finish(self, step: _Step, copy: PlacedCopy) -> None:
+    def _finish_one(self, step: _Step, copy: Placed) -> None:
         finished = Finished(
             message=step.new.message,
             ref=copy.ref,
             hint=copy.hint,
-            size=step.announcement.size,
+            size=step.intent.size,
             identity=step.new.identity,
             proof=step.meaning.proof,
         )
@@ -274,33 +256,42 @@ class Replacer:
         After the walk: it has given each the places where its two copies are now,
         wherever the mailbox or the user moved them.
         """
-        resumed: list[tuple[_Step, StagedCopy]] = []
-        added: list[tuple[_Step, StagedCopy]] = []
-        for record in self._log.replacements.open():
-            step = _step(record)
-            where = self._mailbox.locate(step.announcement)
+        steps = [_step(record) for record in self._log.replacements.open()]
+        found = self._mailbox.find([step.intent for step in steps])
+        retire: list[tuple[_Step, Placed]] = []
+        finish: list[tuple[_Step, Placed]] = []
+        for step, where in zip(steps, found, strict=True):
             if where.placed is None:
                 self._forget(step)
-            elif step.purpose is Purpose.RESTORE:
-                added.append((step, StagedCopy(step.announcement, Flags())))
-            elif where.old_present:
-                # The flags at the time are not known: no flag is lost when both
-                # copies' flags are joined, as a merge with an empty base does.
-                resumed.append((step, StagedCopy(step.announcement, Flags())))
+            elif where.old_present and step.purpose is not Purpose.RESTORE:
+                retire.append((step, where.placed))
             else:
-                with self._log.group():
-                    self._finish(step, where.placed)
-        # What was placed before the interruption may not be durable yet.
-        if added:
-            self._finish_added(self._place(added))
-        if resumed:
-            self._retire([(step, copy) for step, copy, _ in self._place(resumed)])
+                finish.append((step, where.placed))
+        self._log_placed([*finish, *retire])
+        self._finish(finish)
+        self._retire(retire)
 
     def _forget(self, step: _Step) -> None:
         """The new copy was never placed: the message stands as before."""
-        self._mailbox.discard([step.announcement])
+        self._mailbox.abandon([step.intent])
         with self._log.group():
             self._log.replacements.withdraw(step.new.message)
+
+
+def meet_placed(job: Job, mailbox: Mailbox) -> None:
+    """Finds the new copies that an interrupted run placed and did not log.
+
+    Before a walk, which would take them for further messages. What is not found
+    stays open: it may lie elsewhere, and the walk knows it by its identity.
+    """
+    steps = [_step(record) for record in job.log.replacements.open() if record.new is None]
+    if not steps:
+        return
+    found = mailbox.find([step.intent for step in steps])
+    with job.log.group():
+        for step, where in zip(steps, found, strict=True):
+            if where.placed is not None:
+                job.log.replacements.place(step.new.message, where.placed.ref)
 
 
 def _record(step: _Step) -> ReplacementRecord:
@@ -308,21 +299,25 @@ def _record(step: _Step) -> ReplacementRecord:
         message=step.new.message,
         purpose=step.purpose,
         placed=False,
-        old=step.announcement.replaced,
-        old_revision=step.announcement.expected_revision,
-        new=step.announcement.ref,
-        new_digest=step.announcement.digest,
-        new_size=step.announcement.size,
+        old=step.intent.replaced,
+        old_revision=step.intent.revision,
+        folder=step.intent.folder,
+        where=step.intent.where,
+        new=None,
+        new_digest=step.intent.digest,
+        new_size=step.intent.size,
         new_identity=step.new.identity,
         new_opens_to=step.new.opens_to,
     )
 
 
 def _step(record: ReplacementRecord) -> _Step:
-    announcement = Announcement(
+    intent = Intent(
         replaced=record.old,
-        expected_revision=record.old_revision,
-        ref=record.new,
+        revision=record.old_revision,
+        folder=record.folder,
+        where=record.where,
+        met=record.new,
         digest=record.new_digest,
         size=record.new_size,
     )
@@ -337,4 +332,4 @@ def _step(record: ReplacementRecord) -> _Step:
         record.new_identity,
         opens_to=record.new_opens_to,
     )
-    return _Step(new, announcement, record.purpose)
+    return _Step(new, intent, record.purpose)
