@@ -11,10 +11,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
-from sectool import budget, cms, smime
-from sectool.errors import MessageError
+from sectool import budget, cms, keys, smime
+from sectool.cms.seams import PKCS1v15
+from sectool.errors import MessageError, SectoolError
 from sectool.message import BytesContent, Content, FileContent, Sink
 
 SECONDS = 1.0
@@ -199,10 +202,62 @@ def _in_clear(content: Content, inventory: smime.Inventory, inner: Content) -> C
     return None
 
 
+PASSPHRASE = "sample"  # noqa: S105  # of files that anybody may have
+"""Of the key files that a fuzzer begins with."""
+_FILE_LIMITS = {budget.Work.DERIVATION: 20_000, budget.Work.VALIDATION: 4}
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def read_keys(data: bytes) -> None:
+    """Reads bytes as a key file, with a passphrase and without, and as a new certificate."""
+    with tempfile.TemporaryDirectory() as place, patch.dict(budget.KEY_FILE, _FILE_LIMITS):
+        path, passphrase = Path(place, "k.p12"), Path(place, "pass.txt")
+        path.write_bytes(data)
+        passphrase.write_text(PASSPHRASE)
+        keys.looks_like_key_or_certificate(path)
+        for file, checks_mac in ((None, True), (passphrase, False)):
+            opens = keys.KeySpecification((path,), passphrase_file=file, checks_mac=checks_mac)
+            with suppress(SectoolError):
+                _use_keys(keys.load_key_history(opens))
+            with suppress(SectoolError):
+                _use_recipients(keys.load_new_recipients((path,), _NOW, passphrases=opens))
+
+
+def _use_keys(history: keys.KeyHistory) -> None:
+    """All that a command asks of a history before it meets mail."""
+    keys.authority_names(history)
+    for each in history.keys:
+        for identifier in keys.identifiers_of(each):
+            if not history.find(identifier):
+                raise OutOfBounds("a key is not found by its own name")
+        with suppress(MessageError):
+            each.operations.decrypt_rsa(bytes(256), PKCS1v15())
+    for entry in history.entries:
+        _written(entry.subject, entry.issuer, entry.algorithm, str(entry.not_before))
+    for problem in history.problems:
+        _written(problem.reason, problem.hint)
+    if len(keys.KeyHistory.from_material(history.material).keys) != len(history.keys):
+        raise OutOfBounds("the workers would hold other keys")
+
+
+def _use_recipients(recipients: Sequence[keys.NewRecipient]) -> None:
+    for each in recipients:
+        _written(each.subject, each.key_kind, *each.addresses, *each.overridden)
+        each.names("anna@example.org")
+        _written(each.public_key_identity.hex(), *each.subject_key_identifiers)
+
+
+def _written(*texts: str) -> None:
+    """What is told or logged is text of any alphabet, and can be written."""
+    for text in texts:
+        text.encode()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "cms": read_cms,
     "in-place": put_in_place,
     "inventory": read_message,
+    "keys": read_keys,
     "plaintext": read_plaintext,
     "splice": splice,
 }

@@ -39,6 +39,9 @@ from sectool.message import digest_stream, open_regular_file
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for a reader of the job log before giving up."""
 
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+"""Begins each header of a journal, and ends the name of a further file at its end."""
+
 _FAILED_READ = re.compile(r"error code=(10|266)\b")
 """How a check tells of a page that the disk did not give (SQLITE_IOERR, SQLITE_IOERR_READ)."""
 
@@ -182,6 +185,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         JobLogTooNew: a newer sectool wrote it.
     """
     mode = "ro" if read_only else "rw"
+    _check_journal(path)
     try:
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}",
@@ -201,6 +205,23 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _check_journal(path: Path) -> None:
+    """Holds that a journal names no further file: SQLite would read it, and remove it at last.
+
+    Only a transaction over several files ends its journals so, and no run makes one.
+    """
+    journal = path.with_name(f"{path.name}-journal")
+    with durable.explained(f"read {journal}", denied=UsageError):
+        try:
+            with open_regular_file(journal) as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - len(_JOURNAL_MAGIC)))
+                end = stream.read(len(_JOURNAL_MAGIC))
+        except FileNotFoundError:
+            return
+    if end == _JOURNAL_MAGIC:
+        raise damaged(path, "its journal is of a transaction over several files")
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -37,7 +37,6 @@ _CONTENTS = 8
 
 _DIGITS = 64
 _HEX = re.compile(r"[0-9a-f]{64}")
-_WORD = re.compile(r"[!-~]*")
 
 
 # --- what a column may hold, in SQL ----------------------------------------------------------
@@ -358,7 +357,8 @@ def _words(text: str) -> bool:
 
 
 VALUES: dict[str, Callable[[str], bool]] = {
-    "job": lambda text: bool(text) and _WORD.fullmatch(text) is not None,
+    # It begins the names of the files that new messages are written to.
+    "job": lambda text: re.fullmatch("[0-9a-f-]{1,64}", text) is not None,
     "generation": lambda text: re.fullmatch("[0-9]{1,18}", text) is not None,
     "schema": _is_digest,
     "mailbox": lambda text: re.fullmatch(r"[a-z]+:[^\0]+", text) is not None,

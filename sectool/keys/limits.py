@@ -48,9 +48,6 @@ MAXIMUM_RSA_BITS = 16_384
 MAXIMUM_VALIDATED_RSA_BITS = 8_192
 """Largest RSA key whose primes are tested: 16384 bits take half a minute."""
 
-MAXIMUM_PRIME_TRIALS = 16_384
-"""Attempts to find the primes of an RSA key from its exponents; one in ten thousand needs more."""
-
 MAXIMUM_PASSPHRASE_FILE_BYTES = 1024 * 1024
 """Of a passphrase file or CSV, and of what a passphrase command prints."""
 

@@ -7,6 +7,7 @@ command is run that reads the log: the whole product with ``--all``, a fixed sam
 from __future__ import annotations
 
 import gc
+import os
 import random
 import shutil
 import sqlite3
@@ -350,3 +351,56 @@ def test_what_is_set_in_the_file_changes_nothing(
         assert not log.with_name("job.db-wal").exists()
     finally:
         attacked.put_back(everything=True)
+
+
+def test_a_job_that_is_called_as_a_way_elsewhere_is_damaged(
+    attacked: Attacked, run: Fixture, sample: Fixture
+) -> None:
+    """Its name begins those of the new messages, and of what is swept away among them."""
+    lure = attacked.maildir / "tmp" / "sectool.x"
+    before = everything(attacked.victim)
+    way = f"x/../../../{attacked.victim.name}/letter"
+    try:
+        lure.mkdir()
+        for name in (way, "*", "x/..", "[a-f0-9]"):
+            with closing(sqlite3.connect(attacked.job / "job.db")) as connection, connection:
+                connection.execute("UPDATE job SET value = ? WHERE name = 'job'", (name,))
+            for words in attacked.commands(sample):
+                assert run(*words).code == 13, (name, words)
+                assert everything(attacked.victim) == before, (name, words)
+    finally:
+        attacked.put_back(everything=True)
+
+
+def write_hot_journal(log: Path, further: Path) -> None:
+    """A journal as an interrupted transaction over several files leaves it (sqlite.org, "Database
+    File Format", section 3): at its end stands the file that names all the others.
+    """
+    raw = log.read_bytes()
+    size, nonce, magic = int.from_bytes(raw[16:18]), 1234, bytes.fromhex("d9d505f920a163d7")
+    numbers = (1, nonce, len(raw) // size, 512, size)
+    begin = (magic + b"".join(number.to_bytes(4) for number in numbers)).ljust(512, b"\0")
+    check = (nonce + sum(raw[size - 200 : 0 : -200])) % 2**32
+    record = (1).to_bytes(4) + raw[:size] + check.to_bytes(4)
+    name = os.fsencode(further)
+    end = (2**30 // size + 1).to_bytes(4) + name + len(name).to_bytes(4) + sum(name).to_bytes(4)
+    journal = log.with_name(f"{log.name}-journal")
+    journal.write_bytes(begin + record + end + magic)
+    journal.chmod(0o600)
+
+
+def test_what_a_journal_names_is_not_removed(
+    attacked: Attacked, run: Fixture, sample: Fixture
+) -> None:
+    """SQLite takes what it names for a list of journals, and removes that in the end."""
+    before = everything(attacked.victim)
+    try:
+        for words in attacked.commands(sample):
+            for option in ((), ("--dry-run",) if words[0] != "status" else ()):
+                write_hot_journal(attacked.job / "job.db", attacked.victim / "letter")
+                answer = run(*words, *option)
+                assert everything(attacked.victim) == before, words
+                assert (answer.code, answer.is_one_error()) == (13, True), (words, answer.err)
+    finally:
+        attacked.put_back(everything=True)
+        (attacked.job / "job.db-journal").unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sectool import budget
 from sectool.budget import Work
 from sectool.errors import UsageError
+from sectool.keys import ber
 from sectool.keys.history import KeyHistory
 from sectool.keys.problems import ProblemKind
 
@@ -68,4 +69,18 @@ def test_longer_keys_count_by_the_cube_of_their_length(
     with pytest.raises(UsageError, match="limit of 1 validations"):
         load(path)
     with budget.limits_times(2):
+        assert len(load(path)) == 1
+
+
+@pytest.mark.usefixtures("one_validation")
+def test_looking_for_the_primes_of_a_key_is_counted_as_well(
+    rsa_key: rsa.RSAPrivateKey, load: Load, tmp_path: Path
+) -> None:
+    own = rsa_key.private_numbers()
+    numbers = (0, own.public_numbers.n, own.public_numbers.e, own.d, 0, 0, 0, 0, 0)
+    path = tmp_path / "without-primes.der"
+    path.write_bytes(ber.encode_sequence(*map(ber.encode_unsigned, numbers)))
+    with pytest.raises(UsageError, match="limit of 1 validations"):
+        load(path)
+    with budget.limits_times(20):
         assert len(load(path)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from sectool import cms, smime
 from sectool.message import BytesContent
+from sectool.outcome import State
 
 NEW_FIELDS = (
     b"Content-Type: application/pkcs7-mime; smime-type=enveloped-data;|"
@@ -246,3 +248,43 @@ def test_the_root_entity_of_a_message_in_clear_can_be_replaced(
     text = base64.encodebytes(envelope).replace(b"\n", line_end)
     fields = b"From: a@example.org|MIME-Version: 1.0|" + NEW_FIELDS + b"Subject: plans||"
     assert sink.getvalue() == fields.replace(b"|", line_end) + text
+
+
+def _texts_before(envelope: bytes) -> dict[str, bytes]:
+    """What may stand before the base64 of an envelope, of which some readers miss the encoding."""
+    damaged = base64.encodebytes(envelope)
+    return {
+        "a banner": b"CAUTION: external sender\n",
+        "words that begin as CMS does": b"MIND THE GAP between train and platform\n",
+        "CMS with a stray character": damaged[:50] + b"\xf8" + damaged[50:],
+        "CMS that is cut": damaged[:50] + b"\xf8" + damaged[50 : len(damaged) // 2] + b"\n",
+        "CMS among blanks and dots": b". " + damaged,
+        "TNEF": b"." + base64.encodebytes(b"\x78\x9f\x3e\x22" + bytes(80)),
+        "an armour of others": b"-----BEGIN PGP MESSAGE-----\n\n" + damaged[:32] + b"\n",
+    }
+
+
+@pytest.mark.parametrize("encoding", [b"8bit", b"bas\xff64", b"quoted-printable", b"base64", b""])
+@pytest.mark.parametrize("text", _texts_before(b""))
+def test_what_is_taken_behind_a_text_is_found_behind_it_again(
+    text: str, encoding: bytes, envelope: bytes, seal: Callable[..., bytes]
+) -> None:
+    fields = [
+        b"From: a@example.org|",
+        REPLACED[0],
+        b"Content-Transfer-Encoding: " + encoding + b"|",
+    ]
+    header, body = entity(envelope, b"\n", fields).split(b"\n\n", 1)
+    raw = header + b"\n\n" + _texts_before(envelope)[text] + b"\n" + body
+    before = smime.take_inventory(BytesContent(raw))
+    new = seal(b"Subject: new\r\n\r\nnew")
+    # It is taken and found again, or it is left as it is and told.
+    assert [part.path for part in before.parts] in ([""], [])
+    if text == "a banner":
+        assert before.parts
+    if not before.parts:
+        assert before.state is State.MALFORMED or before.unreached
+        return
+    after = smime.take_inventory(BytesContent(splice(raw, new)))
+    assert [part.envelope.digest for part in after.parts] == [hashlib.sha256(new).hexdigest()]
+    assert splice(splice(raw, new), new) == splice(raw, new)

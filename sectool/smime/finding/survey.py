@@ -24,6 +24,7 @@ from sectool.mime.transfer_encoding import (
     AFTER_PADDING,
     HEAD_SIZE,
     STRAY_CHARACTERS,
+    Layer,
     declared_layers,
     find_layers,
     find_text_before,
@@ -202,9 +203,9 @@ class _Survey:
 
     # --- bodies ---
 
-    def _body(self, entity: Entity) -> BodySource:
+    def _body(self, entity: Entity, encoding: str | None = None) -> BodySource:
         start = entity.header.body_start
-        declared = _declared_encoding(entity)
+        declared = _declared_encoding(entity) if encoding is None else encoding
         layers = find_layers(self._content, start, entity.body_end, declared)
         return BodySource(self._content, start, entity.body_end, layers)
 
@@ -247,7 +248,7 @@ class _Survey:
 
     def _look_behind_text(self, entity: Entity) -> bool:
         """Whether CMS begins behind a text that a program put before it."""
-        if not recognition.is_labelled(entity):
+        if not recognition.is_labelled(entity) or self._begins_as_base64(entity):
             return False
         start = entity.header.body_start
         count, layers = find_text_before(self._content, start, entity.body_end)
@@ -264,6 +265,19 @@ class _Survey:
         if is_envelope:
             self._take_envelope(entity, body)
         return is_envelope
+
+    def _begins_as_base64(self, entity: Entity) -> bool:
+        """Whether what stands first is no text, once the body is said to be base64.
+
+        A splice says so, and the CMS behind would not be found again.
+        """
+        with self._body(entity, Layer.BASE64).open() as stream:
+            head = stream.read(HEAD_SIZE)
+        try:
+            cms.identify(io.BytesIO(head))
+        except MalformedMessage:
+            return tnef.is_tnef(head)
+        return True
 
     def _take_text(self, entity: Entity, body: BodySource) -> bool:
         """Takes a text that is a whole envelope from its first character to its last."""
