@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -43,13 +42,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-MEASURED = frozenset({"cms", "keys", "smime"})
+MEASURED = frozenset({"cms", "keys"})
 """Directories of the tests that count for the coverage, where it is measured."""
 
-UNMEASURED = frozenset(
-    {"test_false_alarms.py", "test_inventory.py", "test_net.py", "test_streaming.py"}
+MEASURED_BESIDE = frozenset(
+    {"test_fields.py", "test_integrity.py", "test_opening.py", "test_signatures.py"}
 )
-"""Modules of theirs that do the same so often that measuring takes several times as long."""
+"""Modules elsewhere that count for it too: signatures are verified where mail is opened."""
+
+UNMEASURED = frozenset({"test_quick_recipients.py", "test_streaming.py", "test_wide_input.py"})
+"""Modules that do the same so often that measuring takes several times as long."""
+
+MEASURING = pytest.StashKey[bool]()
+"""Whether coverage is measured now."""
 
 MEMORY = Path("/dev/shm")
 """A file system in memory, where a sync costs nothing."""
@@ -97,21 +102,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("all_only")]
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
     """Measures the coverage only in the tests that are about what strangers made.
 
-    It costs time, and what a whole move passes on its way is no test of it.
+    It costs time, and what a whole move passes on its way is no test of it. Switching costs
+    some too, so it is left as it is between tests of one kind.
     """
     coverage = getattr(item.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
-    room = item.path.relative_to(TESTS).parts[0]
-    if coverage is None or (room in MEASURED and item.path.name not in UNMEASURED):
-        return (yield)
-    coverage.pause()
-    try:
-        return (yield)
-    finally:
-        coverage.resume()
+    if coverage is None:
+        return
+    room, module = item.path.relative_to(TESTS).parts[0], item.path.name
+    wanted = (room in MEASURED and module not in UNMEASURED) or (
+        room == "smime" and module in MEASURED_BESIDE
+    )
+    if wanted != item.config.stash.get(MEASURING, True):
+        item.config.stash[MEASURING] = wanted
+        coverage.resume() if wanted else coverage.pause()
 
 
 @pytest.fixture(scope="session")

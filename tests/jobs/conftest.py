@@ -44,7 +44,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     directory = tmp_path_factory.mktemp("keys")
     history = directory / "history"
     history.mkdir()
-    old = make_key(history, "old")
+    old = make_key(history, "old", bits=1024)
     new, stranger, transport = (make_key(directory, n) for n in ("new", "stranger", "transport"))
     return Keys(old, new, stranger, history, transport)
 
@@ -68,7 +68,7 @@ def sample(keys: Keys) -> list[Mail]:
         Mail(".Sent", "cur/1300000005.M5P1.host:2,S", b"X-Copy: mine\n" + to_oneself),
         Mail("", "cur/1300000006.M6P1.host:2,RS", CLEAR),
         Mail(".Sent", "cur/1300000007.M7P1.host:2,", encrypted(7, keys.stranger)),
-        Mail("", "cur/1300000008.M8P1.host:2,", encrypted(8, keys.old)[:700]),
+        Mail("", "cur/1300000008.M8P1.host:2,", encrypted(8, keys.old)[:520]),
     ]
 
 

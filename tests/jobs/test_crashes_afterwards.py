@@ -61,7 +61,7 @@ def counts(summary: Summary) -> dict[State, int]:
     return {state: count for state, count in summary.counts.items() if count}
 
 
-# Budget of all that is killed here: 30 seconds.
+# Budget of all that is killed here: 15 seconds.
 def test_rollback_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
     finished: Finished,
     trial: crash.Trial,
@@ -100,8 +100,9 @@ def test_purge_killed_at_every_point_removes_no_more_and_no_less(
 
 
 def test_after_a_purge_that_was_killed_every_other_command_says_purged(
-    finished: Finished, trial: crash.Trial
+    finished: Finished, whole: bool
 ) -> None:
+    trial = crash.Trial(finished.directory, whole=whole, beside=True)
     verify = finished.specification("verify")
     untouched = counts(jobs.run(verify))
     wanted = counts(jobs.run(finished.specification("purge")))
@@ -166,7 +167,7 @@ def interrupted(
 def test_replacing_that_was_killed_is_ended_and_undone_by_rollback(
     interrupted: Interrupted, before: Counter[tuple[object, ...]], whole: bool
 ) -> None:
-    trial = crash.Trial(interrupted.directory, whole=whole)
+    trial = crash.Trial(interrupted.directory, whole=whole, beside=True)
     undone = 0
     for where in trial.kills(interrupted.specification(interrupted.operation)):
         try:
@@ -179,7 +180,7 @@ def test_replacing_that_was_killed_is_ended_and_undone_by_rollback(
 
 
 def test_verifying_after_a_kill_does_no_harm(interrupted: Interrupted, whole: bool) -> None:
-    trial = crash.Trial(interrupted.directory, whole=whole)
+    trial = crash.Trial(interrupted.directory, whole=whole, beside=True)
     spec = interrupted.specification(interrupted.operation)
     verified = 0
     for where in trial.kills(spec):

@@ -66,11 +66,11 @@ def counts(summary: Summary) -> dict[State, int]:
     return {state: count for state, count in summary.counts.items() if count}
 
 
-# Budget of the three together: 20 seconds.
+# Budget of the three together: 10 seconds.
 def test_decrypt_killed_at_every_point_leaves_nothing_in_clear_and_resumes_to_the_same_end(
     sealed: Sealed, whole: bool
 ) -> None:
-    trial = crash.Trial(sealed.directory, whole=whole)
+    trial = crash.Trial(sealed.directory, whole=whole, beside=True)
     spec = sealed.specification("decrypt", seal_keys=None)
     census = checker.census(sealed.maildir)
     jobs.run(spec)
@@ -92,7 +92,7 @@ def test_encrypt_killed_at_every_point_loses_nothing_and_writes_nothing_in_clear
 ) -> None:
     before: Counter[tuple[object, ...]] = checker.meanings(sealed.maildir, [keys.old])
     jobs.run(sealed.specification("decrypt", seal_keys=None))
-    trial = crash.Trial(sealed.directory, whole=whole)
+    trial = crash.Trial(sealed.directory, whole=whole, beside=True)
     spec = sealed.specification("encrypt")
     wanted = counts(jobs.run(spec))
     assert wanted[State.REENCRYPTED] == 3
@@ -111,7 +111,7 @@ def test_encrypt_killed_at_every_point_loses_nothing_and_writes_nothing_in_clear
 def test_in_place_killed_at_every_point_keeps_the_job_directory_without_plaintext(
     sealed: Sealed, whole: bool
 ) -> None:
-    trial = crash.Trial(sealed.directory, whole=whole)
+    trial = crash.Trial(sealed.directory, whole=whole, beside=True)
     spec = sealed.specification("decrypt", in_place=True)
     for where in trial.kills(spec):
         assert [path for path in sealed.in_clear() if sealed.job in path.parents] == [], where

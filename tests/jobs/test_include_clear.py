@@ -358,7 +358,7 @@ def test_killed_at_every_point_it_loses_nothing_and_ends_the_same(
             found[next(text for text in (b"from me", b"<p>two", b"pkcs7") if text in raw)] += 1
         return found
 
-    for where in crash.Trial(place, whole=whole).kills(spec):
+    for where in crash.Trial(place, whole=whole, beside=True).kills(spec):
         assert all(1 <= count <= 2 for count in texts().values()), where
         assert len(texts()) == 3, where
         assert counts(jobs.run(spec)) == wanted, where

@@ -640,7 +640,7 @@ def test_encrypt_killed_at_every_point_ends_with_layers_that_open(
     maildir = maildir.rename(place / "Maildir")
     jobs.run(specify("decrypt", maildir, job=job))
     spec = specify("encrypt", maildir, job=job)
-    for where in crash.Trial(place, whole=whole).kills(spec):
+    for where in crash.Trial(place, whole=whole, beside=True).kills(spec):
         assert counts(jobs.run(spec)) == {State.REENCRYPTED: 1}, where
         assert opened_layers(only(maildir), keys.new)[-1] == TEXT, where
         summary = jobs.run(specify("verify", maildir, job=job, keys=None, verify_keys=new))

@@ -464,7 +464,7 @@ def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
         jobs.run(specification("decrypt"))
     if operation in {"rollback", "to-stage"}:
         jobs.run(specification("encrypt"))
-    trial = crash.Trial(directory, whole=whole)
+    trial = crash.Trial(directory, whole=whole, beside=True)
 
     def found() -> set[int]:
         """Which of the messages are there, in clear, or for the old or the new key."""

@@ -219,7 +219,7 @@ def test_killed_at_every_point_it_loses_nothing_and_ends_the_same(
     place.mkdir()
     maildir = maildir.rename(place / "Maildir")
     spec = specify("encrypt", maildir, job=wrong.rename(place / "job"), restart_phase=True)
-    for where in crash.Trial(place, whole=whole).kills(spec):
+    for where in crash.Trial(place, whole=whole, beside=True).kills(spec):
         at_the_kill = checker.meanings(maildir, [mistaken, keys.new])
         for mail, copies in before.items():
             assert copies <= at_the_kill[mail] <= 2 * copies, where

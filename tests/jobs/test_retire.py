@@ -157,13 +157,16 @@ def test_mail_that_names_an_older_certificate_of_the_key_needs_it(
 
 
 def test_mail_that_was_encrypted_to_a_new_certificate_of_the_same_key_needs_it(
-    deliver: Deliver, renewed: Key, specify: Specify, keys: Keys
+    deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
-    maildir, new = deliver(encrypted(1, keys.old)), history(renewed)
-    jobs.run(specify("decrypt", maildir))
+    renewed = Key(tmp_path / "renewed.crt", keys.new.private_key)
+    subject = ("-subj", "/CN=renewed", "-days", "365", *NO_AUTHORITY)
+    openssl("req", "-x509", "-key", renewed.private_key, *subject, "-out", renewed.certificate)
+    maildir, old, new = deliver(encrypted(1, keys.new)), history(keys.new), history(renewed)
+    jobs.run(specify("decrypt", maildir, keys=old))
     to_renewed = (renewed.certificate,)
     jobs.run(specify("encrypt", maildir, new_certificates=to_renewed, verify_keys=new))
-    one = answer(specify, history(keys.old), verify_keys=new)
+    one = answer(specify, old, verify_keys=new)
     assert (one.needed, one.answer) == (1, Answer.NEEDED)
 
 
@@ -290,9 +293,9 @@ def test_mail_that_came_to_the_new_key_is_looked_into_or_keeps_every_old_key(
 def test_a_key_that_checkpoints_are_sealed_to_stays_until_they_are_purged(
     deliver: Deliver, specify: Specify, keys: Keys
 ) -> None:
-    maildir = deliver(encrypted(1, keys.old))
-    old, new = history(keys.old), history(keys.new)
-    jobs.run(specify("decrypt", maildir, seal_to=(keys.old.certificate,)))
+    maildir = deliver(encrypted(1, keys.transport))
+    old, new = history(keys.transport), history(keys.new)
+    jobs.run(specify("decrypt", maildir, keys=old, seal_to=(keys.transport.certificate,)))
     jobs.run(specify("encrypt", maildir, seal_keys=old, verify_keys=new))
     one = answer(specify, old, verify_keys=new)
     assert (one.answer, "sealed to it" in one.claims[0].reason) == (Answer.NEEDED, True)

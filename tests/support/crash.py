@@ -117,13 +117,16 @@ class Trial:
             first passing, the commits of the log after another act each being one; and of points
             between which nothing changed in the directory the first alone, since a kill leaves
             the same there.
+        beside: another harness of the normal run kills the same command at each of these points;
+            this one, of a variant or of another judgement, takes every third of them.
     """
 
-    def __init__(self, directory: Path, *, whole: bool) -> None:
+    def __init__(self, directory: Path, *, whole: bool, beside: bool = False) -> None:
         self._directory = directory
         self._kept = directory.with_name(f"{directory.name}-kept")
         self._trace = directory.with_name(f"{directory.name}-trace")
         self._whole = whole
+        self._step = 1 if whole or not beside else 3
         self._directory.rename(self._kept)
         self.put_back()
 
@@ -152,7 +155,7 @@ class Trial:
         """
         passed = self._passed(spec)
         if among is None:
-            chosen = _chosen(passed, whole=self._whole)
+            chosen = _chosen(passed, whole=self._whole)[self._step // 2 :: self._step]
         else:
             chosen = among([name for name, _ in passed])[:: 1 if self._whole else 2]
         assert chosen
