@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -118,7 +119,19 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
     )
     if wanted != item.config.stash.get(MEASURING, True):
         item.config.stash[MEASURING] = wanted
-        coverage.resume() if wanted else coverage.pause()
+        coverage.resume() if wanted else _pause(coverage)
+
+
+def _pause(controller: Any) -> None:
+    """Also what pytest-cov began in a worker before it knew that it is one, and never reads.
+
+    It took over again whenever the worker's own was stopped, so that nothing was left out.
+    """
+    import coverage
+
+    controller.pause()
+    while beneath := coverage.Coverage.current():
+        beneath.stop()
 
 
 @pytest.fixture(scope="session")
