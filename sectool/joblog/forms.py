@@ -11,7 +11,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,10 @@ def _moment(column: str) -> str:
     return f"is_moment({column})"
 
 
+def _object_identifier(column: str) -> str:
+    return f"({_of('0-9.', TEXT_LIMIT, 3)(column)} AND is_object_identifier({column}))"
+
+
 def _moment_or_none(column: str) -> str:
     return f"({column} = '' OR {_moment(column)})"
 
@@ -192,7 +196,7 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
         "content_digest": _digest,
         "inner_sha256": _digest,
         "inner_size": _size,
-        "content_type": _of("0-9.", TEXT_LIMIT, 1),
+        "content_type": _object_identifier,
         "integrity": _one_of(*Integrity),
         "storage": _one_of(*Storage),
         "written": _moment_or_none,
@@ -276,9 +280,20 @@ def _is_number(value: object) -> bool:
 def is_moment(value: object) -> bool:
     """Whether a text is a time of a known zone, as ISO 8601 writes it."""
     try:
-        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
-    except ValueError:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        # In UTC it may lie beyond the last year there is.
+        return moment is not None and moment.tzinfo is not None and bool(moment.astimezone(UTC))
+    except (ValueError, OverflowError):
         return False
+
+
+_OBJECT_IDENTIFIER = re.compile(r"(?:[01]\.[1-3]?[0-9]|2\.[0-9]{1,4000})(?:\.[0-9]{1,4000})*")
+"""X.660: three roots, of which two have forty arcs. The longest number is one that Python reads."""
+
+
+def is_object_identifier(value: object) -> bool:
+    """Whether a text is an object identifier in dotted decimal."""
+    return isinstance(value, str) and _OBJECT_IDENTIFIER.fullmatch(value) is not None
 
 
 def _list_of(fits: Callable[[object], bool], length: int | None = None) -> Callable[[object], bool]:
@@ -395,7 +410,8 @@ def check_forms(connection: sqlite3.Connection, path: Path) -> None:
     dangling = connection.execute("PRAGMA foreign_key_check").fetchone()
     if dangling is not None:
         raise damaged(path, f"a row of {dangling[0]} refers to none of {dangling[2]}")
-    connection.create_function("is_moment", 1, is_moment, deterministic=True)
+    for test in (is_moment, is_object_identifier):
+        connection.create_function(test.__name__, 1, test, deterministic=True)
     for place in _faults(connection):
         raise damaged(path, f"{place} holds what cannot stand there")
 

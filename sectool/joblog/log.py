@@ -135,7 +135,7 @@ class JobLog:
         else:
             _copy(path, connection)
         configure(connection, read_only=True)
-        return cls(Path(":memory:"), connection)
+        return cls(path or Path(":memory:"), connection)
 
     def close(self) -> None:
         """Closes the file; what was not committed is undone."""

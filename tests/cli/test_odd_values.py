@@ -237,6 +237,22 @@ def test_an_odd_value_is_a_damaged_log_or_does_no_harm(
         try_out(attacked, run, sample, place)
 
 
+FOUND = [
+    ("checkpoint", "content_type", "", "a dot"),
+    ("checkpoint", "written", "", "a time at the end of time"),
+    ("message", "reason", "", "not UTF-8"),
+    ("give_up", "by_whom", "", "not UTF-8"),
+]
+"""What once ended a command with an error of its own, or with one that named no file."""
+
+
+@pytest.mark.parametrize("place", FOUND, ids=".".join)
+def test_a_value_that_no_command_can_read_is_damage(
+    place: tuple[str, str, str, str], attacked: Attacked, run: Fixture, sample: Fixture
+) -> None:
+    assert try_out(attacked, run, sample, place) == {13}
+
+
 @pytest.mark.all_only
 @pytest.mark.parametrize("place", PLACES, ids=".".join)
 def test_no_odd_value_in_any_column_does_harm(

@@ -106,7 +106,7 @@ def writable(path: Path, victim: Path) -> None:
 
 
 FILES = ("job.db", "job.db-journal", "job.db-wal", "job.db-shm", "status.json", "lock")
-DIRECTORIES = ("checkpoints", "checkpoints/incoming", "originals")
+DIRECTORIES = ("checkpoints", "checkpoints/incoming", "originals", "spool")
 PLANTED: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     **{f"{name} is a link": (name, link) for name in DIRECTORIES},
     **{f"{name} is a link": (name, link_to_own_copy) for name in FILES},
@@ -137,7 +137,9 @@ def test_what_another_user_owns_in_a_job_directory_is_refused(
     name: str, run: Fixture, sample: Fixture, move: Fixture
 ) -> None:
     path = move.job / name
-    if not path.exists():
+    if name in DIRECTORIES:
+        path.mkdir(mode=0o700, exist_ok=True)
+    else:
         path.touch(mode=0o600)
     os.chown(path, OTHER, OTHER)
     before = everything(move.job, move.maildir)

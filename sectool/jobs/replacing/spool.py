@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sectool import durable
-from sectool.jobs.session.job import Job
+from sectool.jobs.session.job import SPOOL_NAME, Job
 from sectool.mailbox import Mailbox
 
 
@@ -20,7 +20,7 @@ class Spool:
     def __init__(self, job: Job, mailbox: Mailbox) -> None:
         self.prefix = f"sectool.{job.name}."
         """By which a later run knows the files for this job's."""
-        self._directory = mailbox.capabilities.spool_directory or job.directory / "spool"
+        self._directory = mailbox.capabilities.spool_directory or job.directory / SPOOL_NAME
 
     @property
     def directory(self) -> Path:

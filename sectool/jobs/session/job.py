@@ -25,6 +25,7 @@ STATUS_NAME = "status.json"
 """What a run keeps beside the job, for whoever asks meanwhile."""
 CHECKPOINTS_NAME = "checkpoints"
 ORIGINALS_NAME = "originals"
+SPOOL_NAME = "spool"
 MAILBOX_VALUE = "mailbox"
 
 _FILES = (
@@ -36,7 +37,12 @@ _FILES = (
 """Files of a job directory that are read or written under these names: SQLite follows a link,
 and takes back what a journal says. All others in it are made anew, or count by their digest."""
 
-_DIRECTORIES = (CHECKPOINTS_NAME, f"{CHECKPOINTS_NAME}/{INCOMING_NAME}", ORIGINALS_NAME)
+_DIRECTORIES = (
+    CHECKPOINTS_NAME,
+    f"{CHECKPOINTS_NAME}/{INCOMING_NAME}",
+    ORIGINALS_NAME,
+    SPOOL_NAME,
+)
 
 _HALF_MADE = frozenset({LOCK_NAME, f"{LOG_NAME}.new", f"{LOG_NAME}.new-journal"})
 """What a run that was killed while it made the job may have left."""
