@@ -99,11 +99,11 @@ class Figures:
 
 
 class _Recorded:
-    """The operations of a private key; keeps what it last gave."""
+    """The operations of a private key; keeps what it gave for one message."""
 
     def __init__(self, operations: HeldOperations) -> None:
         self._operations = operations
-        self.content_encryption_key = b""
+        self.found: list[bytes] = []
 
     @property
     def label(self) -> str:
@@ -129,9 +129,8 @@ class _Recorded:
         return self
 
     def decrypt_rsa(self, encrypted_key: bytes, rsa_padding: cms.RSAPadding) -> bytes:
-        self.content_encryption_key = b""
         found = self._operations.decrypt_rsa(encrypted_key, rsa_padding)
-        self.content_encryption_key = found
+        self.found.append(found)
         return found
 
     def agree(self, public_key: bytes) -> bytes:
@@ -203,6 +202,7 @@ def try_one(made: Made, keys: RecordingKeys, figures: Figures) -> None:
     content = BytesContent(made.raw)
     inventory = smime.take_inventory(content)
     (part,) = inventory.parts
+    keys.key.found.clear()
     try:
         keys.open(content, part)
     except NotAccepted:
@@ -213,10 +213,10 @@ def try_one(made: Made, keys: RecordingKeys, figures: Figures) -> None:
     else:
         figures.accepted += 1
         figures.sizes[len(made.encrypted)] += 1
-    found = keys.key.content_encryption_key
-    if len(found) == made.suite.key_size:
-        figures.right_length += 1
-        figures.padded += made.suite.mode is Mode.CBC and is_padded(made, found)
+    # More than one where a message is opened again, or in another padding of RSA.
+    fitting = {found for found in keys.key.found if len(found) == made.suite.key_size}
+    figures.right_length += bool(fitting)
+    figures.padded += made.suite.mode is Mode.CBC and any(is_padded(made, key) for key in fitting)
 
 
 def run_trials(kind: Kind, keys: Keys, chunk: tuple[int, int]) -> Figures:
