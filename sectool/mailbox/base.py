@@ -59,7 +59,7 @@ class MailboxSpecification:
     """How to open a mailbox again in another process; holds no secret."""
 
     kind: str
-    """``maildir`` or ``memory``; others as stores are added."""
+    """``maildir``; others as stores are added."""
     location: str
     """Absolute path, or URL without password."""
 

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.errors import NoSuchMailbox, reason_of
-from sectool.mailbox import maildir, memory
+from sectool.mailbox import maildir
 from sectool.mailbox.base import Mailbox, MailboxSpecification
 from sectool.mailbox.maildir_folders import NOTHING_THERE
 from sectool.mailbox.maildir_names import printable
+
+STORES: dict[str, Callable[[MailboxSpecification], Mailbox]] = {maildir.KIND: maildir.Maildir}
+"""What opens a mailbox, by its kind."""
 
 NOT_SUPPORTED = {
     "mbox": "mbox files are",
@@ -43,8 +46,11 @@ def recognise(location: str) -> MailboxSpecification:
         raise NoSuchMailbox(
             f"{NOT_SUPPORTED[kind.lower()]} not supported by this version", hint=_COPY_HINT
         )
-    is_url = bool(colon) and kind.lower() == maildir.KIND
-    return _recognise_path(rest if is_url else location)
+    if not colon or kind.lower() not in STORES:
+        return _recognise_path(location)
+    if kind.lower() != maildir.KIND:
+        return MailboxSpecification(kind.lower(), rest)
+    return _recognise_path(rest)
 
 
 def open_mailbox(specification: MailboxSpecification) -> Mailbox:
@@ -53,11 +59,7 @@ def open_mailbox(specification: MailboxSpecification) -> Mailbox:
     Raises:
         NoSuchMailbox: it is not there, or of a kind this version does not know.
     """
-    openers: dict[str, Callable[[MailboxSpecification], Mailbox]] = {
-        maildir.KIND: maildir.Maildir,
-        memory.KIND: memory.MemoryMailbox,
-    }
-    opener = openers.get(specification.kind)
+    opener = STORES.get(specification.kind)
     if opener is None:
         raise NoSuchMailbox(
             f"mailboxes of the kind {specification.kind!r} are not supported by this version",

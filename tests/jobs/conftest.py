@@ -84,7 +84,7 @@ def maildir(sample: list[Mail], tmp_path: Path) -> Path:
 def specify(keys: Keys, tmp_path: Path) -> Specify:
     """Makes a specification of a run without worker processes on a job beside the mailbox."""
 
-    def make(operation: str, mailbox: Path | None, **changes: object) -> jobs.JobSpec:
+    def make(operation: str, mailbox: Path | str | None, **changes: object) -> jobs.JobSpec:
         opening = operation != "encrypt"
         sealing = operation in {"encrypt", "rewrap"}
         fields: dict[str, object] = {

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from sectool.mailbox import MailboxSpecification
-from sectool.mailbox.memory import MemoryStore
 from sectool.message import Flags, MessageRef
 from tests.support.mailbox_contract import DATE, OLD, SEEN, Seen
+from tests.support.memory_mailbox import KIND, MemoryMailbox, MemoryStore
 from tests.support.mounts import Mount, mount
+from tests.support.stores import registered
 
 __all__ = ["mount"]
 
@@ -176,6 +177,11 @@ def maildir(tmp_path: Path) -> MaildirWorld:
 @pytest.fixture
 def maildir_at() -> Callable[[Path], MaildirWorld]:
     return MaildirWorld
+
+
+@pytest.fixture(autouse=True)
+def _the_store_in_memory_can_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered(monkeypatch, KIND, MemoryMailbox)
 
 
 @pytest.fixture

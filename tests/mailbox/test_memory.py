@@ -6,9 +6,9 @@ import pytest
 
 from sectool.errors import MessageChanged, MessageVanished, NoSpace, NoSuchMailbox
 from sectool.mailbox import MailboxSpecification, Written, open_mailbox
-from sectool.mailbox.memory import MemoryStore
 from sectool.message import BytesContent, Flags
 from tests.support.mailbox_contract import DELETED, NEW, OLD, intend, place, write
+from tests.support.memory_mailbox import MemoryStore
 
 
 @pytest.fixture

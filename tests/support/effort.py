@@ -7,6 +7,7 @@ fixed piece of work of the same kind, done by the same process.
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -27,7 +28,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 @cache
-def _unit() -> float:
+def _unit(*, is_traced: bool) -> float:  # what watches the code makes both dearer
     forge = Forge(make_person("reader of the unit"))
     stranger = Forge(make_person("one of a thousand")).recipient()
     source = BytesContent(forge.cbc(recipients=[stranger] * STRANGERS))
@@ -36,5 +37,5 @@ def _unit() -> float:
 
 def effort(work: Callable[[], object]) -> float:
     """What ``work`` takes, in readings of an envelope to a thousand people."""
-    unit = _unit()
+    unit = _unit(is_traced=sys.gettrace() is not None)
     return seconds(work) / unit

@@ -132,10 +132,12 @@ class Replacer:
             if stored.revision != new.revision:
                 self._give_up(new, State.CHANGED, "it was changed while its new copy was made")
                 continue
-            original = OriginalToKeep(new.revision, stored.content, self._mailbox.file_of(new.ref))
+            original = OriginalToKeep(
+                stored.content.digest, stored.content, self._mailbox.file_of(new.ref)
+            )
             record = OriginalRecord(
                 new.message,
-                new.revision,
+                original.digest,
                 stored.content.size,
                 new.ref.folder,
                 stored.internal_date.isoformat(),
