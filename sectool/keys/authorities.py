@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from cryptography import x509
 
+from sectool.keys.certificates import parse_certificate, read_extension
 from sectool.keys.history import KeyHistory
+from sectool.keys.problems import KeyFileError
 
 
 def authority_names(history: KeyHistory) -> dict[str, set[bytes]]:
@@ -30,7 +32,7 @@ def authority_names(history: KeyHistory) -> dict[str, set[bytes]]:
 
 def _identifier(der: bytes) -> bytes | None:
     try:
-        extensions = x509.load_der_x509_certificate(der).extensions
-        return extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        found = read_extension(parse_certificate(der), x509.AuthorityKeyIdentifier)
+    except KeyFileError:
         return None
+    return None if found is None else found.key_identifier

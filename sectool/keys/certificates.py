@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sectool.cms import oids
+from sectool.cms.addresses import PARSER_ERRORS
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import damaged
@@ -31,17 +31,6 @@ from sectool.keys.problems import damaged
 _AGREEING_KEYS = frozenset({oids.EC_PUBLIC_KEY, oids.X25519, oids.X448})
 
 UNREADABLE_NAME = "(unreadable name)"
-
-PARSER_ERRORS = (
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-    UnsupportedAlgorithm,
-    OverflowError,
-    TypeError,
-    ValueError,
-)
-"""What the certificate parser raises, at once or when a field is looked at."""
 
 Extension = TypeVar("Extension", bound=x509.ExtensionType)
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sectool import cms
+from sectool.cms.addresses import PARSER_ERRORS
 from sectool.errors import CertificateUnusable, SectoolError
 from sectool.keys.certificate_checks import (
     AGREEING_KEYS,
@@ -30,7 +31,6 @@ from sectool.keys.certificate_checks import (
     read_acceptance,
 )
 from sectool.keys.certificates import (
-    PARSER_ERRORS,
     HeldCertificate,
     computed_key_identifiers,
     name_text,

@@ -11,9 +11,10 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from sectool.cms.addresses import PARSER_ERRORS
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
-from sectool.keys.certificates import PARSER_ERRORS, HeldCertificate, read_certificate
+from sectool.keys.certificates import HeldCertificate, read_certificate
 from sectool.keys.private_keys import encode_public_key
 from sectool.keys.problems import KeyFileError, KeyProblem, damaged, unsupported
 from sectool.keys.token_access import TokenAccess, token_failed

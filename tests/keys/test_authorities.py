@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from sectool.keys import KeyHistory, authority_names
+from sectool.keys.certificates import UNREADABLE_NAME
 
 Load = Callable[..., KeyHistory]
 NAME = "CN=Test Authority"
@@ -57,3 +59,16 @@ def test_a_history_without_certificates_names_nobody(
     rsa_key: rsa.RSAPrivateKey, encode: Any, load: Load, tmp_path: Path
 ) -> None:
     assert authority_names(history(load, tmp_path, encode(rsa_key, pem=True), [])) == {}
+
+
+def test_a_certificate_of_a_version_that_is_none_says_nothing_of_its_authority(
+    *, rsa_key: rsa.RSAPrivateKey, certify: Any, encode: Any, load: Load, tmp_path: Path
+) -> None:
+    der = certify(rsa_key, extensions=signed_by(b"one")).public_bytes(Encoding.DER)
+    version = bytes.fromhex("a003020102")
+    assert der.count(version) == 1
+    odd = base64.encodebytes(der.replace(version, bytes.fromhex("a003020107")))
+    path = tmp_path / "history.pem"
+    armoured = b"-----BEGIN CERTIFICATE-----\n" + odd + b"-----END CERTIFICATE-----\n"
+    path.write_bytes(encode(rsa_key, pem=True) + armoured)
+    assert authority_names(load(path)) == {UNREADABLE_NAME: set()}
