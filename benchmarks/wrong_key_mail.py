@@ -106,10 +106,15 @@ class Suite:
     block_size: int
     mode: Mode
 
+    def fits(self, key: bytes) -> bool:
+        """Whether the algorithm takes a key of this length; Triple-DES one of two keys, too."""
+        return len(key) == self.key_size or (self.block_size == 8 and len(key) == 16)
+
     def cipher(self, key: bytes, iv: bytes) -> Cipher[modes.CBC]:
         """The cipher in CBC mode."""
-        algorithm = AES(key) if self.block_size == AES.block_size // 8 else TripleDES(key)
-        return Cipher(algorithm, modes.CBC(iv))
+        if self.block_size == AES.block_size // 8:
+            return Cipher(AES(key), modes.CBC(iv))
+        return Cipher(TripleDES((key + key[:8])[:24]), modes.CBC(iv))
 
 
 SUITES = {

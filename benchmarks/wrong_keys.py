@@ -214,7 +214,7 @@ def try_one(made: Made, keys: RecordingKeys, figures: Figures) -> None:
         figures.accepted += 1
         figures.sizes[len(made.encrypted)] += 1
     # More than one where a message is opened again, or in another padding of RSA.
-    fitting = {found for found in keys.key.found if len(found) == made.suite.key_size}
+    fitting = set(filter(made.suite.fits, keys.key.found))
     figures.right_length += bool(fitting)
     figures.padded += made.suite.mode is Mode.CBC and any(is_padded(made, key) for key in fitting)
 
