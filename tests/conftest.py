@@ -47,11 +47,13 @@ MEASURED = frozenset({"cms", "keys"})
 """Directories of the tests that count for the coverage, where it is measured."""
 
 MEASURED_BESIDE = frozenset(
-    {"test_fields.py", "test_integrity.py", "test_opening.py", "test_signatures.py"}
+    {"smime/test_integrity.py", "smime/test_opening.py", "smime/test_signatures.py"}
 )
 """Modules elsewhere that count for it too: signatures are verified where mail is opened."""
 
-UNMEASURED = frozenset({"test_quick_recipients.py", "test_streaming.py", "test_wide_input.py"})
+UNMEASURED = frozenset(
+    {"cms/test_quick_recipients.py", "cms/test_streaming.py", "cms/test_wide_input.py"}
+)
 """Modules that do the same so often that measuring takes several times as long."""
 
 MEASURING = pytest.StashKey[bool]()
@@ -113,13 +115,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
     coverage = getattr(item.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
     if coverage is None:
         return
-    room, module = item.path.relative_to(TESTS).parts[0], item.path.name
-    wanted = (room in MEASURED and module not in UNMEASURED) or (
-        room == "smime" and module in MEASURED_BESIDE
-    )
-    if wanted != item.config.stash.get(MEASURING, True):
-        item.config.stash[MEASURING] = wanted
-        coverage.resume() if wanted else _pause(coverage)
+    path = item.path.relative_to(TESTS)
+    module = path.as_posix()
+    wanted = (path.parts[0] in MEASURED and module not in UNMEASURED) or module in MEASURED_BESIDE
+    if wanted == item.config.stash.get(MEASURING, True):
+        return
+    item.config.stash[MEASURING] = wanted
+    if wanted:
+        coverage.resume()
+    else:
+        _pause(coverage)
 
 
 def _pause(controller: Any) -> None:

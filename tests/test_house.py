@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sectool import errors
+from tests import conftest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "sectool").rglob("*.py"))
@@ -143,3 +144,9 @@ def test_every_error_has_its_exit_code_in_the_table(kind: type[errors.SectoolErr
 
 def test_the_table_of_exit_codes_knows_no_code_that_no_error_has() -> None:
     assert set(_documented_codes()) - {0} == {kind.exit_code for kind in _error_classes()}
+
+
+def test_what_is_said_to_be_measured_or_not_is_there() -> None:
+    tests = Path(__file__).parent
+    named = [*conftest.MEASURED, *conftest.MEASURED_BESIDE, *conftest.UNMEASURED]
+    assert [name for name in named if not (tests / name).exists()] == []

@@ -276,8 +276,6 @@ class ReplacementRecord:
     """One message that has, or may have, two copies in the mailbox."""
 
     message: int
-    placed: bool
-    """True: the new copy was proven to lie durably in its folder."""
     old: MessageRef
     old_revision: str
     folder: str

@@ -179,19 +179,18 @@ class ReplacementTable:
 
 
 _SELECT = (
-    "SELECT message, purpose, step, old_folder, old_key, old_revision, intended_folder,"
+    "SELECT message, purpose, old_folder, old_key, old_revision, intended_folder,"
     " intended_where, new_folder, new_key, new_digest, new_size, new_identity, new_opens_to"
     " FROM replacement ORDER BY message"
 )
 
 
 def _record(row: tuple[object, ...]) -> ReplacementRecord:
-    message, purpose, step, old_folder, old_key, old_revision, *new = row
+    message, purpose, old_folder, old_key, old_revision, *new = row
     folder, where, new_folder, new_key, new_digest, new_size, new_identity, new_opens_to = new
     return ReplacementRecord(
         message=int(str(message)),
         purpose=Purpose(str(purpose)),
-        placed=step == "placed",
         old=MessageRef(str(old_folder), str(old_key)),
         old_revision=str(old_revision),
         folder=str(folder),

@@ -13,7 +13,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -137,7 +137,10 @@ class MaildirReplacer:
         """As ``Mailbox.place``."""
         paths = [_answer(self._staged_file, copy.intent) for copy in written]
         try:
-            self._sync([path for path in paths if isinstance(path, Path)])
+            with durable.explained("make the new copies durable"):
+                durable.sync_files(
+                    [path for path in paths if isinstance(path, Path)], "maildir.sync"
+                )
         except BaseException:
             # What a failed sync covered is never trusted again, so none is kept.
             self._give_up([copy.intent for copy in written])
@@ -147,16 +150,9 @@ class MaildirReplacer:
             for copy, path in zip(written, paths, strict=True)
         ]
         placed = [answer for answer in answers if not isinstance(answer, MessageError)]
-        self._sync_names(path for path, _ in placed)
-        return [answer if isinstance(answer, MessageError) else answer[1] for answer in answers]
-
-    def _sync(self, paths: Sequence[Path]) -> None:
-        with durable.explained("make the new copies durable"):
-            durable.sync_files(paths, "maildir.sync")
-
-    def _sync_names(self, paths: Iterable[Path]) -> None:
         with durable.explained("make the new names durable"):
-            durable.sync_directories((path.parent for path in paths), "maildir.directory")
+            durable.sync_directories((path.parent for path, _ in placed), "maildir.directory")
+        return [answer if isinstance(answer, MessageError) else answer[1] for answer in answers]
 
     def _staged_file(self, intent: Intent) -> Path:
         path = self._staging_path(intent)
@@ -320,11 +316,6 @@ class MaildirReplacer:
 
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         """As ``Mailbox.find``."""
-        found = [_answer(self._find, intent) for intent in intents]
-        paths = [entry[0] for entry in found if not isinstance(entry, MessageError)]
-        if paths:  # what was placed before the crash may not be durable yet
-            self._sync(paths)
-            self._sync_names(paths)
         return [
             Whereabouts(
                 placed=None if isinstance(entry, MessageError) else entry[1],
@@ -332,8 +323,27 @@ class MaildirReplacer:
                     _answer(self._files.examine, intent.replaced, intent.revision), Found
                 ),
             )
-            for intent, entry in zip(intents, found, strict=True)
+            for intent, entry in zip(intents, self._find_durable(intents), strict=True)
         ]
+
+    def _find_durable(self, intents: Sequence[Intent]) -> list[tuple[Path, Placed] | MessageError]:
+        """What was placed before the crash may not be durable yet."""
+        with durable.explained("make the new copies durable"):
+            for looks_left in reversed(range(LOOKS)):
+                found = [_answer(self._find, intent) for intent in intents]
+                paths = [entry[0] for entry in found if not isinstance(entry, MessageError)]
+                try:
+                    if paths:
+                        durable.sync_files(paths, "maildir.sync")
+                        durable.sync_directories(
+                            (path.parent for path in paths), "maildir.directory"
+                        )
+                except FileNotFoundError:  # renamed by a server since it was looked at
+                    if not looks_left:
+                        raise
+                else:
+                    break
+        return found
 
     def _find(self, intent: Intent) -> tuple[Path, Placed]:
         found = self._files.examine(_ref(intent), intent.digest)

@@ -85,9 +85,7 @@ def counts(log: JobLog) -> dict[State, int]:
 
 
 def replacement(message: int) -> ReplacementRecord:
-    return ReplacementRecord(
-        message, False, INBOX_COPY, "old", "INBOX", "where", None, NEW, 120, NEW
-    )
+    return ReplacementRecord(message, INBOX_COPY, "old", "INBOX", "where", None, NEW, 120, NEW)
 
 
 def test_what_a_group_wrote_is_there_when_the_log_is_opened_again(log: JobLog, path: Path) -> None:

@@ -236,7 +236,7 @@ def test_killed_at_every_point_it_resumes_to_the_same_end_and_nothing_comes_twic
     jobs.run(specify("decrypt", maildir, job=job))
     jobs.run(specify("encrypt", maildir, job=job))
     remove(maildir, 1, 4)
-    trial = crash.Trial(place, whole=whole, beside=True)
+    trial = crash.Trial(place, whole=whole)
     spec = specify("encrypt", maildir, job=job, restore_lost=True)
     assert any(name.startswith("maildir.place") for name in trial.points(spec))
     for where in trial.kills(spec):

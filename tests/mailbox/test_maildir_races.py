@@ -156,6 +156,14 @@ def test_what_happens_at_the_last_moment_is_seen(
         assert [(message.raw, message.flags) for message in seen] == [(NEW, FLAGGED)]
 
 
+def test_a_copy_that_is_flagged_while_it_is_made_durable_is_found(maildir: World) -> None:
+    mailbox = open_mailbox(maildir.specification)
+    placed = place(mailbox, [maildir.deliver("INBOX", OLD) for _ in range(3)])
+    with acting_at_first_point(lambda: maildir.set_flags(placed[1].ref, FLAGGED)):
+        found = mailbox.find([copy.written.intent for copy in placed])
+    assert [where.placed is not None for where in found] == [True, True, True]
+
+
 @pytest.mark.parametrize("letters", ["", "S"])
 def test_a_replacement_of_a_new_message_follows_it_to_cur(maildir: World, letters: str) -> None:
     root = Path(maildir.specification.location)

@@ -1,4 +1,4 @@
-"""A mailbox in the memory of one process, for tests and rehearsals.
+"""A mailbox in the memory of one process, for tests.
 
 Keeps the contract of ``base`` to the letter and promises no more than a
 Maildir does. Another program's acts are played by ``MemoryStore`` itself:

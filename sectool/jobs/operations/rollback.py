@@ -2,7 +2,7 @@
 
 A message is restored in place of its replacement, with the flags and in the
 folder that this has now; what the user deleted stays deleted. The order of
-acts is that of every replacement (``replace``).
+acts is that of every replacement (``replacer``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Puts plaintexts into the mailbox in the place of encrypted messages (``--in-place``).
 
 Only after their checkpoints are durable and logged. The order of acts is that of every
-replacement (``replace``).
+replacement (``replacer``).
 """
 
 from __future__ import annotations

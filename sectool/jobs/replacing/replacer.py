@@ -300,7 +300,6 @@ def _record(step: _Step) -> ReplacementRecord:
     return ReplacementRecord(
         message=step.new.message,
         purpose=step.purpose,
-        placed=False,
         old=step.intent.replaced,
         old_revision=step.intent.revision,
         folder=step.intent.folder,
