@@ -143,6 +143,8 @@ class Whereabouts:
     """The new copy, whole and with the intended digest, durably in its folder."""
     old_present: bool
     """Whether the copy to be replaced is still there with its revision."""
+    unclear: MessageError | None = None
+    """Why one of the two could not be looked at; the others say nothing then."""
 
 
 class Mailbox(ABC):

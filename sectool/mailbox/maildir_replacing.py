@@ -317,14 +317,23 @@ class MaildirReplacer:
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         """As ``Mailbox.find``."""
         return [
-            Whereabouts(
-                placed=None if isinstance(entry, MessageError) else entry[1],
-                old_present=isinstance(
-                    _answer(self._files.examine, intent.replaced, intent.revision), Found
-                ),
-            )
-            for intent, entry in zip(intents, self._find_durable(intents), strict=True)
+            self._whereabouts(intent, found)
+            for intent, found in zip(intents, self._find_durable(intents), strict=True)
         ]
+
+    def _whereabouts(self, intent: Intent, new: tuple[Path, Placed] | MessageError) -> Whereabouts:
+        old = _answer(self._files.examine, intent.replaced, intent.revision)
+        unread = [
+            answer
+            for answer in (new, old)
+            if isinstance(answer, MessageError)
+            and not isinstance(answer, (MessageChanged, MessageVanished))
+        ]
+        return Whereabouts(
+            placed=None if isinstance(new, MessageError) else new[1],
+            old_present=isinstance(old, Found),
+            unclear=unread[0] if unread else None,
+        )
 
     def _find_durable(self, intents: Sequence[Intent]) -> list[tuple[Path, Placed] | MessageError]:
         """What was placed before the crash may not be durable yet."""

@@ -9,7 +9,7 @@ import pytest
 from sectool import jobs
 from sectool.outcome import State
 from sectool.summary import Summary
-from tests.support import checker, crash
+from tests.support import checker, crash, faults
 from tests.support.mailboxes import Keys, Mail, Specify, fill
 
 
@@ -93,3 +93,33 @@ def test_rewrap_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
         census = checker.census(maildir)
         assert counts(jobs.run(spec)) == wanted, where
         assert checker.census(maildir) == census, where
+
+
+@pytest.mark.parametrize("which", ["new", "old"])
+def test_a_copy_that_cannot_be_read_after_a_kill_is_neither_made_again_nor_taken_for_gone(
+    place: Path, specify: Specify, keys: Keys, which: str
+) -> None:
+    maildir, job = place / "Maildir", place / "job"
+    before = checker.meanings(maildir, [keys.old])
+    jobs.run(specify("decrypt", maildir, job=job))
+    old = set(checker.census(maildir))
+    spec = specify("encrypt", maildir, job=job)
+    crash.killed_at(spec, "maildir.retire.before")
+    both = checker.census(maildir)
+    new = set(both) - old
+    assert len(new) == 5
+    shut = new if which == "new" else {name for name in old if "M1P1" in name}
+    for name in shut:
+        (maildir / name).chmod(0)
+
+    def run_shut() -> None:
+        faults.without_privileges()
+        assert jobs.run(spec).counts[State.FAILED] == len(shut)
+
+    assert crash.in_child(run_shut) == 0
+    for name in shut:
+        (maildir / name).chmod(0o600)
+    assert set(both) - set(checker.census(maildir)) <= old - shut
+    assert set(checker.census(maildir)) <= set(both)
+    assert jobs.run(spec).counts[State.REENCRYPTED] == 5
+    assert checker.meanings(maildir, [keys.new]) == before

@@ -56,13 +56,13 @@ def command(fault: str) -> list[str]:
     return [sys.executable, str(Path(__file__).with_name("faulty_sectool.py")), fault]
 
 
-def in_child(act: Callable[[], object], fault: str) -> int:
-    """Acts in a fork of this process, with a fault.
+def in_child(act: Callable[[], object], fault: str = "") -> int:
+    """Acts in a fork of this process, with a fault; empty: without one.
 
     Returns:
         Its exit code; minus the number of the signal that it died of.
     """
-    return _forked(act, hook_of(fault))
+    return _forked(act, hook_of(fault) if fault else None)
 
 
 def command_in_child(words: Sequence[str], output: Path, fault: str = "") -> int:

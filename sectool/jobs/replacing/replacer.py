@@ -263,7 +263,9 @@ class Replacer:
         retire: list[tuple[_Step, Placed]] = []
         finish: list[tuple[_Step, Placed]] = []
         for step, where in zip(steps, found, strict=True):
-            if where.placed is None:
+            if where.unclear is not None:
+                self._leave_open(step, where.unclear)
+            elif where.placed is None:
                 self._forget(step)
             elif where.old_present and step.purpose is not Purpose.RESTORE:
                 retire.append((step, where.placed))
@@ -272,6 +274,12 @@ class Replacer:
         self._log_placed([*finish, *retire])
         self._finish(finish)
         self._retire(retire)
+
+    def _leave_open(self, step: _Step, error: MessageError) -> None:
+        """Of copies that cannot be read none is made again, and none is taken for gone."""
+        if step.purpose is not Purpose.RESTORE:  # else it is as lost as it was
+            with self._log.group():
+                self._settle(step, error)
 
     def _forget(self, step: _Step) -> None:
         """The new copy was never placed: the message stands as before."""
@@ -292,7 +300,7 @@ def meet_placed(job: Job, mailbox: Mailbox) -> None:
     found = mailbox.find([step.intent for step in steps])
     with job.log.group():
         for step, where in zip(steps, found, strict=True):
-            if where.placed is not None:
+            if where.placed is not None and where.unclear is None:
                 job.log.replacements.place(step.new.message, where.placed.ref)
 
 
