@@ -21,10 +21,18 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from sectool.crashpoints import crashpoint
-from sectool.errors import NoSpace, ReadOnlyMailbox, RunError, SectoolError, reason_of
+from sectool.errors import (
+    MessageError,
+    NoSpace,
+    ReadOnlyMailbox,
+    RunError,
+    SectoolError,
+    reason_of,
+    why_unread,
+)
 from sectool.message import COPY_BLOCK, digest_stream, open_regular_file
 
 SYNC_THREADS = 8
@@ -130,6 +138,45 @@ def new_file(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             path.unlink()
         raise
+
+
+@contextmanager
+def new_output(
+    path: Path, what: str, *, denied: type[SectoolError] = ReadOnlyMailbox
+) -> Iterator[BinaryIO]:
+    """As ``new_file``, for what is made of a message.
+
+    Args:
+        path: where; never follows a link.
+        what: is attempted, such as ``write the checkpoint``.
+        denied: as ``explain`` has it.
+
+    Raises:
+        SectoolError: it could not be written, as ``explain`` has it.
+        MessageError: anything else could not be read meanwhile, which costs one message.
+    """
+    with explained(what, denied=denied), new_file(path) as stream:
+        try:
+            yield cast("BinaryIO", _Output(stream, what, denied))
+        except OSError as error:
+            raise MessageError(why_unread(error)) from error
+
+
+class _Output:
+    """A file of which errors of writing are told apart from those of reading something else."""
+
+    def __init__(self, stream: BinaryIO, what: str, denied: type[SectoolError]) -> None:
+        self._stream = stream
+        self._what = what
+        self._denied = denied
+
+    def write(self, data: bytes, /) -> int:
+        with explained(self._what, denied=self._denied):
+            return self._stream.write(data)
+
+    def flush(self) -> None:
+        with explained(self._what, denied=self._denied):
+            self._stream.flush()
 
 
 def sync_file(path: Path) -> None:

@@ -226,7 +226,7 @@ def reason_of(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
 
 
-def why_unread(error: OSError | MemoryError) -> str:
+def why_unread(error: OSError | MemoryError | RecursionError) -> str:
     """The reason of a message that could not be read through; it is tried again."""
     if isinstance(error, OSError):
         return f"it cannot be read: {reason_of(error)}"

@@ -86,10 +86,7 @@ class CheckpointStore:
                 does not hold it.
         """
         path = self.incoming / file_name(content_digest, f".{os.getpid()}.{os.urandom(4).hex()}")
-        with (
-            durable.explained("write a checkpoint", denied=UsageError),
-            durable.new_file(path) as stream,
-        ):
+        with durable.new_output(path, "write a checkpoint", denied=UsageError) as stream:
             digest = self._files.write(path, stream, outer_header, inner)
             crashpoint("checkpoint.written")
         header = hashlib.sha256(header_of(outer_header)).hexdigest()

@@ -15,7 +15,9 @@ from tests.support import pool_work
 from tests.support.pool_work import Task
 
 
-def run(tasks: list[Task], *, workers: int = 2, argument: object = "context") -> list[object]:
+def run(
+    tasks: list[Task], *, workers: int = 2, argument: object = "context"
+) -> list[tuple[Task, object]]:
     answers = pool.run_tasks(
         pool_work.work,
         tasks,
@@ -29,23 +31,25 @@ def run(tasks: list[Task], *, workers: int = 2, argument: object = "context") ->
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_every_task_is_answered_once(workers: int) -> None:
     answers = run([Task(number) for number in range(100)], workers=workers)
-    assert sorted(answers) == [(number, "context") for number in range(100)]  # type: ignore[type-var]
+    assert all(answer == (task.number, "context") for task, answer in answers)
+    assert sorted(task.number for task, _ in answers) == list(range(100))
 
 
 def test_a_worker_that_dies_costs_only_its_own_task() -> None:
     tasks = [Task(number, deed="die" if number == 17 else "") for number in range(80)]
     answers = run(tasks)
-    died = [answer for answer in answers if isinstance(answer, pool.Died)]
-    assert [entry.task.number for entry in died] == [17]
-    assert "SIGKILL" in died[0].reason
+    ((task, died),) = [one for one in answers if isinstance(one[1], pool.Died)]
+    assert task.number == 17
+    assert isinstance(died, pool.Died)
+    assert "SIGKILL" in died.reason
     assert len(answers) == 80
 
 
 def test_a_task_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "BASE_TIMEOUT", 1.0)
-    answers = run([Task(1, deed="hang"), Task(2)])
-    assert (2, "context") in answers
-    assert any(isinstance(answer, pool.Died) and answer.task.number == 1 for answer in answers)
+    answers = {task.number: answer for task, answer in run([Task(1, deed="hang"), Task(2)])}
+    assert answers[2] == (2, "context")
+    assert isinstance(answers[1], pool.Died)
 
 
 def test_a_run_without_tasks_starts_no_worker() -> None:
@@ -80,7 +84,7 @@ def test_tasks_are_taken_as_workers_get_free() -> None:
         context_argument=None,
         workers=2,
     )
-    assert next(answers) == (0, None)
+    assert next(answers) == (Task(0), (0, None))
     assert len(taken) <= pool.BATCH_MESSAGES * (2 * pool.BATCHES_PER_WORKER + 1) + 1
     answers.close()  # type: ignore[attr-defined]
 
@@ -96,7 +100,7 @@ def test_workers_leave_no_core_and_have_bounded_memory_and_no_crash_points(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(crashpoints, "_hooks", [print])
-    (facts,) = pool.run_tasks(
+    ((_, facts),) = pool.run_tasks(
         pool_work.about_the_worker,
         [Task(1)],
         make_context=pool_work.context,
@@ -115,7 +119,7 @@ def test_workers_are_mute_also_where_their_server_had_to_be_started_again() -> N
     from multiprocessing import forkserver
 
     def facts() -> dict[str, object]:
-        (told,) = pool.run_tasks(
+        ((_, told),) = pool.run_tasks(
             pool_work.about_the_worker,
             [Task(1)],
             make_context=pool_work.context,

@@ -10,12 +10,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from sectool.errors import (
-    MessageError,
-    SectoolError,
-    UsageError,
-)
-from sectool.joblog import Purpose
+from sectool.errors import MessageError, SectoolError, UsageError
+from sectool.joblog import Purpose, ReplacedMessage
 from sectool.jobs.passes.in_place import InPlace, is_in_place
 from sectool.jobs.passes.rematch import match_again
 from sectool.jobs.passes.selection import Selector, listing_of
@@ -24,17 +20,9 @@ from sectool.jobs.replacing.replacer import Replacer, check_writable
 from sectool.jobs.replacing.spool import Spool
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel, JobSpec, Operation
-from sectool.jobs.work.fetch_original import (
-    NotRestored,
-    RestoreArgument,
-    RestoreContext,
-    RestoreTask,
-    restore,
-)
-from sectool.jobs.work.new_message import NewMessage
-from sectool.jobs.work.pool import Died, run_tasks
+from sectool.jobs.work.fetch_original import FETCH_ORIGINAL, OriginalArgument
+from sectool.jobs.work.work import NotDone
 from sectool.mailbox import Mailbox
-from sectool.outcome import State
 from sectool.progress import Progress
 from sectool.summary import Summary
 
@@ -111,50 +99,34 @@ class _Rollback:
 
     def _restore_all(self, progress: Progress) -> None:
         if self._spec.dry_run:
-            self._space = sum(self._job.originals.size(t.message.original) for t in self._tasks())
+            self._space = sum(self._job.originals.size(one.original) for one in self._tasks())
             return
         tasks = list(self._tasks())
         progress.begin(Operation.ROLLBACK, len(tasks))
+        argument = OriginalArgument(
+            self._mailbox.specification, self._job.directory / "originals", self._spool.files
+        )
         group = Grouping(self._replacer.carry_out)
-        for answer in self._answers(tasks):
+        for message, answer in FETCH_ORIGINAL.run(tasks, argument, workers=self._spec.workers):
             self._cancel.check()
             progress.advance()
-            if isinstance(answer, NotRestored):
-                self._take_down(answer)
-                continue
-            group.add(answer, answer.content.size)
+            if isinstance(answer, NotDone):
+                self._take_down(message.message, answer)
+            else:
+                group.add(answer, answer.content.size)
         group.finish()
         progress.end()
 
-    def _tasks(self) -> Iterator[RestoreTask]:
+    def _tasks(self) -> Iterator[ReplacedMessage]:
         selector = Selector(self._spec.selection)
         for message in self._log.replaced.to_restore():
             if selector.takes(listing_of(message)):
-                yield RestoreTask(message)
+                yield message
 
-    def _answers(self, tasks: list[RestoreTask]) -> Iterator[NewMessage | NotRestored]:
-        argument = RestoreArgument(
-            mailbox=self._mailbox.specification,
-            originals=self._job.directory / "originals",
-            spool=self._spool.directory,
-            prefix=self._spool.prefix,
-        )
-        for answer in run_tasks(
-            restore,
-            tasks,
-            make_context=RestoreContext,
-            context_argument=argument,
-            workers=self._spec.workers,
-        ):
-            if isinstance(answer, Died):
-                yield NotRestored(answer.task.message.message, State.FAILED, answer.reason)
-            else:
-                yield answer
-
-    def _take_down(self, answer: NotRestored) -> None:
+    def _take_down(self, message: int, answer: NotDone) -> None:
         self._failure_code = self._failure_code or answer.failure_code
         with self._log.group():
-            self._log.messages.advance(answer.message, answer.state, reason=answer.reason)
+            self._log.messages.advance(message, answer.state, reason=answer.reason)
 
     def _finish(self) -> None:
         with self._log.group():

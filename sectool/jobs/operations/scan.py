@@ -14,14 +14,10 @@ from sectool.jobs.passes.tally import count_examination, count_not_selected
 from sectool.jobs.session.spec import Cancel, JobSpec
 from sectool.jobs.work.examine import (
     ExamineArgument,
-    ExamineContext,
-    Examined,
     ExamineTask,
-    examine,
-    unread,
+    examine_all,
 )
 from sectool.jobs.work.open_with import tried_with, workers_for
-from sectool.jobs.work.pool import Died, run_tasks
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import MessageRef
@@ -61,7 +57,7 @@ def scan(
     trials = None if keys is None else bindings.Trials(keys, bindings.SCAN_OPERATIONS)
     shut: dict[MessageRef, Examination] = {}
     progress.begin("scan", count(mailbox, progress, cancel))
-    for answer in _examine(tasks(), argument, spec, keys):
+    for answer in examine_all(tasks(), argument, workers=workers_for(spec.workers, keys)):
         if answer.examination is not None:
             if trials is not None and trials.saw(answer):
                 shut[answer.examination.ref] = answer.examination
@@ -73,7 +69,8 @@ def scan(
     if trials is not None:
         trials.run(argument, workers=spec.workers, progress=progress, cancel=cancel)
         again = map(trials.task, trials.named_by(shut.values()))
-        for answer in _examine(again, trials.argument(argument, ""), spec, trials.keys):
+        workers = workers_for(spec.workers, trials.keys)
+        for answer in examine_all(again, trials.argument(argument, ""), workers=workers):
             if answer.examination is not None:
                 shut[answer.examination.ref] = answer.examination
             cancel.check()
@@ -96,22 +93,6 @@ def _argument(spec: JobSpec, mailbox: Mailbox, keys: KeyHistory | None) -> Exami
         released=spec.released,
         part_selection=spec.part_selection,
     )
-
-
-def _examine(
-    tasks: Iterator[ExamineTask], argument: ExamineArgument, spec: JobSpec, keys: KeyHistory | None
-) -> Iterator[Examined]:
-    for answer in run_tasks(
-        examine,
-        tasks,
-        make_context=ExamineContext,
-        context_argument=argument,
-        workers=workers_for(spec.workers, keys),
-    ):
-        if isinstance(answer, Died):
-            yield Examined(unread(answer.task.listing, answer.reason))
-        else:
-            yield answer
 
 
 def _count(summary: Summary, survey: Survey, examination: Examination) -> None:

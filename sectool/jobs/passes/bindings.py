@@ -16,14 +16,13 @@ from sectool.joblog import Examination
 from sectool.jobs.session.spec import Cancel
 from sectool.jobs.work.examine import (
     ExamineArgument,
-    ExamineContext,
     Examined,
     ExamineTask,
     UnknownRecipient,
 )
 from sectool.jobs.work.open_with import workers_for
-from sectool.jobs.work.pool import Died, run_tasks
-from sectool.jobs.work.trials import TrialTask, Tried, try_keys
+from sectool.jobs.work.trials import TRY_KEYS, TrialTask, Tried
+from sectool.jobs.work.work import NotDone
 from sectool.keys import HeldKey, KeyHistory
 from sectool.message import Flags, Listing, MessageRef
 from sectool.outcome import Binding, State, without_address
@@ -93,10 +92,9 @@ class UnknownCertificate:
         enough = [key for key, digests in self.opened.items() if len(digests) >= ENOUGH]
         return self.proven or (enough[0] if len(enough) == len(self.opened) == 1 else "")
 
-    def take(self, tried: Tried) -> None:
-        """Notes what came of a trial."""
+    def take(self, ref: MessageRef, tried: Tried) -> None:
+        """Notes what came of a trial on a message."""
         self.tried += 1
-        ref = tried.task.listing.ref
         for key in tried.opens:
             self.opened.setdefault(key, set()).add(tried.content_digest)
         if tried.is_proven:
@@ -208,17 +206,11 @@ class Trials:
             return
         progress.begin("try keys", None)
         for number in range(MESSAGES):
-            for answer in run_tasks(
-                try_keys,
-                iter(self._tasks(number)),
-                make_context=ExamineContext,
-                context_argument=argument,
-                workers=workers_for(workers, self.keys),
-            ):
-                if not isinstance(answer, Died):
-                    task = answer.task
+            tasks, processes = self._tasks(number), workers_for(workers, self.keys)
+            for task, answer in TRY_KEYS.run(tasks, argument, workers=processes):
+                if not isinstance(answer, NotDone):
                     unknown = UnknownRecipient(task.recipient, task.kind)
-                    self._certificates[unknown].take(answer)
+                    self._certificates[unknown].take(task.listing.ref, answer)
                 progress.advance()
                 cancel.check()
         progress.end()

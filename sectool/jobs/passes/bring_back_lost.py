@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sectool.joblog import ReplacedMessage
 from sectool.jobs.passes.selection import Selector, listing_of
 from sectool.jobs.replacing.grouping import Grouping
 from sectool.jobs.replacing.replacer import Replacer
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel, JobSpec
-from sectool.jobs.work.make_anew import (
-    LostArgument,
-    LostContext,
-    LostTask,
-    MadeAnew,
-    NotMade,
-    make_anew,
-)
+from sectool.jobs.work.make_anew import MAKE_ANEW, LostArgument
 from sectool.jobs.work.new_message import NewMessage
-from sectool.jobs.work.pool import Died, run_tasks
+from sectool.jobs.work.seal import WrittenMessage
+from sectool.jobs.work.work import NotDone
 from sectool.mailbox import NOTHING, Add
 from sectool.progress import Progress
 
@@ -29,10 +24,10 @@ RECOVERED = "Recovered"
 """Folder for what was lost."""
 
 
-def lost_tasks(spec: JobSpec, job: Job) -> list[LostTask]:
+def lost_messages(spec: JobSpec, job: Job) -> list[ReplacedMessage]:
     """What there is to put back of a walk that ended; the selection applies to where it was."""
     selector = Selector(spec.selection)
-    return [LostTask(lost) for lost in job.log.replaced.lost() if selector.takes(listing_of(lost))]
+    return [lost for lost in job.log.replaced.lost() if selector.takes(listing_of(lost))]
 
 
 @dataclass(slots=True)
@@ -47,7 +42,7 @@ class Restored:
 
 
 def restore_lost(
-    tasks: Sequence[LostTask],
+    messages: Sequence[ReplacedMessage],
     argument: LostArgument,
     replacer: Replacer,
     *,
@@ -58,7 +53,7 @@ def restore_lost(
     """Adds what the walk that just ended did not find, in the folder ``Recovered``.
 
     Args:
-        tasks: of ``lost_tasks``.
+        messages: of ``lost_messages``.
         argument: for whom, from what, and where to write.
         replacer: adds them.
         workers: processes; 0: this one.
@@ -70,24 +65,24 @@ def restore_lost(
         Interrupted: the run was asked to stop; the same command resumes.
     """
     restored = Restored()
-    progress.begin("restore", len(tasks))
+    progress.begin("restore", len(messages))
 
-    def add(group: Sequence[MadeAnew]) -> None:
-        refused = replacer.add([_entry(one) for one in group])
+    def add(group: Sequence[tuple[ReplacedMessage, WrittenMessage]]) -> None:
+        refused = replacer.add([_entry(*one) for one in group])
         restored.messages += len(group) - len(refused)
         restored.not_restored.update(refused)
 
     unproven = 0
     group = Grouping(add)
-    for answer in _answers(tasks, argument, workers):
+    for message, answer in MAKE_ANEW.run(messages, argument, workers=workers):
         cancel.check()
         progress.advance()
-        if isinstance(answer, NotMade):
+        if isinstance(answer, NotDone):
             restored.not_restored[answer.reason] += 1
             restored.failure_code = restored.failure_code or answer.failure_code
             continue
         unproven += not answer.is_header_proven
-        group.add(answer, answer.written.content.size)
+        group.add((message, answer.written), answer.written.content.size)
     group.finish()
     progress.end()
     if unproven:
@@ -98,28 +93,15 @@ def restore_lost(
     return restored
 
 
-def _answers(
-    tasks: Sequence[LostTask], argument: LostArgument, workers: int
-) -> Iterator[MadeAnew | NotMade]:
-    for answer in run_tasks(
-        make_anew,
-        tasks,
-        make_context=LostContext,
-        context_argument=argument,
-        workers=workers,
-    ):
-        yield NotMade(answer.reason) if isinstance(answer, Died) else answer
-
-
-def _entry(made: MadeAnew) -> tuple[NewMessage, Add]:
+def _entry(message: ReplacedMessage, written: WrittenMessage) -> tuple[NewMessage, Add]:
     new = NewMessage(
-        message=made.message.message,
+        message=message.message,
         ref=NOTHING,
         revision="",
-        content=made.written.content,
-        identity=made.written.identity,
-        opens_to=made.written.opens_to,
+        content=written.content,
+        identity=written.identity,
+        opens_to=written.opens_to,
         keeps_original=False,
     )
-    date = datetime.fromisoformat(made.message.internal_date)
-    return new, Add(RECOVERED, made.written.content, date)
+    date = datetime.fromisoformat(message.internal_date)
+    return new, Add(RECOVERED, written.content, date)

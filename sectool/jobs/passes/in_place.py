@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from sectool.errors import SectoolError, UsageError
+from sectool.errors import LimitExceeded, SectoolError, UnsupportedMessage, UsageError
 from sectool.joblog import JobLog, Purpose
 from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.match import Matcher
@@ -22,15 +22,13 @@ from sectool.jobs.replacing.spool import Spool
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel, JobSpec, Operation, Selection
 from sectool.jobs.work.new_message import NewMessage
-from sectool.jobs.work.pool import Died, run_tasks
 from sectool.jobs.work.put_in_clear import (
+    PUT_IN_CLEAR,
     AnyMessage,
-    NotInPlace,
     PlaintextArgument,
-    PlaintextContext,
     PlaintextTask,
-    put_in_clear,
 )
+from sectool.jobs.work.work import NotDone
 from sectool.mailbox import Mailbox
 from sectool.outcome import State
 from sectool.progress import Progress
@@ -206,37 +204,25 @@ class InPlace:
                 self.leaves_work = True
 
     def _replace(self, tasks: list[PlaintextTask], progress: Progress) -> None:
-        group = Grouping(self._carry_out)
-        for answer in self._answers(tasks):
-            self._cancel.check()
-            progress.advance()
-            if isinstance(answer, NotInPlace):
-                self._take_down(answer)
-                continue
-            group.add(answer, answer.content.size)
-        group.finish()
-
-    def _answers(self, tasks: list[PlaintextTask]) -> Iterator[NewMessage | NotInPlace]:
         argument = PlaintextArgument(
             mailbox=self._mailbox.specification,
             checkpoints=self._job.place,
-            spool=self._spool.directory,
-            prefix=self._spool.prefix,
+            files=self._spool.files,
             job=self._job.name,
             restore_subject=self._spec.restore_subject,
             selection=self._clear_selection,
         )
-        for answer in run_tasks(
-            put_in_clear,
-            self._unless_left(tasks),
-            make_context=PlaintextContext,
-            context_argument=argument,
-            workers=self._spec.workers,
+        group = Grouping(self._carry_out)
+        for task, answer in PUT_IN_CLEAR.run(
+            self._unless_left(tasks), argument, workers=self._spec.workers
         ):
-            if isinstance(answer, Died):
-                yield NotInPlace(answer.task.message.message, State.FAILED, answer.reason)
+            self._cancel.check()
+            progress.advance()
+            if isinstance(answer, NotDone):
+                self._take_down(task.message.message, answer)
             else:
-                yield answer
+                group.add(answer, answer.content.size)
+        group.finish()
 
     def _unless_left(self, tasks: list[PlaintextTask]) -> Iterator[PlaintextTask]:
         for task in tasks:
@@ -262,14 +248,17 @@ class InPlace:
         for new in group:
             self.failures.saw(self._folders.pop(new.message), states[new.message])
 
-    def _take_down(self, answer: NotInPlace) -> None:
+    def _take_down(self, message: int, answer: NotDone) -> None:
         self.failure_code = self.failure_code or answer.failure_code or 3
-        folder = self._folders.pop(answer.message)
-        self.failures.saw(folder, answer.state or State.CHECKPOINTED)
-        if answer.state is None and self._spec.to_stage == "decrypted":
-            # It is what it was, and that is no failure that a list of these would show.
-            self._staying[answer.reason] += 1
+        state, reason = answer.state, answer.reason
+        stays = issubclass(answer.error, (UnsupportedMessage, LimitExceeded))
+        if stays:
+            # It is what it was, and only cannot stand there in clear.
+            state, reason = State.CHECKPOINTED, f"it stays encrypted: {reason}"
+        self.failures.saw(self._folders.pop(message), state)
+        if stays and self._spec.to_stage == "decrypted":
+            # That is no failure that a list of these would show.
+            self._staying[reason] += 1
             return
-        state = answer.state or State.CHECKPOINTED
         with self._log.group():
-            self._log.messages.advance(answer.message, state, reason=answer.reason)
+            self._log.messages.advance(message, state, reason=reason)

@@ -18,12 +18,9 @@ from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel
 from sectool.jobs.work.examine import (
     ExamineArgument,
-    ExamineContext,
     ExamineTask,
-    examine,
-    unread,
+    examine_all,
 )
-from sectool.jobs.work.pool import Died, run_tasks
 from sectool.mailbox import Mailbox
 from sectool.message import Flags, Listing
 from sectool.outcome import State
@@ -125,16 +122,8 @@ class Matcher:
             checkpoints=None,
             job=self._job.name,
         )
-        for answer in run_tasks(
-            examine,
-            self._unfamiliar(progress),
-            make_context=ExamineContext,
-            context_argument=argument,
-            workers=self._workers,
-        ):
-            if isinstance(answer, Died):
-                yield unread(answer.task.listing, answer.reason)
-            elif answer.examination is not None:
+        for answer in examine_all(self._unfamiliar(progress), argument, workers=self._workers):
+            if answer.examination is not None:
                 yield answer.examination
 
     def _unfamiliar(self, progress: Progress) -> Iterator[ExamineTask]:

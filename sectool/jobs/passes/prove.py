@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sectool.errors import MessageChanged, MessageVanished
+from sectool.joblog import ReplacedMessage
 from sectool.jobs.passes.selection import Selector, listing_of
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel, JobSpec
 from sectool.jobs.work.open_with import workers_for
-from sectool.jobs.work.pool import Died, run_tasks
-from sectool.jobs.work.prove import ProveArgument, ProveContext, Proved, ProveTask, Verdict, prove
+from sectool.jobs.work.prove import PROVE, ProveArgument
+from sectool.jobs.work.work import NotDone
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
-from sectool.outcome import Proof, State
+from sectool.outcome import Proof
 from sectool.progress import Progress
 
 GROUP = 256
@@ -38,17 +40,12 @@ def prove_replaced(
         progress: told of each message.
         cancel: asked between messages.
     """
-    tasks = list(_tasks(spec, job))
-    progress.begin("open", len(tasks))
-    group: list[Proved] = []
-    for answer in run_tasks(
-        prove,
-        tasks,
-        make_context=ProveContext,
-        context_argument=ProveArgument(mailbox.specification, keys.material),
-        workers=workers_for(spec.workers, keys),
-    ):
-        group.append(_answer(answer))
+    messages = list(_messages(spec, job))
+    progress.begin("open", len(messages))
+    group: list[tuple[int, NotDone | None]] = []
+    argument = ProveArgument(mailbox.specification, keys.material)
+    for message, answer in PROVE.run(messages, argument, workers=workers_for(spec.workers, keys)):
+        group.append((message.message, answer))
         progress.advance()
         if len(group) >= GROUP:
             _take_down(job, group)
@@ -58,32 +55,22 @@ def prove_replaced(
     progress.end()
 
 
-def _answer(answer: Proved | Died[ProveTask]) -> Proved:
-    if isinstance(answer, Died):
-        return Proved(answer.task.message.message, Verdict.FAILED, answer.reason)
-    return answer
-
-
-def _tasks(spec: JobSpec, job: Job) -> Iterator[ProveTask]:
+def _messages(spec: JobSpec, job: Job) -> Iterator[ReplacedMessage]:
     selector = Selector(spec.selection)
     for message in job.log.replaced.to_prove(again=spec.deep):
         if selector.takes(listing_of(message)):
-            yield ProveTask(message)
+            yield message
 
 
-def _take_down(job: Job, group: list[Proved]) -> None:
-    with job.log.group():
-        for answer in group:
-            _log(job, answer)
-
-
-def _log(job: Job, answer: Proved) -> None:
+def _take_down(job: Job, group: list[tuple[int, NotDone | None]]) -> None:
     messages = job.log.messages
-    if answer.verdict is Verdict.OPENED:
-        messages.prove(answer.message, Proof.OPENED)
-    elif answer.verdict is Verdict.FAILED:
-        messages.advance(answer.message, State.FAILED, reason=answer.reason)
-    elif answer.verdict is Verdict.CHANGED:
-        messages.set_changed(answer.message)
-    else:
-        messages.unsee(answer.message)
+    with job.log.group():
+        for message, answer in group:
+            if answer is None:
+                messages.prove(message, Proof.OPENED)
+            elif issubclass(answer.error, MessageVanished):
+                messages.unsee(message)
+            elif issubclass(answer.error, MessageChanged):
+                messages.set_changed(message)
+            else:
+                messages.advance(message, answer.state, reason=answer.reason)

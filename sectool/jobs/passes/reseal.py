@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from sectool.errors import MessageError, SectoolError, UsageError
 from sectool.joblog import REPLACED, SealableMessage, SealablePart
-from sectool.jobs.passes.bring_back_lost import Restored, lost_tasks, restore_lost
+from sectool.jobs.passes.bring_back_lost import Restored, lost_messages, restore_lost
 from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.prove import prove_replaced
 from sectool.jobs.passes.retry import Retry
@@ -30,19 +30,11 @@ from sectool.jobs.session.spec import Cancel, JobSpec
 from sectool.jobs.session.succession import OldSide, Succession
 from sectool.jobs.work.make_anew import LostArgument
 from sectool.jobs.work.new_message import NewMessage
-from sectool.jobs.work.pool import Died, run_tasks
-from sectool.jobs.work.seal import (
-    NotSealed,
-    SealArgument,
-    SealContext,
-    SealedMessage,
-    SealTask,
-    seal,
-)
+from sectool.jobs.work.seal import SEAL, SealArgument
 from sectool.jobs.work.sealers import FromCheckpoints, SealingMethod
+from sectool.jobs.work.work import NotDone
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
-from sectool.outcome import State
 from sectool.progress import Progress
 from sectool.summary import Summary
 
@@ -213,15 +205,15 @@ class Resealing:
             NoSpace: disk or quota full; the same command resumes.
             Interrupted: the run was asked to stop; the same command resumes.
         """
-        tasks = lost_tasks(self._spec, self._job)
-        if self._spec.dry_run or not tasks:
-            self._restored = Restored(len(tasks))
+        lost = lost_messages(self._spec, self._job)
+        if self._spec.dry_run or not lost:
+            self._restored = Restored(len(lost))
             return
         self._fix_options()
         originals = self._job.directory / "originals"
         try:
             self._restored = restore_lost(
-                tasks,
+                lost,
                 LostArgument(self._argument(), checkpoints, originals),
                 self._replacer,
                 workers=self._workers,
@@ -242,19 +234,18 @@ class Resealing:
             )
 
     def _rehearse(self) -> None:
-        tasks = list(self._tasks())
-        self._space = sum(int(task.size * GROWTH) * 2 for task in tasks)
-        self._rehearsed = [task.message for task in tasks]
+        self._rehearsed = list(self._tasks())
+        self._space = sum(int(message.size * GROWTH) * 2 for message in self._rehearsed)
 
     def _replace(self, progress: Progress) -> None:
         self._failures.tell(progress)
         progress.begin(self._spec.operation, sum(1 for _ in self._retry.narrow(self._waiting())))
         group = Grouping(self._carry_out)
-        for answer in self._answers():
+        for message, answer in SEAL.run(self._tasks(), self._argument(), workers=self._workers):
             self._cancel.check()
             progress.advance()
-            if not isinstance(answer, SealedMessage):
-                self._take_down(answer)
+            if isinstance(answer, NotDone):
+                self._take_down(message, answer)
                 continue
             group.add(answer.new, answer.new.content.size)
             if answer.taken is not None:
@@ -262,32 +253,18 @@ class Resealing:
         group.finish()
         progress.end()
 
-    def _answers(self) -> Iterator[SealedMessage | NotSealed]:
-        for answer in run_tasks(
-            seal,
-            self._tasks(),
-            make_context=SealContext,
-            context_argument=self._argument(),
-            workers=self._workers,
-        ):
-            if isinstance(answer, Died):
-                yield NotSealed(answer.task.message, State.FAILED, answer.reason)
-            else:
-                yield answer
-
     def _argument(self) -> SealArgument:
         return SealArgument(
             mailbox=self._mailbox.specification,
             method=self._method,
-            spool=self._spool.directory,
-            prefix=self._spool.prefix,
+            files=self._spool.files,
             recipients=self._recipients,
             profile=self._spec.profile,
             restore_subject=self._spec.restore_subject,
             shared_job=self._job.name if is_shared(self._job) else "",
         )
 
-    def _tasks(self) -> Iterator[SealTask]:
+    def _tasks(self) -> Iterator[SealableMessage]:
         selector = Selector(self._spec.selection)
         for message in self._retry.narrow(self._waiting()):
             listing = listing_of(message)
@@ -295,7 +272,7 @@ class Resealing:
                 continue
             if selector.takes(listing):
                 self._retry.takes(message.message)
-                yield SealTask(message)
+                yield message
 
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
         self._fix_options()
@@ -323,11 +300,11 @@ class Resealing:
         self._log.set_phase(self._spec.operation, "begun", self._options())
         record_certificates(self._log, self._recipients, self._spec.owners)
 
-    def _take_down(self, answer: NotSealed) -> None:
+    def _take_down(self, message: SealableMessage, answer: NotDone) -> None:
         self._failure_code = self._failure_code or answer.failure_code
-        self._failures.saw(answer.message.ref.folder, answer.state)
+        self._failures.saw(message.ref.folder, answer.state)
         with self._log.group():
-            self._log.messages.advance(answer.message.message, answer.state, reason=answer.reason)
+            self._log.messages.advance(message.message, answer.state, reason=answer.reason)
 
     def prove(self, progress: Progress) -> None:
         """Opens what was replaced, where the new keys are there; after ``finish_if_done``."""

@@ -20,19 +20,20 @@ from sectool.jobs.session.spec import Cancel, JobSpec
 from sectool.jobs.work.needed_keys import (
     A_BACKUP,
     A_LOOK,
+    FIND_NEEDS,
     NEW_KEYS,
+    NOT_LOOKED_AT,
     Finding,
     NeedArgument,
-    NeedContext,
     Needs,
     NeedTask,
-    find_needs,
 )
 from sectool.jobs.work.open_with import workers_for
-from sectool.jobs.work.pool import Died, run_tasks
 from sectool.jobs.work.search_layers import names_of_key
+from sectool.jobs.work.work import NotDone
 from sectool.keys import HeldKey, KeyHistory, newest_entry
 from sectool.mailbox import Mailbox
+from sectool.message import Listing
 from sectool.outcome import RecipientKey, State
 from sectool.progress import Progress
 from sectool.retirement import Answer, Claim, GivenUp, LookedAt
@@ -65,19 +66,15 @@ def retire(
     """
     evidence = _Evidence(job, mailbox, cancel)
     progress.begin("retire", count(mailbox, progress, cancel))
-    for answer in run_tasks(
-        find_needs,
-        evidence.tasks(),
-        make_context=NeedContext,
-        context_argument=NeedArgument(
-            mailbox=mailbox.specification,
-            retired=retired.material,
-            current=None if current is None else current.material,
-            checkpoints=job.place,
-        ),
-        workers=workers_for(spec.workers, retired, current),
-    ):
-        evidence.add(answer)
+    argument = NeedArgument(
+        mailbox=mailbox.specification,
+        retired=retired.material,
+        current=None if current is None else current.material,
+        checkpoints=job.place,
+    )
+    workers = workers_for(spec.workers, retired, current)
+    for task, answer in FIND_NEEDS.run(evidence.tasks(), argument, workers=workers):
+        evidence.add(task.listing, answer)
         progress.advance()
     progress.end()
     evidence.add_what_the_log_knows(accept_unproven=spec.accept_unproven)
@@ -140,14 +137,13 @@ class _Evidence:
                     task = replace(task, checkpoints=checkpoints, resealed=resealed)
                 yield task
 
-    def add(self, answer: Needs | Died[NeedTask]) -> None:
+    def add(self, listing: Listing, answer: Needs | NotDone) -> None:
         """What a worker found in one message, or that it died of it."""
-        if isinstance(answer, Died):
-            reason = f"it could not be looked at: {answer.reason}"
-            answer = Needs(answer.task.listing, (Finding(Answer.UNCLEAR, reason, A_LOOK),))
+        if isinstance(answer, NotDone):
+            reason = f"{NOT_LOOKED_AT}: {answer.reason}"
+            answer = Needs((Finding(Answer.UNCLEAR, reason, A_LOOK),))
         if not answer.findings:
             return
-        listing = answer.listing
         date = listing.internal_date.isoformat() if listing.internal_date else ""
         known = self.job.log.give_ups.at(listing.ref)
         claim = _claim(known) if known else Claim(Answer.UNCLEAR, "", "")

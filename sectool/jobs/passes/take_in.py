@@ -26,14 +26,11 @@ from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel, JobSpec
 from sectool.jobs.work.examine import (
     ExamineArgument,
-    ExamineContext,
     Examined,
     ExamineTask,
-    examine,
-    unread,
+    examine_all,
 )
 from sectool.jobs.work.open_with import workers_for
-from sectool.jobs.work.pool import Died, run_tasks
 from sectool.jobs.work.search_layers import names_of_key
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
@@ -250,17 +247,8 @@ class Intake:
     def _answers(
         self, tasks: Iterator[ExamineTask], argument: ExamineArgument
     ) -> Iterator[Examined]:
-        for answer in run_tasks(
-            examine,
-            tasks,
-            make_context=ExamineContext,
-            context_argument=argument,
-            workers=workers_for(self._spec.workers, self.trials.keys),
-        ):
-            if isinstance(answer, Died):
-                yield Examined(unread(answer.task.listing, answer.reason))
-            else:
-                yield answer
+        workers = workers_for(self._spec.workers, self.trials.keys)
+        return examine_all(tasks, argument, workers=workers)
 
     # --- what the trials found ----------------------------------------------------------
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.jobs.session.job import SPOOL_NAME, Job
+from sectool.jobs.work.new_message import NewFiles
 from sectool.mailbox import Mailbox
 
 
@@ -28,6 +29,11 @@ class Spool:
         with durable.explained("make the spool directory"):
             durable.make_directory(self._directory)
         return self._directory
+
+    @property
+    def files(self) -> NewFiles:
+        """The same for workers."""
+        return NewFiles(self.directory, self.prefix)
 
     def sweep(self) -> None:
         """Removes new messages that an interrupted run wrote and never announced."""

@@ -109,7 +109,7 @@ def write_and_check(
         MessageError: it cannot be done for this message.
         NoSpace: it could not be written.
     """
-    with durable.explained("write a new message"), durable.new_file(path) as stream:
+    with durable.new_output(path, "write a new message") as stream:
         digesting = DigestingSink(stream)
         smime.write_plaintext(content, parts, digesting, mark=mark)
         crashpoint("plaintext.written")

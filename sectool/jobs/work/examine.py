@@ -24,7 +24,6 @@ from sectool.errors import (
     MissingKey,
     NotAccepted,
     UnsupportedMessage,
-    why_unread,
 )
 from sectool.joblog import (
     UNREACHED,
@@ -41,6 +40,7 @@ from sectool.jobs.work.open_with import find_opening, limited
 from sectool.jobs.work.readers import Reader, find_readers, readers_of
 from sectool.jobs.work.search_layers import LayerSearch, described, held, recipient_key
 from sectool.jobs.work.stored_copy import known_as
+from sectool.jobs.work.work import NotDone, WorkKind
 from sectool.keys import KeyHistory, KeyMaterial, recipient_of
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import Content, InnerEntity, Listing, StoredMessage
@@ -169,23 +169,42 @@ def examine(context: ExamineContext, task: ExamineTask) -> Examined:
     """Finds out what one stored message is, and opens its encrypted parts.
 
     Raises:
+        MessageError: it could not be read, or asks for too much.
         NoSpace: a checkpoint could not be written.
     """
-    listing = task.listing
-    try:
-        # Before it is read: a file with holes costs whoever sends it nothing.
-        current().spend(Work.SIZE, listing.size)
-        stored = context.mailbox.fetch(listing.ref)
-        return _within_limits(context, _examine(context, task, stored))
-    except MessageVanished:
+    # Before it is read: a file with holes costs whoever sends it nothing.
+    current().spend(Work.SIZE, task.listing.size)
+    stored = context.mailbox.fetch(task.listing.ref)
+    return _within_limits(context, _examine(context, task, stored))
+
+
+EXAMINE = WorkKind(ExamineContext, examine)
+
+
+def examine_all(
+    tasks: Iterable[ExamineTask], argument: ExamineArgument, *, workers: int
+) -> Iterator[Examined]:
+    """What workers find in each message; of one that could not be examined, the reason.
+
+    Args:
+        tasks: taken as workers get free.
+        argument: how they are examined.
+        workers: processes; 0: this one.
+    """
+    for task, answer in EXAMINE.run(tasks, argument, workers=workers):
+        if isinstance(answer, NotDone):
+            yield _not_examined(task.listing, answer, argument.tried_with)
+        else:
+            yield answer
+
+
+def _not_examined(listing: Listing, answer: NotDone, tried: str) -> Examined:
+    if issubclass(answer.error, MessageVanished):
         return Examined(None)
-    except BudgetExceeded as error:
-        shut = replace(unread(listing, error.message), state=State.UNSUPPORTED)
-        return _within_limits(context, Examined(shut))
-    except MessageError as error:
-        return Examined(unread(listing, error.message))
-    except (OSError, MemoryError) as error:
-        return Examined(unread(listing, why_unread(error)))
+    examination = _unread(listing, answer.reason)
+    if issubclass(answer.error, BudgetExceeded):
+        examination = replace(examination, state=State.UNSUPPORTED, tried_with=_limited(tried))
+    return Examined(examination)
 
 
 def _within_limits(context: ExamineContext, examined: Examined) -> Examined:
@@ -193,23 +212,20 @@ def _within_limits(context: ExamineContext, examined: Examined) -> Examined:
 
     Of one that asked for too much nothing is taken: it was not looked into.
     """
-    budget, examination = current(), examined.examination
-    if examination is None or not (budget.reason or budget.has_declined):
+    spent, examination = current(), examined.examination
+    if examination is None or not (spent.reason or spent.has_declined):
         return examined
-    tried = limited(context.tried_with, limit_factor()) if context.tried_with else ""
-    if not budget.reason:
-        return replace(examined, examination=replace(examination, tried_with=tried))
-    return Examined(
-        replace(
-            examination,
-            state=State.UNSUPPORTED,
-            reason=budget.reason,
-            tried_with=tried,
-        )
-    )
+    examination = replace(examination, tried_with=_limited(context.tried_with))
+    if not spent.reason:
+        return replace(examined, examination=examination)
+    return Examined(replace(examination, state=State.UNSUPPORTED, reason=spent.reason))
 
 
-def unread(listing: Listing, reason: str) -> Examination:
+def _limited(tried: str) -> str:
+    return limited(tried, limit_factor()) if tried else ""
+
+
+def _unread(listing: Listing, reason: str) -> Examination:
     """What to say of a message whose bytes could not be read."""
     # Not known by content, since that could not be read; the place has to do.
     place = f"{listing.ref.folder}\0{listing.ref.key}\0{listing.hint}"

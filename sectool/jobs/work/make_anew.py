@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sectool import smime
 from sectool.checkpoint import OriginalStore
-from sectool.errors import CheckpointDamaged, MessageError, why_unread
+from sectool.errors import CheckpointDamaged, MessageError
 from sectool.joblog import IN_CLEAR, ReplacedMessage, Storage
 from sectool.jobs.work.checkpoint_access import header_of
 from sectool.jobs.work.seal import (
@@ -26,6 +26,7 @@ from sectool.jobs.work.seal import (
     write_sealed,
 )
 from sectool.jobs.work.sealers import FromCheckpoints
+from sectool.jobs.work.work import WorkKind
 from sectool.message import BytesContent, Content
 
 
@@ -39,33 +40,12 @@ class LostArgument:
 
 
 @dataclass(frozen=True, slots=True)
-class LostTask:
-    """One lost message."""
-
-    message: ReplacedMessage
-
-    @property
-    def size(self) -> int:
-        """Bytes as it was stored."""
-        return self.message.size
-
-
-@dataclass(frozen=True, slots=True)
 class MadeAnew:
     """A lost message, written unsynced and proven."""
 
-    message: ReplacedMessage
     written: WrittenMessage
     is_header_proven: bool
     """False: nothing says that its header is the one it was first seen with."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotMade:
-    """Why a lost message cannot be made anew."""
-
-    reason: str
-    failure_code: int = 0
 
 
 class LostContext(SealContext):
@@ -77,24 +57,14 @@ class LostContext(SealContext):
         self.originals = OriginalStore(argument.originals)
 
 
-def make_anew(context: LostContext, task: LostTask) -> MadeAnew | NotMade:
+def make_anew(context: LostContext, message: ReplacedMessage) -> MadeAnew:
     """Writes a lost message for the new recipients and proves it (G1, ``structural``).
 
     Raises:
+        MessageError: it costs this message.
+        CheckpointDamaged: likewise.
         NoSpace: it could not be written.
     """
-    message = task.message
-    try:
-        return _made(context, message)
-    except CheckpointDamaged as error:
-        return NotMade(error.message, error.exit_code)
-    except MessageError as error:
-        return NotMade(error.message)
-    except (OSError, MemoryError) as error:
-        return NotMade(why_unread(error))
-
-
-def _made(context: LostContext, message: ReplacedMessage) -> MadeAnew:
     original = _original(context, message)
     if any(part.checkpoint.storage is not Storage.NONE for part in message.parts):
         is_proven = True
@@ -105,7 +75,7 @@ def _made(context: LostContext, message: ReplacedMessage) -> MadeAnew:
             frame = Frame(original, known_parts(message.parts, smime.take_inventory(original)))
         else:
             frame, is_proven = _frame(context, message)
-        return MadeAnew(message, write_sealed(context, message.as_sealable, frame), is_proven)
+        return MadeAnew(write_sealed(context, message.as_sealable, frame), is_proven)
     # It was in clear, and only the original holds what it was.
     if original is None:
         raise MessageError("its original is missing or damaged")
@@ -113,7 +83,10 @@ def _made(context: LostContext, message: ReplacedMessage) -> MadeAnew:
     written, part = write_clear(context, message.as_sealable, original, inventory)
     if [known.inner_sha256 for known in message.parts] != [part.inner_sha256]:
         raise MessageError("its original is not what was encrypted")
-    return MadeAnew(message, written, is_header_proven=True)
+    return MadeAnew(written, is_header_proven=True)
+
+
+MAKE_ANEW = WorkKind(LostContext, make_anew)
 
 
 def _frame(context: LostContext, message: ReplacedMessage) -> tuple[Frame, bool]:

@@ -20,10 +20,10 @@ from sectool.errors import (
     MissingKey,
     NotAccepted,
     UnsupportedMessage,
-    reason_of,
 )
 from sectool.jobs.work.checkpoint_access import CheckpointPlace
 from sectool.jobs.work.open_with import open_part
+from sectool.jobs.work.work import WorkKind, of_one_message
 from sectool.keys import HeldKey, KeyHistory, KeyMaterial
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import Content, Listing
@@ -33,6 +33,7 @@ LAYERS = 7
 """Envelopes inside each other that are looked at."""
 
 MOVING = "moving it to the new keys (decrypt and encrypt, or rewrap)"
+NOT_LOOKED_AT = "it could not be looked at"
 A_LOOK = "a person's look"
 A_BACKUP = f"the mail from a backup, or {A_LOOK}"
 A_LIMIT = f"a larger --limit-factor, or {A_LOOK}"
@@ -90,7 +91,6 @@ class Finding:
 class Needs:
     """Which old keys one message may need."""
 
-    listing: Listing
     findings: tuple[Finding, ...] = ()
     identity: str = ""
     """As the message lies there; empty where it could not be read."""
@@ -182,32 +182,31 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
     search = _Search(context, task)
     inventory: smime.Inventory | None = None
     try:
-        current().spend(Work.SIZE, task.listing.size)
-        content = context.mailbox.fetch(task.listing.ref).content
-        inventory = smime.take_inventory(content)
-        search.look_at_message(content, inventory)
+        with of_one_message():
+            current().spend(Work.SIZE, task.listing.size)
+            content = context.mailbox.fetch(task.listing.ref).content
+            inventory = smime.take_inventory(content)
+            search.look_at_message(content, inventory)
     except BudgetExceeded:
         pass  # told below, also where something on the way passed over it
-    except MessageError as error:
+    except (MessageError, CheckpointDamaged) as error:
         # One that vanished may have been moved to a folder that was walked before.
-        search.unclear(f"it could not be read: {error.message}", A_LOOK)
-    except OSError as error:
-        search.unclear(f"it could not be read: {reason_of(error)}", A_LOOK)
-    except (MemoryError, RecursionError):
-        search.unclear("it needs more memory than a message may take", A_LIMIT)
-    budget = current()
-    if budget.reason or budget.has_declined:
-        search.unclear(budget.reason or "not all keys were tried on it", A_LIMIT)
+        search.unclear(f"{NOT_LOOKED_AT}: {error.message}", A_LOOK)
+    spent = current()
+    if spent.reason or spent.has_declined:
+        search.unclear(spent.reason or "not all keys were tried on it", A_LIMIT)
     if inventory is None:
-        return Needs(task.listing, tuple(search.findings))
+        return Needs(tuple(search.findings))
     date = inventory.header_date or task.listing.internal_date
     return Needs(
-        listing=task.listing,
         findings=tuple(search.findings),
         identity=inventory.identity,
         message_id=inventory.message_id,
         date=date.isoformat() if date else "",
     )
+
+
+FIND_NEEDS = WorkKind(NeedContext, find_needs)
 
 
 _Layer = tuple[Content, smime.EncryptedPart, str | None]

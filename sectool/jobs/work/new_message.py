@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from sectool.message import FileContent, MessageRef
+
+
+@dataclass(frozen=True, slots=True)
+class NewFiles:
+    """Where workers write new messages."""
+
+    directory: Path
+    prefix: str
+    """Their names begin so, so that a later run knows them for this job's."""
+
+    def of(self, message: int) -> Path:
+        """The path of a file for a message, that is not there yet."""
+        return self.directory / f"{self.prefix}{message}.{os.urandom(4).hex()}"
 
 
 @dataclass(frozen=True, slots=True)

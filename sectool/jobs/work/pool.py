@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import util
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from sectool import budget, durable
 from sectool.errors import RunError, SectoolError, UnsafeDirectory, UsageError
@@ -73,10 +73,9 @@ class Sized(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Died(Generic[TaskT]):
+class Died:
     """The answer for a task whose worker died of it, or did not end in time."""
 
-    task: TaskT
     reason: str
 
 
@@ -101,8 +100,8 @@ def run_tasks(
     make_context: Callable[[Any], Any],
     context_argument: object,
     workers: int,
-) -> Iterator[AnswerT | Died[TaskT]]:
-    """Does every task and yields the answers, in no particular order.
+) -> Iterator[tuple[TaskT, AnswerT | Died]]:
+    """Does every task and yields each with its answer, in no particular order.
 
     Args:
         work: function of a module, called with the context and a task. May
@@ -115,7 +114,7 @@ def run_tasks(
     if workers == 0:
         context = make_context(context_argument)
         for task in tasks:
-            yield _one(work, context, task)
+            yield task, _one(work, context, task)
         return
     waiting = batches(tasks)
     first = next(waiting, None)
@@ -156,7 +155,7 @@ class _Pool:
 
     def run(
         self, work: Callable[[Any, TaskT], AnswerT], waiting: Iterator[list[TaskT]]
-    ) -> Iterator[AnswerT | Died[TaskT]]:
+    ) -> Iterator[tuple[TaskT, AnswerT | Died]]:
         under_way: collections.deque[tuple[list[TaskT], Any]] = collections.deque()
         exhausted = False
         while under_way or not exhausted:
@@ -183,12 +182,12 @@ class _Pool:
         work: Callable[[Any, TaskT], AnswerT],
         batch: list[TaskT],
         future: Any,  # pebble's futures are not typed
-    ) -> Iterator[AnswerT | Died[TaskT]]:
+    ) -> Iterator[tuple[TaskT, AnswerT | Died]]:
         reason = self._wait(future)
         if reason is None:
-            yield from future.result()
+            yield from zip(batch, future.result(), strict=True)
         elif len(batch) == 1:
-            yield Died(batch[0], reason)
+            yield batch[0], Died(reason)
         else:
             for task in batch:
                 yield from self._answers(work, [task], self._schedule(work, [task]))

@@ -8,21 +8,13 @@ content is not judged again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from sectool import cms, smime
-from sectool.errors import (
-    DecryptionFailed,
-    MessageChanged,
-    MessageError,
-    MessageVanished,
-    MissingKey,
-    why_unread,
-)
+from sectool.errors import DecryptionFailed, MessageChanged, MessageError, MissingKey
 from sectool.joblog import ReplacedMessage, SealablePart
+from sectool.jobs.work.work import WorkKind
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.mailbox import MailboxSpecification, open_mailbox
-from sectool.message import StoredMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,38 +26,6 @@ class ProveArgument:
     """The new private keys."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProveTask:
-    """One replaced message to open."""
-
-    message: ReplacedMessage
-
-    @property
-    def size(self) -> int:
-        """Bytes as stored."""
-        return self.message.size
-
-
-class Verdict(Enum):
-    """What came of opening a replaced message."""
-
-    OPENED = auto()
-    """Every part opened to what the log says."""
-    FAILED = auto()
-    CHANGED = auto()
-    """The copy at its place is another one."""
-    GONE = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Proved:
-    """The answer for one replaced message."""
-
-    message: int
-    verdict: Verdict
-    reason: str = ""
-
-
 class ProveContext:
     """The mailbox and the new keys, opened once in each worker."""
 
@@ -74,27 +34,16 @@ class ProveContext:
         self.keys = KeyHistory.from_material(argument.material)
 
 
-def prove(context: ProveContext, task: ProveTask) -> Proved:
-    """Opens every part of one replaced message and compares it with the log."""
-    message = task.message.message
-    try:
-        stored = context.mailbox.fetch(task.message.ref)
-        _prove(context.keys, task.message, stored)
-    except MessageVanished:
-        return Proved(message, Verdict.GONE)
-    except MessageChanged as error:
-        return Proved(message, Verdict.CHANGED, error.message)
-    except MissingKey:
-        return Proved(message, Verdict.FAILED, "no key of --verify-keys opens it")
-    except MessageError as error:
-        return Proved(message, Verdict.FAILED, error.message)
-    except (OSError, MemoryError) as error:
-        return Proved(message, Verdict.FAILED, why_unread(error))
-    return Proved(message, Verdict.OPENED)
+def prove(context: ProveContext, message: ReplacedMessage) -> None:
+    """Opens every part of one replaced message and compares it with the log.
 
-
-def _prove(keys: KeyHistory, message: ReplacedMessage, stored: StoredMessage) -> None:
-    inventory = smime.take_inventory(stored.content)
+    Raises:
+        MessageChanged: the copy at its place is another one.
+        MessageVanished: there is none.
+        MessageError: a part does not open to what the log says.
+    """
+    content = context.mailbox.fetch(message.ref).content
+    inventory = smime.take_inventory(content)
     if inventory.identity != message.identity:
         raise MessageChanged("the message is not the one the job knows")
     known = {part.path: part for part in message.parts}
@@ -102,7 +51,13 @@ def _prove(keys: KeyHistory, message: ReplacedMessage, stored: StoredMessage) ->
     if len(found) != len(known):
         raise MessageError("it does not hold the parts the job knows")
     for part in found:
-        _prove_part(smime.PartSource(stored.content, part), keys, known[part.path])
+        try:
+            _prove_part(smime.PartSource(content, part), context.keys, known[part.path])
+        except MissingKey as error:
+            raise MissingKey("no key of --verify-keys opens it") from error
+
+
+PROVE = WorkKind(ProveContext, prove)
 
 
 def _prove_part(source: smime.PartSource, keys: KeyHistory, wanted: SealablePart) -> None:

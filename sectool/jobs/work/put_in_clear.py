@@ -6,28 +6,19 @@ is that of the checkpoints alone.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from sectool import cms, smime
-from sectool.errors import (
-    CheckpointDamaged,
-    LimitExceeded,
-    MessageChanged,
-    MessageError,
-    MessageVanished,
-    UnsupportedMessage,
-    why_unread,
-)
+from sectool.errors import UnsupportedMessage
 from sectool.joblog import IN_CLEAR, ReplacedMessage, SealableMessage
 from sectool.jobs.work.checkpoint_access import CheckpointPlace
 from sectool.jobs.work.compose_plaintext import Plaintext, PlaintextComposer, write_and_check
-from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.new_message import NewFiles, NewMessage
 from sectool.jobs.work.seal import SUBJECT_RESTORED
 from sectool.jobs.work.stored_copy import fetch_known
+from sectool.jobs.work.work import WorkKind
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import Content
 from sectool.outcome import State
@@ -41,10 +32,8 @@ class PlaintextArgument:
 
     mailbox: MailboxSpecification
     checkpoints: CheckpointPlace
-    spool: Path
-    """Directory for the new messages."""
-    prefix: str
-    """Their names begin so, so that a later run knows them for this job's."""
+    files: NewFiles
+    """The new messages."""
     job: str
     """Unique name of the job, for the mark of each copy."""
     restore_subject: bool = False
@@ -67,63 +56,34 @@ class PlaintextTask:
         return self.message.size
 
 
-@dataclass(frozen=True, slots=True)
-class NotInPlace:
-    """A message that stays as it is, and why."""
-
-    message: int
-    state: State | None
-    """What it is now; None: what it was, since it only cannot stand there in clear."""
-    reason: str
-    failure_code: int = 0
-
-
 class PlaintextContext:
     """The mailbox and the checkpoints, opened once in each worker."""
 
     def __init__(self, argument: PlaintextArgument) -> None:
         self.mailbox = open_mailbox(argument.mailbox)
         self.checkpoints = argument.checkpoints.store()
-        self.spool = argument.spool
-        self.prefix = argument.prefix
+        self.files = argument.files
         self.job = argument.job
         self.restore_subject = argument.restore_subject
         self.selection = argument.selection
 
-    def new_file(self, message: int) -> Path:
-        """The path of a file that is not there yet."""
-        return self.spool / f"{self.prefix}{message}.{os.urandom(4).hex()}"
 
-
-def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage | NotInPlace:
+def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
     """Makes the plaintext copy of one stored message and proves it.
 
     Raises:
+        UnsupportedMessage: it is not to stand there in clear, as where a limit is exceeded.
+        MessageError: it costs this message.
+        CheckpointDamaged: likewise.
         NoSpace: the new message could not be written.
     """
-    message = task.message.message
-    try:
-        return _put_in_clear(context, task)
-    except (UnsupportedMessage, LimitExceeded) as error:
-        return NotInPlace(message, None, f"it stays encrypted: {error.message}")
-    except (MessageChanged, MessageVanished) as error:
-        return NotInPlace(message, State.CHANGED, error.message)
-    except MessageError as error:
-        return NotInPlace(message, State.FAILED, error.message)
-    except CheckpointDamaged as error:
-        return NotInPlace(message, State.FAILED, error.message, error.exit_code)
-    except (OSError, MemoryError) as error:
-        return NotInPlace(message, State.FAILED, why_unread(error))
-
-
-def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
     message = task.message
     stored, inventory = fetch_known(context.mailbox, message)
     # Whatever was taken: the rule is asked of how the parts stand now.
     for encrypted in inventory.parts:
         if reason := context.selection.why_left(encrypted):
             raise UnsupportedMessage(reason)
-    new_file = partial(context.new_file, message.message)
+    new_file = partial(context.files.of, message.message)
     with PlaintextComposer(context.checkpoints, new_file, context.selection) as composer:
         plaintexts = {part.path: composer.compose(part) for part in message.parts}
         outer, parts, note = _encrypted(context, stored.content, inventory, plaintexts)
@@ -138,6 +98,9 @@ def _put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
         keeps_original=not task.again,
         note=note,
     )
+
+
+PUT_IN_CLEAR = WorkKind(PlaintextContext, put_in_clear)
 
 
 def _encrypted(

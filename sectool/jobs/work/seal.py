@@ -7,30 +7,20 @@ answer.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import BinaryIO
 
 from sectool import cms, durable, smime
 from sectool.crashpoints import crashpoint
-from sectool.errors import (
-    CheckpointDamaged,
-    MalformedMessage,
-    MessageChanged,
-    MessageError,
-    MessageVanished,
-    UnsupportedMessage,
-    reason_of,
-    why_unread,
-)
+from sectool.errors import MalformedMessage, MessageError, UnsupportedMessage
 from sectool.joblog import CheckpointRecord, SealableMessage, SealablePart, Storage
 from sectool.jobs.work.addresses import address_digests
-from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.new_message import NewFiles, NewMessage
 from sectool.jobs.work.seal_nested import SealedPlaintext, check_inside
 from sectool.jobs.work.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
 from sectool.jobs.work.stored_copy import fetch_known
+from sectool.jobs.work.work import NotDone, WorkKind
 from sectool.keys import NewRecipient
 from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
 from sectool.message import Content, DigestingSink, FileContent, StoredMessage
@@ -47,10 +37,8 @@ class SealArgument:
 
     mailbox: MailboxSpecification
     method: SealingMethod
-    spool: Path
-    """Directory for the new messages."""
-    prefix: str
-    """Their names begin so, so that a later run knows them for this job's."""
+    files: NewFiles
+    """The new messages."""
     recipients: tuple[NewRecipient, ...]
     profile: cms.Profile
     restore_subject: bool = False
@@ -61,34 +49,12 @@ class SealArgument:
 
 
 @dataclass(frozen=True, slots=True)
-class SealTask:
-    """One message to encrypt to the new recipients."""
-
-    message: SealableMessage
-
-    @property
-    def size(self) -> int:
-        """Bytes as stored."""
-        return self.message.size
-
-
-@dataclass(frozen=True, slots=True)
 class SealedMessage:
     """A new message, written unsynced and proven against what was written."""
 
     new: NewMessage
     taken: SealablePart | None = None
     """What was made of a message in clear; None: it was encrypted before."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotSealed:
-    """A message that could not be sealed, and why."""
-
-    message: SealableMessage
-    state: State
-    reason: str
-    failure_code: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +73,7 @@ class SealContext:
 
     def __init__(self, argument: SealArgument) -> None:
         self.mailbox: Mailbox = open_mailbox(argument.mailbox)
-        self.spool = argument.spool
-        self.prefix = argument.prefix
+        self.files = argument.files
         self.recipients = tuple(cms.Recipient(new.certificate) for new in argument.recipients)
         self.profile = argument.profile
         self.restore_subject = argument.restore_subject
@@ -154,26 +119,14 @@ class SealContext:
         return self._sealers[recipients]
 
 
-def seal(context: SealContext, task: SealTask) -> SealedMessage | NotSealed:
+def seal(context: SealContext, message: SealableMessage) -> SealedMessage | NotDone:
     """Makes the new message for one stored message and proves it (G1, ``structural``).
 
     Raises:
+        MessageError: it costs this message.
+        CheckpointDamaged: likewise.
         NoSpace: the new message could not be written.
     """
-    message = task.message
-    try:
-        return _seal(context, message)
-    except (MessageChanged, MessageVanished) as error:
-        return NotSealed(message, State.CHANGED, error.message)
-    except MessageError as error:
-        return NotSealed(message, State.FAILED, error.message)
-    except CheckpointDamaged as error:
-        return NotSealed(message, State.FAILED, error.message, error.exit_code)
-    except (OSError, MemoryError) as error:
-        return NotSealed(message, State.FAILED, why_unread(error))
-
-
-def _seal(context: SealContext, message: SealableMessage) -> SealedMessage | NotSealed:
     stored, inventory = fetch_known(context.mailbox, message)
     if not message.parts:
         return _seal_clear(context, message, stored, inventory)
@@ -187,6 +140,9 @@ def _seal(context: SealContext, message: SealableMessage) -> SealedMessage | Not
         frame = Frame(content, places, frozenset({smime.MARK_FIELD}))
     written = write_sealed(context, message, frame)
     return SealedMessage(_new_message(message, stored, written, note))
+
+
+SEAL = WorkKind(SealContext, seal)
 
 
 def known_parts(
@@ -217,14 +173,14 @@ def _seal_clear(
     message: SealableMessage,
     stored: StoredMessage,
     inventory: smime.Inventory,
-) -> SealedMessage | NotSealed:
+) -> SealedMessage | NotDone:
     """Seals a message that was not encrypted; what is no mail in clear stays as it is."""
     if inventory.state not in {State.CLEAR, State.SIGNED}:
-        return NotSealed(message, inventory.state, inventory.reason)
+        return NotDone(inventory.reason, inventory.state)
     try:
         written, part = write_clear(context, message, stored.content, inventory)
     except UnsupportedMessage as error:
-        return NotSealed(message, State.UNSUPPORTED, error.message)
+        return NotDone(error.message, State.UNSUPPORTED)
     return SealedMessage(_new_message(message, stored, written), part)
 
 
@@ -308,13 +264,9 @@ def write_sealed(
         CheckpointDamaged: a checkpoint does.
         NoSpace: the new message could not be written.
     """
-    path = context.spool / f"{context.prefix}{message.message}.{os.urandom(4).hex()}"
-    with durable.explained("write a new message"), durable.new_file(path) as stream:
-        try:
-            digest, sealed = _write(context, message, frame, stream, sealer)
-        except OSError as error:
-            # Not of writing, which ends the run: what cannot be read costs this message.
-            raise MessageError(f"it cannot be read: {reason_of(error)}") from error
+    path = context.files.of(message.message)
+    with durable.new_output(path, "write a new message") as stream:
+        digest, sealed = _write(context, message, frame, stream, sealer)
         crashpoint("seal.written")
         stream.flush()
         content = FileContent(path, known_digest=digest)
@@ -325,17 +277,6 @@ def write_sealed(
         if isinstance(written, SealedPlaintext) and written.inside
     )
     return WrittenMessage(content, identity, opens_to)
-
-
-class _SpoolSink:
-    """Takes a new message; a disk that takes no more ends the run."""
-
-    def __init__(self, sink: cms.Sink) -> None:
-        self._sink = sink
-
-    def write(self, data: bytes, /) -> object:
-        with durable.explained("write a new message"):
-            return self._sink.write(data)
 
 
 def _write(
@@ -357,7 +298,7 @@ def _write(
     smime.write_spliced(
         frame.content,
         frame.places,
-        _SpoolSink(digesting),
+        digesting,
         write_cms,
         smime_type=smime.smime_type_of(context.profile.content_type),
         without=frame.without,

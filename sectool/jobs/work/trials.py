@@ -14,6 +14,7 @@ from sectool.errors import MessageError, NotAccepted
 from sectool.jobs.work.examine import ExamineContext
 from sectool.jobs.work.open_with import find_opening
 from sectool.jobs.work.search_layers import recipient_key
+from sectool.jobs.work.work import WorkKind
 from sectool.keys import KeyHistory
 from sectool.message import Content, Listing
 from sectool.outcome import RecipientKey, without_address
@@ -44,7 +45,6 @@ class TrialTask:
 class Tried:
     """What came of one trial."""
 
-    task: TrialTask
     content_digest: str = ""
     """Of the part it was tried on; empty: there is none any more."""
     opens: tuple[str, ...] = ()
@@ -60,20 +60,22 @@ def try_keys(context: ExamineContext, task: TrialTask) -> Tried:
 
     The first key that proves itself ends it; else all are tried, since two that open it to
     different mail prove nothing. Keys on tokens are left alone where another opens it.
+
+    Raises:
+        MessageError: it could not be read.
     """
     assert context.keys is not None
-    try:
-        content = context.mailbox.fetch(task.listing.ref).content
-        inventory = smime.take_inventory(content, selection=context.part_selection)
-        named = (part for part in inventory.parts if _names(part, task.recipient))
-        part = next(named, None)
-        if part is not None:
-            tried = _try_on(context.keys, content, part, task, context.released)
-            # Of several keys some may not have been tried.
-            return Tried(task) if current().reason else tried
-    except (MessageError, OSError, MemoryError):
-        pass
-    return Tried(task)
+    content = context.mailbox.fetch(task.listing.ref).content
+    inventory = smime.take_inventory(content, selection=context.part_selection)
+    part = next((part for part in inventory.parts if _names(part, task.recipient)), None)
+    if part is None:
+        return Tried()
+    tried = _try_on(context.keys, content, part, task, context.released)
+    # Of several keys some may not have been tried.
+    return Tried() if current().reason else tried
+
+
+TRY_KEYS = WorkKind(ExamineContext, try_keys)
 
 
 def _names(part: smime.EncryptedPart, recipient: RecipientKey) -> bool:
@@ -104,8 +106,8 @@ def _try_on(
             continue
         else:
             if found.is_proven:
-                return Tried(task, digest, (public_key,), is_proven=True)
+                return Tried(digest, (public_key,), is_proven=True)
             opens[public_key] = found.inner.sha256
     if len(set(opens.values())) > 1:
-        return Tried(task, digest)
-    return Tried(task, digest, tuple(opens), for_review=tuple(for_review))
+        return Tried(digest)
+    return Tried(digest, tuple(opens), for_review=tuple(for_review))

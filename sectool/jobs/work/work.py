@@ -1,0 +1,102 @@
+"""What is asked of a worker: one shape for all kinds of work, and one ladder from error to answer.
+
+An argument travels to each worker, which makes a context of it: what it holds open, such as
+the mailbox, keys and the files of a job. A task is one message; its answer is what became of
+it, or that it could not be done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from sectool import durable
+from sectool.errors import (
+    CheckpointDamaged,
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    NoSpace,
+    SectoolError,
+    why_unread,
+)
+from sectool.jobs.work.pool import AnswerT, Died, TaskT, run_tasks
+from sectool.outcome import State
+
+ArgumentT = TypeVar("ArgumentT")
+ContextT = TypeVar("ContextT")
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """The answer for a message that could not be done, with its state and the reason."""
+
+    reason: str
+    state: State = State.FAILED
+    error: type[SectoolError] = MessageError
+    """What it was; the error itself would hold on to what was read of the message."""
+
+    @property
+    def failure_code(self) -> int:
+        """Exit code of what the run is told to have failed by; 0: a failed message says enough."""
+        return self.error.exit_code if issubclass(self.error, CheckpointDamaged) else 0
+
+
+@contextmanager
+def of_one_message() -> Iterator[None]:
+    """Makes whatever costs one message a ``MessageError`` or ``CheckpointDamaged`` of it.
+
+    Raises:
+        NoSpace: the disk is full, which ends the run as every other error does.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(told := durable.explain_unforeseen(error), NoSpace):
+            raise told from error
+        raise MessageError(why_unread(error)) from error
+    except (MemoryError, RecursionError) as error:
+        raise MessageError(why_unread(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class WorkKind(Generic[ArgumentT, ContextT, TaskT, AnswerT]):
+    """One kind of work; functions and classes of a module, which a worker finds by name."""
+
+    open: Callable[[ArgumentT], ContextT]
+    """Makes the context, once in each worker."""
+    do: Callable[[ContextT, TaskT], AnswerT]
+    """Does a task. What it raises costs the message as ``of_one_message`` has it, or the run."""
+
+    def run(
+        self, tasks: Iterable[TaskT], argument: ArgumentT, *, workers: int
+    ) -> Iterator[tuple[TaskT, AnswerT | NotDone]]:
+        """Does all tasks, and yields each with its answer, in no particular order.
+
+        Args:
+            tasks: taken as workers get free, so a generator stays lazy.
+            argument: pickled, and the only way for secrets.
+            workers: processes; 0: this one.
+
+        Raises:
+            SectoolError: it concerns the whole run.
+        """
+        for task, answer in run_tasks(
+            self._attempt,
+            tasks,
+            make_context=self.open,
+            context_argument=argument,
+            workers=workers,
+        ):
+            yield task, NotDone(answer.reason) if isinstance(answer, Died) else answer
+
+    def _attempt(self, context: ContextT, task: TaskT) -> AnswerT | NotDone:
+        try:
+            with of_one_message():
+                return self.do(context, task)
+        except (MessageChanged, MessageVanished) as error:
+            return NotDone(error.message, State.CHANGED, type(error))
+        except (MessageError, CheckpointDamaged) as error:
+            return NotDone(error.message, error=type(error))
