@@ -17,6 +17,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -241,30 +242,16 @@ def unlink(path: Path, point: str, *, missing_ok: bool = False) -> None:
     crashpoint(f"{point}.after")
 
 
-def link_or_copy(source: Path, target: Path, point: str) -> None:
-    """Gives ``source`` a second name, or copies it where it cannot have one.
+def link(source: Path, target: Path, point: str) -> None:
+    """Gives a file a second name, which is not synced; it must not exist.
 
-    A link needs the same file system; a copy is written 0600 with the times of
-    the source. ``target`` is not synced, and is replaced when it exists.
+    Raises:
+        OSError: as where the file system is another one, or has no links, or too many, or where
+            ``fs.protected_hardlinks`` forbids it.
     """
     crashpoint(f"{point}.before")
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError as error:
-        # EXDEV, or no links on this file system, or too many, or not allowed
-        # by fs.protected_hardlinks; a real fault shows again in the copy.
-        if error.errno == errno.ENOENT:
-            raise
-        _copy_file(source, target)
+    os.link(source, target, follow_symlinks=False)
     crashpoint(f"{point}.after")
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    with open_regular_file(source) as reader, new_file(target) as writer:
-        shutil.copyfileobj(reader, writer, COPY_BLOCK)
-    status = source.stat()
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def replace_file(path: Path, data: bytes, point: str, *, durable: bool = True) -> None:
@@ -297,6 +284,14 @@ def read_back_digest(path: Path) -> str:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         return digest_stream(stream)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a regular file; 0 where there is none, or where that cannot be told."""
+    with contextlib.suppress(OSError):
+        status = path.lstat()
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return 0
 
 
 def make_directory(path: Path) -> None:

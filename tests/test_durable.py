@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from sectool import durable
 from sectool.crashpoints import install
-from sectool.errors import NoSpace, ReadOnlyMailbox, RunError, SectoolError
+from sectool.errors import MessageError, NoSpace, ReadOnlyMailbox, RunError, SectoolError
 from sectool.message import BytesContent
 
 
@@ -139,32 +139,38 @@ def test_unlinking_what_is_gone_is_an_error_unless_allowed(tmp_path: Path) -> No
         durable.unlink(tmp_path / "gone", "act")
 
 
-def test_a_second_name_is_a_link_where_that_is_possible(tmp_path: Path) -> None:
+def test_a_second_name_is_of_the_same_file_and_takes_no_others_place(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
-    (tmp_path / "b").write_bytes(b"in the way")
-    durable.link_or_copy(tmp_path / "a", tmp_path / "b", "act")
+    durable.link(tmp_path / "a", tmp_path / "b", "act")
     assert (tmp_path / "b").samefile(tmp_path / "a")
+    with pytest.raises(FileExistsError):
+        durable.link(tmp_path / "a", tmp_path / "b", "act")
 
 
-def test_across_file_systems_a_second_name_is_a_copy(tmp_path: Path) -> None:
-    here = tmp_path.stat().st_dev
-    others = [Path(name) for name in ("/dev/shm", "/tmp", "/var/tmp") if Path(name).is_dir()]
-    there = next((path for path in others if path.stat().st_dev != here), None)
-    if there is None:
-        pytest.skip("needs two file systems")
-    with TemporaryDirectory(dir=there) as directory:
-        source = Path(directory) / "a"
-        source.write_bytes(b"x")
-        os.utime(source, ns=(1, 2_000_000_003))
-        durable.link_or_copy(source, tmp_path / "b", "act")
-    status = (tmp_path / "b").stat()
-    assert (tmp_path / "b").read_bytes() == b"x"
-    assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o600, 2_000_000_003)
-
-
-def test_a_second_name_for_nothing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        durable.link_or_copy(tmp_path / "gone", tmp_path / "b", "act")
+def test_of_a_new_file_errors_of_writing_end_the_run_and_those_of_reading_cost_a_message(
+    tmp_path: Path,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with (
+            pytest.raises(NoSpace, match="cannot write it: file too large"),
+            durable.new_output(tmp_path / "a", "write it") as stream,
+        ):
+            stream.write(bytes(2_000_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        pytest.raises(MessageError, match="it cannot be read: is a directory"),
+        durable.new_output(tmp_path / "b", "write it") as stream,
+    ):
+        stream.write(tmp_path.read_bytes())
+    with (
+        pytest.raises(RunError, match="cannot write it: no such file"),
+        durable.new_output(tmp_path / "gone" / "c", "write it"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("is_durable", [True, False])

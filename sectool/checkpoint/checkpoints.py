@@ -136,8 +136,7 @@ class CheckpointStore:
 
     def size(self, content_digest: str) -> int:
         """Bytes that the file of a checkpoint takes; 0 where there is none."""
-        path = self.path(content_digest)
-        return path.lstat().st_size if path.is_file() else 0
+        return durable.size_of(self.path(content_digest))
 
     def open(self, content_digest: str) -> Checkpoint:
         """The checkpoint of a part, from the file alone.

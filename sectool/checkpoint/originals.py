@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.checkpoint.layout import file_name
-from sectool.errors import CheckpointDamaged, MessageError, UsageError
+from sectool.errors import CheckpointDamaged, MessageError, UsageError, why_unread
 from sectool.message import Content, FileContent, copy
 
 
@@ -67,8 +67,7 @@ class OriginalStore:
             refused = self._write_all(missing)
             missing = [entry for entry in missing if entry.digest not in refused]
             durable.sync_files((self._new(entry.digest) for entry in missing), "original.sync")
-            for entry in missing:
-                self._check(entry)
+            missing = [entry for entry in missing if self._is_whole(entry, refused)]
             for entry in missing:
                 durable.rename(self._new(entry.digest), self.path(entry.digest), "original.rename")
             durable.sync_directories([self._directory], "original.directory")
@@ -89,6 +88,16 @@ class OriginalStore:
             except MessageError as error:
                 refused[entry.digest] = error
         return refused
+
+    def _is_whole(self, entry: OriginalToKeep, refused: dict[str, MessageError]) -> bool:
+        """Reads an original back, which may be a second name of a file that cannot be read."""
+        try:
+            self._check(entry)
+        except OSError as error:
+            refused[entry.digest] = MessageError(why_unread(error))
+        except MessageError as error:
+            refused[entry.digest] = error
+        return entry.digest not in refused
 
     def _check(self, entry: OriginalToKeep) -> None:
         path = self._new(entry.digest)
@@ -115,8 +124,7 @@ class OriginalStore:
 
     def size(self, digest: str) -> int:
         """Bytes that the file of an original takes; 0 where there is none."""
-        path = self.path(digest)
-        return path.lstat().st_size if path.is_file() else 0
+        return durable.size_of(self.path(digest))
 
     def open(self, digest: str) -> FileContent:
         """The bytes of an original.
@@ -136,10 +144,13 @@ class OriginalStore:
         return self._directory / file_name(digest, ".new")
 
     def _write(self, entry: OriginalToKeep) -> None:
-        # A server may have renamed the file since: its content is found again.
-        with contextlib.suppress(FileNotFoundError):
+        target = self._new(entry.digest)
+        durable.unlink(target, "original.overwrite", missing_ok=True)
+        # A server may have renamed the file since: its content is found again. A real fault
+        # shows again in the copy.
+        with contextlib.suppress(OSError):
             if entry.file is not None and self._may_link(entry.file):
-                durable.link_or_copy(entry.file, self._new(entry.digest), "original.link")
+                durable.link(entry.file, target, "original.link")
                 return
         self._copy(entry)
 

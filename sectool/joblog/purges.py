@@ -73,7 +73,12 @@ class PurgeTable:
     # --- what may go -----------------------------------------------------------
 
     def release(
-        self, *, accept_unproven: bool, abandon: bool, given_up: Iterable[int] = ()
+        self,
+        *,
+        accept_unproven: bool,
+        abandon: bool,
+        given_up: Iterable[int] = (),
+        unread: Iterable[int] = (),
     ) -> None:
         """Works out, after a walk, which messages need their files no more; kept in memory.
 
@@ -81,6 +86,7 @@ class PurgeTable:
             accept_unproven: a structural proof is enough.
             abandon: no message needs any file.
             given_up: messages whose layers a person does without.
+            unread: messages that only their place is known of, and that need all their files.
         """
         execute = self._connection.execute
         execute(
@@ -102,6 +108,8 @@ class PurgeTable:
             for message in given_up:
                 execute(f"{insert} {_NO_MORE_WORK}", ("checkpoint", message, *_WAITING))
                 execute(f"{insert} {_LAYERS_GO}", ("layer", message, *_WAITING))
+        for message in unread:
+            execute("DELETE FROM temp.freed WHERE message = ?", (message,))
 
     def released(self) -> list[int]:
         """Messages that let go of a checkpoint or an original, in order."""

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from sectool import durable
 from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
 from sectool.mailbox.maildir_folders import Folder, Skipped, find_folders
 from sectool.mailbox.maildir_view import GONE, Entry, FolderView
@@ -148,7 +147,6 @@ class MaildirFiles:
         Raises:
             MessageVanished: there is no such message.
             MessageError: its name is ambiguous, or ``act`` met an I/O error.
-            RunError: no more files can be opened.
         """
         view = self.view(ref.folder)
         misses = 0
@@ -159,8 +157,6 @@ class MaildirFiles:
                 try:
                     return act(view.path(entry), entry)
                 except OSError as error:
-                    if durable.is_shortage(error):
-                        raise durable.explain(error, f"read the message {ref}") from error
                     if error.errno not in {*GONE, errno.ESTALE}:
                         raise _unreadable(ref, error) from error
                     stale = error if error.errno == errno.ESTALE else None

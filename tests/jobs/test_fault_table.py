@@ -171,11 +171,10 @@ FAULTS = [
     Fault(
         "F28",
         "decrypt",
-        1,
-        "cannot read the message .*: too many",
+        3,
+        f"{READ}: too many open files",
         f"{OPEN}:error=EMFILE",
         ONE,
-        hint=DESCRIPTORS,
     ),
     Fault(
         "F25",
@@ -314,7 +313,7 @@ FAULTS = [
     Fault("F25", "status", 2, "permission denied", arrange=shut("job"), prepare=without_privileges),
     Fault("F25", "verify", 2, "permission denied", arrange=shut("job"), prepare=without_privileges),
     Fault("F19", "verify", 3, "of the job cannot be read", "read:error=EIO:when=1", "box/cur/*"),
-    Fault("F19", "purge", 1, "nothing was removed: ", "read:error=EIO:when=1", "box/cur/*"),
+    Fault("F19", "purge", 3, "of the job cannot be read", "read:error=EIO:when=1", "box/cur/*"),
 ]
 
 

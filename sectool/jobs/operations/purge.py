@@ -8,11 +8,10 @@ a file is removed, and the removal after it is durable.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
-from sectool.errors import MailboxError
 from sectool.joblog import Removal
 from sectool.jobs.operations.status import plaintext_of
-from sectool.jobs.passes.match import UNREAD_HINT
 from sectool.jobs.passes.prove import prove_replaced
 from sectool.jobs.passes.rematch import match_again
 from sectool.jobs.session.job import Job
@@ -39,8 +38,9 @@ def finish_purge(job: Job) -> None:
 class _Purge:
     """One run of ``purge`` on one job."""
 
-    def __init__(self, spec: JobSpec, job: Job, cancel: Cancel) -> None:
+    def __init__(self, spec: JobSpec, job: Job, unread: Iterable[int], cancel: Cancel) -> None:
         self._spec = spec
+        self._unread = unread
         self._job = job
         self._log = job.log
         self._cancel = cancel
@@ -53,6 +53,7 @@ class _Purge:
             accept_unproven=self._spec.accept_unproven,
             abandon=self._spec.abandon,
             given_up=[message for message, _ in self._log.give_ups.settled()],
+            unread=self._unread,
         )
         released = self._log.purges.released()
         progress.begin(Operation.PURGE, len(released))
@@ -111,12 +112,9 @@ def purge(
 
     Raises:
         NotThisMailbox: less than half of the job is found here; nothing was removed.
-        MailboxError: a message of the job cannot be read; nothing was removed.
         Interrupted: the run was asked to stop; the same command resumes.
     """
     match = match_again(spec, job, mailbox, deep=True, progress=progress, cancel=cancel)
-    if match.unread:
-        raise MailboxError(f"nothing was removed: {match.unread_told}", hint=UNREAD_HINT)
     if keys is not None:
         prove_replaced(spec, job, mailbox, keys, progress=progress, cancel=cancel)
     with job.log.group():
@@ -124,7 +122,7 @@ def purge(
     summary = Summary(
         mailbox=mailbox.specification.url, job=str(spec.job or ""), phase=Operation.PURGE
     )
-    summary.purged = _Purge(spec, job, cancel).run(progress)
+    summary.purged = _Purge(spec, job, match.unread, cancel).run(progress)
     job.log.counts.summarise(summary)
     summary.plaintext = plaintext_of(job)
     given_up = {identity for _, identity in job.log.give_ups.settled()}
@@ -135,20 +133,21 @@ def purge(
             hint="keep the old keys, and the checkpoints of these messages, which stay",
         )
     if summary.purged.kept:
-        _tell_why(job, progress, needs_old_keys=bool(needing))
+        _tell_why(job, progress, is_told=bool(needing or match.unread))
         summary.failure_code = 3
+    match.tell_unread(progress, summary)
     return summary
 
 
-def _tell_why(job: Job, progress: Progress, *, needs_old_keys: bool) -> None:
-    """Says what to do, but not to give up what an old key is needed for."""
+def _tell_why(job: Job, progress: Progress, *, is_told: bool) -> None:
+    """Says what to do, but not to give up what stays for another reason, which is told."""
     unproven = job.log.replaced.count_unproven()
     if unproven:
         progress.warn(
             f"{unproven} replaced messages were never opened with the new key",
             hint="add --verify-keys with the new private key, or --accept-unproven",
         )
-    elif not needs_old_keys:
+    elif not is_told:
         progress.warn(
             "what belongs to messages that were not replaced stays",
             hint="to give that up, add --abandon",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sectool.errors import MessageError
-from sectool.jobs.passes.match import UNREAD_HINT
 from sectool.jobs.passes.prove import prove_replaced
 from sectool.jobs.passes.rematch import match_again
 from sectool.jobs.passes.retire_keys import retire
@@ -52,10 +50,8 @@ def verify(
     with job.log.group():
         job.log.messages.end_walk(unseen="lost")
     summary = _summary(spec, job, mailbox)
-    if match.unread:
-        # They are counted as what they were: nothing else is known of them.
-        progress.warn(match.unread_told, hint=UNREAD_HINT)
-        summary.failure_code = MessageError.exit_code
+    # They are counted as what they were: nothing else is known of them.
+    match.tell_unread(progress, summary)
     if retired is not None:
         summary.retire = retire(
             spec,

@@ -8,8 +8,9 @@ copy is read and known by its content.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from sectool.errors import MessageError
 from sectool.joblog import UNREAD, Examination, MessageRecord, without_address
 from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.selection import count, walk
@@ -25,8 +26,7 @@ from sectool.mailbox import Mailbox
 from sectool.message import Flags, Listing
 from sectool.outcome import State
 from sectool.progress import Progress
-
-UNREAD_HINT = "check the owner, the mode and the disk, then run the same command again"
+from sectool.summary import Summary
 
 GROUP = 256
 """Messages whose places are logged together."""
@@ -40,18 +40,21 @@ class Match:
     """Messages of the job."""
     found: int
     """Those of them that are in the mailbox."""
-    unread: tuple[Examination, ...] = ()
-    """Those of them again that lie where they were and cannot be read now."""
+    unread: dict[int, Examination] = field(default_factory=dict)
+    """Those of them again that lie where they were and cannot be read now, by message."""
 
-    @property
-    def unread_told(self) -> str:
-        """The same in words; empty where there is none."""
+    def tell_unread(self, progress: Progress, summary: Summary) -> None:
+        """Says of those that the run leaves them."""
         if not self.unread:
-            return ""
-        first = self.unread[0]
+            return
+        first = next(iter(self.unread.values()))
         count = len(self.unread)
         messages = "message" if count == 1 else "messages"
-        return f"{count} {messages} of the job cannot be read, such as {first.ref}: {first.reason}"
+        progress.warn(
+            f"{count} {messages} of the job cannot be read, such as {first.ref}: {first.reason}",
+            hint="check the owner, the mode and the disk, then run the same command again",
+        )
+        summary.failure_code = MessageError.exit_code
 
 
 class Matcher:
@@ -85,7 +88,7 @@ class Matcher:
         self._workers = workers
         self._cancel = cancel
         self._unmatched: list[Examination] = []
-        self._unread: list[Examination] = []
+        self._unread: dict[int, Examination] = {}
         self._in_flight: list[int] = []
         self._resembling = 0
 
@@ -112,7 +115,7 @@ class Matcher:
                 " says that they are copies of these: they stay as they are",
                 hint="look at them; `sectool encrypt --include-clear` encrypts mail in clear",
             )
-        return Match(messages, found, tuple(self._unread))
+        return Match(messages, found, self._unread)
 
     def _examinations(self, progress: Progress) -> Iterator[Examination]:
         argument = ExamineArgument(
@@ -156,7 +159,7 @@ class Matcher:
                 if _is_unread(examination) and (known := messages.stays(examination.ref)):
                     # Of what was never read the job keeps nothing.
                     if not _is_unread(known):
-                        self._unread.append(examination)
+                        self._unread[known.message] = examination
                     continue
                 if self._log.replacements.follow(_listing(examination), examination):
                     continue
