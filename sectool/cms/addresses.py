@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
-from sectool.cms.ber import BERReader
+from sectool.cms.reader import CMSReader
 from sectool.errors import MalformedMessage
 
 _SMTP_UTF8_MAILBOX = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9")
@@ -75,7 +75,7 @@ def _of_alternative_name(certificate: x509.Certificate) -> Iterator[str]:
             yield name.value
         elif isinstance(name, x509.OtherName) and name.type_id == _SMTP_UTF8_MAILBOX:
             try:
-                raw = BERReader.over(name.value).read_primitive(
+                raw = CMSReader.over(name.value).read_primitive(
                     _UTF8_STRING, "an address", _LONGEST_ADDRESS
                 )
                 yield raw.decode()

@@ -16,8 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import AEADDecryptionContext, Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
-from sectool.cms import ber, der
-from sectool.cms.ber import BERReader
+from sectool.cms import der, tags
 from sectool.cms.ciphers import (
     ContentEncryption,
     Decryptor,
@@ -26,6 +25,7 @@ from sectool.cms.ciphers import (
     parameters_reader,
 )
 from sectool.cms.identifiers import AlgorithmIdentifier
+from sectool.cms.reader import CMSReader
 from sectool.errors import (
     DecryptionFailed,
     LimitExceeded,
@@ -53,7 +53,7 @@ TAG_FAILURE = "the tag is missing or does not verify"
 def _read_parameters(parameters: bytes | None, mode: str) -> tuple[bytes, int | None]:
     """Nonce and tag length of GCMParameters and CCMParameters, which look alike."""
     reader = parameters_reader(parameters)
-    reader.enter(ber.SEQUENCE, f"{mode} parameters")
+    reader.enter(tags.SEQUENCE, f"{mode} parameters")
     return _read_nonce_and_size(reader, mode)
 
 
@@ -64,22 +64,22 @@ def _read_odd_parameters(parameters: bytes | None) -> tuple[bytes, int | None]:
     GCMParameters into a SEQUENCE once more, and forget that it is constructed.
     """
     reader = parameters_reader(parameters)
-    if reader.at(ber.OCTET_STRING):
+    if reader.at(tags.OCTET_STRING):
         return _read_nonce(reader, "GCM"), None
     for _ in range(2):
-        header = reader.take_tag(ber.SEQUENCE, "GCM parameters")
+        header = reader.take_tag(tags.SEQUENCE, "GCM parameters")
         if header.constructed:
             reader.enter_header(header, "GCM parameters")
-        if reader.at(ber.OCTET_STRING):
+        if reader.at(tags.OCTET_STRING):
             break
     return _read_nonce_and_size(reader, "GCM")
 
 
-def _read_nonce(reader: BERReader, mode: str) -> bytes:
+def _read_nonce(reader: CMSReader, mode: str) -> bytes:
     return reader.read_octet_string(f"the {mode} nonce", reader.limits.identifier_size)
 
 
-def _read_nonce_and_size(reader: BERReader, mode: str) -> tuple[bytes, int | None]:
+def _read_nonce_and_size(reader: CMSReader, mode: str) -> tuple[bytes, int | None]:
     nonce = _read_nonce(reader, mode)
     tag_size = None if reader.peek() is None else reader.read_integer(f"the {mode} tag length")
     reader.leave(f"{mode} parameters")

@@ -10,33 +10,35 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import BinaryIO, Final, NamedTuple
+from dataclasses import dataclass
+from typing import BinaryIO, Final, Generic, NamedTuple, Self, TypeVar
 
-from sectool.cms.limits import DEFAULT_LIMITS, Limits
+from sectool.cms.octets import read_long_length, read_long_tag, read_oid
 from sectool.cms.segments import join_segments
+from sectool.cms.tags import CONSTRUCTED, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING
 from sectool.errors import LimitExceeded, MalformedMessage
 
 BLOCK: Final = 128 * 1024
 """Bytes read from the stream at a time."""
 _HEADER_ROOM = 32
 """No accepted header is longer: five identifier and seventeen length octets."""
-_LENGTH_OCTETS = 16
-_LONGEST = 1 << 62
-_CONSTRUCTED_OCTET_STRING = 0x24
-
-INTEGER = 0x02
-BIT_STRING = 0x03
-OCTET_STRING = 0x04
-NULL = 0x05
-OBJECT_IDENTIFIER = 0x06
-SEQUENCE = 0x10
-SET = 0x11
+_SEGMENTED = OCTET_STRING | CONSTRUCTED
+"""Identifier octet of an OCTET STRING in segments."""
 
 
-def context(number: int) -> int:
-    """The tag of context-specific class with that number."""
-    return 0x80 | number
+@dataclass(frozen=True, slots=True)
+class ReaderLimits:
+    """What a structure may ask of its reader, whatever it means; sizes are in bytes."""
+
+    depth: int = 100
+    """Constructed elements open at a time. Real mail needs about twelve; nested
+    segments of an OCTET STRING add one each. What is passed over may be deeper."""
+    identifier_size: int = 4 * 1024
+    """An integer or object identifier, or what is read in such a place; some writers put a
+    whole public key in the place of a key identifier."""
+
+
+LimitsT = TypeVar("LimitsT", bound=ReaderLimits)
 
 
 class Header(NamedTuple):
@@ -55,7 +57,7 @@ class Header(NamedTuple):
 _END = Header(0, False, 0, b"\0\0")
 
 
-class BERReader:
+class BERReader(Generic[LimitsT]):
     """Reads one BER structure front to back.
 
     Elements are read in order: ``enter`` and ``leave`` walk into a constructed
@@ -67,10 +69,10 @@ class BERReader:
 
     Args:
         stream: read forward only, never sought.
-        limits: bounds on depth and size.
+        limits: bounds on depth and size; those of its parts travel with the reader.
     """
 
-    def __init__(self, stream: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, stream: BinaryIO, limits: LimitsT) -> None:
         self._stream = stream
         self.limits = limits
         self._buffer = b""
@@ -86,7 +88,7 @@ class BERReader:
         self._outer: list[tuple[bool, int | None]] = []
 
     @classmethod
-    def over(cls, raw: bytes, limits: Limits = DEFAULT_LIMITS) -> BERReader:
+    def over(cls, raw: bytes, limits: LimitsT) -> Self:
         """A reader of bytes in memory that admits nothing after them."""
         reader = cls(io.BytesIO(raw), limits)
         reader._end = len(raw)
@@ -240,7 +242,7 @@ class BERReader:
     def read_oid(self, what: str) -> str:
         """An OBJECT IDENTIFIER in dotted form (X.690 section 8.19)."""
         content = self.read_primitive(OBJECT_IDENTIFIER, what, self.limits.identifier_size)
-        return dotted(content)
+        return read_oid(content)
 
     def read_octet_string(self, what: str, limit: int, *, tag: int = OCTET_STRING) -> bytes:
         """An OCTET STRING of at most ``limit`` bytes, primitive or in segments."""
@@ -306,7 +308,7 @@ class BERReader:
             if position + 2 > stop:
                 break
             identifier, length = buffer[position], buffer[position + 1]
-            if identifier == _CONSTRUCTED_OCTET_STRING and len(outer) < self.limits.depth:
+            if identifier == _SEGMENTED and len(outer) < self.limits.depth:
                 inner = end if length == 0x80 else offset + position + 2 + length
                 if length > 0x80 or (end is not None and inner is not None and inner > end):
                     break
@@ -335,16 +337,16 @@ class BERReader:
         try:
             identifier = buffer[start]
             position = start + 1
-            tag = identifier & 0xDF
+            tag = identifier & 0xDF  # without the constructed bit
             if tag & 0x1F == 0x1F:
-                tag, position = _long_tag(buffer, position, tag)
+                tag, position = read_long_tag(buffer, position, tag)
             length: int | None = buffer[position]
             position += 1
             if length is not None and length >= 0x80:
-                length, position = _long_length(buffer, position, length & 0x7F)
+                length, position = read_long_length(buffer, position, length & 0x7F)
         except IndexError:
             raise MalformedMessage("the structure ends too soon") from None
-        constructed = bool(identifier & 0x20)
+        constructed = bool(identifier & CONSTRUCTED)
         if length is None and not constructed:
             raise MalformedMessage("a primitive element has an indefinite length")
         self._position = position
@@ -395,49 +397,3 @@ class BERReader:
         if self._position > self._hashed:
             self._sha256.update(memoryview(self._buffer)[self._hashed : self._position])
             self._hashed = self._position
-
-
-def _long_tag(buffer: bytes, position: int, tag: int) -> tuple[int, int]:
-    """A tag number above 30 (X.690 section 8.1.2.4), and where it ends."""
-    number = 0
-    for end in range(position + 1, position + 5):
-        octet = buffer[end - 1]
-        number = number << 7 | octet & 0x7F
-        if octet < 0x80:
-            return number << 8 | tag, end
-    raise LimitExceeded("a tag number is too large")
-
-
-def _long_length(buffer: bytes, position: int, octets: int) -> tuple[int | None, int]:
-    """The length octets after the first (X.690 section 8.1.3.5), and where they end."""
-    if not octets:
-        return None, position
-    if octets > _LENGTH_OCTETS:
-        raise LimitExceeded("a length is too large")
-    end = position + octets
-    if end > len(buffer):
-        raise MalformedMessage("the structure ends too soon")
-    length = int.from_bytes(buffer[position:end], "big")
-    if length > _LONGEST:
-        raise LimitExceeded("a length is too large")
-    return length, end
-
-
-@lru_cache(maxsize=512)
-def dotted(content: bytes) -> str:
-    """An OBJECT IDENTIFIER in dotted form, from its content (X.690 section 8.19).
-
-    Raises:
-        MalformedMessage: it is none.
-    """
-    if not content or content[-1] & 0x80 or len(content) > 64:
-        raise MalformedMessage("an object identifier is malformed")
-    arcs: list[int] = []
-    arc = 0
-    for octet in content:
-        arc = arc << 7 | octet & 0x7F
-        if octet < 0x80:
-            arcs.append(arc)
-            arc = 0
-    first = min(arcs[0] // 40, 2)
-    return ".".join(str(number) for number in (first, arcs[0] - 40 * first, *arcs[1:]))

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sectool.cms import der, oids
-from sectool.cms.ber import BERReader
 from sectool.cms.ciphers import ContentCipher, Decryptor, SealedContent
 from sectool.cms.identifiers import AlgorithmIdentifier, read_algorithm_identifier
+from sectool.cms.reader import CMSReader
 from sectool.errors import MalformedMessage
 
 _SALT = b"The Cryptographic Message Syntax"
@@ -29,7 +29,7 @@ def read_inner_algorithm(algorithm: AlgorithmIdentifier) -> AlgorithmIdentifier:
     what = "the content encryption within cek-hkdf-sha256"
     if algorithm.parameters is None:
         raise MalformedMessage(f"{what} is missing")
-    inner = read_algorithm_identifier(BERReader.over(algorithm.parameters), what)
+    inner = read_algorithm_identifier(CMSReader.over(algorithm.parameters), what)
     if inner.oid == oids.CEK_HKDF_SHA256:
         raise MalformedMessage(f"{what} is cek-hkdf-sha256 again")
     return inner

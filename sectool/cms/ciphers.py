@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.ciphers import (
 )
 
 from sectool.cms import der
-from sectool.cms.ber import BERReader
 from sectool.cms.identifiers import AlgorithmIdentifier
+from sectool.cms.reader import CMSReader
 from sectool.errors import (
     DecryptionFailed,
     MalformedMessage,
@@ -135,14 +135,14 @@ class ContentEncryption:
 # --- CBC ---------------------------------------------------------------------
 
 
-def parameters_reader(parameters: bytes | None) -> BERReader:
+def parameters_reader(parameters: bytes | None) -> CMSReader:
     """A reader of parameters that must be there."""
     if parameters is None:
         raise MalformedMessage("the parameters of the content encryption are missing")
-    return BERReader.over(parameters)
+    return CMSReader.over(parameters)
 
 
-def read_iv(reader: BERReader, size: int) -> bytes:
+def read_iv(reader: CMSReader, size: int) -> bytes:
     """An initialization vector of ``size`` bytes."""
     iv = reader.read_octet_string("the initialization vector", reader.limits.identifier_size)
     if len(iv) != size:

@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 from sectool import cms
 from sectool.budget import Work, current
-from sectool.cms import ber
-from sectool.cms.ber import BERReader
+from sectool.cms import tags
 from sectool.cms.identifiers import read_algorithm_identifier
+from sectool.cms.reader import CMSReader
 from sectool.errors import MalformedMessage, UnsupportedMessage
 
 _WHAT = "the compressed data"
@@ -30,10 +30,10 @@ def decompressed_blocks(stream: BinaryIO) -> Iterator[bytes]:
         UnsupportedMessage: it is compressed by another algorithm, or holds no MIME entity.
         BudgetExceeded: too much was decompressed for the message.
     """
-    reader = BERReader(stream)
-    reader.enter(ber.SEQUENCE, "ContentInfo")
+    reader = CMSReader(stream)
+    reader.enter(tags.SEQUENCE, "ContentInfo")
     reader.read_oid("contentType")
-    reader.enter(ber.context(0), _WHAT)
+    reader.enter(tags.context(0), _WHAT)
     yield from _decompressed_blocks(reader)
     for what in (_WHAT, "ContentInfo"):
         reader.leave(what)
@@ -41,23 +41,23 @@ def decompressed_blocks(stream: BinaryIO) -> Iterator[bytes]:
 
 def bare_decompressed_blocks(stream: BinaryIO) -> Iterator[bytes]:
     """As ``decompressed_blocks``, of a CompressedData that stands without its ContentInfo."""
-    yield from _decompressed_blocks(BERReader(stream))
+    yield from _decompressed_blocks(CMSReader(stream))
 
 
-def _decompressed_blocks(reader: BERReader) -> Iterator[bytes]:
-    reader.enter(ber.SEQUENCE, _WHAT)
+def _decompressed_blocks(reader: CMSReader) -> Iterator[bytes]:
+    reader.enter(tags.SEQUENCE, _WHAT)
     reader.read_integer("version")
     algorithm = read_algorithm_identifier(reader, "compressionAlgorithm")
-    reader.enter(ber.SEQUENCE, "encapContentInfo")
+    reader.enter(tags.SEQUENCE, "encapContentInfo")
     content_type = reader.read_oid("eContentType")
     if algorithm.oid != _ZLIB:
         raise UnsupportedMessage(f"compression {algorithm.oid} is not supported")
     if content_type != cms.ID_DATA:
         name = cms.content_type_name(content_type)
         raise UnsupportedMessage(f"CMS {name} inside a compression is not supported")
-    if reader.at(ber.context(0)):
-        reader.enter(ber.context(0), "eContent")
-        header = reader.take_tag(ber.OCTET_STRING, "eContent")
+    if reader.at(tags.context(0)):
+        reader.enter(tags.context(0), "eContent")
+        header = reader.take_tag(tags.OCTET_STRING, "eContent")
         yield from _inflate(reader.octet_string_blocks(header, "eContent"))
         reader.leave("eContent")
     for what in ("encapContentInfo", _WHAT):

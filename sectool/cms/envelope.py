@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sectool.cms import ber, der, oids
-from sectool.cms.ber import BERReader
+from sectool.cms import der, oids, tags
 from sectool.cms.ciphers import SealedContent
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
@@ -19,6 +18,7 @@ from sectool.cms.identifiers import (
 )
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.names import display_name
+from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import (
     RecipientFilter,
     RecipientInfo,
@@ -85,7 +85,7 @@ def canonical_set(attributes: bytes, limits: Limits) -> bytes:
     """Attributes under whatever tag as the DER of a SET OF; empty where there are none."""
     if not attributes:
         return b""
-    return der.canonical(bytes((ber.SET | der.CONSTRUCTED,)) + attributes[1:], limits)
+    return der.canonical(bytes((tags.SET | tags.CONSTRUCTED,)) + attributes[1:], limits)
 
 
 def identify(stream: BinaryIO) -> str:
@@ -100,18 +100,18 @@ def identify(stream: BinaryIO) -> str:
     Raises:
         MalformedMessage: it is not a ContentInfo.
     """
-    reader = BERReader(stream)
+    reader = CMSReader(stream)
     try:
         content_type = _enter_content_info(reader)
-        if reader.peek() is None or reader.at(ber.context(0)):
+        if reader.peek() is None or reader.at(tags.context(0)):
             return content_type
     except MalformedMessage as error:
         raise MalformedMessage(f"this is not a CMS ContentInfo: {error}") from error
     raise MalformedMessage("this is not a CMS ContentInfo")
 
 
-def _enter_content_info(reader: BERReader) -> str:
-    reader.enter(ber.SEQUENCE, _CONTENT_INFO)
+def _enter_content_info(reader: CMSReader) -> str:
+    reader.enter(tags.SEQUENCE, _CONTENT_INFO)
     return reader.read_oid("contentType")
 
 
@@ -139,7 +139,7 @@ def read_envelope(
         MalformedMessage: it is not a whole EnvelopedData or AuthEnvelopedData.
         LimitExceeded: a bound was reached.
     """
-    reader = BERReader(stream, limits)
+    reader = CMSReader(stream, limits)
     content_type = _enter_envelope(reader)
     originator_info = _read_originator_info(reader)
     maker = TableMaker(limits, wanted)
@@ -151,7 +151,7 @@ def read_envelope(
     encrypted_content_type, algorithm, size = _read_encrypted_content_info(reader, receive)
     attributes = mac = b""
     if content_type == oids.AUTH_ENVELOPED_DATA:
-        if reader.at(ber.context(1)):
+        if reader.at(tags.context(1)):
             attributes = reader.read_raw("authAttrs", limits.attributes_size)
         mac = reader.read_octet_string("mac", limits.mac_size)
         others = _other_attributes(reader, 2, "unauthAttrs", keep=with_attributes)
@@ -185,34 +185,34 @@ def encrypted_content_blocks(stream: BinaryIO, limits: Limits) -> Iterator[bytes
         MalformedMessage: it is not such an envelope.
         LimitExceeded: a bound was reached.
     """
-    reader = BERReader(stream, limits)
+    reader = CMSReader(stream, limits)
     _enter_envelope(reader)
     _read_originator_info(reader)
     reader.skip("recipientInfos")
     _enter_encrypted_content_info(reader)
-    if reader.at(ber.context(0)):
+    if reader.at(tags.context(0)):
         header = reader.take("encryptedContent")
         yield from reader.octet_string_blocks(header, "encryptedContent")
 
 
-def _enter_envelope(reader: BERReader) -> str:
+def _enter_envelope(reader: CMSReader) -> str:
     """Reads up to what follows the version; answers the type of the envelope."""
     content_type = _enter_content_info(reader)
     if content_type not in {oids.ENVELOPED_DATA, oids.AUTH_ENVELOPED_DATA}:
         name = oids.content_type_name(content_type)
         raise MalformedMessage(f"the content is {name}, not an envelope")
-    reader.enter(ber.context(0), "the content of the ContentInfo")
-    reader.enter(ber.SEQUENCE, "the envelope")
+    reader.enter(tags.context(0), "the content of the ContentInfo")
+    reader.enter(tags.SEQUENCE, "the envelope")
     reader.read_integer("version")
     return content_type
 
 
-def _read_originator_info(reader: BERReader) -> bytes:
+def _read_originator_info(reader: CMSReader) -> bytes:
     """OriginatorInfo as encoded, where it is of a size to keep; else empty.
 
     Hardly a message needs it, so that it must never be a reason not to open one.
     """
-    tag, what = ber.context(0), "originatorInfo"
+    tag, what = tags.context(0), "originatorInfo"
     header = reader.peek()
     limit = reader.limits.originator_info_size
     if header is None or header.tag != tag:
@@ -224,11 +224,11 @@ def _read_originator_info(reader: BERReader) -> bytes:
 
 
 def _read_encrypted_content_info(
-    reader: BERReader, receive: Callable[[bytes], object] | None
+    reader: CMSReader, receive: Callable[[bytes], object] | None
 ) -> tuple[str, AlgorithmIdentifier, int | None]:
     content_type, algorithm = _enter_encrypted_content_info(reader)
     size = None
-    if reader.at(ber.context(0)):
+    if reader.at(tags.context(0)):
         header = reader.take("encryptedContent")
         size = 0
         for block in reader.octet_string_blocks(header, "encryptedContent"):
@@ -239,14 +239,14 @@ def _read_encrypted_content_info(
     return content_type, algorithm, size
 
 
-def _enter_encrypted_content_info(reader: BERReader) -> tuple[str, AlgorithmIdentifier]:
-    reader.enter(ber.SEQUENCE, _ENCRYPTED_CONTENT_INFO)
+def _enter_encrypted_content_info(reader: CMSReader) -> tuple[str, AlgorithmIdentifier]:
+    reader.enter(tags.SEQUENCE, _ENCRYPTED_CONTENT_INFO)
     content_type = reader.read_oid("the type of the encrypted content")
     return content_type, read_algorithm_identifier(reader, "contentEncryptionAlgorithm")
 
 
-def _other_attributes(reader: BERReader, number: int, what: str, *, keep: bool) -> bytes:
-    if not reader.at(ber.context(number)):
+def _other_attributes(reader: CMSReader, number: int, what: str, *, keep: bool) -> bytes:
+    if not reader.at(tags.context(number)):
         return b""
     if keep:
         return reader.read_raw(what, reader.limits.attributes_size)
@@ -377,12 +377,12 @@ def read_recipients(
     is_envelope = is_complete = False
     maker = TableMaker(limits, _by_identifier(wanted))
     with source.open() as stream:
-        reader = BERReader(stream, limits)
+        reader = CMSReader(stream, limits)
         try:
             content_type = _enter_content_info(reader)
             if content_type in _WITH_RECIPIENTS or content_type == oids.ENCRYPTED_DATA:
-                reader.enter(ber.context(0), "the content of the ContentInfo")
-                reader.enter(ber.SEQUENCE, "the envelope")
+                reader.enter(tags.context(0), "the content of the ContentInfo")
+                reader.enter(tags.SEQUENCE, "the envelope")
                 reader.read_integer("version")
                 is_envelope = True
             if content_type == oids.ENCRYPTED_DATA:
@@ -410,24 +410,24 @@ def goes_on_behind_recipients(source: Source, limits: Limits = DEFAULT_LIMITS) -
         limits: bounds on hostile input; the sizes of what is passed over have none.
     """
     with source.open() as stream:
-        reader = BERReader(stream, limits)
+        reader = CMSReader(stream, limits)
         try:
             content_type = _enter_content_info(reader)
-            reader.enter(ber.context(0), "the content of the ContentInfo")
-            reader.enter(ber.SEQUENCE, "the envelope")
+            reader.enter(tags.context(0), "the content of the ContentInfo")
+            reader.enter(tags.SEQUENCE, "the envelope")
             reader.read_integer("version")
             if content_type in _WITH_RECIPIENTS:
-                if reader.at(ber.context(0)):
+                if reader.at(tags.context(0)):
                     reader.skip("originatorInfo")
                 reader.skip("recipientInfos")
             if content_type == oids.SIGNED_AND_ENVELOPED_DATA:
                 reader.skip("digestAlgorithms")
-            reader.enter(ber.SEQUENCE, _ENCRYPTED_CONTENT_INFO)
-            is_typed = reader.at(ber.OBJECT_IDENTIFIER)
+            reader.enter(tags.SEQUENCE, _ENCRYPTED_CONTENT_INFO)
+            is_typed = reader.at(tags.OBJECT_IDENTIFIER)
             reader.skip("the type of the encrypted content")
-            has_algorithm = reader.at(ber.SEQUENCE)
+            has_algorithm = reader.at(tags.SEQUENCE)
             reader.skip("contentEncryptionAlgorithm")
-            return is_typed and has_algorithm and (not reader.peek() or reader.at(ber.context(0)))
+            return is_typed and has_algorithm and (not reader.peek() or reader.at(tags.context(0)))
         except MalformedMessage:
             return False
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sectool.cms import ber, der, oids
-from sectool.cms.ber import BERReader
+from sectool.cms import der, oids, tags
 from sectool.cms.names import display_name
+from sectool.cms.reader import CMSReader
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 
@@ -26,7 +26,7 @@ class AlgorithmIdentifier:
 
 
 def read_algorithm_identifier(
-    reader: BERReader, what: str, *, tag: int = ber.SEQUENCE
+    reader: CMSReader, what: str, *, tag: int = tags.SEQUENCE
 ) -> AlgorithmIdentifier:
     """Reads an AlgorithmIdentifier, also under an implicit tag."""
     reader.enter(tag, what)
@@ -68,11 +68,11 @@ def hash_algorithm(name: str) -> AlgorithmIdentifier:
     return AlgorithmIdentifier(_HASH_OIDS[name], der.NULL)
 
 
-def read_issuer_and_serial_number(reader: BERReader) -> IssuerAndSerialNumber | None:
+def read_issuer_and_serial_number(reader: CMSReader) -> IssuerAndSerialNumber | None:
     """RFC 5652 section 10.2.4; None where the name is longer than is kept."""
     what = "issuerAndSerialNumber"
-    reader.enter(ber.SEQUENCE, what)
-    if not reader.at(ber.SEQUENCE):
+    reader.enter(tags.SEQUENCE, what)
+    if not reader.at(tags.SEQUENCE):
         raise MalformedMessage("the issuer of a recipient is not a name")
     issuer = reader.read_raw_or_skip("the issuer of a recipient", reader.limits.name_size)
     serial_number = reader.read_integer("the serial number of a recipient")
@@ -80,9 +80,9 @@ def read_issuer_and_serial_number(reader: BERReader) -> IssuerAndSerialNumber | 
     return None if issuer is None else IssuerAndSerialNumber(issuer, serial_number)
 
 
-def read_recipient_identifier(reader: BERReader) -> RecipientIdentifier | None:
+def read_recipient_identifier(reader: CMSReader) -> RecipientIdentifier | None:
     """RecipientIdentifier (RFC 5652 section 6.2.1); None: its name is longer than is kept."""
-    tag = ber.context(0)
+    tag = tags.context(0)
     if reader.at(tag):
         limit = reader.limits.identifier_size
         return SubjectKeyIdentifier(
@@ -105,7 +105,7 @@ def require_identifier(identifier: RecipientIdentifier | None, what: str) -> Rec
 def encode_recipient_identifier(identifier: RecipientIdentifier) -> bytes:
     """DER of a RecipientIdentifier."""
     if isinstance(identifier, SubjectKeyIdentifier):
-        return der.element(ber.context(0), identifier.value)
+        return der.element(tags.context(0), identifier.value)
     return der.sequence(identifier.issuer, der.integer(identifier.serial_number))
 
 

@@ -17,8 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.x963kdf import X963KDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sectool.cms import ber, der, oids
-from sectool.cms.ber import BERReader
+from sectool.cms import der, oids, tags
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     encode_recipient_identifier,
@@ -33,6 +32,7 @@ from sectool.cms.key_wrap import (
     wrap_with_aes_256,
 )
 from sectool.cms.originators import originator_public_keys
+from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, UnwrappedKey
 from sectool.cms.seams import IssuerAndSerialNumber, KeyOperations, SenderKeys
 from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessage
@@ -123,7 +123,7 @@ def _read_algorithms(
     if algorithm.parameters is None:
         raise MalformedMessage("the key wrap of a key agreement is missing")
     wrap = read_algorithm_identifier(
-        BERReader.over(algorithm.parameters), "the key wrap of a key agreement"
+        CMSReader.over(algorithm.parameters), "the key wrap of a key agreement"
     )
     return scheme, wrap
 
@@ -137,17 +137,17 @@ def check_key_agreement(recipient_info: RecipientInfo) -> None:
     """
     _, wrap = _read_algorithms(recipient_info)
     key_wrap(wrap)
-    reader = BERReader.over(recipient_info.detail)
-    reader.enter(ber.context(0), "the originator of a key agreement")
-    if not reader.at(ber.context(1)):
+    reader = CMSReader.over(recipient_info.detail)
+    reader.enter(tags.context(0), "the originator of a key agreement")
+    if not reader.at(tags.context(1)):
         return
-    reader.enter(ber.context(1), "originatorKey")
+    reader.enter(tags.context(1), "originatorKey")
     algorithm = read_algorithm_identifier(reader, "the algorithm of originatorKey")
     _check_kind(algorithm)
     # RFC 5753 section 3.1.1: absent or NULL, since the curve is the recipient's.
-    if algorithm.parameters is None or algorithm.parameters[:1] != bytes((ber.OBJECT_IDENTIFIER,)):
+    if algorithm.parameters is None or algorithm.parameters[:1] != bytes((tags.OBJECT_IDENTIFIER,)):
         return
-    curve = BERReader.over(algorithm.parameters).read_oid("the curve of originatorKey")
+    curve = CMSReader.over(algorithm.parameters).read_oid("the curve of originatorKey")
     try:
         ec.get_curve_for_oid(x509.ObjectIdentifier(curve))
     except LookupError:
@@ -182,9 +182,9 @@ def _read_detail(
 
     One that the message holds, or several where certificates share a name.
     """
-    reader = BERReader.over(recipient_info.detail)
-    reader.enter(ber.context(0), "the originator of a key agreement")
-    if reader.at(ber.context(1)):
+    reader = CMSReader.over(recipient_info.detail)
+    reader.enter(tags.context(0), "the originator of a key agreement")
+    if reader.at(tags.context(1)):
         public_keys: Sequence[bytes] = [_read_originator_key(reader)]
     else:
         identifier = require_identifier(
@@ -193,8 +193,8 @@ def _read_detail(
         public_keys = originator_public_keys(recipient_info.originator_info, identifier, senders)
     reader.leave("the originator of a key agreement")
     user_keying_material = None
-    if reader.at(ber.context(1)):
-        reader.enter(ber.context(1), "ukm")
+    if reader.at(tags.context(1)):
+        reader.enter(tags.context(1), "ukm")
         user_keying_material = reader.read_octet_string("ukm", reader.limits.parameters_size)
         reader.leave("ukm")
     return public_keys, user_keying_material
@@ -205,12 +205,12 @@ def _check_kind(algorithm: AlgorithmIdentifier) -> None:
         raise UnsupportedMessage(f"key agreement with a key of kind {algorithm.oid}")
 
 
-def _read_originator_key(reader: BERReader) -> bytes:
+def _read_originator_key(reader: CMSReader) -> bytes:
     what = "originatorKey"
-    reader.enter(ber.context(1), what)
+    reader.enter(tags.context(1), what)
     algorithm = read_algorithm_identifier(reader, f"the algorithm of {what}")
     _check_kind(algorithm)
-    bits = reader.read_primitive(ber.BIT_STRING, what, reader.limits.encrypted_key_size)
+    bits = reader.read_primitive(tags.BIT_STRING, what, reader.limits.encrypted_key_size)
     reader.leave(what)
     if bits[:1] != b"\0":
         raise MalformedMessage(f"{what} is not whole bytes")
@@ -241,7 +241,7 @@ def encode_key_agreement(
     wrapped = wrap_with_aes_256(key_encryption_key, content_encryption_key)
     encrypted_key = der.sequence(encode_recipient_identifier(identifier), der.octet_string(wrapped))
     return der.element(
-        ber.context(1) | der.CONSTRUCTED,
+        tags.context(1) | tags.CONSTRUCTED,
         der.integer(_VERSION)
         + der.explicit(0, originator_key)
         + key_agreement_algorithm(scheme_oid).encode()
@@ -262,5 +262,5 @@ def _agree_ephemeral(public_key: AgreementPublicKey) -> tuple[bytes, bytes]:
             Encoding.X962, PublicFormat.UncompressedPoint
         )
     # RFC 5753 section 3.1.1: parameters absent, the curve is the recipient's.
-    key = AlgorithmIdentifier(oid).encode() + der.element(ber.BIT_STRING, b"\0" + octets)
-    return der.element(ber.context(1) | der.CONSTRUCTED, key), secret
+    key = AlgorithmIdentifier(oid).encode() + der.element(tags.BIT_STRING, b"\0" + octets)
+    return der.element(tags.context(1) | tags.CONSTRUCTED, key), secret

@@ -13,8 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import mlkem
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from sectool.cms import ber, der, oids
-from sectool.cms.ber import BERReader
+from sectool.cms import der, oids, tags
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     encode_recipient_identifier,
@@ -27,6 +26,7 @@ from sectool.cms.key_wrap import (
     with_and_without_null,
     wrap_with_aes_256,
 )
+from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, UnwrappedKey
 from sectool.cms.seams import IssuerAndSerialNumber, KeyOperations
 from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessage
@@ -83,14 +83,14 @@ def read_encapsulation(detail: bytes) -> Encapsulation:
         MalformedMessage: they are damaged, or kekLength is not that of the wrap.
         UnsupportedMessage: the derivation or the wrap is not supported.
     """
-    reader = BERReader.over(detail)
+    reader = CMSReader.over(detail)
     limit = reader.limits.encrypted_key_size
     ciphertext = reader.read_octet_string("kemct", limit)
     derivation = read_algorithm_identifier(reader, "kdf")
     size = reader.read_integer("kekLength")
     user_keying_material = None
-    if reader.at(ber.context(0)):
-        reader.enter(ber.context(0), "ukm")
+    if reader.at(tags.context(0)):
+        reader.enter(tags.context(0), "ukm")
         user_keying_material = reader.read_octet_string("ukm", limit)
         reader.leave("ukm")
     wrap = read_algorithm_identifier(reader, "wrap")
@@ -168,4 +168,6 @@ def encode_key_encapsulation(
         AES_256_WRAP.encode(),
         der.octet_string(wrapped),
     )
-    return der.element(ber.context(4) | der.CONSTRUCTED, der.oid(oids.ORI_KEM) + kem_recipient_info)
+    return der.element(
+        tags.context(4) | tags.CONSTRUCTED, der.oid(oids.ORI_KEM) + kem_recipient_info
+    )

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sectool.cms import ber, oids
-from sectool.cms.ber import BERReader
+from sectool.cms import oids, tags
 from sectool.cms.identifiers import AlgorithmIdentifier, read_algorithm_identifier
+from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, RecipientKind
 from sectool.cms.seams import RecipientIdentifier
 from sectool.errors import MalformedMessage, MissingKey
@@ -82,15 +82,15 @@ def kind_of_key(public_key_info: bytes) -> KeyKind:
         MalformedMessage: it is none.
     """
     what = "a SubjectPublicKeyInfo"
-    reader = BERReader.over(public_key_info)
-    reader.enter(ber.SEQUENCE, what)
+    reader = CMSReader.over(public_key_info)
+    reader.enter(tags.SEQUENCE, what)
     algorithm = read_algorithm_identifier(reader, what)
-    bits = reader.read_primitive(ber.BIT_STRING, what, len(public_key_info))[1:]
+    bits = reader.read_primitive(tags.BIT_STRING, what, len(public_key_info))[1:]
     if algorithm.oid != oids.RSA_ENCRYPTION:
         return _kind_of_point(algorithm, bits)
-    key = BERReader.over(bits)
-    key.enter(ber.SEQUENCE, what)
-    modulus = key.read_primitive(ber.INTEGER, what, len(bits)).lstrip(b"\0")
+    key = CMSReader.over(bits)
+    key.enter(tags.SEQUENCE, what)
+    modulus = key.read_primitive(tags.INTEGER, what, len(bits)).lstrip(b"\0")
     return KeyKind(algorithm.oid, _rounded(len(modulus)))
 
 
@@ -103,14 +103,14 @@ def _kind_of_originator(detail: bytes) -> KeyKind | None:
     """By the sender's key, which is of the kind of the recipient's (RFC 5753 section 3.1.1)."""
     what = "the originator of a key agreement"
     try:
-        reader = BERReader.over(detail)
-        reader.enter(ber.context(0), what)
-        if not reader.at(ber.context(1)):
+        reader = CMSReader.over(detail)
+        reader.enter(tags.context(0), what)
+        if not reader.at(tags.context(1)):
             return KeyKind("")
-        reader.enter(ber.context(1), what)
+        reader.enter(tags.context(1), what)
         algorithm = read_algorithm_identifier(reader, what)
         return _kind_of_point(
-            algorithm, reader.read_primitive(ber.BIT_STRING, what, len(detail))[1:]
+            algorithm, reader.read_primitive(tags.BIT_STRING, what, len(detail))[1:]
         )
     except MalformedMessage:
         return None
@@ -123,6 +123,6 @@ def _kind_of_point(algorithm: AlgorithmIdentifier, octets: bytes) -> KeyKind:
     size = len(octets) - 1 if is_compressed else (len(octets) - 1) // 2
     curve = ""
     parameters = algorithm.parameters or b""
-    if parameters[:1] == bytes((ber.OBJECT_IDENTIFIER,)):
-        curve = BERReader.over(parameters).read_oid("a curve")
+    if parameters[:1] == bytes((tags.OBJECT_IDENTIFIER,)):
+        curve = CMSReader.over(parameters).read_oid("a curve")
     return KeyKind(algorithm.oid, size, curve)

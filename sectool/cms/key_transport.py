@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sectool.cms import ber, der, oids
-from sectool.cms.ber import BERReader
+from sectool.cms import der, oids, tags
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     encode_recipient_identifier,
@@ -15,6 +14,7 @@ from sectool.cms.identifiers import (
     read_algorithm_identifier,
     require_null_or_absent,
 )
+from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, UnwrappedKey
 from sectool.cms.seams import (
     OAEP,
@@ -42,19 +42,19 @@ def _read_oaep(algorithm: AlgorithmIdentifier) -> RSAPadding:
     default = OAEP()
     if algorithm.parameters is None:
         return default
-    reader = BERReader.over(algorithm.parameters)
-    reader.enter(ber.SEQUENCE, what)
+    reader = CMSReader.over(algorithm.parameters)
+    reader.enter(tags.SEQUENCE, what)
     hash_function, mgf_hash, label = default.hash_name, default.mgf_hash_name, default.label
-    if reader.at(ber.context(0)):
-        reader.enter(ber.context(0), what)
+    if reader.at(tags.context(0)):
+        reader.enter(tags.context(0), what)
         hash_function = hash_name(read_algorithm_identifier(reader, "hashFunc"), what)
         reader.leave(what)
-    if reader.at(ber.context(1)):
-        reader.enter(ber.context(1), what)
+    if reader.at(tags.context(1)):
+        reader.enter(tags.context(1), what)
         mgf_hash = mgf1_hash(read_algorithm_identifier(reader, "maskGenFunc"))
         reader.leave(what)
-    if reader.at(ber.context(2)):
-        reader.enter(ber.context(2), what)
+    if reader.at(tags.context(2)):
+        reader.enter(tags.context(2), what)
         label = _oaep_label(read_algorithm_identifier(reader, "pSourceFunc"))
         reader.leave(what)
     reader.leave(what)
@@ -67,7 +67,7 @@ def mgf1_hash(algorithm: AlgorithmIdentifier) -> str:
         raise UnsupportedMessage(f"mask generation function {algorithm.oid} is not supported")
     if algorithm.parameters is None:
         raise MalformedMessage("the hash function of MGF1 is missing")
-    reader = BERReader.over(algorithm.parameters)
+    reader = CMSReader.over(algorithm.parameters)
     return hash_name(read_algorithm_identifier(reader, "the hash function of MGF1"), "MGF1")
 
 
@@ -76,7 +76,7 @@ def _oaep_label(algorithm: AlgorithmIdentifier) -> bytes:
         raise UnsupportedMessage(f"OAEP label source {algorithm.oid} is not supported")
     if algorithm.parameters is None:
         raise MalformedMessage("the OAEP label is missing")
-    reader = BERReader.over(algorithm.parameters)
+    reader = CMSReader.over(algorithm.parameters)
     return reader.read_octet_string("the OAEP label", reader.limits.identifier_size)
 
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sectool.cms.ber import ReaderLimits
+
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(ReaderLimits):
     """What one CMS structure may ask of us; sizes are in bytes."""
 
-    depth: int = 100
-    """Constructed elements open at a time. Real mail needs about twelve; nested
-    segments of an OCTET STRING add one each. What is passed over may be deeper."""
     recipients: int = 2_000
     """Recipients of one envelope that are kept, in its order; all are read, and those that
     a held key names are kept whatever their place."""
@@ -24,9 +23,6 @@ class Limits:
     """What is kept of them takes: two thousand RSA-16384 recipients fit."""
     name_size: int = 256 * 1024
     """An issuer Name that is kept; a recipient with a longer one is only counted."""
-    identifier_size: int = 4 * 1024
-    """A subject key identifier, serial number or object identifier; some writers put a whole
-    public key in its place."""
     encrypted_key_size: int = 16 * 1024
     """An encryptedKey or KEM ciphertext: RSA-16384 takes 2048, ML-KEM-1024 1568."""
     parameters_size: int = 16 * 1024

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from sectool.cms import ber
-from sectool.cms.ber import BERReader
+from sectool.cms import tags
+from sectool.cms.reader import CMSReader
 from sectool.errors import MalformedMessage
 
 _ATTRIBUTE_NAMES = {
@@ -57,17 +57,17 @@ def _remembered(name: bytes) -> str:
 
 def _display(name: bytes) -> str:
     try:
-        relative_names = _relative_names(BERReader.over(name))
+        relative_names = _relative_names(CMSReader.over(name))
     except MalformedMessage:
         return "#" + name.hex()
     return ",".join(reversed(relative_names))
 
 
-def _relative_names(reader: BERReader) -> list[str]:
+def _relative_names(reader: CMSReader) -> list[str]:
     names: list[str] = []
-    reader.enter(ber.SEQUENCE, "a name")
+    reader.enter(tags.SEQUENCE, "a name")
     while reader.peek() is not None:
-        reader.enter(ber.SET, "a relative name")
+        reader.enter(tags.SET, "a relative name")
         attributes: list[str] = []
         while reader.peek() is not None:
             attributes.append(_attribute(reader))
@@ -77,8 +77,8 @@ def _relative_names(reader: BERReader) -> list[str]:
     return names
 
 
-def _attribute(reader: BERReader) -> str:
-    reader.enter(ber.SEQUENCE, "an attribute")
+def _attribute(reader: CMSReader) -> str:
+    reader.enter(tags.SEQUENCE, "an attribute")
     oid = reader.read_oid("an attribute type")
     header = reader.peek()
     raw = reader.read_raw("an attribute value", reader.limits.name_size)

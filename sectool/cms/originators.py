@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sectool.cms import ber, der
-from sectool.cms.ber import BERReader
+from sectool.cms import der, tags
+from sectool.cms.reader import CMSReader
 from sectool.cms.seams import (
     IssuerAndSerialNumber,
     RecipientIdentifier,
@@ -70,15 +70,15 @@ def originator_public_keys(
 
 def _certificates(originator_info: bytes) -> Iterator[_Certificate]:
     """The X.509 certificates of an OriginatorInfo; other choices are passed over."""
-    reader = BERReader.over(originator_info)
-    reader.enter(ber.context(0), "originatorInfo")
-    if not reader.at(ber.context(0)):
+    reader = CMSReader.over(originator_info)
+    reader.enter(tags.context(0), "originatorInfo")
+    if not reader.at(tags.context(0)):
         return
-    reader.enter(ber.context(0), "the certificates of originatorInfo")
+    reader.enter(tags.context(0), "the certificates of originatorInfo")
     for _ in range(_MOST_CERTIFICATES):
         if reader.peek() is None:
             return
-        if reader.at(ber.SEQUENCE):
+        if reader.at(tags.SEQUENCE):
             raw = reader.read_raw("a certificate of originatorInfo", len(originator_info))
             yield _read_certificate(raw)
         else:
@@ -88,41 +88,41 @@ def _certificates(originator_info: bytes) -> Iterator[_Certificate]:
 def _read_certificate(raw: bytes) -> _Certificate:
     """Certificate and TBSCertificate (RFC 5280 section 4.1), as far as they name a key."""
     what = "a certificate of originatorInfo"
-    reader = BERReader.over(raw)
-    reader.enter(ber.SEQUENCE, what)
-    reader.enter(ber.SEQUENCE, what)
-    if reader.at(ber.context(0)):
+    reader = CMSReader.over(raw)
+    reader.enter(tags.SEQUENCE, what)
+    reader.enter(tags.SEQUENCE, what)
+    if reader.at(tags.context(0)):
         reader.skip("version")
     serial_number = reader.read_integer("serialNumber")
     reader.skip("signature")
     issuer = reader.read_raw("issuer", reader.limits.name_size)
     reader.skip("validity")
     reader.skip("subject")
-    reader.enter(ber.SEQUENCE, "subjectPublicKeyInfo")
+    reader.enter(tags.SEQUENCE, "subjectPublicKeyInfo")
     reader.skip("the algorithm of subjectPublicKeyInfo")
-    bits = reader.read_primitive(ber.BIT_STRING, "subjectPublicKey", len(raw))
+    bits = reader.read_primitive(tags.BIT_STRING, "subjectPublicKey", len(raw))
     reader.leave("subjectPublicKeyInfo")
     if bits[:1] != b"\0":
         raise MalformedMessage("the public key of a certificate is not whole bytes")
-    while reader.peek() is not None and not reader.at(ber.context(3)):
+    while reader.peek() is not None and not reader.at(tags.context(3)):
         reader.skip(what)
     key_identifier = _read_key_identifier(reader) if reader.peek() is not None else b""
     return _Certificate(IssuerAndSerialNumber(issuer, serial_number), key_identifier, bits[1:])
 
 
-def _read_key_identifier(reader: BERReader) -> bytes:
+def _read_key_identifier(reader: CMSReader) -> bytes:
     """The subjectKeyIdentifier among the extensions, or nothing."""
     what = "the extensions of a certificate"
-    reader.enter(ber.context(3), what)
-    reader.enter(ber.SEQUENCE, what)
+    reader.enter(tags.context(3), what)
+    reader.enter(tags.SEQUENCE, what)
     while reader.peek() is not None:
-        reader.enter(ber.SEQUENCE, what)
+        reader.enter(tags.SEQUENCE, what)
         oid = reader.read_oid(what)
-        if not reader.at(ber.OCTET_STRING):
+        if not reader.at(tags.OCTET_STRING):
             reader.skip("critical")
         value = reader.read_octet_string(what, reader.limits.attributes_size)
         reader.leave(what)
         if oid == _EXTENSION_OID:
             limit = reader.limits.identifier_size
-            return BERReader.over(value).read_octet_string("subjectKeyIdentifier", limit)
+            return CMSReader.over(value).read_octet_string("subjectKeyIdentifier", limit)
     return b""

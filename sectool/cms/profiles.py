@@ -26,9 +26,9 @@ from cryptography.hazmat.primitives.asymmetric import (
 )
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from sectool.cms import ber, oids
-from sectool.cms.ber import BERReader
+from sectool.cms import oids, tags
 from sectool.cms.key_encryption import KeyAgreement, KeyEncapsulation, KeyEncryption, KeyTransport
+from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientKind
 from sectool.cms.seams import OAEP, IssuerAndSerialNumber, PKCS1v15
 from sectool.errors import CertificateUnusable, MalformedMessage
@@ -231,9 +231,9 @@ def distinct(recipients: Sequence[Recipient]) -> tuple[Recipient, ...]:
 
 def _issuer_and_serial_number(to_be_signed: bytes) -> IssuerAndSerialNumber:
     """From TBSCertificate (RFC 5280 section 4.1)."""
-    reader = BERReader.over(to_be_signed)
-    reader.enter(ber.SEQUENCE, "TBSCertificate")
-    if reader.at(ber.context(0)):
+    reader = CMSReader.over(to_be_signed)
+    reader.enter(tags.SEQUENCE, "TBSCertificate")
+    if reader.at(tags.context(0)):
         reader.skip("version")
     serial_number = reader.read_integer("serialNumber")
     reader.skip("signature")

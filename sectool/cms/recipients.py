@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from sectool.cms import ber, oids
-from sectool.cms.ber import BERReader
+from sectool.cms import oids, tags
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     read_algorithm_identifier,
@@ -21,6 +20,8 @@ from sectool.cms.identifiers import (
     read_recipient_identifier,
 )
 from sectool.cms.limits import Limits
+from sectool.cms.octets import read_oid
+from sectool.cms.reader import CMSReader
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
 from sectool.errors import MalformedMessage
 
@@ -105,7 +106,7 @@ class UnwrappedKey:
 
 
 def read_recipient_infos(
-    reader: BERReader, originator_info: bytes = b""
+    reader: CMSReader, originator_info: bytes = b""
 ) -> Iterator[RecipientInfo]:
     """Reads RecipientInfos (RFC 5652 section 6.2) and passes them.
 
@@ -117,7 +118,7 @@ def read_recipient_infos(
         MalformedMessage: a RecipientInfo of a known kind is damaged.
         LimitExceeded: a field of one is too large.
     """
-    reader.enter(ber.SET, "recipientInfos")
+    reader.enter(tags.SET, "recipientInfos")
     while reader.peek() is not None:
         for recipient_info in _read_recipient_info(reader):
             if originator_info and recipient_info.kind is RecipientKind.KEY_AGREEMENT:
@@ -176,7 +177,7 @@ class TableMaker:
         return RecipientTable(tuple(self._kept), self._total, self._is_complete)
 
 
-def _read_recipient_info(reader: BERReader) -> Iterator[RecipientInfo]:
+def _read_recipient_info(reader: CMSReader) -> Iterator[RecipientInfo]:
     header = reader.peek()
     read = _READERS.get(header.tag) if header is not None else None
     if read is None:
@@ -186,13 +187,13 @@ def _read_recipient_info(reader: BERReader) -> Iterator[RecipientInfo]:
         yield from read(reader)
 
 
-def _read_key_transport(reader: BERReader) -> Iterator[RecipientInfo]:
+def _read_key_transport(reader: CMSReader) -> Iterator[RecipientInfo]:
     what = "KeyTransRecipientInfo"
     if found := quick_key_transport(reader.peek_whole(), reader.limits):
         reader.skip(what)
         yield found
         return
-    reader.enter(ber.SEQUENCE, what)
+    reader.enter(tags.SEQUENCE, what)
     reader.read_integer("version")
     identifier = read_recipient_identifier(reader)
     algorithm = read_algorithm_identifier(reader, "keyEncryptionAlgorithm")
@@ -221,7 +222,7 @@ def quick_key_transport(raw: bytes, limits: Limits) -> RecipientInfo | None:
         identifier, at = _quick_identifier(raw, at, end, limits)
         algorithm_at, after = _quick(raw, at, 0x30, end)
         oid_at, at = _quick(raw, algorithm_at, 0x06, after)
-        algorithm = AlgorithmIdentifier(ber.dotted(raw[oid_at:at]), raw[at:after] or None)
+        algorithm = AlgorithmIdentifier(read_oid(raw[oid_at:at]), raw[at:after] or None)
         if algorithm.parameters is not None:
             _quick(raw, at, raw[at], after, is_last=True)
         key_at, after_key = _quick(raw, after, 0x04, end, is_last=True)
@@ -277,15 +278,15 @@ def _quick(
     return begin, end
 
 
-def _read_key_agreement(reader: BERReader) -> Iterator[RecipientInfo]:
+def _read_key_agreement(reader: CMSReader) -> Iterator[RecipientInfo]:
     what = "KeyAgreeRecipientInfo"
-    reader.enter(ber.context(1), what)
+    reader.enter(tags.context(1), what)
     reader.read_integer("version")
     detail = _read_optional(reader, 0, "originator") + _read_optional(reader, 1, "ukm")
     algorithm = read_algorithm_identifier(reader, "keyEncryptionAlgorithm")
-    reader.enter(ber.SEQUENCE, "recipientEncryptedKeys")
+    reader.enter(tags.SEQUENCE, "recipientEncryptedKeys")
     while reader.peek() is not None:
-        reader.enter(ber.SEQUENCE, "RecipientEncryptedKey")
+        reader.enter(tags.SEQUENCE, "RecipientEncryptedKey")
         identifier = _read_key_agree_identifier(reader)
         encrypted_key = reader.read_octet_string("encryptedKey", reader.limits.encrypted_key_size)
         reader.leave("RecipientEncryptedKey")
@@ -296,8 +297,8 @@ def _read_key_agreement(reader: BERReader) -> Iterator[RecipientInfo]:
     reader.leave(what)
 
 
-def _read_key_agree_identifier(reader: BERReader) -> RecipientIdentifier | None:
-    tag = ber.context(0)
+def _read_key_agree_identifier(reader: CMSReader) -> RecipientIdentifier | None:
+    tag = tags.context(0)
     if not reader.at(tag):
         return read_issuer_and_serial_number(reader)
     reader.enter(tag, "RecipientKeyIdentifier")
@@ -309,9 +310,9 @@ def _read_key_agree_identifier(reader: BERReader) -> RecipientIdentifier | None:
     return identifier
 
 
-def _read_key_encryption_key(reader: BERReader) -> Iterator[RecipientInfo]:
+def _read_key_encryption_key(reader: CMSReader) -> Iterator[RecipientInfo]:
     what = "KEKRecipientInfo"
-    reader.enter(ber.context(2), what)
+    reader.enter(tags.context(2), what)
     reader.read_integer("version")
     detail = reader.read_raw("kekid", reader.limits.parameters_size)
     algorithm = read_algorithm_identifier(reader, "keyEncryptionAlgorithm")
@@ -320,9 +321,9 @@ def _read_key_encryption_key(reader: BERReader) -> Iterator[RecipientInfo]:
     yield RecipientInfo(RecipientKind.KEY_ENCRYPTION_KEY, None, algorithm, encrypted_key, detail)
 
 
-def _read_password(reader: BERReader) -> Iterator[RecipientInfo]:
+def _read_password(reader: CMSReader) -> Iterator[RecipientInfo]:
     what = "PasswordRecipientInfo"
-    reader.enter(ber.context(3), what)
+    reader.enter(tags.context(3), what)
     reader.read_integer("version")
     detail = _read_optional(reader, 0, "keyDerivationAlgorithm")
     algorithm = read_algorithm_identifier(reader, "keyEncryptionAlgorithm")
@@ -331,9 +332,9 @@ def _read_password(reader: BERReader) -> Iterator[RecipientInfo]:
     yield RecipientInfo(RecipientKind.PASSWORD, None, algorithm, encrypted_key, detail)
 
 
-def _read_other(reader: BERReader) -> Iterator[RecipientInfo]:
+def _read_other(reader: CMSReader) -> Iterator[RecipientInfo]:
     what = "OtherRecipientInfo"
-    reader.enter(ber.context(4), what)
+    reader.enter(tags.context(4), what)
     kind = reader.read_oid("oriType")
     if kind == oids.ORI_KEM:
         yield _read_kem(reader)
@@ -343,10 +344,10 @@ def _read_other(reader: BERReader) -> Iterator[RecipientInfo]:
     reader.leave(what)
 
 
-def _read_kem(reader: BERReader) -> RecipientInfo:
+def _read_kem(reader: CMSReader) -> RecipientInfo:
     """KEMRecipientInfo (RFC 9629 section 3)."""
     what = "KEMRecipientInfo"
-    reader.enter(ber.SEQUENCE, what)
+    reader.enter(tags.SEQUENCE, what)
     reader.read_integer("version")
     identifier = read_recipient_identifier(reader)
     algorithm = read_algorithm_identifier(reader, "kem")
@@ -357,16 +358,16 @@ def _read_kem(reader: BERReader) -> RecipientInfo:
     return RecipientInfo(RecipientKind.KEM, identifier, algorithm, detail=detail)
 
 
-def _read_optional(reader: BERReader, number: int, what: str) -> bytes:
-    if reader.at(ber.context(number)):
+def _read_optional(reader: CMSReader, number: int, what: str) -> bytes:
+    if reader.at(tags.context(number)):
         return reader.read_raw(what, reader.limits.parameters_size)
     return b""
 
 
-_READERS: dict[int, Callable[[BERReader], Iterator[RecipientInfo]]] = {
-    ber.SEQUENCE: _read_key_transport,
-    ber.context(1): _read_key_agreement,
-    ber.context(2): _read_key_encryption_key,
-    ber.context(3): _read_password,
-    ber.context(4): _read_other,
+_READERS: dict[int, Callable[[CMSReader], Iterator[RecipientInfo]]] = {
+    tags.SEQUENCE: _read_key_transport,
+    tags.context(1): _read_key_agreement,
+    tags.context(2): _read_key_encryption_key,
+    tags.context(3): _read_password,
+    tags.context(4): _read_other,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sectool.cms import ber, der, oids
+from sectool.cms import der, oids, tags
 from sectool.cms.cek_hkdf import read_inner_algorithm
 from sectool.cms.envelope import Envelope, canonical_set, read_envelope
 from sectool.cms.limits import Limits
@@ -133,7 +133,7 @@ def _tail(envelope: Envelope, limits: Limits) -> bytes:
 def _attributes(number: int, attributes: bytes, limits: Limits) -> bytes:
     # An implicit tag: only the first octet differs from that of a SET.
     encoded = canonical_set(attributes, limits)
-    return bytes((ber.context(number) | der.CONSTRUCTED,)) + encoded[1:] if encoded else b""
+    return bytes((tags.context(number) | tags.CONSTRUCTED,)) + encoded[1:] if encoded else b""
 
 
 def _copy_content(sealed: SealedEnvelope, output: HashingSink) -> None:

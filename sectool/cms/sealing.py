@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sectool.cms import ber, der, oids
+from sectool.cms import der, oids, tags
 from sectool.cms.algorithms import CONTENT_ENCRYPTION
 from sectool.cms.ciphers import ContentEncryption, SealingCipher
 from sectool.cms.envelope import Envelope, read_envelope
@@ -24,7 +24,7 @@ from sectool.errors import MalformedMessage, MessageChanged
 
 _BLOCK = 128 * 1024
 _TAG_SIZE = 16
-_SEQUENCE = ber.SEQUENCE | der.CONSTRUCTED
+_SEQUENCE = tags.SEQUENCE | tags.CONSTRUCTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +256,12 @@ def envelope_head(
         tail_size: bytes of what follows encryptedContentInfo in the envelope, as encoded.
     """
     # From the inside out: each layer's header needs the length of all inside it.
-    head = content_info + der.header(ber.context(0), encrypted_size)
+    head = content_info + der.header(tags.context(0), encrypted_size)
     head = der.header(_SEQUENCE, len(head) + encrypted_size) + head
     head = version_and_recipients + head
     rest = encrypted_size + tail_size
     head = der.header(_SEQUENCE, len(head) + rest) + head
-    head = der.header(ber.context(0) | der.CONSTRUCTED, len(head) + rest) + head
+    head = der.header(tags.context(0) | tags.CONSTRUCTED, len(head) + rest) + head
     head = der.oid(content_type) + head
     return der.header(_SEQUENCE, len(head) + rest) + head
 

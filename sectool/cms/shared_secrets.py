@@ -13,9 +13,8 @@ from functools import partial
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, modes
 
 from sectool.budget import Work, current
-from sectool.cms import ber, oids
+from sectool.cms import oids, tags
 from sectool.cms.algorithms import CONTENT_ENCRYPTION
-from sectool.cms.ber import BERReader
 from sectool.cms.ciphers import CBC
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
@@ -23,6 +22,7 @@ from sectool.cms.identifiers import (
     require_null_or_absent,
 )
 from sectool.cms.key_wrap import key_wrap
+from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, RecipientKind, UnwrappedKey
 from sectool.errors import (
     DecryptionFailed,
@@ -113,9 +113,9 @@ def _key_identifier(detail: bytes) -> bytes | None:
 
     None where it is damaged: the other recipients are not to suffer from it.
     """
-    reader = BERReader.over(detail)
+    reader = CMSReader.over(detail)
     try:
-        reader.enter(ber.SEQUENCE, "kekid")
+        reader.enter(tags.SEQUENCE, "kekid")
         return reader.read_octet_string("keyIdentifier", reader.limits.identifier_size)
     except MalformedMessage:
         return None
@@ -154,7 +154,7 @@ def _read_cipher(algorithm: AlgorithmIdentifier) -> CBC:
     if algorithm.parameters is None:
         raise MalformedMessage("the cipher of a password recipient is missing")
     inner = read_algorithm_identifier(
-        BERReader.over(algorithm.parameters), "the cipher of a password recipient"
+        CMSReader.over(algorithm.parameters), "the cipher of a password recipient"
     )
     row = CONTENT_ENCRYPTION.get(inner.oid)
     cipher = row.read(row, inner.parameters) if row is not None else None
@@ -191,16 +191,16 @@ def _read_derivation(detail: bytes, key_size: int) -> Callable[[bytes], bytes]:
     if not detail:
         raise UnsupportedMessage("a password recipient without key derivation is not supported")
     what = "keyDerivationAlgorithm"
-    algorithm = read_algorithm_identifier(BERReader.over(detail), what, tag=ber.context(0))
+    algorithm = read_algorithm_identifier(CMSReader.over(detail), what, tag=tags.context(0))
     if algorithm.oid != oids.PBKDF2:
         raise UnsupportedMessage(f"key derivation {algorithm.oid} is not supported")
     if algorithm.parameters is None:
         raise MalformedMessage("the PBKDF2 parameters are missing")
-    reader = BERReader.over(algorithm.parameters)
-    reader.enter(ber.SEQUENCE, "the PBKDF2 parameters")
+    reader = CMSReader.over(algorithm.parameters)
+    reader.enter(tags.SEQUENCE, "the PBKDF2 parameters")
     salt = reader.read_octet_string("the PBKDF2 salt", reader.limits.parameters_size)
     iterations = reader.read_integer("the PBKDF2 iteration count")
-    if reader.at(ber.INTEGER) and reader.read_integer("keyLength") != key_size:
+    if reader.at(tags.INTEGER) and reader.read_integer("keyLength") != key_size:
         raise MalformedMessage("the PBKDF2 keyLength is not that of the cipher")
     hash_name = "sha1"
     if reader.peek() is not None:

@@ -28,9 +28,8 @@ from cryptography.hazmat.primitives.asymmetric import (
 )
 
 from sectool.budget import Work, current
-from sectool.cms import ber, der, oids
+from sectool.cms import der, oids, tags
 from sectool.cms.addresses import PARSER_ERRORS
-from sectool.cms.ber import BERReader
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     hash_name,
@@ -38,6 +37,7 @@ from sectool.cms.identifiers import (
 )
 from sectool.cms.key_transport import mgf1_hash
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
+from sectool.cms.reader import CMSReader
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, Source
 from sectool.cms.signed_data import SignedData, SignerInfo, read_signed_data
 from sectool.errors import BudgetExceeded, MalformedMessage, MessageError, UnsupportedMessage
@@ -212,7 +212,7 @@ def _verify(
         _verify_any(partial(verify, is_digest=True), right)
         return
     # The signature is over the DER of a SET OF; some writers sign what they sent.
-    set_of = bytes((ber.SET | der.CONSTRUCTED,)) + signer.signed_attributes[1:]
+    set_of = bytes((tags.SET | tags.CONSTRUCTED,)) + signer.signed_attributes[1:]
     attributes = _attributes(set_of)
     if attributes.get(oids.CONTENT_TYPE_ATTRIBUTE) != der.oid(signed.content_type):
         raise MalformedMessage("the signature is over another type of content")
@@ -234,13 +234,13 @@ def _verify_any(verify: Callable[[bytes], None], candidates: frozenset[bytes] | 
 
 def _attributes(set_of: bytes) -> dict[str, bytes]:
     """The one value of each attribute, in DER; an attribute with another count is left out."""
-    reader = BERReader.over(set_of)
+    reader = CMSReader.over(set_of)
     found: dict[str, bytes] = {}
-    reader.enter(ber.SET, "signedAttrs")
+    reader.enter(tags.SET, "signedAttrs")
     while reader.peek() is not None:
-        reader.enter(ber.SEQUENCE, "an attribute")
+        reader.enter(tags.SEQUENCE, "an attribute")
         name = reader.read_oid("an attribute type")
-        reader.enter(ber.SET, "attribute values")
+        reader.enter(tags.SET, "attribute values")
         values: list[bytes] = []
         while reader.peek() is not None:
             values.append(reader.read_raw("an attribute value", reader.limits.attributes_size))
@@ -298,21 +298,21 @@ def _pss(algorithm: AlgorithmIdentifier) -> tuple[str, padding.AsymmetricPadding
     what = "RSASSA-PSS-params"
     name = mask_name = "sha1"
     salt_length = 20
-    reader = BERReader.over(algorithm.parameters or der.sequence())
-    reader.enter(ber.SEQUENCE, what)
-    if reader.at(ber.context(0)):
-        reader.enter(ber.context(0), what)
+    reader = CMSReader.over(algorithm.parameters or der.sequence())
+    reader.enter(tags.SEQUENCE, what)
+    if reader.at(tags.context(0)):
+        reader.enter(tags.context(0), what)
         name = hash_name(read_algorithm_identifier(reader, "hashAlgorithm"), what)
         reader.leave(what)
-    if reader.at(ber.context(1)):
-        reader.enter(ber.context(1), what)
+    if reader.at(tags.context(1)):
+        reader.enter(tags.context(1), what)
         mask_name = mgf1_hash(read_algorithm_identifier(reader, "maskGenAlgorithm"))
         reader.leave(what)
-    if reader.at(ber.context(2)):
-        reader.enter(ber.context(2), what)
+    if reader.at(tags.context(2)):
+        reader.enter(tags.context(2), what)
         salt_length = reader.read_integer("saltLength")
         reader.leave(what)
-    if reader.at(ber.context(3)):
+    if reader.at(tags.context(3)):
         reader.skip("trailerField")
     reader.leave(what)
     return name, padding.PSS(padding.MGF1(_HASHES[mask_name]()), salt_length)

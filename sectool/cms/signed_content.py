@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from sectool.cms import ber
-from sectool.cms.ber import BERReader
+from sectool.cms import tags
+from sectool.cms.reader import CMSReader
 from sectool.cms.seams import Source
 
 _WHAT = "the signed data"
@@ -22,7 +22,7 @@ def is_certificates_only(stream: BinaryIO) -> bool:
     Raises:
         MalformedMessage: it is not a SignedData.
     """
-    reader = BERReader(stream)
+    reader = CMSReader(stream)
     _enter(reader)
     header = reader.take("digestAlgorithms")
     if header.length is None:
@@ -38,21 +38,21 @@ def has_more_behind(source: Source) -> bool:
         MalformedMessage: it is not whole.
     """
     with source.open() as stream:
-        reader = BERReader(stream)
+        reader = CMSReader(stream)
         reader.skip(_WHAT)
         return reader.count_trailing() > len(b"\r\n")
 
 
-def _enter(reader: BERReader) -> tuple[str, ...]:
+def _enter(reader: CMSReader) -> tuple[str, ...]:
     """Enters the structure, with its ContentInfo or without; what has to be left again."""
     around: list[str] = []
-    if reader.at(ber.SEQUENCE):
-        reader.enter(ber.SEQUENCE, _WHAT)
+    if reader.at(tags.SEQUENCE):
+        reader.enter(tags.SEQUENCE, _WHAT)
         around.append(_WHAT)
-    if not reader.at(ber.INTEGER):
+    if not reader.at(tags.INTEGER):
         reader.read_oid("contentType")
-        reader.enter(ber.context(0), _WHAT)
-        reader.enter(ber.SEQUENCE, _WHAT)
+        reader.enter(tags.context(0), _WHAT)
+        reader.enter(tags.SEQUENCE, _WHAT)
         around += [_WHAT, "ContentInfo"]
     reader.read_integer("version")
     return tuple(around)
@@ -68,14 +68,14 @@ def signed_blocks(stream: BinaryIO) -> Iterator[bytes]:
     Raises:
         MalformedMessage: it is not a whole SignedData.
     """
-    reader = BERReader(stream)
+    reader = CMSReader(stream)
     around = _enter(reader)
     reader.skip("digestAlgorithms")
-    reader.enter(ber.SEQUENCE, "encapContentInfo")
+    reader.enter(tags.SEQUENCE, "encapContentInfo")
     reader.read_oid("eContentType")
-    if reader.at(ber.context(0)):
-        reader.enter(ber.context(0), "eContent")
-        if reader.at(ber.OCTET_STRING):
+    if reader.at(tags.context(0)):
+        reader.enter(tags.context(0), "eContent")
+        if reader.at(tags.OCTET_STRING):
             yield from reader.octet_string_blocks(reader.take("eContent"), "eContent")
         else:
             # PKCS #7 allowed any type here; what it holds is no mail.

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from sectool.cms import ber, oids
-from sectool.cms.ber import BERReader
+from sectool.cms import oids, tags
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     read_algorithm_identifier,
@@ -15,6 +14,7 @@ from sectool.cms.identifiers import (
     require_identifier,
 )
 from sectool.cms.limits import Limits
+from sectool.cms.reader import CMSReader
 from sectool.cms.seams import RecipientIdentifier, Source
 from sectool.errors import LimitExceeded, MalformedMessage
 
@@ -64,14 +64,14 @@ def read_signed_data(source: Source, limits: Limits, hashers: Mapping[str, Hashe
     """
     signed = SignedData()
     with source.open() as stream:
-        reader = BERReader(stream, limits)
+        reader = CMSReader(stream, limits)
         around = _enter(reader)
         reader.read_integer("version")
         reader.skip("digestAlgorithms")
         _read_content(reader, signed, hashers)
-        if reader.at(ber.context(0)):
+        if reader.at(tags.context(0)):
             signed.certificates = tuple(_read_certificates(reader))
-        if reader.at(ber.context(1)):
+        if reader.at(tags.context(1)):
             reader.skip("crls")
         signed.signer_infos = tuple(_read_signer_infos(reader))
         for what in around:
@@ -79,32 +79,32 @@ def read_signed_data(source: Source, limits: Limits, hashers: Mapping[str, Hashe
     return signed
 
 
-def _enter(reader: BERReader) -> tuple[str, ...]:
+def _enter(reader: CMSReader) -> tuple[str, ...]:
     """Enters the structure; what has to be left again.
 
     As the content of an envelope it stands without its ContentInfo (RFC 5652
     section 6.1), which not all producers leave out, and in PKCS #7 also without its own
     tag and length (RFC 2315 section 10.3).
     """
-    if reader.at(ber.INTEGER):
+    if reader.at(tags.INTEGER):
         return ()
-    reader.enter(ber.SEQUENCE, _WHAT)
-    if reader.at(ber.INTEGER):
+    reader.enter(tags.SEQUENCE, _WHAT)
+    if reader.at(tags.INTEGER):
         return (_WHAT,)
     if reader.read_oid("contentType") != oids.SIGNED_DATA:
         raise MalformedMessage("the content is not SignedData")
-    reader.enter(ber.context(0), _WHAT)
-    reader.enter(ber.SEQUENCE, _WHAT)
+    reader.enter(tags.context(0), _WHAT)
+    reader.enter(tags.SEQUENCE, _WHAT)
     return (_WHAT, _WHAT, "ContentInfo")
 
 
-def _read_content(reader: BERReader, signed: SignedData, hashers: Mapping[str, Hasher]) -> None:
-    reader.enter(ber.SEQUENCE, "encapContentInfo")
+def _read_content(reader: CMSReader, signed: SignedData, hashers: Mapping[str, Hasher]) -> None:
+    reader.enter(tags.SEQUENCE, "encapContentInfo")
     signed.content_type = reader.read_oid("eContentType")
-    if reader.at(ber.context(0)):
+    if reader.at(tags.context(0)):
         signed.is_detached = False
-        reader.enter(ber.context(0), "eContent")
-        header = reader.take_tag(ber.OCTET_STRING, "eContent")
+        reader.enter(tags.context(0), "eContent")
+        header = reader.take_tag(tags.OCTET_STRING, "eContent")
         for block in reader.octet_string_blocks(header, "eContent"):
             for hasher in hashers.values():
                 hasher.update(block)
@@ -112,25 +112,25 @@ def _read_content(reader: BERReader, signed: SignedData, hashers: Mapping[str, H
     reader.leave("encapContentInfo")
 
 
-def _read_certificates(reader: BERReader) -> Iterator[bytes]:
+def _read_certificates(reader: CMSReader) -> Iterator[bytes]:
     what = "certificates"
     limits = reader.limits
-    reader.enter(ber.context(0), what)
+    reader.enter(tags.context(0), what)
     count = 0
     while (header := reader.peek()) is not None:
         count += 1
         if count > limits.certificates:
             raise LimitExceeded(f"a signature brings more than {limits.certificates} certificates")
-        if header.tag == ber.SEQUENCE:
+        if header.tag == tags.SEQUENCE:
             yield reader.read_raw("a certificate", limits.certificate_size)
         else:
             reader.skip("a certificate of another kind")
     reader.leave(what)
 
 
-def _read_signer_infos(reader: BERReader) -> Iterator[SignerInfo]:
+def _read_signer_infos(reader: CMSReader) -> Iterator[SignerInfo]:
     what = "signerInfos"
-    reader.enter(ber.SET, what)
+    reader.enter(tags.SET, what)
     count = 0
     while reader.peek() is not None:
         count += 1
@@ -140,19 +140,19 @@ def _read_signer_infos(reader: BERReader) -> Iterator[SignerInfo]:
     reader.leave(what)
 
 
-def _read_signer_info(reader: BERReader) -> SignerInfo:
+def _read_signer_info(reader: CMSReader) -> SignerInfo:
     """SignerInfo (RFC 5652 section 5.3)."""
     what = "a signerInfo"
-    reader.enter(ber.SEQUENCE, what)
+    reader.enter(tags.SEQUENCE, what)
     reader.read_integer("version")
     identifier = require_identifier(read_recipient_identifier(reader), "a signer")
     digest_algorithm = read_algorithm_identifier(reader, "digestAlgorithm")
     attributes = b""
-    if reader.at(ber.context(0)):
+    if reader.at(tags.context(0)):
         attributes = reader.read_raw("signedAttrs", reader.limits.attributes_size)
     signature_algorithm = read_algorithm_identifier(reader, "signatureAlgorithm")
     signature = reader.read_octet_string("signature", reader.limits.encrypted_key_size)
-    if reader.at(ber.context(1)):
+    if reader.at(tags.context(1)):
         reader.skip("unsignedAttrs")
     reader.leave(what)
     return SignerInfo(identifier, digest_algorithm, attributes, signature_algorithm, signature)

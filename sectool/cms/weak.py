@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5, IDEA, Blowfish, TripleDES
 
-from sectool.cms import ber, oids, rc2
+from sectool.cms import oids, rc2, tags
 from sectool.cms.ciphers import (
     CBC,
     CBCDecryptor,
@@ -52,12 +52,12 @@ def _read_cast5(row: ContentEncryption, parameters: bytes | None) -> CBC:
     OpenSSL writes the bare vector, which leaves the length of the key open.
     """
     reader = parameters_reader(parameters)
-    if reader.at(ber.OCTET_STRING):
+    if reader.at(tags.OCTET_STRING):
         return CBC(row, read_iv(reader, row.block_size))
     what = "the CAST5 parameters"
-    reader.enter(ber.SEQUENCE, what)
+    reader.enter(tags.SEQUENCE, what)
     iv = bytes(row.block_size)
-    if reader.at(ber.OCTET_STRING):
+    if reader.at(tags.OCTET_STRING):
         iv = read_iv(reader, row.block_size)
     size, odd_bits = divmod(reader.read_integer("the CAST5 key length"), 8)
     reader.leave(what)
@@ -69,9 +69,9 @@ def _read_cast5(row: ContentEncryption, parameters: bytes | None) -> CBC:
 def _read_idea(row: ContentEncryption, parameters: bytes | None) -> CBC:
     """IDEA-CBCPar (RFC 3058 section 4), or the bare vector as OpenSSL writes it."""
     reader = parameters_reader(parameters)
-    if reader.at(ber.OCTET_STRING):
+    if reader.at(tags.OCTET_STRING):
         return CBC(row, read_iv(reader, row.block_size))
-    reader.enter(ber.SEQUENCE, "the IDEA parameters")
+    reader.enter(tags.SEQUENCE, "the IDEA parameters")
     if reader.peek() is None:
         raise UnsupportedMessage("IDEA with its vector in the content is not supported")
     iv = read_iv(reader, row.block_size)
@@ -92,7 +92,7 @@ class RC2CBC:
         """RC2-CBC parameters (RFC 3370 section 5.2, RFC 2268 section 6)."""
         reader = parameters_reader(parameters)
         what = "the RC2 parameters"
-        reader.enter(ber.SEQUENCE, what)
+        reader.enter(tags.SEQUENCE, what)
         version = reader.read_integer("the RC2 parameter version")
         iv = read_iv(reader, row.block_size)
         reader.leave(what)

@@ -22,11 +22,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from sectool.cms import oids
+from sectool.cms import der, oids, tags
 from sectool.cms.addresses import PARSER_ERRORS
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import damaged
+from sectool.keys.tree import Node
 
 _AGREEING_KEYS = frozenset({oids.EC_PUBLIC_KEY, oids.X25519, oids.X448})
 
@@ -102,9 +103,9 @@ def read_certificate(encoded: bytes) -> HeldCertificate:
         KeyFileError: this is no certificate.
     """
     node = ber.read(encoded)
-    parts = node.expect(ber.SEQUENCE).children()
-    fields = parts[0].expect(ber.SEQUENCE).children() if parts else []
-    if fields and fields[0].tag == ber.context(0):
+    parts = node.expect(tags.SEQUENCE).children()
+    fields = parts[0].expect(tags.SEQUENCE).children() if parts else []
+    if fields and fields[0].tag == tags.context(0):
         fields = fields[1:]
     if len(parts) != 3 or len(fields) < 6:
         raise damaged("a certificate is damaged")
@@ -112,7 +113,7 @@ def read_certificate(encoded: bytes) -> HeldCertificate:
     _public_key_bits(public_key_info)
     return HeldCertificate(
         der=bytes(node.encoding),
-        issuer=bytes(issuer.expect(ber.SEQUENCE).encoding),
+        issuer=bytes(issuer.expect(tags.SEQUENCE).encoding),
         serial_number=serial_number.integer(),
         public_key_info=bytes(public_key_info.encoding),
     )
@@ -164,8 +165,8 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
-def _public_key_bits(public_key_info: ber.Node) -> bytes:
-    parts = public_key_info.expect(ber.SEQUENCE).children()
+def _public_key_bits(public_key_info: Node) -> bytes:
+    parts = public_key_info.expect(tags.SEQUENCE).children()
     if len(parts) != 2:
         raise damaged("a public key is damaged")
     return parts[1].bits()
@@ -196,7 +197,7 @@ def public_key_identity(public_key_info: bytes) -> bytes:
     bits = public_key_bits(public_key_info)
     numbers = rsa_numbers(public_key_info)
     if numbers is not None:
-        return ber.encode_sequence(*map(ber.encode_unsigned, numbers))
+        return der.sequence(*map(der.integer, numbers))
     if bits[:1] not in {b"\2", b"\3"}:
         return bits
     try:
@@ -210,7 +211,7 @@ def rsa_numbers(public_key_info: bytes) -> tuple[int, int] | None:
     """Modulus and exponent of an RSA key; None for any other."""
     bits = public_key_bits(public_key_info)
     try:
-        modulus, exponent = ber.read_exactly(bits).expect(ber.SEQUENCE).children()
+        modulus, exponent = ber.read_exactly(bits).expect(tags.SEQUENCE).children()
         return modulus.unsigned(), exponent.unsigned()
     except (SectoolError, ValueError):
         return None

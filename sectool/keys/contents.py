@@ -9,6 +9,7 @@ from itertools import islice
 
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+from sectool.cms import tags
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.certificates import HeldCertificate, public_key_identity, read_certificate
@@ -17,6 +18,7 @@ from sectool.keys.passphrases import FilePassphrases
 from sectool.keys.private_keys import encode_public_key, load_private_key
 from sectool.keys.private_structures import KnownKeys
 from sectool.keys.problems import KeyFileError, damaged, over_limit, passphrase_needed
+from sectool.keys.tree import Node
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class FileContents:
         """Takes a private key that is not encrypted."""
         self.attempt(lambda: self._keep(load_private_key(encoded, self.known)))
 
-    def add_encrypted_key(self, encoded: ber.Node) -> None:
+    def add_encrypted_key(self, encoded: Node) -> None:
         """Takes an EncryptedPrivateKeyInfo (RFC 5958 section 3)."""
         self.attempt(lambda: self._keep(self._open_key(encoded)))
 
@@ -94,7 +96,7 @@ class FileContents:
 
     def open(
         self,
-        algorithm: ber.Node,
+        algorithm: Node,
         ciphertext: bytes,
         is_right: Callable[[bytes], bool],
         what: str,
@@ -131,8 +133,8 @@ class FileContents:
                     return plaintext
         raise passphrase_needed(what, given=self.passphrases.given)
 
-    def _open_key(self, encoded: ber.Node) -> PrivateKeyTypes:
-        parts = encoded.expect(ber.SEQUENCE).children()
+    def _open_key(self, encoded: Node) -> PrivateKeyTypes:
+        parts = encoded.expect(tags.SEQUENCE).children()
         if len(parts) != 2:
             raise damaged("an encrypted private key is damaged")
         algorithm, ciphertext = parts[0], parts[1].octets()
@@ -153,8 +155,8 @@ class FileContents:
 def _is_private_key_info(plaintext: bytes) -> bool:
     """Whether this has the form of PKCS#8, so that the passphrase was right."""
     try:
-        parts = islice(ber.read(plaintext).expect(ber.SEQUENCE).values(), 3)
-        tags = [part.tag for part in parts]
+        parts = islice(ber.read(plaintext).expect(tags.SEQUENCE).values(), 3)
+        shape = [part.tag for part in parts]
     except SectoolError:
         return False
-    return tags == [ber.INTEGER, ber.SEQUENCE, ber.OCTET_STRING]
+    return shape == [tags.INTEGER, tags.SEQUENCE, tags.OCTET_STRING]

@@ -14,8 +14,10 @@ from enum import IntEnum
 from functools import partial
 
 from sectool.budget import Work, current, limit_factor
-from sectool.keys import ber, limits
+from sectool.cms import tags
+from sectool.keys import limits
 from sectool.keys.problems import damaged, over_limit, unsupported
+from sectool.keys.tree import Node
 
 HASHES = {
     "1.2.840.113549.2.5": "md5",
@@ -187,7 +189,7 @@ def pbkdf1(hash_name: str, passphrase: bytes, salt: bytes, iterations: int) -> b
     return digest[:16]
 
 
-def read_derivation(algorithm: ber.Node) -> KeyDerivation:
+def read_derivation(algorithm: Node) -> KeyDerivation:
     """The derivation that PBES2 or PBMAC1 parameters name.
 
     Each call of it is counted.
@@ -195,7 +197,7 @@ def read_derivation(algorithm: ber.Node) -> KeyDerivation:
     Raises:
         KeyFileError: unknown, damaged or over a limit.
     """
-    parts = algorithm.expect(ber.SEQUENCE).children()
+    parts = algorithm.expect(tags.SEQUENCE).children()
     if len(parts) != 2:
         raise damaged("a key derivation has no parameters")
     name, parameters = parts[0].object_identifier(), parts[1].children()
@@ -206,13 +208,13 @@ def read_derivation(algorithm: ber.Node) -> KeyDerivation:
     raise unsupported(f"the key derivation {name}")
 
 
-def _read_pbkdf2(parameters: list[ber.Node]) -> KeyDerivation:
+def _read_pbkdf2(parameters: list[Node]) -> KeyDerivation:
     if len(parameters) < 2:
         raise damaged("PBKDF2 has no iterations")
     salt, iterations = parameters[0].octets(), parameters[1].integer()
     hash_name = "sha1"
     for node in parameters[2:]:
-        if node.tag == ber.SEQUENCE:
+        if node.tag == tags.SEQUENCE:
             hash_name = hmac_hash(node)
 
     def derive(passphrase: bytes, size: int) -> bytes:
@@ -223,16 +225,16 @@ def _read_pbkdf2(parameters: list[ber.Node]) -> KeyDerivation:
     return derive
 
 
-def hmac_hash(algorithm: ber.Node) -> str:
+def hmac_hash(algorithm: Node) -> str:
     """The hash of an HMAC AlgorithmIdentifier."""
-    parts = algorithm.expect(ber.SEQUENCE).children()
+    parts = algorithm.expect(tags.SEQUENCE).children()
     name = parts[0].object_identifier() if parts else ""
     if name not in HMAC_HASHES:
         raise unsupported(f"the message authentication code {name}")
     return HMAC_HASHES[name]
 
 
-def _read_scrypt(parameters: list[ber.Node]) -> KeyDerivation:
+def _read_scrypt(parameters: list[Node]) -> KeyDerivation:
     """RFC 7914 section 7."""
     if len(parameters) < 4:
         raise damaged("scrypt has no parameters")

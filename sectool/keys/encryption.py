@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from sectool.cms import rc2
-from sectool.keys import ber
+from sectool.cms import rc2, tags
 from sectool.keys.derivation import (
     HASHES,
     PKCS12Derivation,
@@ -30,6 +29,7 @@ from sectool.keys.derivation import (
     text_forms,
 )
 from sectool.keys.problems import damaged, unsupported
+from sectool.keys.tree import Node
 
 _PBES2 = "1.2.840.113549.1.5.13"
 _PBMAC1 = "1.2.840.113549.1.5.14"
@@ -116,7 +116,7 @@ _PEM_CIPHERS = {
 }
 
 
-def decryptions(algorithm: ber.Node, ciphertext: bytes, passphrase: str) -> Iterator[bytes]:
+def decryptions(algorithm: Node, ciphertext: bytes, passphrase: str) -> Iterator[bytes]:
     """What each form of the passphrase makes of the ciphertext, where the padding fits.
 
     Args:
@@ -128,7 +128,7 @@ def decryptions(algorithm: ber.Node, ciphertext: bytes, passphrase: str) -> Iter
         KeyFileError: the algorithm is unknown, damaged or over a limit.
         BudgetExceeded: no more is derived for the file.
     """
-    parts = algorithm.expect(ber.SEQUENCE).children()
+    parts = algorithm.expect(tags.SEQUENCE).children()
     if len(parts) != 2:
         raise damaged("an encryption algorithm has no parameters")
     name, parameters = parts[0].object_identifier(), parts[1]
@@ -143,8 +143,8 @@ def decryptions(algorithm: ber.Node, ciphertext: bytes, passphrase: str) -> Iter
     return (plaintext for plaintext in plaintexts if plaintext is not None)
 
 
-def _pbes2(parameters: ber.Node, ciphertext: bytes, passphrase: str) -> Iterator[bytes | None]:
-    parts = parameters.expect(ber.SEQUENCE).children()
+def _pbes2(parameters: Node, ciphertext: bytes, passphrase: str) -> Iterator[bytes | None]:
+    parts = parameters.expect(tags.SEQUENCE).children()
     if len(parts) != 2:
         raise damaged("the parameters of PBES2 are not two")
     derive = read_derivation(parts[0])
@@ -154,16 +154,16 @@ def _pbes2(parameters: ber.Node, ciphertext: bytes, passphrase: str) -> Iterator
         yield _opened(encryption, derive(form, encryption.key_bytes), iv, ciphertext)
 
 
-def _read_cipher(algorithm: ber.Node, derivation: ber.Node) -> tuple[_Encryption, bytes]:
+def _read_cipher(algorithm: Node, derivation: Node) -> tuple[_Encryption, bytes]:
     """Cipher of PBES2 and its initialisation vector."""
-    parts = algorithm.expect(ber.SEQUENCE).children()
+    parts = algorithm.expect(tags.SEQUENCE).children()
     if len(parts) != 2:
         raise damaged("the cipher of PBES2 has no parameters")
     name = parts[0].object_identifier()
     if name == _RC2_CBC:
         encryption, iv = _read_rc2(parts[1], derivation)
     elif name in _PBES2_CIPHERS:
-        encryption, iv = _PBES2_CIPHERS[name], parts[1].expect(ber.OCTET_STRING).octets()
+        encryption, iv = _PBES2_CIPHERS[name], parts[1].expect(tags.OCTET_STRING).octets()
     else:
         raise unsupported(f"the cipher {name}")
     if len(iv) != encryption.block_bytes:
@@ -171,14 +171,14 @@ def _read_cipher(algorithm: ber.Node, derivation: ber.Node) -> tuple[_Encryption
     return encryption, iv
 
 
-def _read_rc2(parameters: ber.Node, derivation: ber.Node) -> tuple[_Encryption, bytes]:
+def _read_rc2(parameters: Node, derivation: Node) -> tuple[_Encryption, bytes]:
     """RC2 takes its key size from the derivation, where that says one."""
-    *version, iv = parameters.expect(ber.SEQUENCE).children() or [parameters]
+    *version, iv = parameters.expect(tags.SEQUENCE).children() or [parameters]
     bits = rc2.effective_key_bits(version[0].integer()) if version else _RC2_DEFAULT_BITS
     sizes = [
         node.integer()
         for node in derivation.children()[1].children()[2:]
-        if node.tag == ber.INTEGER
+        if node.tag == tags.INTEGER
     ]
     key_bytes = sizes[0] if sizes else max(bits // 8, 1)
     if bits not in rc2.EFFECTIVE_BITS or key_bytes not in rc2.KEY_SIZES:
@@ -186,15 +186,15 @@ def _read_rc2(parameters: ber.Node, derivation: ber.Node) -> tuple[_Encryption, 
     return _Encryption(_rc2(bits), key_bytes, 8), iv.octets()
 
 
-def _salt_and_iterations(parameters: ber.Node) -> tuple[bytes, int]:
-    parts = parameters.expect(ber.SEQUENCE).children()
+def _salt_and_iterations(parameters: Node) -> tuple[bytes, int]:
+    parts = parameters.expect(tags.SEQUENCE).children()
     if len(parts) != 2:
         raise damaged("the parameters of an encryption are not two")
     return parts[0].octets(), parts[1].integer()
 
 
 def _pkcs12(
-    encryption: _Encryption, parameters: ber.Node, ciphertext: bytes, passphrase: str
+    encryption: _Encryption, parameters: Node, ciphertext: bytes, passphrase: str
 ) -> Iterator[bytes | None]:
     salt, iterations = _salt_and_iterations(parameters)
     derivation = PKCS12Derivation("sha1", salt, iterations)
@@ -209,7 +209,7 @@ def _pkcs12(
 
 
 def _pbes1(
-    scheme: tuple[str, _Encryption], parameters: ber.Node, ciphertext: bytes, passphrase: str
+    scheme: tuple[str, _Encryption], parameters: Node, ciphertext: bytes, passphrase: str
 ) -> Iterator[bytes | None]:
     hash_name, encryption = scheme
     salt, iterations = _salt_and_iterations(parameters)
@@ -258,14 +258,14 @@ def _opened(encryption: _Encryption, key: bytes, iv: bytes, ciphertext: bytes) -
     return padded[:-size]
 
 
-def mac_fits(mac_data: ber.Node, content: bytes, passphrase: str) -> bool:
+def mac_fits(mac_data: Node, content: bytes, passphrase: str) -> bool:
     """Whether any form of the passphrase makes the MAC of a PKCS#12 (RFC 7292 section 4).
 
     Raises:
         KeyFileError: the algorithm is unknown, damaged or over a limit.
         BudgetExceeded: no more is derived for the file.
     """
-    parts = mac_data.expect(ber.SEQUENCE).children()
+    parts = mac_data.expect(tags.SEQUENCE).children()
     info = parts[0].children() if parts else []
     if len(parts) < 2 or len(info) != 2:
         raise damaged("the MAC of the PKCS#12 file has no value")
@@ -293,13 +293,13 @@ def _pkcs12_mac(
         yield hmac.digest(key, content, hash_name)
 
 
-def _pbmac1(parameters: list[ber.Node], content: bytes, passphrase: str) -> Iterator[bytes]:
+def _pbmac1(parameters: list[Node], content: bytes, passphrase: str) -> Iterator[bytes]:
     """RFC 9579."""
-    parts = parameters[0].expect(ber.SEQUENCE).children() if parameters else []
+    parts = parameters[0].expect(tags.SEQUENCE).children() if parameters else []
     if len(parts) != 2:
         raise damaged("the parameters of PBMAC1 are not two")
     derive, hash_name = read_derivation(parts[0]), hmac_hash(parts[1])
-    sizes = [n.integer() for n in parts[0].children()[1].children()[2:] if n.tag == ber.INTEGER]
+    sizes = [n.integer() for n in parts[0].children()[1].children()[2:] if n.tag == tags.INTEGER]
     # RFC 9579 section 6: the size must stand there, and shorter keys can be guessed.
     if not sizes or not 20 <= sizes[0] <= 1024:
         raise damaged("the key size of PBMAC1 is missing or unsafe")

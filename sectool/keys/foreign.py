@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from sectool.cms import tags
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import KeyFileError, unsupported
@@ -173,10 +174,13 @@ def _recognise_database(raw: bytes) -> ForeignKind | None:
 def _is_bcfks(raw: bytes) -> bool:
     """ObjectStore of Bouncy Castle: encrypted data, and how its integrity is checked."""
     try:
-        parts = ber.read(raw).expect(ber.SEQUENCE).children()
-        if [part.tag for part in parts] != [ber.SEQUENCE, ber.SEQUENCE]:
+        parts = ber.read(raw).expect(tags.SEQUENCE).children()
+        if [part.tag for part in parts] != [tags.SEQUENCE, tags.SEQUENCE]:
             return False
         store, check = ([child.tag for child in part.children()] for part in parts)
     except SectoolError:
         return False
-    return store == [ber.SEQUENCE, ber.OCTET_STRING] and check[:2] == [ber.SEQUENCE, ber.SEQUENCE]
+    return store == [tags.SEQUENCE, tags.OCTET_STRING] and check[:2] == [
+        tags.SEQUENCE,
+        tags.SEQUENCE,
+    ]

@@ -10,10 +10,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Hashable
 
+from sectool.cms import tags
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.limits import MAXIMUM_NAME_BYTES
 from sectool.keys.problems import damaged
+from sectool.keys.tree import Node
 
 _ENCODINGS = {
     0x0C: "utf-8",
@@ -43,7 +45,7 @@ def normalised_name(encoded: bytes) -> Hashable:
     if len(encoded) > MAXIMUM_NAME_BYTES:
         return encoded
     try:
-        relative_names = ber.read_exactly(encoded).expect(ber.SEQUENCE).children()
+        relative_names = ber.read_exactly(encoded).expect(tags.SEQUENCE).children()
         return tuple(_relative_name(node) for node in relative_names)
     except SectoolError:
         return encoded
@@ -70,14 +72,14 @@ def unsigned_serial_number(serial_number: int) -> int:
     return serial_number + (1 << 8 * octets)
 
 
-def _relative_name(node: ber.Node) -> tuple[Hashable, ...]:
-    attributes = {_attribute(child) for child in node.expect(ber.SET).children()}
+def _relative_name(node: Node) -> tuple[Hashable, ...]:
+    attributes = {_attribute(child) for child in node.expect(tags.SET).children()}
     return tuple(sorted(attributes))
 
 
-def _attribute(node: ber.Node) -> tuple[str, int, str]:
+def _attribute(node: Node) -> tuple[str, int, str]:
     """Object identifier, tag where the value is no known string, and the value."""
-    parts = node.expect(ber.SEQUENCE).children()
+    parts = node.expect(tags.SEQUENCE).children()
     if len(parts) < 2:
         raise damaged("an attribute of a name has no value")
     kind, value = parts[0].object_identifier(), parts[1]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
+from sectool.cms import tags
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.contents import FileContents
 from sectool.keys.pkcs12 import read_pkcs12
+from sectool.keys.tree import Node
 
 _PFX_BEGINS = re.compile(
     rb"\x30(?:\x80|\x81.|\x82..|\x83.{3}|\x84.{4}|[\x00-\x7f])\x02\x01\x03\x30", re.DOTALL
@@ -41,30 +43,30 @@ def recognise_object(raw: bytes) -> ObjectKind | None:
         return None
 
 
-def _recognise(node: ber.Node) -> ObjectKind | None:
-    if node.tag != ber.SEQUENCE:
+def _recognise(node: Node) -> ObjectKind | None:
+    if node.tag != tags.SEQUENCE:
         return None
     parts = node.children()
-    tags = [part.tag for part in parts]
-    if tags == [ber.SEQUENCE, ber.SEQUENCE, ber.BIT_STRING]:
+    shape = [part.tag for part in parts]
+    if shape == [tags.SEQUENCE, tags.SEQUENCE, tags.BIT_STRING]:
         return ObjectKind.CERTIFICATE if _has_certificate_fields(node) else None
-    if tags == [ber.SEQUENCE, ber.OCTET_STRING]:
+    if shape == [tags.SEQUENCE, tags.OCTET_STRING]:
         return ObjectKind.ENCRYPTED_PRIVATE_KEY
-    if tags == [ber.OBJECT_IDENTIFIER, ber.context(0)]:
+    if shape == [tags.OBJECT_IDENTIFIER, tags.context(0)]:
         kinds = {_SIGNED_DATA, _NETSCAPE_CERTIFICATES}
         return ObjectKind.CERTIFICATES if parts[0].object_identifier() in kinds else None
-    pkcs8 = tags[:3] == [ber.INTEGER, ber.SEQUENCE, ber.OCTET_STRING]
-    rsa_or_dsa = len(tags) in {4, 6, 9, 10} and set(tags[:9]) == {ber.INTEGER}
-    elliptic = tags[:2] == [ber.INTEGER, ber.OCTET_STRING]
+    pkcs8 = shape[:3] == [tags.INTEGER, tags.SEQUENCE, tags.OCTET_STRING]
+    rsa_or_dsa = len(shape) in {4, 6, 9, 10} and set(shape[:9]) == {tags.INTEGER}
+    elliptic = shape[:2] == [tags.INTEGER, tags.OCTET_STRING]
     return ObjectKind.PRIVATE_KEY if pkcs8 or rsa_or_dsa or elliptic else None
 
 
-def _has_certificate_fields(node: ber.Node) -> bool:
+def _has_certificate_fields(node: Node) -> bool:
     """Tells a certificate from a request or a revocation list, which have fewer fields."""
-    tags = [child.tag for child in node.children()[0].children()]
-    if tags[:1] == [ber.context(0)]:
-        tags = tags[1:]
-    return tags[:6] == [ber.INTEGER, *[ber.SEQUENCE] * 5]
+    shape = [child.tag for child in node.children()[0].children()]
+    if shape[:1] == [tags.context(0)]:
+        shape = shape[1:]
+    return shape[:6] == [tags.INTEGER, *[tags.SEQUENCE] * 5]
 
 
 def add_object(raw: bytes, kind: ObjectKind, contents: FileContents) -> None:
@@ -94,9 +96,9 @@ def _add_bag(raw: bytes, contents: FileContents) -> None:
     and other kinds beside X.509. Netscape's CertificateSequence is such a bag, too.
     """
     kind, content, *_ = ber.read(raw).children()
-    parts = content.only_child().expect(ber.SEQUENCE).children()
+    parts = content.only_child().expect(tags.SEQUENCE).children()
     if kind.object_identifier() == _SIGNED_DATA:
-        parts = [each for part in parts if part.tag == ber.context(0) for each in part.children()]
+        parts = [each for part in parts if part.tag == tags.context(0) for each in part.children()]
     for certificate in parts:
-        if certificate.tag == ber.SEQUENCE:
+        if certificate.tag == tags.SEQUENCE:
             contents.add_certificate(certificate.der())

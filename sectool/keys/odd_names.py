@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 
+from sectool.cms import tags
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.certificates import public_key_identity
@@ -39,7 +40,7 @@ def odd_key_identifiers(value: bytes) -> Iterator[tuple[bytes, str]]:
     yield from _of_public_key(value)
     for _ in range(_MOST_WRAPPED):
         try:
-            value = ber.read_exactly(value).expect(ber.OCTET_STRING).octets()
+            value = ber.read_exactly(value).expect(tags.OCTET_STRING).octets()
         except SectoolError:
             return
         yield value, "its key identifier is wrapped once more, as the extension of a certificate"
@@ -51,9 +52,9 @@ def _of_public_key(value: bytes) -> Iterator[tuple[bytes, str]]:
     how = "by its whole public key"
     try:
         node = ber.read_exactly(value)
-        if node.tag == ber.BIT_STRING:
+        if node.tag == tags.BIT_STRING:
             yield node.bits(), how
-        elif node.tag == ber.SEQUENCE:
+        elif node.tag == tags.SEQUENCE:
             yield public_key_identity(value), how
     except (SectoolError, ValueError, IndexError):
         return

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from sectool.cms import tags
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.contents import FileContents
@@ -138,7 +139,7 @@ def _open_traditional(block: Block, contents: FileContents) -> bytes:
 
 def _is_traditional_key(plaintext: bytes) -> bool:
     try:
-        first = next(ber.read(plaintext).expect(ber.SEQUENCE).values(), None)
+        first = next(ber.read(plaintext).expect(tags.SEQUENCE).values(), None)
     except SectoolError:
         return False
-    return first is not None and first.tag == ber.INTEGER
+    return first is not None and first.tag == tags.INTEGER

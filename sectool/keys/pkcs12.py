@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from sectool.cms import tags
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.contents import FileContents
@@ -20,6 +21,7 @@ from sectool.keys.problems import (
     passphrase_needed,
     unsupported,
 )
+from sectool.keys.tree import Node
 
 _DATA = "1.2.840.113549.1.7.1"
 _ENCRYPTED_DATA = "1.2.840.113549.1.7.6"
@@ -42,7 +44,7 @@ def read_pkcs12(raw: bytes, contents: FileContents) -> None:
     Raises:
         KeyFileError: the file as a whole is damaged, shut or over a limit.
     """
-    parts = ber.read(raw).expect(ber.SEQUENCE).children()
+    parts = ber.read(raw).expect(tags.SEQUENCE).children()
     if len(parts) < 2 or parts[0].integer() != 3:
         raise damaged("this is no PKCS#12 file of version 3")
     content_type, content = _content_info(parts[1])
@@ -58,22 +60,22 @@ def read_pkcs12(raw: bytes, contents: FileContents) -> None:
     contents.refuse_contradictions()
 
 
-def _add_safes(safes: ber.Node, contents: FileContents) -> None:
-    for safe in safes.expect(ber.SEQUENCE).children():
+def _add_safes(safes: Node, contents: FileContents) -> None:
+    for safe in safes.expect(tags.SEQUENCE).children():
         if contents.is_decided:
             break
         contents.attempt(partial(_add_safe, safe, contents))
 
 
-def _content_info(node: ber.Node) -> tuple[str, ber.Node]:
+def _content_info(node: Node) -> tuple[str, Node]:
     """Type and value of a ContentInfo."""
-    parts = node.expect(ber.SEQUENCE).children()
+    parts = node.expect(tags.SEQUENCE).children()
     if len(parts) != 2:
         raise damaged("a part of the PKCS#12 file is empty")
-    return parts[0].object_identifier(), parts[1].expect(ber.context(0)).only_child()
+    return parts[0].object_identifier(), parts[1].expect(tags.context(0)).only_child()
 
 
-def _mac_fault(mac_data: ber.Node, content: bytes, contents: FileContents) -> KeyFileError | None:
+def _mac_fault(mac_data: Node, content: bytes, contents: FileContents) -> KeyFileError | None:
     """Finds the passphrase of the file; None where one fits its MAC."""
     try:
         for passphrase in contents.passphrases:
@@ -85,7 +87,7 @@ def _mac_fault(mac_data: ber.Node, content: bytes, contents: FileContents) -> Ke
     return passphrase_needed("the PKCS#12 file", given=contents.passphrases.given)
 
 
-def _add_unchecked(safes: ber.Node, contents: FileContents, fault: KeyFileError) -> None:
+def _add_unchecked(safes: Node, contents: FileContents, fault: KeyFileError) -> None:
     """What a file holds whose MAC does not verify, where a person asked for it.
 
     A passphrase that opens a key is right, so the MAC is wrong; else the passphrase is.
@@ -113,7 +115,7 @@ def _add_unchecked(safes: ber.Node, contents: FileContents, fault: KeyFileError)
     raise KeyFileError(reason, kind=kind, hint=hint)
 
 
-def _add_safe(safe: ber.Node, contents: FileContents) -> None:
+def _add_safe(safe: Node, contents: FileContents) -> None:
     content_type, content = _content_info(safe)
     if content_type == _DATA:
         plaintext = content.octets()
@@ -124,35 +126,35 @@ def _add_safe(safe: ber.Node, contents: FileContents) -> None:
     _add_bags(ber.read(plaintext), contents, nesting=0)
 
 
-def _open_safe(encrypted_data: ber.Node, contents: FileContents) -> bytes:
+def _open_safe(encrypted_data: Node, contents: FileContents) -> bytes:
     """SafeContents out of EncryptedData (RFC 5652 section 8)."""
-    parts = encrypted_data.expect(ber.SEQUENCE).children()
-    info = parts[1].expect(ber.SEQUENCE).children() if len(parts) > 1 else []
+    parts = encrypted_data.expect(tags.SEQUENCE).children()
+    info = parts[1].expect(tags.SEQUENCE).children() if len(parts) > 1 else []
     if len(info) != 3:
         raise damaged("an encrypted part of the PKCS#12 file is empty")
-    ciphertext = info[2].expect(ber.context(0)).octets()
+    ciphertext = info[2].expect(tags.context(0)).octets()
     return contents.open(info[1], ciphertext, _is_safe_contents, "a part of the PKCS#12 file")
 
 
 def _is_safe_contents(plaintext: bytes) -> bool:
     try:
-        bags = ber.read_exactly(plaintext).expect(ber.SEQUENCE).children()
-        return all(bag.tag == ber.SEQUENCE for bag in bags)
+        bags = ber.read_exactly(plaintext).expect(tags.SEQUENCE).children()
+        return all(bag.tag == tags.SEQUENCE for bag in bags)
     except SectoolError:
         return False
 
 
-def _add_bags(safe_contents: ber.Node, contents: FileContents, *, nesting: int) -> None:
+def _add_bags(safe_contents: Node, contents: FileContents, *, nesting: int) -> None:
     if nesting > limits.MAXIMUM_NESTED_BAGS:
         raise over_limit("the bags of the PKCS#12 file are nested too deep")
-    for bag in safe_contents.expect(ber.SEQUENCE).children():
+    for bag in safe_contents.expect(tags.SEQUENCE).children():
         if contents.is_decided:
             break
         with contents.linked(_local_key_identifier(bag)):
             contents.attempt(partial(_add_bag, bag, contents, nesting))
 
 
-def _local_key_identifier(bag: ber.Node) -> bytes:
+def _local_key_identifier(bag: Node) -> bytes:
     """What the bags of a key and its certificate have in common (RFC 7292 section 4.2)."""
     try:
         for attribute in bag.children()[2].children():
@@ -164,11 +166,11 @@ def _local_key_identifier(bag: ber.Node) -> bytes:
     return b""
 
 
-def _add_bag(bag: ber.Node, contents: FileContents, nesting: int) -> None:
-    parts = bag.expect(ber.SEQUENCE).children()
+def _add_bag(bag: Node, contents: FileContents, nesting: int) -> None:
+    parts = bag.expect(tags.SEQUENCE).children()
     if len(parts) < 2:
         raise damaged("a bag of the PKCS#12 file is empty")
-    kind, value = parts[0].object_identifier(), parts[1].expect(ber.context(0)).only_child()
+    kind, value = parts[0].object_identifier(), parts[1].expect(tags.context(0)).only_child()
     if kind == _KEY_BAG:
         contents.add_private_key(value.encoding)
     elif kind == _SHROUDED_KEY_BAG:
@@ -180,9 +182,9 @@ def _add_bag(bag: ber.Node, contents: FileContents, nesting: int) -> None:
     # Revocation lists and secrets of other programs are no part of a key history.
 
 
-def _add_certificate(bag: ber.Node, contents: FileContents) -> None:
-    parts = bag.expect(ber.SEQUENCE).children()
+def _add_certificate(bag: Node, contents: FileContents) -> None:
+    parts = bag.expect(tags.SEQUENCE).children()
     if len(parts) != 2:
         raise damaged("a certificate bag of the PKCS#12 file is empty")
     if parts[0].object_identifier() == _X509_CERTIFICATE:
-        contents.add_certificate(parts[1].expect(ber.context(0)).only_child().octets())
+        contents.add_certificate(parts[1].expect(tags.context(0)).only_child().octets())

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sectool.budget import Work, current
+from sectool.cms import der, tags
 from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
 from sectool.errors import DecryptionFailed, SectoolError
 from sectool.keys import ber
@@ -199,13 +200,13 @@ def _without_oddities(structure: PrivateStructure) -> bytes:
     if structure.algorithm is None:
         return structure.octets
     octets, private = structure.octets, structure.private
-    if structure.name in _ML_KEM and private.tag == ber.SEQUENCE:
+    if structure.name in _ML_KEM and private.tag == tags.SEQUENCE:
         seed = private.children()[0].octets() if private.children() else b""
         if len(seed) == _ML_KEM_SEED_BYTES:
-            octets = ber.encode(ber.context(0), seed)
-    version = ber.encode(ber.INTEGER, b"\0")
-    octet_string = ber.encode(ber.OCTET_STRING, octets)
-    return ber.encode_sequence(version, structure.algorithm.der(), octet_string)
+            octets = der.element(tags.context(0), seed)
+    version = der.element(tags.INTEGER, b"\0")
+    octet_string = der.element(tags.OCTET_STRING, octets)
+    return der.sequence(version, structure.algorithm.der(), octet_string)
 
 
 def encode_private_key(key: PrivateKeyTypes) -> bytes:

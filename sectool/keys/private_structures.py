@@ -21,9 +21,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ObjectIdentifier
 
 from sectool.budget import Work, current
+from sectool.cms import der, tags
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.problems import KeyFileError, damaged, over_limit, unsupported
+from sectool.keys.tree import Node
 
 _RSA = frozenset(
     {"1.2.840.113549.1.1.1", "1.2.840.113549.1.1.7", "1.2.840.113549.1.1.10", "2.5.8.1.1"}
@@ -54,13 +56,13 @@ KnownKeys = dict[tuple[int, int], rsa.RSAPrivateKey]
 class PrivateStructure:
     """One private key as it was found."""
 
-    algorithm: ber.Node | None
+    algorithm: Node | None
     """The AlgorithmIdentifier; None in the structures older than PKCS#8."""
-    private: ber.Node
+    private: Node
     """RSAPrivateKey, ECPrivateKey or whatever else the algorithm says."""
     octets: bytes
     """What ``private`` was read from."""
-    public: ber.Node | None
+    public: Node | None
     """The public key of version 2 (RFC 5958 section 2), in place of a BIT STRING."""
 
     @property
@@ -77,13 +79,13 @@ def read_structure(encoded: bytes | memoryview) -> PrivateStructure:
     Raises:
         KeyFileError: it has none of the known forms.
     """
-    node = ber.read(encoded).expect(ber.SEQUENCE)
+    node = ber.read(encoded).expect(tags.SEQUENCE)
     parts = list(_leading(node, 5))
-    tags = [part.tag for part in parts]
-    if tags[:3] != [ber.INTEGER, ber.SEQUENCE, ber.OCTET_STRING]:
+    shape = [part.tag for part in parts]
+    if shape[:3] != [tags.INTEGER, tags.SEQUENCE, tags.OCTET_STRING]:
         return PrivateStructure(None, node, bytes(node.encoding), None)
     octets = parts[2].octets()
-    public = next((part for part in parts[3:] if part.tag == ber.context(1)), None)
+    public = next((part for part in parts[3:] if part.tag == tags.context(1)), None)
     if not parts[1].children():
         raise damaged("a private key does not tell its algorithm")
     return PrivateStructure(parts[1], _inner(octets), octets, public)
@@ -119,15 +121,15 @@ def make_key(structure: PrivateStructure, known: KnownKeys) -> PrivateKeyTypes |
     return key
 
 
-def _inner(octets: bytes) -> ber.Node:
+def _inner(octets: bytes) -> Node:
     """The value in the octet string; some leave its wrapper away around bare bytes."""
     try:
         return ber.read(octets)
     except SectoolError:
-        return ber.read(ber.encode(ber.OCTET_STRING, octets))
+        return ber.read(der.element(tags.OCTET_STRING, octets))
 
 
-def _leading(node: ber.Node, most: int) -> Iterator[ber.Node]:
+def _leading(node: Node, most: int) -> Iterator[Node]:
     """The first values of a SEQUENCE, up to what is no value any more: bytes may follow."""
     values = node.values()
     try:
@@ -143,10 +145,10 @@ def _leading(node: ber.Node, most: int) -> Iterator[ber.Node]:
 # --- RSA ---------------------------------------------------------------------------
 
 
-def _looks_like_rsa(node: ber.Node) -> bool:
+def _looks_like_rsa(node: Node) -> bool:
     """Tells it from a DSA key, which has six numbers."""
-    tags = [part.tag for part in _leading(node, _RSA_NUMBERS)]
-    return set(tags) == {ber.INTEGER} and len(tags) in {4, _RSA_NUMBERS}
+    shape = [part.tag for part in _leading(node, _RSA_NUMBERS)]
+    return set(shape) == {tags.INTEGER} and len(shape) in {4, _RSA_NUMBERS}
 
 
 _BASES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
@@ -158,17 +160,17 @@ def rsa_weight(bits: int) -> int:
     return max(1, -(-(bits**3) // 2048**3))
 
 
-def _rsa_key(node: ber.Node, known: KnownKeys) -> rsa.RSAPrivateKey:
+def _rsa_key(node: Node, known: KnownKeys) -> rsa.RSAPrivateKey:
     """RSAPrivateKey; what the Chinese remainder theorem needs is made anew.
 
     Some write it as zeros or wrong, and nobody notices: OpenSSL falls back to the
     private exponent.
     """
-    parts = list(_leading(node.expect(ber.SEQUENCE), _RSA_NUMBERS + 1))
-    numbers = [part.unsigned() for part in parts[:_RSA_NUMBERS] if part.tag == ber.INTEGER]
+    parts = list(_leading(node.expect(tags.SEQUENCE), _RSA_NUMBERS + 1))
+    numbers = [part.unsigned() for part in parts[:_RSA_NUMBERS] if part.tag == tags.INTEGER]
     if len(numbers) < 4:
         raise damaged("an RSA private key lacks numbers")
-    if len(parts) > _RSA_NUMBERS and parts[_RSA_NUMBERS].tag == ber.SEQUENCE:
+    if len(parts) > _RSA_NUMBERS and parts[_RSA_NUMBERS].tag == tags.SEQUENCE:
         raise unsupported("an RSA private key of more than two primes")
     _, modulus, exponent, secret, p, q = (*numbers, 0, 0)[:6]
     bits = modulus.bit_length()
@@ -229,17 +231,17 @@ def _recovered_primes(modulus: int, exponent: int, secret: int) -> tuple[int, in
 # --- elliptic curves and their kin --------------------------------------------------
 
 
-def _looks_elliptic(node: ber.Node) -> bool:
-    return [part.tag for part in _leading(node, 2)] == [ber.INTEGER, ber.OCTET_STRING]
+def _looks_elliptic(node: Node) -> bool:
+    return [part.tag for part in _leading(node, 2)] == [tags.INTEGER, tags.OCTET_STRING]
 
 
 def _elliptic_key(structure: PrivateStructure) -> ec.EllipticCurvePrivateKey:
     """ECPrivateKey; its scalar is a number, however many zeros stand before it."""
-    parts = list(_leading(structure.private.expect(ber.SEQUENCE), 4))
+    parts = list(_leading(structure.private.expect(tags.SEQUENCE), 4))
     if len(parts) < 2:
         raise damaged("an elliptic curve private key lacks its number")
-    scalar = int.from_bytes(parts[1].expect(ber.OCTET_STRING).octets(), "big")
-    inner = [part.only_child() for part in parts[2:] if part.tag == ber.context(0)]
+    scalar = int.from_bytes(parts[1].expect(tags.OCTET_STRING).octets(), "big")
+    inner = [part.only_child() for part in parts[2:] if part.tag == tags.context(0)]
     outer = [] if structure.algorithm is None else structure.algorithm.children()[1:2]
     curves = [_curve(node) for node in (*outer, *inner) if node.tag in _NAMES_A_CURVE]
     if not curves:
@@ -251,16 +253,16 @@ def _elliptic_key(structure: PrivateStructure) -> ec.EllipticCurvePrivateKey:
     current().spend(Work.VALIDATION)
     key = ec.derive_private_key(scalar, curves[0])
     for part in parts[2:]:
-        if part.tag == ber.context(1):
+        if part.tag == tags.context(1):
             check_public(key, part.only_child())
     return key
 
 
-_NAMES_A_CURVE = frozenset({ber.OBJECT_IDENTIFIER, ber.SEQUENCE})
+_NAMES_A_CURVE = frozenset({tags.OBJECT_IDENTIFIER, tags.SEQUENCE})
 
 
-def _curve(node: ber.Node) -> ec.EllipticCurve:
-    if node.tag == ber.SEQUENCE:
+def _curve(node: Node) -> ec.EllipticCurve:
+    if node.tag == tags.SEQUENCE:
         return _curve_of_generator(node)
     name = node.object_identifier()
     try:
@@ -269,7 +271,7 @@ def _curve(node: ber.Node) -> ec.EllipticCurve:
         raise unsupported(f"a private key on the elliptic curve {name}") from error
 
 
-def _curve_of_generator(parameters: ber.Node) -> ec.EllipticCurve:
+def _curve_of_generator(parameters: Node) -> ec.EllipticCurve:
     """A curve that is written out in numbers (SEC 1 appendix C.2), by its base point.
 
     Nothing rests on the other numbers: the key is made on the curve of the name,
@@ -296,14 +298,14 @@ def _raw_key(structure: PrivateStructure, size: int, make: _FromBytes) -> Privat
     """CurvePrivateKey of RFC 8410 section 7, or its bytes alone."""
     octets = structure.octets
     if len(octets) != size:
-        octets = structure.private.expect(ber.OCTET_STRING).octets()
+        octets = structure.private.expect(tags.OCTET_STRING).octets()
     return make(octets)
 
 
 # --- the public half ------------------------------------------------------------------
 
 
-def check_public(key: PrivateKeyTypes, node: ber.Node) -> None:
+def check_public(key: PrivateKeyTypes, node: Node) -> None:
     """Holds the public key that stands beside a private key against it.
 
     Raises:
@@ -312,7 +314,7 @@ def check_public(key: PrivateKeyTypes, node: ber.Node) -> None:
     told, unused = node.bit_string()
     if isinstance(key, rsa.RSAPrivateKey):
         numbers = key.public_key().public_numbers()
-        parts = ber.read(told).expect(ber.SEQUENCE).children()
+        parts = ber.read(told).expect(tags.SEQUENCE).children()
         fits = [part.unsigned() for part in parts[:2]] == [numbers.n, numbers.e]
     else:
         fits = any(_agree(told, own, unused) for own in _forms(key))

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from sectool.cms.addresses import PARSER_ERRORS
+from sectool.cms import der, tags
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.certificates import HeldCertificate, read_certificate
@@ -172,10 +173,10 @@ def _public_key_info(entry: Any) -> bytes | None:
 
 def _elliptic(parameters: bytes, point: bytes) -> bytes:
     """Tokens show the point within an OCTET STRING, old ones bare."""
-    if point[0] == ber.OCTET_STRING and len(ber.read(point).encoding) == len(point):
+    if point[0] == tags.OCTET_STRING and len(ber.read(point).encoding) == len(point):
         point = ber.read(point).octets()
-    algorithm = ber.encode_sequence(_EC_PUBLIC_KEY, parameters)
-    info = ber.encode_sequence(algorithm, ber.encode(ber.BIT_STRING, b"\0" + point))
+    algorithm = der.sequence(_EC_PUBLIC_KEY, parameters)
+    info = der.sequence(algorithm, der.element(tags.BIT_STRING, b"\0" + point))
     key = load_der_public_key(info)
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise damaged("a public key on the token is damaged")

@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sectool.cms import der
-from sectool.cms.ber import SEQUENCE, BERReader
-from sectool.cms.limits import DEFAULT_LIMITS
+from sectool.cms import der, tags
+from sectool.cms.ber import BERReader, ReaderLimits
 from sectool.cms.names import display_name
 from sectool.errors import LimitExceeded, MalformedMessage
 
 Segment = tuple[bytes, bytes]
 """Content of an OCTET STRING, and one way to encode it."""
+
+
+LIMITS = ReaderLimits()
 
 
 class Trickle(io.BytesIO):
@@ -27,7 +29,7 @@ class Trickle(io.BytesIO):
 
 
 def octet_string(raw: bytes, limit: int = 1 << 20) -> bytes:
-    reader = BERReader.over(raw)
+    reader = BERReader.over(raw, LIMITS)
     content = reader.read_octet_string("it", limit)
     assert reader.peek() is None
     return content
@@ -35,13 +37,13 @@ def octet_string(raw: bytes, limit: int = 1 << 20) -> bytes:
 
 @given(st.integers())
 def test_an_integer_reads_as_it_was_written(value: int) -> None:
-    assert BERReader.over(der.integer(value)).read_integer("it") == value
+    assert BERReader.over(der.integer(value), LIMITS).read_integer("it") == value
 
 
 @given(st.lists(st.integers(0, 2**64), max_size=5), st.integers(0, 39), st.integers(0, 2))
 def test_an_object_identifier_reads_as_it_was_written(rest: list[int], y: int, x: int) -> None:
     dotted = ".".join(map(str, [x, y, *rest]))
-    assert BERReader.over(der.oid(dotted)).read_oid("it") == dotted
+    assert BERReader.over(der.oid(dotted), LIMITS).read_oid("it") == dotted
 
 
 def _nest(children: st.SearchStrategy[Segment]) -> st.SearchStrategy[Segment]:
@@ -70,8 +72,8 @@ def test_segments_of_an_octet_string_are_joined(segment: Segment) -> None:
 @given(st.binary(min_size=1, max_size=400))
 def test_a_slow_stream_reads_like_a_fast_one(content: bytes) -> None:
     raw = b"\x30\x80\x24\x80" + der.octet_string(content) + b"\0\0" + der.integer(7) + b"\0\0"
-    reader = BERReader(Trickle(raw + b"rest"))
-    reader.enter(SEQUENCE, "it")
+    reader = BERReader(Trickle(raw + b"rest"), LIMITS)
+    reader.enter(tags.SEQUENCE, "it")
     assert reader.read_octet_string("content", 400) == content
     assert reader.read_integer("number") == 7
     reader.leave("it")
@@ -112,7 +114,7 @@ def test_lengths_that_are_not_minimal_are_read(raw: bytes) -> None:
     ],
 )
 def test_what_is_not_an_octet_string_is_refused(raw: bytes, error: type[Exception]) -> None:
-    reader = BERReader(io.BytesIO(raw))
+    reader = BERReader(io.BytesIO(raw), LIMITS)
     with pytest.raises(MalformedMessage) as caught:
         reader.read_octet_string("it", 1024)
     assert type(caught.value) is error
@@ -129,14 +131,14 @@ def test_what_is_not_an_octet_string_is_refused(raw: bytes, error: type[Exceptio
     ],
 )
 def test_an_element_does_not_reach_beyond_what_holds_it(raw: bytes) -> None:
-    reader = BERReader(io.BytesIO(raw + b"more than enough, all of it outside" * 3))
+    reader = BERReader(io.BytesIO(raw + b"more than enough, all of it outside" * 3), LIMITS)
     with pytest.raises(MalformedMessage, match="longer than what holds it"):
         reader.read_octet_string("it", 1024)
 
 
 @pytest.mark.parametrize("length", [2**31 - 1, 2**31, 2**40, 2**62])
 def test_a_huge_length_costs_no_memory_before_the_stream_ends(length: int) -> None:
-    reader = BERReader(io.BytesIO(der.header(0x04, length) + b"few bytes"))
+    reader = BERReader(io.BytesIO(der.header(0x04, length) + b"few bytes"), LIMITS)
     with pytest.raises(MalformedMessage, match="ends too soon"):
         reader.skip("it")
 
@@ -152,14 +154,14 @@ def test_a_huge_length_costs_no_memory_before_the_stream_ends(length: int) -> No
     ],
 )
 def test_nesting_ten_thousand_deep_is_refused(raw: bytes) -> None:
-    reader = BERReader(io.BytesIO(raw + bytes(60_000)))
+    reader = BERReader(io.BytesIO(raw + bytes(60_000)), LIMITS)
     with pytest.raises(LimitExceeded, match="nested"):
         reader.read_octet_string("it", 1 << 20)
 
 
 def test_what_is_passed_over_may_be_nested_to_any_depth() -> None:
     nest = b"\x30\x80" * 10_000 + b"\0\0" * 10_000
-    reader = BERReader(io.BytesIO(nest + nest + nest + der.integer(7)))
+    reader = BERReader(io.BytesIO(nest + nest + nest + der.integer(7)), LIMITS)
     reader.skip("it")
     assert reader.read_raw("it", len(nest)) == nest
     assert reader.read_raw_or_skip("it", len(nest) - 1) is None
@@ -169,11 +171,11 @@ def test_what_is_passed_over_may_be_nested_to_any_depth() -> None:
 @pytest.mark.parametrize("end", [b"", b"\0\0" * 9_999, b"\0\1\0" * 10_000])
 def test_a_nest_that_does_not_end_is_malformed(end: bytes) -> None:
     with pytest.raises(MalformedMessage):
-        BERReader(io.BytesIO(b"\x30\x80" * 10_000 + end)).skip("it")
+        BERReader(io.BytesIO(b"\x30\x80" * 10_000 + end), LIMITS).skip("it")
 
 
 def test_depth_up_to_the_limit_is_read() -> None:
-    depth = DEFAULT_LIMITS.depth
+    depth = LIMITS.depth
     raw = b"\x24\x80" * depth + der.octet_string(b"deep") + b"\0\0" * depth
     assert octet_string(raw) == b"deep"
 
@@ -181,12 +183,12 @@ def test_depth_up_to_the_limit_is_read() -> None:
 @pytest.mark.parametrize("length", [2**63, 2**64, 2**100])
 def test_a_length_that_no_file_has_is_refused_at_once(length: int) -> None:
     with pytest.raises(LimitExceeded, match="length"):
-        BERReader(io.BytesIO(der.header(0x04, length) + b"few bytes")).skip("it")
+        BERReader(io.BytesIO(der.header(0x04, length) + b"few bytes"), LIMITS).skip("it")
 
 
 def test_the_rest_of_an_element_is_not_ignored() -> None:
-    reader = BERReader.over(der.sequence(der.integer(1), der.integer(2)))
-    reader.enter(SEQUENCE, "it")
+    reader = BERReader.over(der.sequence(der.integer(1), der.integer(2)), LIMITS)
+    reader.enter(tags.SEQUENCE, "it")
     reader.read_integer("one")
     with pytest.raises(MalformedMessage, match="more than it should"):
         reader.leave("it")
@@ -202,7 +204,7 @@ def test_the_rest_of_an_element_is_not_ignored() -> None:
     ],
 )
 def test_a_raw_element_is_kept_byte_for_byte(raw: bytes) -> None:
-    reader = BERReader(io.BytesIO(raw + b"more"))
+    reader = BERReader(io.BytesIO(raw + b"more"), LIMITS)
     assert reader.read_raw("it", 100) == raw
     assert reader.offset == len(raw)
 
@@ -243,6 +245,6 @@ def test_segments_of_any_lengths_join_to_what_was_divided(
         raw = b"\x24\x80" + body + b"\0\0"
     else:
         raw = b"\x24\x84" + len(body).to_bytes(4, "big") + body + b"\x04\x01!"
-    reader = BERReader(io.BytesIO(raw))
+    reader = BERReader(io.BytesIO(raw), LIMITS)
     assert reader.read_octet_string("x", 10_000) == b"".join(pieces)
     assert reader.offset == len(raw) - (0 if indefinite else 3)

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sectool import cms
-from sectool.cms import ber, der, oids
+from sectool.cms import der, oids, tags
 from sectool.cms.identifiers import AlgorithmIdentifier
 from sectool.cms.key_kinds import KeyKind, kind_of_recipient
 from sectool.cms.recipients import RecipientInfo, RecipientKind
@@ -77,7 +77,7 @@ def test_a_curve_that_is_named_keeps_keys_on_others_of_its_size_out(
     )
     algorithm = AlgorithmIdentifier(oids.EC_PUBLIC_KEY, curve).encode()
     key = der.element(
-        ber.context(1) | der.CONSTRUCTED, algorithm + der.element(ber.BIT_STRING, b"\0" + point)
+        tags.context(1) | tags.CONSTRUCTED, algorithm + der.element(tags.BIT_STRING, b"\0" + point)
     )
     info = RecipientInfo(RecipientKind.KEY_AGREEMENT, detail=der.explicit(0, key))
     kind = kind_of_recipient(info)

@@ -8,8 +8,8 @@ import random
 import pytest
 
 from sectool.cms import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier, der
-from sectool.cms.ber import BERReader
 from sectool.cms.limits import DEFAULT_LIMITS
+from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, quick_key_transport, read_recipient_infos
 from sectool.errors import MessageError
 from tests.cms.conftest import Forge
@@ -31,7 +31,7 @@ class Dribble(io.BytesIO):
 
 def read(stream: io.BytesIO) -> list[RecipientInfo] | type[MessageError]:
     try:
-        return list(read_recipient_infos(BERReader(stream)))
+        return list(read_recipient_infos(CMSReader(stream)))
     except MessageError as error:
         return type(error)
 

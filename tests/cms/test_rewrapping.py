@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from sectool import cms
-from sectool.cms import ber, der, oids
-from sectool.cms.ber import BERReader
+from sectool.cms import der, oids, tags
 from sectool.cms.cek_hkdf import derive_key
 from sectool.cms.envelope import read_envelope
 from sectool.cms.identifiers import AlgorithmIdentifier
+from sectool.cms.reader import CMSReader
 from sectool.errors import (
     CertificateUnusable,
     MalformedMessage,
@@ -204,9 +204,9 @@ def test_attributes_too_large_to_keep_are_refused_alone(
 
 
 def _version(raw: bytes) -> int:
-    reader = BERReader(BytesIO(raw))
-    reader.enter(ber.SEQUENCE, "ContentInfo")
+    reader = CMSReader(BytesIO(raw))
+    reader.enter(tags.SEQUENCE, "ContentInfo")
     reader.read_oid("contentType")
-    reader.enter(ber.context(0), "content")
-    reader.enter(ber.SEQUENCE, "the envelope")
+    reader.enter(tags.context(0), "content")
+    reader.enter(tags.SEQUENCE, "the envelope")
     return reader.read_integer("version")

@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from sectool.cms import der
 from sectool.errors import CertificateUnusable
 from sectool.keys import ber, load_new_recipients
 from sectool.keys.containers import looks_like_key_or_certificate
@@ -204,8 +205,8 @@ def test_a_damaged_certificate_costs_a_bag_only_itself(
 @pytest.mark.parametrize(
     "raw",
     [
-        ber.encode_sequence(bytes.fromhex("06092a864886f70d010702"), b"\xa0\2\x30\0"),
-        ber.encode_sequence(bytes.fromhex("06092a864886f70d010703"), b"\xa0\2\x30\0"),
+        der.sequence(bytes.fromhex("06092a864886f70d010702"), b"\xa0\2\x30\0"),
+        der.sequence(bytes.fromhex("06092a864886f70d010703"), b"\xa0\2\x30\0"),
     ],
     ids=["an empty bag", "an envelope"],
 )

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from sectool import budget
 from sectool.budget import Work
+from sectool.cms import der
 from sectool.errors import UsageError
-from sectool.keys import ber
 from sectool.keys.history import KeyHistory
 from sectool.keys.problems import ProblemKind
 
@@ -79,7 +79,7 @@ def test_looking_for_the_primes_of_a_key_is_counted_as_well(
     own = rsa_key.private_numbers()
     numbers = (0, own.public_numbers.n, own.public_numbers.e, own.d, 0, 0, 0, 0, 0)
     path = tmp_path / "without-primes.der"
-    path.write_bytes(ber.encode_sequence(*map(ber.encode_unsigned, numbers)))
+    path.write_bytes(der.sequence(*map(der.integer, numbers)))
     with pytest.raises(UsageError, match="limit of 1 validations"):
         load(path)
     with budget.limits_times(20):

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from sectool.cms import der, tags
 from sectool.errors import PassphraseError, SectoolError, UsageError
 from sectool.keys import ber
 from sectool.keys.history import KeyHistory
@@ -28,19 +29,19 @@ def _mutants(encoding: bytes) -> Iterator[bytes]:
         yield from _with_other_children(
             node.tag | 0x20, [bytes(c.encoding) for c in node.children()]
         )
-    elif node.tag == ber.OCTET_STRING:
+    elif node.tag == tags.OCTET_STRING:
         for mutant in _inside(bytes(node.content)):
-            yield ber.encode(node.tag, mutant)
-    yield ber.encode(node.tag | (0x20 if node.constructed else 0), b"")
+            yield der.element(node.tag, mutant)
+    yield der.element(node.tag | (0x20 if node.constructed else 0), b"")
 
 
 def _with_other_children(identifier: int, children: list[bytes]) -> Iterator[bytes]:
     for number, child in enumerate(children):
         before, after = b"".join(children[:number]), b"".join(children[number + 1 :])
-        yield ber.encode(identifier, before + after)
-        yield ber.encode(identifier, before + NULL + after)
+        yield der.element(identifier, before + after)
+        yield der.element(identifier, before + NULL + after)
         for mutant in _mutants(child):
-            yield ber.encode(identifier, before + mutant + after)
+            yield der.element(identifier, before + mutant + after)
 
 
 def _inside(content: bytes) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sectool.keys.ber import encode, encode_sequence
+from sectool.cms.der import element, sequence
 from sectool.keys.names import normalised_name
 
 _COMMON_NAME = bytes.fromhex("0603550403")
@@ -17,11 +17,11 @@ _DOMAIN_COMPONENT = bytes.fromhex("060a0992268993f22c640119")
 
 
 def attribute(kind: bytes, tag: int, value: bytes) -> bytes:
-    return encode_sequence(kind, encode(tag, value))
+    return sequence(kind, element(tag, value))
 
 
 def name(*relative_names: bytes) -> bytes:
-    return encode_sequence(*(encode(0x31, each) for each in relative_names))
+    return sequence(*(element(0x31, each) for each in relative_names))
 
 
 def common_name(tag: int, value: bytes) -> bytes:
@@ -46,7 +46,7 @@ DIFFERENT = {
     "without spaces": common_name(0x0C, "Müller&SöhneCA".encode()),
     "another attribute": name(attribute(_COUNTRY, 0x0C, "Müller & Söhne CA".encode())),
     "twice": name(*[attribute(_COMMON_NAME, 0x0C, "Müller & Söhne CA".encode())] * 2),
-    "empty": encode_sequence(),
+    "empty": sequence(),
     "an octet string": common_name(0x04, "Müller & Söhne CA".encode()),
 }
 

@@ -19,11 +19,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sectool import budget
+from sectool.cms import der, tags
 from sectool.cms.seams import IssuerAndSerialNumber
 from sectool.errors import PassphraseError, UsageError
 from sectool.keys import ber, limits
 from sectool.keys.history import KeyHistory
 from sectool.keys.problems import ProblemKind
+from sectool.keys.tree import Node
 
 PASSPHRASE = "correct horse"
 Load = Callable[..., KeyHistory]
@@ -39,36 +41,36 @@ _X509 = bytes.fromhex("060a2a864886f70d01091601")
 
 
 def octets(content: bytes) -> bytes:
-    return ber.encode(0x04, content)
+    return der.element(0x04, content)
 
 
 def explicit(content: bytes) -> bytes:
-    return ber.encode(0xA0, content)
+    return der.element(0xA0, content)
 
 
 def bag(kind: bytes, value: bytes) -> bytes:
-    return ber.encode_sequence(kind, explicit(value))
+    return der.sequence(kind, explicit(value))
 
 
 def certificate_bag(certificate: x509.Certificate) -> bytes:
     encoded = explicit(octets(certificate.public_bytes(Encoding.DER)))
-    return bag(_CERTIFICATE_BAG, ber.encode_sequence(_X509, encoded))
+    return bag(_CERTIFICATE_BAG, der.sequence(_X509, encoded))
 
 
 def pfx(*bags: bytes) -> bytes:
     """A PKCS#12 without MAC whose bags lie open."""
-    safe = ber.encode_sequence(_DATA, explicit(octets(ber.encode_sequence(*bags))))
-    content = ber.encode_sequence(_DATA, explicit(octets(ber.encode_sequence(safe))))
-    return ber.encode_sequence(b"\2\1\3", content)
+    safe = der.sequence(_DATA, explicit(octets(der.sequence(*bags))))
+    content = der.sequence(_DATA, explicit(octets(der.sequence(safe))))
+    return der.sequence(b"\2\1\3", content)
 
 
-def indefinite(node: ber.Node) -> bytes:
+def indefinite(node: Node) -> bytes:
     """The same value with indefinite lengths and octet strings in pieces of 100 bytes."""
     if node.constructed:
         inner = b"".join(map(indefinite, node.children()))
         return bytes([node.tag | 0x20, 0x80]) + inner + b"\0\0"
     content = bytes(node.content)
-    if node.tag != ber.OCTET_STRING:
+    if node.tag != tags.OCTET_STRING:
         return bytes(node.encoding)
     pieces = [octets(content[i : i + 100]) for i in range(0, len(content), 100)]
     return b"\x24\x80" + b"".join(pieces) + b"\0\0"
@@ -180,7 +182,7 @@ def many(
         *map(certificate_bag, reversed(certificates)),
         bag(_SHROUDED_KEY_BAG, encode(key_of["rsa"], PASSPHRASE)),
         bag(_KEY_BAG, encode(key_of["other"])),
-        bag(_SAFE_CONTENTS_BAG, ber.encode_sequence(nested)),
+        bag(_SAFE_CONTENTS_BAG, der.sequence(nested)),
     )
     return raw, certificates
 
@@ -253,9 +255,9 @@ def with_iterations(raw: bytes, iterations: int) -> bytes:
     version, content, mac = pfx_node.children()
     digest, salt, _ = mac.children()
     size = iterations.bit_length() // 8 + 1
-    rounds = ber.encode(ber.INTEGER, iterations.to_bytes(size, "big"))
-    changed = ber.encode_sequence(bytes(digest.encoding), bytes(salt.encoding), rounds)
-    return ber.encode_sequence(bytes(version.encoding), bytes(content.encoding), changed)
+    rounds = der.element(tags.INTEGER, iterations.to_bytes(size, "big"))
+    changed = der.sequence(bytes(digest.encoding), bytes(salt.encoding), rounds)
+    return der.sequence(bytes(version.encoding), bytes(content.encoding), changed)
 
 
 @pytest.mark.parametrize("iterations", [limits.MAXIMUM_ITERATIONS + 1, 2**31, 2**70])
@@ -306,17 +308,17 @@ def with_pbmac1(raw: bytes, key_bytes: int) -> bytes:
     """The PKCS#12 with a MAC of RFC 9579: PBKDF2 and HMAC, both with SHA-256."""
     version, content = ber.read(raw).children()
     covered = content.children()[1].only_child().octets()
-    hmac_sha256 = ber.encode_sequence(bytes.fromhex("06082a864886f70d0209"), b"\5\0")
-    size = b"" if not key_bytes else ber.encode(ber.INTEGER, bytes([key_bytes]))
-    parameters = ber.encode_sequence(octets(b"saltsalt"), b"\2\2\x08\0", size, hmac_sha256)
-    pbkdf2 = ber.encode_sequence(bytes.fromhex("06092a864886f70d01050c"), parameters)
-    pbmac1 = ber.encode_sequence(
-        bytes.fromhex("06092a864886f70d01050e"), ber.encode_sequence(pbkdf2, hmac_sha256)
+    hmac_sha256 = der.sequence(bytes.fromhex("06082a864886f70d0209"), b"\5\0")
+    size = b"" if not key_bytes else der.element(tags.INTEGER, bytes([key_bytes]))
+    parameters = der.sequence(octets(b"saltsalt"), b"\2\2\x08\0", size, hmac_sha256)
+    pbkdf2 = der.sequence(bytes.fromhex("06092a864886f70d01050c"), parameters)
+    pbmac1 = der.sequence(
+        bytes.fromhex("06092a864886f70d01050e"), der.sequence(pbkdf2, hmac_sha256)
     )
     key = hashlib.pbkdf2_hmac("sha256", PASSPHRASE.encode(), b"saltsalt", 2048, key_bytes or 32)
-    digest = ber.encode_sequence(pbmac1, octets(hmac.digest(key, covered, "sha256")))
-    mac = ber.encode_sequence(digest, octets(b"unused"), b"\2\1\1")
-    return ber.encode_sequence(bytes(version.encoding), bytes(content.encoding), mac)
+    digest = der.sequence(pbmac1, octets(hmac.digest(key, covered, "sha256")))
+    mac = der.sequence(digest, octets(b"unused"), b"\2\1\1")
+    return der.sequence(bytes(version.encoding), bytes(content.encoding), mac)
 
 
 @pytest.mark.parametrize("passphrase", [PASSPHRASE, "wrong"])
@@ -366,18 +368,18 @@ _ENVELOPED_DATA = bytes.fromhex("06092a864886f70d010703")
 _REVOCATION_LIST_BAG = bytes.fromhex("060b2a864886f70d010c0a0104")
 _SECRET_BAG = bytes.fromhex("060b2a864886f70d010c0a0105")
 _SDSI = bytes.fromhex("060a2a864886f70d01091602")
-NOTHING = ber.encode_sequence()
+NOTHING = der.sequence()
 
 
 def pfx_of(safe: bytes, *, kind: bytes = _DATA) -> bytes:
     """A PKCS#12 without MAC that holds one ContentInfo, under a content type of its own."""
-    content = ber.encode_sequence(kind, explicit(octets(ber.encode_sequence(safe))))
-    return ber.encode_sequence(b"\2\1\3", content)
+    content = der.sequence(kind, explicit(octets(der.sequence(safe))))
+    return der.sequence(b"\2\1\3", content)
 
 
 def nested_bags(depth: int, inner: bytes) -> bytes:
     for _ in range(depth):
-        inner = bag(_SAFE_CONTENTS_BAG, ber.encode_sequence(inner))
+        inner = bag(_SAFE_CONTENTS_BAG, der.sequence(inner))
     return inner
 
 
@@ -387,19 +389,19 @@ UNREADABLE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "protected by a public key",
     ),
     "a part protected by a public key": (
-        lambda key: pfx_of(ber.encode_sequence(_ENVELOPED_DATA, explicit(NOTHING))),
+        lambda key: pfx_of(der.sequence(_ENVELOPED_DATA, explicit(NOTHING))),
         "protected by a public key",
     ),
     "an encrypted part without anything": (
-        lambda key: pfx_of(ber.encode_sequence(_ENCRYPTED_DATA, explicit(NOTHING))),
+        lambda key: pfx_of(der.sequence(_ENCRYPTED_DATA, explicit(NOTHING))),
         "an encrypted part of the PKCS#12 file is empty",
     ),
     "a part without content": (
-        lambda key: pfx_of(ber.encode_sequence(_DATA)),
+        lambda key: pfx_of(der.sequence(_DATA)),
         "a part of the PKCS#12 file is empty",
     ),
     "a bag without content": (
-        lambda key: pfx(ber.encode_sequence(_KEY_BAG)),
+        lambda key: pfx(der.sequence(_KEY_BAG)),
         "a bag of the PKCS#12 file is empty",
     ),
     "a certificate bag without content": (
@@ -430,9 +432,7 @@ def test_what_cannot_be_read_is_told_and_costs_only_itself(
 PASSED_OVER = {
     "a revocation list": bag(_REVOCATION_LIST_BAG, NOTHING),
     "a secret": bag(_SECRET_BAG, NOTHING),
-    "a certificate of SDSI": bag(
-        _CERTIFICATE_BAG, ber.encode_sequence(_SDSI, explicit(octets(b"x")))
-    ),
+    "a certificate of SDSI": bag(_CERTIFICATE_BAG, der.sequence(_SDSI, explicit(octets(b"x")))),
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
 
+from sectool.cms import der, tags
 from sectool.errors import CertificateUnusable, PassphraseError, UsageError
 from sectool.keys import ber, load_new_recipients
 from sectool.keys.history import KeyHistory
@@ -43,19 +44,17 @@ def with_mac(raw: bytes, change: Callable[[list[bytes]], list[bytes]]) -> bytes:
     """The same file with another MacData: algorithm and digest, salt, iterations."""
     version, content, mac = ber.read(raw).children()
     parts = change([bytes(part.encoding) for part in mac.children()])
-    return ber.encode_sequence(
-        bytes(version.encoding), bytes(content.encoding), ber.encode_sequence(*parts)
-    )
+    return der.sequence(bytes(version.encoding), bytes(content.encoding), der.sequence(*parts))
 
 
 def another_salt(parts: list[bytes]) -> list[bytes]:
-    return [parts[0], ber.encode(ber.OCTET_STRING, b"other"), *parts[2:]]
+    return [parts[0], der.element(tags.OCTET_STRING, b"other"), *parts[2:]]
 
 
 def algorithm(encoded: bytes, *parameters: bytes) -> Callable[[list[bytes]], list[bytes]]:
     def change(parts: list[bytes]) -> list[bytes]:
         digest = bytes(ber.read(parts[0]).children()[1].encoding)
-        info = ber.encode_sequence(ber.encode_sequence(encoded, *parameters), digest)
+        info = der.sequence(der.sequence(encoded, *parameters), digest)
         return [info, *parts[1:]]
 
     return change
@@ -66,11 +65,11 @@ MACS: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
     "unknown hash": (algorithm(RIPEMD160, b"\5\0"), "cannot be checked: the MAC algorithm"),
     "PBMAC1 without parameters": (algorithm(PBMAC1), "cannot be checked: the parameters"),
     "PBMAC1 with odd parameters": (
-        algorithm(PBMAC1, ber.encode_sequence(ber.encode_sequence(), ber.encode_sequence())),
+        algorithm(PBMAC1, der.sequence(der.sequence(), der.sequence())),
         "cannot be checked: a key derivation",
     ),
     "too many iterations": (
-        lambda parts: [*parts[:2], ber.encode_unsigned(10**9)],
+        lambda parts: [*parts[:2], der.integer(10**9)],
         "cannot be checked: a key derivation of 1e+09 iterations",
     ),
     "no value": (lambda parts: parts[:1], "cannot be checked: the MAC"),
@@ -178,10 +177,10 @@ def test_a_key_that_is_linked_with_the_certificate_of_another_is_refused(
     certificates, _ = _safes(files[0])
     _, keys = _safes(files[1])
     mixed = tmp_path / "mixed.p12"
-    content = ber.encode_sequence(certificates, _relinked(keys, certificates))
+    content = der.sequence(certificates, _relinked(keys, certificates))
     data = bytes.fromhex("06092a864886f70d010701")
-    octets = ber.encode(0xA0, ber.encode(ber.OCTET_STRING, content))
-    mixed.write_bytes(ber.encode_sequence(b"\2\1\3", ber.encode_sequence(data, octets)))
+    octets = der.element(0xA0, der.element(tags.OCTET_STRING, content))
+    mixed.write_bytes(der.sequence(b"\2\1\3", der.sequence(data, octets)))
     with pytest.raises(UsageError, match="not that of its certificate"):
         load_key_history(KeySpecification((mixed,)))
 

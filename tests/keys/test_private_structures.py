@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sectool.cms import der, tags
 from sectool.errors import SectoolError, UsageError
 from sectool.keys import ber, limits
 from sectool.keys.history import KeyHistory
@@ -28,19 +29,19 @@ EC_PUBLIC_KEY = bytes.fromhex("06072a8648ce3d0201")
 P256 = bytes.fromhex("06082a8648ce3d030107")
 P384 = bytes.fromhex("06052b81040022")
 X25519 = bytes.fromhex("300506032b656e")
-ZERO = ber.encode(ber.INTEGER, b"\0")
-ONE = ber.encode(ber.INTEGER, b"\1")
+ZERO = der.element(tags.INTEGER, b"\0")
+ONE = der.element(tags.INTEGER, b"\1")
 SMALL = rsa.generate_private_key(65537, 1024)
 CURVE_KEY = ec.generate_private_key(ec.SECP256R1())
 
 
 def octet_string(content: bytes) -> bytes:
-    return ber.encode(ber.OCTET_STRING, content)
+    return der.element(tags.OCTET_STRING, content)
 
 
 def wrapped(algorithm: bytes, key: bytes, *more: bytes, version: bytes = ZERO) -> bytes:
     """PKCS#8."""
-    return ber.encode_sequence(version, algorithm, octet_string(key), *more)
+    return der.sequence(version, algorithm, octet_string(key), *more)
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class Numbers:
         public = own.public_numbers
         return cls(public.n, public.e, own.d, own.p, own.q, own.dmp1, own.dmq1, own.iqmp)
 
-    def encoded(self, write: Callable[[int], bytes] = ber.encode_unsigned) -> bytes:
+    def encoded(self, write: Callable[[int], bytes] = der.integer) -> bytes:
         values = (self.n, self.e, self.d, self.p, self.q, self.dp, self.dq, self.qi)
-        return ber.encode_sequence(ZERO, *map(write, values))
+        return der.sequence(ZERO, *map(write, values))
 
 
 GOOD = Numbers.of(SMALL)
@@ -72,11 +73,11 @@ GOOD = Numbers.of(SMALL)
 
 def unsigned_integer(number: int) -> bytes:
     """Without the zero that keeps it positive."""
-    return ber.encode(ber.INTEGER, number.to_bytes((number.bit_length() + 7) // 8, "big"))
+    return der.element(tags.INTEGER, number.to_bytes((number.bit_length() + 7) // 8, "big"))
 
 
 def padded_integer(number: int) -> bytes:
-    return ber.encode(ber.INTEGER, bytes(3) + number.to_bytes(200, "big"))
+    return der.element(tags.INTEGER, bytes(3) + number.to_bytes(200, "big"))
 
 
 def indefinite(identifier: int, *parts: bytes) -> bytes:
@@ -86,7 +87,7 @@ def indefinite(identifier: int, *parts: bytes) -> bytes:
 def in_pieces(content: bytes) -> bytes:
     cut = len(content) // 3
     pieces = (content[:cut], content[cut : 2 * cut], content[2 * cut :])
-    return indefinite(ber.OCTET_STRING, *map(octet_string, pieces))
+    return indefinite(tags.OCTET_STRING, *map(octet_string, pieces))
 
 
 WITHOUT_PRIMES = replace(GOOD, p=0, q=0, dp=0, dq=0, qi=0)
@@ -94,8 +95,8 @@ WRITINGS: dict[str, bytes] = {
     "needless zeros": GOOD.encoded(padded_integer),
     "unsigned": GOOD.encoded(unsigned_integer),
     "no primes": WITHOUT_PRIMES.encoded(),
-    "three numbers only": ber.encode_sequence(
-        ZERO, *map(ber.encode_unsigned, (GOOD.n, GOOD.e, GOOD.d))
+    "three numbers only": der.sequence(
+        ZERO, *map(der.integer, (GOOD.n, GOOD.e, GOOD.d))
     ),
     "wrong exponents of the primes": replace(GOOD, dp=3, dq=5).encoded(),
     "wrong coefficient": replace(GOOD, qi=GOOD.qi + 1).encoded(),
@@ -104,7 +105,7 @@ WRITINGS: dict[str, bytes] = {
     "one as a prime": replace(GOOD, p=1, q=GOOD.n).encoded(),
     "bytes behind": GOOD.encoded() + b"\0\0\0",
     "words behind": GOOD.encoded() + b"and more",
-    "zeros behind, inside": ber.encode(
+    "zeros behind, inside": der.element(
         0x30, bytes(ber.read(GOOD.encoded()).content) + b"\0\0\0\0\0"
     ),
     "another version": b"".join(
@@ -114,25 +115,25 @@ WRITINGS: dict[str, bytes] = {
     "PKCS#8, bytes behind the key": wrapped(RSA_ENCRYPTION, GOOD.encoded() + bytes(9)),
     "PKCS#8, bytes behind": wrapped(RSA_ENCRYPTION, GOOD.encoded()) + bytes(5),
     "PKCS#8 without parameters": wrapped(
-        ber.encode_sequence(RSA_ENCRYPTION[2:-2]), GOOD.encoded(unsigned_integer)
+        der.sequence(RSA_ENCRYPTION[2:-2]), GOOD.encoded(unsigned_integer)
     ),
     "PKCS#8, RSAES-OAEP": wrapped(
         bytes.fromhex("300d06092a864886f70d0101073000"), GOOD.encoded()
     ),
     "PKCS#8 with attributes": wrapped(RSA_ENCRYPTION, GOOD.encoded(), b"\xa0\0"),
     "PKCS#8 in BER": indefinite(
-        ber.SEQUENCE, ZERO, RSA_ENCRYPTION, in_pieces(GOOD.encoded(padded_integer))
+        tags.SEQUENCE, ZERO, RSA_ENCRYPTION, in_pieces(GOOD.encoded(padded_integer))
     ),
     "all of it in BER": indefinite(
-        ber.SEQUENCE, ZERO, RSA_ENCRYPTION, in_pieces(indefinite(
-            ber.SEQUENCE, bytes(ber.read(GOOD.encoded()).content)
+        tags.SEQUENCE, ZERO, RSA_ENCRYPTION, in_pieces(indefinite(
+            tags.SEQUENCE, bytes(ber.read(GOOD.encoded()).content)
         )),
     ),
     "PKCS#8 of version 2": wrapped(
         RSA_ENCRYPTION,
         GOOD.encoded(),
-        ber.encode(ber.context(1), b"\0" + ber.encode_sequence(
-            ber.encode_unsigned(GOOD.n), padded_integer(GOOD.e)
+        der.element(tags.context(1), b"\0" + der.sequence(
+            der.integer(GOOD.n), padded_integer(GOOD.e)
         )),
         version=ONE,
     ),
@@ -187,21 +188,21 @@ CONTRADICTIONS: dict[str, bytes] = {
     ).encoded(),
     "an even modulus": replace(WITHOUT_PRIMES, n=GOOD.n + 1).encoded(),
     "an exponent that is too large": replace(GOOD, d=GOOD.d + (lcm_of(GOOD) << 2000)).encoded(),
-    "two numbers": ber.encode_sequence(ZERO, ber.encode_unsigned(GOOD.n)),
+    "two numbers": der.sequence(ZERO, der.integer(GOOD.n)),
     "PKCS#8 with two numbers": wrapped(
-        RSA_ENCRYPTION, ber.encode_sequence(ZERO, ber.encode_unsigned(GOOD.n))
+        RSA_ENCRYPTION, der.sequence(ZERO, der.integer(GOOD.n))
     ),
-    "more than two primes": ber.encode(
-        0x30, bytes(ber.read(GOOD.encoded()).content) + ber.encode_sequence()
+    "more than two primes": der.element(
+        0x30, bytes(ber.read(GOOD.encoded()).content) + der.sequence()
     ),
     "the public key of another": wrapped(
         RSA_ENCRYPTION,
         GOOD.encoded(),
-        ber.encode(ber.context(1), b"\0" + ber.encode_sequence(
-            ber.encode_unsigned(GOOD.n + 2), ber.encode_unsigned(GOOD.e)
+        der.element(tags.context(1), b"\0" + der.sequence(
+            der.integer(GOOD.n + 2), der.integer(GOOD.e)
         )),
     ),
-    "no algorithm": wrapped(ber.encode_sequence(), GOOD.encoded()),
+    "no algorithm": wrapped(der.sequence(), GOOD.encoded()),
     "primes that are none": replace(GOOD, n=15 * 77, p=15, q=77, e=7, d=163).encoded(),
 }  # fmt: skip
 
@@ -232,8 +233,8 @@ def elliptic(
     curve: bytes = P256,
     algorithm: bytes = EC_PUBLIC_KEY,
 ) -> bytes:
-    parts = ber.encode_sequence(ONE, scalar, *more)
-    return wrapped(ber.encode_sequence(algorithm, curve), parts)
+    parts = der.sequence(ONE, scalar, *more)
+    return wrapped(der.sequence(algorithm, curve), parts)
 
 
 def scalar_of(key: ec.EllipticCurvePrivateKey, size: int) -> bytes:
@@ -245,23 +246,23 @@ def point_of(key: ec.EllipticCurvePrivateKey, form: PublicFormat) -> bytes:
 
 
 def explicit(content: bytes, number: int) -> bytes:
-    return ber.encode(ber.context(number) | 0x20, content)
+    return der.element(tags.context(number) | 0x20, content)
 
 
 def bit_string(content: bytes, unused: int = 0) -> bytes:
-    return ber.encode(ber.BIT_STRING, bytes([unused]) + content)
+    return der.element(tags.BIT_STRING, bytes([unused]) + content)
 
 
 SCALAR = octet_string(scalar_of(CURVE_KEY, 32))
 POINT = point_of(CURVE_KEY, PublicFormat.UncompressedPoint)
 SHORT = point_of(CURVE_KEY, PublicFormat.CompressedPoint)
 GENERATOR = point_of(ec.derive_private_key(1, ec.SECP256R1()), PublicFormat.UncompressedPoint)
-WRITTEN_OUT = ber.encode_sequence(
+WRITTEN_OUT = der.sequence(
     ONE,
-    ber.encode_sequence(bytes.fromhex("06072a8648ce3d0101"), ber.encode_unsigned(23)),
-    ber.encode_sequence(octet_string(b"a"), octet_string(b"b")),
+    der.sequence(bytes.fromhex("06072a8648ce3d0101"), der.integer(23)),
+    der.sequence(octet_string(b"a"), octet_string(b"b")),
     octet_string(GENERATOR),
-    ber.encode_unsigned(29),
+    der.integer(29),
 )
 CURVE_WRITINGS: dict[str, bytes] = {
     "one zero too many": elliptic(octet_string(scalar_of(CURVE_KEY, 33))),
@@ -273,7 +274,7 @@ CURVE_WRITINGS: dict[str, bytes] = {
     "hybrid": elliptic(SCALAR, explicit(bit_string(bytes([SHORT[0] | 4]) + POINT[1:]), 1)),
     "point in pieces": elliptic(
         SCALAR,
-        explicit(indefinite(ber.BIT_STRING, bit_string(POINT[:9]), bit_string(POINT[9:])), 1),
+        explicit(indefinite(tags.BIT_STRING, bit_string(POINT[:9]), bit_string(POINT[9:])), 1),
     ),
     "the curve twice": elliptic(SCALAR, explicit(P256, 0)),
     "the curve inside only": elliptic(SCALAR, explicit(P256, 0), curve=b""),
@@ -281,13 +282,13 @@ CURVE_WRITINGS: dict[str, bytes] = {
     "the curve written out": elliptic(SCALAR, curve=WRITTEN_OUT),
     "id-ecDH": elliptic(SCALAR, algorithm=bytes.fromhex("06052b8104010c")),
     "version 2": wrapped(
-        ber.encode_sequence(EC_PUBLIC_KEY, P256),
-        ber.encode_sequence(ONE, SCALAR),
-        ber.encode(ber.context(1), b"\0" + SHORT),
+        der.sequence(EC_PUBLIC_KEY, P256),
+        der.sequence(ONE, SCALAR),
+        der.element(tags.context(1), b"\0" + SHORT),
         version=ONE,
     ),
     "zeros behind": elliptic(SCALAR) + bytes(4),
-    "without PKCS#8": ber.encode_sequence(ONE, SCALAR, explicit(P256, 0)) + bytes(2),
+    "without PKCS#8": der.sequence(ONE, SCALAR, explicit(P256, 0)) + bytes(2),
 }
 
 
@@ -317,7 +318,7 @@ CURVE_CONTRADICTIONS: dict[str, tuple[bytes, str]] = {
     "no curve": (elliptic(SCALAR, curve=b""), "its curve"),
     "an unknown curve": (elliptic(SCALAR, curve=bytes.fromhex("06032a0304")), "elliptic curve"),
     "an unknown curve, written out": (
-        elliptic(SCALAR, curve=ber.encode_sequence(ONE)),
+        elliptic(SCALAR, curve=der.sequence(ONE)),
         "without a name",
     ),
     "zero": (elliptic(octet_string(bytes(32))), "out of range"),
@@ -344,16 +345,16 @@ MONTGOMERY_WRITINGS = {
     "version 1": wrapped(X25519, octet_string(RAW)),
     "its bytes alone": wrapped(X25519, RAW),
     "its public key": wrapped(
-        X25519, octet_string(RAW), ber.encode(ber.context(1), b"\0" + OWN), version=ONE
+        X25519, octet_string(RAW), der.element(tags.context(1), b"\0" + OWN), version=ONE
     ),
     "attributes and its public key": wrapped(
-        *(X25519, octet_string(RAW), b"\xa0\0", ber.encode(ber.context(1), b"\0" + OWN)),
+        *(X25519, octet_string(RAW), b"\xa0\0", der.element(tags.context(1), b"\0" + OWN)),
         version=ONE,
     ),
     "its public key, in an explicit tag": wrapped(
         X25519, octet_string(RAW), explicit(bit_string(OWN), 1), version=ONE
     ),
-    "in BER": indefinite(ber.SEQUENCE, ONE, X25519, in_pieces(octet_string(RAW))),
+    "in BER": indefinite(tags.SEQUENCE, ONE, X25519, in_pieces(octet_string(RAW))),
 }
 
 
@@ -365,7 +366,7 @@ def test_an_x25519_key_is_the_same_however_it_is_written(encoded: bytes) -> None
 @pytest.mark.parametrize(
     "encoded",
     [
-        wrapped(X25519, octet_string(RAW), ber.encode(ber.context(1), b"\0" + RAW), version=ONE),
+        wrapped(X25519, octet_string(RAW), der.element(tags.context(1), b"\0" + RAW), version=ONE),
         wrapped(X25519, octet_string(RAW[1:])),
         wrapped(X25519, ZERO),
     ],
@@ -382,10 +383,10 @@ def test_the_public_key_of_an_ml_kem_key_must_be_its_own(*, own: bool) -> None:
     other = key if own else mlkem.MLKEM768PrivateKey.generate()
     told = other.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     node = ber.read(pkcs8(key))
-    encoded = ber.encode_sequence(
+    encoded = der.sequence(
         ONE,
         *(bytes(part.encoding) for part in node.children()[1:3]),
-        ber.encode(ber.context(1), b"\0" + told),
+        der.element(tags.context(1), b"\0" + told),
     )
     if own:
         assert encode_private_key(load_private_key(encoded)) == encode_private_key(key)
@@ -419,19 +420,19 @@ def _has_public_half(encoded: bytes) -> bool:
     """Whether the structure still tells the public key where it did."""
     try:
         parts = ber.read(encoded).children()
-        inner = ber.read(parts[2].octets()) if parts[1].tag == ber.SEQUENCE else ber.read(encoded)
-        tags = [part.tag for part in inner.children()] if inner.constructed else []
+        inner = ber.read(parts[2].octets()) if parts[1].tag == tags.SEQUENCE else ber.read(encoded)
+        shape = [part.tag for part in inner.children()] if inner.constructed else []
     except (SectoolError, IndexError):
         return False
     outer = [part.tag for part in parts]
-    return ber.context(1) in outer + tags or tags.count(ber.INTEGER) == 9
+    return tags.context(1) in outer + shape or shape.count(tags.INTEGER) == 9
 
 
 @given(st.binary(max_size=400))
 def test_anything_else_is_refused_with_one_kind_of_error(content: bytes) -> None:
-    algorithms = [RSA_ENCRYPTION, X25519, ber.encode_sequence(EC_PUBLIC_KEY, P256)]
+    algorithms = [RSA_ENCRYPTION, X25519, der.sequence(EC_PUBLIC_KEY, P256)]
     encodings = [content, *(wrapped(algorithm, content) for algorithm in algorithms)]
-    for encoded in (*encodings, ber.encode_sequence(content), b"\x30\x80" + content):
+    for encoded in (*encodings, der.sequence(content), b"\x30\x80" + content):
         with contextlib.suppress(KeyFileError):
             load_private_key(encoded)
 
@@ -457,14 +458,14 @@ def test_a_key_with_another_exponent_than_its_certificate_is_refused(
 def test_a_certificate_whose_numbers_are_oddly_written_finds_its_key(
     certify: Any, load: Load, tmp_path: Path
 ) -> None:
-    der = certify(SMALL).public_bytes(Encoding.DER)
-    modulus, odd = ber.encode_unsigned(GOOD.n), unsigned_integer(GOOD.n)
-    assert modulus in der
-    fields = [bytes(part.encoding) for part in ber.read(der).children()]
+    encoded = certify(SMALL).public_bytes(Encoding.DER)
+    modulus, odd = der.integer(GOOD.n), unsigned_integer(GOOD.n)
+    assert modulus in encoded
+    fields = [bytes(part.encoding) for part in ber.read(encoded).children()]
     inner = [bytes(part.encoding) for part in ber.read(fields[0]).children()]
-    numbers = ber.encode_sequence(odd, ber.encode_unsigned(GOOD.e))
-    inner[6] = ber.encode_sequence(RSA_ENCRYPTION, bit_string(numbers))
-    (tmp_path / "a.cer").write_bytes(ber.encode_sequence(ber.encode_sequence(*inner), *fields[1:]))
+    numbers = der.sequence(odd, der.integer(GOOD.e))
+    inner[6] = der.sequence(RSA_ENCRYPTION, bit_string(numbers))
+    (tmp_path / "a.cer").write_bytes(der.sequence(der.sequence(*inner), *fields[1:]))
     (tmp_path / "a.key").write_bytes(GOOD.encoded())
     history = load(tmp_path)
     assert [bool(key.certificates) for key in history.keys] == [True]

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from sectool.cms import der
+from sectool.cms import der, tags
 from sectool.errors import CertificateUnusable
 from sectool.keys import ber
 from sectool.keys.recipients import NewRecipient, load_new_recipients
@@ -39,7 +39,7 @@ LOW_ORDER = {
 
 
 def public_key(algorithm: bytes, bits: bytes) -> bytes:
-    return der.sequence(algorithm, der.element(ber.BIT_STRING, b"\0" + bits))
+    return der.sequence(algorithm, der.element(tags.BIT_STRING, b"\0" + bits))
 
 
 def rsa_key(modulus: int, exponent: int = 65537) -> bytes:
