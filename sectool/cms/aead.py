@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import AEADDecryptionContext, Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
-from sectool.cms import der, tags
+from sectool.asn1 import der, tags
 from sectool.cms.ciphers import (
     ContentEncryption,
     Decryptor,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.cms.ciphers import ContentCipher, Decryptor, SealedContent
 from sectool.cms.identifiers import AlgorithmIdentifier, read_algorithm_identifier
 from sectool.cms.reader import CMSReader

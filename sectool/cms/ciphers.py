@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers import (
     modes,
 )
 
-from sectool.cms import der
+from sectool.asn1 import der
 from sectool.cms.identifiers import AlgorithmIdentifier
 from sectool.cms.reader import CMSReader
 from sectool.errors import (

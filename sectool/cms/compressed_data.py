@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from sectool import cms
+from sectool.asn1 import tags
 from sectool.budget import Work, current
-from sectool.cms import tags
 from sectool.cms.identifiers import read_algorithm_identifier
 from sectool.cms.reader import CMSReader
 from sectool.errors import MalformedMessage, UnsupportedMessage

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sectool.cms import der, oids, tags
+from sectool.asn1 import der, tags
+from sectool.cms import oids
 from sectool.cms.names import display_name
 from sectool.cms.reader import CMSReader
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier

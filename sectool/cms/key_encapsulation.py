@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import mlkem
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from sectool.cms import der, oids, tags
+from sectool.asn1 import der, tags
+from sectool.cms import oids
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     encode_recipient_identifier,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sectool.cms import oids, tags
+from sectool.asn1 import tags
+from sectool.cms import oids
 from sectool.cms.identifiers import AlgorithmIdentifier, read_algorithm_identifier
 from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, RecipientKind

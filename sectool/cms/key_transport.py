@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sectool.cms import der, oids, tags
+from sectool.asn1 import der, tags
+from sectool.cms import oids
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     encode_recipient_identifier,

@@ -15,7 +15,8 @@ from cryptography.hazmat.decrepit.ciphers.algorithms import SEED, Camellia, Trip
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, modes
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.cms.identifiers import AlgorithmIdentifier, require_null_or_absent
 from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessage
 

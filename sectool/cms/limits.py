@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sectool.cms.ber import ReaderLimits
+from sectool.asn1.reader import ReaderLimits
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from sectool.cms import tags
+from sectool.asn1 import tags
 from sectool.cms.reader import CMSReader
 from sectool.errors import MalformedMessage
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sectool.cms import der, tags
+from sectool.asn1 import der, tags
 from sectool.cms.reader import CMSReader
 from sectool.cms.seams import (
     IssuerAndSerialNumber,

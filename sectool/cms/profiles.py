@@ -26,7 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import (
 )
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from sectool.cms import oids, tags
+from sectool.asn1 import tags
+from sectool.cms import oids
 from sectool.cms.key_encryption import KeyAgreement, KeyEncapsulation, KeyEncryption, KeyTransport
 from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientKind

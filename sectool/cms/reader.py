@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO, Self
 
-from sectool.cms.ber import BERReader
+from sectool.asn1.reader import BERReader
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 
 

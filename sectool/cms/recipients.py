@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from sectool.cms import oids, tags
+from sectool.asn1 import tags
+from sectool.asn1.octets import read_oid
+from sectool.cms import oids
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     read_algorithm_identifier,
@@ -20,7 +22,6 @@ from sectool.cms.identifiers import (
     read_recipient_identifier,
 )
 from sectool.cms.limits import Limits
-from sectool.cms.octets import read_oid
 from sectool.cms.reader import CMSReader
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
 from sectool.errors import MalformedMessage

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sectool.cms import der, oids, tags
+from sectool.asn1 import der, tags
+from sectool.cms import oids
 from sectool.cms.cek_hkdf import read_inner_algorithm
 from sectool.cms.envelope import Envelope, canonical_set, read_envelope
 from sectool.cms.limits import Limits

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sectool.cms import der, oids, tags
+from sectool.asn1 import der, tags
+from sectool.cms import oids
 from sectool.cms.algorithms import CONTENT_ENCRYPTION
 from sectool.cms.ciphers import ContentEncryption, SealingCipher
 from sectool.cms.envelope import Envelope, read_envelope

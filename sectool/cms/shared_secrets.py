@@ -12,8 +12,9 @@ from functools import partial
 
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, modes
 
+from sectool.asn1 import tags
 from sectool.budget import Work, current
-from sectool.cms import oids, tags
+from sectool.cms import oids
 from sectool.cms.algorithms import CONTENT_ENCRYPTION
 from sectool.cms.ciphers import CBC
 from sectool.cms.identifiers import (

@@ -27,8 +27,9 @@ from cryptography.hazmat.primitives.asymmetric import (
     utils,
 )
 
+from sectool.asn1 import der, tags
 from sectool.budget import Work, current
-from sectool.cms import der, oids, tags
+from sectool.cms import oids
 from sectool.cms.addresses import PARSER_ERRORS
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from sectool.cms import tags
+from sectool.asn1 import tags
 from sectool.cms.reader import CMSReader
 from sectool.cms.seams import Source
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from sectool.cms import oids, tags
+from sectool.asn1 import tags
+from sectool.cms import oids
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     read_algorithm_identifier,

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5, IDEA, Blowfish, TripleDES
 
-from sectool.cms import oids, rc2, tags
+from sectool.asn1 import tags
+from sectool.cms import oids, rc2
 from sectool.cms.ciphers import (
     CBC,
     CBCDecryptor,

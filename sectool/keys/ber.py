@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sectool.asn1.tree import TreeReader
 from sectool.keys.limits import MAXIMUM_DEPTH, MAXIMUM_ELEMENTS
 from sectool.keys.problems import damaged, over_limit
-from sectool.keys.tree import TreeReader
 
 _READER = TreeReader(MAXIMUM_DEPTH, MAXIMUM_ELEMENTS, damaged, over_limit)
 

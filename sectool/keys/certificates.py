@@ -22,12 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from sectool.cms import der, oids, tags
+from sectool.asn1 import der, tags
+from sectool.asn1.tree import Node
+from sectool.cms import oids
 from sectool.cms.addresses import PARSER_ERRORS
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import damaged
-from sectool.keys.tree import Node
 
 _AGREEING_KEYS = frozenset({oids.EC_PUBLIC_KEY, oids.X25519, oids.X448})
 

@@ -9,7 +9,8 @@ from itertools import islice
 
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from sectool.cms import tags
+from sectool.asn1 import tags
+from sectool.asn1.tree import Node
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.certificates import HeldCertificate, public_key_identity, read_certificate
@@ -18,7 +19,6 @@ from sectool.keys.passphrases import FilePassphrases
 from sectool.keys.private_keys import encode_public_key, load_private_key
 from sectool.keys.private_structures import KnownKeys
 from sectool.keys.problems import KeyFileError, damaged, over_limit, passphrase_needed
-from sectool.keys.tree import Node
 
 
 @dataclass(slots=True)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 
+from sectool.asn1 import tags
+from sectool.asn1.tree import Node
 from sectool.budget import Work, current, limit_factor
-from sectool.cms import tags
 from sectool.keys import limits
 from sectool.keys.problems import damaged, over_limit, unsupported
-from sectool.keys.tree import Node
 
 HASHES = {
     "1.2.840.113549.2.5": "md5",

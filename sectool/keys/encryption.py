@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from sectool.cms import rc2, tags
+from sectool.asn1 import tags
+from sectool.asn1.tree import Node
+from sectool.cms import rc2
 from sectool.keys.derivation import (
     HASHES,
     PKCS12Derivation,
@@ -29,7 +31,6 @@ from sectool.keys.derivation import (
     text_forms,
 )
 from sectool.keys.problems import damaged, unsupported
-from sectool.keys.tree import Node
 
 _PBES2 = "1.2.840.113549.1.5.13"
 _PBMAC1 = "1.2.840.113549.1.5.14"

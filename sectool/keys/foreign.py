@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sectool.cms import tags
+from sectool.asn1 import tags
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import KeyFileError, unsupported

@@ -10,12 +10,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Hashable
 
-from sectool.cms import tags
+from sectool.asn1 import tags
+from sectool.asn1.tree import Node
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.limits import MAXIMUM_NAME_BYTES
 from sectool.keys.problems import damaged
-from sectool.keys.tree import Node
 
 _ENCODINGS = {
     0x0C: "utf-8",

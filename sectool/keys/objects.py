@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from sectool.cms import tags
+from sectool.asn1 import tags
+from sectool.asn1.tree import Node
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.contents import FileContents
 from sectool.keys.pkcs12 import read_pkcs12
-from sectool.keys.tree import Node
 
 _PFX_BEGINS = re.compile(
     rb"\x30(?:\x80|\x81.|\x82..|\x83.{3}|\x84.{4}|[\x00-\x7f])\x02\x01\x03\x30", re.DOTALL

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 
-from sectool.cms import tags
+from sectool.asn1 import tags
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.certificates import public_key_identity

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from sectool.cms import tags
+from sectool.asn1 import tags
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.contents import FileContents

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from sectool.cms import tags
+from sectool.asn1 import tags
+from sectool.asn1.tree import Node
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.contents import FileContents
@@ -21,7 +22,6 @@ from sectool.keys.problems import (
     passphrase_needed,
     unsupported,
 )
-from sectool.keys.tree import Node
 
 _DATA = "1.2.840.113549.1.7.1"
 _ENCRYPTED_DATA = "1.2.840.113549.1.7.6"

@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
+from sectool.asn1 import der, tags
 from sectool.budget import Work, current
-from sectool.cms import der, tags
 from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
 from sectool.errors import DecryptionFailed, SectoolError
 from sectool.keys import ber

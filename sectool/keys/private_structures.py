@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ObjectIdentifier
 
+from sectool.asn1 import der, tags
+from sectool.asn1.tree import Node
 from sectool.budget import Work, current
-from sectool.cms import der, tags
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.problems import KeyFileError, damaged, over_limit, unsupported
-from sectool.keys.tree import Node
 
 _RSA = frozenset(
     {"1.2.840.113549.1.1.1", "1.2.840.113549.1.1.7", "1.2.840.113549.1.1.10", "2.5.8.1.1"}

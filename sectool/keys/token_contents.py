@@ -11,8 +11,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from sectool.asn1 import der, tags
 from sectool.cms.addresses import PARSER_ERRORS
-from sectool.cms import der, tags
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.certificates import HeldCertificate, read_certificate

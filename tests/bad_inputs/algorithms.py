@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.cms.key_transport import encode_key_transport
 from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
 from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sectool.cms import der
+from sectool.asn1 import der
 from tests.bad_inputs.people import Forger
 from tests.bad_inputs.vector import CONTENT
 

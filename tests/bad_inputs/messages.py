@@ -10,7 +10,8 @@ from functools import partial
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.outcome import State
 from tests.bad_inputs.algorithms import PAGE
 from tests.bad_inputs.people import Forger

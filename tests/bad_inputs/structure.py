@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.errors import (
     DecryptionFailed,
     LimitExceeded,

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from sectool import cms, jobs, smime
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.errors import NotAccepted
 from sectool.keys import KeySpecification, load_key_history
 from sectool.message import BytesContent

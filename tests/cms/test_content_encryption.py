@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.ciphers.algorithms import AES, SM4
 
 from sectool import cms
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.cms.algorithms import CONTENT_ENCRYPTION
 from sectool.errors import DecryptionFailed, MalformedMessage, MessageError, UnsupportedMessage
 

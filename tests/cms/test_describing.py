@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sectool import cms
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.errors import LimitExceeded, MalformedMessage
 from sectool.message import BytesContent
 

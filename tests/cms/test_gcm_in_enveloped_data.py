@@ -9,7 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from sectool import cms
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessage
 from sectool.message import BytesContent
 from tests.cms.conftest import CONTENT, CONTENT_ENCRYPTION_KEY, Forge, Person

@@ -14,7 +14,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sectool import cms
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.cms.identifiers import AlgorithmIdentifier
 from sectool.cms.key_wrap import key_wrap
 from sectool.errors import (

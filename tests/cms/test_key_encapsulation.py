@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import mlkem
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
 from sectool import cms
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.errors import DecryptionFailed, MalformedMessage, MessageError, UnsupportedMessage
 from sectool.message import BytesContent
 

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sectool import cms
-from sectool.cms import der, oids, tags
+from sectool.asn1 import der, tags
+from sectool.cms import oids
 from sectool.cms.identifiers import AlgorithmIdentifier
 from sectool.cms.key_kinds import KeyKind, kind_of_recipient
 from sectool.cms.recipients import RecipientInfo, RecipientKind

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from sectool.cms import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier, der
+from sectool.asn1 import der
+from sectool.cms import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
 from sectool.cms.limits import DEFAULT_LIMITS
 from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, quick_key_transport, read_recipient_infos

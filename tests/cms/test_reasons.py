@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import pytest
 
 from sectool import cms
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.errors import DecryptionFailed, MessageError
 from sectool.keys.private_keys import SoftwareKey
 from sectool.message import BytesContent

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sectool import cms
+from sectool.asn1 import der
 from sectool.budget import MESSAGE, Budget, Work, spending
-from sectool.cms import der
 from sectool.errors import BudgetExceeded, MissingKey
 from sectool.message import BytesContent
 from tests.cms.conftest import CONTENT, Forge, Holder, KeyRing, OpenSSL, Person

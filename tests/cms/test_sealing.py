@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sectool import cms
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.errors import (
     CertificateUnusable,
     DecryptionFailed,

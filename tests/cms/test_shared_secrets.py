@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sectool import cms
+from sectool.asn1 import der
 from sectool.budget import MESSAGE, Budget, Work, spending
-from sectool.cms import der, oids
+from sectool.cms import oids
 from sectool.errors import (
     BudgetExceeded,
     DecryptionFailed,

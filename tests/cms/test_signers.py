@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from sectool import cms
-from sectool.cms import der
+from sectool.asn1 import der
 from sectool.message import BytesContent, FileContent
 
 if TYPE_CHECKING:

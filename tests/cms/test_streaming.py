@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sectool import cms
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.message import BytesContent
 from tests.support.effort import effort
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sectool import cms
-from sectool.cms import der
+from sectool.asn1 import der
 from sectool.errors import MissingKey, UnsupportedMessage
 from tests.support.effort import effort
 

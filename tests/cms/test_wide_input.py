@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sectool import cms
+from sectool.asn1 import der
 from sectool.budget import MESSAGE, Budget, Work, spending
-from sectool.cms import der, oids
+from sectool.cms import oids
 from sectool.errors import DecryptionFailed, MalformedMessage, MessageError
 from sectool.message import BytesContent
 

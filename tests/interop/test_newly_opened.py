@@ -13,7 +13,8 @@ from typing import cast
 import pytest
 
 from sectool import cms, smime
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.keys.certificates import read_certificate
 from sectool.keys.history import HeldKey, KeyHistory
 from sectool.message import BytesContent

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sectool import budget, jobs
-from sectool.cms import der
+from sectool.asn1 import der
 from sectool.jobs.work import pool
 from sectool.keys import KeySpecification
 from sectool.retirement import Answer, Claim

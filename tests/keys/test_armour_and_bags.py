@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from sectool.cms import der
+from sectool.asn1 import der
 from sectool.errors import CertificateUnusable
 from sectool.keys import ber, load_new_recipients
 from sectool.keys.containers import looks_like_key_or_certificate

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from sectool import budget
+from sectool.asn1 import der
 from sectool.budget import Work
-from sectool.cms import der
 from sectool.errors import UsageError
 from sectool.keys.history import KeyHistory
 from sectool.keys.problems import ProblemKind

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from sectool.cms import der, tags
+from sectool.asn1 import der, tags
 from sectool.errors import PassphraseError, SectoolError, UsageError
 from sectool.keys import ber
 from sectool.keys.history import KeyHistory

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from sectool.cms import der
+from sectool.asn1 import der
 from sectool.errors import UsageError
 from sectool.keys import limits
 from sectool.keys.derivation import PKCS12Derivation, Purpose

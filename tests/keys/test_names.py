@@ -8,7 +8,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sectool.cms.der import element, sequence
+from sectool.asn1.der import element, sequence
 from sectool.keys.names import normalised_name
 
 _COMMON_NAME = bytes.fromhex("0603550403")

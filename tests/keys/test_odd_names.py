@@ -10,7 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from sectool.cms import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier, der
+from sectool.asn1 import der
+from sectool.cms import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
 from sectool.keys.certificates import HeldCertificate, public_key_bits, read_certificate
 from sectool.keys.history import HeldKey, KeyHistory
 from tests.support.forge import Holder, make_holder

@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sectool import budget
-from sectool.cms import der, tags
+from sectool.asn1 import der, tags
+from sectool.asn1.tree import Node
 from sectool.cms.seams import IssuerAndSerialNumber
 from sectool.errors import PassphraseError, UsageError
 from sectool.keys import ber, limits
 from sectool.keys.history import KeyHistory
 from sectool.keys.problems import ProblemKind
-from sectool.keys.tree import Node
 
 PASSPHRASE = "correct horse"
 Load = Callable[..., KeyHistory]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
 
-from sectool.cms import der, tags
+from sectool.asn1 import der, tags
 from sectool.errors import CertificateUnusable, PassphraseError, UsageError
 from sectool.keys import ber, load_new_recipients
 from sectool.keys.history import KeyHistory

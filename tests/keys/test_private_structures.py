@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sectool.cms import der, tags
+from sectool.asn1 import der, tags
 from sectool.errors import SectoolError, UsageError
 from sectool.keys import ber, limits
 from sectool.keys.history import KeyHistory

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from sectool.cms import der, tags
+from sectool.asn1 import der, tags
 from sectool.errors import CertificateUnusable
 from sectool.keys import ber
 from sectool.keys.recipients import NewRecipient, load_new_recipients

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sectool import cms, smime
-from sectool.cms import der
+from sectool.asn1 import der
 from sectool.message import BytesContent
 from sectool.outcome import State
 from tests.support.wrappings import ATTACHMENT, ATTACHMENT_DATA, attribute, tnef

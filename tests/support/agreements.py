@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from tests.support.forge import CONTENT_ENCRYPTION_KEY as KEY
 from tests.support.forge import Holder
 

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from sectool import cms
-from sectool.cms import der, oids
+from sectool.asn1 import der
+from sectool.cms import oids
 from sectool.cms.key_transport import encode_key_transport
 from sectool.errors import DecryptionFailed
 from sectool.keys.private_keys import SoftwareKey, count_operation

@@ -6,7 +6,7 @@ import base64
 import subprocess
 from dataclasses import dataclass
 
-from sectool.cms import der
+from sectool.asn1 import der
 from tests.support.checker import Key
 
 _OID_COMMON_NAME = der.oid("2.5.4.3")

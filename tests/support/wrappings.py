@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 
 from sectool import cms
-from sectool.cms import der
+from sectool.asn1 import der
 
 ZLIB = "1.2.840.113549.1.9.16.3.8"
 ATTACHMENT = 2

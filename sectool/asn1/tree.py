@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sectool.cms.der import element
-from sectool.cms.octets import read_long_length, read_oid
-from sectool.cms.tags import BIT_STRING, CONSTRUCTED, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING
+from sectool.asn1.der import element
+from sectool.asn1.octets import read_long_length, read_oid
+from sectool.asn1.tags import BIT_STRING, CONSTRUCTED, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING
 from sectool.errors import MalformedMessage
 
 _HIGH_TAG = 0x1F

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from sectool.cms import tags
-from sectool.cms.ber import BERReader, Header, ReaderLimits
-from sectool.cms.octets import write_arc, write_length, write_oid
-from sectool.cms.tags import CONSTRUCTED
+from sectool.asn1 import tags
+from sectool.asn1.octets import write_arc, write_length, write_oid
+from sectool.asn1.reader import BERReader, Header, ReaderLimits
+from sectool.asn1.tags import CONSTRUCTED
 
 NULL = b"\x05\x00"
 _LIMITS = ReaderLimits()

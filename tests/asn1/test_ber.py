@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sectool.cms import der, tags
-from sectool.cms.ber import BERReader, ReaderLimits
+from sectool.asn1 import der, tags
+from sectool.asn1.reader import BERReader, ReaderLimits
 from sectool.cms.names import display_name
 from sectool.errors import LimitExceeded, MalformedMessage
 

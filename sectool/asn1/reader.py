@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Generic, NamedTuple, Self, TypeVar
 
-from sectool.cms.octets import read_long_length, read_long_tag, read_oid
-from sectool.cms.segments import join_segments
-from sectool.cms.tags import CONSTRUCTED, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING
+from sectool.asn1.octets import read_long_length, read_long_tag, read_oid
+from sectool.asn1.segments import join_segments
+from sectool.asn1.tags import CONSTRUCTED, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING
 from sectool.errors import LimitExceeded, MalformedMessage
 
 BLOCK: Final = 128 * 1024
