@@ -50,9 +50,10 @@ def keys(
     from sectool import jobs
     from sectool.budget import limits_times
     from sectool.cli.session import passphrase_prompt, run_job
+    from sectool.hardening import harden
     from sectool.keys import load_key_history
 
-    jobs.harden()
+    harden()
     with limits_times(limit_factor):
         history = load_key_history(passphrases.of(paths), passphrase_prompt())
     needed = None

@@ -114,8 +114,9 @@ def run_job(spec: JobSpec, manners: Manners) -> Summary:
     """Carries out a run for a person at a terminal or a program behind a pipe."""
     from sectool import jobs
     from sectool.cli.render import as_json
+    from sectool.hardening import harden
 
-    jobs.harden()
+    harden()
     cancel = SignalCancel(quiet=manners.quiet)
     progress = TerminalProgress(manners)
     with handling(cancel.receive):

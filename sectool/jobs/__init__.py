@@ -53,7 +53,6 @@ from sectool.jobs.session.spec import (
     default_workers,
 )
 from sectool.jobs.work.open_with import workers_for
-from sectool.jobs.work.pool import harden
 from sectool.keys import (
     Ask,
     KeyHistory,
@@ -382,7 +381,6 @@ __all__ = [
     "Selection",
     "Trust",
     "default_workers",
-    "harden",
     "is_job",
     "make_directory",
     "run",

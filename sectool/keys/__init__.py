@@ -15,7 +15,7 @@ from sectool.keys.history import (
     recipient_of,
 )
 from sectool.keys.loading import load_key_history
-from sectool.keys.passphrases import Ask, environment_for_others
+from sectool.keys.passphrases import Ask
 from sectool.keys.people import Person, keys_of, people_of
 from sectool.keys.problems import KeyProblem, ProblemKind
 from sectool.keys.recipients import (
@@ -46,7 +46,6 @@ __all__ = [
     "all_addresses",
     "authority_names",
     "close_sessions",
-    "environment_for_others",
     "exposed_secrets",
     "exposure",
     "identifiers_of",

@@ -18,13 +18,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sectool.errors import PassphraseError, UsageError, reason_of
+from sectool.hardening import environment_for_others
 from sectool.keys.limits import MAXIMUM_PASSPHRASE_FILE_BYTES, MAXIMUM_QUESTIONS
 from sectool.keys.specification import KeySpecification
 from sectool.trust import open_named
 
 ENVIRONMENT_VARIABLE = "SECTOOL_PASSPHRASE"
-SECRET_VARIABLES = frozenset({ENVIRONMENT_VARIABLE, "SECTOOL_PIN", "SECTOOL_IMAP_PASSWORD"})
-"""What may stand in the environment of a command, and is nobody else's."""
 STANDARD_INPUT = Path("-")
 """What names standard input in place of a file."""
 _SEPARATORS = (",", ";", "\t")
@@ -141,21 +140,6 @@ def _for_every_file(specification: KeySpecification) -> list[str]:
     if ENVIRONMENT_VARIABLE in os.environ:
         found.append(os.environ[ENVIRONMENT_VARIABLE])
     return found
-
-
-def environment_for_others() -> dict[str, str]:
-    """The environment for a program or process that this one starts (G9).
-
-    Without the secrets that were meant for this one, and without what makes ``PATH``
-    mean the working directory, which may belong to anybody.
-    """
-    environment = {
-        name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES
-    }
-    folders = environment.get("PATH", os.defpath).split(os.pathsep)
-    absolute = [folder for folder in folders if os.path.isabs(folder)]  # noqa: PTH117
-    environment["PATH"] = os.pathsep.join(absolute) or os.defpath
-    return environment
 
 
 def _first_line(text: str) -> str:

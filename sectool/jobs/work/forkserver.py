@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 
-from sectool.jobs.work.pool import harden
+from sectool.hardening import harden
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 harden()

@@ -16,21 +16,18 @@ import itertools
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import util
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from sectool import budget, durable
 from sectool.errors import RunError, SectoolError, UnsafeDirectory, UsageError
-from sectool.keys import environment_for_others
+from sectool.hardening import harden, isolate_children
 from sectool.trust import Trust
 
 TaskT = TypeVar("TaskT", bound="Sized")
@@ -132,7 +129,7 @@ class _Pool:
         methods = multiprocessing.get_all_start_methods()
         method = "forkserver" if "forkserver" in methods else "spawn"
         context = multiprocessing.get_context(method)
-        _isolate_children()
+        isolate_children()
         self._workers = workers
         with durable.explained("find the working directory, in which workers start"):
             Path.cwd()
@@ -227,44 +224,6 @@ def _cause(exit_code: int | None) -> str:
 # --- how the processes start -----------------------------------------------------
 
 
-def _isolate_children() -> None:
-    """Whatever ``multiprocessing`` starts from now on is started by ``_start`` (G9).
-
-    It has no setting for any of that, and starts some of its processes by itself: the
-    tracker at the first lock, and the server once more where somebody killed it.
-    """
-    util.spawnv_passfds = _start  # type: ignore[assignment]  # a path may be text as well
-
-
-def _start(path: bytes | str, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
-    """Starts an interpreter that is on its own; in the place of ``util.spawnv_passfds``.
-
-    ``python -c`` takes modules from the working directory first, which may belong
-    to anybody: hence ``-P``, and another directory. It gets no secret, no other descriptor
-    and no voice: its last words could hold plaintext.
-
-    Args:
-        path: of the interpreter.
-        arguments: all of them, the name of the program first.
-        descriptors: that it needs; the standard ones are never among them.
-
-    Returns:
-        Its process number. Whoever asked waits for it.
-    """
-    process = subprocess.Popen(  # noqa: S603  # the interpreter that runs this
-        [path, "-P", *arguments[1:]],
-        cwd="/",
-        env=environment_for_others(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=[descriptor for descriptor in descriptors if descriptor > 2],
-    )
-    # Else the end of it would be collected here, and whoever asked would wait in vain.
-    process.returncode = 0
-    return process.pid
-
-
 def _temporary_directory() -> str:
     """Where the socket of the server may lie: whoever could exchange it would be sent the keys.
 
@@ -340,32 +299,3 @@ def _one(work: Callable[[Any, TaskT], AnswerT], context: Any, task: TaskT) -> An
     """Does the work on one message, whatever it is, within what one message may cost."""
     with budget.of_message(task.size):
         return work(context, task)
-
-
-def harden(*, memory: int | None = None) -> None:
-    """No core file, no debugger of the same user, a bound on memory, children on their own.
-
-    (G5, G6, G9.)
-
-    Args:
-        memory: bytes of address space; None: as it is.
-    """
-    _isolate_children()
-    try:
-        import resource  # noqa: PLC0415  # not on Windows
-    except ImportError:  # pragma: no cover
-        return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if memory is not None:
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        bound = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
-    _not_dumpable()
-
-
-def _not_dumpable() -> None:
-    import ctypes  # noqa: PLC0415  # heavy; not for --help
-
-    if sys.platform == "linux":
-        prctl_set_dumpable = 4
-        ctypes.CDLL(None, use_errno=True).prctl(prctl_set_dumpable, 0, 0, 0, 0)
