@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,45 @@ def test_arrows_between_rooms_point_down() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def _module(path: Path) -> str:
+    names = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+def _imports(node: ast.AST, modules: set[str]) -> Iterator[str]:
+    """The modules that code imports, inside functions too; not those that give a type its name."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
+    if isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            whole = f"{node.module}.{alias.name}"
+            yield whole if whole in modules else str(node.module)
+    elif isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    for child in ast.iter_child_nodes(node):
+        yield from _imports(child, modules)
+
+
+def _sorter(sources: dict[str, str]) -> TopologicalSorter[str]:
+    modules = set(sources)
+    return TopologicalSorter(
+        {
+            name: modules.intersection(_imports(ast.parse(text), modules)) - {name}
+            for name, text in sources.items()
+        }
+    )
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    _sorter({_module(path): path.read_text(encoding="utf-8") for path in SOURCES}).prepare()
+
+
+def test_a_circle_is_found_also_where_it_closes_inside_a_function() -> None:
+    closing = "def f() -> None:\n    from house import a"
+    with pytest.raises(CycleError):
+        _sorter({"house.a": "import house.b", "house.b": closing}).prepare()
 
 
 def test_no_module_is_longer_than_500_lines() -> None:

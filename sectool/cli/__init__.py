@@ -16,7 +16,7 @@ def main() -> None:
         # What libraries think of old certificates and ciphers is nothing to bother a person with.
         warnings.simplefilter("ignore")
     try:
-        from sectool.cli.shell import run_app
+        from sectool.cli.app import run_app
 
         code = run_app()
     except KeyboardInterrupt:

@@ -7,7 +7,9 @@ not show.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any
 
@@ -15,8 +17,11 @@ import typer
 from typer.core import TyperGroup
 
 from sectool import __version__
-from sectool.cli.shell import say, write
+from sectool.cli.shell import carry_out, say, write
 from sectool.errors import UsageError
+
+COMPLETION_VARIABLE = "_SECTOOL_COMPLETE"
+"""Set by the completion script of the person's shell."""
 
 SUMMARIES = {
     "scan": "Count what a mailbox holds, and change nothing.",
@@ -92,3 +97,24 @@ def sectool(
     if context.invoked_subcommand is None:
         say(context.get_help())
         raise typer.Exit(UsageError.exit_code)
+
+
+def run_app(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: the words after ``sectool``; None: of this process.
+
+    Returns:
+        The exit code of the command contract.
+    """
+    return carry_out(_run, list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(words: list[str]) -> None:
+    command = typer.main.get_command(app)
+    if COMPLETION_VARIABLE in os.environ:
+        command.main(words, prog_name="sectool")
+    # Not main(): it answers interrupts in words of its own.
+    with command.make_context("sectool", words) as context:
+        command.invoke(context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from sectool.cli.layout import counted, wrapped
@@ -17,9 +18,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document: dict[str, Any] = {
         "bindings": [
             {
-                "issuer": one.recipient.issuer,
-                "serial_number": one.recipient.serial_number,
-                "subject_key_identifier": one.recipient.subject_key_identifier,
+                **asdict(one.recipient),
                 "file": one.file,
                 "label": one.label,
                 "messages": one.messages,

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sectool.cli import bindings, retirement
+from sectool.cli import bindings, parts, retirement
 from sectool.cli.layout import counted, fact, size_text, table, wrapped
+from sectool.cli.recipients import key_name, most_first
 from sectool.outcome import RecipientKey
 from sectool.summary import LeftFolder, NeedsOldKeys, NewCertificate, Purged, Retried, Summary
 
@@ -59,14 +60,12 @@ def as_json(summary: Summary) -> dict[str, Any]:
     if summary.losing_access is not None:
         document["losing_access"] = [
             {
-                "issuer": key.issuer,
-                "serial_number": key.serial_number,
-                "subject_key_identifier": key.subject_key_identifier,
+                **asdict(key),
                 "addresses": list(summary.addresses_at_hand.get(key, ())),
                 "messages": count,
                 "sent": summary.losing_access_sent[key],
             }
-            for key, count in _most_first(summary.losing_access)
+            for key, count in most_first(summary.losing_access)
         ]
     if summary.unused_key_files:
         document["unused_key_files"] = [asdict(entry) for entry in summary.unused_key_files]
@@ -84,20 +83,8 @@ def _needs(entry: NeedsOldKeys, summary: Summary) -> dict[str, Any]:
         "reason": entry.reason,
         "identity": entry.identity,
         "acknowledged": entry.acknowledged,
-        "keys": [
-            {
-                "issuer": key.issuer,
-                "serial_number": key.serial_number,
-                "subject_key_identifier": key.subject_key_identifier,
-                "in_history": key in summary.keys_in_history,
-            }
-            for key in entry.keys
-        ],
+        "keys": parts.recipients(entry.keys, summary),
     }
-
-
-def _most_first(counts: dict[RecipientKey, int]) -> list[tuple[RecipientKey, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0].issuer))
 
 
 def as_table(summary: Summary) -> Iterable[str]:
@@ -185,7 +172,7 @@ def _losing_access(summary: Summary, counts: dict[RecipientKey, int]) -> Iterabl
     sent = summary.losing_access_sent
     rows = [
         (_person(key, summary), str(count), str(sent[key]))
-        for key, count in _most_first(counts)[:LISTED]
+        for key, count in most_first(counts)[:LISTED]
     ]
     yield from table(("could read it, and is not among --to", "messages", "in sent mail"), rows)
     if len(counts) > LISTED:
@@ -198,8 +185,6 @@ def _losing_access(summary: Summary, counts: dict[RecipientKey, int]) -> Iterabl
 
 
 def _person(key: RecipientKey, summary: Summary) -> str:
-    from sectool.cli.render import key_name
-
     addresses = summary.addresses_at_hand.get(key)
     return f"{', '.join(addresses)}: {key_name(key)}" if addresses else key_name(key)
 

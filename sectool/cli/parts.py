@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from sectool.cli.layout import table
@@ -38,9 +39,7 @@ def recipients(keys: Iterable[RecipientKey], summary: Summary) -> list[dict[str,
     """Recipients by what they name, and whether the history held their keys."""
     return [
         {
-            "issuer": key.issuer,
-            "serial_number": key.serial_number,
-            "subject_key_identifier": key.subject_key_identifier,
+            **asdict(key),
             "in_history": key in summary.keys_in_history,
         }
         for key in keys

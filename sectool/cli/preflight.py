@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from sectool.cli.layout import counted, size_text, wrapped
+from sectool.cli.recipients import key_name
 from sectool.summary import Preflight, Scenario
 
 _SCENARIOS = {
@@ -25,9 +27,7 @@ def as_json(verdict: Preflight) -> dict[str, Any]:
         "unreadable_after_decrypting": verdict.unreadable_after_decrypting,
         "missing_keys": [
             {
-                "issuer": key.issuer,
-                "serial_number": key.serial_number,
-                "subject_key_identifier": key.subject_key_identifier,
+                **asdict(key),
                 "messages": count,
             }
             for key, count in verdict.missing_keys.items()
@@ -41,8 +41,6 @@ def as_json(verdict: Preflight) -> dict[str, Any]:
 
 def as_table(verdict: Preflight) -> Iterable[str]:
     """The same for a person, a line at a time."""
-    from sectool.cli.render import key_name  # which shows this module's lines
-
     why = f" ({verdict.reason})" if verdict.reason else ""
     yield from wrapped(
         f"safe to move now: {'yes' if verdict.safe_to_move else 'no'}{why}", indent=2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any, NoReturn
 
 import typer
@@ -12,9 +13,10 @@ import typer
 from sectool.cli import activity, outcomes, parts, plaintext, preflight
 from sectool.cli.layout import WIDTH, shorten, size_text, table
 from sectool.cli.options import Manners
+from sectool.cli.recipients import key_name, most_first
 from sectool.cli.shell import answer, say, tell
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
-from sectool.outcome import NOT_DONE, RecipientKey, State
+from sectool.outcome import NOT_DONE, State
 from sectool.summary import NeedsOldKeys, NotDone, Summary
 
 SHOWN = 20
@@ -87,13 +89,11 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
     document["keys"] = [
         {
-            "issuer": key.issuer,
-            "serial_number": key.serial_number,
-            "subject_key_identifier": key.subject_key_identifier,
+            **asdict(key),
             "in_history": key in summary.keys_in_history,
             "messages": count,
         }
-        for key, count in _by_count(summary)
+        for key, count in most_first(summary.keys)
     ]
     document["content_encryption_algorithms"] = dict(summary.content_encryption_algorithms)
     document["integrity"] = _integrity(summary)
@@ -131,10 +131,6 @@ def as_json(summary: Summary) -> dict[str, Any]:
     return document
 
 
-def _by_count(summary: Summary) -> list[tuple[RecipientKey, int]]:
-    return sorted(summary.keys.items(), key=lambda item: (-item[1], item[0].issuer))
-
-
 def _integrity(summary: Summary) -> dict[str, int]:
     marks: Counter[str] = Counter()
     for (mark, _), count in summary.integrity.items():
@@ -161,7 +157,7 @@ def as_table(summary: Summary) -> Iterable[str]:
             (title, "messages", "key"),
             [
                 (key_name(key), str(count), "held" if key in summary.keys_in_history else "-")
-                for key, count in _by_count(summary)
+                for key, count in most_first(summary.keys)
             ],
         )
     if summary.content_encryption_algorithms:
@@ -246,10 +242,3 @@ def _listing(title: str, entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[
         )
     if len(entries) > SHOWN:
         yield f"  and {len(entries) - SHOWN} more: --json lists them all"
-
-
-def key_name(key: RecipientKey) -> str:
-    """One line for a person who knows the key."""
-    if key.serial_number:
-        return f"{key.issuer} serial {key.serial_number}"
-    return f"subject key identifier {key.subject_key_identifier}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sectool.cli.layout import WIDTH, counted, shorten, table, wrapped
-from sectool.outcome import RecipientKey
+from sectool.cli.recipients import key_name
 from sectool.retirement import NOT_LOOKED_AT, Answer, Claim, GivenUp
 from sectool.summary import RetiredKey, Summary
 
@@ -56,9 +56,7 @@ def _key(key: RetiredKey, *, lists: bool) -> dict[str, Any]:
 
 def _named(key: RetiredKey) -> dict[str, Any]:
     return {
-        "issuer": key.key.issuer,
-        "serial_number": key.key.serial_number,
-        "subject_key_identifier": key.key.subject_key_identifier,
+        **asdict(key.key),
         "file": key.file,
         "public_key": key.public_key,
     }
@@ -138,7 +136,7 @@ def as_table(keys: Sequence[RetiredKey]) -> Iterable[str]:
 
 
 def _answers(keys: Sequence[RetiredKey]) -> Iterable[str]:
-    rows = [(_name(key.key), shorten(key.file, 20), _in_short(key)) for key in keys]
+    rows = [(key_name(key.key), shorten(key.file, 20), _in_short(key)) for key in keys]
     yield from table(("old key", "file", "answer"), rows)
     for key in keys:
         if key.given_up:
@@ -149,12 +147,6 @@ def _in_short(key: RetiredKey) -> str:
     if key.answer is Answer.NOT_NEEDED:
         return f"{key.answer}{', but for' if key.given_up else ''}"
     return f"{key.answer} ({counted(key.needed or key.unclear, 'message')})"
-
-
-def _name(key: RecipientKey) -> str:
-    from sectool.cli.render import key_name
-
-    return key_name(key)
 
 
 def _not_looked_at() -> Iterable[str]:
@@ -261,7 +253,7 @@ def combined_table(jobs: Sequence[JobAnswers]) -> Iterable[str]:
     combined = list(_combined(jobs))
     rows = [
         (
-            _name(one.key.key),
+            key_name(one.key.key),
             shorten(one.key.file, 20),
             one.in_short,
             _where(jobs, one.answers),

@@ -11,7 +11,7 @@ import os
 import select
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -29,27 +29,24 @@ from sectool.errors import (
 TRACEBACK_VERBOSITY = 2
 """``-vv``: errors come with the place in the source they came from."""
 
-COMPLETION_VARIABLE = "_SECTOOL_COMPLETE"
-"""Set by the completion script of the person's shell."""
-
 # Typer stands on click or, since 0.26, on a copy of its own: this name is right for both.
 _TyperUsageError: Any = typer.BadParameter.__base__
 
 
-def run_app(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+def carry_out(run: Callable[[list[str]], None], words: list[str]) -> int:
+    """Runs one command, and tells what becomes of it.
 
     Args:
-        arguments: the words after ``sectool``; None: of this process.
+        run: does it.
+        words: those after ``sectool``.
 
     Returns:
         The exit code of the command contract.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _occupy_standard_descriptors()
         with stopping_at_once():
-            _run(words)
+            run(words)
     except typer.Exit as ended:
         return ended.exit_code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last line of defence
@@ -61,17 +58,6 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
         _tell(failure, as_json="--json" in words)
         return failure.exit_code
     return 0
-
-
-def _run(words: list[str]) -> None:
-    from sectool.cli.app import app  # needs this module
-
-    command = typer.main.get_command(app)
-    if COMPLETION_VARIABLE in os.environ:
-        command.main(words, prog_name="sectool")
-    # Not main(): it answers interrupts in words of its own.
-    with command.make_context("sectool", words) as context:
-        command.invoke(context)
 
 
 def _occupy_standard_descriptors() -> None:

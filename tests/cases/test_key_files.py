@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sectool.cli.shell import run_app
+from sectool.cli.app import run_app
 from sectool.keys import load_key_history, load_new_recipients
 from sectool.keys.specification import KeySpecification
 

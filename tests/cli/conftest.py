@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sectool.cli.shell import run_app
+from sectool.cli.app import run_app
 from sectool.demo.sample import SampleManifest, sample_directory, unpack_maildir
 from tests.support import crash
 from tests.support.copies import copy_as_moved

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sectool.cli.shell import run_app
+from sectool.cli.app import run_app
 from tests.support.checker import Key
 from tests.support.mailboxes import CLEAR, Mail, encrypted, fill, make_key
 

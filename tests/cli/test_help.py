@@ -74,7 +74,7 @@ def test_a_command_is_shorter_than_40_lines(command: str) -> None:
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_loads_nothing_heavy(command: str) -> None:
     script = (
-        "import sys; from sectool.cli.shell import run_app; run_app(sys.argv[1:]);"
+        "import sys; from sectool.cli.app import run_app; run_app(sys.argv[1:]);"
         "print([name for name in ('cryptography', 'pebble', 'tqdm', 'sqlite3', 'rich',"
         " 'multiprocessing', 'sectool.jobs', 'sectool.keys') if name in sys.modules])"
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sectool.cli import retirement
-from sectool.cli.shell import run_app
+from sectool.cli.app import run_app
 from sectool.outcome import RecipientKey
 from sectool.retirement import Answer, Claim, LookedAt
 from sectool.summary import RetiredKey

@@ -34,7 +34,7 @@ import resource, sys
 limit = int(sys.argv[1])
 if limit:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-from sectool.cli.shell import run_app
+from sectool.cli.app import run_app
 code = run_app(sys.argv[2:])
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmPeak"))
 print(int(peak.split()[1]) * 1024)

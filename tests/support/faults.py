@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sectool.cli.shell import run_app
+from sectool.cli.app import run_app
 
 PATIENCE = 60.0
 """Seconds until what must happen has happened."""
