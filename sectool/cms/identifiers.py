@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sectool.asn1 import der, tags
-from sectool.cms import oids
+from sectool.cms.hash_functions import HASH_NAMES
 from sectool.cms.names import display_name
 from sectool.cms.reader import CMSReader
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
@@ -45,19 +45,12 @@ def require_null_or_absent(algorithm: AlgorithmIdentifier, what: str) -> None:
         raise MalformedMessage(f"{what} has parameters where none belong")
 
 
-_HASH_NAMES = {
-    oids.SHA1: "sha1",
-    oids.SHA224: "sha224",
-    oids.SHA256: "sha256",
-    oids.SHA384: "sha384",
-    oids.SHA512: "sha512",
-}
-_HASH_OIDS = {name: oid for oid, name in _HASH_NAMES.items()}
+_HASH_OIDS = {name: oid for oid, name in HASH_NAMES.items()}
 
 
 def hash_name(algorithm: AlgorithmIdentifier, what: str) -> str:
     """The name of a hash function, as ``hashlib`` spells it (RFC 4055 section 2.1)."""
-    name = _HASH_NAMES.get(algorithm.oid)
+    name = HASH_NAMES.get(algorithm.oid)
     if name is None:
         raise UnsupportedMessage(f"hash function {algorithm.oid} in {what} is not supported")
     require_null_or_absent(algorithm, what)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, mlkem, padding, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from sectool.cms.hash_functions import padding_of
 from sectool.cms.key_agreement import encode_key_agreement, key_agreement_algorithm
 from sectool.cms.key_encapsulation import (
     encode_key_encapsulation,
@@ -20,15 +20,7 @@ from sectool.cms.key_encapsulation import (
 )
 from sectool.cms.key_transport import encode_key_transport, rsa_padding_algorithm
 from sectool.cms.recipients import RecipientInfo
-from sectool.cms.seams import IssuerAndSerialNumber, PKCS1v15, RSAPadding
-
-_HASHES: dict[str, type[hashes.HashAlgorithm]] = {
-    "sha1": hashes.SHA1,
-    "sha224": hashes.SHA224,
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
-}
+from sectool.cms.seams import IssuerAndSerialNumber, RSAPadding
 
 
 class KeyEncryption(Protocol):
@@ -71,7 +63,7 @@ class KeyTransport:
         content_encryption_key: bytes,
     ) -> bytes:
         assert isinstance(public_key, rsa.RSAPublicKey)
-        encrypted_key = public_key.encrypt(content_encryption_key, _padding(self.padding))
+        encrypted_key = public_key.encrypt(content_encryption_key, padding_of(self.padding))
         return encode_key_transport(identifier, self.padding, encrypted_key)
 
     def has_written(
@@ -131,13 +123,3 @@ class KeyEncapsulation:
         if recipient_info.algorithm != kem_algorithm(public_key):
             return False
         return read_encapsulation(recipient_info.detail).is_as_written
-
-
-def _padding(rsa_padding: RSAPadding) -> padding.AsymmetricPadding:
-    if isinstance(rsa_padding, PKCS1v15):
-        return padding.PKCS1v15()
-    return padding.OAEP(
-        mgf=padding.MGF1(_HASHES[rsa_padding.mgf_hash_name]()),
-        algorithm=_HASHES[rsa_padding.hash_name](),
-        label=rsa_padding.label or None,
-    )

@@ -15,7 +15,6 @@ from functools import cached_property, partial
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import (
     dsa,
     ec,
@@ -31,6 +30,7 @@ from sectool.asn1 import der, tags
 from sectool.budget import Work, current
 from sectool.cms import oids
 from sectool.cms.addresses import PARSER_ERRORS
+from sectool.cms.hash_functions import HASHES
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     hash_name,
@@ -47,13 +47,6 @@ Digests = dict[str, frozenset[bytes]]
 """By the name of a hash function: the digests of the content that are right. Several,
 where the content may have been signed in one of several forms."""
 
-_HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
-    "sha1": hashes.SHA1,
-    "sha224": hashes.SHA224,
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
-}
 
 _LONGEST_EXPONENT = 64
 """Bits of the public exponent of RSA; a longer one makes a verification as slow as a signature."""
@@ -277,7 +270,7 @@ def _verify_signature(
         scheme = padding.PKCS1v15()
     if is_digest and name != digest_name:
         raise MalformedMessage("the signature names two hash functions")
-    hash_function = _HASHES[name]()
+    hash_function = HASHES[name]()
     how = utils.Prehashed(hash_function) if is_digest else hash_function
     if isinstance(key, rsa.RSAPublicKey):
         if key.public_numbers().e.bit_length() > _LONGEST_EXPONENT:
@@ -316,4 +309,4 @@ def _pss(algorithm: AlgorithmIdentifier) -> tuple[str, padding.AsymmetricPadding
     if reader.at(tags.context(3)):
         reader.skip("trailerField")
     reader.leave(what)
-    return name, padding.PSS(padding.MGF1(_HASHES[mask_name]()), salt_length)
+    return name, padding.PSS(padding.MGF1(HASHES[mask_name]()), salt_length)

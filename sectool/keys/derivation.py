@@ -16,16 +16,14 @@ from functools import partial
 from sectool.asn1 import tags
 from sectool.asn1.tree import Node
 from sectool.budget import Work, current, limit_factor
+from sectool.cms.hash_functions import HASH_NAMES
+from sectool.cms.oids import PSEUDORANDOM_FUNCTIONS
 from sectool.keys import limits
 from sectool.keys.problems import damaged, over_limit, unsupported
 
 HASHES = {
     "1.2.840.113549.2.5": "md5",
-    "1.3.14.3.2.26": "sha1",
-    "2.16.840.1.101.3.4.2.4": "sha224",
-    "2.16.840.1.101.3.4.2.1": "sha256",
-    "2.16.840.1.101.3.4.2.2": "sha384",
-    "2.16.840.1.101.3.4.2.3": "sha512",
+    **HASH_NAMES,
     "2.16.840.1.101.3.4.2.5": "sha512_224",
     "2.16.840.1.101.3.4.2.6": "sha512_256",
     "2.16.840.1.101.3.4.2.7": "sha3_224",
@@ -34,11 +32,7 @@ HASHES = {
     "2.16.840.1.101.3.4.2.10": "sha3_512",
 }
 HMAC_HASHES = {
-    "1.2.840.113549.2.7": "sha1",
-    "1.2.840.113549.2.8": "sha224",
-    "1.2.840.113549.2.9": "sha256",
-    "1.2.840.113549.2.10": "sha384",
-    "1.2.840.113549.2.11": "sha512",
+    **PSEUDORANDOM_FUNCTIONS,
     "1.2.840.113549.2.12": "sha512_224",
     "1.2.840.113549.2.13": "sha512_256",
     "2.16.840.1.101.3.4.2.13": "sha3_224",

@@ -5,16 +5,13 @@ RFC 5958 (PKCS#8), RFC 8017 (RSA), RFC 9935 (ML-KEM keys). Knows no files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import (
     dsa,
     ec,
     mlkem,
-    padding,
     rsa,
     x448,
     x25519,
@@ -30,7 +27,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sectool.asn1 import der, tags
 from sectool.budget import Work, current
-from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
+from sectool.cms.hash_functions import padding_of
+from sectool.cms.seams import RSAPadding
 from sectool.errors import DecryptionFailed, SectoolError
 from sectool.keys import ber
 from sectool.keys.private_structures import (
@@ -46,13 +44,6 @@ from sectool.keys.unpadding import whole_encrypted_key
 
 _ML_KEM = frozenset({"2.16.840.1.101.3.4.4.2", "2.16.840.1.101.3.4.4.3"})
 _ML_KEM_SEED_BYTES = 64
-_HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
-    "sha1": hashes.SHA1,
-    "sha224": hashes.SHA224,
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +81,7 @@ class SoftwareKey:
         encrypted_key = whole_encrypted_key(encrypted_key, (self.private_key.key_size + 7) // 8)
         count_operation(self.private_key)
         try:
-            return self.private_key.decrypt(encrypted_key, _padding(padding))
+            return self.private_key.decrypt(encrypted_key, padding_of(padding))
         except Exception as error:  # whatever it is, it must look the same
             raise DecryptionFailed from error
 
@@ -129,17 +120,6 @@ class PortableSoftwareKey:
 
     def restore(self, label: str) -> SoftwareKey:
         return SoftwareKey(load_trusted_private_key(self.pkcs8), label)
-
-
-def _padding(asked: RSAPadding) -> padding.AsymmetricPadding:
-    if isinstance(asked, PKCS1v15):
-        return padding.PKCS1v15()
-    assert isinstance(asked, OAEP)
-    return padding.OAEP(
-        mgf=padding.MGF1(_HASHES[asked.mgf_hash_name]()),
-        algorithm=_HASHES[asked.hash_name](),
-        label=asked.label or None,
-    )
 
 
 def load_private_key(

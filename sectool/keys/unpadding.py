@@ -12,13 +12,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from sectool.cms.hash_functions import HASHES
 from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
 from sectool.errors import DecryptionFailed, MalformedMessage
 
 _LEAST_PADDING = 8
 _MOST_DROPPED = 8
 """Leading zeros: more of them happen in no mail that was ever written."""
-_HASHES = frozenset({"sha1", "sha224", "sha256", "sha384", "sha512"})
 
 
 def whole_encrypted_key(encrypted_key: bytes, size: int) -> bytes:
@@ -75,7 +75,7 @@ def _is_zero(octet: int) -> int:
 
 def _unpad_oaep(encoded: bytes, padding: OAEP) -> bytes:
     """RFC 8017 section 7.1.2."""
-    if padding.hash_name not in _HASHES or padding.mgf_hash_name not in _HASHES:
+    if padding.hash_name not in HASHES or padding.mgf_hash_name not in HASHES:
         raise DecryptionFailed
     label_hash = hashlib.new(padding.hash_name, padding.label, usedforsecurity=False).digest()
     size = len(label_hash)
