@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 from sectool.joblog import Removal
 from sectool.jobs.operations.status import plaintext_of
+from sectool.jobs.passes.match import match_again
 from sectool.jobs.passes.prove import prove_replaced
-from sectool.jobs.passes.rematch import match_again
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel, JobSpec, Operation
 from sectool.keys import KeyHistory

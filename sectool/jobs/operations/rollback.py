@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from sectool.errors import MessageError, SectoolError, UsageError
 from sectool.joblog import Purpose, ReplacedMessage
 from sectool.jobs.passes.in_place import InPlace, is_in_place
-from sectool.jobs.passes.rematch import match_again
+from sectool.jobs.passes.match import match_again
 from sectool.jobs.passes.selection import Selector, listing_of
 from sectool.jobs.replacing.grouping import Grouping
 from sectool.jobs.replacing.replacer import Replacer, check_writable

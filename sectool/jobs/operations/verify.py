@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sectool.jobs.passes.match import match_again
 from sectool.jobs.passes.prove import prove_replaced
-from sectool.jobs.passes.rematch import match_again
 from sectool.jobs.passes.retire_keys import retire
 from sectool.jobs.session.give_up import GiveUp
 from sectool.jobs.session.job import Job

@@ -1,4 +1,4 @@
-"""Finds the messages of a job again in a mailbox that may have moved.
+"""Finds the messages of a job again in a mailbox that may have moved, and in no wrong one.
 
 Where name and hint are those the log knows, the copy is taken as the same for
 now (its bytes are held against the job before it is replaced); every other
@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from sectool.errors import MessageError
+from sectool.errors import MessageError, NotThisMailbox
 from sectool.joblog import UNREAD, Examination, MessageRecord, without_address
 from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.selection import count, walk
 from sectool.jobs.replacing.replacer import meet_placed
-from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import Cancel
+from sectool.jobs.session.job import MAILBOX_VALUE, Job, rehearse_job
+from sectool.jobs.session.spec import Cancel, JobSpec
 from sectool.jobs.work.examine import (
     ExamineArgument,
     ExamineTask,
@@ -25,7 +25,7 @@ from sectool.jobs.work.examine import (
 from sectool.mailbox import Mailbox
 from sectool.message import Flags, Listing
 from sectool.outcome import State
-from sectool.progress import Progress
+from sectool.progress import NoProgress, Progress
 from sectool.summary import Summary
 
 GROUP = 256
@@ -216,3 +216,55 @@ def _is_unread(message: Examination | MessageRecord) -> bool:
 
 def _listing(examination: Examination) -> Listing:
     return Listing(examination.ref, examination.size, Flags(), examination.hint)
+
+
+def match_again(
+    spec: JobSpec,
+    job: Job,
+    mailbox: Mailbox,
+    *,
+    deep: bool,
+    progress: Progress,
+    cancel: Cancel,
+) -> Match:
+    """Walks the mailbox and gives the job's messages their present places.
+
+    A mailbox that the job was never at is tried on a copy of the log first, so
+    that a wrong one leaves no trace in it.
+
+    Args:
+        spec: ``partial``: go on although most of the job is missing.
+        job: whose messages are looked for.
+        mailbox: where; noted as the job's from now on.
+        deep: no hint is trusted, every message is read.
+        progress: told of each message.
+        cancel: asked between messages.
+
+    Returns:
+        What was found; a message that cannot be read counts as found.
+
+    Raises:
+        NotThisMailbox: less than half of the job is found here.
+    """
+
+    def match(on: Job, tell: Progress) -> Match:
+        matcher = Matcher(on, mailbox, workers=spec.workers, cancel=cancel, deep=deep)
+        return matcher.run(tell)
+
+    here = mailbox.specification.url
+    if job.mailbox != here and not spec.dry_run:
+        with rehearse_job(job.directory, job.trust) as rehearsal:
+            _check(spec, here, match(rehearsal, NoProgress()))
+    found = match(job, progress)
+    _check(spec, here, found)
+    with job.log.group():
+        job.log.set_value(MAILBOX_VALUE, here)
+    return found
+
+
+def _check(spec: JobSpec, here: str, match: Match) -> None:
+    if match.found * 2 < match.messages and not spec.partial:
+        raise NotThisMailbox(
+            f"only {match.found} of the {match.messages} messages of the job are in {here}",
+            hint="name the mailbox the user was moved to, or add --partial if this is it",
+        )
