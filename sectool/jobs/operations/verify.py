@@ -46,7 +46,9 @@ def verify(
     """
     match = match_again(spec, job, mailbox, deep=spec.deep, progress=progress, cancel=cancel)
     if keys is not None:
-        prove_replaced(spec, job, mailbox, keys, progress=progress, cancel=cancel)
+        prove_replaced(
+            spec, job, mailbox, keys, unread=match.unread, progress=progress, cancel=cancel
+        )
     with job.log.group():
         job.log.messages.end_walk(unseen="lost")
     summary = _summary(spec, job, mailbox)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from sectool.errors import MessageChanged, MessageVanished
 from sectool.joblog import ReplacedMessage
@@ -27,6 +27,7 @@ def prove_replaced(
     mailbox: Mailbox,
     keys: KeyHistory,
     *,
+    unread: Container[int] = (),
     progress: Progress,
     cancel: Cancel,
 ) -> None:
@@ -37,10 +38,11 @@ def prove_replaced(
         job: its log knows which messages the walk found.
         mailbox: where they are.
         keys: the new private keys.
+        unread: messages that cannot be read now, which is told of them already.
         progress: told of each message.
         cancel: asked between messages.
     """
-    messages = list(_messages(spec, job))
+    messages = [one for one in _messages(spec, job) if one.message not in unread]
     progress.begin("open", len(messages))
     group: list[tuple[int, NotDone | None]] = []
     argument = ProveArgument(mailbox.specification, keys.material)
