@@ -439,22 +439,21 @@ class MailboxContract:
     ) -> None:
         (intent,) = intend(mailbox, [ref])
         where = open_mailbox(world.specification).find([intent])[0]
-        assert (where.placed, where.old_present) == (None, True)
+        assert (where.copies, where.old_present) == ((), True)
 
     def test_after_writing_nothing_is_found_but_the_old(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (staged,) = write(mailbox, [ref])
         where = open_mailbox(world.specification).find([staged.intent])[0]
-        assert (where.placed, where.old_present) == (None, True)
+        assert (where.copies, where.old_present) == ((), True)
 
     def test_after_placing_both_are_found(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (placed,) = place(mailbox, [ref])
         where = open_mailbox(world.specification).find([placed.written.intent])[0]
-        assert where.placed is not None
-        assert where.placed.ref == placed.ref
+        assert [copy.ref for copy in where.copies] == [placed.ref]
         assert where.old_present
 
     def test_after_retiring_only_the_new_is_found(
@@ -464,8 +463,7 @@ class MailboxContract:
         (answer,) = mailbox.retire([placed])
         (where,) = open_mailbox(world.specification).find([placed.written.intent])
         assert isinstance(answer, Placed)
-        assert where.placed is not None
-        assert (where.placed.ref, where.placed.hint) == (answer.ref, answer.hint)
+        assert [(copy.ref, copy.hint) for copy in where.copies] == [(answer.ref, answer.hint)]
         assert not where.old_present
 
     def test_a_new_copy_with_other_flags_is_found(
@@ -473,14 +471,14 @@ class MailboxContract:
     ) -> None:
         (placed,) = place(mailbox, [ref])
         world.set_flags(placed.ref, FLAGGED)
-        assert mailbox.find([placed.written.intent])[0].placed is not None
+        assert mailbox.find([placed.written.intent])[0].copies
 
     def test_a_new_copy_that_is_not_whole_is_not_found(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (placed,) = place(mailbox, [ref])
         world.overwrite(placed.ref, NEW[:-1])
-        assert mailbox.find([placed.written.intent])[0].placed is None
+        assert mailbox.find([placed.written.intent])[0].copies == ()
 
     def test_an_old_copy_that_changed_is_not_found(
         self, world: World, mailbox: Mailbox, ref: MessageRef
@@ -496,8 +494,7 @@ class MailboxContract:
         world.set_flags(ref, FLAGGED)
         other = open_mailbox(world.specification)
         (where,) = other.find([placed.written.intent])
-        assert where.placed is not None
-        other.retire([where.placed])
+        other.retire(where.copies)
         assert world.seen() == [Seen("INBOX", NEW, FLAGGED, DATE)]
 
     def test_writing_the_same_intent_again_is_possible(
@@ -572,7 +569,7 @@ class MailboxContract:
         (staged,) = add(mailbox, "Recovered")
         assert bodies(world) == [OLD]
         where = mailbox.find([staged.intent])[0]
-        assert (where.placed, where.old_present) == (None, False)
+        assert (where.copies, where.old_present) == ((), False)
         mailbox.abandon([staged.intent])
         assert world.hidden() == 0
 
@@ -582,7 +579,7 @@ class MailboxContract:
         other = open_mailbox(world.specification)
         for copy in staged:
             where = other.find([copy.intent])[0]
-            assert where.placed is not None
+            assert where.copies
             assert not where.old_present
         assert bodies(world) == [NEW, NEW]
 

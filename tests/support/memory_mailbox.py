@@ -262,7 +262,7 @@ class MemoryMailbox(Mailbox):
         placed = _answer(self._placed, Written(intent, Flags()))
         old = _answer(self._examine, intent.replaced, intent.revision)
         return Whereabouts(
-            placed=placed if isinstance(placed, Placed) else None,
+            copies=(placed,) if isinstance(placed, Placed) else (),
             old_present=isinstance(old, StoredCopy),
         )
 

@@ -15,7 +15,7 @@ from sectool.joblog import Purpose, ReplacedMessage
 from sectool.jobs.passes.in_place import InPlace, is_in_place
 from sectool.jobs.passes.match import match_again
 from sectool.jobs.passes.selection import Selector, listing_of
-from sectool.jobs.replacing.grouping import Grouping
+from sectool.jobs.replacing.grouping import Grouping, in_order
 from sectool.jobs.replacing.replacer import Replacer, check_writable
 from sectool.jobs.replacing.spool import Spool
 from sectool.jobs.session.job import Job
@@ -36,7 +36,7 @@ class _Rollback:
         self._log = job.log
         self._mailbox = mailbox
         self._cancel = cancel
-        self._replacer = Replacer(job, mailbox, Purpose.ROLLBACK)
+        self._replacer = Replacer(job, mailbox, Purpose.ROLLBACK, workers=spec.workers)
         self._spool = Spool(job, mailbox)
         self._failure_code = 0
         self._space = 0
@@ -115,11 +115,12 @@ class _Rollback:
             else:
                 group.add(answer, answer.content.size)
         group.finish()
+        self._replacer.finish()
         progress.end()
 
     def _tasks(self) -> Iterator[ReplacedMessage]:
         selector = Selector(self._spec.selection)
-        for message in self._log.replaced.to_restore():
+        for message in in_order(self._mailbox, self._log.replaced.to_restore()):
             if selector.takes(listing_of(message)):
                 yield message
 

@@ -16,7 +16,7 @@ from sectool.joblog import JobLog, Purpose
 from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.match import Matcher
 from sectool.jobs.passes.selection import Selector, listing_of
-from sectool.jobs.replacing.grouping import Grouping
+from sectool.jobs.replacing.grouping import Grouping, in_order
 from sectool.jobs.replacing.replacer import Replacer, check_writable
 from sectool.jobs.replacing.spool import Spool
 from sectool.jobs.session.job import Job
@@ -137,7 +137,7 @@ class InPlace:
         self._log = job.log
         self._mailbox = mailbox
         self._cancel = cancel
-        self._replacer = Replacer(job, mailbox, Purpose.DECRYPT)
+        self._replacer = Replacer(job, mailbox, Purpose.DECRYPT, workers=spec.workers)
         self._spool = Spool(job, mailbox)
 
     @property
@@ -197,7 +197,7 @@ class InPlace:
         messages: Iterator[AnyMessage] = self._log.waiting.sealable(in_clear=False)
         if again:
             messages = self._log.replaced.to_decrypt()
-        for message in messages:
+        for message in in_order(self._mailbox, messages):
             if selector.takes(listing_of(message)):
                 yield PlaintextTask(message, again)
             else:
@@ -223,6 +223,7 @@ class InPlace:
             else:
                 group.add(answer, answer.content.size)
         group.finish()
+        self._replacer.finish()
 
     def _unless_left(self, tasks: list[PlaintextTask]) -> Iterator[PlaintextTask]:
         for task in tasks:

@@ -14,7 +14,7 @@ from sectool.errors import MessageError, NotThisMailbox
 from sectool.joblog import UNREAD, Examination, MessageRecord, without_address
 from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.selection import count, walk
-from sectool.jobs.replacing.replacer import meet_placed
+from sectool.jobs.replacing.in_flight import in_flight
 from sectool.jobs.session.job import MAILBOX_VALUE, Job, rehearse_job
 from sectool.jobs.session.spec import Cancel, JobSpec
 from sectool.jobs.work.examine import (
@@ -23,7 +23,7 @@ from sectool.jobs.work.examine import (
     examine_all,
 )
 from sectool.mailbox import Mailbox
-from sectool.message import Flags, Listing
+from sectool.message import Flags, Listing, MessageRef
 from sectool.outcome import State
 from sectool.progress import NoProgress, Progress
 from sectool.summary import Summary
@@ -89,12 +89,13 @@ class Matcher:
         self._cancel = cancel
         self._unmatched: list[Examination] = []
         self._unread: dict[int, Examination] = {}
-        self._in_flight: list[int] = []
+        self._in_flight: dict[MessageRef, int] = {}
+        self._met: list[int] = []
         self._resembling = 0
 
     def run(self, progress: Progress) -> Match:
         """Gives the job's messages their present places, and takes down what is not of the job."""
-        meet_placed(self._job, self._mailbox)
+        self._in_flight = in_flight(self._job, self._mailbox, workers=self._workers)
         progress.begin("match", count(self._mailbox, progress, self._cancel))
         self._log.messages.begin_walk(unseen="lost")
         group: list[Examination] = []
@@ -132,10 +133,10 @@ class Matcher:
     def _unfamiliar(self, progress: Progress) -> Iterator[ExamineTask]:
         for listing in walk(self._mailbox, self._cancel):
             known = self._log.messages.at(listing.ref)
-            in_flight = self._log.replacements.at(listing.ref)
-            if in_flight is not None:
-                # The second copy of a message that an interrupted run was replacing.
-                self._in_flight.append(in_flight)
+            replaced = self._in_flight.get(listing.ref)
+            if replaced is not None:
+                # The new copy of a message that an interrupted run was replacing.
+                self._met.append(replaced)
                 progress.advance()
             elif known is not None and known.hint == listing.hint and not self._deep:
                 self._log.messages.see(known.message)
@@ -153,7 +154,7 @@ class Matcher:
         # Only now is it certain which messages of the job no copy claimed.
         messages = self._log.messages
         with self._log.group():
-            for message in self._in_flight:
+            for message in self._met:
                 self._log.replacements.meet(message)
             for examination in self._unmatched:
                 if _is_unread(examination) and (known := messages.stays(examination.ref)):
@@ -165,7 +166,7 @@ class Matcher:
                     continue
                 self._settle(examination)
         self._unmatched.clear()
-        self._in_flight.clear()
+        self._met.clear()
 
     def _settle(self, examination: Examination) -> None:
         messages, listing = self._log.messages, _listing(examination)

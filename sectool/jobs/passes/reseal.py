@@ -15,7 +15,7 @@ from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.prove import prove_replaced
 from sectool.jobs.passes.retry import Retry
 from sectool.jobs.passes.selection import Selector, listing_of
-from sectool.jobs.replacing.grouping import Grouping
+from sectool.jobs.replacing.grouping import Grouping, in_order
 from sectool.jobs.replacing.replacer import Replacer, check_writable
 from sectool.jobs.replacing.spool import Spool
 from sectool.jobs.session.fixed import NOT_FIXED, check_fixed, options_of
@@ -90,7 +90,7 @@ class Resealing:
         self._cancel = cancel
         self._retry = retry or Retry(spec, job.log)
         self._failures = FailureLimit(spec, job.log.standings.of_all(REPLACED))
-        self._replacer = Replacer(job, mailbox)
+        self._replacer = Replacer(job, mailbox, workers=workers)
         self._spool = Spool(job, mailbox)
         self._failure_code = 0
         self._space = 0
@@ -251,6 +251,7 @@ class Resealing:
             if answer.taken is not None:
                 self._taken[answer.new.message] = answer.taken
         group.finish()
+        self._replacer.finish()
         progress.end()
 
     def _argument(self) -> SealArgument:
@@ -266,7 +267,7 @@ class Resealing:
 
     def _tasks(self) -> Iterator[SealableMessage]:
         selector = Selector(self._spec.selection)
-        for message in self._retry.narrow(self._waiting()):
+        for message in in_order(self._mailbox, self._retry.narrow(self._waiting())):
             listing = listing_of(message)
             if self._failures.leaves(listing, self._spec.selection):
                 continue

@@ -21,7 +21,7 @@ from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.retry import Retry
 from sectool.jobs.passes.selection import Selector, count, walk
 from sectool.jobs.passes.tally import count_not_selected
-from sectool.jobs.replacing.replacer import meet_placed
+from sectool.jobs.replacing.in_flight import in_flight
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel, JobSpec
 from sectool.jobs.work.examine import (
@@ -34,7 +34,7 @@ from sectool.jobs.work.open_with import workers_for
 from sectool.jobs.work.search_layers import names_of_key
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
-from sectool.message import Listing, MessageRef
+from sectool.message import Flags, Listing, MessageRef
 from sectool.outcome import RecipientKey, State, without_address
 from sectool.progress import Progress
 from sectool.summary import Summary
@@ -179,6 +179,7 @@ class Intake:
         self.trials = bindings.Trials(keys, bindings.RUN_OPERATIONS)
         self._on_trial: dict[MessageRef, tuple[bindings.UnknownCertificate, ...]] = {}
         self._untried: list[tuple[int, tuple[bindings.UnknownCertificate, ...]]] = []
+        self._in_flight: dict[MessageRef, int] = {}
         self._late: list[Examination] = []
         """What reads like a plaintext copy of the job, and waits for all others."""
         self._is_done = is_done
@@ -194,7 +195,7 @@ class Intake:
         """
         self.failures.tell(progress)
         self._find_late_keys()
-        meet_placed(self._job, self._mailbox)
+        self._in_flight = in_flight(self._job, self._mailbox, workers=self._spec.workers)
         progress.begin(self._spec.operation, count(self._mailbox, progress, self._cancel))
         self._take(self._watched(self._answers(self._tasks(progress), self._argument)), progress)
         self._take_aside(progress)
@@ -232,7 +233,8 @@ class Intake:
         group = Group()
         try:
             for answer in answers:
-                group.add(answer)
+                if not self._follows(answer.examination):
+                    group.add(answer)
                 if group.is_full:
                     self._commit(group)
                     group = Group()
@@ -243,6 +245,14 @@ class Intake:
             self._commit(group)
             raise
         self._commit(group)
+
+    def _follows(self, examination: Examination | None) -> bool:
+        """Whether it is a new copy in flight that was moved, which the log is told then."""
+        if examination is None or not self._log.replacements.is_new_copy(examination.identity):
+            return False
+        listing = Listing(examination.ref, examination.size, Flags(), examination.hint)
+        with self._log.group():
+            return self._log.replacements.follow(listing, examination)
 
     def _answers(
         self, tasks: Iterator[ExamineTask], argument: ExamineArgument
@@ -299,8 +309,10 @@ class Intake:
 
     def _tasks(self, progress: Progress) -> Iterator[ExamineTask]:
         for listing in walk(self._mailbox, self._cancel):
-            has_two_copies = self._log.replacements.at(listing.ref) is not None
-            if has_two_copies or self._is_settled(listing):
+            replaced = self._in_flight.get(listing.ref)
+            if replaced is not None:
+                self._log.messages.see(replaced)
+            if replaced is not None or self._is_settled(listing):
                 progress.advance()
                 continue
             known = self._log.messages.at(listing.ref)
