@@ -55,7 +55,7 @@ CREATE TABLE message (
 CREATE INDEX message_by_key ON message (folder, key);
 """
 """``version`` changes with the bytes; ``token`` is the intent that made a copy; what lies
-``beside`` no mail program sees."""
+``beside`` no mail program sees: 1 where it was written, 2 where it was read back as well."""
 
 VALIDITY = 7
 
@@ -192,10 +192,11 @@ class OneFileMailbox(Mailbox):
         if BytesContent(waiting[0].raw).digest != intent.digest:
             self.abandon([intent])
             raise MessageError("the new copy reads back otherwise than it was written")
-        if self.retirement is Retirement.RENAME and intent.replaced != NOTHING:
-            return Placed(written, intent.replaced, intent.digest, "")
+        is_beside = self.retirement is Retirement.RENAME and intent.replaced != NOTHING
         with self._act("place"):
-            self._show(waiting[0])
+            self._put(waiting[0], beside=2 if is_beside else 0)
+        if is_beside:
+            return Placed(written, intent.replaced, intent.digest, "")
         return self._placed(written, waiting[0])
 
     def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
@@ -218,7 +219,7 @@ class OneFileMailbox(Mailbox):
         old_present = isinstance(answer(self._examined, intent), Copy)
         copies = [self._placed(written, copy) for copy in self.candidates(intent)]
         if self.retirement is Retirement.RENAME and not copies and old_present:
-            waiting = [copy for copy in self._beside(intent) if self._is_whole(copy, intent)]
+            waiting = self._ready_beside(intent)
             copies = [Placed(written, intent.replaced, intent.digest, "") for _ in waiting]
         return Whereabouts(tuple(copies), old_present)
 
@@ -268,6 +269,10 @@ class OneFileMailbox(Mailbox):
     def _beside(self, intent: Intent) -> list[Copy]:
         return self._copies("beside AND token = ?", intent.where)
 
+    def _ready_beside(self, intent: Intent) -> list[Copy]:
+        waiting = self._copies("beside = 2 AND token = ?", intent.where)
+        return [copy for copy in waiting if self._is_whole(copy, intent)]
+
     def _examined(self, intent: Intent) -> Copy:
         return self._examine(intent.replaced, intent.revision)
 
@@ -306,8 +311,9 @@ class OneFileMailbox(Mailbox):
         (last,) = self._rows.execute(select).fetchone()
         return (last or 0) + 1
 
-    def _show(self, copy: Copy) -> None:
-        self._rows.execute("UPDATE message SET beside = 0 WHERE number = ?", (copy.number,))
+    def _put(self, copy: Copy, *, beside: int = 0) -> None:
+        values = (beside, copy.number)
+        self._rows.execute("UPDATE message SET beside = ? WHERE number = ?", values)
 
     def _flag(self, copy: Copy, flags: Flags) -> None:
         if flags != copy.flags:
@@ -344,29 +350,30 @@ class EmlLike(OneFileMailbox):
     retirement = Retirement.RENAME
 
     def _retire(self, placed: Placed) -> Placed:
-        old, waiting = self._ready(placed)
+        old, new = self._ready(placed)
         with self._act("rename"):
-            self._rename(old, waiting, merged(placed.written, old, waiting))
-        return self._placed(placed.written, self._after(old, waiting))
+            self._rename(old, new)
+        return self._placed(placed.written, self._after(old, new))
 
     def _ready(self, placed: Placed) -> tuple[Copy, Copy]:
-        """Both copies, read again; in none of them anything is missing."""
+        """The old copy, and the new one with the flags it is to have; both read again."""
         intent = placed.written.intent
-        waiting = [copy for copy in self._beside(intent) if self._is_whole(copy, intent)]
+        waiting = self._ready_beside(intent)
         old = self._examined(intent)
         if not waiting:
             raise MessageVanished("the new copy was removed while it waited")
         # Beside the old one nobody could give the new one flags.
-        return old, replace(waiting[0], flags=placed.written.flags)
+        new = replace(waiting[0], flags=placed.written.flags)
+        return old, replace(new, flags=merged(placed.written, old, new))
 
-    def _rename(self, old: Copy, waiting: Copy, flags: Flags) -> None:
+    def _rename(self, old: Copy, new: Copy) -> None:
         self._remove(old)
-        self._rows.execute("UPDATE message SET key = ? WHERE number = ?", (old.key, waiting.number))
-        self._set_flags(waiting, flags)
-        self._show(waiting)
+        self._rows.execute("UPDATE message SET key = ? WHERE number = ?", (old.key, new.number))
+        self._set_flags(new, new.flags)
+        self._put(new)
 
-    def _after(self, old: Copy, waiting: Copy) -> Copy:
-        del waiting
+    def _after(self, old: Copy, new: Copy) -> Copy:
+        del new
         return self._copy(old.ref)
 
 
@@ -388,27 +395,25 @@ class MboxLike(EmlLike):
 
     def _rewrite(self, folder: list[tuple[int, Placed]]) -> dict[int, Placed | MessageError]:
         ready = {number: answer(self._ready, copy) for number, copy in folder}
-        written = {number: copy.written for number, copy in folder}
         with self._act("rewrite"):
-            for number, one in ready.items():
+            for one in ready.values():
                 if not isinstance(one, MessageError):
-                    old, waiting = one
-                    self._rename(old, waiting, merged(written[number], old, waiting))
+                    self._rename(*one)
         return {
             number: one
             if isinstance(one, MessageError)
-            else self._placed(written[number], self._after(*one))
-            for number, one in ready.items()
+            else self._placed(copy.written, self._after(*one))
+            for (number, copy), one in zip(folder, ready.values(), strict=True)
         }
 
-    def _rename(self, old: Copy, waiting: Copy, flags: Flags) -> None:
+    def _rename(self, old: Copy, new: Copy) -> None:
         self._remove(old)
-        self._set_flags(waiting, flags)
-        self._show(waiting)
+        self._set_flags(new, new.flags)
+        self._put(new)
 
-    def _after(self, old: Copy, waiting: Copy) -> Copy:
+    def _after(self, old: Copy, new: Copy) -> Copy:
         del old
-        return self._copy(waiting.ref)
+        return self._copy(new.ref)
 
 
 class ImapLike(OneFileMailbox):
@@ -431,7 +436,8 @@ class ImapLike(OneFileMailbox):
     revision = hint
 
     def where(self) -> str:
-        return f"{VALIDITY}:{self._next('SELECT max(seq) FROM sqlite_sequence')}"
+        first = self._next("SELECT max(seq) FROM sqlite_sequence")
+        return f"{VALIDITY}:{first}:{super().where()}"
 
     def key(self, number: int) -> str:
         return str(number)
@@ -459,7 +465,7 @@ class ImapLike(OneFileMailbox):
         if intent.met is not None:
             met = answer(self._copy, intent.met)
             return [] if isinstance(met, MessageError) else [met]
-        first = int(intent.where.partition(":")[2])
+        first = int(intent.where.split(":")[1])
         return self._copies("folder = ? AND number >= ? AND NOT beside", intent.folder, first)
 
     def abandon(self, intents: Sequence[Intent]) -> None:

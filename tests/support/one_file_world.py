@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -78,14 +79,13 @@ class OneFileWorld:
     def remove(self, ref: MessageRef) -> None:
         self._change(ref, "DELETE FROM message")
 
-    def move(self, ref: MessageRef, folder: str) -> MessageRef:
-        """Under a new number where numbers name messages."""
-        (old,) = self._where("folder = ? AND key = ?", ref.folder, ref.key)
-        if self.kind == "imaplike":
+    def move(self, ref: MessageRef, folder: str) -> None:
+        if self.kind == "imaplike":  # under a new number
+            (old,) = self._where("folder = ? AND key = ?", ref.folder, ref.key)
             self.remove(ref)
-            return self.deliver(folder, old.raw, flags=old.flags, date=old.date)
-        self._change(ref, "UPDATE message SET folder = ?", folder)
-        return MessageRef(folder, ref.key)
+            self.deliver(folder, old.raw, flags=old.flags, date=old.date)
+        else:
+            self._change(ref, "UPDATE message SET folder = ?", folder)
 
     def _where(self, condition: str, *values: object) -> list[Seen]:
         with rows(self.path) as store:
@@ -99,7 +99,10 @@ class OneFileWorld:
         ]
 
     def seen(self) -> list[Seen]:
-        return sorted(self._where("1"), key=lambda seen: (seen.raw, seen.folder))
+        found = self._where("1")
+        if self.kind == "imaplike":  # what ends its lines means nothing there
+            found = [replace(one, raw=one.raw.replace(b"\r\n", b"\n")) for one in found]
+        return sorted(found, key=lambda seen: (seen.raw, seen.folder))
 
     def hidden(self) -> int:
         with rows(self.path) as store:
@@ -108,4 +111,4 @@ class OneFileWorld:
 
     def spoil_staged(self) -> None:
         with rows(self.path) as store:
-            store.execute("UPDATE message SET raw = raw || x'3f' WHERE beside")
+            store.execute("UPDATE message SET raw = CAST(raw || '?' AS BLOB) WHERE beside")
