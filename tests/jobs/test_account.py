@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -17,10 +17,9 @@ from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import account, checker, crash
 from tests.support.account import Account, export, fill_account
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
+from tests.support.specifications import Fields, Specify, SpecifyThere, fitting
 from tests.support.stores import registered
-
-Run = Callable[..., jobs.JobSpec]
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +37,11 @@ def place(sample: list[Mail], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_of(place: Path, specify: Specify) -> Run:
-    def make(operation: str, **changes: object) -> jobs.JobSpec:
+def run_of(place: Path, specify: Specify) -> SpecifyThere:
+    def make(operation: str, /, **changes: Unpack[Fields]) -> jobs.Specification:
         location = f"{account.KIND}:{place / 'account'}"
-        return specify(operation, location, job=place / "job", **changes)
+        usual: Fields = {"job": place / "job"}
+        return specify(operation, location, **fitting(operation, usual, changes))
 
     return make
 
@@ -66,7 +66,7 @@ def counts(summary: Summary) -> dict[State, int]:
 
 # Budget of all: 15 seconds.
 def test_decrypt_killed_at_every_point_resumes_to_the_same_end(
-    place: Path, run_of: Run, keys: Keys, whole: bool
+    place: Path, run_of: SpecifyThere, keys: Keys, whole: bool
 ) -> None:
     trial = crash.Trial(place, whole=whole, beside=True)
     before = meanings(place, keys.old)
@@ -78,7 +78,7 @@ def test_decrypt_killed_at_every_point_resumes_to_the_same_end(
 
 
 def test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
-    place: Path, run_of: Run, keys: Keys, whole: bool
+    place: Path, run_of: SpecifyThere, keys: Keys, whole: bool
 ) -> None:
     before = meanings(place, keys.old)
     jobs.run(run_of("decrypt"))
@@ -95,7 +95,7 @@ def test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end
 
 
 def test_in_place_killed_at_every_point_counts_no_message_twice(
-    place: Path, run_of: Run, whole: bool
+    place: Path, run_of: SpecifyThere, whole: bool
 ) -> None:
     trial = crash.Trial(place, whole=whole)
     spec = run_of("decrypt", in_place=True)
@@ -107,7 +107,9 @@ def test_in_place_killed_at_every_point_counts_no_message_twice(
         assert meanings(place) == after, where
 
 
-def test_a_whole_job_comes_to_its_end_and_back(place: Path, run_of: Run, keys: Keys) -> None:
+def test_a_whole_job_comes_to_its_end_and_back(
+    place: Path, run_of: SpecifyThere, keys: Keys
+) -> None:
     before = meanings(place, keys.old)
     jobs.run(run_of("decrypt"))
     jobs.run(run_of("encrypt"))
