@@ -25,7 +25,8 @@ from sectool.message import BytesContent
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker
-from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
+from tests.support.specifications import Specify, fitting
 
 ENCRYPTED = {
     State.REENCRYPTED: 5,
@@ -176,7 +177,7 @@ def test_an_old_copy_that_cannot_be_removed_gets_one_new_copy_and_is_tried_again
     before = checker.meanings(maildir, [keys.old])
     if operation == "encrypt":
         jobs.run(specify("decrypt", maildir))
-    spec = specify(operation, maildir, or_reencrypt=operation == "rewrap")
+    spec = specify(operation, maildir, **fitting(operation, {"or_reencrypt": True}))
     failed = {**ENCRYPTED, State.REENCRYPTED: 4, State.FAILED: 1}
     assert counts(jobs.run(spec)) == failed
     census = checker.census(maildir)

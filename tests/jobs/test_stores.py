@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -18,10 +18,10 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
 from tests.support.one_file_world import fill_one_file
+from tests.support.specifications import Fields, Specify
 
-Run = Callable[..., jobs.JobSpec]
 Meanings = Counter[tuple[object, ...]]
 
 
@@ -44,9 +44,10 @@ class Place:
             self.directory.mkdir()
             fill_one_file(self.mailbox, kind, directory / "filled")
 
-    def run_of(self, operation: str, **changes: object) -> jobs.JobSpec:
+    def run_of(self, operation: str, **changes: Unpack[Fields]) -> jobs.Specification:
         location = f"{self.kind}:{self.mailbox}"
-        return self._specify(operation, location, job=self.directory / "job", **changes)
+        changes.setdefault("job", self.directory / "job")
+        return self._specify(operation, location, **changes)
 
     def meanings(self, *keys: checker.Key) -> Meanings:
         """What the checker finds; without the mark of plaintext, which names the job."""
@@ -107,7 +108,11 @@ def test_what_replaces_nothing_leaves_the_mailbox_wherever_it_is_killed(
         jobs.run(place.run_of("encrypt"))
     trial = crash.Trial(place.directory, whole=True)
     census = checker.census(place.mailbox)
-    spec = place.run_of(operation, verify_keys=None if operation == "decrypt" else new)
+    spec = (
+        place.run_of(operation)
+        if operation == "decrypt"
+        else place.run_of(operation, verify_keys=new)
+    )
     wanted = counts(jobs.run(spec))
     assert wanted[state] == 5
     for where in trial.kills(spec):
@@ -131,7 +136,7 @@ class Judge:
             assert copies <= found[mail] <= self._most * copies, where
 
     def hold_resumed(
-        self, spec: jobs.JobSpec, wanted: dict[State, int], after: Meanings, where: str
+        self, spec: jobs.Specification, wanted: dict[State, int], after: Meanings, where: str
     ) -> None:
         """The same end; a second run changes nothing."""
         assert counts(jobs.run(spec)) == wanted, where
@@ -145,7 +150,7 @@ class Judge:
 TWO_COPIES = {"maildir", "maildirlike", "imaplike"}
 """Kinds in which a message has two copies for a moment."""
 
-OPERATIONS: dict[str, tuple[list[str], dict[str, object], State]] = {
+OPERATIONS: dict[str, tuple[list[str], Fields, State]] = {
     "encrypt": (["decrypt"], {}, State.REENCRYPTED),
     "rewrap": ([], {"or_reencrypt": True}, State.REENCRYPTED),
     "rollback": (["decrypt", "encrypt"], {}, State.ROLLED_BACK),

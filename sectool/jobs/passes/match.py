@@ -16,7 +16,8 @@ from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.selection import count, walk
 from sectool.jobs.replacing.in_flight import in_flight
 from sectool.jobs.session.job import MAILBOX_VALUE, Job, rehearse_job
-from sectool.jobs.session.spec import Cancel, JobSpec
+from sectool.jobs.session.session import JobSession
+from sectool.jobs.session.spec import Cancel
 from sectool.jobs.work.examine import (
     ExamineArgument,
     ExamineTask,
@@ -219,27 +220,16 @@ def _listing(examination: Examination) -> Listing:
     return Listing(examination.ref, examination.size, Flags(), examination.hint)
 
 
-def match_again(
-    spec: JobSpec,
-    job: Job,
-    mailbox: Mailbox,
-    *,
-    deep: bool,
-    progress: Progress,
-    cancel: Cancel,
-) -> Match:
+def match_again(on: JobSession, *, partial: bool, deep: bool) -> Match:
     """Walks the mailbox and gives the job's messages their present places.
 
     A mailbox that the job was never at is tried on a copy of the log first, so
     that a wrong one leaves no trace in it.
 
     Args:
-        spec: ``partial``: go on although most of the job is missing.
-        job: whose messages are looked for.
-        mailbox: where; noted as the job's from now on.
+        on: whose messages are looked for, and where; noted as the job's place from now on.
+        partial: go on although most of the job is missing.
         deep: no hint is trusted, every message is read.
-        progress: told of each message.
-        cancel: asked between messages.
 
     Returns:
         What was found; a message that cannot be read counts as found.
@@ -248,23 +238,33 @@ def match_again(
         NotThisMailbox: less than half of the job is found here.
     """
 
-    def match(on: Job, tell: Progress) -> Match:
-        matcher = Matcher(on, mailbox, workers=spec.workers, cancel=cancel, deep=deep)
+    def match(job: Job, tell: Progress) -> Match:
+        matcher = Matcher(job, on.mailbox, workers=on.workers, cancel=on.cancel, deep=deep)
         return matcher.run(tell)
 
-    here = mailbox.specification.url
-    if job.mailbox != here and not spec.dry_run:
+    job, here = on.job, on.mailbox.specification.url
+    if job.mailbox != here and not on.dry_run:
         with rehearse_job(job.directory, job.trust) as rehearsal:
-            _check(spec, here, match(rehearsal, NoProgress()))
-    found = match(job, progress)
-    _check(spec, here, found)
+            check_found(match(rehearsal, NoProgress()), here, partial=partial)
+    found = match(job, on.progress)
+    check_found(found, here, partial=partial)
     with job.log.group():
         job.log.set_value(MAILBOX_VALUE, here)
     return found
 
 
-def _check(spec: JobSpec, here: str, match: Match) -> None:
-    if match.found * 2 < match.messages and not spec.partial:
+def check_found(match: Match, here: str, *, partial: bool) -> None:
+    """Holds that this is the mailbox of the job.
+
+    Args:
+        match: what was found.
+        here: URL of the mailbox.
+        partial: it is, whatever was found.
+
+    Raises:
+        NotThisMailbox: less than half of the job is found here.
+    """
+    if match.found * 2 < match.messages and not partial:
         raise NotThisMailbox(
             f"only {match.found} of the {match.messages} messages of the job are in {here}",
             hint="name the mailbox the user was moved to, or add --partial if this is it",
