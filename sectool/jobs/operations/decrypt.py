@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from sectool.joblog import Examination, JobLog, MessageRecord
+from sectool.joblog import REPLACED, Examination, JobLog, MessageRecord
 from sectool.jobs.operations.status import plaintext_of
 from sectool.jobs.passes.in_place import InPlace, check_in_place
 from sectool.jobs.passes.preflight import Survey, readable_if_opened
@@ -28,16 +28,7 @@ from sectool.outcome import State
 from sectool.progress import Progress
 from sectool.summary import Preflight, Summary
 
-DONE = frozenset(
-    {
-        State.CLEAR,
-        State.SIGNED,
-        State.CHECKPOINTED,
-        State.DECRYPTED,
-        State.REENCRYPTED,
-        State.VERIFIED,
-    }
-)
+DONE = REPLACED | {State.CLEAR, State.SIGNED, State.CHECKPOINTED, State.DECRYPTED}
 """States that decrypting has nothing to add to."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sectool.errors import NotThisMailbox, UsageError
 from sectool.joblog import SealableMessage
@@ -16,6 +16,7 @@ from sectool.jobs.session.succession import read_history
 from sectool.jobs.work.sealers import FromCheckpoints
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.mailbox import Mailbox
+from sectool.outcome import State
 from sectool.progress import Progress
 from sectool.summary import Summary
 
@@ -100,6 +101,16 @@ class _Encryption:
                 f" {self._mailbox.specification.url}",
                 hint="name the mailbox the user was moved to, or add --partial if this is it",
             )
+        if self._spec.include_clear:
+            self._take_in(match.in_clear)
+
+    def _take_in(self, newcomers: Mapping[int, State]) -> None:
+        """Mail in clear is of the job now; not before it is certain that this is its mailbox."""
+        known = self._log.standings.of(newcomers)
+        with self._log.group():
+            for message, state in newcomers.items():
+                if known[message] is State.NOT_IN_JOB:
+                    self._log.messages.advance(message, state)
 
     def _settle_losses(self, progress: Progress) -> None:
         with self._log.group():
