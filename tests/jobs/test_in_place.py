@@ -166,7 +166,7 @@ def test_a_mark_on_other_content_makes_no_copy_of_it(in_place: Path, specify: Sp
     forged = mark + b"\nSubject: forged\n\nnot what was encrypted\n"
     (in_place / "cur" / "1600000001.M1P1.host:2,").write_bytes(forged)
     summary = jobs.run(specify("encrypt", in_place))
-    assert counts(summary) == {**REENCRYPTED, State.NEW: 1}
+    assert counts(summary) == {**REENCRYPTED, State.NOT_IN_JOB: 1}
     assert (in_place / "cur" / "1600000001.M1P1.host:2,").read_bytes() == forged
 
 

@@ -161,9 +161,12 @@ def test_a_layer_under_a_signature_stays_and_its_plaintext_is_kept(
     runs = [specify("scan", maildir), specify("decrypt", maildir), specify("encrypt", maildir)]
     for spec in [*runs, specify("decrypt", maildir), specify("verify", maildir)]:
         summary = jobs.run(spec)
-        assert counts(summary) == {State.SEALED: 1}
+        assert counts(summary) == {State.UNDER_SIGNATURE: 1}
         (entry,) = needed(summary)
-        assert (entry.state, entry.keys) == (State.SEALED, (names_of(keys.old.certificate),))
+        assert (entry.state, entry.keys) == (
+            State.UNDER_SIGNATURE,
+            (names_of(keys.old.certificate),),
+        )
         assert "signature" in entry.reason
         assert summary.exit_code == 3
     assert only(maildir) == before
@@ -240,7 +243,7 @@ def test_what_an_opaque_signature_does_not_cover_alone_stays_sealed_even_when_as
     maildir = deliver(message(1, signature), message(2, nested))
     for _ in range(2):  # the second run reads what the first one wrote into the log
         summary = jobs.run(specify("decrypt", maildir, part_selection=BREAKING))
-        assert counts(summary) == {State.SEALED: 2}
+        assert counts(summary) == {State.UNDER_SIGNATURE: 2}
         assert not any("--break-signatures" in entry.reason for entry in summary.not_done)
 
 

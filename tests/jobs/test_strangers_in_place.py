@@ -290,7 +290,7 @@ def test_what_is_not_taken_is_told(box: Box) -> None:
     box.arrives("other mail", with_header(b"\n\nsomething else\n", STRANGER))
     told = Told()
     summary = jobs.run(box.specify("encrypt", box.maildir), told)
-    assert summary.counts[State.NEW] == 4
+    assert summary.counts[State.NOT_IN_JOB] == 4
     (warning,) = told.warnings
     assert warning.startswith("3 messages in clear have the text of decrypted ones")
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from sectool.joblog import Examination, JobLog, MessageRecord
+from sectool.joblog import REPLACED, Examination, JobLog, MessageRecord
 from sectool.jobs.passes.in_place import InPlace, check_in_place, check_options
 from sectool.jobs.passes.preflight import Survey, readable_if_opened
 from sectool.jobs.passes.take_in import SAME_AGAIN, Group, Intake, is_released, keep_first
@@ -35,16 +35,7 @@ from sectool.progress import Progress
 from sectool.smime import ClearSelection
 from sectool.summary import Preflight, Summary
 
-DONE = frozenset(
-    {
-        State.CLEAR,
-        State.SIGNED,
-        State.CHECKPOINTED,
-        State.DECRYPTED,
-        State.REENCRYPTED,
-        State.VERIFIED,
-    }
-)
+DONE = REPLACED | {State.CLEAR, State.SIGNED, State.CHECKPOINTED, State.DECRYPTED}
 """States that decrypting has nothing to add to."""
 
 

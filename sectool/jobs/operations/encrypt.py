@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sectool.errors import UsageError
 from sectool.joblog import SealableMessage
@@ -17,6 +17,7 @@ from sectool.jobs.session.spec import Encrypt, Operation
 from sectool.jobs.session.succession import read_history
 from sectool.jobs.work.sealers import FromCheckpoints
 from sectool.keys import KeyHistory, NewRecipient, exposed_secrets
+from sectool.outcome import State
 from sectool.progress import Progress
 from sectool.summary import Summary
 from sectool.trust import Trust
@@ -92,8 +93,18 @@ class _Encryption:
     def _match(self, progress: Progress) -> None:
         mailbox = self._on.mailbox
         matcher = Matcher(self._job, mailbox, workers=self._on.workers, cancel=self._on.cancel)
-        here = mailbox.specification.url
-        check_found(matcher.run(progress), here, partial=self._spec.partial)
+        match = matcher.run(progress)
+        check_found(match, mailbox.specification.url, partial=self._spec.partial)
+        if self._spec.include_clear:
+            self._take_in(match.in_clear)
+
+    def _take_in(self, newcomers: Mapping[int, State]) -> None:
+        """Mail in clear is of the job now; not before it is certain that this is its mailbox."""
+        known = self._log.standings.of(newcomers)
+        with self._log.group():
+            for message, state in newcomers.items():
+                if known[message] is State.NOT_IN_JOB:
+                    self._log.messages.advance(message, state)
 
     def _settle_losses(self, progress: Progress) -> None:
         with self._log.group():

@@ -35,7 +35,7 @@ from sectool.summary import Summary
 DONE = frozenset({State.CLEAR, State.SIGNED})
 """States of a message that has no recipients to exchange."""
 
-_SAME_AGAIN = SAME_AGAIN | {State.READABLE, State.NEW}
+_SAME_AGAIN = SAME_AGAIN | {State.READABLE, State.NOT_IN_JOB}
 
 
 def _check_reason(reason: Reason) -> None:

@@ -29,6 +29,9 @@ from sectool.outcome import State
 from sectool.progress import NoProgress, Progress
 from sectool.summary import Summary
 
+IN_CLEAR = frozenset({State.CLEAR, State.SIGNED})
+"""States of mail that is not encrypted."""
+
 GROUP = 256
 """Messages whose places are logged together."""
 
@@ -41,6 +44,8 @@ class Match:
     """Messages of the job."""
     found: int
     """Those of them that are in the mailbox."""
+    in_clear: dict[int, State] = field(default_factory=dict)
+    """Mail in clear that the job did not know, by message: whether it is signed."""
     unread: dict[int, Examination] = field(default_factory=dict)
     """Those of them again that lie where they were and cannot be read now, by message."""
 
@@ -90,6 +95,7 @@ class Matcher:
         self._cancel = cancel
         self._unmatched: list[Examination] = []
         self._unread: dict[int, Examination] = {}
+        self._in_clear: dict[int, State] = {}
         self._in_flight: dict[MessageRef, int] = {}
         self._met: list[int] = []
         self._resembling = 0
@@ -117,7 +123,7 @@ class Matcher:
                 " says that they are copies of these: they stay as they are",
                 hint="look at them; `sectool encrypt --include-clear` encrypts mail in clear",
             )
-        return Match(messages, found, self._unread)
+        return Match(messages, found, self._in_clear, self._unread)
 
     def _examinations(self, progress: Progress) -> Iterator[Examination]:
         argument = ExamineArgument(
@@ -184,7 +190,9 @@ class Matcher:
             return
         if self._takes_newcomers and messages.record_copy(examination) is None:
             self._resembling += messages.copies.resemble(examination)
-            messages.record(self._newcomer(examination))
+            message = messages.record(self._newcomer(examination))
+            if examination.state in IN_CLEAR:
+                self._in_clear[message] = examination.state
 
     def _newcomer(self, examination: Examination) -> Examination:
         """What to call a copy that is none of the job's messages."""
@@ -209,7 +217,7 @@ class Matcher:
         if parts and any(without_address(key) in held for key in examination.recipients):
             reason = "it came later, and only an old key opens it"
             return replace(examination, state=State.OLD_KEY, reason=reason)
-        return replace(examination, state=State.NEW)
+        return replace(examination, state=State.NOT_IN_JOB)
 
 
 def _is_unread(message: Examination | MessageRecord) -> bool:

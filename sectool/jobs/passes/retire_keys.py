@@ -124,7 +124,9 @@ class _Evidence:
                 self.cancel.check()
                 self.messages += 1
                 known = self.job.log.messages.at(listing.ref)
-                task = NeedTask(listing, (), is_new=known is None or known.state is State.NEW)
+                task = NeedTask(
+                    listing, (), is_new=known is None or known.state is State.NOT_IN_JOB
+                )
                 if known is not None and known.replaced:
                     parts = self.job.log.messages.parts
                     kept = parts.of(known.message)

@@ -23,7 +23,7 @@ RETRIED = frozenset(
         State.MISSING_KEY,
         State.UNSUPPORTED,
         State.MALFORMED,
-        State.SEALED,
+        State.UNDER_SIGNATURE,
         State.REVIEW,
         State.REFUSED,
         State.FAILED,
