@@ -23,13 +23,14 @@ def rows(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def fill_one_file(path: Path, kind: str, maildir: Path) -> None:
+def fill_one_file(path: Path, kind: str, maildir: Path) -> OneFileWorld:
     """Makes a store of a kind, with the mail of a Maildir."""
     world = OneFileWorld(path, kind)
     for mail in checker.stored_mail(maildir):
         folder = mail.folder.removeprefix(".") or "INBOX"
         flags = Flags(frozenset(checker.FLAGS[letter] for letter in mail.flags))
         world.deliver(folder, mail.raw, flags=flags, date=datetime.fromisoformat(mail.date))
+    return world
 
 
 class OneFileWorld:
