@@ -285,12 +285,17 @@ def test_workers_open_the_store_as_well(place: Place, keys: Keys) -> None:
 
 
 class Chance:
-    """Kills runs at random points, and does between them what a user may do."""
+    """Kills runs at random points, and does between them what a user may do.
+
+    A copy that a user makes of the old one is not told from the old one that was moved, and may
+    go as that one does; so of what was copied as many stay as there were at least.
+    """
 
     def __init__(self, place: Place, seed: int, keys: Keys) -> None:
         self._place = place
         self._random = random.Random(seed)
-        self._expected = place.mail(keys.old, keys.new)
+        self._least = place.mail(keys.old, keys.new)
+        self._most = self._least.copy()
         self._keys = (keys.old, keys.new)
         self._header = {
             checker.header_without_content_fields(mail.raw): checker.meaning(
@@ -303,7 +308,7 @@ class Chance:
         spec = self._place.run_of(operation)
         crash.in_child(lambda: jobs.run(spec), f"crash@{self._random.randint(1, 150)}")
         found = self._place.mail(*self._keys)
-        assert all(self._expected[mail] <= found[mail] for mail in self._expected)
+        assert found >= self._least
 
     def act(self) -> None:
         for ref in self._random.sample(refs(self._place), 3):
@@ -319,10 +324,10 @@ class Chance:
             )
             date = datetime.fromisoformat(mail.date)
             self._place.world.deliver("Copies", mail.raw, flags=Flags(), date=date)
-            self._expected[self._header[checker.header_without_content_fields(mail.raw)]] += 1
+            self._most[self._header[checker.header_without_content_fields(mail.raw)]] += 1
 
     def hold_end(self, key: checker.Key) -> None:
-        assert self._place.mail(key) == self._expected
+        assert self._least <= self._place.mail(key) <= self._most
         assert checker.waiting(self._place.mailbox) == 0
 
 
