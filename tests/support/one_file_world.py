@@ -34,11 +34,19 @@ def fill_one_file(path: Path, kind: str, maildir: Path) -> OneFileWorld:
 
 
 class OneFileWorld:
-    """A store handled with nothing but SQL."""
+    """A store handled with nothing but SQL.
 
-    def __init__(self, path: Path, kind: str) -> None:
+    Args:
+        path: of its file.
+        kind: of ``checker.KINDS``.
+        new: whether it is made.
+    """
+
+    def __init__(self, path: Path, kind: str, *, new: bool = True) -> None:
         self.path = path
         self.kind = kind
+        if not new:
+            return
         with rows(path) as store:
             store.executescript(f"{TABLES} PRAGMA user_version = {checker.KINDS.index(kind)};")
 
