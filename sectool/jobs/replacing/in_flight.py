@@ -88,7 +88,7 @@ def _settled(
         look = looks.get(copy.ref)
         if isinstance(look, NotDone):
             if not issubclass(look.error, MessageVanished):
-                unread = MessageError(look.reason)
+                unread = MessageError(f"{copy.ref} may be its new copy: {look.reason}")
         elif copy.ref not in taken and (look is None or record.new_identity in look.names):
             new = copy
             taken.add(copy.ref)
@@ -146,6 +146,8 @@ def _places(
     records: Sequence[ReplacementRecord], found: Sequence[FoundCopies]
 ) -> Iterator[tuple[MessageRef, int]]:
     for record, copies in zip(records, found, strict=True):
+        if copies.new is not None and copies.new.ref == record.old and copies.old_present:
+            continue  # it lies beside, and at this place is the old one
         if copies.new is not None:
             yield copies.new.ref, record.message
         elif copies.unclear is not None and record.new is not None:

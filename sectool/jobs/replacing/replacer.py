@@ -361,9 +361,11 @@ class Replacer:
 
     def _leave_open(self, step: _Step, error: MessageError) -> None:
         """Of copies that cannot be read none is made again, and none is taken for gone."""
-        if step.purpose is not Purpose.RESTORE:  # else it is as lost as it was
-            with self._log.group():
-                self._settle(step, error)
+        if step.purpose is Purpose.RESTORE:
+            self._not_added.append(error.message)  # it is as lost as it was
+            return
+        with self._log.group():
+            self._settle(step, error)
 
     def _forget(self, step: _Step) -> None:
         """The new copy was never placed: the message stands as before."""
