@@ -53,11 +53,12 @@ class ReplacementTable:
         )
         self._messages.note_step(record.message, "announced")
 
-    def place(self, message: int, new: MessageRef) -> None:
-        """The new copy lies durably at ``new`` and was read back."""
+    def place(self, message: int, new: MessageRef | None) -> None:
+        """The new copy lies durably at ``new``, or beside (None), and was read back."""
+        place = (None, None) if new is None else (new.folder, new.key)
         cursor = self._connection.execute(
             "UPDATE replacement SET step = 'placed', new_folder = ?, new_key = ? WHERE message = ?",
-            (new.folder, new.key, message),
+            (*place, message),
         )
         if cursor.rowcount != 1:
             raise JobLogDamaged(f"message {message} was placed without having been announced")
@@ -106,14 +107,6 @@ class ReplacementTable:
         ).fetchone()
         return row is not None
 
-    def at(self, ref: MessageRef) -> int | None:
-        """The message whose new copy is known to lie at this place."""
-        row = self._connection.execute(
-            "SELECT message FROM replacement WHERE new_folder = ? AND new_key = ?",
-            (ref.folder, ref.key),
-        ).fetchone()
-        return None if row is None else int(row[0])
-
     def meet(self, message: int) -> None:
         """The walk met the new copy at its place; the old one may have been moved.
 
@@ -126,6 +119,15 @@ class ReplacementTable:
             (message,),
         )
         self._messages.see(message)
+
+    def is_new_copy(self, identity: str) -> bool:
+        """Whether an open replacement, and no message yet, is known by this identity."""
+        row = self._connection.execute(
+            "SELECT 1 FROM replacement WHERE new_identity = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM message WHERE identity = ?1)",
+            (identity,),
+        ).fetchone()
+        return row is not None
 
     def follow(self, listing: Listing, examination: Examination) -> bool:
         """Whether the copy at ``listing`` is one that an interrupted run placed.
@@ -180,14 +182,15 @@ class ReplacementTable:
 
 _SELECT = (
     "SELECT message, purpose, old_folder, old_key, old_revision, intended_folder,"
-    " intended_where, new_folder, new_key, new_digest, new_size, new_identity, new_opens_to"
-    " FROM replacement ORDER BY message"
+    " intended_where, new_folder, new_key, new_digest, new_size, new_identity, new_opens_to,"
+    " identity FROM replacement JOIN message USING (message) ORDER BY message"
 )
 
 
 def _record(row: tuple[object, ...]) -> ReplacementRecord:
     message, purpose, old_folder, old_key, old_revision, *new = row
-    folder, where, new_folder, new_key, new_digest, new_size, new_identity, new_opens_to = new
+    folder, where, new_folder, new_key, new_digest, new_size, *identities = new
+    new_identity, new_opens_to, old_identity = identities
     return ReplacementRecord(
         message=int(str(message)),
         purpose=Purpose(str(purpose)),
@@ -200,4 +203,5 @@ def _record(row: tuple[object, ...]) -> ReplacementRecord:
         new_size=int(str(new_size)),
         new_identity=str(new_identity),
         new_opens_to=tuple(json.loads(str(new_opens_to)).items()),
+        old_identity=str(old_identity),
     )

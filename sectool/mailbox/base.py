@@ -17,6 +17,9 @@ its job log between them:
 4. ``retire`` looks again that each old copy is still there, unchanged and not
    newly deleted, carries its flags over, and removes it, durably.
 
+Where a new copy can only take the old one's place (``Retirement.RENAME``), it
+lies durably beside once it is placed, and comes in by the act that retires.
+
 A message that takes no other's place is added: an intent that replaces
 nothing, for which there is nothing to retire.
 
@@ -36,6 +39,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -44,11 +48,41 @@ from sectool.errors import MessageError
 from sectool.message import Content, Flags, Listing, MessageRef, StoredMessage
 
 
+class Unit(Enum):
+    """What changes by one act."""
+
+    MESSAGE = "message"
+    FOLDER = "folder"
+    """Retiring writes a whole folder anew, so it is asked once for all of one."""
+
+
+class Retirement(Enum):
+    """How the old copy goes."""
+
+    UNLINK = "unlink"
+    """For a moment there are two copies: the old one is removed after the new one was placed."""
+    RENAME = "rename"
+    """There is never a second copy: ``place`` answers what lies durably beside, and it comes
+    into the mailbox as the old one goes. An addition is there once it is placed."""
+
+
+class Keeps(Enum):
+    """What comes back of what was written."""
+
+    EXACT = "exact"
+    """Its bytes: ``place`` and ``find`` hold it against the digest."""
+    REWRITTEN = "rewritten"
+    """The same mail, perhaps in other bytes; the engine looks what each copy is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a store can do; the engine branches on these, never on its kind."""
 
     writable: bool
+    unit: Unit = Unit.MESSAGE
+    retirement: Retirement = Retirement.UNLINK
+    keeps: Keeps = Keeps.EXACT
     spool_directory: Path | None = None
     """A directory on the mailbox's file system from which ``write`` can take a
     file over by renaming it; None: ``write`` copies."""
@@ -126,10 +160,11 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A new copy that lies durably in its folder."""
+    """A new copy that lies durably in its folder, or beside it (``Retirement.RENAME``)."""
 
     written: Written
     ref: MessageRef
+    """Beside: of the copy whose place it will take."""
     revision: str
     hint: str
     """The listing hint the store will give for it."""
@@ -139,8 +174,10 @@ class Placed:
 class Whereabouts:
     """What ``find`` found of one intent."""
 
-    placed: Placed | None
-    """The new copy, whole and with the intended digest, durably in its folder."""
+    copies: tuple[Placed, ...]
+    """Whatever may be the new copy, durable: whole and with the intended digest, or
+    (``Keeps.REWRITTEN``) anything that came since. One that lies beside is among them only
+    as long as the old one is there, since it can come in no other way."""
     old_present: bool
     """Whether the copy to be replaced is still there with its revision."""
     unclear: MessageError | None = None
@@ -228,6 +265,7 @@ class Mailbox(ABC):
 
         Answers the new copy as it lies afterwards (flags merged), or
         ``MessageChanged`` / ``MessageVanished``, and then nothing was removed.
+        Where the unit is a folder, each folder of the batch is written anew.
         """
 
     @abstractmethod

@@ -330,7 +330,7 @@ class MaildirReplacer:
             and not isinstance(answer, (MessageChanged, MessageVanished))
         ]
         return Whereabouts(
-            placed=None if isinstance(new, MessageError) else new[1],
+            copies=() if isinstance(new, MessageError) else (new[1],),
             old_present=isinstance(old, Found),
             unclear=unread[0] if unread else None,
         )

@@ -22,7 +22,7 @@ from sectool.outcome import Binding, RecipientKey, State
 from sectool.summary import Summary
 from tests.support import checker, crash, softhsm
 from tests.support.layers import TEXT, encrypt, message, multipart, stored
-from tests.support.mailboxes import Keys, Mail, Specify, fill, openssl
+from tests.support.mailboxes import Keys, Mail, fill, openssl
 from tests.support.peers import peer_missing
 from tests.support.recertified import (
     HEADERLESS,
@@ -31,6 +31,7 @@ from tests.support.recertified import (
     make_recertified,
     written_to,
 )
+from tests.support.specifications import Fields, Specify, fitting
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +106,8 @@ def test_mail_to_the_older_certificate_opens_and_binds_it_to_the_key(
     ]
     maildir = mailbox(tmp_path / "Maildir", messages)
     before = checker.meanings(maildir, [owner.older])
-    changes = {"or_reencrypt": True} if operation == "rewrap" else {}
-    spec = specify(operation, maildir, keys=KeySpecification((owner.history,)), **changes)
+    fields: Fields = {"keys": KeySpecification((owner.history,)), "or_reencrypt": True}
+    spec = specify(operation, maildir, **fitting(operation, fields))
     summary = jobs.run(spec)
     kept = State.REWRAPPED if cipher in {"-aes128", "-aes256"} else State.REENCRYPTED
     states = {"scan": State.READABLE, "decrypt": State.CHECKPOINTED, "rewrap": kept}

@@ -10,7 +10,8 @@ from sectool import jobs
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash, faults
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
+from tests.support.specifications import Specify
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from sectool.message import BytesContent
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker
-from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
+from tests.support.specifications import Specify, fitting
 
 ENCRYPTED = {
     State.REENCRYPTED: 5,
@@ -177,7 +178,7 @@ def test_an_old_copy_that_cannot_be_removed_gets_one_new_copy_and_is_tried_again
     before = checker.meanings(maildir, [keys.old])
     if operation == "encrypt":
         jobs.run(specify("decrypt", maildir))
-    spec = specify(operation, maildir, or_reencrypt=operation == "rewrap")
+    spec = specify(operation, maildir, **fitting(operation, {"or_reencrypt": True}))
     done = ENCRYPTED if operation == "encrypt" else EXCHANGED
     stands = State.REENCRYPTED if operation == "encrypt" else State.REWRAPPED
     failed = {**done, stands: done[stands] - 1, State.FAILED: 1}

@@ -15,7 +15,8 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
-from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill, make_key, openssl
+from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill, make_key, openssl
+from tests.support.specifications import Specify
 
 PLAIN = (
     b"Received: from a.example.org\n\tby b.example.org\nSubject: plain\nMIME-Version: 1.0\n"

@@ -22,7 +22,8 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker
-from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
+from tests.support.specifications import Fields, Specify
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +50,15 @@ class Way:
 
     before: str
     after: str
-    first: Callable[[Keys], dict[str, object]] = lambda _: {}
-    second: Callable[[Keys], dict[str, object]] = lambda _: {}
+    first: Callable[[Keys], Fields] = lambda _: {}
+    second: Callable[[Keys], Fields] = lambda _: {}
     wrap: Callable[[bytes], bytes] = lambda raw: raw
     """What its encrypted mail stands in."""
     follows: bool = False
     """Whether a job has to be told where its mailbox was moved to, which ``verify`` does."""
 
 
-def _anew(_: Keys) -> dict[str, object]:
+def _anew(_: Keys) -> Fields:
     return {"or_reencrypt": True}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,8 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import Keys, Mail, encrypted, fill
+from tests.support.specifications import Specify
 
 DECRYPTED = {
     State.CHECKPOINTED: 5,
@@ -381,7 +381,7 @@ def test_status_tells_the_counts_of_the_last_run(
 def test_a_specification_pickles(maildir: Path, specify: Specify) -> None:
     import pickle
 
-    spec = replace(specify("decrypt", maildir), partial=True)
+    spec = specify("decrypt", maildir, shared=True)
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 

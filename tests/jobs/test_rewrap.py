@@ -17,7 +17,8 @@ from sectool.summary import Summary
 from tests.support import checker, layers
 from tests.support.checker import Key
 from tests.support.forge import make_holder
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import Keys, Mail, encrypted, fill
+from tests.support.specifications import Specify
 
 REFUSING = {
     State.REWRAPPED: 3,
@@ -463,7 +464,7 @@ def test_verify_proves_and_retires_the_old_key(
 ) -> None:
     jobs.run(specify("rewrap", maildir, or_reencrypt=True))
     old = KeySpecification((keys.history,))
-    summary = jobs.run(specify("verify", None, verify_keys=new_keys, retire=old, keys=None))
+    summary = jobs.run(specify("verify", None, verify_keys=new_keys, retire=old))
     assert summary.counts[State.VERIFIED] == 5
     assert summary.retire is not None
     assert [key.needed for key in summary.retire] == [0]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 from cryptography import x509
@@ -21,7 +22,8 @@ from sectool.progress import NoProgress
 from sectool.summary import Summary
 from tests.support import checker
 from tests.support.checker import Key
-from tests.support.mailboxes import INNER, Mail, Specify, encrypted, fill, make_key, openssl
+from tests.support.mailboxes import INNER, Mail, encrypted, fill, make_key, openssl
+from tests.support.specifications import Fields, Specify, fitting
 
 SMITH, JONES, BOB = (f"{name}@example.org" for name in ("a.smith", "a.jones", "bob"))
 THIS_YEAR = datetime.now(UTC).year
@@ -112,7 +114,7 @@ def move(specify: Specify, tmp_path: Path) -> Move:
         new: list[Key],
         *,
         warnings: Warnings | None = None,
-        **options: object,
+        **options: Unpack[Fields],
     ) -> Summary:
         box = tmp_path / "box"
         if not box.exists():
@@ -123,9 +125,8 @@ def move(specify: Specify, tmp_path: Path) -> Move:
         to = tuple(key.certificate for key in new)
         if way == "encrypt":
             jobs.run(specify("decrypt", box, keys=history(*old)))
-            return jobs.run(specify("encrypt", box, new_certificates=to, **options), warnings)
-        spec = specify("rewrap", box, keys=history(*old), new_certificates=to, **options)
-        return jobs.run(spec, warnings)
+        usual: Fields = {"keys": history(*old), "new_certificates": to}
+        return jobs.run(specify(way, box, **fitting(way, usual, options)), warnings)
 
     return moved
 

@@ -7,6 +7,7 @@ import gzip
 import os
 import shutil
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -20,7 +21,8 @@ from tests.support import checker
 from tests.support.checker import Key
 from tests.support.layers import encrypt
 from tests.support.layers import message as whole
-from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
+from tests.support.specifications import Fields, Specify, fitting
 from tests.support.wrappings import ATTACHMENT, ATTACHMENT_DATA, attribute, tnef
 
 OTHERS = {State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
@@ -279,8 +281,9 @@ def whole_job(maildir: Path, specify: Specify, tmp_path: Path) -> Path:
     return tmp_path / "job"
 
 
-def retired(specify: Specify, *keys: Key, **changes: object) -> list[RetiredKey]:
-    answers = jobs.run(specify("verify", None, retire=specification(*keys), **changes)).retire
+def retired(specify: Specify, *old: Key, **changes: Unpack[Fields]) -> list[RetiredKey]:
+    asked: Fields = {"retire": specification(*old)}
+    answers = jobs.run(specify("verify", None, **fitting("verify", asked, changes))).retire
     assert answers is not None
     return answers
 

@@ -15,9 +15,7 @@ import pytest
 from sectool.mailbox import MailboxSpecification
 from sectool.message import Flags, MessageRef
 from tests.support.mailbox_contract import DATE, OLD, SEEN, Seen
-from tests.support.memory_mailbox import KIND, MemoryMailbox, MemoryStore
 from tests.support.mounts import Mount, mount
-from tests.support.stores import registered
 
 __all__ = ["mount"]
 
@@ -125,50 +123,6 @@ class MaildirWorld:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
-class MemoryWorld:
-    """A mailbox in memory through its own outside."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self.store = store
-
-    @property
-    def specification(self) -> MailboxSpecification:
-        return self.store.specification
-
-    def deliver(
-        self, folder: str, raw: bytes, *, flags: Flags = SEEN, date: datetime = DATE
-    ) -> MessageRef:
-        return self.store.deliver(folder, raw, flags=flags, date=date)
-
-    def set_flags(self, ref: MessageRef, flags: Flags) -> None:
-        self.store.set_flags(ref, flags)
-
-    def overwrite(self, ref: MessageRef, raw: bytes) -> None:
-        self.store.overwrite(ref, raw)
-
-    def remove(self, ref: MessageRef) -> None:
-        self.store.remove(ref)
-
-    def move(self, ref: MessageRef, folder: str) -> None:
-        self.store.move(ref, folder)
-
-    def seen(self) -> list[Seen]:
-        found = [
-            Seen(folder, copy.content.raw, copy.flags, copy.internal_date)
-            for folder, copies in self.store.folders.items()
-            for copy in copies.values()
-        ]
-        return sorted(found, key=lambda seen: (seen.raw, seen.folder))
-
-    def hidden(self) -> int:
-        return len(self.store.written)
-
-    def spoil_staged(self) -> None:
-        for ref, copy in list(self.store.written.items()):
-            raw = type(copy.content)(copy.content.raw[:-1] + b"?")
-            self.store.written[ref] = type(copy)(raw, copy.flags, copy.internal_date, copy.version)
-
-
 @pytest.fixture
 def maildir(tmp_path: Path) -> MaildirWorld:
     return MaildirWorld(tmp_path / "Maildir")
@@ -177,23 +131,6 @@ def maildir(tmp_path: Path) -> MaildirWorld:
 @pytest.fixture
 def maildir_at() -> Callable[[Path], MaildirWorld]:
     return MaildirWorld
-
-
-@pytest.fixture(autouse=True)
-def _the_store_in_memory_can_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    registered(monkeypatch, KIND, MemoryMailbox)
-
-
-@pytest.fixture
-def memory_world() -> MemoryWorld:
-    return MemoryWorld(MemoryStore("test"))
-
-
-@pytest.fixture
-def read_only_memory_world() -> MemoryWorld:
-    world = MemoryWorld(MemoryStore("test", writable=False))
-    world.deliver("INBOX", OLD)
-    return world
 
 
 @pytest.fixture

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
 import pytest
 
-from tests.support.mailbox_contract import MailboxContract, World
+from tests.support.mailbox_contract import (
+    OLD,
+    KeepsBytes,
+    MailboxContract,
+    NeverTwoCopies,
+    TwoCopies,
+    World,
+)
+from tests.support.one_file_world import OneFileWorld
 
 
-class TestMaildir(MailboxContract):
+class TestMaildir(MailboxContract, KeepsBytes, TwoCopies):
     @pytest.fixture
     def world(self, maildir: World) -> World:
         return maildir
@@ -17,11 +28,31 @@ class TestMaildir(MailboxContract):
         return read_only_maildir
 
 
-class TestMemory(MailboxContract):
-    @pytest.fixture
-    def world(self, memory_world: World) -> World:
-        return memory_world
+class _OneFile(MailboxContract):
+    kind: ClassVar[str]
 
     @pytest.fixture
-    def read_only_world(self, read_only_memory_world: World) -> World:
-        return read_only_memory_world
+    def world(self, tmp_path: Path) -> World:
+        return OneFileWorld(tmp_path / "mailbox", self.kind)
+
+    @pytest.fixture
+    def read_only_world(self, world: World, tmp_path: Path) -> World:
+        world.deliver("INBOX", OLD)
+        (tmp_path / "mailbox").chmod(0o400)
+        return world
+
+
+class TestMaildirLike(_OneFile, KeepsBytes, TwoCopies):
+    kind = "maildirlike"
+
+
+class TestMboxLike(_OneFile, KeepsBytes, NeverTwoCopies):
+    kind = "mboxlike"
+
+
+class TestEmlLike(_OneFile, KeepsBytes, NeverTwoCopies):
+    kind = "emllike"
+
+
+class TestImapLike(_OneFile, TwoCopies):
+    kind = "imaplike"

@@ -44,11 +44,11 @@ def recover(world: World, mailbox: Mailbox, notes: Path) -> None:
         where = mailbox.find([intent])[0]
         old = old_by_folder[intent.replaced.folder]
         assert where.old_present == (old in raws)
-        assert (where.placed is not None) == (new_bytes(old) in raws)
-        if where.placed is None:
+        assert bool(where.copies) == (new_bytes(old) in raws)
+        if not where.copies:
             mailbox.abandon([intent])
         elif where.old_present:
-            mailbox.retire([where.placed])
+            mailbox.retire(where.copies)
 
 
 # Budget: 5 seconds; every passing is killed at, since a fork is cheap here.

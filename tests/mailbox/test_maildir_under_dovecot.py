@@ -12,7 +12,7 @@ import pytest
 from sectool.mailbox import Mailbox, MailboxSpecification, Placed, open_mailbox
 from sectool.message import BytesContent, FileContent, MessageRef
 from tests.support.dovecot import Dovecot, running_dovecot
-from tests.support.mailbox_contract import NEW, OLD, all_placed, intend, sha256
+from tests.support.mailbox_contract import NEW, OLD, all_placed, intend
 
 DATE = '"04-Mar-2011 05:06:07 +0000"'
 CRLF_OLD = OLD.replace(b"\n", b"\r\n")
@@ -129,7 +129,9 @@ def play(dovecot: Dovecot, stop: threading.Event) -> None:
 def old_refs(mailbox: Mailbox) -> list[MessageRef]:
     """Up to five messages to replace; Dovecot stores them with LF."""
     refs = (listing.ref for listing in mailbox.walk("INBOX") if listing.size == len(OLD))
-    return [ref for ref in refs if mailbox.fetch(ref).revision == sha256(OLD)][:5]
+    return [ref for ref in refs if mailbox.fetch(ref).content.digest == BytesContent(OLD).digest][
+        :5
+    ]
 
 
 def replace_some(mailbox: Mailbox, refs: list[MessageRef]) -> int:

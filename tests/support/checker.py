@@ -1,7 +1,7 @@
 """An independent look at a mailbox: shares no code with sectool.
 
-Reads Maildirs as plain files, takes messages apart with the standard library
-and opens them with the openssl command.
+Reads Maildirs as plain files and the stores of one file (``one_file``) as tables,
+takes messages apart with the standard library and opens them with the openssl command.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import email
 import email.policy
 import hashlib
+import sqlite3
 import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,20 +37,67 @@ class Key:
     private_key: Path
 
 
+FLAGS = {
+    "D": "draft",
+    "F": "flagged",
+    "P": "passed",
+    "R": "answered",
+    "S": "seen",
+    "T": "deleted",
+}
+"""Words of the letters that a Maildir has."""
+
+KINDS = ("maildirlike", "mboxlike", "emllike", "imaplike")
+"""Of the stores of one file, by their ``PRAGMA user_version``."""
+
+
 @dataclass(frozen=True)
 class StoredMail:
-    """One file of a Maildir."""
+    """One message that mail programs see."""
 
     folder: str
+    """As a Maildir++ names it."""
     base_name: str
     flags: str
+    """Letters of a Maildir."""
     mtime_ns: int
     mode: int
     raw: bytes
+    """Of a store that gives other line ends to what it is given: with LF."""
+
+    @property
+    def date(self) -> str:
+        """When the store received it, in ISO 8601 with offset."""
+        return (_EPOCH + timedelta(microseconds=self.mtime_ns // 1000)).isoformat()
 
 
-def stored_mail(maildir: Path) -> Iterator[StoredMail]:
-    """Every message file in cur and new of every folder."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def stored_mail(mailbox: Path) -> Iterator[StoredMail]:
+    """Every message of every folder."""
+    yield from _of_one_file(mailbox) if mailbox.is_file() else _of_maildir(mailbox)
+
+
+def _of_one_file(path: Path) -> Iterator[StoredMail]:
+    with closing(sqlite3.connect(path)) as store:
+        (kind,) = store.execute("PRAGMA user_version").fetchone()
+        rows = store.execute(
+            "SELECT folder, key, flags, date, raw FROM message WHERE NOT beside ORDER BY number"
+        ).fetchall()
+    letters = {word: letter for letter, word in FLAGS.items()}
+    for folder, key, flags, date, raw in rows:
+        yield StoredMail(
+            "" if folder == "INBOX" else f".{folder}",
+            key,
+            "".join(sorted(letters[word] for word in flags.split())),
+            (datetime.fromisoformat(date) - _EPOCH) // timedelta(microseconds=1) * 1000,
+            0,
+            raw.replace(b"\r\n", b"\n") if KINDS[kind] == "imaplike" else raw,
+        )
+
+
+def _of_maildir(maildir: Path) -> Iterator[StoredMail]:
     for directory in [maildir, *sorted(p for p in maildir.iterdir() if p.name[:1] == ".")]:
         for state in ("cur", "new"):
             for path in sorted((directory / state).glob("*")):
@@ -126,19 +176,32 @@ def meaning(mail: StoredMail, keys: Sequence[Key]) -> tuple[object, ...]:
     return (mail.folder, mail.flags, mail.mtime_ns, mail.mode, what)
 
 
-def meanings(maildir: Path, keys: Sequence[Key]) -> Counter[tuple[object, ...]]:
+def meanings(mailbox: Path, keys: Sequence[Key]) -> Counter[tuple[object, ...]]:
     """The multiset of all messages of a mailbox by what they mean to their owner."""
-    return Counter(meaning(mail, keys) for mail in stored_mail(maildir))
+    return Counter(meaning(mail, keys) for mail in stored_mail(mailbox))
 
 
-def census(maildir: Path) -> dict[str, tuple[int, int, str]]:
+def waiting(mailbox: Path) -> int:
+    """How many copies lie where no mail program sees them."""
+    if not mailbox.is_file():
+        return sum(1 for path in mailbox.glob("**/tmp/*") if path.is_file())
+    with closing(sqlite3.connect(mailbox)) as store:
+        (count,) = store.execute("SELECT count(*) FROM message WHERE beside").fetchone()
+    return int(count)
+
+
+def census(mailbox: Path) -> dict[str, tuple[int, int, str]]:
     """Everything a second run must not change: names, sizes, times and bytes of all files."""
+    if mailbox.is_file():
+        with closing(sqlite3.connect(mailbox)) as store:
+            rows = store.execute("SELECT * FROM message ORDER BY number").fetchall()
+        return {str(row[0]): (0, 0, repr(row)) for row in rows}
     return {
-        str(path.relative_to(maildir)): (
+        str(path.relative_to(mailbox)): (
             path.stat().st_size,
             path.stat().st_mtime_ns,
             hashlib.sha256(path.read_bytes()).hexdigest(),
         )
-        for path in sorted(maildir.rglob("*"))
+        for path in sorted(mailbox.rglob("*"))
         if path.is_file()
     }

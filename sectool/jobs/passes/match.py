@@ -1,4 +1,4 @@
-"""Finds the messages of a job again in a mailbox that may have moved.
+"""Finds the messages of a job again in a mailbox that may have moved, and in no wrong one.
 
 Where name and hint are those the log knows, the copy is taken as the same for
 now (its bytes are held against the job before it is replaced); every other
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from sectool.errors import MessageError
+from sectool.errors import MessageError, NotThisMailbox
 from sectool.joblog import UNREAD, Examination, MessageRecord
 from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.selection import count, walk
-from sectool.jobs.replacing.replacer import meet_placed
-from sectool.jobs.session.job import Job
+from sectool.jobs.replacing.in_flight import in_flight
+from sectool.jobs.session.job import MAILBOX_VALUE, Job, rehearse_job
+from sectool.jobs.session.session import JobSession
 from sectool.jobs.session.spec import Cancel
 from sectool.jobs.work.examine import (
     ExamineArgument,
@@ -23,9 +24,9 @@ from sectool.jobs.work.examine import (
     examine_all,
 )
 from sectool.mailbox import Mailbox
-from sectool.message import Flags, Listing
+from sectool.message import Flags, Listing, MessageRef
 from sectool.outcome import State
-from sectool.progress import Progress
+from sectool.progress import NoProgress, Progress
 from sectool.summary import Summary
 
 IN_CLEAR = frozenset({State.CLEAR, State.SIGNED})
@@ -95,12 +96,13 @@ class Matcher:
         self._unmatched: list[Examination] = []
         self._unread: dict[int, Examination] = {}
         self._in_clear: dict[int, State] = {}
-        self._in_flight: list[int] = []
+        self._in_flight: dict[MessageRef, int] = {}
+        self._met: list[int] = []
         self._resembling = 0
 
     def run(self, progress: Progress) -> Match:
         """Gives the job's messages their present places, and takes down what is not of the job."""
-        meet_placed(self._job, self._mailbox)
+        self._in_flight = in_flight(self._job, self._mailbox, workers=self._workers)
         progress.begin("match", count(self._mailbox, progress, self._cancel))
         self._log.messages.begin_walk(unseen="lost")
         group: list[Examination] = []
@@ -138,10 +140,10 @@ class Matcher:
     def _unfamiliar(self, progress: Progress) -> Iterator[ExamineTask]:
         for listing in walk(self._mailbox, self._cancel):
             known = self._log.messages.at(listing.ref)
-            in_flight = self._log.replacements.at(listing.ref)
-            if in_flight is not None:
-                # The second copy of a message that an interrupted run was replacing.
-                self._in_flight.append(in_flight)
+            replaced = self._in_flight.get(listing.ref)
+            if replaced is not None:
+                # The new copy of a message that an interrupted run was replacing.
+                self._met.append(replaced)
                 progress.advance()
             elif known is not None and known.hint == listing.hint and not self._deep:
                 self._log.messages.see(known.message)
@@ -159,7 +161,7 @@ class Matcher:
         # Only now is it certain which messages of the job no copy claimed.
         messages = self._log.messages
         with self._log.group():
-            for message in self._in_flight:
+            for message in self._met:
                 self._log.replacements.meet(message)
             for examination in self._unmatched:
                 if _is_unread(examination) and (known := messages.stays(examination.ref)):
@@ -171,7 +173,7 @@ class Matcher:
                     continue
                 self._settle(examination)
         self._unmatched.clear()
-        self._in_flight.clear()
+        self._met.clear()
 
     def _settle(self, examination: Examination) -> None:
         messages, listing = self._log.messages, _listing(examination)
@@ -224,3 +226,54 @@ def _is_unread(message: Examination | MessageRecord) -> bool:
 
 def _listing(examination: Examination) -> Listing:
     return Listing(examination.ref, examination.size, Flags(), examination.hint)
+
+
+def match_again(on: JobSession, *, partial: bool, deep: bool) -> Match:
+    """Walks the mailbox and gives the job's messages their present places.
+
+    A mailbox that the job was never at is tried on a copy of the log first, so
+    that a wrong one leaves no trace in it.
+
+    Args:
+        on: whose messages are looked for, and where; noted as the job's place from now on.
+        partial: go on although most of the job is missing.
+        deep: no hint is trusted, every message is read.
+
+    Returns:
+        What was found; a message that cannot be read counts as found.
+
+    Raises:
+        NotThisMailbox: less than half of the job is found here.
+    """
+
+    def match(job: Job, tell: Progress) -> Match:
+        matcher = Matcher(job, on.mailbox, workers=on.workers, cancel=on.cancel, deep=deep)
+        return matcher.run(tell)
+
+    job, here = on.job, on.mailbox.specification.url
+    if job.mailbox != here and not on.dry_run:
+        with rehearse_job(job.directory, job.trust) as rehearsal:
+            check_found(match(rehearsal, NoProgress()), here, partial=partial)
+    found = match(job, on.progress)
+    check_found(found, here, partial=partial)
+    with job.log.group():
+        job.log.set_value(MAILBOX_VALUE, here)
+    return found
+
+
+def check_found(match: Match, here: str, *, partial: bool) -> None:
+    """Holds that this is the mailbox of the job.
+
+    Args:
+        match: what was found.
+        here: URL of the mailbox.
+        partial: it is, whatever was found.
+
+    Raises:
+        NotThisMailbox: less than half of the job is found here.
+    """
+    if match.found * 2 < match.messages and not partial:
+        raise NotThisMailbox(
+            f"only {match.found} of the {match.messages} messages of the job are in {here}",
+            hint="name the mailbox the user was moved to, or add --partial if this is it",
+        )

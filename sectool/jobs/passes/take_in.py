@@ -21,9 +21,10 @@ from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.retry import Retry
 from sectool.jobs.passes.selection import Selector, count, walk
 from sectool.jobs.passes.tally import count_not_selected
-from sectool.jobs.replacing.replacer import meet_placed
+from sectool.jobs.replacing.in_flight import in_flight
 from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import Cancel, JobSpec
+from sectool.jobs.session.session import JobSession
+from sectool.jobs.session.spec import Undone
 from sectool.jobs.work.examine import (
     ExamineArgument,
     Examined,
@@ -33,8 +34,7 @@ from sectool.jobs.work.examine import (
 from sectool.jobs.work.open_with import workers_for
 from sectool.jobs.work.search_layers import names_of_key
 from sectool.keys import KeyHistory
-from sectool.mailbox import Mailbox
-from sectool.message import Listing, MessageRef
+from sectool.message import Flags, Listing, MessageRef
 from sectool.outcome import RecipientKey, State
 from sectool.progress import Progress
 from sectool.summary import Summary
@@ -128,16 +128,14 @@ class Intake:
     """One walk that takes into the job whatever is not done yet.
 
     Args:
-        spec: its selection counts.
-        job: whose log it is.
-        mailbox: walked.
+        on: the job whose log it is and the mailbox that is walked; its selection counts.
+        undone: what to do with messages that were not done, or are not.
         keys: the key history.
         argument: how messages are examined.
         tried_with: names a key history, as ``argument`` has it.
         is_done: whether a message of the job, seen at its place, needs no look.
         before_logging: called with each group, to make durable what the log will say.
         is_settled: whether the copy at a place is none to take in, whatever it holds.
-        cancel: asked between messages.
 
     Attributes:
         left_out: the messages that the selection leaves out, counted.
@@ -149,9 +147,8 @@ class Intake:
 
     def __init__(
         self,
-        spec: JobSpec,
-        job: Job,
-        mailbox: Mailbox,
+        on: JobSession,
+        undone: Undone,
         keys: KeyHistory,
         *,
         argument: ExamineArgument,
@@ -159,32 +156,36 @@ class Intake:
         is_done: Callable[[MessageRecord, Listing], bool],
         before_logging: Callable[[Group], None],
         is_settled: Callable[[Listing], bool] = lambda _: False,
-        cancel: Cancel,
     ) -> None:
+        job, operation = on.job, on.operation
         self.left_out = Summary()
         self.leaves_work = False
-        self.retry = Retry(spec, job.log)
-        earlier = _ended_before(spec, job, argument.tried_with)
-        self.failures = FailureLimit(spec, earlier, job.log.standings.opened())
-        self._selector = Selector(spec.selection)
+        self.retry = Retry(job.log, operation, is_asked_for=undone.retry)
+        earlier = _ended_before(job, None if undone.retry else argument.tried_with)
+        percent = on.failure_percent(undone.max_failures)
+        self.failures = FailureLimit(percent, earlier, job.log.standings.opened())
+        self._selector = Selector(on.selection)
         self._aside: list[tuple[Listing, MessageRecord | None]] = []
         """Of folders in which too much failed; whether that is explained, other mail may show."""
-        self._spec = spec
+        self._stage = operation
+        self._selection = on.selection
+        self._workers = on.workers
         self._job = job
         self._log = job.log
-        self._mailbox = mailbox
+        self._mailbox = on.mailbox
         self._argument = argument
         self._keys = keys
         self._tried_with = tried_with
         self.trials = bindings.Trials(keys, bindings.RUN_OPERATIONS)
         self._on_trial: dict[MessageRef, tuple[bindings.UnknownCertificate, ...]] = {}
         self._untried: list[tuple[int, tuple[bindings.UnknownCertificate, ...]]] = []
+        self._in_flight: dict[MessageRef, int] = {}
         self._late: list[Examination] = []
         """What reads like a plaintext copy of the job, and waits for all others."""
         self._is_done = is_done
         self._before_logging = before_logging
         self._is_settled = is_settled
-        self._cancel = cancel
+        self._cancel = on.cancel
 
     def run(self, progress: Progress) -> None:
         """Walks, opens and logs; then once more what keys open that it does not name.
@@ -194,8 +195,8 @@ class Intake:
         """
         self.failures.tell(progress)
         self._find_late_keys()
-        meet_placed(self._job, self._mailbox)
-        progress.begin(self._spec.operation, count(self._mailbox, progress, self._cancel))
+        self._in_flight = in_flight(self._job, self._mailbox, workers=self._workers)
+        progress.begin(self._stage, count(self._mailbox, progress, self._cancel))
         self._take(self._watched(self._answers(self._tasks(progress), self._argument)), progress)
         self._take_aside(progress)
         with self._log.group():
@@ -204,7 +205,7 @@ class Intake:
                 self._log.messages.record(examination, is_own)
         progress.end()
         self.trials.run(
-            self._argument, workers=self._spec.workers, progress=progress, cancel=self._cancel
+            self._argument, workers=self._workers, progress=progress, cancel=self._cancel
         )
         self._take_again(progress)
 
@@ -232,7 +233,8 @@ class Intake:
         group = Group()
         try:
             for answer in answers:
-                group.add(answer)
+                if not self._follows(answer.examination):
+                    group.add(answer)
                 if group.is_full:
                     self._commit(group)
                     group = Group()
@@ -244,10 +246,18 @@ class Intake:
             raise
         self._commit(group)
 
+    def _follows(self, examination: Examination | None) -> bool:
+        """Whether it is a new copy in flight that was moved, which the log is told then."""
+        if examination is None or not self._log.replacements.is_new_copy(examination.identity):
+            return False
+        listing = Listing(examination.ref, examination.size, Flags(), examination.hint)
+        with self._log.group():
+            return self._log.replacements.follow(listing, examination)
+
     def _answers(
         self, tasks: Iterator[ExamineTask], argument: ExamineArgument
     ) -> Iterator[Examined]:
-        workers = workers_for(self._spec.workers, self.trials.keys)
+        workers = workers_for(self._workers, self.trials.keys)
         return examine_all(tasks, argument, workers=workers)
 
     # --- what the trials found ----------------------------------------------------------
@@ -263,9 +273,9 @@ class Intake:
         again = {one for binding in trials.bindings for one in self._log.bindings.shut_for(binding)}
         alone = [self._log.messages.at(ref) for ref in trials.guesses]
         again.update(known.message for known in alone if known is not None)
-        listings = self._log.messages.look_again(again, self._spec.selection.takes)
+        listings = self._log.messages.look_again(again, self._selection.takes)
         if listings:
-            progress.begin(self._spec.operation, len(listings))
+            progress.begin(self._stage, len(listings))
             argument = trials.argument(self._argument, tried_with)
             answers = self._answers(map(trials.task, listings), argument)
             self._take(map(self._settled, answers), progress)
@@ -299,8 +309,10 @@ class Intake:
 
     def _tasks(self, progress: Progress) -> Iterator[ExamineTask]:
         for listing in walk(self._mailbox, self._cancel):
-            has_two_copies = self._log.replacements.at(listing.ref) is not None
-            if has_two_copies or self._is_settled(listing):
+            replaced = self._in_flight.get(listing.ref)
+            if replaced is not None:
+                self._log.messages.see(replaced)
+            if replaced is not None or self._is_settled(listing):
                 progress.advance()
                 continue
             known = self._log.messages.at(listing.ref)
@@ -314,7 +326,7 @@ class Intake:
 
     def _task(self, listing: Listing, known: MessageRecord | None) -> Iterator[ExamineTask]:
         """Looks at a message, unless it is put aside or not selected."""
-        if self._spec.selection.takes(listing) and self.failures.exceeds(listing.ref.folder):
+        if self._selection.takes(listing) and self.failures.exceeds(listing.ref.folder):
             self._aside.append((listing, known))
         elif tasks := list(self._selected(listing, known)):
             yield from tasks
@@ -398,10 +410,10 @@ def _keys_of(examination: Examination) -> frozenset[RecipientKey]:
     return examination.in_history.intersection(examination.recipients)
 
 
-def _ended_before(spec: JobSpec, job: Job, tried_with: str) -> Iterator[MessagesAlike]:
-    """What earlier runs have come to an end with, and this one does not try again."""
+def _ended_before(job: Job, tried_with: str | None) -> Iterator[MessagesAlike]:
+    """What earlier runs have come to an end with, and this one does not try again; None: all."""
     yield from job.log.standings.of_all(KEPT | {State.DECRYPTED})
-    if not spec.retry:
+    if tried_with is not None:
         yield from job.log.standings.of_all(SAME_AGAIN, tried_with=tried_with)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from sectool.mailbox import Mailbox, Unit
+from sectool.message import MessageRef
 
 GROUP_MESSAGES = 64
 """Messages replaced together: so many have two copies at once at most."""
@@ -12,6 +15,24 @@ GROUP_BYTES = 32 * 1024 * 1024
 """Bytes of new messages in a group, unless one message has more."""
 
 Entry = TypeVar("Entry")
+
+
+class _Lying(Protocol):
+    """What lies somewhere in a mailbox."""
+
+    @property
+    def ref(self) -> MessageRef:
+        """Where."""
+
+
+LyingT = TypeVar("LyingT", bound=_Lying)
+
+
+def in_order(mailbox: Mailbox, messages: Iterator[LyingT]) -> Iterator[LyingT]:
+    """The messages as they wait, or by folder where the mailbox writes one anew as a whole."""
+    if mailbox.capabilities.unit is Unit.MESSAGE:
+        return messages
+    return iter(sorted(messages, key=lambda message: message.ref.folder))
 
 
 class Grouping(Generic[Entry]):

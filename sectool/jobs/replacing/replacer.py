@@ -3,27 +3,34 @@
 The order is guarantee G1: originals kept; intents logged; new copies written;
 made durable, read back, placed; logged; old copies looked at again and
 removed; logged. ``recover`` picks up what an interrupted run left between
-any two of these.
+any two of these. Where the store writes whole folders, the last three wait until
+the messages of a folder are through: what is finished lies durably beside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sectool import durable
 from sectool.checkpoint import OriginalToKeep
 from sectool.errors import MessageChanged, MessageError, MessageVanished, ReadOnlyMailbox
 from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
+from sectool.jobs.replacing.in_flight import find_copies, intent_of
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
 from sectool.mailbox import (
+    NOTHING,
     Add,
     Intent,
+    Keeps,
     Mailbox,
     Placed,
     Replace,
+    Retirement,
+    Unit,
     Written,
 )
 from sectool.message import FileContent
@@ -47,6 +54,10 @@ _MEANINGS = {
     Purpose.DECRYPT: _Meaning(State.DECRYPTED, None, keeps_original=True),
     Purpose.RESTORE: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=False),
 }
+
+
+_ACTED = (MessageChanged, MessageVanished)
+"""What tells that somebody did something to the message meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +93,53 @@ class Replacer:
         job: whose messages are replaced.
         mailbox: where they are now.
         purpose: of what ``carry_out`` does; ``recover`` ends those of any purpose.
+        workers: processes that look at copies; 0: this one.
     """
 
-    def __init__(self, job: Job, mailbox: Mailbox, purpose: Purpose = Purpose.ENCRYPT) -> None:
+    def __init__(
+        self, job: Job, mailbox: Mailbox, purpose: Purpose = Purpose.ENCRYPT, *, workers: int
+    ) -> None:
         self._purpose = purpose
+        self._workers = workers
         self._job = job
         self._log = job.log
         self._mailbox = mailbox
         self._not_added: list[str] = []
+        self._of_folder: list[tuple[_Step, Placed]] = []
+        """Placed beside a folder that is written anew at once."""
 
     # --- a group --------------------------------------------------------------
 
     def carry_out(self, group: Sequence[NewMessage]) -> None:
         """Replaces the messages of one group; each ends in the log, done or with its reason.
 
+        Where the store writes whole folders, those of the last folder end with the next group
+        that has none of it, or with ``finish``; the groups come ordered by folder.
+
         Raises:
             NoSpace: disk or quota full; the old copies are all there.
             RunError: a sync failed; the old copies are all there.
         """
+        last = group[-1].ref.folder
         if _MEANINGS[self._purpose].keeps_original:
             others = [new for new in group if not new.keeps_original]
             group = others + self._keep_originals([new for new in group if new.keeps_original])
         changes = [Replace(new.ref, new.content, new.revision) for new in group]
-        self._retire(self._bring_in(self._intend(group, changes, self._purpose)))
+        placed = self._bring_in(self._intend(group, changes, self._purpose))
+        if self._mailbox.capabilities.unit is Unit.FOLDER:
+            waiting = self._of_folder + placed
+            self._of_folder = [one for one in waiting if one[1].ref.folder == last]
+            placed = [one for one in waiting if one[1].ref.folder != last]
+        self._retire(placed)
+
+    def finish(self) -> None:
+        """Ends what waits for the rest of its folder; after the last group.
+
+        Raises:
+            RunError: a sync failed; the old copies are all there.
+        """
+        waiting, self._of_folder = self._of_folder, []
+        self._retire(waiting)
 
     def add(self, group: Sequence[tuple[NewMessage, Add]]) -> list[str]:
         """Puts messages into the mailbox that take the place of none.
@@ -190,12 +225,48 @@ class Replacer:
             else:
                 self._withdraw(step, State.FAILED, answer.message)
         self._log_placed(placed)
-        return placed
+        return self._proven(placed)
+
+    def _proven(self, placed: Sequence[tuple[_Step, Placed]]) -> list[tuple[_Step, Placed]]:
+        """Those whose new copy is what was written, where the store may have rewritten it."""
+        if self._mailbox.capabilities.keeps is Keeps.EXACT:
+            return list(placed)
+        tasks = [CopyTask(copy.ref, step.intent.size) for step, copy in placed]
+        looks = look_at_copies(self._mailbox, tasks, workers=self._workers)
+        proven: list[tuple[_Step, Placed]] = []
+        for step, copy in placed:
+            look = looks[copy.ref]
+            if isinstance(look, KnownCopy) and step.new.identity in look.names:
+                proven.append((step, copy))
+            elif isinstance(look, KnownCopy):
+                self._take_back(step, copy)
+            else:
+                self._leave_open(step, MessageError(look.reason))
+        return proven
+
+    def _take_back(self, step: _Step, copy: Placed) -> None:
+        """Removes a new copy that the store made something else of; the old one stays.
+
+        It is this very copy: the store said a moment ago where it put it.
+        """
+        reason = "the mailbox made something else of the new copy"
+        old, new = step.intent.replaced, copy.ref
+        if old == NOTHING:
+            self._not_added.append(reason)
+            return
+        swapped = replace(step.intent, replaced=new, revision=copy.revision)
+        stays = Placed(replace(copy.written, intent=swapped), old, step.intent.revision, "")
+        (answer,) = self._mailbox.retire([stays])
+        if isinstance(answer, Placed):
+            self._withdraw(step, State.FAILED, reason)
+        else:
+            self._leave_open(step, answer)
 
     def _log_placed(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         with self._log.group():
             for step, copy in placed:
-                self._log.replacements.place(step.new.message, copy.ref)
+                is_beside = copy.ref == step.intent.replaced
+                self._log.replacements.place(step.new.message, None if is_beside else copy.ref)
 
     def _finish(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         """Nothing is to be retired, or it is gone: the new copies alone count from now on."""
@@ -205,12 +276,22 @@ class Replacer:
 
     def _retire(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         answers = self._mailbox.retire([copy for _, copy in placed])
+        withdrawn: list[tuple[_Step, MessageError]] = []
         with self._log.group():
             for (step, _), answer in zip(placed, answers, strict=True):
                 if isinstance(answer, Placed):
                     self._finish_one(step, answer)
+                elif self._is_one_copy and isinstance(answer, _ACTED):
+                    withdrawn.append((step, answer))
                 else:
                     self._settle(step, answer)
+        for step, error in withdrawn:
+            self._withdraw(step, State.CHANGED, error.message)
+
+    @property
+    def _is_one_copy(self) -> bool:
+        """Whether what is placed and cannot come in is seen by nobody, so that it may go."""
+        return self._mailbox.capabilities.retirement is Retirement.RENAME
 
     # --- what did not go as planned ----------------------------------------------
 
@@ -220,8 +301,7 @@ class Replacer:
         One of the two copies may have been moved by the user just now, so the log
         goes on saying that there are two: the next run looks what is left of them.
         """
-        acted = isinstance(error, (MessageChanged, MessageVanished))
-        state = State.CHANGED if acted else State.FAILED
+        state = State.CHANGED if isinstance(error, _ACTED) else State.FAILED
         self._log.messages.advance(step.new.message, state, reason=error.message)
 
     def _withdraw(self, step: _Step, state: State, reason: str) -> None:
@@ -262,19 +342,19 @@ class Replacer:
         After the walk: it has given each the places where its two copies are now,
         wherever the mailbox or the user moved them.
         """
-        steps = [_step(record) for record in self._log.replacements.open()]
-        found = self._mailbox.find([step.intent for step in steps])
+        records = self._log.replacements.open()
+        found = find_copies(self._mailbox, records, workers=self._workers)
         retire: list[tuple[_Step, Placed]] = []
         finish: list[tuple[_Step, Placed]] = []
-        for step, where in zip(steps, found, strict=True):
-            if where.unclear is not None:
-                self._leave_open(step, where.unclear)
-            elif where.placed is None:
+        for step, copies in zip(map(_step, records), found, strict=True):
+            if copies.unclear is not None:
+                self._leave_open(step, copies.unclear)
+            elif copies.new is None:
                 self._forget(step)
-            elif where.old_present and step.purpose is not Purpose.RESTORE:
-                retire.append((step, where.placed))
+            elif copies.old_present and step.purpose is not Purpose.RESTORE:
+                retire.append((step, copies.new))
             else:
-                finish.append((step, where.placed))
+                finish.append((step, copies.new))
         self._log_placed([*finish, *retire])
         self._finish(finish)
         self._retire(retire)
@@ -290,22 +370,6 @@ class Replacer:
         self._mailbox.abandon([step.intent])
         with self._log.group():
             self._log.replacements.withdraw(step.new.message)
-
-
-def meet_placed(job: Job, mailbox: Mailbox) -> None:
-    """Finds the new copies that an interrupted run placed and did not log.
-
-    Before a walk, which would take them for further messages. What is not found
-    stays open: it may lie elsewhere, and the walk knows it by its identity.
-    """
-    steps = [_step(record) for record in job.log.replacements.open() if record.new is None]
-    if not steps:
-        return
-    found = mailbox.find([step.intent for step in steps])
-    with job.log.group():
-        for step, where in zip(steps, found, strict=True):
-            if where.placed is not None and where.unclear is None:
-                job.log.replacements.place(step.new.message, where.placed.ref)
 
 
 def _record(step: _Step) -> ReplacementRecord:
@@ -325,15 +389,6 @@ def _record(step: _Step) -> ReplacementRecord:
 
 
 def _step(record: ReplacementRecord) -> _Step:
-    intent = Intent(
-        replaced=record.old,
-        revision=record.old_revision,
-        folder=record.folder,
-        where=record.where,
-        met=record.new,
-        digest=record.new_digest,
-        size=record.new_size,
-    )
     # The file it was written to is gone or swept by its name; only its place
     # in the mailbox counts now.
     content = FileContent(Path("/nonexistent"), known_digest=record.new_digest)
@@ -345,4 +400,4 @@ def _step(record: ReplacementRecord) -> _Step:
         record.new_identity,
         opens_to=record.new_opens_to,
     )
-    return _Step(new, intent, record.purpose)
+    return _Step(new, intent_of(record), record.purpose)

@@ -1,12 +1,16 @@
-"""The stored copy of a message that a job knows."""
+"""The stored copy of a message: what it is known by, and whether it is the one a job knows."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from sectool import smime
 from sectool.errors import MessageChanged
 from sectool.joblog import IN_CLEAR, ReplacedMessage, SealableMessage
-from sectool.mailbox import Mailbox
-from sectool.message import StoredMessage
+from sectool.jobs.work.work import NotDone, WorkKind
+from sectool.mailbox import Mailbox, open_mailbox
+from sectool.message import MessageRef, StoredMessage
 
 
 def known_as(inventory: smime.Inventory) -> tuple[str, str, str]:
@@ -34,3 +38,44 @@ def fetch_known(
     if message.identity not in known_as(inventory):
         raise MessageChanged("the message is not the one the job knows")
     return stored, inventory
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTask:
+    """A stored copy that is to be looked at."""
+
+    ref: MessageRef
+    size: int
+    """Bytes that it has, if it is what it is taken for."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCopy:
+    """What a stored copy is."""
+
+    names: tuple[str, str, str]
+    """As ``known_as`` has them."""
+    revision: str
+
+
+def _look_at(mailbox: Mailbox, task: CopyTask) -> KnownCopy:
+    stored = mailbox.fetch(task.ref)
+    return KnownCopy(known_as(smime.take_inventory(stored.content)), stored.revision)
+
+
+_LOOK_AT = WorkKind(open_mailbox, _look_at)
+
+
+def look_at_copies(
+    mailbox: Mailbox, tasks: Iterable[CopyTask], *, workers: int
+) -> dict[MessageRef, KnownCopy | NotDone]:
+    """What copies are, read by a worker, since anything may lie there.
+
+    Args:
+        mailbox: where.
+        tasks: the copies; each is read once.
+        workers: processes; 0: this one.
+    """
+    once = {task.ref: task for task in tasks}
+    answers = _LOOK_AT.run(once.values(), mailbox.specification, workers=min(workers, 1))
+    return {task.ref: answer for task, answer in answers}
