@@ -63,7 +63,7 @@ from sectool.keys import (
     exposure,
     load_key_history,
 )
-from sectool.mailbox import Mailbox, open_mailbox, recognise
+from sectool.mailbox import Mailbox, open_mailbox, recognise, stopped_by
 from sectool.progress import NoProgress, Progress
 from sectool.summary import ShutKeyFile, Summary
 from sectool.trust import Trust
@@ -110,7 +110,7 @@ def run(
     if spec.keys is not None and not spec.keys.names_keys:
         _tell(exposed_secrets(spec.keys, Trust.in_group(spec.trust_group)), reporter)
     try:
-        with limits_times(spec.limit_factor):
+        with limits_times(spec.limit_factor), stopped_by(cancel.check):
             summary = operations[spec.operation](spec, reporter, cancel, ask)
     except OSError as error:
         raise explain_unforeseen(error) from error

@@ -13,6 +13,7 @@ from sectool.mailbox.base import (
     Written,
 )
 from sectool.mailbox.recognise import open_mailbox, recognise
+from sectool.mailbox.retrying import Retrying, Tries, stopped_by
 
 __all__ = [
     "NOTHING",
@@ -23,8 +24,11 @@ __all__ = [
     "MailboxSpecification",
     "Placed",
     "Replace",
+    "Retrying",
+    "Tries",
     "Whereabouts",
     "Written",
     "open_mailbox",
     "recognise",
+    "stopped_by",
 ]

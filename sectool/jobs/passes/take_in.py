@@ -299,8 +299,9 @@ class Intake:
 
     def _tasks(self, progress: Progress) -> Iterator[ExamineTask]:
         for listing in walk(self._mailbox, self._cancel):
-            has_two_copies = self._log.replacements.at(listing.ref) is not None
-            if has_two_copies or self._is_settled(listing):
+            replacements = self._log.replacements
+            is_second = replacements.at(listing.ref) is not None
+            if is_second or replacements.is_late_at(listing.ref) or self._is_settled(listing):
                 progress.advance()
                 continue
             known = self._log.messages.at(listing.ref)

@@ -2,31 +2,41 @@
 
 The order is guarantee G1: originals kept; intents logged; new copies written;
 made durable, read back, placed; logged; old copies looked at again and
-removed; logged. ``recover`` picks up what an interrupted run left between
-any two of these.
+removed; logged. What an interrupted run left between any two of these, or an
+act that failed for a moment and may have been done all the same, is gone on
+with in one way: the store is asked what lies there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sectool import durable
+from sectool import durable, smime
 from sectool.checkpoint import OriginalToKeep
-from sectool.errors import MessageChanged, MessageError, MessageVanished, ReadOnlyMailbox
+from sectool.errors import (
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    ReadOnlyMailbox,
+    SectoolError,
+)
 from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.stored_copy import known_as
 from sectool.mailbox import (
     Add,
     Intent,
     Mailbox,
     Placed,
     Replace,
+    Tries,
     Written,
 )
-from sectool.message import FileContent
+from sectool.message import FileContent, Flags, MessageRef
 from sectool.outcome import Proof, State
 
 
@@ -48,6 +58,10 @@ _MEANINGS = {
 }
 
 
+_GONE = Path("/nonexistent")
+"""Stands for the file of a new message that an earlier run wrote: it was swept."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Step:
     """One message on its way through a group."""
@@ -55,6 +69,11 @@ class _Step:
     new: NewMessage
     intent: Intent
     purpose: Purpose
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether the new bytes can be written once more."""
+        return self.new.content.path != _GONE
 
     @property
     def meaning(self) -> _Meaning:
@@ -103,7 +122,7 @@ class Replacer:
             others = [new for new in group if not new.keeps_original]
             group = others + self._keep_originals([new for new in group if new.keeps_original])
         changes = [Replace(new.ref, new.content, new.revision) for new in group]
-        self._retire(self._bring_in(self._intend(group, changes, self._purpose)))
+        self._see_through(self._intend(group, changes, self._purpose), self._bring_in)
 
     def add(self, group: Sequence[tuple[NewMessage, Add]]) -> list[str]:
         """Puts messages into the mailbox that take the place of none.
@@ -118,8 +137,23 @@ class Replacer:
         self._not_added.clear()
         changes = [addition for _, addition in group]
         steps = self._intend([new for new, _ in group], changes, Purpose.RESTORE)
-        self._finish(self._bring_in(steps))
+        self._see_through(steps, self._bring_in)
         return list(self._not_added)
+
+    def _see_through(
+        self, steps: list[_Step], act: Callable[[list[_Step]], list[tuple[_Step, Placed]]]
+    ) -> None:
+        """Brings new copies in and removes old ones, and goes on where that fails for a moment."""
+        tries = Tries()
+        while steps:
+            try:
+                self._retire(act(steps))
+            except SectoolError as error:
+                tries.wait_after(error)
+                steps = [each for each in steps if self._log.replacements.is_open(each.new.message)]
+                act = self._go_on
+            else:
+                return
 
     def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
         keep: list[tuple[NewMessage, OriginalToKeep, OriginalRecord]] = []
@@ -182,13 +216,15 @@ class Replacer:
         for (step, _), answer in zip(written, answers, strict=True):
             if isinstance(answer, Placed):
                 placed.append((step, answer))
-                self._remove_spooled(step.new.content.path)  # where it was copied, not renamed
             else:
                 self._withdraw(step, State.FAILED, answer.message)
         self._log_placed(placed)
         return placed
 
     def _log_placed(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
+        for step, _ in placed:
+            if step.is_at_hand:
+                self._remove_spooled(step.new.content.path)  # where it was copied, not renamed
         with self._log.group():
             for step, copy in placed:
                 self._log.replacements.place(step.new.message, copy.ref)
@@ -200,6 +236,8 @@ class Replacer:
                 self._finish_one(step, copy)
 
     def _retire(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
+        self._finish([entry for entry in placed if entry[0].purpose is Purpose.RESTORE])
+        placed = [entry for entry in placed if entry[0].purpose is not Purpose.RESTORE]
         answers = self._mailbox.retire([copy for _, copy in placed])
         with self._log.group():
             for (step, _), answer in zip(placed, answers, strict=True):
@@ -258,22 +296,61 @@ class Replacer:
         After the walk: it has given each the places where its two copies are now,
         wherever the mailbox or the user moved them.
         """
-        steps = [_step(record) for record in self._log.replacements.open()]
+        self._see_through([_step(record) for record in self._log.replacements.open()], self._go_on)
+        for late in self._log.replacements.late():
+            with contextlib.suppress(MessageError):  # it stays, and the next run meets it again
+                self._remove_late(*late)
+
+    def _go_on(self, steps: list[_Step]) -> list[tuple[_Step, Placed]]:
+        """Ends what is done, does what is not, and answers what is left to be retired."""
         found = self._mailbox.find([step.intent for step in steps])
         retire: list[tuple[_Step, Placed]] = []
         finish: list[tuple[_Step, Placed]] = []
+        missing: list[_Step] = []
         for step, where in zip(steps, found, strict=True):
             if where.unclear is not None:
                 self._leave_open(step, where.unclear)
             elif where.placed is None:
-                self._forget(step)
+                missing.append(step)
             elif where.old_present and step.purpose is not Purpose.RESTORE:
                 retire.append((step, where.placed))
             else:
                 finish.append((step, where.placed))
         self._log_placed([*finish, *retire])
         self._finish(finish)
-        self._retire(retire)
+        return retire + self._bring_in_again(missing)
+
+    def _bring_in_again(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
+        """What is not at hand any more was never placed, and its message stands as before."""
+        at_hand = [step for step in steps if step.is_at_hand]
+        with self._log.group():
+            for step in at_hand:
+                self._log.replacements.expect_late(step.new.message)
+        for step in steps:
+            if not step.is_at_hand:
+                self._forget(step)
+        return self._bring_in(at_hand) if at_hand else []
+
+    def _remove_late(self, record: ReplacementRecord, other: MessageRef, identity: str) -> None:
+        """Removes a copy that turned up after its message was replaced another time.
+
+        It is one of two whole ones: the other is looked at here, and by the store once more.
+        """
+        step = _step(record)
+        (late,) = self._mailbox.find([step.intent])
+        if late.placed is None or late.placed.ref == other:
+            return
+        kept = self._mailbox.fetch(other)
+        if identity not in known_as(smime.take_inventory(kept.content)):
+            return
+        intent = replace(
+            step.intent,
+            replaced=late.placed.ref,
+            revision=late.placed.revision,
+            digest=kept.content.digest,
+            size=kept.content.size,
+        )
+        self._mailbox.retire([Placed(Written(intent, Flags()), kept.ref, kept.revision, "")])
 
     def _leave_open(self, step: _Step, error: MessageError) -> None:
         """Of copies that cannot be read none is made again, and none is taken for gone."""
@@ -289,19 +366,27 @@ class Replacer:
 
 
 def meet_placed(job: Job, mailbox: Mailbox) -> None:
-    """Finds the new copies that an interrupted run placed and did not log.
+    """Finds the new copies that an earlier run placed and did not log, and those that came late.
 
     Before a walk, which would take them for further messages. What is not found
     stays open: it may lie elsewhere, and the walk knows it by its identity.
     """
-    steps = [_step(record) for record in job.log.replacements.open() if record.new is None]
-    if not steps:
-        return
-    found = mailbox.find([step.intent for step in steps])
+    replacements = job.log.replacements
+    steps = [_step(record) for record in replacements.open() if record.new is None]
     with job.log.group():
-        for step, where in zip(steps, found, strict=True):
-            if where.placed is not None and where.unclear is None:
-                job.log.replacements.place(step.new.message, where.placed.ref)
+        abandoned = replacements.abandoned()
+    intents = [step.intent for step in steps]
+    intents += [_step(record).intent for record in abandoned.values()]
+    if not intents:
+        return
+    found = [where.placed if where.unclear is None else None for where in mailbox.find(intents)]
+    with job.log.group():
+        for step, placed in zip(steps, found[: len(steps)], strict=True):
+            if placed is not None:
+                replacements.place(step.new.message, placed.ref)
+        for number, placed in zip(abandoned, found[len(steps) :], strict=True):
+            if placed is not None and job.log.messages.at(placed.ref) is None:
+                replacements.meet_late(number, placed.ref)
 
 
 def _record(step: _Step) -> ReplacementRecord:
@@ -332,7 +417,7 @@ def _step(record: ReplacementRecord) -> _Step:
     )
     # The file it was written to is gone or swept by its name; only its place
     # in the mailbox counts now.
-    content = FileContent(Path("/nonexistent"), known_digest=record.new_digest)
+    content = FileContent(_GONE, known_digest=record.new_digest)
     new = NewMessage(
         record.message,
         record.old,
