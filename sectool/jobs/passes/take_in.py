@@ -316,7 +316,8 @@ class Intake:
             replaced = self._in_flight.get(listing.ref)
             if replaced is not None:
                 self._met.append(replaced)
-            if replaced is not None or self._is_settled(listing):
+            is_late = self._log.replacements.is_late_at(listing.ref)
+            if replaced is not None or is_late or self._is_settled(listing):
                 progress.advance()
                 continue
             known = self._log.messages.at(listing.ref)
