@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterator
 
 from sectool.errors import JobLogDamaged
 from sectool.joblog.messages import MessageTable
-from sectool.joblog.records import (
-    Examination,
-    Finished,
-    OriginalRecord,
-    Purpose,
-    ReplacementRecord,
-)
-from sectool.message import Listing, MessageRef
-from sectool.outcome import State
+from sectool.joblog.records import Examination, Purpose, ReplacementRecord
+from sectool.message import Intent, Listing, MessageRef
+from sectool.outcome import Proof, State
 
 
 class ReplacementTable:
     """The replacement rows of a job log; all writing happens inside ``JobLog.group``.
 
-    A row is announced before anything is written to the mailbox, says
+    A row is there before anything is written to the mailbox, says
     ``placed`` and where once the new copy is proven to lie there durably, and
     goes when the old copy is gone.
     """
@@ -31,27 +23,31 @@ class ReplacementTable:
         self._connection = connection
         self._messages = messages
 
-    def announce(self, record: ReplacementRecord) -> None:
+    def intend(self, record: ReplacementRecord) -> None:
         """The intent: which copy is replaced, where the new one will come, with which bytes."""
+        intent = record.intent
         self._connection.execute(
             "INSERT INTO replacement (message, purpose, step, old_folder, old_key, old_revision,"
-            " intended_folder, intended_where, new_digest, new_size, new_identity, new_opens_to)"
-            " VALUES (?, ?, 'announced', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " intended_folder, intended_where, new_digest, new_size, new_identity)"
+            " VALUES (?, ?, 'intended', ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.message,
                 record.purpose,
-                record.old.folder,
-                record.old.key,
-                record.old_revision,
-                record.folder,
-                record.where,
-                record.new_digest,
-                record.new_size,
-                record.new_identity,
-                json.dumps(dict(record.new_opens_to)),
+                intent.replaced.folder,
+                intent.replaced.key,
+                intent.revision,
+                intent.folder,
+                intent.where,
+                intent.digest,
+                intent.size,
+                record.identity,
             ),
         )
-        self._messages.note_step(record.message, "announced")
+        self._connection.executemany(
+            "INSERT INTO replacement_part VALUES (?, ?, ?)",
+            [(record.message, *part) for part in record.opens_to],
+        )
+        self._messages.note_step(record.message, "intended")
 
     def place(self, message: int, new: MessageRef) -> None:
         """The new copy lies durably at ``new`` and was read back."""
@@ -60,7 +56,7 @@ class ReplacementTable:
             (new.folder, new.key, message),
         )
         if cursor.rowcount != 1:
-            raise JobLogDamaged(f"message {message} was placed without having been announced")
+            raise JobLogDamaged(f"message {message} was placed without having been intended")
         self._messages.note_step(message, "placed")
 
     def withdraw(self, message: int) -> None:
@@ -68,27 +64,31 @@ class ReplacementTable:
         self._remove(message)
         self._messages.note_step(message, "withdrawn")
 
-    def finish(self, finished: Finished, *, state: State, reason: str = "") -> None:
+    def finish(self, message: int, listing: Listing, *, state: State, proof: Proof | None) -> None:
         """Only the new copy counts from now on.
 
         Args:
-            finished: where it lies.
-            state: ``reencrypted``, ``decrypted`` or ``rolled-back``, or ``changed`` where the
-                old copy was not removed by us.
-            reason: what happened to the old copy then.
+            message: number of the row.
+            listing: where it lies.
+            state: ``reencrypted``, ``decrypted`` or ``rolled-back``.
+            proof: of the new copy; None where it is the original or the plaintext.
         """
-        (opens_to,) = self._connection.execute(
-            "SELECT max(new_opens_to) FROM replacement WHERE message = ?", (finished.message,)
+        self._connection.execute(
+            "UPDATE part SET opens_to = coalesce((SELECT opens_to FROM replacement_part AS new"
+            "   WHERE new.message = part.message AND new.path = part.path), '') WHERE message = ?",
+            (message,),
+        )
+        row = self._connection.execute(
+            "SELECT purpose, new_identity FROM replacement WHERE message = ?", (message,)
         ).fetchone()
-        self._remove(finished.message)
-        self._messages.parts.set_opens_to(finished.message, json.loads(opens_to or "{}"))
-        self._connection.execute("DELETE FROM restarted WHERE message = ?", (finished.message,))
-        place = (finished.ref, finished.hint, finished.size)
+        self._remove(message)
+        purpose, identity = row
+        self._connection.execute("DELETE FROM restarted WHERE message = ?", (message,))
         # A row there can only be this very copy, which a walk met before it was known.
-        self._messages.relocate(finished.message, *place, displaced="gone")
-        self._messages.see(finished.message)
-        self._messages.set_identity(finished.message, finished.identity)
-        self._messages.advance(finished.message, state, reason=reason, proof=finished.proof)
+        self._messages.relocate(message, listing, displaced="gone")
+        self._messages.see(message)
+        self._messages.set_copy(message, Purpose(purpose).stored_copy, identity)
+        self._messages.advance(message, state, proof=proof)
 
     def _remove(self, message: int) -> None:
         cursor = self._connection.execute("DELETE FROM replacement WHERE message = ?", (message,))
@@ -96,8 +96,37 @@ class ReplacementTable:
             raise JobLogDamaged(f"message {message} is not being replaced")
 
     def open(self) -> list[ReplacementRecord]:
-        """All that an interrupted run left announced or placed."""
-        return [_record(row) for row in self._connection.execute(_SELECT)]
+        """All that an interrupted run left intended or placed."""
+        rows = self._connection.execute(
+            "SELECT message, purpose, new_identity, old_folder, old_key, old_revision,"
+            " intended_folder, intended_where, new_digest, new_size, new_folder, new_key"
+            " FROM replacement ORDER BY message"
+        ).fetchall()
+        return [
+            ReplacementRecord(
+                message,
+                Purpose(purpose),
+                Intent(
+                    replaced=MessageRef(old_folder, old_key),
+                    revision=revision,
+                    folder=folder,
+                    where=where,
+                    digest=digest,
+                    size=size,
+                    met=None if new_key is None else MessageRef(new_folder, new_key),
+                ),
+                identity,
+                self._opens_to(message),
+            )
+            for message, purpose, identity, old_folder, old_key, revision, *others in rows
+            for folder, where, digest, size, new_folder, new_key in [others]
+        ]
+
+    def _opens_to(self, message: int) -> tuple[tuple[str, str], ...]:
+        rows = self._connection.execute(
+            "SELECT path, opens_to FROM replacement_part WHERE message = ?", (message,)
+        )
+        return tuple((path, sha256) for path, sha256 in rows)
 
     def is_open(self, message: int) -> bool:
         """Whether a message has, or may have, two copies."""
@@ -127,8 +156,8 @@ class ReplacementTable:
         )
         self._messages.see(message)
 
-    def follow(self, listing: Listing, examination: Examination) -> bool:
-        """Whether the copy at ``listing`` is one that an interrupted run placed.
+    def follow(self, examination: Examination) -> bool:
+        """Whether a copy is one that an interrupted run placed.
 
         Happens when it was moved before the run was resumed, or lies where only
         the walk could meet it. The row is given the places where both copies lie
@@ -144,60 +173,19 @@ class ReplacementTable:
             "UPDATE replacement SET new_folder = ?, new_key = ?, (old_folder, old_key) ="
             " (SELECT folder, key FROM message WHERE message.message = replacement.message)"
             " WHERE message = ?",
-            (listing.ref.folder, listing.ref.key, row[0]),
+            (examination.ref.folder, examination.ref.key, row[0]),
         )
         self._messages.see(int(row[0]))
         return True
 
     # --- originals ------------------------------------------------------------------
 
-    def keep_original(self, original: OriginalRecord) -> None:
+    def keep_original(self, message: int, digest: str) -> None:
         """An original lies durably in the job directory.
 
         It takes the place of another one of its message: that copy is no more in the mailbox.
         """
         self._connection.execute(
-            "DELETE FROM tombstone WHERE kind = 'original' AND digest = ?", (original.digest,)
+            "DELETE FROM tombstone WHERE kind = 'original' AND digest = ?", (digest,)
         )
-        self._connection.execute(
-            "INSERT INTO original VALUES (?, ?, ?, ?, ?) ON CONFLICT (message) DO UPDATE SET"
-            " digest = excluded.digest, size = excluded.size, folder = excluded.folder,"
-            " internal_date = excluded.internal_date",
-            (
-                original.message,
-                original.digest,
-                original.size,
-                original.folder,
-                original.internal_date,
-            ),
-        )
-
-    def originals(self) -> Iterator[OriginalRecord]:
-        """All originals, in the order of their messages."""
-        for row in self._connection.execute("SELECT * FROM original ORDER BY message"):
-            yield OriginalRecord(*row)
-
-
-_SELECT = (
-    "SELECT message, purpose, old_folder, old_key, old_revision, intended_folder,"
-    " intended_where, new_folder, new_key, new_digest, new_size, new_identity, new_opens_to"
-    " FROM replacement ORDER BY message"
-)
-
-
-def _record(row: tuple[object, ...]) -> ReplacementRecord:
-    message, purpose, old_folder, old_key, old_revision, *new = row
-    folder, where, new_folder, new_key, new_digest, new_size, new_identity, new_opens_to = new
-    return ReplacementRecord(
-        message=int(str(message)),
-        purpose=Purpose(str(purpose)),
-        old=MessageRef(str(old_folder), str(old_key)),
-        old_revision=str(old_revision),
-        folder=str(folder),
-        where=str(where),
-        new=None if new_key is None else MessageRef(str(new_folder), str(new_key)),
-        new_digest=str(new_digest),
-        new_size=int(str(new_size)),
-        new_identity=str(new_identity),
-        new_opens_to=tuple(json.loads(str(new_opens_to)).items()),
-    )
+        self._connection.execute("INSERT OR REPLACE INTO original VALUES (?, ?)", (message, digest))

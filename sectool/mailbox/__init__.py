@@ -1,10 +1,8 @@
 """Stores of mail, behind one seam; ``recognise`` and ``open_mailbox`` are the doors."""
 
 from sectool.mailbox.base import (
-    NOTHING,
     Add,
     Capabilities,
-    Intent,
     Mailbox,
     MailboxSpecification,
     Placed,
@@ -13,6 +11,7 @@ from sectool.mailbox.base import (
     Written,
 )
 from sectool.mailbox.recognise import open_mailbox, recognise
+from sectool.message import NOTHING, Intent
 
 __all__ = [
     "NOTHING",

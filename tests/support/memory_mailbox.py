@@ -26,10 +26,8 @@ from sectool.errors import (
     ReadOnlyMailbox,
 )
 from sectool.mailbox.base import (
-    NOTHING,
     Add,
     Capabilities,
-    Intent,
     Mailbox,
     MailboxSpecification,
     Placed,
@@ -37,7 +35,16 @@ from sectool.mailbox.base import (
     Whereabouts,
     Written,
 )
-from sectool.message import BytesContent, Content, Flags, Listing, MessageRef, StoredMessage
+from sectool.message import (
+    NOTHING,
+    BytesContent,
+    Content,
+    Flags,
+    Intent,
+    Listing,
+    MessageRef,
+    StoredMessage,
+)
 
 KIND = "memory"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sectool.errors import NotThisMailbox, UsageError
-from sectool.joblog import SealableMessage
+from sectool.joblog import JobMessage
 from sectool.jobs.passes.match import Matcher
 from sectool.jobs.passes.reseal import Resealing
 from sectool.jobs.session.job import Job
@@ -51,10 +51,10 @@ class _Encryption:
             cancel=cancel,
         )
 
-    def _waiting(self) -> Iterator[SealableMessage]:
+    def _waiting(self) -> Iterator[JobMessage]:
         yield from self._log.waiting.sealable()
         if self._spec.include_clear:
-            yield from self._log.clear.waiting()
+            yield from self._log.waiting.never_encrypted()
 
     def run(self, progress: Progress) -> Summary:
         self._check_phases()

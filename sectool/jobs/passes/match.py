@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from sectool.errors import MessageError
-from sectool.joblog import UNREAD, Examination, MessageRecord, without_address
+from sectool.joblog import Examination, StoredCopy, without_address
 from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.selection import count, walk
 from sectool.jobs.replacing.replacer import meet_placed
@@ -23,7 +23,6 @@ from sectool.jobs.work.examine import (
     examine_all,
 )
 from sectool.mailbox import Mailbox
-from sectool.message import Flags, Listing
 from sectool.outcome import State
 from sectool.progress import Progress
 from sectool.summary import Summary
@@ -137,7 +136,7 @@ class Matcher:
                 # The second copy of a message that an interrupted run was replacing.
                 self._in_flight.append(in_flight)
                 progress.advance()
-            elif known is not None and known.hint == listing.hint and not self._deep:
+            elif known is not None and known.listing.hint == listing.hint and not self._deep:
                 self._log.messages.see(known.message)
                 progress.advance()
             else:
@@ -156,19 +155,19 @@ class Matcher:
             for message in self._in_flight:
                 self._log.replacements.meet(message)
             for examination in self._unmatched:
-                if _is_unread(examination) and (known := messages.stays(examination.ref)):
+                if not examination.is_read and (known := messages.stays(examination.ref)):
                     # Of what was never read the job keeps nothing.
-                    if not _is_unread(known):
+                    if known.stored_copy is not StoredCopy.UNREAD:
                         self._unread[known.message] = examination
                     continue
-                if self._log.replacements.follow(_listing(examination), examination):
+                if self._log.replacements.follow(examination):
                     continue
                 self._settle(examination)
         self._unmatched.clear()
         self._in_flight.clear()
 
     def _settle(self, examination: Examination) -> None:
-        messages, listing = self._log.messages, _listing(examination)
+        messages, listing = self._log.messages, examination.listing
         is_own = has_header_of_original(self._job, examination)
         if messages.copies.claim(examination, is_own) is not None:
             return
@@ -186,7 +185,7 @@ class Matcher:
 
     def _newcomer(self, examination: Examination) -> Examination:
         """What to call a copy that is none of the job's messages."""
-        if _is_unread(examination):
+        if not examination.is_read:
             return examination
         parts = examination.parts
         known = [self._log.messages.parts.checkpoint(part.content_digest) for part in parts]
@@ -208,11 +207,3 @@ class Matcher:
             reason = "it came later, and only an old key opens it"
             return replace(examination, state=State.OLD_KEY, reason=reason)
         return replace(examination, state=State.NEW)
-
-
-def _is_unread(message: Examination | MessageRecord) -> bool:
-    return message.identity.startswith(UNREAD)
-
-
-def _listing(examination: Examination) -> Listing:
-    return Listing(examination.ref, examination.size, Flags(), examination.hint)

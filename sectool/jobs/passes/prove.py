@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sectool.errors import MessageChanged, MessageVanished
-from sectool.joblog import ReplacedMessage
-from sectool.jobs.passes.selection import Selector, listing_of
+from sectool.joblog import JobMessage
+from sectool.jobs.passes.selection import Selector
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel, JobSpec
 from sectool.jobs.work.open_with import workers_for
@@ -14,7 +14,7 @@ from sectool.jobs.work.prove import PROVE, ProveArgument
 from sectool.jobs.work.work import NotDone
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
-from sectool.outcome import Proof
+from sectool.outcome import Proof, State
 from sectool.progress import Progress
 
 GROUP = 256
@@ -55,10 +55,10 @@ def prove_replaced(
     progress.end()
 
 
-def _messages(spec: JobSpec, job: Job) -> Iterator[ReplacedMessage]:
+def _messages(spec: JobSpec, job: Job) -> Iterator[JobMessage]:
     selector = Selector(spec.selection)
     for message in job.log.replaced.to_prove(again=spec.deep):
-        if selector.takes(listing_of(message)):
+        if selector.takes(message.listing):
             yield message
 
 
@@ -67,7 +67,7 @@ def _take_down(job: Job, group: list[tuple[int, NotDone | None]]) -> None:
     with job.log.group():
         for message, answer in group:
             if answer is None:
-                messages.prove(message, Proof.OPENED)
+                messages.advance(message, State.VERIFIED, proof=Proof.OPENED)
             elif issubclass(answer.error, MessageVanished):
                 messages.unsee(message)
             elif issubclass(answer.error, MessageChanged):

@@ -10,23 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sectool import durable
 from sectool.checkpoint import OriginalToKeep
 from sectool.errors import MessageChanged, MessageError, MessageVanished, ReadOnlyMailbox
-from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
+from sectool.joblog import Purpose, ReplacementRecord
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
 from sectool.mailbox import (
     Add,
-    Intent,
     Mailbox,
     Placed,
     Replace,
     Written,
 )
-from sectool.message import FileContent
+from sectool.message import Flags, Listing
 from sectool.outcome import Proof, State
 
 
@@ -44,7 +42,7 @@ _MEANINGS = {
     Purpose.ENCRYPT: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=True),
     Purpose.ROLLBACK: _Meaning(State.ROLLED_BACK, None, keeps_original=False),
     Purpose.DECRYPT: _Meaning(State.DECRYPTED, None, keeps_original=True),
-    Purpose.RESTORE: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=False),
+    Purpose.BRING_BACK: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=False),
 }
 
 
@@ -52,13 +50,17 @@ _MEANINGS = {
 class _Step:
     """One message on its way through a group."""
 
-    new: NewMessage
-    intent: Intent
-    purpose: Purpose
+    record: ReplacementRecord
+    new: NewMessage | None = None
+    """None after an interruption: only what the log and the mailbox have of it counts then."""
 
     @property
-    def meaning(self) -> _Meaning:
-        return _MEANINGS[self.purpose]
+    def message(self) -> int:
+        return self.record.message
+
+    @property
+    def is_addition(self) -> bool:
+        return self.record.purpose is Purpose.BRING_BACK
 
 
 def check_writable(mailbox: Mailbox) -> None:
@@ -102,7 +104,7 @@ class Replacer:
         if _MEANINGS[self._purpose].keeps_original:
             others = [new for new in group if not new.keeps_original]
             group = others + self._keep_originals([new for new in group if new.keeps_original])
-        changes = [Replace(new.ref, new.content, new.revision) for new in group]
+        changes = [Replace(new.ref, new.written.content, new.revision) for new in group]
         self._retire(self._bring_in(self._intend(group, changes, self._purpose)))
 
     def add(self, group: Sequence[tuple[NewMessage, Add]]) -> list[str]:
@@ -117,12 +119,12 @@ class Replacer:
         """
         self._not_added.clear()
         changes = [addition for _, addition in group]
-        steps = self._intend([new for new, _ in group], changes, Purpose.RESTORE)
+        steps = self._intend([new for new, _ in group], changes, Purpose.BRING_BACK)
         self._finish(self._bring_in(steps))
         return list(self._not_added)
 
     def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
-        keep: list[tuple[NewMessage, OriginalToKeep, OriginalRecord]] = []
+        keep: list[tuple[NewMessage, OriginalToKeep]] = []
         for new in group:
             try:
                 stored = self._mailbox.fetch(new.ref)
@@ -135,39 +137,39 @@ class Replacer:
             original = OriginalToKeep(
                 stored.content.digest, stored.content, self._mailbox.file_of(new.ref)
             )
-            record = OriginalRecord(
-                new.message,
-                original.digest,
-                stored.content.size,
-                new.ref.folder,
-                stored.internal_date.isoformat(),
-            )
-            keep.append((new, original, record))
-        refused = self._job.originals.keep([original for _, original, _ in keep])
-        for new, original, _ in keep:
+            keep.append((new, original))
+        refused = self._job.originals.keep([original for _, original in keep])
+        for new, original in keep:
             if original.digest in refused:
                 self._give_up(new, State.CHANGED, refused[original.digest].message)
         kept = [entry for entry in keep if entry[1].digest not in refused]
         with self._log.group():
-            for _, _, record in kept:
-                self._log.replacements.keep_original(record)
-        return [new for new, _, _ in kept]
+            for new, original in kept:
+                self._log.replacements.keep_original(new.message, original.digest)
+        return [new for new, _ in kept]
 
     def _intend(
         self, group: Sequence[NewMessage], changes: Sequence[Replace | Add], purpose: Purpose
     ) -> list[_Step]:
         intents = self._mailbox.intend(changes)
-        steps = [_Step(*pair, purpose) for pair in zip(group, intents, strict=True)]
+        steps: list[_Step] = []
         with self._log.group():
-            for step in steps:
-                self._log.replacements.announce(_record(step))
-                if step.new.note:
-                    self._log.messages.note_step(step.new.message, step.new.note)
+            for new, intent in zip(group, intents, strict=True):
+                written = new.written
+                record = ReplacementRecord(
+                    new.message, purpose, intent, written.identity, written.opens_to
+                )
+                self._log.replacements.intend(record)
+                if new.note:
+                    self._log.messages.note_step(new.message, new.note)
+                steps.append(_Step(record, new))
         return steps
 
     def _bring_in(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
         """Writes and places the new copies; what was written by a worker is kept until then."""
-        answers = self._mailbox.write([(step.intent, step.new.content) for step in steps])
+        answers = self._mailbox.write(
+            [(step.record.intent, step.new.written.content) for step in steps if step.new]
+        )
         written: list[tuple[_Step, Written]] = []
         for step, answer in zip(steps, answers, strict=True):
             if isinstance(answer, Written):
@@ -182,7 +184,7 @@ class Replacer:
         for (step, _), answer in zip(written, answers, strict=True):
             if isinstance(answer, Placed):
                 placed.append((step, answer))
-                self._remove_spooled(step.new.content.path)  # where it was copied, not renamed
+                self._remove_spooled(step.new)  # where it was copied, not renamed
             else:
                 self._withdraw(step, State.FAILED, answer.message)
         self._log_placed(placed)
@@ -191,7 +193,7 @@ class Replacer:
     def _log_placed(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         with self._log.group():
             for step, copy in placed:
-                self._log.replacements.place(step.new.message, copy.ref)
+                self._log.replacements.place(step.message, copy.ref)
 
     def _finish(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         """Nothing is to be retired, or it is gone: the new copies alone count from now on."""
@@ -218,37 +220,34 @@ class Replacer:
         """
         acted = isinstance(error, (MessageChanged, MessageVanished))
         state = State.CHANGED if acted else State.FAILED
-        self._log.messages.advance(step.new.message, state, reason=error.message)
+        self._log.messages.advance(step.message, state, reason=error.message)
 
     def _withdraw(self, step: _Step, state: State, reason: str) -> None:
-        self._mailbox.abandon([step.intent])
-        self._remove_spooled(step.new.content.path)
+        self._mailbox.abandon([step.record.intent])
+        self._remove_spooled(step.new)
         with self._log.group():
-            self._log.replacements.withdraw(step.new.message)
-            if step.purpose is Purpose.RESTORE:
+            self._log.replacements.withdraw(step.message)
+            if step.is_addition:
                 self._not_added.append(reason)  # it is as lost as it was
             else:
-                self._log.messages.advance(step.new.message, state, reason=reason)
+                self._log.messages.advance(step.message, state, reason=reason)
 
     def _give_up(self, new: NewMessage, state: State, reason: str) -> None:
-        self._remove_spooled(new.content.path)
+        self._remove_spooled(new)
         with self._log.group():
             self._log.messages.advance(new.message, state, reason=reason)
 
-    def _remove_spooled(self, path: Path) -> None:
-        with durable.explained("remove a new message that is not wanted"):
-            durable.unlink(path, "spool.discard", missing_ok=True)
+    def _remove_spooled(self, new: NewMessage | None) -> None:
+        if new is not None:
+            with durable.explained("remove a new message that is not wanted"):
+                durable.unlink(new.written.content.path, "spool.discard", missing_ok=True)
 
     def _finish_one(self, step: _Step, copy: Placed) -> None:
-        finished = Finished(
-            message=step.new.message,
-            ref=copy.ref,
-            hint=copy.hint,
-            size=step.intent.size,
-            identity=step.new.identity,
-            proof=step.meaning.proof,
+        meaning = _MEANINGS[step.record.purpose]
+        listing = Listing(copy.ref, step.record.intent.size, Flags(), copy.hint)
+        self._log.replacements.finish(
+            step.message, listing, state=meaning.state, proof=meaning.proof
         )
-        self._log.replacements.finish(finished, state=step.meaning.state)
 
     # --- after an interruption -----------------------------------------------------
 
@@ -258,8 +257,8 @@ class Replacer:
         After the walk: it has given each the places where its two copies are now,
         wherever the mailbox or the user moved them.
         """
-        steps = [_step(record) for record in self._log.replacements.open()]
-        found = self._mailbox.find([step.intent for step in steps])
+        steps = [_Step(record) for record in self._log.replacements.open()]
+        found = self._mailbox.find([step.record.intent for step in steps])
         retire: list[tuple[_Step, Placed]] = []
         finish: list[tuple[_Step, Placed]] = []
         for step, where in zip(steps, found, strict=True):
@@ -267,7 +266,7 @@ class Replacer:
                 self._leave_open(step, where.unclear)
             elif where.placed is None:
                 self._forget(step)
-            elif where.old_present and step.purpose is not Purpose.RESTORE:
+            elif where.old_present and not step.is_addition:
                 retire.append((step, where.placed))
             else:
                 finish.append((step, where.placed))
@@ -277,15 +276,15 @@ class Replacer:
 
     def _leave_open(self, step: _Step, error: MessageError) -> None:
         """Of copies that cannot be read none is made again, and none is taken for gone."""
-        if step.purpose is not Purpose.RESTORE:  # else it is as lost as it was
+        if not step.is_addition:  # else it is as lost as it was
             with self._log.group():
                 self._settle(step, error)
 
     def _forget(self, step: _Step) -> None:
         """The new copy was never placed: the message stands as before."""
-        self._mailbox.abandon([step.intent])
+        self._mailbox.abandon([step.record.intent])
         with self._log.group():
-            self._log.replacements.withdraw(step.new.message)
+            self._log.replacements.withdraw(step.message)
 
 
 def meet_placed(job: Job, mailbox: Mailbox) -> None:
@@ -294,51 +293,11 @@ def meet_placed(job: Job, mailbox: Mailbox) -> None:
     Before a walk, which would take them for further messages. What is not found
     stays open: it may lie elsewhere, and the walk knows it by its identity.
     """
-    steps = [_step(record) for record in job.log.replacements.open() if record.new is None]
-    if not steps:
+    records = [one for one in job.log.replacements.open() if one.intent.met is None]
+    if not records:
         return
-    found = mailbox.find([step.intent for step in steps])
+    found = mailbox.find([record.intent for record in records])
     with job.log.group():
-        for step, where in zip(steps, found, strict=True):
+        for record, where in zip(records, found, strict=True):
             if where.placed is not None and where.unclear is None:
-                job.log.replacements.place(step.new.message, where.placed.ref)
-
-
-def _record(step: _Step) -> ReplacementRecord:
-    return ReplacementRecord(
-        message=step.new.message,
-        purpose=step.purpose,
-        old=step.intent.replaced,
-        old_revision=step.intent.revision,
-        folder=step.intent.folder,
-        where=step.intent.where,
-        new=None,
-        new_digest=step.intent.digest,
-        new_size=step.intent.size,
-        new_identity=step.new.identity,
-        new_opens_to=step.new.opens_to,
-    )
-
-
-def _step(record: ReplacementRecord) -> _Step:
-    intent = Intent(
-        replaced=record.old,
-        revision=record.old_revision,
-        folder=record.folder,
-        where=record.where,
-        met=record.new,
-        digest=record.new_digest,
-        size=record.new_size,
-    )
-    # The file it was written to is gone or swept by its name; only its place
-    # in the mailbox counts now.
-    content = FileContent(Path("/nonexistent"), known_digest=record.new_digest)
-    new = NewMessage(
-        record.message,
-        record.old,
-        record.old_revision,
-        content,
-        record.new_identity,
-        opens_to=record.new_opens_to,
-    )
-    return _Step(new, intent, record.purpose)
+                job.log.replacements.place(record.message, where.placed.ref)
