@@ -21,6 +21,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document: dict[str, Any] = {}
     document["needs_old_keys"] = [_needs(entry, summary) for entry in summary.needs_old_keys]
     document["voided_signatures"] = summary.voided_signatures
+    document["job_data_removed"] = summary.job_data_removed
     document.update(bindings.as_json(summary))
     document.update(retirement.as_json(summary))
     if summary.left_folders:
@@ -90,9 +91,7 @@ def _needs(entry: NeedsOldKeys, summary: Summary) -> dict[str, Any]:
 def as_table(summary: Summary) -> Iterable[str]:
     """The same for a person, a line at a time."""
     yield from bindings.as_table(summary)
-    if summary.voided_signatures:
-        yield ""
-        yield f"signatures that --break-signatures made void: {summary.voided_signatures}"
+    yield from _numbers(summary)
     for certificate in summary.new_certificates or ():
         yield ""
         yield from _certificate(certificate)
@@ -121,6 +120,17 @@ def as_table(summary: Summary) -> Iterable[str]:
     if summary.shut_key_files:
         yield ""
         yield from _shut(summary)
+
+
+def _numbers(summary: Summary) -> Iterable[str]:
+    numbers = {
+        "signatures that --break-signatures made void": summary.voided_signatures,
+        "messages whose job data were removed": summary.job_data_removed,
+    }
+    for what, number in numbers.items():
+        if number:
+            yield ""
+            yield f"{what}: {number}"
 
 
 def _shut(summary: Summary) -> Iterable[str]:

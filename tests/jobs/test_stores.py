@@ -106,7 +106,7 @@ def of_the_store(names: list[str]) -> list[int]:
     [
         ("decrypt", State.CHECKPOINTED),
         ("verify", State.VERIFIED),
-        ("purge", State.PURGED),
+        ("purge", State.VERIFIED),
     ],
 )
 def test_what_replaces_nothing_leaves_the_mailbox_wherever_it_is_killed(
@@ -180,7 +180,7 @@ def test_replacing_killed_at_every_point_loses_nothing_and_resumes_to_the_same_e
     judge = Judge(place, keys.old, keys.new)
     spec = place.run_of("decrypt" if operation == "in place" else operation, **options)
     wanted = counts(jobs.run(spec))
-    assert wanted[state] == 5
+    assert wanted[state] + (wanted[State.REWRAPPED] if operation == "rewrap" else 0) == 5
     after = place.meanings(keys.old, keys.new)
     for where in trial.kills(spec, None if whole else of_the_store):
         if operation != "in place":  # a plaintext does not mean the same to the checker

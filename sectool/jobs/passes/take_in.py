@@ -34,7 +34,7 @@ from sectool.jobs.work.examine import (
 from sectool.jobs.work.open_with import workers_for
 from sectool.jobs.work.search_layers import names_of_key
 from sectool.keys import KeyHistory
-from sectool.message import Flags, Listing, MessageRef
+from sectool.message import Listing, MessageRef
 from sectool.outcome import RecipientKey, State
 from sectool.progress import Progress
 from sectool.summary import Summary
@@ -254,9 +254,8 @@ class Intake:
         """Whether it is a new copy in flight that was moved, which the log is told then."""
         if examination is None or not self._log.replacements.is_new_copy(examination.identity):
             return False
-        listing = Listing(examination.ref, examination.size, Flags(), examination.hint)
         with self._log.group():
-            return self._log.replacements.follow(listing, examination)
+            return self._log.replacements.follow(examination)
 
     def _answers(
         self, tasks: Iterator[ExamineTask], argument: ExamineArgument
