@@ -17,7 +17,7 @@ from sectool.cli.render import as_json
 from sectool.cli.shell import answer, error_body, say, tell
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import NOT_DONE, State
-from sectool.summary import Plaintext, Summary
+from sectool.summary import Plaintext, Summary, VerifySummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,12 @@ class JobSeen:
     """One of several jobs, and what was found of it."""
 
     directory: Path
-    summary: Summary | None
+    summary: VerifySummary | None
     error: SectoolError | None = None
     """Why there is no summary."""
 
 
-def see_each(directories: Sequence[Path], look: Callable[[Path], Summary]) -> list[JobSeen]:
+def see_each(directories: Sequence[Path], look: Callable[[Path], VerifySummary]) -> list[JobSeen]:
     """Looks at several jobs, one after the other.
 
     Args:
@@ -43,7 +43,7 @@ def see_each(directories: Sequence[Path], look: Callable[[Path], Summary]) -> li
     return [_see(directory, look) for directory in directories]
 
 
-def _see(directory: Path, look: Callable[[Path], Summary]) -> JobSeen:
+def _see(directory: Path, look: Callable[[Path], VerifySummary]) -> JobSeen:
     try:
         return JobSeen(directory, look(directory))
     except Interrupted:
