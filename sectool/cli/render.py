@@ -17,7 +17,7 @@ from sectool.cli.recipients import key_name, most_first
 from sectool.cli.shell import answer, envelope, error_body, report, tell
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State
-from sectool.summary import NeedsOldKeys, NotDone, Summary
+from sectool.summary import NeedsOldKeys, NotDone, OpeningSummary, StatusSummary, Summary
 
 SHOWN = 20
 """Messages that were not done are listed up to this number; JSON lists them all."""
@@ -132,11 +132,11 @@ def as_json(summary: Summary) -> dict[str, Any]:
     ]
     if summary.space is not None:
         document["space"] = summary.space
-    if summary.preflight is not None:
+    if isinstance(summary, OpeningSummary) and summary.preflight is not None:
         document["preflight"] = preflight.as_json(summary.preflight)
     if summary.plaintext is not None:
         document["plaintext"] = plaintext.as_json(summary.plaintext)
-    if summary.activity is not None:
+    if isinstance(summary, StatusSummary) and summary.activity is not None:
         document["activity"] = activity.as_json(summary.activity)
     document.update(parts.as_json(summary))
     document.update(outcomes.as_json(summary))
@@ -195,7 +195,7 @@ def as_table(summary: Summary) -> Iterable[str]:
     if summary.uninspected:
         yield ""
         yield _uninspected(summary.uninspected)
-    if summary.preflight is not None:
+    if isinstance(summary, OpeningSummary) and summary.preflight is not None:
         yield ""
         yield from preflight.as_table(summary.preflight)
     yield from parts.as_table(summary)
@@ -218,7 +218,7 @@ def _head(summary: Summary) -> Iterable[str]:
         yield f"job       {summary.job}"
     if summary.phase:
         yield f"phase     {summary.phase}, {'finished' if summary.is_finished else 'begun'}"
-    if summary.activity is not None:
+    if isinstance(summary, StatusSummary) and summary.activity is not None:
         yield from activity.as_table(summary.activity)
     yield f"messages  {summary.messages} ({size_text(summary.bytes)})"
     if summary.plaintext is not None:
