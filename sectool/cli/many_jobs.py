@@ -92,7 +92,7 @@ def show_many(found: Sequence[JobSeen], manners: Manners, *, looks_only: bool) -
         document = {"jobs": documents, "total": counted, "verdict": _verdict(found)}
         if answers:
             document["retire"] = retirement.combined_json(answers)
-        answer(envelope(document, code))
+        answer({**envelope(code), **document})
     elif not manners.quiet:
         report([*_lines(found, total), *_answer_lines(found, answers), *_last_lines(found)])
     for error in errors:
@@ -135,12 +135,12 @@ def _total(summaries: Sequence[Summary]) -> Summary:
 
 def _document(job: JobSeen, *, looks_only: bool) -> dict[str, Any]:
     """What the command says of this job alone, with the job where it cannot be read."""
-    document: dict[str, Any] = {"job": str(job.directory)}
+    code = job.exit_code(looks_only=looks_only)
     if job.summary is not None:
-        document = {**as_json(job.summary), "next": None}
-    if job.error is not None:
-        document["error"] = error_body(job.error)
-    return envelope(document, job.exit_code(looks_only=looks_only), job.warnings)
+        return as_json(job.summary, code, job.warnings)
+    assert job.error is not None
+    own = {"job": str(job.directory), "error": error_body(job.error)}
+    return {**envelope(code, job.warnings), **own}
 
 
 def _verdict(found: Sequence[JobSeen]) -> dict[str, Any]:

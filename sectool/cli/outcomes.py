@@ -49,8 +49,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
             "kept": summary.purged.kept,
         }
     if isinstance(summary, EncryptSummary) and summary.restored is not None:
-        document["restored"] = summary.restored
-        document["not_restored"] = dict(summary.not_restored)
+        document["brought_back"] = summary.restored
+        document["not_brought_back"] = dict(summary.not_restored)
     if isinstance(summary, EncryptingSummary):
         document.update(_encrypting_as_json(summary))
     if summary.unused_key_files:
@@ -131,7 +131,7 @@ def as_table(summary: Summary) -> Iterable[str]:
         yield from _losing_access(summary)
     if isinstance(summary, EncryptSummary) and summary.restored is not None:
         yield ""
-        yield f"restored  {summary.restored} lost messages, in the folder Recovered"
+        yield f"brought back: {summary.restored} lost messages, in the folder Recovered"
         for reason, count in summary.not_restored.most_common():
             yield f"  {count} not: {reason}"
     if isinstance(summary, PurgeSummary):

@@ -47,10 +47,11 @@ def show(
         code = summary.failure_code or MessageError.exit_code
     failure = _failure(code, summary)
     if manners.json:
-        document = {**as_json(summary), "next": hint or None}
+        document = as_json(summary, code)
+        document["next"] = hint or None
         if failure is not None:
             document["error"] = error_body(failure)
-        answer(envelope(document, code))
+        answer(document)
     elif not manners.quiet:
         report(_lines(summary, hint))
     if failure is not None:
@@ -63,11 +64,6 @@ def _lines(summary: Summary, hint: str) -> Iterable[str]:
     if hint:
         yield ""
         yield f"next: {hint}"
-
-
-def as_status(summary: Summary) -> dict[str, Any]:
-    """The document of ``status.json``: what ``status --json`` prints, with the run's warnings."""
-    return envelope({**as_json(summary), "next": None}, 0)
 
 
 def _failure(code: int, summary: Summary) -> SectoolError | None:
@@ -87,11 +83,31 @@ def _failure(code: int, summary: Summary) -> SectoolError | None:
     return None
 
 
-def as_json(summary: Summary) -> dict[str, Any]:
-    """The document of the command contract."""
-    document: dict[str, Any] = {"mailbox": summary.mailbox}
-    if summary.job or summary.phase != "scan":
-        document["job"] = summary.job or None
+def _not_done(entry: NotDone) -> dict[str, Any]:
+    return {
+        "folder": entry.folder,
+        "ref": entry.ref,
+        "message_id": entry.message_id,
+        "state": entry.state.value,
+        "reason": entry.reason,
+        "identity": entry.identity,
+        "acknowledged": entry.acknowledged,
+    }
+
+
+def as_json(
+    summary: Summary, exit_code: int = 0, warnings: Sequence[dict[str, str]] | None = None
+) -> dict[str, Any]:
+    """The document of the command contract.
+
+    Args:
+        summary: what came of a run, or stands in a job.
+        exit_code: what the command ends with; 0: it only looked.
+        warnings: None: all there were.
+    """
+    document = envelope(exit_code, warnings)
+    document["mailbox"] = summary.mailbox
+    document["job"] = summary.job or None
     document["phase"] = summary.phase
     document["finished"] = summary.is_finished
     document["messages"] = summary.messages
@@ -118,18 +134,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document["uninspected"] = summary.uninspected
     document["folders"] = dict(summary.folders)
     document["years"] = dict(sorted(summary.years.items()))
-    document["not_done"] = [
-        {
-            "folder": entry.folder,
-            "ref": entry.ref,
-            "message_id": entry.message_id,
-            "state": entry.state.value,
-            "reason": entry.reason,
-            "identity": entry.identity,
-            "acknowledged": entry.acknowledged,
-        }
-        for entry in summary.not_done
-    ]
+    document["not_done"] = [_not_done(entry) for entry in summary.not_done]
     if summary.space is not None:
         document["space"] = summary.space
     if isinstance(summary, OpeningSummary) and summary.preflight is not None:
@@ -141,6 +146,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document.update(parts.as_json(summary))
     document.update(outcomes.as_json(summary))
     document["verdict"] = verdict.as_json(summary)
+    document["next"] = None
     return document
 
 

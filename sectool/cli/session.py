@@ -116,7 +116,7 @@ def passphrase_prompt() -> Callable[[str], str] | None:
 def run_job(spec: Run[AnySummary], manners: Manners) -> AnySummary:
     """Carries out a run for a person at a terminal or a program behind a pipe."""
     from sectool import jobs
-    from sectool.cli.render import as_status
+    from sectool.cli.render import as_json
     from sectool.hardening import harden
 
     harden()
@@ -124,6 +124,6 @@ def run_job(spec: Run[AnySummary], manners: Manners) -> AnySummary:
     progress = TerminalProgress(manners)
     with handling(cancel.receive):
         try:
-            return jobs.run(spec, progress, cancel, passphrase_prompt(), as_status)
+            return jobs.run(spec, progress, cancel, passphrase_prompt(), as_json)
         finally:
             progress.end()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from sectool.keys.token_access import close_sessions
 from sectool.outcome import Binding, RecipientKey, State
 from sectool.summary import OpeningSummary, Summary
 from tests.support import checker, crash, softhsm
+from tests.support.documents import parsed
 from tests.support.layers import TEXT, encrypt, message, multipart, stored
 from tests.support.mailboxes import Keys, Mail, fill, openssl
 from tests.support.peers import peer_missing
@@ -498,7 +498,7 @@ def test_a_scan_says_which_key_opens_what_names_a_certificate_that_is_not_at_han
         f"3 messages name certificate {serial} of CN=alice,O=Former Authority;"
         " key alice.key opens them"
     ) in " ".join(shown.split())
-    document = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    document = parsed(CliRunner().invoke(app, [*command, "--json"]).stdout)
     (bound,) = document["bindings"]
     assert bound == {
         "issuer": "CN=alice,O=Former Authority",
@@ -518,7 +518,7 @@ def test_a_scan_says_nothing_of_strangers(keys: Keys, rsa: Recertified, tmp_path
     message = written_to(1, keys.stranger.certificate, work=tmp_path)
     maildir = mailbox(tmp_path / "Maildir", [message])
     command = ["scan", str(maildir), "--keys", str(rsa.history), "--workers", "0", "--json"]
-    document = json.loads(CliRunner().invoke(app, command).stdout)
+    document = parsed(CliRunner().invoke(app, command).stdout)
     assert document["bindings"] == []
     assert document["counts"] == {"missing-key": 1}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from sectool.progress import NoProgress
 from sectool.retirement import Answer
 from sectool.summary import Summary
 from tests.support import checker, softhsm
+from tests.support.documents import parsed
 from tests.support.forge import make_holder
 from tests.support.mailboxes import (
     INNER,
@@ -450,7 +450,7 @@ def test_the_transport_key_may_lie_on_a_token(
         *("--seal-keys", softhsm.uri("transport"), "--pin-file", str(pin)),
     ]
     done = subprocess.run(command, env=store.environment, capture_output=True, check=False)
-    assert json.loads(done.stdout)["counts"]["reencrypted"] == 5, done.stderr
+    assert parsed(done.stdout)["counts"]["reencrypted"] == 5, done.stderr
 
 
 # --- for how long ------------------------------------------------------------------------------
