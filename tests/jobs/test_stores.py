@@ -15,11 +15,12 @@ import pytest
 
 from sectool import jobs
 from sectool.keys import KeySpecification
+from sectool.message import MessageRef
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.mailboxes import Keys, Mail, fill
-from tests.support.one_file_world import fill_one_file
+from tests.support.one_file_world import OneFileWorld, fill_one_file
 from tests.support.specifications import Fields, Specify
 
 Meanings = Counter[tuple[object, ...]]
@@ -48,6 +49,15 @@ class Place:
         location = f"{self.kind}:{self.mailbox}"
         changes.setdefault("job", self.directory / "job")
         return self._specify(operation, location, **changes)
+
+    def move_to(self, kind: str) -> None:
+        """Copies all mail into a store of another kind, which is the mailbox from now on."""
+        there = self.directory / "moved"
+        fill_one_file(there, kind, self.mailbox)
+        self.kind, self.mailbox = kind, there
+
+    def lose(self, ref: MessageRef) -> None:
+        OneFileWorld(self.mailbox, self.kind, new=False).remove(ref)
 
     def meanings(self, *keys: checker.Key) -> Meanings:
         """What the checker finds; without the mark of plaintext, which names the job."""
@@ -150,11 +160,11 @@ class Judge:
 TWO_COPIES = {"maildir", "maildirlike", "imaplike"}
 """Kinds in which a message has two copies for a moment."""
 
-OPERATIONS: dict[str, tuple[list[str], Fields, State]] = {
-    "encrypt": (["decrypt"], {}, State.REENCRYPTED),
-    "rewrap": ([], {"or_reencrypt": True}, State.REENCRYPTED),
-    "rollback": (["decrypt", "encrypt"], {}, State.ROLLED_BACK),
-    "in place": ([], {"in_place": True}, State.DECRYPTED),
+OPERATIONS: dict[str, tuple[list[str], Fields, dict[State, int]]] = {
+    "encrypt": (["decrypt"], {}, {State.REENCRYPTED: 5}),
+    "rewrap": ([], {"or_reencrypt": True}, {State.REWRAPPED: 3, State.REENCRYPTED: 2}),
+    "rollback": (["decrypt", "encrypt"], {}, {State.ROLLED_BACK: 5}),
+    "in place": ([], {"in_place": True}, {State.DECRYPTED: 5}),
 }
 """What comes first, how it is run, and what comes of five of the sample."""
 
@@ -163,16 +173,55 @@ OPERATIONS: dict[str, tuple[list[str], Fields, State]] = {
 def test_replacing_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
     place: Place, keys: Keys, whole: bool, operation: str
 ) -> None:
-    first, options, state = OPERATIONS[operation]
+    first, options, came = OPERATIONS[operation]
     for one in first:
         jobs.run(place.run_of(one))
     trial = crash.Trial(place.directory, whole=True)
     judge = Judge(place, keys.old, keys.new)
     spec = place.run_of("decrypt" if operation == "in place" else operation, **options)
     wanted = counts(jobs.run(spec))
-    assert wanted[state] == 5
+    assert wanted.items() >= came.items()
     after = place.meanings(keys.old, keys.new)
     for where in trial.kills(spec, None if whole else of_the_store):
         if operation != "in place":  # a plaintext does not mean the same to the checker
             judge.hold_at_the_kill(where)
         judge.hold_resumed(spec, wanted, after, where)
+
+
+# --- into a store of another kind ---------------------------------------------------------
+
+
+@pytest.fixture(params=checker.KINDS)
+def moved(
+    request: pytest.FixtureRequest, sample: list[Mail], tmp_path: Path, specify: Specify
+) -> Place:
+    """A mailbox that was decrypted as a Maildir and copied into a store of another kind."""
+    place = Place(tmp_path, "maildir", sample, specify)
+    jobs.run(place.run_of("decrypt"))
+    place.move_to(request.param)
+    return place
+
+
+def test_a_mailbox_that_moved_into_a_store_of_another_kind_is_encrypted_and_put_back(
+    moved: Place, keys: Keys
+) -> None:
+    before = moved.meanings(keys.old)
+    crash.killed_at(moved.run_of("encrypt"), "joblog.commit.after:9")
+    assert jobs.run(moved.run_of("encrypt")).counts[State.REENCRYPTED] == 5
+    assert moved.meanings(keys.new) == before
+    assert jobs.run(moved.run_of("rollback")).counts[State.ROLLED_BACK] == 5
+    assert moved.meanings(keys.old) == before
+
+
+@pytest.mark.all_only
+def test_what_a_move_lost_comes_back_once_wherever_the_run_is_killed(
+    moved: Place, keys: Keys, whole: bool
+) -> None:
+    moved.lose(MessageRef("INBOX", "1"))
+    spec = moved.run_of("encrypt", restore_lost=True)
+    trial = crash.Trial(moved.directory, whole=True)
+    wanted = counts(jobs.run(spec))
+    assert wanted[State.REENCRYPTED] == 5
+    after = moved.meanings(keys.new)
+    for where in trial.kills(spec, None if whole else of_the_store):
+        Judge(moved, keys.new).hold_resumed(spec, wanted, after, where)

@@ -23,21 +23,30 @@ def rows(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def fill_one_file(path: Path, kind: str, maildir: Path) -> None:
+def fill_one_file(path: Path, kind: str, maildir: Path) -> OneFileWorld:
     """Makes a store of a kind, with the mail of a Maildir."""
     world = OneFileWorld(path, kind)
     for mail in checker.stored_mail(maildir):
         folder = mail.folder.removeprefix(".") or "INBOX"
         flags = Flags(frozenset(checker.FLAGS[letter] for letter in mail.flags))
         world.deliver(folder, mail.raw, flags=flags, date=datetime.fromisoformat(mail.date))
+    return world
 
 
 class OneFileWorld:
-    """A store handled with nothing but SQL."""
+    """A store handled with nothing but SQL.
 
-    def __init__(self, path: Path, kind: str) -> None:
+    Args:
+        path: of its file.
+        kind: of ``checker.KINDS``.
+        new: whether it is made.
+    """
+
+    def __init__(self, path: Path, kind: str, *, new: bool = True) -> None:
         self.path = path
         self.kind = kind
+        if not new:
+            return
         with rows(path) as store:
             store.executescript(f"{TABLES} PRAGMA user_version = {checker.KINDS.index(kind)};")
 

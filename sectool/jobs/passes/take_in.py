@@ -180,6 +180,8 @@ class Intake:
         self._on_trial: dict[MessageRef, tuple[bindings.UnknownCertificate, ...]] = {}
         self._untried: list[tuple[int, tuple[bindings.UnknownCertificate, ...]]] = []
         self._in_flight: dict[MessageRef, int] = {}
+        self._met: list[int] = []
+        """Messages with two copies; the old one may have been moved, and claims its row first."""
         self._late: list[Examination] = []
         """What reads like a plaintext copy of the job, and waits for all others."""
         self._is_done = is_done
@@ -199,6 +201,8 @@ class Intake:
         progress.begin(self._stage, count(self._mailbox, progress, self._cancel))
         self._take(self._watched(self._answers(self._tasks(progress), self._argument)), progress)
         self._take_aside(progress)
+        for message in self._met:
+            self._log.messages.see(message)
         with self._log.group():
             for examination in self._late:
                 is_own = has_header_of_original(self._job, examination)
@@ -311,8 +315,9 @@ class Intake:
         for listing in walk(self._mailbox, self._cancel):
             replaced = self._in_flight.get(listing.ref)
             if replaced is not None:
-                self._log.messages.see(replaced)
-            if replaced is not None or self._is_settled(listing):
+                self._met.append(replaced)
+            is_late = self._log.replacements.is_late_at(listing.ref)
+            if replaced is not None or is_late or self._is_settled(listing):
                 progress.advance()
                 continue
             known = self._log.messages.at(listing.ref)

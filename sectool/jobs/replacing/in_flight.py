@@ -8,6 +8,7 @@ the old one, and another mail the place that was intended.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from sectool.errors import MessageError, MessageVanished
@@ -15,8 +16,8 @@ from sectool.joblog import Purpose, ReplacementRecord
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
 from sectool.jobs.work.work import NotDone
-from sectool.mailbox import Intent, Keeps, Mailbox, Placed, Whereabouts
-from sectool.message import MessageRef
+from sectool.mailbox import Intent, Keeps, Mailbox, Placed, Whereabouts, Written
+from sectool.message import Flags, MessageRef
 
 Looks = Mapping[MessageRef, KnownCopy | NotDone]
 
@@ -88,7 +89,7 @@ def _settled(
         look = looks.get(copy.ref)
         if isinstance(look, NotDone):
             if not issubclass(look.error, MessageVanished):
-                unread = MessageError(look.reason)
+                unread = MessageError(f"{copy.ref} may be its new copy: {look.reason}")
         elif copy.ref not in taken and (look is None or record.new_identity in look.names):
             new = copy
             taken.add(copy.ref)
@@ -136,9 +137,18 @@ def _moved(
 def in_flight(job: Job, mailbox: Mailbox, *, workers: int) -> dict[MessageRef, int]:
     """Where the new copies lie that an interrupted run placed, with their messages.
 
-    For a walk, which would take them for further messages.
+    For a walk, which would take them for further messages. What was abandoned and turned up
+    since is in flight again, or known to the log as a copy too many.
     """
-    records = job.log.replacements.open()
+    replacements = job.log.replacements
+    with job.log.group():
+        abandoned = replacements.abandoned()
+    late = find_copies(mailbox, list(abandoned.values()), workers=workers)
+    with job.log.group():
+        for number, copies in zip(abandoned, late, strict=True):
+            if copies.new is not None and job.log.messages.at(copies.new.ref) is None:
+                replacements.meet_late(number, copies.new.ref)
+    records = replacements.open()
     return dict(_places(records, find_copies(mailbox, records, workers=workers)))
 
 
@@ -146,7 +156,44 @@ def _places(
     records: Sequence[ReplacementRecord], found: Sequence[FoundCopies]
 ) -> Iterator[tuple[MessageRef, int]]:
     for record, copies in zip(records, found, strict=True):
+        if copies.new is not None and copies.new.ref == record.old and copies.old_present:
+            continue  # it lies beside, and at this place is the old one
         if copies.new is not None:
             yield copies.new.ref, record.message
         elif copies.unclear is not None and record.new is not None:
             yield record.new, record.message
+
+
+def remove_late(job: Job, mailbox: Mailbox, *, workers: int) -> None:
+    """Removes the copies that turned up after their messages were replaced another time.
+
+    One that cannot be removed now stays, and the next run meets it again.
+    """
+    for record, other in job.log.replacements.late():
+        (late,) = find_copies(mailbox, [record], workers=workers)
+        if late.new is not None and late.new.ref != other:
+            with suppress(MessageError):
+                _retire_late(mailbox, record, late.new, other, workers=workers)
+
+
+def _retire_late(
+    mailbox: Mailbox,
+    record: ReplacementRecord,
+    late: Placed,
+    other: MessageRef,
+    *,
+    workers: int,
+) -> None:
+    """Both are whole: the other is looked at here, and by the store once more."""
+    kept = mailbox.fetch(other)
+    look = look_at_copies(mailbox, [CopyTask(other, kept.content.size)], workers=workers)[other]
+    if not isinstance(look, KnownCopy) or record.old_identity not in look.names:
+        return
+    intent = replace(
+        late.written.intent,
+        replaced=late.ref,
+        revision=late.revision,
+        digest=kept.content.digest,
+        size=kept.content.size,
+    )
+    mailbox.retire([Placed(Written(intent, Flags()), kept.ref, look.revision, "")])
