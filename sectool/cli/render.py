@@ -83,7 +83,7 @@ def _failure(code: int, summary: Summary) -> SectoolError | None:
     return None
 
 
-def _not_done(entry: NotDone) -> dict[str, Any]:
+def _message_left(entry: NotDone) -> dict[str, Any]:
     return {
         "folder": entry.folder,
         "ref": entry.ref,
@@ -134,7 +134,7 @@ def as_json(
     document["uninspected"] = summary.uninspected
     document["folders"] = dict(summary.folders)
     document["years"] = dict(sorted(summary.years.items()))
-    document["not_done"] = [_not_done(entry) for entry in summary.not_done]
+    document["not_done"] = [_message_left(entry) for entry in summary.not_done]
     if summary.space is not None:
         document["space"] = summary.space
     if isinstance(summary, OpeningSummary) and summary.preflight is not None:

@@ -166,7 +166,8 @@ CREATE INDEX replacement_by_identity ON replacement (new_identity);
 CREATE TABLE abandoned (
     abandoned INTEGER PRIMARY KEY,
     message INTEGER NOT NULL REFERENCES message ON DELETE CASCADE,
-    purpose TEXT NOT NULL CHECK (purpose IN ('encrypt', 'rollback', 'decrypt', 'restore')),
+    purpose TEXT NOT NULL
+        CHECK (purpose IN ('encrypt', 'rewrap', 'rollback', 'decrypt', 'restore')),
     is_superseded INTEGER NOT NULL CHECK (is_superseded IN (0, 1)),
     old_folder TEXT NOT NULL,
     old_key TEXT NOT NULL,
