@@ -15,7 +15,7 @@ from sectool.joblog.records import (
     Purpose,
     ReplacementRecord,
 )
-from sectool.message import Listing, MessageRef
+from sectool.message import MessageRef
 from sectool.outcome import State
 
 
@@ -129,8 +129,8 @@ class ReplacementTable:
         ).fetchone()
         return row is not None
 
-    def follow(self, listing: Listing, examination: Examination) -> bool:
-        """Whether the copy at ``listing`` is one that an interrupted run placed.
+    def follow(self, examination: Examination) -> bool:
+        """Whether what was examined is a new copy that an interrupted run placed.
 
         Happens when it was moved before the run was resumed, or lies where only
         the walk could meet it. The row is given the places where both copies lie
@@ -146,7 +146,7 @@ class ReplacementTable:
             "UPDATE replacement SET new_folder = ?, new_key = ?, (old_folder, old_key) ="
             " (SELECT folder, key FROM message WHERE message.message = replacement.message)"
             " WHERE message = ?",
-            (listing.ref.folder, listing.ref.key, row[0]),
+            (examination.ref.folder, examination.ref.key, row[0]),
         )
         self._messages.see(int(row[0]))
         return True
@@ -183,14 +183,14 @@ class ReplacementTable:
 _SELECT = (
     "SELECT message, purpose, old_folder, old_key, old_revision, intended_folder,"
     " intended_where, new_folder, new_key, new_digest, new_size, new_identity, new_opens_to,"
-    " identity FROM replacement JOIN message USING (message) ORDER BY message"
+    " coalesce(digest, '') FROM replacement LEFT JOIN original USING (message) ORDER BY message"
 )
 
 
 def _record(row: tuple[object, ...]) -> ReplacementRecord:
     message, purpose, old_folder, old_key, old_revision, *new = row
-    folder, where, new_folder, new_key, new_digest, new_size, *identities = new
-    new_identity, new_opens_to, old_identity = identities
+    folder, where, new_folder, new_key, new_digest, new_size, *rest = new
+    new_identity, new_opens_to, original = rest
     return ReplacementRecord(
         message=int(str(message)),
         purpose=Purpose(str(purpose)),
@@ -203,5 +203,5 @@ def _record(row: tuple[object, ...]) -> ReplacementRecord:
         new_size=int(str(new_size)),
         new_identity=str(new_identity),
         new_opens_to=tuple(json.loads(str(new_opens_to)).items()),
-        old_identity=str(old_identity),
+        original=str(original),
     )

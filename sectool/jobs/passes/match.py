@@ -162,7 +162,7 @@ class Matcher:
                     if not _is_unread(known):
                         self._unread[known.message] = examination
                     continue
-                if self._log.replacements.follow(_listing(examination), examination):
+                if self._log.replacements.follow(examination):
                     continue
                 self._settle(examination)
         self._unmatched.clear()

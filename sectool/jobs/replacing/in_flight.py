@@ -104,13 +104,17 @@ def _with_moved(
     *,
     workers: int,
 ) -> list[FoundCopies]:
-    """Knows an old copy that the walk met elsewhere, where its revision is another one now."""
+    """Knows an old copy that the walk met elsewhere, where its revision is another one now.
+
+    By the bytes of the original that was kept: what differs in a header alone is somebody's work.
+    """
     gone = [
         record
         for record, found in zip(records, copies, strict=True)
         if found.new is not None
         and not found.old_present
         and record.purpose is not Purpose.RESTORE
+        and record.original
         and record.old != found.new.ref
     ]
     tasks = [CopyTask(record.old, record.new_size) for record in gone]
@@ -126,7 +130,7 @@ def _moved(
 ) -> FoundCopies:
     if found.new is None or found.old_present or not isinstance(look, KnownCopy):
         return found
-    if record.old_identity not in look.names:
+    if record.original != look.digest:
         return found
     intent = replace(found.new.written.intent, revision=look.revision)
     written = replace(found.new.written, intent=intent)
