@@ -22,7 +22,7 @@ class State(StrEnum):
     MISSING_KEY = "missing-key"
     UNSUPPORTED = "unsupported"
     MALFORMED = "malformed"
-    SEALED = "sealed"
+    UNDER_SIGNATURE = "under-signature"
     """An encrypted layer under a signature: changing it would void the signature."""
     REVIEW = "review"
     """Opened, but not accepted as plaintext: a person decides."""
@@ -31,7 +31,9 @@ class State(StrEnum):
     CHECKPOINTED = "checkpointed"
     DECRYPTED = "decrypted"
     REENCRYPTED = "reencrypted"
-    """Replaced; proof ``structural``."""
+    """Replaced, and all of it encrypted anew; proof ``structural``."""
+    REWRAPPED = "rewrapped"
+    """Replaced, its content as it was encrypted, for other recipients; proof ``structural``."""
     VERIFIED = "verified"
     """Replaced; proof ``opened``."""
     ROLLED_BACK = "rolled-back"
@@ -43,10 +45,10 @@ class State(StrEnum):
 
     LOST = "lost"
     """In the job, but not found in the mailbox."""
-    NEW = "new"
+    NOT_IN_JOB = "not-in-job"
     """Found in the mailbox, but not in the job."""
     OLD_KEY = "old-key"
-    """New, and only an old key opens it."""
+    """Not in the job either, and only an old key opens it."""
 
 
 NOT_DONE = frozenset(
@@ -54,7 +56,7 @@ NOT_DONE = frozenset(
         State.MISSING_KEY,
         State.UNSUPPORTED,
         State.MALFORMED,
-        State.SEALED,
+        State.UNDER_SIGNATURE,
         State.REVIEW,
         State.REFUSED,
         State.CHANGED,

@@ -149,7 +149,7 @@ def _message_table(name: str, entry: Entry) -> str:
     ]
     envelope = entry.envelope
     if envelope is not None:
-        if entry.states[1] in {"readable", "review", "sealed", "unsupported"}:
+        if entry.states[1] in {"readable", "review", "under-signature", "unsupported"}:
             lines.append(f"inner_sha256 = {_string(hashlib.sha256(envelope.inner).hexdigest())}")
         lines.append(f"algorithm = {_string(envelope.algorithm)}")
         lines.append(f"recipients = {_strings(envelope.recipients)}")

@@ -69,7 +69,7 @@ def under_a_signature(story: Story) -> None:
         "an encrypted layer within an opaque signature",
         "sealed-opaque",
         "needs-old-keys",
-        states=("sealed", "sealed"),
+        states=("under-signature", "under-signature"),
     )
 
 

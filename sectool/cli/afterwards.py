@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from sectool.cli.options import PassphraseOptions, SealKeys
+from sectool.cli.options import SealKeys
 from sectool.cli.paths import path_argument, path_option
 
 Directory = Annotated[Path, path_argument(metavar="DIR", help="Job directory.")]
@@ -34,13 +34,6 @@ class OpeningKeys:
 
     verify_keys: VerifyKeys = field(default_factory=list)
     seal_keys: SealKeys = field(default_factory=list)
-
-    def fields(self, passphrases: PassphraseOptions) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give."""
-        return {
-            "verify_keys": passphrases.of_any(self.verify_keys),
-            "seal_keys": passphrases.of_any(self.seal_keys),
-        }
 
 
 Partial = Annotated[

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ from sectool.cli.paths import path_option
 from sectool.cli.undone import UndoneOptions
 
 if TYPE_CHECKING:
-    from sectool.jobs import JobSpec
+    from sectool.jobs import Decrypt
     from sectool.summary import Summary
 
 EXAMPLE = "Example: sectool decrypt ~/Maildir --keys ~/keys --job ~/move"
@@ -58,10 +58,15 @@ class InPlaceOptions:
     ] = False
     restore_subject: options.RestoreSubject = False
 
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give."""
-        return asdict(self)
+    def added_to(self, run: Decrypt) -> Decrypt:
+        """The same run with these."""
+        return replace(
+            run,
+            in_place=self.in_place,
+            nested=self.nested,
+            wrapped=self.wrapped,
+            restore_subject=self.restore_subject,
+        )
 
 
 def register(app: typer.Typer) -> None:
@@ -94,23 +99,21 @@ def decrypt(
     from sectool.cli.render import show
     from sectool.cli.session import run_job
 
-    spec = jobs.JobSpec(
-        jobs.Operation.DECRYPT,
-        mailbox,
+    spec = jobs.Decrypt(
+        mailbox=mailbox,
         job=job,
-        **opening.fields(passphrases.of(keys)),
-        **parts.fields,
+        trust_group=passphrases.trust_group,
+        keys=opening.added_to(passphrases.of(keys)),
+        released=opening.released,
         dry_run=dry_run,
-        **in_place.fields,
-        **sealing.fields(passphrases),
-        **undone.fields,
-        **run.fields,
     )
+    spec = sealing.added_to(in_place.added_to(parts.added_to(spec)), passphrases)
+    spec = run.added_to(undone.added_to(spec))
     summary = run_job(spec, manners)
     show(summary, manners, hint="" if dry_run else _next(summary, spec))
 
 
-def _next(summary: Summary, spec: JobSpec) -> str:
+def _next(summary: Summary, spec: Decrypt) -> str:
     from sectool.outcome import State
 
     waiting = summary.counts[State.CHECKPOINTED] + summary.counts[State.DECRYPTED]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 from sectool.cli.paths import path_option
 from sectool.cli.undone import UndoneOptions
+
+if TYPE_CHECKING:
+    from sectool.jobs import Encrypt
 
 EXAMPLE = "Example: sectool encrypt /srv/mail/new --job ~/move --to new.pem"
 
@@ -48,10 +51,14 @@ class PhaseOptions:
         ),
     ] = False
 
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give."""
-        return asdict(self)
+    def added_to(self, run: Encrypt) -> Encrypt:
+        """The same run with these."""
+        return replace(
+            run,
+            partial=self.partial,
+            include_clear=self.include_clear,
+            restart_phase=self.restart_phase,
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,10 +78,9 @@ class LostOptions:
         ),
     ] = False
 
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give."""
-        return asdict(self)
+    def added_to(self, run: Encrypt) -> Encrypt:
+        """The same run with these."""
+        return replace(run, accept_lost=self.accept_lost, restore_lost=self.restore_lost)
 
 
 def register(app: typer.Typer) -> None:
@@ -105,19 +111,16 @@ def encrypt(
     from sectool.cli.render import show
     from sectool.cli.session import run_job
 
-    spec = jobs.JobSpec(
-        jobs.Operation.ENCRYPT,
-        options.mailbox_not_certificate(mailbox),
-        job,
+    spec = jobs.Encrypt(
+        mailbox=None if mailbox is None else options.not_certificate(mailbox),
+        job=job,
         trust_group=passphrases.trust_group,
-        keys=passphrases.of([]),
-        dry_run=dry_run,
-        **phase.fields,
-        **lost.fields,
+        passphrases=passphrases.of([]),
         restore_subject=restore_subject,
-        **opening.fields(passphrases),
-        **certificates.fields,
-        **undone.fields,
-        **run.fields,
+        verify_keys=passphrases.of_any(opening.verify_keys),
+        seal_keys=passphrases.of_any(opening.seal_keys),
+        dry_run=dry_run,
     )
+    spec = certificates.added_to(lost.added_to(phase.added_to(spec)))
+    spec = run.added_to(undone.added_to(spec))
     show(run_job(spec, manners), manners)

@@ -58,9 +58,8 @@ def keys(
         history = load_key_history(passphrases.of(paths), passphrase_prompt())
     needed = None
     if mailbox is not None:
-        spec = jobs.JobSpec(
-            jobs.Operation.SCAN,
-            mailbox,
+        spec = jobs.Scan(
+            mailbox=mailbox,
             workers=options.worker_processes(workers),
             limit_factor=limit_factor,
         )

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -15,9 +15,12 @@ from sectool.errors import UsageError
 
 if TYPE_CHECKING:
     from sectool.cms import Profile
-    from sectool.jobs import Selection
+    from sectool.jobs import Decrypt, Encrypt, Rewrap, Run
     from sectool.keys import KeySpecification
     from sectool.smime import PartSelection
+
+AnyRun = TypeVar("AnyRun", bound="Run")
+Encrypting = TypeVar("Encrypting", "Encrypt", "Rewrap")
 
 Mailbox = Annotated[
     str, typer.Argument(metavar="MAILBOX", help="Path of the mailbox, or a URL: maildir:PATH.")
@@ -204,14 +207,6 @@ class OpeningOptions:
             keys, secrets=self.secrets, try_keys=self.try_keys, try_tokens=self.try_tokens
         )
 
-    def fields(self, keys: KeySpecification) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give with a key history."""
-        return {
-            "keys": self.added_to(keys),
-            "released": self.released,
-            "trust_group": keys.trust_group,
-        }
-
     @property
     def released(self) -> frozenset[str]:
         """Content digests."""
@@ -282,14 +277,14 @@ class ReaderOptions(PartOptions):
     owner: Owner = field(default_factory=list)
     shared: Shared = False
 
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give."""
-        return {
-            "part_selection": self.selection,
-            "owners": tuple(self.owner),
-            "shared": self.shared,
-        }
+    def added_to(self, run: Decrypt) -> Decrypt:
+        """The same run with these."""
+        return replace(
+            run,
+            part_selection=self.selection,
+            owners=tuple(self.owner),
+            shared=self.shared,
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -327,26 +322,16 @@ class RunOptions:
     workers: Workers = None
     limit_factor: LimitFactor = 1
 
-    @property
-    def selection(self) -> Selection:
-        """Which messages."""
+    def added_to(self, run: AnyRun) -> AnyRun:
+        """The same run with these."""
         from sectool.jobs import Selection
 
-        return Selection(
-            folder=self.folder,
-            since=self.since,
-            before=self.before,
-            limit=self.limit,
+        return replace(
+            run,
+            selection=Selection(self.folder, self.since, self.before, self.limit),
+            workers=worker_processes(self.workers),
+            limit_factor=self.limit_factor,
         )
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give."""
-        return {
-            "selection": self.selection,
-            "workers": worker_processes(self.workers),
-            "limit_factor": self.limit_factor,
-        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -377,15 +362,15 @@ class NewCertificates:
     accept_certificate: AcceptCertificate = field(default_factory=list)
     owner: Owner = field(default_factory=list)
 
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give."""
-        return {
-            "new_certificates": tuple(self.to),
-            "profile": profile(self.profile_name, also_classic=self.also_classic),
-            "accept_fingerprints": accepted_checks(self.accept_certificate),
-            "owners": tuple(self.owner),
-        }
+    def added_to(self, run: Encrypting) -> Encrypting:
+        """The same run with these."""
+        return replace(
+            run,
+            new_certificates=tuple(self.to),
+            profile=profile(self.profile_name, also_classic=self.also_classic),
+            accept_fingerprints=accepted_checks(self.accept_certificate),
+            owners=tuple(self.owner),
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -404,13 +389,14 @@ class SealingOptions:
     accept_certificate: AcceptCertificate = field(default_factory=list)
     seal_keys: SealKeys = field(default_factory=list)
 
-    def fields(self, passphrases: PassphraseOptions) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give."""
-        return {
-            "seal_to": tuple(self.seal_to),
-            "accept_fingerprints": accepted_checks(self.accept_certificate),
-            "seal_keys": passphrases.of_any(self.seal_keys),
-        }
+    def added_to(self, run: Decrypt, passphrases: PassphraseOptions) -> Decrypt:
+        """The same run with these."""
+        return replace(
+            run,
+            seal_to=tuple(self.seal_to),
+            accept_fingerprints=accepted_checks(self.accept_certificate),
+            seal_keys=passphrases.of_any(self.seal_keys),
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -456,11 +442,11 @@ def accepted_checks(texts: list[str]) -> frozenset[str]:
     return frozenset(map(read_acceptance, texts))
 
 
-def mailbox_not_certificate(mailbox: str | None) -> str | None:
+def not_certificate(mailbox: str) -> str:
     """Refuses a second certificate that slipped into the place of the mailbox."""
     from sectool.keys import looks_like_key_or_certificate
 
-    if mailbox is not None and looks_like_key_or_certificate(Path(mailbox)):
+    if looks_like_key_or_certificate(Path(mailbox)):
         raise UsageError(
             f"{mailbox} is a key or certificate, not a mailbox", hint="repeat --to before each one"
         )

@@ -49,9 +49,8 @@ def purge(
     from sectool.cli.render import show
     from sectool.cli.session import run_job
 
-    spec = jobs.JobSpec(
-        jobs.Operation.PURGE,
-        mailbox,
+    spec = jobs.Purge(
+        mailbox=mailbox,
         job=directory,
         trust_group=passphrases.trust_group,
         workers=options.worker_processes(workers),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from sectool.cli.undone import UndoneOptions
 from sectool.errors import UsageError
 
 if TYPE_CHECKING:
+    from sectool.jobs import Reason
     from sectool.summary import Summary
 
 EXAMPLE = "Example: sectool rewrap ~/Maildir --keys ~/old --to new.pem --job ~/renewal"
@@ -48,18 +49,17 @@ class ExchangeOptions:
     shared: options.Shared = False
 
     @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give."""
+    def reason(self) -> Reason:
+        """Why recipients are exchanged."""
         from sectool.jobs import Reason
 
         try:
-            reason = Reason(self.reason_name)
+            return Reason(self.reason_name)
         except ValueError:
             words = ", ".join(Reason)
             raise UsageError(
                 f"there is no reason {self.reason_name!r}", hint=f"it is one of: {words}"
             ) from None
-        return {"or_reencrypt": self.or_reencrypt, "reason": reason, "shared": self.shared}
 
 
 def register(app: typer.Typer) -> None:
@@ -91,19 +91,20 @@ def rewrap(
     from sectool.cli.render import show
     from sectool.cli.session import run_job
 
-    spec = jobs.JobSpec(
-        jobs.Operation.REWRAP,
-        options.mailbox_not_certificate(mailbox),
+    spec = jobs.Rewrap(
+        mailbox=options.not_certificate(mailbox),
         job=job,
-        **opening.fields(passphrases.of(keys)),
+        trust_group=passphrases.trust_group,
+        keys=opening.added_to(passphrases.of(keys)),
+        released=opening.released,
         part_selection=parts.selection,
+        shared=exchange.shared,
+        or_reencrypt=exchange.or_reencrypt,
+        reason=exchange.reason,
+        verify_keys=passphrases.of_any(verify_keys),
         dry_run=dry_run,
-        verify_keys=passphrases.of(verify_keys) if verify_keys else None,
-        **run.fields,
-        **undone.fields,
-        **certificates.fields,
-        **exchange.fields,
     )
+    spec = run.added_to(undone.added_to(certificates.added_to(spec)))
     show(summary := run_job(spec, manners), manners, hint=_next(summary))
 
 

@@ -49,15 +49,13 @@ def rollback(
     from sectool.cli.render import show
     from sectool.cli.session import run_job
 
-    spec = jobs.JobSpec(
-        jobs.Operation.ROLLBACK,
-        mailbox,
+    spec = jobs.Rollback(
+        mailbox=mailbox,
         job=directory,
         trust_group=passphrases.trust_group,
         dry_run=dry_run,
         partial=partial,
         to_stage=options.stage(to_stage),
         seal_keys=passphrases.of_any(seal_keys),
-        **run.fields,
     )
-    show(run_job(spec, manners), manners)
+    show(run_job(run.added_to(spec), manners), manners)

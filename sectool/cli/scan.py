@@ -53,14 +53,12 @@ def scan(
     from sectool.cli.render import show
     from sectool.cli.session import run_job
 
-    spec = jobs.JobSpec(
-        jobs.Operation.SCAN,
-        mailbox,
+    spec = jobs.Scan(
+        mailbox=mailbox,
         keys=opening.added_to(passphrases.of(keys)) if keys or opening.secrets else None,
         released=opening.released,
         part_selection=parts.selection,
-        **run.fields,
-        new_keys=passphrases.of(new_keys) if new_keys else None,
+        new_keys=passphrases.of_any(new_keys),
     )
-    summary = run_job(spec, manners)
+    summary = run_job(run.added_to(spec), manners)
     show(summary, manners, looks_only=True, fails=check and not summary.is_safe_to_move)

@@ -15,7 +15,7 @@ from sectool.cli.stopping import SignalCancel, handling, stopping_at_once
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from sectool.jobs import JobSpec
+    from sectool.jobs import Specification
     from sectool.summary import Summary
 
 PROMPT_WIDTH = 48
@@ -110,7 +110,7 @@ def passphrase_prompt() -> Callable[[str], str] | None:
     return ask
 
 
-def run_job(spec: JobSpec, manners: Manners) -> Summary:
+def run_job(spec: Specification, manners: Manners) -> Summary:
     """Carries out a run for a person at a terminal or a program behind a pipe."""
     from sectool import jobs
     from sectool.cli.render import as_json

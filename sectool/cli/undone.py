@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from sectool.cli.paths import path_option
+
+if TYPE_CHECKING:
+    from sectool.jobs import Undone
+
+AnyUndone = TypeVar("AnyUndone", bound="Undone")
 
 Acknowledge = Annotated[
     Path | None,
@@ -41,11 +46,11 @@ class UndoneOptions:
         ),
     ] = 20
 
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give."""
-        return {
-            "acknowledge": self.acknowledge,
-            "retry": self.retry,
-            "max_failures": self.max_failures,
-        }
+    def added_to(self, run: AnyUndone) -> AnyUndone:
+        """The same run with these."""
+        return replace(
+            run,
+            acknowledge=self.acknowledge,
+            retry=self.retry,
+            max_failures=self.max_failures,
+        )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,7 @@ from sectool.cli.paths import path_option
 from sectool.cli.undone import Acknowledge
 
 if TYPE_CHECKING:
+    from sectool.jobs import Verify
     from sectool.summary import Summary
 
 EXAMPLE = "Example: sectool verify ~/move --verify-keys new.p12 --retire ~/keys"
@@ -46,14 +47,16 @@ class KeyOptions(afterwards.OpeningKeys):
         ),
     ] = None
 
-    def fields(self, passphrases: options.PassphraseOptions) -> dict[str, Any]:
-        """The fields of a ``JobSpec`` that these options give."""
-        asked = {
-            "deep": self.deep,
-            "retire": passphrases.of_any(self.retire),
-            "give_up": self.give_up,
-        }
-        return {**afterwards.OpeningKeys.fields(self, passphrases), **asked}
+    def added_to(self, run: Verify, passphrases: options.PassphraseOptions) -> Verify:
+        """The same run with these."""
+        return replace(
+            run,
+            verify_keys=passphrases.of_any(self.verify_keys),
+            seal_keys=passphrases.of_any(self.seal_keys),
+            deep=self.deep,
+            retire=passphrases.of_any(self.retire),
+            give_up=self.give_up,
+        )
 
 
 Places = Annotated[
@@ -89,33 +92,32 @@ def verify(
     the mail of the mailbox is looked through for what may need an old key; what
     lies elsewhere is not.
     """
-    fields = {
-        "dry_run": dry_run,
-        "partial": partial,
-        "acknowledge": acknowledge,
-        "accept_unproven": accept_unproven,
-        "trust_group": passphrases.trust_group,
-        **keys.fields(passphrases),
-        **run.fields,
-    }
-    _verify(places, fields, manners)
-
-
-def _verify(places: Sequence[str], fields: dict[str, Any], manners: options.Manners) -> NoReturn:
     from sectool import jobs
+
+    directories = [Path(place) for place in places]
+    mailbox: str | None = None
+    if len(places) == 2 and not jobs.is_job(directories[1]):
+        # As it was written: it may be a URL.
+        directories, mailbox = directories[:1], places[1]
+    spec = jobs.Verify(
+        mailbox=mailbox,
+        job=directories[0],
+        trust_group=passphrases.trust_group,
+        accept_unproven=accept_unproven,
+        partial=partial,
+        dry_run=dry_run,
+        acknowledge=acknowledge,
+    )
+    _verify(run.added_to(keys.added_to(spec, passphrases)), directories, manners)
+
+
+def _verify(spec: Verify, directories: Sequence[Path], manners: options.Manners) -> NoReturn:
     from sectool.cli.many_jobs import see_each, show_many
     from sectool.cli.render import show
     from sectool.cli.session import run_job
 
-    mailbox: str | None = None
-    directories = [Path(place) for place in places]
-    if len(places) == 2 and not jobs.is_job(directories[1]):
-        # As it was written: it may be a URL.
-        directories, mailbox = directories[:1], places[1]
-
     def look(directory: Path) -> Summary:
-        spec = jobs.JobSpec(jobs.Operation.VERIFY, mailbox, job=directory, **fields)
-        return run_job(spec, manners)
+        return run_job(replace(spec, job=directory), manners)
 
     if len(directories) > 1:
         show_many(see_each(directories, look), manners, looks_only=False)

@@ -68,9 +68,7 @@ class Demo:
 
     def _scan(self) -> None:
         self._title("2", "scan: what is in it, and which keys does it need?")
-        spec = jobs.JobSpec(
-            jobs.Operation.SCAN, str(self._old_place), keys=self._old_keys(), workers=0
-        )
+        spec = jobs.Scan(mailbox=str(self._old_place), keys=self._old_keys(), workers=0)
         self._counts(jobs.run(spec))
 
     def _crash(self) -> None:
@@ -101,9 +99,8 @@ class Demo:
 
     def _encrypt(self) -> Summary:
         self._title("6", "encrypt: every message of the job to the new certificate")
-        spec = jobs.JobSpec(
-            jobs.Operation.ENCRYPT,
-            str(self._new_place),
+        spec = jobs.Encrypt(
+            mailbox=str(self._new_place),
             job=self._job,
             new_certificates=(self._new_certificate,),
             workers=0,
@@ -116,9 +113,8 @@ class Demo:
     def _check(self, decrypted: Summary, encrypted: Summary) -> bool:
         self._title("7", "check: the new key alone opens them all")
         keys = KeySpecification((self._new_certificate, self._new_key), None, None)
-        spec = jobs.JobSpec(
-            jobs.Operation.VERIFY,
-            str(self._new_place),
+        spec = jobs.Verify(
+            mailbox=str(self._new_place),
             job=self._job,
             verify_keys=keys,
             workers=0,
@@ -141,10 +137,9 @@ class Demo:
         self._tell(f"   sectool status {self._job}")
         return good
 
-    def _decryption(self) -> jobs.JobSpec:
-        return jobs.JobSpec(
-            jobs.Operation.DECRYPT,
-            str(self._old_place),
+    def _decryption(self) -> jobs.Decrypt:
+        return jobs.Decrypt(
+            mailbox=str(self._old_place),
             job=self._job,
             keys=self._old_keys(),
             workers=0,

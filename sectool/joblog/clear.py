@@ -41,7 +41,8 @@ class ClearTable:
         while True:
             rows = self._connection.execute(
                 "SELECT message, identity, folder, key, size, internal_date FROM message"
-                " WHERE message > ? AND state IN ('clear', 'signed', 'new', 'failed', 'changed')"
+                " WHERE message > ?"
+                " AND state IN ('clear', 'signed', 'not-in-job', 'failed', 'changed')"
                 " AND identity = original_identity AND substr(identity, 1, ?) <> ?"
                 " AND presence = 'present'"
                 " AND EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"

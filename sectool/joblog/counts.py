@@ -21,7 +21,7 @@ class Counts:
     def found(self) -> tuple[int, int]:
         """How many messages the job has, and how many of them the walk has seen."""
         execute = self._connection.execute
-        found_later = (State.NEW, State.OLD_KEY)
+        found_later = (State.NOT_IN_JOB, State.OLD_KEY)
         (messages,) = execute(
             "SELECT count(*) FROM counted WHERE state NOT IN (?, ?)", found_later
         ).fetchone()

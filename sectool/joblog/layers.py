@@ -155,7 +155,7 @@ class LayerTable:
             execute(
                 f"UPDATE layer SET reason = ?1 WHERE {IS_KEPT} AND NOT ({_NEEDS_OLD_KEY})"
                 " AND message IN (SELECT message FROM message"
-                "   WHERE state IN ('reencrypted', 'verified', 'purged'))"
+                "   WHERE state IN ('reencrypted', 'rewrapped', 'verified', 'purged'))"
                 f" AND ({_KEY}) IN (SELECT {_KEY} FROM layer_recipient WHERE recipient = ?2)",
                 (reason, *row),
             )

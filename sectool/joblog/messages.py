@@ -29,7 +29,7 @@ from sectool.joblog.schema import LEGAL_STEPS
 from sectool.message import Flags, Listing, MessageRef
 from sectool.outcome import Proof, State, blotted
 
-REPLACED = frozenset({State.REENCRYPTED, State.VERIFIED})
+REPLACED = frozenset({State.REENCRYPTED, State.REWRAPPED, State.VERIFIED})
 """States of a message whose stored copy is one that sectool wrote."""
 
 KEPT = REPLACED | {State.CHECKPOINTED}
@@ -327,7 +327,8 @@ class MessageTable:
         """
         row = self._connection.execute(
             "SELECT message FROM message WHERE folder = ? AND key = ? AND message_id = ?"
-            " AND message_id <> '' AND state NOT IN ('new', 'old-key') AND presence <> 'gone'"
+            " AND message_id <> '' AND state NOT IN ('not-in-job', 'old-key')"
+            " AND presence <> 'gone'"
             " AND (NOT ? OR identity <> original_identity)"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
             (listing.ref.folder, listing.ref.key, message_id, only_replaced),
@@ -355,7 +356,7 @@ class MessageTable:
             "UPDATE message SET presence = iif(state IN (?, ?), 'gone', ?)"
             " WHERE presence IN ('present', 'changed')"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
-            (State.NEW, State.OLD_KEY, unseen),
+            (State.NOT_IN_JOB, State.OLD_KEY, unseen),
         )
         return cursor.rowcount
 
@@ -446,7 +447,7 @@ class MessageTable:
         """
         row = self._connection.execute(
             "SELECT message FROM message WHERE original_identity = ?"
-            " AND state IN ('checkpointed', 'decrypted', 'reencrypted', 'verified')"
+            " AND state IN ('checkpointed', 'decrypted', 'reencrypted', 'rewrapped', 'verified')"
             f" AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
             f" AND {CHECKPOINTS_STAND}",
             (examination.identity,),

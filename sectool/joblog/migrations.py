@@ -40,6 +40,12 @@ DEFAULTS: dict[tuple[str, str], str] = {
 }
 """SQL for what a row of an older log has in a column that it lacks, by table and column."""
 
+_RENAMED = {"sealed": "under-signature", "new": "not-in-job"}
+"""States that had another word in older logs."""
+
+_HOLD_STATES = frozenset({("message", "state"), ("acknowledgement", "state"), ("step", "name")})
+"""Columns with the words of states."""
+
 _OLD = "old_"
 """Begins the names of the old tables while they are emptied into the new ones."""
 
@@ -151,7 +157,7 @@ def _fill(connection: sqlite3.Connection, table: str) -> None:
     """Fills a new table from the old one of its name."""
     old = _columns(connection, f"{_OLD}{table}")
     new = _columns(connection, table)
-    values = [name if name in old else DEFAULTS[table, name] for name in new]
+    values = [_value(table, name) if name in old else DEFAULTS[table, name] for name in new]
     kept = ""
     if table == "job":
         kept = f" WHERE name <> '{SCHEMA_DIGEST_NAME}'"
@@ -159,6 +165,14 @@ def _fill(connection: sqlite3.Connection, table: str) -> None:
         f"INSERT INTO {table} ({', '.join(new)})"
         f" SELECT {', '.join(values)} FROM {_OLD}{table}{kept}"
     )
+
+
+def _value(table: str, column: str) -> str:
+    """SQL for what a column that the older log has, too, holds now."""
+    if (table, column) not in _HOLD_STATES:
+        return column
+    words = " ".join(f"WHEN '{old}' THEN '{new}'" for old, new in _RENAMED.items())
+    return f"CASE {column} {words} ELSE {column} END"
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> list[str]:

@@ -186,8 +186,8 @@ class PartTable:
             "SELECT issuer, serial_number, subject_key_identifier, folder, count(*)"
             " FROM recipient JOIN message_recipient USING (recipient)"
             " JOIN message USING (message) WHERE NOT in_history AND presence = 'present'"
-            " AND state IN ('reencrypted', 'verified', 'purged') AND identity <> original_identity"
-            " GROUP BY recipient, folder"
+            " AND state IN ('reencrypted', 'rewrapped', 'verified', 'purged')"
+            " AND identity <> original_identity GROUP BY recipient, folder"
         )
         for issuer, serial_number, subject_key_identifier, folder, count in rows:
             yield RecipientKey(issuer, serial_number, subject_key_identifier), folder, count

@@ -35,7 +35,8 @@ class PlaintextTable:
         ).fetchone()
         (since,) = self._connection.execute(
             "WITH undone AS (SELECT message, max(step) AS last FROM step"
-            "   WHERE name IN ('reencrypted', 'rolled-back', 'returned') GROUP BY message)"
+            "   WHERE name IN ('reencrypted', 'rewrapped', 'rolled-back', 'returned')"
+            "   GROUP BY message)"
             " SELECT min(at) FROM step JOIN message USING (message)"
             "   LEFT JOIN undone USING (message)"
             f" WHERE name = 'decrypted' AND step.step > coalesce(undone.last, 0) AND {_IN_CLEAR}"

@@ -20,6 +20,7 @@ ABANDONED = frozenset(
         State.CHECKPOINTED,
         State.DECRYPTED,
         State.REENCRYPTED,
+        State.REWRAPPED,
         State.VERIFIED,
         State.CHANGED,
         State.FAILED,
@@ -35,7 +36,7 @@ _IN_FLIGHT = "EXISTS (SELECT 1 FROM replacement WHERE replacement.message = m.me
 _PURGEABLE = (
     f"m.presence = 'present' AND {_SEEN} AND NOT {_IN_FLIGHT}"
     " AND m.identity <> m.original_identity"
-    " AND (m.proof = 'opened' OR (? AND m.state IN ('reencrypted', 'verified')))"
+    " AND (m.proof = 'opened' OR (? AND m.state IN ('reencrypted', 'rewrapped', 'verified')))"
 )
 """The replacement is in the mailbox now, and proven; the value: unproven ones count too."""
 

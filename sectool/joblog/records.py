@@ -263,6 +263,8 @@ class Purpose(StrEnum):
     """What a message is being replaced for."""
 
     ENCRYPT = "encrypt"
+    REWRAP = "rewrap"
+    """The new copy holds the content as it was encrypted, for other recipients."""
     ROLLBACK = "rollback"
     """The new copy is the original."""
     DECRYPT = "decrypt"

@@ -74,8 +74,8 @@ class ReplacementTable:
 
         Args:
             finished: where it lies.
-            state: ``reencrypted``, ``decrypted`` or ``rolled-back``, or ``changed`` where the
-                old copy was not removed by us.
+            state: ``reencrypted``, ``rewrapped``, ``decrypted`` or ``rolled-back``, or ``changed``
+                where the old copy was not removed by us.
             reason: what happened to the old copy then.
         """
         (opens_to,) = self._connection.execute(

@@ -11,7 +11,7 @@ from sectool.outcome import State
 
 _REPLACED = (
     "identity <> original_identity AND substr(identity, 1, 9) <> 'in-clear:'"
-    " AND state IN ('reencrypted', 'verified', 'failed', 'changed')"
+    " AND state IN ('reencrypted', 'rewrapped', 'verified', 'failed', 'changed')"
 )
 """The stored copy is one that was encrypted by this job, and still counts."""
 

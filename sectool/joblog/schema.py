@@ -146,7 +146,8 @@ CREATE INDEX original_by_digest ON original (digest);
 
 CREATE TABLE replacement (
     message INTEGER PRIMARY KEY REFERENCES message,
-    purpose TEXT NOT NULL CHECK (purpose IN ('encrypt', 'rollback', 'decrypt', 'restore')),
+    purpose TEXT NOT NULL
+        CHECK (purpose IN ('encrypt', 'rewrap', 'rollback', 'decrypt', 'restore')),
     step TEXT NOT NULL CHECK (step IN ('announced', 'placed')),
     old_folder TEXT NOT NULL,
     old_key TEXT NOT NULL,
@@ -237,21 +238,24 @@ _EXAMINED = frozenset(
         State.MISSING_KEY,
         State.UNSUPPORTED,
         State.MALFORMED,
-        State.SEALED,
+        State.UNDER_SIGNATURE,
         State.REVIEW,
         State.FAILED,
         State.CHECKPOINTED,
         State.READABLE,
         State.REFUSED,
-        State.NEW,
+        State.NOT_IN_JOB,
     }
 )
 """What an examination of a stored message may say; of a job that exchanges recipients ``readable``
-and ``refused`` in the place of ``checkpointed``, and ``new`` of mail to the new ones already."""
+and ``refused`` in the place of ``checkpointed``, and ``not-in-job`` of mail to the new ones
+already."""
 
-_FOUND_LATER = frozenset({State.NEW, State.OLD_KEY})
+_FOUND_LATER = frozenset({State.NOT_IN_JOB, State.OLD_KEY})
 
-_REPLACED = frozenset({State.REENCRYPTED, State.VERIFIED})
+_ENCRYPTED = frozenset({State.REENCRYPTED, State.REWRAPPED})
+
+_REPLACED = _ENCRYPTED | {State.VERIFIED}
 
 _UNDOING = frozenset({State.ROLLED_BACK, State.CHANGED, State.PURGED})
 """Where undoing or purging a replacement may lead."""
@@ -272,10 +276,10 @@ LEGAL_STEPS: dict[State | None, frozenset[State]] = {
         _EXAMINED | {State.REENCRYPTED, State.CHANGED},
     ),
     # It opens, and waits for its new recipients.
-    State.READABLE: _EXAMINED | {State.REENCRYPTED, State.CHANGED},
+    State.READABLE: _EXAMINED | _ENCRYPTED | {State.CHANGED},
     **dict.fromkeys(_FOUND_LATER, _EXAMINED | _FOUND_LATER),
     # As ``clear``: it came after decrypting.
-    State.NEW: _EXAMINED | _FOUND_LATER | {State.REENCRYPTED, State.CHANGED},
+    State.NOT_IN_JOB: _EXAMINED | _FOUND_LATER | {State.REENCRYPTED, State.CHANGED},
     State.CHECKPOINTED: frozenset(
         {
             State.CHECKPOINTED,
@@ -296,8 +300,7 @@ LEGAL_STEPS: dict[State | None, frozenset[State]] = {
     State.CHANGED: _EXAMINED | _REPLACED | _UNDOING | {State.DECRYPTED},
     # Back to ``checkpointed`` when the mailbox shows the old copy again, as
     # after a restored backup.
-    State.REENCRYPTED: _REPLACED | _UNDOING | _ANEW,
-    State.VERIFIED: _REPLACED | _UNDOING | _ANEW,
+    **dict.fromkeys(_REPLACED, _REPLACED | _UNDOING | _ANEW),
     # The old copy is back, so it is looked at like any other.
     State.ROLLED_BACK: _EXAMINED | _UNDOING,
     # What was given up before it was replaced can be decrypted once more.

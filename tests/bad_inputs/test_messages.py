@@ -69,9 +69,8 @@ def summary(forger: Forger, mailbox: Path, before: dict[str, bytes]) -> Summary:
     keys = mailbox.parent / "keys"
     keys.mkdir()
     forger.write_keys(keys)
-    spec = jobs.JobSpec(
-        jobs.Operation.DECRYPT,
-        str(mailbox),
+    spec = jobs.Decrypt(
+        mailbox=str(mailbox),
         job=mailbox.parent / "job",
         keys=KeySpecification((keys,)),
         workers=0,

@@ -29,7 +29,7 @@ OPENS = None
 STATES: dict[type[MessageError] | None, State] = {
     OPENS: State.CHECKPOINTED,
     MalformedMessage: State.MALFORMED,
-    LimitExceeded: State.MALFORMED,
+    LimitExceeded: State.UNSUPPORTED,
     DecryptionFailed: State.MALFORMED,
     UnsupportedMessage: State.UNSUPPORTED,
     MissingKey: State.MISSING_KEY,

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import pytest
 
@@ -25,6 +25,7 @@ from sectool.outcome import Integrity, State
 from sectool.summary import Summary
 from tests.support.forge import Forge, Person, key_ring, make_person
 from tests.support.mailboxes import Mail, fill, make_key, openssl
+from tests.support.specifications import Fields, fitting, specification
 
 CASES = Path(__file__).parent
 TAG = "the tag is missing or does not verify"
@@ -74,7 +75,9 @@ def raw_of(case: str) -> bytes:
     return (CASES / f"{case}.eml").read_bytes()
 
 
-def run(directory: Path, messages: list[bytes], operation: str, **options: Any) -> Summary:
+def run(
+    directory: Path, messages: list[bytes], operation: str, **options: Unpack[Fields]
+) -> Summary:
     """One command on a mailbox of these messages, which is made where it is not there."""
     maildir = directory / "Maildir"
     if not maildir.exists():
@@ -82,7 +85,9 @@ def run(directory: Path, messages: list[bytes], operation: str, **options: Any) 
             maildir,
             [Mail("", f"cur/14{n:08}.M1P1.host:2,S", raw) for n, raw in enumerate(messages)],
         )
-    return jobs.run(jobs.JobSpec(jobs.Operation(operation), str(maildir), workers=0, **options))
+    return jobs.run(
+        specification(operation, maildir, **fitting(operation, {"workers": 0}, options))
+    )
 
 
 @pytest.mark.parametrize("case", RIGHT)
@@ -122,7 +127,7 @@ def test_a_message_to_a_crowd_opens_and_writes_a_bounded_table(
         for number in range(1, 4_001)
     ]
     (tmp_path / "bob.pem").write_bytes(bob.pem())
-    options = {"keys": KeySpecification((tmp_path / "bob.pem",)), "job": tmp_path / "job"}
+    options: Fields = {"keys": KeySpecification((tmp_path / "bob.pem",)), "job": tmp_path / "job"}
     raw = mail(forge.cbc(recipients=[*crowd, forge.recipient()]))
     summary = run(tmp_path, [raw], "decrypt", **options)
     assert +summary.counts == {State.CHECKPOINTED: 1}
@@ -161,13 +166,14 @@ def test_what_opens_is_moved_and_read_with_the_new_key_by_openssl(tmp_path: Path
 def test_rewrap_refuses_gcm_in_enveloped_data_unless_it_may_encrypt_anew(tmp_path: Path) -> None:
     new = make_key(tmp_path, "new")
     case = [raw_of("gcm-in-enveloped/gcm-in-env-bc")]
-    options = {
+    options: Fields = {
         "keys": KeySpecification((CASES / "gcm-in-enveloped" / "keys",)),
         "new_certificates": (new.certificate,),
         "job": tmp_path / "job",
     }
     assert +run(tmp_path, case, "rewrap", **options).counts == {State.REFUSED: 1}
-    anew = run(tmp_path, case, "rewrap", or_reencrypt=True, **options)
+    options["or_reencrypt"] = True
+    anew = run(tmp_path, case, "rewrap", **options)
     assert +anew.counts == {State.REENCRYPTED: 1}
 
 

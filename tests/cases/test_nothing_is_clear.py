@@ -184,11 +184,11 @@ def test_everything_taken_opens_with_the_new_key_and_keeps_what_is_around(
     fill(maildir, [Mail("", file, kinds[name]) for file, name in names.items()])
     new = make_key(tmp_path, "new")
     old = KeySpecification((OLD.private_key.parent,), None, None)
-    decrypt = jobs.JobSpec(jobs.Operation.DECRYPT, str(maildir), job=job, keys=old, workers=0)
+    decrypt = jobs.Decrypt(mailbox=str(maildir), job=job, keys=old, workers=0)
     summary = jobs.run(decrypt)
     assert summary.counts == {State.CHECKPOINTED: len(kinds)}
-    encrypt = jobs.JobSpec(
-        *(jobs.Operation.ENCRYPT, str(maildir)),
+    encrypt = jobs.Encrypt(
+        mailbox=str(maildir),
         job=job,
         new_certificates=(new.certificate,),
         workers=0,
@@ -219,8 +219,8 @@ def test_no_plaintext_goes_where_not_every_reader_looks(cms: bytes, tmp_path: Pa
     files = [f"cur/{1_300_000_000 + at}.M{at}.h:2," for at in range(len(odd))]
     fill(maildir, [Mail("", file, raw) for file, raw in zip(files, odd.values(), strict=True)])
     summary = jobs.run(
-        jobs.JobSpec(
-            *(jobs.Operation.DECRYPT, str(maildir)),
+        jobs.Decrypt(
+            mailbox=str(maildir),
             job=tmp_path / "job",
             keys=KeySpecification((OLD.private_key.parent,), None, None),
             in_place=True,

@@ -125,7 +125,7 @@ def test_rewrap_prints_the_same_shape(run: Fixture, sample: Fixture, tmp_path: P
     for answer in (dry, real, told):
         _check_shape(answer.document)
         assert answer.document["phase"] == "rewrap"
-    assert dry.document["counts"]["readable"] == real.document["counts"]["reencrypted"]
+    assert dry.document["counts"]["readable"] == real.document["counts"]["rewrapped"]
     assert dry.document["owner_checked"] is False
     assert [entry["messages"] for entry in dry.document["losing_access"]] == [1]
     assert (dry.code, real.code, told.code) == (3, 3, 0)

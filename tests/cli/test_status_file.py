@@ -26,13 +26,9 @@ def told(job: Path) -> dict[str, Any]:
     return document
 
 
-def encrypt(sample: Fixture, move: Fixture, **changes: object) -> jobs.JobSpec:
-    certificates = (sample.new,)
-    return jobs.JobSpec(
-        *(jobs.Operation.ENCRYPT, str(move.maildir), move.job),
-        new_certificates=certificates,
-        workers=0,
-        **changes,  # type: ignore[arg-type]
+def encrypt(sample: Fixture, move: Fixture) -> jobs.Encrypt:
+    return jobs.Encrypt(
+        mailbox=str(move.maildir), job=move.job, new_certificates=(sample.new,), workers=0
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -15,12 +16,12 @@ from tests.support.mailboxes import (
     CLEAR,
     Keys,
     Mail,
-    Specify,
     encrypted,
     fill,
     key_named_alike,
     make_key,
 )
+from tests.support.specifications import Fields, Specify, fitting, specification
 
 
 @pytest.fixture(autouse=True)
@@ -84,17 +85,15 @@ def maildir(sample: list[Mail], tmp_path: Path) -> Path:
 def specify(keys: Keys, tmp_path: Path) -> Specify:
     """Makes a specification of a run without worker processes on a job beside the mailbox."""
 
-    def make(operation: str, mailbox: Path | str | None, **changes: object) -> jobs.JobSpec:
-        opening = operation != "encrypt"
-        sealing = operation in {"encrypt", "rewrap"}
-        fields: dict[str, object] = {
-            "job": None if operation == "scan" else tmp_path / "job",
-            "keys": KeySpecification((keys.history,), None, None) if opening else None,
-            "new_certificates": (keys.new.certificate,) if sealing else (),
+    def make(
+        operation: str, mailbox: Path | str | None, /, **changes: Unpack[Fields]
+    ) -> jobs.Specification:
+        usual: Fields = {
+            "job": tmp_path / "job",
+            "keys": KeySpecification((keys.history,)),
+            "new_certificates": (keys.new.certificate,),
             "workers": 0,
-            **changes,
         }
-        location = None if mailbox is None else str(mailbox)
-        return jobs.JobSpec(jobs.Operation(operation), location, **fields)  # type: ignore[arg-type]
+        return specification(operation, mailbox, **fitting(operation, usual, changes))
 
     return make

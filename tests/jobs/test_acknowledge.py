@@ -16,7 +16,8 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.progress import NoProgress
 from sectool.summary import NotDone, Summary
-from tests.support.mailboxes import Keys, Specify
+from tests.support.mailboxes import Keys
+from tests.support.specifications import Specify
 
 
 class Listening(NoProgress):

@@ -15,7 +15,8 @@ from sectool.outcome import State
 from tests.support import checker
 from tests.support.checker import Key
 from tests.support.layers import encrypt
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
+from tests.support.specifications import Fields, Specify
 
 MESSAGES = 12
 EVERYTHING = smime.PartSelection(break_signatures=True)
@@ -132,8 +133,8 @@ def test_all_that_opens_is_encrypted_again_and_nothing_else_changes(
     in_lf = [raw.replace(b"\r\n", b"\n") if number % 3 else raw for number, raw in enumerate(raws)]
     fill(maildir, [Mail("", *one) for one in zip(names, in_lf, strict=True)])
     before = by_name(maildir)
-    choices = dict.fromkeys(("in_place", "nested", "wrapped"), in_place)
-    options = {**choices, "part_selection": EVERYTHING}
+    options: Fields = {"in_place": in_place, "nested": in_place, "wrapped": in_place}
+    options["part_selection"] = EVERYTHING
     decrypted = jobs.run(specify("decrypt", maildir, **options))
     assert not decrypted.counts[State.FAILED]
     wanted = sum(decrypted.counts[state] for state in TO_BE_ENCRYPTED)

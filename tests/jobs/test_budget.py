@@ -17,8 +17,9 @@ from sectool.retirement import Answer
 from sectool.summary import Summary
 from tests.support import pool_work
 from tests.support.layers import TEXT, encrypt, forward, message, multipart, stored
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
 from tests.support.pool_work import Task
+from tests.support.specifications import Specify
 
 PARTS = 5
 Limit = Callable[[Work, int], None]
@@ -81,7 +82,7 @@ def test_what_is_beyond_a_limit_keeps_every_old_key(
     new, old = (
         KeySpecification((key.certificate, key.private_key)) for key in (keys.new, keys.old)
     )
-    verify = specify("verify", None, keys=None, retire=old, verify_keys=new)
+    verify = specify("verify", None, retire=old, verify_keys=new)
     answered = jobs.run(verify).retire
     assert answered is not None
     assert [one.answer for one in answered] == [Answer.NOT_NEEDED]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -13,7 +14,8 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.progress import NoProgress
 from sectool.summary import Summary
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import Keys, Mail, encrypted, fill
+from tests.support.specifications import Fields, Specify
 
 TRUE = b"From: alice@example.org\n"
 FORGED = b"From: mallory@example.net\nX-Forged: 1\n"
@@ -24,13 +26,11 @@ Run = Callable[..., Summary]
 def run(request: pytest.FixtureRequest, specify: Specify, keys: Keys) -> Run:
     """Runs an operation on a job whose checkpoints are plain, or sealed."""
 
-    def run(operation: str, mailbox: Path | None, **options: object) -> Summary:
-        if request.param == "sealed":
-            name, value = "seal_keys", object()
-            value = KeySpecification((keys.transport.private_key,))
-            if operation == "decrypt":
-                name, value = "seal_to", (keys.transport.certificate,)
-            options[name] = value
+    def run(operation: str, mailbox: Path | None, **options: Unpack[Fields]) -> Summary:
+        if request.param == "sealed" and operation == "decrypt":
+            options["seal_to"] = (keys.transport.certificate,)
+        elif request.param == "sealed":
+            options["seal_keys"] = KeySpecification((keys.transport.private_key,))
         return jobs.run(specify(operation, mailbox, **options))
 
     return run

@@ -126,7 +126,7 @@ def scan(maildir: Path, messages: list[bytes], keys: Path) -> Summary:
     names = [f"cur/13{number:08}.M1P1.host:2,S" for number in range(len(messages))]
     fill(maildir, [Mail("", name, raw) for name, raw in zip(names, messages, strict=True)])
     specification = KeySpecification((keys,))
-    spec = jobs.JobSpec(jobs.Operation.SCAN, str(maildir), keys=specification, workers=0)
+    spec = jobs.Scan(mailbox=str(maildir), keys=specification, workers=0)
     summary = jobs.run(spec)
     assert summary.messages == summary.counts.total() == len(messages)
     return summary
@@ -210,16 +210,18 @@ def test_a_move_of_the_corpus_takes_what_is_readable_and_leaves_the_rest(
     history = KeySpecification((key_directory,))
     # All of them as if they were one person's.
     people = people_of(load_key_history(history))
-    decrypt = jobs.JobSpec(
-        *(jobs.Operation.DECRYPT, location, job),
+    decrypt = jobs.Decrypt(
+        mailbox=location,
+        job=job,
         keys=history,
         owners=tuple(address for person in people for address in person.addresses),
         workers=0,
         max_failures=100,
     )
     assert +jobs.run(decrypt).counts == {**expected, State.CHECKPOINTED: len(READABLE)}
-    encrypt = jobs.JobSpec(
-        *(jobs.Operation.ENCRYPT, location, job),
+    encrypt = jobs.Encrypt(
+        mailbox=location,
+        job=job,
         new_certificates=(keys.new.certificate,),
         owners=("alice@example.org",),
         workers=0,

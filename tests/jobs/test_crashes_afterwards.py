@@ -13,7 +13,8 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
+from tests.support.specifications import Fields, Specify, fitting
 
 
 class Finished:
@@ -29,10 +30,10 @@ class Finished:
         jobs.run(specify("decrypt", self.maildir, job=self.job))
         jobs.run(specify("encrypt", self.maildir, job=self.job))
 
-    def specification(self, operation: str) -> jobs.JobSpec:
-        keys = None if operation == "rollback" else self._new
+    def specification(self, operation: str) -> jobs.Specification:
         mailbox = self.maildir if operation == "decrypt" else None
-        return self._specify(operation, mailbox, job=self.job, verify_keys=keys)
+        usual: Fields = {"job": self.job, "verify_keys": self._new}
+        return self._specify(operation, mailbox, **fitting(operation, usual))
 
     def files(self) -> set[str]:
         """Names of all checkpoints and originals."""
@@ -151,10 +152,10 @@ class Interrupted:
         if operation == "encrypt":
             jobs.run(self.specification("decrypt"))
 
-    def specification(self, operation: str) -> jobs.JobSpec:
+    def specification(self, operation: str) -> jobs.Specification:
         mailbox = self.maildir if operation in {"decrypt", "rewrap"} else None
-        changes = {"or_reencrypt": True} if operation == "rewrap" else {}
-        return self._specify(operation, mailbox, job=self.directory / "job", **changes)
+        usual: Fields = {"job": self.directory / "job", "or_reencrypt": True}
+        return self._specify(operation, mailbox, **fitting(operation, usual))
 
 
 @pytest.fixture(params=["encrypt", "rewrap"])

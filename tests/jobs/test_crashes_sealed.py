@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -12,7 +13,8 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
+from tests.support.specifications import Fields, Specify, fitting
 
 PLAINTEXT = b"this is message"
 
@@ -31,13 +33,11 @@ class Sealed:
         # One mail of its own, one to oneself, one in clear.
         fill(self.maildir, [sample[number] for number in (0, 3, 4, 5)])
 
-    def specification(self, operation: str, **changes: object) -> jobs.JobSpec:
+    def specification(self, operation: str, /, **changes: Unpack[Fields]) -> jobs.Specification:
         opening = KeySpecification((self._keys.transport.private_key,))
-        sealing: dict[str, object] = {"seal_keys": opening}
-        if operation == "decrypt":
-            sealing["seal_to"] = (self._keys.transport.certificate,)
-        fields = {**sealing, **changes}
-        return self._specify(operation, self.maildir, job=self.job, **fields)
+        certificates = (self._keys.transport.certificate,)
+        usual: Fields = {"job": self.job, "seal_keys": opening, "seal_to": certificates}
+        return self._specify(operation, self.maildir, **fitting(operation, usual, changes))
 
     def checkpoints(self) -> set[str]:
         return {path.name for path in (self.job / "checkpoints").iterdir() if path.is_file()}

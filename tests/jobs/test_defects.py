@@ -11,7 +11,8 @@ from sectool import jobs
 from sectool.cli.render import as_json, as_table
 from sectool.mime import transfer_encoding
 from sectool.outcome import State
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import Keys, Mail, encrypted, fill
+from tests.support.specifications import Specify
 
 STRAYS = transfer_encoding.STRAY_CHARACTERS
 BEHIND = "bytes after the CMS were ignored"

@@ -19,10 +19,10 @@ from tests.support.mailboxes import (
     CLEAR,
     Keys,
     Mail,
-    Specify,
     encrypted,
     fill,
 )
+from tests.support.specifications import Specify
 
 Decrypt = Callable[..., Summary]
 

@@ -15,8 +15,9 @@ from sectool.errors import NoSpace
 from sectool.joblog import JobLog
 from sectool.outcome import State
 from tests.support import checker
-from tests.support.mailboxes import Keys, Specify
+from tests.support.mailboxes import Keys
 from tests.support.mounts import Mount, mount
+from tests.support.specifications import Specify
 
 __all__ = ["mount"]
 

@@ -11,7 +11,7 @@ from sectool import jobs
 from sectool.errors import UsageError
 from sectool.outcome import State
 from tests.support import checker
-from tests.support.mailboxes import Specify
+from tests.support.specifications import Specify
 
 
 @pytest.fixture

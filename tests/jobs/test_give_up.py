@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -17,7 +18,8 @@ from sectool.retirement import Answer
 from sectool.summary import RetiredKey
 from tests.support.checker import Key
 from tests.support.layers import TEXT, clear_signed, encrypt, message, stored
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill, openssl
+from tests.support.mailboxes import Keys, Mail, encrypted, fill, openssl
+from tests.support.specifications import Fields, Specify, fitting
 
 Retire = Callable[..., RetiredKey]
 """Verifies, giving up what a file says, and answers for one key."""
@@ -45,9 +47,11 @@ def maildir(tmp_path: Path, specify: Specify, keys: Keys) -> Path:
 
 @pytest.fixture
 def retire(maildir: Path, specify: Specify, keys: Keys) -> Retire:
-    def retire(file: Path | None = None, *, key: Key = keys.old, **changes: object) -> RetiredKey:
-        fields = {"retire": history(key), "verify_keys": history(keys.new), **changes}
-        answers = jobs.run(specify("verify", None, keys=None, give_up=file, **fields)).retire
+    def retire(
+        file: Path | None = None, *, key: Key = keys.old, **changes: Unpack[Fields]
+    ) -> RetiredKey:
+        usual: Fields = {"retire": history(key), "verify_keys": history(keys.new), "give_up": file}
+        answers = jobs.run(specify("verify", None, **fitting("verify", usual, changes))).retire
         assert answers is not None
         (answer,) = answers
         return answer
@@ -90,7 +94,7 @@ def test_a_message_given_up_counts_no_more_and_the_log_keeps_who_when_and_why(
     day = one.at.date().isoformat()
     said = f"not needed here, but for 1 message given up on {day}"
     assert retirement.reason(again) == said
-    status = jobs.status(specify("verify", None).job)  # type: ignore[arg-type]
+    status = jobs.status(tmp_path / "job")
     assert status.retire is not None
     assert [retirement.reason(key) for key in status.retire] == [said]
     (told,) = retirement.as_json(status)["retire"]
@@ -171,20 +175,19 @@ def test_nothing_is_given_up_without_a_key_to_give_it_up_for(
     file = tmp_path / "given-up"
     file.write_text("")
     with pytest.raises(UsageError, match="none was named"):
-        jobs.run(specify("verify", None, keys=None, give_up=file))
+        jobs.run(specify("verify", None, give_up=file))
 
 
 def test_the_answer_is_forgotten_as_soon_as_a_run_acts_on_the_mail(
     retire: Retire, specify: Specify, maildir: Path
 ) -> None:
-    job = specify("verify", None).job
-    assert job is not None
+    job = maildir.parent / "job"
     assert jobs.status(job).retire is None
     retire()
     assert jobs.status(job).retire is not None
-    jobs.run(specify("purge", None, keys=None, dry_run=True))
+    jobs.run(specify("purge", None, dry_run=True))
     assert jobs.status(job).retire is not None
-    jobs.run(specify("rollback", None, keys=None))
+    jobs.run(specify("rollback", None))
     assert jobs.status(job).retire is None
 
 
@@ -196,12 +199,12 @@ def test_purge_lets_go_of_the_checkpoint_of_a_layer_that_was_given_up(
 ) -> None:
     (claim,) = retire().claims
     kept = tmp_path / "job" / "checkpoints"
-    jobs.run(specify("purge", None, keys=None))
+    jobs.run(specify("purge", None))
     assert len(list(kept.glob("*.eml"))) == 1
     file = tmp_path / "given-up"
     file.write_text(f"{claim.identity} {certificate_fingerprint(keys.old)} nobody needs it\n")
     retire(file)
-    purged = jobs.run(specify("purge", None, keys=None)).purged
+    purged = jobs.run(specify("purge", None)).purged
     assert purged is not None
     assert (purged.checkpoints, purged.kept) == (1, 0)
     assert list(kept.glob("*.eml")) == []
@@ -226,14 +229,14 @@ def test_purge_keeps_the_checkpoint_of_a_layer_that_another_old_key_may_open(
     jobs.run(specify("decrypt", maildir, keys=both))
     jobs.run(specify("encrypt", maildir, verify_keys=history(keys.new)))
     new = history(keys.new)
-    verify = specify("verify", None, keys=None, verify_keys=new, retire=both)
+    verify = specify("verify", None, verify_keys=new, retire=both)
     answers = jobs.run(verify).retire
     assert answers is not None
     file = tmp_path / "given-up"
     for done, key in enumerate((keys.old, keys.stranger), 1):
         identity = answers[0].claims[0].identity
         file.write_text(f"{identity} {certificate_fingerprint(key)} gone\n")
-        jobs.run(specify("verify", None, keys=None, verify_keys=new, retire=both, give_up=file))
-        jobs.run(specify("purge", None, keys=None))
+        jobs.run(specify("verify", None, verify_keys=new, retire=both, give_up=file))
+        jobs.run(specify("purge", None))
         left = list((tmp_path / "job" / "checkpoints").glob("*.eml"))
         assert len(left) == 2 - done

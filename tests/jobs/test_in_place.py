@@ -13,7 +13,8 @@ from sectool.errors import UsageError
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
-from tests.support.mailboxes import INNER, Keys, Mail, Specify, encrypted, fill, openssl
+from tests.support.mailboxes import INNER, Keys, Mail, encrypted, fill, openssl
+from tests.support.specifications import Fields, Specify, fitting
 
 OTHERS = {State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
 DECRYPTED = {**OTHERS, State.DECRYPTED: 5}
@@ -165,7 +166,7 @@ def test_a_mark_on_other_content_makes_no_copy_of_it(in_place: Path, specify: Sp
     forged = mark + b"\nSubject: forged\n\nnot what was encrypted\n"
     (in_place / "cur" / "1600000001.M1P1.host:2,").write_bytes(forged)
     summary = jobs.run(specify("encrypt", in_place))
-    assert counts(summary) == {**REENCRYPTED, State.NEW: 1}
+    assert counts(summary) == {**REENCRYPTED, State.NOT_IN_JOB: 1}
     assert (in_place / "cur" / "1600000001.M1P1.host:2,").read_bytes() == forged
 
 
@@ -306,13 +307,15 @@ def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
     maildir = directory / "Maildir"
     fill(maildir, sample[:1] + sample[3:6])
 
-    def specification(name: str) -> jobs.JobSpec:
-        options = {"to_stage": "decrypted"} if name == "to-stage" else {}
+    def specification(name: str) -> jobs.Specification:
+        options: dict[str, Fields] = {
+            "decrypt": {"in_place": True},
+            "to-stage": {"to_stage": "decrypted"},
+        }
         place = maildir if name in {"decrypt", "encrypt"} else None
-        return specify(
-            "rollback" if name == "to-stage" else name,
-            place, job=directory / "job", in_place=name == "decrypt", **options,
-        )  # fmt: skip
+        run = "rollback" if name == "to-stage" else name
+        usual: Fields = {"job": directory / "job"}
+        return specify(run, place, **fitting(run, usual, options.get(name)))
 
     if operation != "decrypt":
         jobs.run(specification("decrypt"))

@@ -15,7 +15,8 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
-from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill, make_key, openssl
+from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill, make_key, openssl
+from tests.support.specifications import Specify
 
 PLAIN = (
     b"Received: from a.example.org\n\tby b.example.org\nSubject: plain\nMIME-Version: 1.0\n"
@@ -204,6 +205,14 @@ def test_a_mailbox_that_is_not_the_jobs_is_not_encrypted(
     assert checker.census(other) == census
 
 
+def test_mail_in_clear_that_waits_its_turn_is_of_the_job(tmp_path: Path, specify: Specify) -> None:
+    box = tmp_path / "box"
+    fill(box, [Mail("", f"cur/17000000{n:02}.M1P1.host:2,", PLAIN) for n in range(3)])
+    first = jobs.run(specify("encrypt", box, include_clear=True, selection=jobs.Selection(limit=1)))
+    assert counts(first) == {State.REENCRYPTED: 1, State.CLEAR: 2}
+    assert counts(jobs.run(specify("encrypt", box, include_clear=True))) == {State.REENCRYPTED: 3}
+
+
 def test_equal_mails_are_each_encrypted(tmp_path: Path, specify: Specify, keys: Keys) -> None:
     box = tmp_path / "box"
     fill(box, [Mail("", f"cur/17000000{n:02}.M1P1.host:2,", PLAIN) for n in range(3)])
@@ -344,7 +353,7 @@ def test_killed_at_every_point_it_loses_nothing_and_ends_the_same(
     ]
     fill(maildir, mail)
     spec = specify("encrypt", maildir, job=place / "job", include_clear=True)
-    wanted = {State.REENCRYPTED: 2, State.NEW: 1}
+    wanted = {State.REENCRYPTED: 2, State.NOT_IN_JOB: 1}
 
     def texts() -> Counter[bytes]:
         """What its owner reads in each file."""

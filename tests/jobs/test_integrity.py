@@ -12,8 +12,9 @@ from sectool import jobs
 from sectool.cli.render import as_json, as_table
 from sectool.cms import Profile
 from sectool.keys import KeySpecification
-from tests.support.mailboxes import INNER, Keys, Mail, Specify, encrypted, fill, openssl
+from tests.support.mailboxes import INNER, Keys, Mail, encrypted, fill, openssl
 from tests.support.signing import Signatory, make_signatory, sign
+from tests.support.specifications import Fields, Specify
 
 MARKS = {"none": 2, "aead": 1, "signed": 1, "signed-unmatched": 1}
 
@@ -58,13 +59,13 @@ def test_every_command_of_a_move_tells_the_marks_of_the_originals(
         for mark in ("signed", "signed-unmatched")
     ]
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
-    runs: list[tuple[str, dict[str, object]]] = [
+    runs: list[tuple[str, Fields]] = [
         ("scan", {}),
         ("decrypt", {"dry_run": True}),
         ("decrypt", {}),
         # An AEAD around a plaintext that nothing protected must not launder it.
         ("encrypt", {"profile": Profile.MODERN}),
-        ("verify", {"keys": None, "verify_keys": new, "deep": True}),
+        ("verify", {"verify_keys": new, "deep": True}),
         ("decrypt", {}),
     ]
     for operation, changes in runs:

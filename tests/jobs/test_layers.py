@@ -32,9 +32,10 @@ from tests.support.layers import (
     multipart,
     stored,
 )
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
 from tests.support.signing import Signatory, make_signatory
 from tests.support.signing import sign as openssl_sign
+from tests.support.specifications import Specify
 
 NAME = "cur/1300000001.M1P1.host:2,S"
 
@@ -108,7 +109,7 @@ def test_mail_with_a_list_footer_is_moved_and_the_footer_stays(
     assert checker.opened(envelope, keys.new) == TEXT
     assert checker.opened(envelope, keys.old) is None
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
-    summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new))
+    summary = jobs.run(specify("verify", maildir, verify_keys=new))
     assert counts(summary) == {State.VERIFIED: 1}
 
 
@@ -158,11 +159,14 @@ def test_a_layer_under_a_signature_stays_and_its_plaintext_is_kept(
     maildir = deliver(message(1, sign(signatory, encrypt(TEXT, keys.old), opaque=opaque)))
     before = only(maildir)
     runs = [specify("scan", maildir), specify("decrypt", maildir), specify("encrypt", maildir)]
-    for spec in [*runs, specify("decrypt", maildir), specify("verify", maildir, keys=None)]:
+    for spec in [*runs, specify("decrypt", maildir), specify("verify", maildir)]:
         summary = jobs.run(spec)
-        assert counts(summary) == {State.SEALED: 1}
+        assert counts(summary) == {State.UNDER_SIGNATURE: 1}
         (entry,) = needed(summary)
-        assert (entry.state, entry.keys) == (State.SEALED, (names_of(keys.old.certificate),))
+        assert (entry.state, entry.keys) == (
+            State.UNDER_SIGNATURE,
+            (names_of(keys.old.certificate),),
+        )
         assert "signature" in entry.reason
         assert summary.exit_code == 3
     assert only(maildir) == before
@@ -176,7 +180,7 @@ def test_a_key_that_only_a_layer_under_a_signature_needs_may_not_be_destroyed(
     maildir = deliver(message(1, sign(signatory, encrypt(TEXT, keys.old), opaque=opaque)))
     jobs.run(specify("decrypt", maildir))
     old = KeySpecification((keys.history,))
-    summary = jobs.run(specify("verify", maildir, keys=None, retire=old))
+    summary = jobs.run(specify("verify", maildir, retire=old))
     assert summary.retire is not None
     (answer,) = summary.retire
     assert (answer.needed, answer.answer) == (1, Answer.NEEDED)
@@ -224,9 +228,9 @@ def test_an_envelope_stands_where_the_opaque_signature_around_it_stood_when_aske
         assert checker.opened(envelope, keys.new) == TEXT
         assert b"signed-data" not in raw
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
-    summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new))
+    summary = jobs.run(specify("verify", maildir, verify_keys=new))
     assert counts(summary) == {State.VERIFIED: 2}
-    jobs.run(specify("rollback", None, keys=None))
+    jobs.run(specify("rollback", None))
     assert stored_bytes(maildir) == before
 
 
@@ -239,7 +243,7 @@ def test_what_an_opaque_signature_does_not_cover_alone_stays_sealed_even_when_as
     maildir = deliver(message(1, signature), message(2, nested))
     for _ in range(2):  # the second run reads what the first one wrote into the log
         summary = jobs.run(specify("decrypt", maildir, part_selection=BREAKING))
-        assert counts(summary) == {State.SEALED: 2}
+        assert counts(summary) == {State.UNDER_SIGNATURE: 2}
         assert not any("--break-signatures" in entry.reason for entry in summary.not_done)
 
 
@@ -326,7 +330,7 @@ def test_a_message_with_a_layer_that_keeps_its_recipients_is_moved_and_needs_the
     assert checker.opened(envelope, keys.new) == plaintext
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
     old = KeySpecification((keys.history,))
-    summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new, retire=old))
+    summary = jobs.run(specify("verify", maildir, verify_keys=new, retire=old))
     assert counts(summary) == {State.VERIFIED: 1}
     assert summary.retire is not None
     (answer,) = summary.retire
@@ -356,8 +360,9 @@ def test_a_key_added_later_opens_a_layer_inside_and_fewer_keys_take_nothing_back
     maildir = deliver(to_oneself, to_oneself)
     assert len(needed(jobs.run(specify("decrypt", maildir)))) == 2
     both = KeySpecification((keys.history, keys.stranger.certificate, keys.stranger.private_key))
-    for history in ({"keys": both}, {}, {"keys": both}):
-        summary = jobs.run(specify("decrypt", maildir, **history))
+    fewer = KeySpecification((keys.history,))
+    for history in (both, fewer, both):
+        summary = jobs.run(specify("decrypt", maildir, keys=history))
         assert (counts(summary), needed(summary)) == ({State.CHECKPOINTED: 2}, [])
     summary = jobs.run(specify("encrypt", maildir))
     assert (counts(summary), summary.exit_code) == ({State.REENCRYPTED: 2}, 0)
@@ -428,14 +433,14 @@ def test_purging_keeps_the_plaintext_of_layers_that_stay_and_warns(
     jobs.run(specify("decrypt", maildir))
     jobs.run(specify("encrypt", maildir))
     progress = Warnings()
-    summary = jobs.run(specify("purge", None, keys=None, accept_unproven=True), progress)
+    summary = jobs.run(specify("purge", None, accept_unproven=True), progress)
     assert summary.exit_code == 3
     assert "messages that an old key is still needed for: 1" in progress.warnings
     # Nor is it advised to give them up.
     assert not [text for text in progress.warnings if "not replaced" in text]
     assert checkpoints(tmp_path) == {TEXT}
     assert counts(summary) == {State.PURGED: 1}
-    summary = jobs.run(specify("purge", None, keys=None, abandon=True))
+    summary = jobs.run(specify("purge", None, abandon=True))
     assert checkpoints(tmp_path) == set()
     assert len(needed(summary)) == 1
 
@@ -527,7 +532,7 @@ def test_every_layer_inside_gets_the_new_recipients_and_all_else_stays(
         assert (summary.exit_code, summary.needs_old_keys) == (0, [])
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
     old = KeySpecification((keys.history,))
-    verified = jobs.run(specify("verify", maildir, keys=None, verify_keys=new, retire=old))
+    verified = jobs.run(specify("verify", maildir, verify_keys=new, retire=old))
     assert counts(verified) == {State.VERIFIED: 1}
     assert verified.retire is not None
     (answer,) = verified.retire
@@ -588,9 +593,9 @@ def test_a_message_with_layers_can_be_rolled_back_and_moved_again(
     for _ in range(2):
         jobs.run(specify("decrypt", maildir))
         jobs.run(specify("encrypt", maildir))
-        summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new, deep=True))
+        summary = jobs.run(specify("verify", maildir, verify_keys=new, deep=True))
         assert counts(summary) == {State.VERIFIED: 1}
-        jobs.run(specify("rollback", None, keys=None))
+        jobs.run(specify("rollback", None))
         assert only(maildir) == before
 
 
@@ -609,7 +614,7 @@ def test_a_message_with_layers_that_was_lost_is_put_back_with_new_layers(
     (path,) = maildir.glob(".Recovered/*/*")
     assert opened_layers(path.read_bytes(), keys.new)[-1] == TEXT
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
-    summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new))
+    summary = jobs.run(specify("verify", maildir, verify_keys=new))
     assert counts(summary) == {State.VERIFIED: 2}
 
 
@@ -643,7 +648,7 @@ def test_encrypt_killed_at_every_point_ends_with_layers_that_open(
     for where in crash.Trial(place, whole=whole, beside=True).kills(spec):
         assert counts(jobs.run(spec)) == {State.REENCRYPTED: 1}, where
         assert opened_layers(only(maildir), keys.new)[-1] == TEXT, where
-        summary = jobs.run(specify("verify", maildir, job=job, keys=None, verify_keys=new))
+        summary = jobs.run(specify("verify", maildir, job=job, verify_keys=new))
         assert counts(summary) == {State.VERIFIED: 1}, where
 
 
@@ -651,8 +656,7 @@ def test_layers_are_encrypted_again_from_sealed_checkpoints(
     deliver: Deliver, specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
     maildir = deliver(message(1, encrypt(encrypt(TEXT, keys.old), keys.old)))
-    sealing = {"seal_to": (keys.transport.certificate,)}
-    jobs.run(specify("decrypt", maildir, **sealing))
+    jobs.run(specify("decrypt", maildir, seal_to=(keys.transport.certificate,)))
     assert len(list((tmp_path / "job/checkpoints").glob("*.p7m"))) == 2
     opening = KeySpecification((keys.transport.private_key,))
     summary = jobs.run(specify("encrypt", maildir, seal_keys=opening))
@@ -683,5 +687,5 @@ def test_a_digest_of_many_encrypted_messages_is_moved_part_by_part(
     assert (counts(summary), summary.exit_code) == ({State.REENCRYPTED: 1}, 0)
     assert opened_layers(only(maildir), keys.new) == [TEXT] * len(forwards)
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
-    summary = jobs.run(specify("verify", maildir, keys=None, verify_keys=new))
+    summary = jobs.run(specify("verify", maildir, verify_keys=new))
     assert counts(summary) == {State.VERIFIED: 1}

@@ -11,7 +11,8 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import Keys, Mail, encrypted, fill
+from tests.support.specifications import Specify
 
 OTHERS = {State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
 ENCRYPTED = {**OTHERS, State.REENCRYPTED: 5}

@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 from cryptography import x509
@@ -22,6 +23,7 @@ from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.checker import Key
+from tests.support.specifications import Fields, fitting, specification
 
 VECTORS = Path(__file__).parent / "vectors"
 VERSIONS = ("v1", "v2")
@@ -29,7 +31,7 @@ STATES = ("mid-decrypt", "decrypted", "announced", "placed", "purged")
 REENCRYPTED = {State.REENCRYPTED: 5, State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
 DECRYPTED = {State.CHECKPOINTED: 5, State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
 
-Unpack = Callable[[str], "OldJob"]
+Place = Callable[[str], "OldJob"]
 
 
 def key(name: str) -> Key:
@@ -61,19 +63,18 @@ class OldJob:
                 "UPDATE job SET value = ? WHERE name = 'mailbox'", (f"maildir:{self.maildir}",)
             )
 
-    def specification(self, operation: str, **changes: object) -> jobs.JobSpec:
-        fields: dict[str, object] = {
+    def specification(self, operation: str, /, **changes: Unpack[Fields]) -> jobs.Specification:
+        usual: Fields = {
             "job": self.job,
-            "keys": history("old") if operation == "decrypt" else None,
-            "new_certificates": (key("new").certificate,) if operation == "encrypt" else (),
+            "keys": history("old"),
+            "new_certificates": (key("new").certificate,),
             "accept_fingerprints": accepted("new") | accepted("stranger"),
             "workers": 0,
-            **changes,
         }
-        mailbox = str(self.maildir) if operation == "decrypt" else None
-        return jobs.JobSpec(jobs.Operation(operation), mailbox, **fields)  # type: ignore[arg-type]
+        mailbox = self.maildir if operation == "decrypt" else None
+        return specification(operation, mailbox, **fitting(operation, usual, changes))
 
-    def run(self, operation: str, **changes: object) -> dict[State, int]:
+    def run(self, operation: str, /, **changes: Unpack[Fields]) -> dict[State, int]:
         return counts(jobs.run(self.specification(operation, **changes)))
 
     def version(self) -> int:
@@ -99,7 +100,7 @@ def rows(log: Path) -> list[str]:
 
 
 @pytest.fixture(params=VERSIONS)
-def unpack(tmp_path: Path, request: pytest.FixtureRequest) -> Unpack:
+def unpack(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
     version: str = request.param
 
     def unpack(state: str) -> OldJob:
@@ -112,7 +113,7 @@ def unpack(tmp_path: Path, request: pytest.FixtureRequest) -> Unpack:
     return unpack
 
 
-def test_a_job_killed_while_it_decrypted_ends_decrypting_and_encrypts(unpack: Unpack) -> None:
+def test_a_job_killed_while_it_decrypted_ends_decrypting_and_encrypts(unpack: Place) -> None:
     job = unpack("mid-decrypt")
     with pytest.raises(UsageError, match="not finished"):
         job.run("encrypt")
@@ -122,7 +123,7 @@ def test_a_job_killed_while_it_decrypted_ends_decrypting_and_encrypts(unpack: Un
 
 @pytest.mark.parametrize("state", ["decrypted", "announced", "placed"])
 def test_a_job_killed_while_it_encrypted_ends_with_each_message_once(
-    unpack: Unpack, state: str
+    unpack: Place, state: str
 ) -> None:
     whole = unpack("decrypted")
     wanted = checker.meanings(whole.maildir, [key("old")])
@@ -134,7 +135,7 @@ def test_a_job_killed_while_it_encrypted_ends_with_each_message_once(
 
 
 @pytest.mark.parametrize("state", ["announced", "placed"])
-def test_a_job_killed_while_it_encrypted_can_be_rolled_back(unpack: Unpack, state: str) -> None:
+def test_a_job_killed_while_it_encrypted_can_be_rolled_back(unpack: Place, state: str) -> None:
     wanted = checker.meanings(unpack("decrypted").maildir, [])
     job = unpack(state)
     job.run("encrypt")
@@ -142,20 +143,20 @@ def test_a_job_killed_while_it_encrypted_can_be_rolled_back(unpack: Unpack, stat
     assert checker.meanings(job.maildir, []) == wanted
 
 
-def test_a_purged_job_still_says_purged(unpack: Unpack) -> None:
+def test_a_purged_job_still_says_purged(unpack: Place) -> None:
     job = unpack("purged")
     wanted = {State.PURGED: 5, **{s: n for s, n in REENCRYPTED.items() if n == 1}}
     assert job.run("verify", verify_keys=history("new")) == wanted
 
 
-def test_another_recipient_than_the_old_log_fixed_is_refused(unpack: Unpack) -> None:
+def test_another_recipient_than_the_old_log_fixed_is_refused(unpack: Place) -> None:
     job = unpack("placed")
     with pytest.raises(UsageError, match="other recipients"):
         job.run("encrypt", new_certificates=(key("stranger").certificate,))
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_looking_and_rehearsing_write_nothing_into_an_old_job(unpack: Unpack, state: str) -> None:
+def test_looking_and_rehearsing_write_nothing_into_an_old_job(unpack: Place, state: str) -> None:
     job = unpack(state)
     files = job.files()
     jobs.status(job.job)
@@ -163,7 +164,7 @@ def test_looking_and_rehearsing_write_nothing_into_an_old_job(unpack: Unpack, st
     assert job.files() == files
 
 
-def test_status_tells_the_same_of_a_job_before_and_after_its_migration(unpack: Unpack) -> None:
+def test_status_tells_the_same_of_a_job_before_and_after_its_migration(unpack: Place) -> None:
     job = unpack("placed")
     before = jobs.status(job.job)
     JobLog.open(job.log).close()
@@ -171,7 +172,7 @@ def test_status_tells_the_same_of_a_job_before_and_after_its_migration(unpack: U
     assert jobs.status(job.job) == before
 
 
-def test_the_old_log_is_kept_beside_the_new_one(unpack: Unpack) -> None:
+def test_the_old_log_is_kept_beside_the_new_one(unpack: Place) -> None:
     job = unpack("decrypted")
     before = rows(job.log)
     job.run("verify")
@@ -180,7 +181,7 @@ def test_the_old_log_is_kept_beside_the_new_one(unpack: Unpack) -> None:
     assert copy.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_copy_of_a_migration_that_did_not_come_about_is_replaced(unpack: Unpack) -> None:
+def test_a_copy_of_a_migration_that_did_not_come_about_is_replaced(unpack: Place) -> None:
     job = unpack("decrypted")
     before = rows(job.log)
     (job.job / f"job.db.{job.old_version}").write_bytes(b"older")
@@ -191,7 +192,7 @@ def test_a_copy_of_a_migration_that_did_not_come_about_is_replaced(unpack: Unpac
 
 
 @pytest.mark.damages_logs
-def test_an_old_log_that_somebody_gave_a_trigger_is_refused_as_damaged(unpack: Unpack) -> None:
+def test_an_old_log_that_somebody_gave_a_trigger_is_refused_as_damaged(unpack: Place) -> None:
     job = unpack("decrypted")
     with closing(sqlite3.connect(job.log)) as connection:
         connection.execute("CREATE TRIGGER t AFTER UPDATE ON message BEGIN DELETE FROM part; END")
@@ -203,7 +204,7 @@ def test_an_old_log_that_somebody_gave_a_trigger_is_refused_as_damaged(unpack: U
 
 
 @pytest.mark.damages_logs
-def test_an_old_log_whose_rows_break_a_rule_is_damaged_and_stays_as_it_is(unpack: Unpack) -> None:
+def test_an_old_log_whose_rows_break_a_rule_is_damaged_and_stays_as_it_is(unpack: Place) -> None:
     job = unpack("decrypted")
     with closing(sqlite3.connect(job.log)) as connection, connection:
         connection.execute("INSERT INTO original VALUES (999, 'ab', 1, '', '')")
@@ -215,7 +216,7 @@ def test_an_old_log_whose_rows_break_a_rule_is_damaged_and_stays_as_it_is(unpack
 
 # Budget: 3 seconds.
 def test_a_migration_killed_at_every_point_is_made_by_the_next_run(
-    unpack: Unpack, whole: bool
+    unpack: Place, whole: bool
 ) -> None:
     job = unpack("placed")
     trial = crash.Trial(job.directory, whole=whole)
@@ -235,7 +236,7 @@ def test_a_migration_killed_at_every_point_is_made_by_the_next_run(
         ], where
 
 
-def test_a_migrated_log_has_exactly_the_tables_of_a_new_one(unpack: Unpack) -> None:
+def test_a_migrated_log_has_exactly_the_tables_of_a_new_one(unpack: Place) -> None:
     def tables(path: Path) -> list[tuple[str, ...]]:
         with closing(sqlite3.connect(path)) as connection:
             return sorted(connection.execute("SELECT type, name, sql FROM sqlite_schema"))
@@ -248,7 +249,7 @@ def test_a_migrated_log_has_exactly_the_tables_of_a_new_one(unpack: Unpack) -> N
 
 
 def test_checkpoints_of_older_versions_are_plain_and_not_mixed_with_sealed_ones(
-    unpack: Unpack,
+    unpack: Place,
 ) -> None:
     job = unpack("mid-decrypt")
     with pytest.raises(UsageError, match="plain"):

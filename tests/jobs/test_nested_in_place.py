@@ -28,12 +28,14 @@ from tests.support.layers import (
     multipart,
     stored,
 )
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
 from tests.support.signing import make_signatory, sign
+from tests.support.specifications import Fields, Specify, fitting
 
 NAME = "cur/1300000001.M1P1.host:2,S"
 EVERYTHING = smime.PartSelection(break_signatures=True)
-IN_PLACE = {"in_place": True, "nested": True, "wrapped": True}
+IN_PLACE: Fields = {"in_place": True, "nested": True, "wrapped": True}
+ALL_IN_PLACE: Fields = {**IN_PLACE, "part_selection": EVERYTHING}
 LONG = b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + b"Another text.\r\n" * 9
 WITH_SUBJECT = b'Content-Type: text/plain; hp="cipher"\r\nSubject: secret\r\n\r\nThe text.\r\n'
 
@@ -132,7 +134,7 @@ def test_a_part_is_opened_in_its_place_and_encrypted_again(
     maildir, around = tmp_path / "Maildir", PARTS[name]
     deliver(maildir, around(encrypt(TEXT, keys.old)))
     before = only(maildir)
-    run = specify("decrypt", maildir, **IN_PLACE, part_selection=EVERYTHING)
+    run = specify("decrypt", maildir, **ALL_IN_PLACE)
     summary = jobs.run(run)
     assert (counts(summary), summary.exit_code) == ({State.DECRYPTED: 1}, 0)
     copy = only(maildir)
@@ -257,12 +259,13 @@ def test_plaintext_of_sealed_checkpoints_lies_in_the_mailbox_alone(
     specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
     maildir = tmp_path / "Maildir"
-    seal = {
+    seal: Fields = {
+        **IN_PLACE,
         "seal_to": (keys.transport.certificate,),
         "seal_keys": KeySpecification((keys.transport.certificate, keys.transport.private_key)),
     }
     deliver(maildir, message(1, INSIDE["forward inside"](lambda one: encrypt(one, keys.old))))
-    jobs.run(specify("decrypt", maildir, in_place=True, nested=True, **seal))
+    jobs.run(specify("decrypt", maildir, **seal))
     holders = [
         path
         for path in tmp_path.rglob("*")
@@ -339,7 +342,7 @@ def test_undoing_what_was_purged_says_why_it_stays(
     jobs.run(specify("decrypt", maildir, in_place=True, nested=True))
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
     jobs.run(specify("encrypt", maildir, verify_keys=new))
-    jobs.run(specify("purge", None, keys=None))
+    jobs.run(specify("purge", None))
     assert jobs.run(specify("rollback", None), progress=told).exit_code == 3
     assert any("originals were purged" in warning for warning in told.warnings)
 
@@ -403,7 +406,7 @@ def test_a_part_whose_number_is_not_its_own_stays_encrypted(
     maildir = tmp_path / "Maildir"
     listed = message(2, multipart(encrypt(TEXT, keys.old), FOOTER, boundary=b"list"), LIST_ID)
     deliver(maildir, message(1, multipart(FOOTER, forward(listed))))
-    summary = jobs.run(specify("decrypt", maildir, **IN_PLACE, part_selection=EVERYTHING))
+    summary = jobs.run(specify("decrypt", maildir, **ALL_IN_PLACE))
     assert counts(summary) == {State.CHECKPOINTED: 1}
     assert "not the only one of that number" in summary.not_done[0].reason
     assert counts(jobs.run(specify("encrypt", maildir))) == {State.REENCRYPTED: 1}
@@ -451,14 +454,15 @@ def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
     in_clear = [stored(form(clear)) for form in forms]
     around = [outside(stored(raw)) for raw in raws]
 
-    def specification(name: str) -> jobs.JobSpec:
-        options: dict[str, dict[str, object]] = {
+    def specification(name: str) -> jobs.Specification:
+        options: dict[str, Fields] = {
             "decrypt": {"in_place": True, "nested": True},
             "to-stage": {"to_stage": "decrypted"},
         }
         place = maildir if name in {"decrypt", "encrypt"} else None
         operation = "rollback" if name == "to-stage" else name
-        return specify(operation, place, job=directory / "job", **options.get(name, {}))
+        usual: Fields = {"job": directory / "job"}
+        return specify(operation, place, **fitting(operation, usual, options.get(name)))
 
     if operation != "decrypt":
         jobs.run(specification("decrypt"))

@@ -14,7 +14,8 @@ from sectool.errors import CertificateUnusable
 from sectool.keys import KeySpecification
 from sectool.outcome import State
 from tests.support import checker
-from tests.support.mailboxes import INNER, NO_AUTHORITY, Keys, Mail, Specify, fill, openssl
+from tests.support.mailboxes import INNER, NO_AUTHORITY, Keys, Mail, fill, openssl
+from tests.support.specifications import Specify
 
 
 def shared(number: int, *certificates: Path, directory: Path) -> bytes:

@@ -14,7 +14,8 @@ from sectool.outcome import State
 from sectool.summary import NotDone
 from tests.support.agreements import Static, originator_info
 from tests.support.forge import Forge, Holder, make_holder, make_person
-from tests.support.mailboxes import INNER, Keys, Mail, Specify, encrypted, fill, openssl
+from tests.support.mailboxes import INNER, Keys, Mail, encrypted, fill, openssl
+from tests.support.specifications import Specify
 
 KEK = bytes(range(32))
 

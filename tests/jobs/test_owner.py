@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -20,6 +20,7 @@ from tests.support import checker
 from tests.support.checker import Key
 from tests.support.layers import FOOTER, TEXT, encrypt, forward, message, multipart, stored
 from tests.support.mailboxes import Mail, fill, openssl
+from tests.support.specifications import Fields, SpecifyThere, fitting, specification
 
 OF_THE_VICTIM = ("victim@example.org", "v.smith@example.org")
 SECRET = b"Content-Type: text/plain\r\n\r\nFor the victim alone.\r\n"
@@ -68,25 +69,20 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> People:
     )
 
 
-Specify = Callable[..., jobs.JobSpec]
-
-
 @pytest.fixture
 def maildir(tmp_path: Path) -> Path:
     return tmp_path / "Maildir"
 
 
 @pytest.fixture
-def specify(people: People, maildir: Path, tmp_path: Path) -> Specify:
-    def make(operation: str, **changes: object) -> jobs.JobSpec:
-        opening = operation in {"decrypt", "rewrap"}
-        fields: dict[str, object] = {
+def specify(people: People, maildir: Path, tmp_path: Path) -> SpecifyThere:
+    def make(operation: str, /, **changes: Unpack[Fields]) -> jobs.Specification:
+        usual: Fields = {
             "job": tmp_path / "job",
-            "keys": KeySpecification((people.directory,)) if opening else None,
+            "keys": KeySpecification((people.directory,)),
             "workers": 0,
-            **changes,
         }
-        return jobs.JobSpec(jobs.Operation(operation), str(maildir), **fields)  # type: ignore[arg-type]
+        return specification(operation, maildir, **fitting(operation, usual, changes))
 
     return make
 
@@ -159,24 +155,25 @@ def test_an_owner_has_the_keys_that_name_them_or_nobody(people: People) -> None:
 @pytest.mark.parametrize("operation", ["decrypt", "rewrap"])
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_keys_of_several_people_are_refused_until_someone_says_whose_mailbox_it_is(
-    operation: str, dry_run: bool, people: People, specify: Specify, maildir: Path
+    operation: str, dry_run: bool, people: People, specify: SpecifyThere, maildir: Path
 ) -> None:
     deliver(maildir, message(1, encrypt(TEXT, people.victim)))
-    new = (people.victim_new.certificate,) if operation == "rewrap" else ()
-    spec = specify(operation, dry_run=dry_run, new_certificates=new)
+    new = (people.victim_new.certificate,)
+    asked = fitting(operation, {"dry_run": dry_run, "new_certificates": new})
+    spec = specify(operation, **asked)
     with pytest.raises(UsageError, match="2 people") as caught:
         jobs.run(spec)
     assert "--owner" in caught.value.hint
     assert "--shared" in caught.value.hint
-    owned = specify(operation, dry_run=dry_run, new_certificates=new, owners=OF_THE_VICTIM)
+    asked["owners"] = OF_THE_VICTIM
     progress = Warnings()
-    summary = jobs.run(owned, progress)
+    summary = jobs.run(specify(operation, **asked), progress)
     assert summary.exit_code == 0
     assert any("1 of 4 keys are left out" in text for text in progress.warnings)
 
 
 def test_an_owner_whom_no_key_names_is_refused(
-    people: People, specify: Specify, maildir: Path, tmp_path: Path
+    people: People, specify: SpecifyThere, maildir: Path, tmp_path: Path
 ) -> None:
     alone = make_person(tmp_path / "keys", "alone", "alone@example.org")
     deliver(maildir, message(1, encrypt(TEXT, alone)))
@@ -186,7 +183,7 @@ def test_an_owner_whom_no_key_names_is_refused(
 
 
 def test_a_key_without_certificate_is_nobodys_where_the_others_are_several_peoples(
-    people: People, specify: Specify, maildir: Path, tmp_path: Path
+    people: People, specify: SpecifyThere, maildir: Path, tmp_path: Path
 ) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -210,7 +207,7 @@ def test_a_key_without_certificate_is_nobodys_where_the_others_are_several_peopl
 @pytest.mark.parametrize("way", ["owner", "shared"])
 @pytest.mark.parametrize("operation", ["decrypt", "rewrap"])
 def test_a_stolen_ciphertext_is_never_encrypted_to_the_thief(
-    operation: str, way: str, people: People, specify: Specify, maildir: Path
+    operation: str, way: str, people: People, specify: SpecifyThere, maildir: Path
 ) -> None:
     stolen = encrypt(SECRET, people.victim)
     own = encrypt(TEXT, people.thief)
@@ -264,7 +261,7 @@ def forged_recipient(stolen: bytes, own: bytes) -> bytes:
 
 
 def test_mail_of_a_shared_mailbox_goes_to_those_who_could_read_it(
-    people: People, specify: Specify, maildir: Path
+    people: People, specify: SpecifyThere, maildir: Path
 ) -> None:
     deliver(
         maildir,
@@ -287,7 +284,7 @@ def test_mail_of_a_shared_mailbox_goes_to_those_who_could_read_it(
 
 
 def test_mail_of_a_shared_mailbox_that_nobody_of_the_new_could_read_stays(
-    people: People, specify: Specify, maildir: Path
+    people: People, specify: SpecifyThere, maildir: Path
 ) -> None:
     deliver(
         maildir, message(1, encrypt(TEXT, people.victim)), message(2, encrypt(TEXT, people.nobody))
@@ -300,7 +297,7 @@ def test_mail_of_a_shared_mailbox_that_nobody_of_the_new_could_read_stays(
 
 
 def test_a_layer_that_not_everybody_can_read_keeps_its_recipients(
-    people: People, specify: Specify, maildir: Path
+    people: People, specify: SpecifyThere, maildir: Path
 ) -> None:
     inner = encrypt(SECRET, people.victim)
     deliver(maildir, message(1, encrypt(inner, people.victim, people.thief)))
@@ -314,7 +311,7 @@ def test_a_layer_that_not_everybody_can_read_keeps_its_recipients(
 
 
 def test_a_layer_is_not_everybodys_who_reads_what_is_around_it_by_keys_of_a_later_run(
-    people: People, specify: Specify, maildir: Path
+    people: People, specify: SpecifyThere, maildir: Path
 ) -> None:
     inner = encrypt(SECRET, people.victim)
     outer = encrypt(multipart(inner, FOOTER), people.victim, people.thief)
@@ -340,7 +337,7 @@ def test_a_layer_is_not_everybodys_who_reads_what_is_around_it_by_keys_of_a_late
 
 
 def test_a_subject_of_a_shared_mailbox_is_not_shown_to_all_who_read_it(
-    people: People, specify: Specify, maildir: Path
+    people: People, specify: SpecifyThere, maildir: Path
 ) -> None:
     protected = b'Content-Type: text/plain; hp="cipher"\r\nSubject: the secret plan\r\n\r\nbody\r\n'
     outer = message(1, encrypt(protected, people.victim))
@@ -359,11 +356,11 @@ def test_a_subject_of_a_shared_mailbox_is_not_shown_to_all_who_read_it(
     ],
 )
 def test_a_job_stays_one_persons_or_shared(
-    first: dict[str, object],
-    second: dict[str, object],
+    first: Fields,
+    second: Fields,
     words: str,
     people: People,
-    specify: Specify,
+    specify: SpecifyThere,
     maildir: Path,
 ) -> None:
     deliver(maildir, message(1, encrypt(TEXT, people.victim)))
@@ -374,7 +371,7 @@ def test_a_job_stays_one_persons_or_shared(
 
 
 def test_a_later_run_with_the_keys_of_another_person_is_refused(
-    people: People, specify: Specify, maildir: Path
+    people: People, specify: SpecifyThere, maildir: Path
 ) -> None:
     deliver(maildir, message(1, encrypt(SECRET, people.victim)))
     for key in (people.victim, people.thief):
@@ -388,7 +385,7 @@ def test_a_later_run_with_the_keys_of_another_person_is_refused(
         assert jobs.run(specify("decrypt", keys=keys, owners=both)).exit_code == 0
 
 
-def test_a_shared_mailbox_is_not_put_in_clear(specify: Specify, maildir: Path) -> None:
+def test_a_shared_mailbox_is_not_put_in_clear(specify: SpecifyThere, maildir: Path) -> None:
     deliver(maildir, message(1, TEXT))
     with pytest.raises(UsageError, match="put in clear"):
         jobs.run(specify("decrypt", shared=True, in_place=True))

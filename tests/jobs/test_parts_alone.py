@@ -25,7 +25,8 @@ from tests.support.layers import (
     multipart,
     stored,
 )
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
+from tests.support.specifications import Fields, Specify, fitting
 
 NAME = "cur/1300000001.M1P1.host:2,S"
 HTML = b"Content-Type: text/html\r\n\r\n<p>Hello</p>"
@@ -95,9 +96,9 @@ def test_a_part_among_others_gets_the_new_recipients_and_all_else_stays(
     assert without_envelope(after) == without_envelope(before)
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
     old = KeySpecification((keys.history,))
-    verified = jobs.run(specify("verify", None, keys=None, verify_keys=new, retire=old))
+    verified = jobs.run(specify("verify", None, verify_keys=new, retire=old))
     assert counts(verified) == {State.VERIFIED: 1}
-    jobs.run(specify("rollback", None, keys=None))
+    jobs.run(specify("rollback", None))
     assert only(maildir) == before
 
 
@@ -116,13 +117,15 @@ def without_envelope(raw: bytes) -> bytes:
 @pytest.mark.parametrize("choice", [{}, {"nested": True}, {"wrapped": True}])
 @pytest.mark.parametrize("name", SURROUNDINGS)
 def test_a_plaintext_never_stands_among_other_parts(
-    name: str, choice: dict[str, bool], specify: Specify, keys: Keys, tmp_path: Path
+    name: str, choice: Fields, specify: Specify, keys: Keys, tmp_path: Path
 ) -> None:
     maildir = tmp_path / "Maildir"
     before = deliver(maildir, message(1, SURROUNDINGS[name](encrypt(TEXT, keys.old))))
     jobs.run(specify("decrypt", maildir))
     # Also where the job took it before.
-    summary = jobs.run(specify("decrypt", maildir, in_place=True, **choice))
+    summary = jobs.run(
+        specify("decrypt", maildir, **fitting("decrypt", {"in_place": True}, choice))
+    )
     assert (counts(summary), summary.exit_code) == ({State.CHECKPOINTED: 1}, 3)
     assert "stays encrypted" in summary.not_done[0].reason
     assert only(maildir) == before
@@ -143,7 +146,7 @@ def test_a_plaintext_stands_beside_the_footer_of_a_list_only_when_asked_for(
     jobs.run(specify("encrypt", maildir))
     assert opened_by(only(maildir), keys.new) == [TEXT]
     # To go back to it needs no option: the job knows.
-    back = specify("rollback", None, keys=None, to_stage="decrypted")
+    back = specify("rollback", None, to_stage="decrypted")
     assert counts(jobs.run(back)) == {State.DECRYPTED: 1}
 
 
@@ -242,9 +245,9 @@ def test_what_opens_is_taken_and_what_does_not_stays_byte_for_byte(
         assert not summary.needs_old_keys
         assert as_json(summary)["left_parts"][0]["part"] == "2"
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
-    verified = jobs.run(specify("verify", None, keys=None, verify_keys=new))
+    verified = jobs.run(specify("verify", None, verify_keys=new))
     assert counts(verified) == {State.VERIFIED: 1}
-    jobs.run(specify("rollback", None, keys=None))
+    jobs.run(specify("rollback", None))
     assert only(maildir) == before
 
 
@@ -272,8 +275,8 @@ def test_a_part_that_a_key_added_later_opens_joins_its_message(
     assert len(jobs.run(specify("decrypt", maildir)).left_parts) == 1
     both = KeySpecification((keys.history, keys.stranger.certificate, keys.stranger.private_key))
     # Fewer keys take nothing back.
-    for history in ({"keys": both}, {}):
-        summary = jobs.run(specify("decrypt", maildir, **history))
+    for history in (both, KeySpecification((keys.history,))):
+        summary = jobs.run(specify("decrypt", maildir, keys=history))
         assert (counts(summary), summary.left_parts) == ({State.CHECKPOINTED: 1}, [])
     jobs.run(specify("encrypt", maildir))
     assert opened_by(only(maildir), keys.new) == [TEXT, TEXT]
@@ -290,9 +293,10 @@ def test_a_key_that_comes_when_its_message_is_replaced_is_asked_for_another_job(
     replaced = jobs.run(specify("encrypt" if operation == "decrypt" else "rewrap", maildir))
     assert (replaced.exit_code, replaced.needs_old_keys) == (0, [])
     both = KeySpecification((keys.history, keys.stranger.certificate, keys.stranger.private_key))
-    for history in ({"keys": both}, {}):
-        summary = jobs.run(specify(operation, maildir, **history))
-        assert (counts(summary), summary.exit_code) == ({State.REENCRYPTED: 1}, 3)
+    for history in (both, KeySpecification((keys.history,))):
+        summary = jobs.run(specify(operation, maildir, keys=history))
+        state = State.REENCRYPTED if operation == "decrypt" else State.REWRAPPED
+        assert (counts(summary), summary.exit_code) == ({state: 1}, 3)
         assert "another job" in summary.left_parts[0].reason
         assert summary.needs_old_keys[0].reason == summary.left_parts[0].reason
     again = specify("rewrap", maildir, keys=both, job=tmp_path / "another")
@@ -334,7 +338,7 @@ def test_rewrap_takes_what_opens_and_leaves_the_rest(
     parts.append(encrypt(TEXT, keys.old, options=("-des3",)))
     deliver(maildir, message(1, multipart(*parts)))
     summary = jobs.run(specify("rewrap", maildir))
-    assert counts(summary) == {State.REENCRYPTED: 1}
+    assert counts(summary) == {State.REWRAPPED: 1}
     assert [one.part for one in summary.left_parts] == ["2", "3"]
     # The third names a key of the owner's, and stays.
     assert summary.exit_code == 3

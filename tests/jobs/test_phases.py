@@ -9,7 +9,7 @@ import pytest
 
 from sectool import jobs
 from sectool.errors import UsageError
-from tests.support.mailboxes import Specify
+from tests.support.specifications import Specify
 
 SELECTIONS = {
     "so many messages": jobs.Selection(limit=2),

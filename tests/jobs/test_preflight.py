@@ -15,12 +15,13 @@ from sectool import jobs
 from sectool.keys import KeySpecification
 from sectool.summary import Preflight, Scenario
 from tests.support import checker, layers
-from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
+from tests.support.specifications import Specify
 
 Key = ec.EllipticCurvePrivateKey
 
 
-def _verdict(spec: jobs.JobSpec) -> Preflight:
+def _verdict(spec: jobs.Specification) -> Preflight:
     verdict = jobs.run(spec).preflight
     assert verdict is not None
     return verdict

@@ -16,7 +16,8 @@ from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker
 from tests.support.layers import encrypt, message, stored
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
+from tests.support.specifications import Specify
 
 PAYLOAD = (
     b'Content-Type: text/plain; charset=utf-8; hp="cipher"\r\n'
@@ -79,9 +80,9 @@ def test_encrypt_shows_the_subject_when_asked_to_and_writes_that_down(
     assert checker.opened(envelope, keys.new) == PAYLOAD
     assert steps(tmp_path / "job") == ["subject restored"]
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
-    verified = jobs.run(specify("verify", maildir, keys=None, verify_keys=new, deep=True))
+    verified = jobs.run(specify("verify", maildir, verify_keys=new, deep=True))
     assert counts(verified) == {State.VERIFIED: 1}
-    jobs.run(specify("rollback", None, keys=None))
+    jobs.run(specify("rollback", None))
     assert subject(maildir) == b"[...]"
 
 

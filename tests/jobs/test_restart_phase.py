@@ -15,7 +15,8 @@ from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.checker import Key
-from tests.support.mailboxes import Keys, Mail, Specify, fill, make_key
+from tests.support.mailboxes import Keys, Mail, fill, make_key
+from tests.support.specifications import Specify
 
 OTHERS = {State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
 ENCRYPTED = {**OTHERS, State.REENCRYPTED: 5}

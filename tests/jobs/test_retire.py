@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -21,7 +22,8 @@ from tests.support.layers import (
     multipart,
     stored,
 )
-from tests.support.mailboxes import NO_AUTHORITY, Keys, Mail, Specify, encrypted, fill, openssl
+from tests.support.mailboxes import NO_AUTHORITY, Keys, Mail, encrypted, fill, openssl
+from tests.support.specifications import Fields, Specify, fitting
 
 PLAIN = b"Content-Type: text/plain\r\n\r\ntext\r\n"
 
@@ -51,9 +53,11 @@ def history(*keys: Key) -> KeySpecification:
     return KeySpecification(tuple(paths))
 
 
-def answer(specify: Specify, key: KeySpecification, **changes: object) -> RetiredKey:
+def answer(specify: Specify, key: KeySpecification, **changes: Unpack[Fields]) -> RetiredKey:
     """What is said of one key."""
-    answers = jobs.run(specify("verify", None, keys=None, retire=key, **changes)).retire
+    answers = jobs.run(
+        specify("verify", None, **fitting("verify", {"retire": key}, changes))
+    ).retire
     assert answers is not None
     (one,) = answers
     return one
@@ -113,7 +117,7 @@ def test_a_replacement_that_nothing_at_hand_opens_keeps_every_old_key(
     else:
         jobs.run(specify("decrypt", maildir))
         jobs.run(specify("encrypt", maildir, verify_keys=new))
-        jobs.run(specify("purge", maildir, keys=None))
+        jobs.run(specify("purge", maildir))
     one = answer(specify, history(keys.old))
     assert (one.needed, one.answer) == (0, Answer.UNCLEAR)
     assert all("--verify-keys" in claim.remedy for claim in one.claims)
@@ -127,7 +131,7 @@ def test_a_layer_in_what_an_old_key_opens_needs_the_key_that_opens_it(
     left = message(2, encrypt(encrypt(TEXT, keys.stranger), keys.old))
     (replaced / "new" / "1500000001.M1P1.host").write_bytes(stored(left))
     both = history(keys.old, keys.stranger)
-    retired = jobs.run(specify("verify", None, keys=None, retire=both)).retire
+    retired = jobs.run(specify("verify", None, retire=both)).retire
     assert retired is not None
     assert [(one.needed, one.answer) for one in retired] == [(1, Answer.NEEDED)] * 2
 
@@ -299,5 +303,5 @@ def test_a_key_that_checkpoints_are_sealed_to_stays_until_they_are_purged(
     jobs.run(specify("encrypt", maildir, seal_keys=old, verify_keys=new))
     one = answer(specify, old, verify_keys=new)
     assert (one.answer, "sealed to it" in one.claims[0].reason) == (Answer.NEEDED, True)
-    jobs.run(specify("purge", maildir, keys=None))
+    jobs.run(specify("purge", maildir))
     assert answer(specify, old, verify_keys=new).answer is Answer.NOT_NEEDED

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -18,6 +19,7 @@ from sectool.summary import RetiredKey
 from tests.support import finder
 from tests.support.checker import Key
 from tests.support.mailboxes import Keys, Mail, encrypted, fill
+from tests.support.specifications import Fields, fitting, specification
 
 CASES = Path(__file__).parents[1] / "cases"
 KEYS = CASES / "clear-eml-attachment" / "keys"
@@ -68,15 +70,9 @@ def move(directory: Path, keys: Keys, kinds: list[Path]) -> Moved:
     fill(maildir, mail)
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
 
-    def run(operation: str, **changes: object) -> list[RetiredKey] | None:
-        spec = jobs.JobSpec(
-            jobs.Operation(operation),
-            str(maildir),
-            job=directory / "job",
-            workers=0,
-            max_failures=100,
-            **changes,  # type: ignore[arg-type]
-        )
+    def run(operation: str, **changes: Unpack[Fields]) -> list[RetiredKey] | None:
+        usual: Fields = {"job": directory / "job", "workers": 0, "max_failures": 100}
+        spec = specification(operation, maildir, **fitting(operation, usual, changes))
         return jobs.run(spec).retire
 
     run("decrypt", keys=old)

@@ -8,6 +8,7 @@ import gzip
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -27,8 +28,9 @@ from tests.support.layers import (
     multipart,
     stored,
 )
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill, openssl
+from tests.support.mailboxes import Keys, Mail, encrypted, fill, openssl
 from tests.support.odd_envelopes import Envelope, deep_attributes, entity, opens, stranger
+from tests.support.specifications import Fields, Specify, fitting
 
 PLAIN = b"Content-Type: text/plain\r\n\r\ntext\r\n"
 
@@ -53,11 +55,12 @@ def moved(tmp_path: Path, specify: Specify, keys: Keys) -> Path:
 
 @pytest.fixture
 def retire(moved: Path, specify: Specify, keys: Keys) -> Retire:
-    def retire(*messages: bytes, **changes: object) -> RetiredKey:
+    def retire(*messages: bytes, **changes: Unpack[Fields]) -> RetiredKey:
         for number, raw in enumerate(messages, 2):
             (moved / "new" / f"150000000{number}.M{number}P1.host").write_bytes(raw)
-        fields = {"retire": history(keys.old), "verify_keys": history(keys.new), **changes}
-        answers = jobs.run(specify("verify", moved, keys=None, **fields)).retire
+        usual: Fields = {"retire": history(keys.old), "verify_keys": history(keys.new)}
+        spec = specify("verify", moved, **fitting("verify", usual, changes))
+        answers = jobs.run(spec).retire
         assert answers is not None
         (answer,) = answers
         return answer
@@ -130,10 +133,10 @@ def test_a_certificate_nobody_gave_in_a_crowd_of_those_at_hand_is_never_overlook
     crowded = replace(both, recipients=(*[named] * 600, unknown)).encoded
     assert opens(crowded, keys.stranger)
     (moved / "new" / "1500000002.M2P1.host").write_bytes(stored(message(2, entity(crowded))))
-    asked = {"retire": history(keys.old, renewed), "verify_keys": history(keys.new)}
+    asked: Fields = {"retire": history(keys.old, renewed), "verify_keys": history(keys.new)}
     for most, said in ((10_000, {Answer.NEEDED}), (500, {Answer.NEEDED, Answer.UNCLEAR})):
         monkeypatch.setattr(budget, "MESSAGE", {**budget.MESSAGE, budget.Work.PRIVATE_KEY: most})
-        answers = jobs.run(specify("verify", moved, keys=None, **asked)).retire
+        answers = jobs.run(specify("verify", moved, **asked)).retire
         assert answers is not None
         assert {one.answer for one in answers} == said
 
@@ -240,9 +243,7 @@ def test_what_was_damaged_beside_a_moved_part_counts_although_the_message_was_re
     fill(maildir, [Mail("", "cur/1300000000.M0P1.host:2,S", stored(message(2, body)))])
     jobs.run(specify("decrypt", maildir))
     jobs.run(specify("encrypt", maildir, verify_keys=new, partial=True))
-    answers = jobs.run(
-        specify("verify", None, keys=None, verify_keys=new, retire=history(keys.old))
-    ).retire
+    answers = jobs.run(specify("verify", None, verify_keys=new, retire=history(keys.old))).retire
     assert answers is not None
     assert answers[0].answer is Answer.NEEDED
 
@@ -341,9 +342,7 @@ def test_a_lost_message_that_kept_a_layer_is_unclear_although_it_was_replaced(
     for path in (maildir / "cur").iterdir():
         if b"<1@example.org>" in path.read_bytes():
             path.unlink()
-    answers = jobs.run(
-        specify("verify", None, keys=None, verify_keys=new, retire=history(keys.old))
-    ).retire
+    answers = jobs.run(specify("verify", None, verify_keys=new, retire=history(keys.old))).retire
     assert answers is not None
     claim = only_claim(answers[0])
     assert (claim.answer, claim.message_id) == (Answer.UNCLEAR, "<1@example.org>")

@@ -14,7 +14,8 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Retried
 from tests.support import checker
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import Keys, Mail, encrypted, fill
+from tests.support.specifications import Specify
 
 NOT_DONE = {State.MISSING_KEY: 1, State.MALFORMED: 1}
 

@@ -13,7 +13,8 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker
-from tests.support.mailboxes import Keys, Mail, Specify, fill
+from tests.support.mailboxes import Keys, Mail, fill
+from tests.support.specifications import Specify
 
 OTHERS = {State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
 ROLLED_BACK = {**OTHERS, State.ROLLED_BACK: 5}

@@ -67,9 +67,7 @@ def covering(*words: str) -> set[str]:
 
 
 def scan(maildir: Path, *, with_keys: bool) -> dict[str, object]:
-    spec = jobs.JobSpec(
-        jobs.Operation.SCAN, str(maildir), keys=HISTORY if with_keys else None, workers=0
-    )
+    spec = jobs.Scan(mailbox=str(maildir), keys=HISTORY if with_keys else None, workers=0)
     return as_json(jobs.run(spec))
 
 
@@ -322,15 +320,12 @@ def moved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     here, there, job = directory / "Maildir", directory / "elsewhere" / "box", directory / "job"
     unpack_maildir(SAMPLE, here)
     before, files_before = by_file(here, MANIFEST), checker.census(here)
-    decrypted = jobs.run(
-        jobs.JobSpec(jobs.Operation.DECRYPT, str(here), job=job, keys=HISTORY, workers=0)
-    )
+    decrypted = jobs.run(jobs.Decrypt(mailbox=str(here), job=job, keys=HISTORY, workers=0))
     assert checker.census(here) == files_before
     there.parent.mkdir()
     shutil.move(here, there)
-    spec = jobs.JobSpec(
-        jobs.Operation.ENCRYPT,
-        str(there),
+    spec = jobs.Encrypt(
+        mailbox=str(there),
         job=job,
         new_certificates=(NEW_KEY.certificate,),
         profile=request.param,
@@ -461,7 +456,7 @@ def test_every_envelope_is_as_the_profile_says(moved: Round) -> None:
 
 def test_a_scan_with_the_new_key_alone_reads_all_that_moved(moved: Round) -> None:
     keys = KeySpecification((NEW_KEY.certificate.parent,))
-    spec = jobs.JobSpec(jobs.Operation.SCAN, str(moved.maildir), keys=keys, workers=0)
+    spec = jobs.Scan(mailbox=str(moved.maildir), keys=keys, workers=0)
     counts = jobs.run(spec).counts
     # What has no header is only certain where the profile authenticates.
     unproven = covering("inner-without-header") if moved.profile is Profile.COMPATIBLE else set()

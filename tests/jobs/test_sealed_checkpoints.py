@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -29,13 +28,13 @@ from tests.support.mailboxes import (
     NO_AUTHORITY,
     Keys,
     Mail,
-    Specify,
     encrypted,
     fill,
     make_key,
     openssl,
 )
 from tests.support.peers import peer_missing
+from tests.support.specifications import Fields, Specify, fitting
 
 PLAINTEXT = b"this is message"
 
@@ -45,18 +44,17 @@ def fingerprint(certificate: Path) -> str:
     return text.strip().partition("=")[2].replace(":", "").lower()
 
 
-Seal = Callable[..., jobs.JobSpec]
-
-
 @pytest.fixture
-def seal(specify: Specify, keys: Keys) -> Seal:
+def seal(specify: Specify, keys: Keys) -> Specify:
     """Makes the specification of a run that seals to the transport key, or opens with it."""
 
-    def make(operation: str, mailbox: Path | None, **changes: object) -> jobs.JobSpec:
-        sealing: dict[str, object] = {"seal_keys": KeySpecification((keys.transport.private_key,))}
+    def make(
+        operation: str, mailbox: Path | str | None, /, **changes: Unpack[Fields]
+    ) -> jobs.Specification:
+        sealing: Fields = {"seal_keys": KeySpecification((keys.transport.private_key,))}
         if operation == "decrypt":
             sealing = {"seal_to": (keys.transport.certificate,)}
-        return specify(operation, mailbox, **{**sealing, **changes})
+        return specify(operation, mailbox, **fitting(operation, sealing, changes))
 
     return make
 
@@ -84,7 +82,7 @@ def holds_plaintext(directory: Path) -> list[Path]:
 # --- writing -------------------------------------------------------------------------------
 
 
-def test_no_plaintext_lies_in_the_job(maildir: Path, seal: Seal, job: Path) -> None:
+def test_no_plaintext_lies_in_the_job(maildir: Path, seal: Specify, job: Path) -> None:
     summary = jobs.run(seal("decrypt", maildir))
     assert summary.counts[State.CHECKPOINTED] == 5
     assert {path.suffix for path in checkpoints(job)} == {".p7m"}
@@ -92,7 +90,7 @@ def test_no_plaintext_lies_in_the_job(maildir: Path, seal: Seal, job: Path) -> N
 
 
 def test_openssl_and_the_transport_key_are_enough_without_the_log(
-    maildir: Path, seal: Seal, job: Path, keys: Keys
+    maildir: Path, seal: Specify, job: Path, keys: Keys
 ) -> None:
     jobs.run(seal("decrypt", maildir))
     (job / "job.db").unlink()
@@ -114,7 +112,7 @@ def test_openssl_and_the_transport_key_are_enough_without_the_log(
     assert found == {INNER % number for number in (1, 2, 3, 4)}
 
 
-def test_worker_processes_seal_as_well(maildir: Path, seal: Seal, job: Path, keys: Keys) -> None:
+def test_worker_processes_seal_as_well(maildir: Path, seal: Specify, job: Path, keys: Keys) -> None:
     jobs.run(seal("decrypt", maildir, workers=2))
     assert holds_plaintext(job) == []
     summary = jobs.run(seal("encrypt", maildir, workers=2))
@@ -122,7 +120,7 @@ def test_worker_processes_seal_as_well(maildir: Path, seal: Seal, job: Path, key
 
 
 def test_each_of_several_transport_keys_is_enough(
-    maildir: Path, seal: Seal, keys: Keys, tmp_path: Path
+    maildir: Path, seal: Specify, keys: Keys, tmp_path: Path
 ) -> None:
     other = make_key(tmp_path, "other")
     jobs.run(seal("decrypt", maildir, seal_to=(keys.transport.certificate, other.certificate)))
@@ -130,7 +128,7 @@ def test_each_of_several_transport_keys_is_enough(
     assert jobs.run(seal("encrypt", maildir, seal_keys=opened)).counts[State.REENCRYPTED] == 5
 
 
-def test_a_dry_run_counts_the_sealed_size(maildir: Path, seal: Seal, job: Path) -> None:
+def test_a_dry_run_counts_the_sealed_size(maildir: Path, seal: Specify, job: Path) -> None:
     rehearsed = jobs.run(seal("decrypt", maildir, dry_run=True))
     plain = jobs.run(seal("decrypt", maildir, dry_run=True, seal_to=()))
     assert not job.exists()
@@ -149,7 +147,7 @@ def test_a_dry_run_counts_the_sealed_size(maildir: Path, seal: Seal, job: Path) 
 
 
 def test_a_certificate_that_must_not_be_encrypted_to_is_refused_unless_accepted(
-    maildir: Path, seal: Seal, job: Path, tmp_path: Path
+    maildir: Path, seal: Specify, job: Path, tmp_path: Path
 ) -> None:
     certificate, key = tmp_path / "unfit.crt", tmp_path / "unfit.key"
     openssl(
@@ -167,7 +165,7 @@ def test_a_certificate_that_must_not_be_encrypted_to_is_refused_unless_accepted(
 
 
 def test_a_certificate_that_only_signs_is_refused(
-    maildir: Path, seal: Seal, job: Path, tmp_path: Path
+    maildir: Path, seal: Specify, job: Path, tmp_path: Path
 ) -> None:
     certificate, key = tmp_path / "signer.crt", tmp_path / "signer.key"
     openssl(
@@ -180,7 +178,7 @@ def test_a_certificate_that_only_signs_is_refused(
 
 
 def test_an_ml_kem_certificate_serves_as_well(
-    maildir: Path, seal: Seal, tmp_path: Path, keys: Keys
+    maildir: Path, seal: Specify, tmp_path: Path, keys: Keys
 ) -> None:
     someone = make_holder("ml-kem-768")
     file = tmp_path / "someone.pem"
@@ -197,7 +195,7 @@ def test_an_ml_kem_certificate_serves_as_well(
 
 
 def test_a_later_decrypt_without_the_certificate_is_refused_by_name(
-    maildir: Path, seal: Seal, job: Path, keys: Keys
+    maildir: Path, seal: Specify, job: Path, keys: Keys
 ) -> None:
     # F88
     jobs.run(seal("decrypt", maildir))
@@ -210,7 +208,7 @@ def test_a_later_decrypt_without_the_certificate_is_refused_by_name(
 
 
 def test_a_job_with_plain_checkpoints_is_not_sealed_later(
-    maildir: Path, seal: Seal, job: Path
+    maildir: Path, seal: Specify, job: Path
 ) -> None:
     jobs.run(seal("decrypt", maildir, seal_to=()))
     with pytest.raises(UsageError, match="plain") as refused:
@@ -220,7 +218,7 @@ def test_a_job_with_plain_checkpoints_is_not_sealed_later(
 
 
 def test_mail_that_comes_later_is_sealed_to_the_same(
-    maildir: Path, seal: Seal, job: Path, keys: Keys
+    maildir: Path, seal: Specify, job: Path, keys: Keys
 ) -> None:
     jobs.run(seal("decrypt", maildir))
     (maildir / "new" / "1500000001.M1P1.host").write_bytes(encrypted(21, keys.old))
@@ -234,7 +232,7 @@ def test_mail_that_comes_later_is_sealed_to_the_same(
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_encrypt_asks_for_the_key_before_it_changes_anything(
-    maildir: Path, seal: Seal, job: Path, keys: Keys, dry_run: bool
+    maildir: Path, seal: Specify, job: Path, keys: Keys, dry_run: bool
 ) -> None:
     # F86
     jobs.run(seal("decrypt", maildir))
@@ -249,7 +247,7 @@ def test_encrypt_asks_for_the_key_before_it_changes_anything(
 
 
 def test_the_transport_key_may_lie_in_a_pkcs12_file_with_a_passphrase(
-    maildir: Path, seal: Seal, keys: Keys, tmp_path: Path
+    maildir: Path, seal: Specify, keys: Keys, tmp_path: Path
 ) -> None:
     jobs.run(seal("decrypt", maildir))
     file, right, wrong = tmp_path / "transport.p12", tmp_path / "right", tmp_path / "wrong"
@@ -267,7 +265,7 @@ def test_the_transport_key_may_lie_in_a_pkcs12_file_with_a_passphrase(
 
 
 def test_a_damaged_sealed_checkpoint_costs_its_message_and_ends_with_16(
-    maildir: Path, seal: Seal, job: Path
+    maildir: Path, seal: Specify, job: Path
 ) -> None:
     # F87
     jobs.run(seal("decrypt", maildir))
@@ -289,7 +287,7 @@ def test_a_damaged_sealed_checkpoint_costs_its_message_and_ends_with_16(
 
 
 def test_a_sealed_checkpoint_of_something_else_is_told_from_the_one_the_log_knows(
-    maildir: Path, seal: Seal, job: Path, keys: Keys
+    maildir: Path, seal: Specify, job: Path, keys: Keys
 ) -> None:
     jobs.run(seal("decrypt", maildir))
     first, second, *_ = checkpoints(job)
@@ -300,7 +298,7 @@ def test_a_sealed_checkpoint_of_something_else_is_told_from_the_one_the_log_know
 
 
 def test_the_whole_way_through_the_sealed_job_loses_nothing(
-    maildir: Path, seal: Seal, keys: Keys, job: Path
+    maildir: Path, seal: Specify, keys: Keys, job: Path
 ) -> None:
     (maildir / "cur" / "1300000008.M8P1.host:2,").unlink()  # it is cut off
     before = checker.meanings(maildir, [keys.old])
@@ -312,12 +310,12 @@ def test_the_whole_way_through_the_sealed_job_loses_nothing(
     verified = jobs.run(seal("verify", maildir, verify_keys=new, retire=retired))
     assert verified.retire is not None
     assert [entry.answer for entry in verified.retire] == [Answer.NOT_NEEDED]
-    jobs.run(seal("purge", maildir, verify_keys=new, seal_keys=None))
+    jobs.run(seal("purge", maildir, verify_keys=new))
     assert checkpoints(job) == []
 
 
 def test_after_a_rollback_decrypt_takes_sealed_checkpoints_back_without_the_key(
-    maildir: Path, seal: Seal, job: Path
+    maildir: Path, seal: Specify, job: Path
 ) -> None:
     jobs.run(seal("decrypt", maildir))
     files = {path: path.stat().st_mtime_ns for path in checkpoints(job)}
@@ -329,7 +327,7 @@ def test_after_a_rollback_decrypt_takes_sealed_checkpoints_back_without_the_key(
 
 
 def test_what_was_lost_comes_back_from_its_sealed_checkpoint(
-    maildir: Path, seal: Seal, keys: Keys
+    maildir: Path, seal: Specify, keys: Keys
 ) -> None:
     jobs.run(seal("decrypt", maildir))
     (lost,) = (maildir / "cur").glob("1300000001*")
@@ -353,24 +351,24 @@ class Hearing(NoProgress):
 
 @pytest.mark.parametrize("with_key", [False, True])
 def test_retiring_old_keys_without_the_transport_key_says_what_is_not_looked_into(
-    maildir: Path, seal: Seal, keys: Keys, with_key: bool
+    maildir: Path, seal: Specify, keys: Keys, with_key: bool
 ) -> None:
     jobs.run(seal("decrypt", maildir))
     jobs.run(seal("encrypt", maildir))
-    changes: dict[str, object] = {} if with_key else {"seal_keys": None}
+    seal_keys = KeySpecification((keys.transport.private_key,)) if with_key else None
     hearing = Hearing()
     retired = KeySpecification((keys.history,))
-    jobs.run(seal("verify", maildir, keys=None, retire=retired, **changes), hearing)
+    jobs.run(seal("verify", maildir, retire=retired, seal_keys=seal_keys), hearing)
     told = [hint for text, hint in hearing.heard if "sealed" in text]
     assert told == ([] if with_key else ["give --seal-keys, or --verify-keys"])
 
 
 def test_once_all_is_purged_nobody_asks_for_the_transport_key(
-    maildir: Path, seal: Seal, keys: Keys
+    maildir: Path, seal: Specify, keys: Keys
 ) -> None:
     jobs.run(seal("decrypt", maildir))
     jobs.run(seal("encrypt", maildir))
-    jobs.run(seal("purge", maildir, keys=None, accept_unproven=True, seal_keys=None))
+    jobs.run(seal("purge", maildir, accept_unproven=True))
     summary = jobs.run(seal("encrypt", maildir, seal_keys=None))
     assert summary.counts[State.PURGED] == 5
 
@@ -379,20 +377,19 @@ def test_once_all_is_purged_nobody_asks_for_the_transport_key(
 
 
 def test_in_place_needs_the_key_before_anything_is_written(
-    maildir: Path, seal: Seal, job: Path, keys: Keys
+    maildir: Path, seal: Specify, job: Path, keys: Keys
 ) -> None:
     census = checker.census(maildir)
-    spec = seal("decrypt", maildir, in_place=True)
     wrong = KeySpecification((keys.stranger.private_key,))
     for seal_keys in (None, wrong):
         with pytest.raises(UsageError):
-            jobs.run(dataclasses.replace(spec, seal_keys=seal_keys))
+            jobs.run(seal("decrypt", maildir, in_place=True, seal_keys=seal_keys))
     assert checker.census(maildir) == census
     assert checkpoints(job) == []
 
 
 def test_in_place_and_back_again_from_sealed_checkpoints(
-    maildir: Path, seal: Seal, job: Path, keys: Keys
+    maildir: Path, seal: Specify, job: Path, keys: Keys
 ) -> None:
     before = checker.meanings(maildir, [keys.old])
     opening = KeySpecification((keys.transport.private_key,))
@@ -435,7 +432,7 @@ def test_a_person_without_the_key_gets_one_line_and_a_hint(
 
 
 def test_the_transport_key_may_lie_on_a_token(
-    maildir: Path, seal: Seal, keys: Keys, tmp_path: Path
+    maildir: Path, seal: Specify, keys: Keys, tmp_path: Path
 ) -> None:
     if reason := softhsm.missing_peer():
         peer_missing(reason)
@@ -462,7 +459,7 @@ def test_the_transport_key_may_lie_on_a_token(
 
 
 def test_status_tells_sealed_checkpoints_from_plaintext(
-    maildir: Path, seal: Seal, job: Path, keys: Keys
+    maildir: Path, seal: Specify, job: Path, keys: Keys
 ) -> None:
     jobs.run(seal("decrypt", maildir))
     told = jobs.status(job).plaintext

@@ -17,7 +17,8 @@ from sectool import jobs
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import Keys, Mail, encrypted, fill
+from tests.support.specifications import Specify
 
 MESSAGES = 40
 PATIENCE = 60.0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -17,9 +18,10 @@ from sectool.jobs.replacing import grouping
 from sectool.message import Flags, MessageRef
 from sectool.outcome import State
 from tests.support import checker, crash
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import Keys, Mail, encrypted, fill
 from tests.support.one_file import ImapLike
 from tests.support.one_file_world import OneFileWorld, fill_one_file
+from tests.support.specifications import Fields, Specify
 
 ONES = 6
 """Messages of a small mailbox."""
@@ -39,9 +41,10 @@ class Place:
         fill(directory / "filled", mail)
         self.world = fill_one_file(self.mailbox, kind, directory / "filled")
 
-    def run_of(self, operation: str, **changes: object) -> jobs.JobSpec:
+    def run_of(self, operation: str, **changes: Unpack[Fields]) -> jobs.Specification:
         location = f"{self.kind}:{self.mailbox}"
-        return self._specify(operation, location, job=self.directory / "job", **changes)
+        changes.setdefault("job", self.directory / "job")
+        return self._specify(operation, location, **changes)
 
     def mail(self, *keys: checker.Key) -> Counter[object]:
         """What there is, wherever it lies and whatever its flags."""
@@ -59,7 +62,7 @@ class Place:
     def placed(self) -> str:
         return PLACED.get(self.kind, "store.place.after")
 
-    def passed(self, spec: jobs.JobSpec) -> Counter[str]:
+    def passed(self, spec: jobs.Specification) -> Counter[str]:
         """How often the run passed each point of the store."""
         passed: Counter[str] = Counter()
         install(lambda name: passed.update([name]))

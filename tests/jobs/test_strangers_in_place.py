@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -14,7 +15,8 @@ from sectool import jobs
 from sectool.outcome import State
 from sectool.progress import NoProgress
 from tests.support import checker, crash
-from tests.support.mailboxes import Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import Keys, Mail, encrypted, fill
+from tests.support.specifications import Fields, Specify
 
 OK = b"Content-Type: text/plain\r\n\r\nok\r\n"
 EMPTY = b"Content-Type: text/plain\r\n\r\n"
@@ -82,7 +84,7 @@ class Box:
     arrived: dict[str, bytes]
     specify: Specify
 
-    def run(self, operation: str, **options: object) -> Counter[State]:
+    def run(self, operation: str, **options: Unpack[Fields]) -> Counter[State]:
         place = self.maildir if operation in {"decrypt", "encrypt"} else None
         if operation == "decrypt":
             options["in_place"] = True
@@ -288,7 +290,7 @@ def test_what_is_not_taken_is_told(box: Box) -> None:
     box.arrives("other mail", with_header(b"\n\nsomething else\n", STRANGER))
     told = Told()
     summary = jobs.run(box.specify("encrypt", box.maildir), told)
-    assert summary.counts[State.NEW] == 4
+    assert summary.counts[State.NOT_IN_JOB] == 4
     (warning,) = told.warnings
     assert warning.startswith("3 messages in clear have the text of decrypted ones")
 

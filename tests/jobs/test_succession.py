@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 from cryptography import x509
@@ -21,7 +22,8 @@ from sectool.progress import NoProgress
 from sectool.summary import Summary
 from tests.support import checker
 from tests.support.checker import Key
-from tests.support.mailboxes import INNER, Mail, Specify, encrypted, fill, make_key, openssl
+from tests.support.mailboxes import INNER, Mail, encrypted, fill, make_key, openssl
+from tests.support.specifications import Fields, Specify, fitting
 
 SMITH, JONES, BOB = (f"{name}@example.org" for name in ("a.smith", "a.jones", "bob"))
 THIS_YEAR = datetime.now(UTC).year
@@ -112,7 +114,7 @@ def move(specify: Specify, tmp_path: Path) -> Move:
         new: list[Key],
         *,
         warnings: Warnings | None = None,
-        **options: object,
+        **options: Unpack[Fields],
     ) -> Summary:
         box = tmp_path / "box"
         if not box.exists():
@@ -123,14 +125,14 @@ def move(specify: Specify, tmp_path: Path) -> Move:
         to = tuple(key.certificate for key in new)
         if way == "encrypt":
             jobs.run(specify("decrypt", box, keys=history(*old)))
-            return jobs.run(specify("encrypt", box, new_certificates=to, **options), warnings)
-        spec = specify("rewrap", box, keys=history(*old), new_certificates=to, **options)
-        return jobs.run(spec, warnings)
+        usual: Fields = {"keys": history(*old), "new_certificates": to}
+        return jobs.run(specify(way, box, **fitting(way, usual, options)), warnings)
 
     return moved
 
 
 WAYS = pytest.mark.parametrize("way", ["encrypt", "rewrap"])
+REPLACED = {"encrypt": State.REENCRYPTED, "rewrap": State.REWRAPPED}
 
 
 # --- the same person -----------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def test_a_certificate_of_somebody_else_is_refused_with_both_sides_and_what_answ
     assert checker.inner_digests(next((tmp_path / "box" / "cur").iterdir()).read_bytes(), [old])
     answered = move(way, [old], [new], dry_run=dry_run, owners=(SMITH, JONES))
     assert answered.owner_checked
-    assert dry_run or answered.counts[State.REENCRYPTED] == 1
+    assert dry_run or answered.counts[REPLACED[way]] == 1
 
 
 @WAYS
@@ -159,7 +161,7 @@ def test_one_address_in_common_is_enough_however_it_is_written(
 ) -> None:
     old = issue("old", f"{SMITH},email:{BOB}", 2020, 2050)
     new = issue("new", f"{JONES},email:{SMITH.upper()}", 2025, 2050)
-    assert move(way, [old], [new]).counts[State.REENCRYPTED] == 1
+    assert move(way, [old], [new]).counts[REPLACED[way]] == 1
 
 
 def test_a_name_that_decrypt_was_told_is_the_owners_for_encrypt_as_well(
@@ -227,7 +229,7 @@ def test_a_certificate_without_address_asks_to_be_accepted_for_that(
     accepted = frozenset({f"{fingerprint(nobody)}:address"})
     warnings = Warnings()
     summary = move(way, [old], [nobody], accept_fingerprints=accepted, warnings=warnings)
-    assert summary.counts[State.REENCRYPTED] == 1
+    assert summary.counts[REPLACED[way]] == 1
     assert any("names no mail address" in text for text in warnings.told)
     with closing(sqlite3.connect(tmp_path / "job" / "job.db")) as connection:
         query = "SELECT value FROM job WHERE name = 'certificates'"

@@ -14,7 +14,8 @@ from sectool import jobs
 from sectool.outcome import State
 from tests.support import checker
 from tests.support.dovecot import Dovecot, running_dovecot
-from tests.support.mailboxes import CLEAR, Keys, Specify, encrypted
+from tests.support.mailboxes import CLEAR, Keys, encrypted
+from tests.support.specifications import Specify
 
 MARKS = [
     r"(\Seen \Flagged $Forwarded Work)",

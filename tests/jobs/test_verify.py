@@ -7,6 +7,7 @@ import gzip
 import os
 import shutil
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
@@ -20,7 +21,8 @@ from tests.support import checker
 from tests.support.checker import Key
 from tests.support.layers import encrypt
 from tests.support.layers import message as whole
-from tests.support.mailboxes import CLEAR, Keys, Mail, Specify, encrypted, fill
+from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
+from tests.support.specifications import Fields, Specify, fitting
 from tests.support.wrappings import ATTACHMENT, ATTACHMENT_DATA, attribute, tnef
 
 OTHERS = {State.CLEAR: 1, State.MISSING_KEY: 1, State.MALFORMED: 1}
@@ -133,7 +135,7 @@ def test_another_message_under_the_name_of_a_lost_one_does_not_hide_the_loss(
     encrypted_job: Path, maildir: Path, specify: Specify
 ) -> None:
     message(maildir, 1).write_bytes(b"Message-ID: <other@example.org>\n\nsomething else\n")
-    wanted = {**REENCRYPTED, State.REENCRYPTED: 4, State.LOST: 1, State.NEW: 1}
+    wanted = {**REENCRYPTED, State.REENCRYPTED: 4, State.LOST: 1, State.NOT_IN_JOB: 1}
     assert counts(jobs.run(specify("verify", None))) == wanted
 
 
@@ -144,9 +146,9 @@ def test_mail_that_came_later_is_new_or_needs_an_old_key(
     old = maildir / "new" / "1500000002.M1P1.host"
     old.write_bytes(encrypted(42, keys.old))
     summary = jobs.run(specify("verify", None))
-    assert counts(summary) == {**REENCRYPTED, State.NEW: 1, State.OLD_KEY: 1}
+    assert counts(summary) == {**REENCRYPTED, State.NOT_IN_JOB: 1, State.OLD_KEY: 1}
     old.unlink()
-    assert counts(jobs.run(specify("verify", None))) == {**REENCRYPTED, State.NEW: 1}
+    assert counts(jobs.run(specify("verify", None))) == {**REENCRYPTED, State.NOT_IN_JOB: 1}
 
 
 def test_a_dry_run_of_verify_writes_nothing_anywhere(
@@ -192,7 +194,7 @@ def test_a_wrong_mailbox_is_refused_and_leaves_no_trace(
         jobs.run(specify("verify", tmp_path / "other"))
     assert jobs.status(encrypted_job) == status
     summary = jobs.run(specify("verify", tmp_path / "other", partial=True))
-    assert counts(summary) == {State.LOST: 8, State.NEW: 3}
+    assert counts(summary) == {State.LOST: 8, State.NOT_IN_JOB: 3}
 
 
 # --- proof by opening ---------------------------------------------------------------------
@@ -279,8 +281,9 @@ def whole_job(maildir: Path, specify: Specify, tmp_path: Path) -> Path:
     return tmp_path / "job"
 
 
-def retired(specify: Specify, *keys: Key, **changes: object) -> list[RetiredKey]:
-    answers = jobs.run(specify("verify", None, retire=specification(*keys), **changes)).retire
+def retired(specify: Specify, *old: Key, **changes: Unpack[Fields]) -> list[RetiredKey]:
+    asked: Fields = {"retire": specification(*old)}
+    answers = jobs.run(specify("verify", None, **fitting("verify", asked, changes))).retire
     assert answers is not None
     return answers
 

@@ -158,9 +158,8 @@ def test_a_run_with_wrong_keys_writes_no_checkpoint_but_of_what_opens(
     maildir = tmp_path / "Maildir"
     fill(maildir, [*mail, Mail("", "cur/1400000000.M1P1.host:2,S", good)])
     census = checker.census(maildir)
-    spec = jobs.JobSpec(
-        jobs.Operation.DECRYPT,
-        str(maildir),
+    spec = jobs.Decrypt(
+        mailbox=str(maildir),
         job=tmp_path / "job",
         keys=KeySpecification((renewed.directory,)),
         workers=0,

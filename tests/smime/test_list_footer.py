@@ -105,5 +105,5 @@ def test_a_plaintext_never_stands_in_other_wrappers(name: str, part: bytes) -> N
 def test_a_list_footer_under_a_signature_stays_sealed(part: bytes) -> None:
     signed = multipart(multipart(part, FOOTER), TEXT, subtype=b"signed", boundary=b"s")
     inventory = take(message(1, signed, LIST_ID))
-    assert inventory.state is State.SEALED
+    assert inventory.state is State.UNDER_SIGNATURE
     assert WRAPPED.why_left(inventory.parts[0])

@@ -102,7 +102,7 @@ def _forked(act: Callable[[], object], hook: Hook | None) -> int:
         os._exit(code)
 
 
-def killed_at(spec: jobs.JobSpec, name: str) -> None:
+def killed_at(spec: jobs.Specification, name: str) -> None:
     """Runs until the first passing of a point (or the point of that number), and dies there."""
     code = in_child(lambda: jobs.run(spec), f"crash@{name}")
     assert code == -signal.SIGKILL, f"{name} was not reached"
@@ -136,12 +136,12 @@ class Trial:
             shutil.rmtree(self._directory)
         shutil.copytree(self._kept, self._directory)
 
-    def points(self, spec: jobs.JobSpec) -> list[str]:
+    def points(self, spec: jobs.Specification) -> list[str]:
         """Names of all crash points that the run passes, in order; the run is carried out."""
         return [name for name, _ in self._passed(spec)]
 
     def kills(
-        self, spec: jobs.JobSpec, among: Callable[[list[str]], list[int]] | None = None
+        self, spec: jobs.Specification, among: Callable[[list[str]], list[int]] | None = None
     ) -> Iterator[str]:
         """Kills the run at one point after the other, each time from the beginning.
 
@@ -165,7 +165,7 @@ class Trial:
             assert code == -signal.SIGKILL, f"point {number} was not reached"
             yield f"killed at point {number} of {len(passed)}, {passed[number - 1][0]}"
 
-    def _passed(self, spec: jobs.JobSpec) -> list[tuple[str, str]]:
+    def _passed(self, spec: jobs.Specification) -> list[tuple[str, str]]:
         """Each point that the run passes, and a digest of the directory at that moment."""
         self.put_back()
         self._trace.unlink(missing_ok=True)

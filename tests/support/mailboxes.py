@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from sectool import jobs
 from tests.support.checker import Key
 
 DAY = 86_400_000_000_000
@@ -130,7 +128,3 @@ def fill(maildir: Path, mail: list[Mail]) -> None:
         path.chmod(0o600)
         time = 1_300_000_000_123_456_789 + number * DAY
         os.utime(path, ns=(time, time))
-
-
-Specify = Callable[..., jobs.JobSpec]
-"""Makes a specification of a run; see the fixture ``specify``."""

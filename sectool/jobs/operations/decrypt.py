@@ -7,54 +7,56 @@ first, then logged, so the log never claims a checkpoint that is not there.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from sectool.joblog import Examination, JobLog, MessageRecord
-from sectool.jobs.operations.status import plaintext_of
-from sectool.jobs.passes.in_place import InPlace, check_in_place
+from sectool.joblog import REPLACED, Examination, JobLog, MessageRecord
+from sectool.jobs.passes.in_place import InPlace, check_in_place, check_options
 from sectool.jobs.passes.preflight import Survey, readable_if_opened
 from sectool.jobs.passes.take_in import SAME_AGAIN, Group, Intake, is_released, keep_first
-from sectool.jobs.session.job import Job
+from sectool.jobs.session.acknowledge import read_acknowledgements
+from sectool.jobs.session.owner import keys_for
 from sectool.jobs.session.reopen import close_reopening, reopen
-from sectool.jobs.session.sealed_checkpoints import fix_recipients
-from sectool.jobs.session.spec import Cancel, JobSpec, Operation
+from sectool.jobs.session.sealed_checkpoints import (
+    fix_recipients,
+    keep_sealed,
+    load_transport_certificates,
+)
+from sectool.jobs.session.session import JobSession, Session, name_shut_key_files
+from sectool.jobs.session.spec import Decrypt, Operation
+from sectool.jobs.session.status_file import plaintext_of
 from sectool.jobs.session.succession import note_history, old_side
 from sectool.jobs.work.examine import ExamineArgument
-from sectool.jobs.work.open_with import is_tried_with, tried_with
+from sectool.jobs.work.open_with import is_tried_with, tried_with, workers_for
 from sectool.keys import KeyHistory
-from sectool.mailbox import Mailbox
 from sectool.message import Listing, MessageRef
 from sectool.outcome import State
 from sectool.progress import Progress
+from sectool.smime import ClearSelection
 from sectool.summary import Preflight, Summary
 
-DONE = frozenset(
-    {
-        State.CLEAR,
-        State.SIGNED,
-        State.CHECKPOINTED,
-        State.DECRYPTED,
-        State.REENCRYPTED,
-        State.VERIFIED,
-    }
-)
+DONE = REPLACED | {State.CLEAR, State.SIGNED, State.CHECKPOINTED, State.DECRYPTED}
 """States that decrypting has nothing to add to."""
 
 
 class _Decryption:
     """One run of ``decrypt`` on one job."""
 
-    def __init__(
-        self, spec: JobSpec, job: Job, mailbox: Mailbox, keys: KeyHistory, cancel: Cancel
-    ) -> None:
+    def __init__(self, spec: Decrypt, on: JobSession, keys: KeyHistory) -> None:
+        job = on.job
         self._spec = spec
+        self._on = on
         self._job = job
         self._log: JobLog = job.log
-        self._mailbox = mailbox
+        self._mailbox = on.mailbox
         self._keys = keys
-        self._cancel = cancel
         self._tried_with = tried_with(keys, spec.part_selection)
-        self._in_place = InPlace(spec, job, mailbox, cancel)
+        self._in_place = InPlace(
+            on,
+            selection=ClearSelection(nested=spec.nested, wrapped=spec.wrapped),
+            restore_subject=spec.restore_subject,
+            max_failures=spec.max_failures,
+        )
         self._checkpoint_bytes = 0
         self._left_out_bytes = 0
         self._survey = Survey(keys, None, overhead=job.checkpoints.size_of(0))
@@ -115,15 +117,13 @@ class _Decryption:
             storage=self._job.place.storage,
         )
         return Intake(
+            self._on,
             self._spec,
-            self._job,
-            self._mailbox,
             self._keys,
             argument=argument,
             tried_with=lambda keys: tried_with(keys, self._spec.part_selection),
             is_done=self._is_done,
             before_logging=self._adopt,
-            cancel=self._cancel,
         )
 
     def _is_done(self, known: MessageRecord, listing: Listing) -> bool:
@@ -179,7 +179,7 @@ class _Decryption:
         summary = self._walk.left_out
         self._left_out_bytes = summary.bytes
         summary.mailbox = self._mailbox.specification.url
-        summary.job = str(self._spec.job or "")
+        summary.job = self._on.job_name
         summary.phase = Operation.DECRYPT
         summary.is_finished = (self._log.phase(Operation.DECRYPT) or ("",))[0] == "finished"
         self._log.counts.summarise(summary)
@@ -208,15 +208,7 @@ class _Decryption:
         return self._survey.verdict(places, time.monotonic() - self._started, whole)
 
 
-def decrypt(
-    spec: JobSpec,
-    job: Job,
-    mailbox: Mailbox,
-    keys: KeyHistory,
-    *,
-    progress: Progress,
-    cancel: Cancel,
-) -> Summary:
+def decrypt(spec: Decrypt, session: Session) -> Summary:
     """Takes every message of the mailbox that is not done yet into the job.
 
     In a dry run the job is a rehearsal and nothing that was opened is kept.
@@ -225,5 +217,18 @@ def decrypt(
         NoSpace: disk or quota full; the same command resumes.
         Interrupted: the run was asked to stop; the same command resumes.
     """
-    keys = keys.bind(job.log.bindings.all())
-    return _Decryption(spec, job, mailbox, keys, cancel).run(progress)
+    check_options(spec)
+    acknowledged = read_acknowledgements(spec.acknowledge)
+    transport = load_transport_certificates(spec, session.progress, session.ask)
+    seal_keys = session.seal_keys(spec.seal_keys)
+    on = session.take_in(spec)
+    workers = workers_for(on.workers, seal_keys)
+    on = replace(on, job=keep_sealed(on.job, transport), workers=workers)
+    if spec.in_place:
+        on = on.opening_sealed(seal_keys)
+    on.acknowledge(acknowledged)
+    keys = keys_for(spec, on.job, session.history(spec.keys), session.progress)
+    summary = _Decryption(spec, on, keys.bind(on.job.log.bindings.all())).run(session.progress)
+    if summary.missing_a_key:
+        name_shut_key_files(summary, keys)
+    return summary

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from sectool.errors import NotThisMailbox, UsageError
+from sectool.errors import UsageError
 from sectool.joblog import SealableMessage
-from sectool.jobs.passes.match import Matcher
+from sectool.jobs.passes.match import Matcher, check_found
 from sectool.jobs.passes.reseal import Resealing
-from sectool.jobs.session.job import Job
+from sectool.jobs.session.acknowledge import read_acknowledgements
+from sectool.jobs.session.new_certificates import load_certificates
 from sectool.jobs.session.owner import is_shared
 from sectool.jobs.session.reopen import check_not_rolled_back
-from sectool.jobs.session.spec import Cancel, JobSpec, Operation
+from sectool.jobs.session.session import JobSession, Session
+from sectool.jobs.session.spec import Encrypt, Operation
 from sectool.jobs.session.succession import read_history
 from sectool.jobs.work.sealers import FromCheckpoints
-from sectool.keys import KeyHistory, NewRecipient
-from sectool.mailbox import Mailbox
+from sectool.keys import KeyHistory, NewRecipient, exposed_secrets
+from sectool.outcome import State
 from sectool.progress import Progress
 from sectool.summary import Summary
+from sectool.trust import Trust
 
 
 class _Encryption:
@@ -25,30 +28,26 @@ class _Encryption:
 
     def __init__(
         self,
-        spec: JobSpec,
-        job: Job,
-        mailbox: Mailbox,
+        spec: Encrypt,
+        on: JobSession,
         recipients: Sequence[NewRecipient],
-        *,
         new_keys: KeyHistory | None,
-        cancel: Cancel,
     ) -> None:
         self._spec = spec
-        self._job = job
-        self._log = job.log
-        self._mailbox = mailbox
-        self._cancel = cancel
-        self._checkpoints = FromCheckpoints(job.place)
+        self._on = on
+        self._job = on.job
+        self._log = on.job.log
+        self._checkpoints = FromCheckpoints(on.job.place)
         self._resealing = Resealing(
+            on,
             spec,
-            job,
-            mailbox,
             recipients,
+            undone=spec,
             method=self._checkpoints,
             waiting=self._waiting,
             new_keys=new_keys,
-            workers=spec.workers,
-            cancel=cancel,
+            restart_phase=spec.restart_phase,
+            restore_subject=spec.restore_subject,
         )
 
     def _waiting(self) -> Iterator[SealableMessage]:
@@ -66,7 +65,7 @@ class _Encryption:
         self._resealing.run(progress)
         self._settle_losses(progress)
         self._finish()
-        self._resealing.prove(progress)
+        self._resealing.prove()
         return self._summary()
 
     def _check_phases(self) -> None:
@@ -92,14 +91,20 @@ class _Encryption:
             )
 
     def _match(self, progress: Progress) -> None:
-        matcher = Matcher(self._job, self._mailbox, workers=self._spec.workers, cancel=self._cancel)
+        mailbox = self._on.mailbox
+        matcher = Matcher(self._job, mailbox, workers=self._on.workers, cancel=self._on.cancel)
         match = matcher.run(progress)
-        if match.found * 2 < match.messages and not self._spec.partial:
-            raise NotThisMailbox(
-                f"only {match.found} of the {match.messages} messages of the job are in"
-                f" {self._mailbox.specification.url}",
-                hint="name the mailbox the user was moved to, or add --partial if this is it",
-            )
+        check_found(match, mailbox.specification.url, partial=self._spec.partial)
+        if self._spec.include_clear:
+            self._take_in(match.in_clear)
+
+    def _take_in(self, newcomers: Mapping[int, State]) -> None:
+        """Mail in clear is of the job now; not before it is certain that this is its mailbox."""
+        known = self._log.standings.of(newcomers)
+        with self._log.group():
+            for message, state in newcomers.items():
+                if known[message] is State.NOT_IN_JOB:
+                    self._log.messages.advance(message, state)
 
     def _settle_losses(self, progress: Progress) -> None:
         with self._log.group():
@@ -121,20 +126,11 @@ class _Encryption:
         return summary
 
 
-def encrypt(
-    spec: JobSpec,
-    job: Job,
-    mailbox: Mailbox,
-    recipients: Sequence[NewRecipient],
-    *,
-    new_keys: KeyHistory | None,
-    progress: Progress,
-    cancel: Cancel,
-) -> Summary:
+def encrypt(spec: Encrypt, session: Session) -> Summary:
     """Replaces every message of the job by one for the new recipients.
 
     In a dry run the job is a rehearsal; the mailbox is matched and nothing is
-    sealed. With ``new_keys`` all that was replaced is opened in the end.
+    sealed. With new keys all that was replaced is opened in the end.
 
     Raises:
         UsageError: the job is not ready, or was begun with other recipients.
@@ -143,6 +139,13 @@ def encrypt(
         NoSpace: disk or quota full; the same command resumes.
         Interrupted: the run was asked to stop; the same command resumes.
     """
-    return _Encryption(spec, job, mailbox, recipients, new_keys=new_keys, cancel=cancel).run(
-        progress
-    )
+    if spec.passphrases is not None:
+        trust = Trust.in_group(spec.passphrases.trust_group)
+        session.tell(exposed_secrets(spec.passphrases, trust))
+    acknowledged = read_acknowledgements(spec.acknowledge)
+    recipients = load_certificates(spec, spec.passphrases, session.progress, session.ask)
+    new_keys = session.any_history(spec.verify_keys)
+    seal_keys = session.seal_keys(spec.seal_keys)
+    on = session.find_again(spec, create=spec.include_clear).opening_sealed(seal_keys)
+    on.acknowledge(acknowledged)
+    return _Encryption(spec, on, recipients, new_keys).run(session.progress)

@@ -11,13 +11,12 @@ import itertools
 from collections.abc import Iterable
 
 from sectool.joblog import Removal
-from sectool.jobs.operations.status import plaintext_of
+from sectool.jobs.passes.match import match_again
 from sectool.jobs.passes.prove import prove_replaced
-from sectool.jobs.passes.rematch import match_again
 from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import Cancel, JobSpec, Operation
-from sectool.keys import KeyHistory
-from sectool.mailbox import Mailbox
+from sectool.jobs.session.session import JobSession, Session
+from sectool.jobs.session.spec import Operation, Purge
+from sectool.jobs.session.status_file import plaintext_of
 from sectool.progress import Progress
 from sectool.summary import Purged, Summary
 
@@ -25,25 +24,15 @@ GROUP_MESSAGES = 256
 """Messages whose files go together."""
 
 
-def finish_purge(job: Job) -> None:
-    """Carries out what an interrupted purge had decided; without effect where nothing waits."""
-    removal = job.log.purges.intended()
-    if removal:
-        job.checkpoints.purge(removal.checkpoints)
-        job.originals.purge(removal.originals)
-        with job.log.group():
-            job.log.purges.finish()
-
-
 class _Purge:
     """One run of ``purge`` on one job."""
 
-    def __init__(self, spec: JobSpec, job: Job, unread: Iterable[int], cancel: Cancel) -> None:
+    def __init__(self, spec: Purge, on: JobSession, unread: Iterable[int]) -> None:
         self._spec = spec
         self._unread = unread
-        self._job = job
-        self._log = job.log
-        self._cancel = cancel
+        self._job = on.job
+        self._log = on.job.log
+        self._cancel = on.cancel
         self._checkpoints = 0
         self._originals = 0
         self._bytes = 0
@@ -81,7 +70,7 @@ class _Purge:
         if self._spec.dry_run:
             self._log.purges.finish()  # in the rehearsal only
         else:
-            finish_purge(self._job)
+            self._job.finish_purge()
 
     def _count(self, removal: Removal) -> None:
         sizes = [self._job.checkpoints.size(digest) for digest in removal.checkpoints]
@@ -91,38 +80,26 @@ class _Purge:
         self._bytes += sum(sizes)
 
 
-def purge(
-    spec: JobSpec,
-    job: Job,
-    mailbox: Mailbox,
-    keys: KeyHistory | None,
-    *,
-    progress: Progress,
-    cancel: Cancel,
-) -> Summary:
+def purge(spec: Purge, session: Session) -> Summary:
     """Removes what belongs to messages whose replacement is in the mailbox now, and proven.
 
-    Args:
-        spec: ``accept_unproven``, ``abandon``.
-        job: in a dry run a rehearsal; then nothing is removed.
-        mailbox: where the job's mail is now; read whole, and not changed.
-        keys: the new private keys, to open what was not opened before; None: none is opened.
-        progress: told of each message.
-        cancel: asked between groups.
+    The mailbox is read whole, and not changed. In a dry run the job is a rehearsal and
+    nothing is removed.
 
     Raises:
         NotThisMailbox: less than half of the job is found here; nothing was removed.
         Interrupted: the run was asked to stop; the same command resumes.
     """
-    match = match_again(spec, job, mailbox, deep=True, progress=progress, cancel=cancel)
+    keys = session.any_history(spec.verify_keys)
+    on = session.find_again(spec)
+    job, progress = on.job, on.progress
+    match = match_again(on, partial=spec.partial, deep=True)
     if keys is not None:
-        prove_replaced(spec, job, mailbox, keys, progress=progress, cancel=cancel)
+        prove_replaced(on, keys, unread=match.unread)
     with job.log.group():
         job.log.messages.end_walk(unseen="lost")
-    summary = Summary(
-        mailbox=mailbox.specification.url, job=str(spec.job or ""), phase=Operation.PURGE
-    )
-    summary.purged = _Purge(spec, job, match.unread, cancel).run(progress)
+    summary = Summary(mailbox=on.mailbox.specification.url, job=on.job_name, phase=Operation.PURGE)
+    summary.purged = _Purge(spec, on, match.unread).run(progress)
     job.log.counts.summarise(summary)
     summary.plaintext = plaintext_of(job)
     given_up = {identity for _, identity in job.log.give_ups.settled()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sectool.errors import UsageError
 from sectool.joblog import REPLACED, MessageRecord, Storage
@@ -16,15 +17,16 @@ from sectool.jobs.passes.match import Matcher
 from sectool.jobs.passes.reseal import Resealing
 from sectool.jobs.passes.retry import RETRIED
 from sectool.jobs.passes.take_in import SAME_AGAIN, Group, Intake, is_released
-from sectool.jobs.session.job import Job
-from sectool.jobs.session.new_certificates import names_of
-from sectool.jobs.session.spec import Cancel, JobSpec, Operation, Reason
+from sectool.jobs.session.acknowledge import read_acknowledgements
+from sectool.jobs.session.new_certificates import load_certificates, names_of
+from sectool.jobs.session.owner import keys_for
+from sectool.jobs.session.session import JobSession, Session, name_shut_key_files
+from sectool.jobs.session.spec import Operation, Reason, Rewrap
 from sectool.jobs.session.succession import note_history, old_side
 from sectool.jobs.work.examine import ExamineArgument, Exchange
 from sectool.jobs.work.open_with import is_tried_with, tried_with, workers_for
 from sectool.jobs.work.rewrap_part import FromMailbox
 from sectool.keys import KeyHistory, NewRecipient
-from sectool.mailbox import Mailbox
 from sectool.message import Listing
 from sectool.outcome import State
 from sectool.progress import Progress
@@ -33,10 +35,10 @@ from sectool.summary import Summary
 DONE = frozenset({State.CLEAR, State.SIGNED})
 """States of a message that has no recipients to exchange."""
 
-_SAME_AGAIN = SAME_AGAIN | {State.READABLE, State.NEW}
+_SAME_AGAIN = SAME_AGAIN | {State.READABLE, State.NOT_IN_JOB}
 
 
-def check_reason(reason: Reason) -> None:
+def _check_reason(reason: Reason) -> None:
     """Holds that new recipients are enough.
 
     Raises:
@@ -54,36 +56,32 @@ class _Rewrap:
 
     def __init__(
         self,
-        spec: JobSpec,
-        job: Job,
-        mailbox: Mailbox,
+        spec: Rewrap,
+        on: JobSession,
         keys: KeyHistory,
         *,
         recipients: Sequence[NewRecipient],
         new_keys: KeyHistory | None,
-        cancel: Cancel,
     ) -> None:
+        job = on.job
         self._spec = spec
+        self._on = on
         self._job = job
         self._log = job.log
-        self._mailbox = mailbox
         self._keys = keys
-        self._cancel = cancel
         self._exchange = Exchange(spec.profile, spec.or_reencrypt, names_of(recipients))
         self._tried_with = self._name(keys)
         self._walk = self._intake()
         self._resealing = Resealing(
+            replace(on, workers=workers_for(on.workers, keys)),
             spec,
-            job,
-            mailbox,
             recipients,
+            undone=spec,
             method=self._method(),
             waiting=job.log.waiting.readable,
             new_keys=new_keys,
             old_keys=keys,
             retry=self._walk.retry,
-            workers=workers_for(spec.workers, keys),
-            cancel=cancel,
         )
 
     def run(self, progress: Progress) -> Summary:
@@ -101,7 +99,7 @@ class _Rewrap:
         self._resealing.take_from(self._method())
         self._resealing.run(progress)
         self._finish()
-        self._resealing.prove(progress)
+        self._resealing.prove()
         return self._summary()
 
     def _name(self, keys: KeyHistory) -> str:
@@ -129,9 +127,9 @@ class _Rewrap:
         """Finds again what earlier runs took in, and ends what an interrupted one left open."""
         matcher = Matcher(
             self._job,
-            self._mailbox,
-            workers=self._spec.workers,
-            cancel=self._cancel,
+            self._on.mailbox,
+            workers=self._on.workers,
+            cancel=self._on.cancel,
             takes_newcomers=False,
         )
         matcher.run(progress)
@@ -151,7 +149,7 @@ class _Rewrap:
 
     def _intake(self) -> Intake:
         argument = ExamineArgument(
-            mailbox=self._mailbox.specification,
+            mailbox=self._on.mailbox.specification,
             material=self._keys.material,
             tried_with=self._tried_with,
             checkpoints=None,
@@ -163,16 +161,14 @@ class _Rewrap:
             exchange=self._exchange,
         )
         return Intake(
+            self._on,
             self._spec,
-            self._job,
-            self._mailbox,
             self._keys,
             argument=argument,
             tried_with=self._name,
             is_done=self._is_done,
             before_logging=_nothing_to_write,
             is_settled=self._is_changed,
-            cancel=self._cancel,
         )
 
     def _is_done(self, known: MessageRecord, listing: Listing) -> bool:
@@ -216,21 +212,11 @@ def _tried_with(keys: str, exchange: Exchange) -> str:
     return hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def rewrap(
-    spec: JobSpec,
-    job: Job,
-    mailbox: Mailbox,
-    keys: KeyHistory,
-    *,
-    recipients: Sequence[NewRecipient],
-    new_keys: KeyHistory | None,
-    progress: Progress,
-    cancel: Cancel,
-) -> Summary:
+def rewrap(spec: Rewrap, session: Session) -> Summary:
     """Replaces every encrypted message by the same one for the new recipients.
 
     In a dry run the job is a rehearsal: everything is opened, nothing replaced. With
-    ``new_keys`` all that was replaced is opened through them in the end.
+    new keys all that was replaced is opened through them in the end.
 
     Raises:
         UsageError: the job was begun with other recipients, or rolled back.
@@ -239,6 +225,16 @@ def rewrap(
         NoSpace: disk or quota full; the same command resumes.
         Interrupted: the run was asked to stop; the same command resumes.
     """
-    keys = keys.bind(job.log.bindings.all())
-    one = _Rewrap(spec, job, mailbox, keys, recipients=recipients, new_keys=new_keys, cancel=cancel)
-    return one.run(progress)
+    _check_reason(spec.reason)
+    acknowledged = read_acknowledgements(spec.acknowledge)
+    recipients = load_certificates(spec, spec.keys, session.progress, session.ask)
+    new_keys = session.any_history(spec.verify_keys)
+    on = session.take_in(spec)
+    on.acknowledge(acknowledged)
+    keys = keys_for(spec, on.job, session.history(spec.keys), session.progress)
+    bound = keys.bind(on.job.log.bindings.all())
+    one = _Rewrap(spec, on, bound, recipients=recipients, new_keys=new_keys)
+    summary = one.run(session.progress)
+    if summary.missing_a_key:
+        name_shut_key_files(summary, keys)
+    return summary

@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from sectool.errors import MessageError, SectoolError, UsageError
 from sectool.joblog import Purpose, ReplacedMessage
 from sectool.jobs.passes.in_place import InPlace, is_in_place
-from sectool.jobs.passes.rematch import match_again
+from sectool.jobs.passes.match import match_again
 from sectool.jobs.passes.selection import Selector, listing_of
 from sectool.jobs.replacing.grouping import Grouping, in_order
 from sectool.jobs.replacing.replacer import Replacer, check_writable
 from sectool.jobs.replacing.spool import Spool
-from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import Cancel, JobSpec, Operation
+from sectool.jobs.session.session import JobSession, Session
+from sectool.jobs.session.spec import Operation, Rollback
 from sectool.jobs.work.fetch_original import FETCH_ORIGINAL, OriginalArgument
 from sectool.jobs.work.work import NotDone
-from sectool.mailbox import Mailbox
 from sectool.progress import Progress
 from sectool.summary import Summary
 
@@ -30,14 +29,14 @@ from sectool.summary import Summary
 class _Rollback:
     """One run of ``rollback`` on one job."""
 
-    def __init__(self, spec: JobSpec, job: Job, mailbox: Mailbox, cancel: Cancel) -> None:
+    def __init__(self, spec: Rollback, on: JobSession) -> None:
         self._spec = spec
-        self._job = job
-        self._log = job.log
-        self._mailbox = mailbox
-        self._cancel = cancel
-        self._replacer = Replacer(job, mailbox, Purpose.ROLLBACK, workers=spec.workers)
-        self._spool = Spool(job, mailbox)
+        self._on = on
+        self._job = on.job
+        self._log = on.job.log
+        self._mailbox = on.mailbox
+        self._replacer = Replacer(on.job, on.mailbox, Purpose.ROLLBACK, workers=on.workers)
+        self._spool = Spool(on.job, on.mailbox)
         self._failure_code = 0
         self._space = 0
 
@@ -45,14 +44,7 @@ class _Rollback:
         self._check()
         if not self._spec.dry_run:
             self._spool.sweep()
-        match_again(
-            self._spec,
-            self._job,
-            self._mailbox,
-            deep=False,
-            progress=progress,
-            cancel=self._cancel,
-        )
+        match_again(self._on, partial=self._spec.partial, deep=False)
         if not self._spec.dry_run:
             self._replacer.recover()
         if self._spec.to_stage == "decrypted":
@@ -92,8 +84,8 @@ class _Rollback:
             return
         with self._log.group():
             self._log.set_phase(Operation.ROLLBACK, "begun", "")
-        in_place = InPlace(self._spec, self._job, self._mailbox, self._cancel)
-        in_place.run(progress, again=True)
+        in_place = InPlace(self._on, again=True)
+        in_place.run(progress)
         self._space = in_place.space
         self._failure_code = in_place.failure_code
 
@@ -107,8 +99,8 @@ class _Rollback:
             self._mailbox.specification, self._job.directory / "originals", self._spool.files
         )
         group = Grouping(self._replacer.carry_out)
-        for message, answer in FETCH_ORIGINAL.run(tasks, argument, workers=self._spec.workers):
-            self._cancel.check()
+        for message, answer in FETCH_ORIGINAL.run(tasks, argument, workers=self._on.workers):
+            self._on.cancel.check()
             progress.advance()
             if isinstance(answer, NotDone):
                 self._take_down(message.message, answer)
@@ -159,7 +151,7 @@ class _Rollback:
     def _summary(self) -> Summary:
         summary = Summary(
             mailbox=self._mailbox.specification.url,
-            job=str(self._spec.job or ""),
+            job=self._on.job_name,
             phase=Operation.ROLLBACK,
             is_finished=(self._log.phase(Operation.ROLLBACK) or ("finished",))[0] == "finished",
             failure_code=self._failure_code,
@@ -173,9 +165,7 @@ class _Rollback:
         return summary
 
 
-def rollback(
-    spec: JobSpec, job: Job, mailbox: Mailbox, *, progress: Progress, cancel: Cancel
-) -> Summary:
+def rollback(spec: Rollback, session: Session) -> Summary:
     """Puts back what was there before the first replacement, and closes the job to ``encrypt``.
 
     In a dry run the job is a rehearsal and nothing is put back.
@@ -186,4 +176,8 @@ def rollback(
         NoSpace: disk or quota full; the same command resumes.
         Interrupted: the run was asked to stop; the same command resumes.
     """
-    return _Rollback(spec, job, mailbox, cancel).run(progress)
+    seal_keys = session.seal_keys(spec.seal_keys)
+    on = session.find_again(spec)
+    if spec.to_stage == "decrypted":
+        on = on.opening_sealed(seal_keys)
+    return _Rollback(spec, on).run(session.progress)

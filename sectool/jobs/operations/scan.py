@@ -11,7 +11,8 @@ from sectool.jobs.passes import bindings
 from sectool.jobs.passes.preflight import Survey, readable_if_opened
 from sectool.jobs.passes.selection import Selector, count, walk
 from sectool.jobs.passes.tally import count_examination, count_not_selected
-from sectool.jobs.session.spec import Cancel, JobSpec
+from sectool.jobs.session.session import Session, name_shut_key_files
+from sectool.jobs.session.spec import Scan
 from sectool.jobs.work.examine import (
     ExamineArgument,
     ExamineTask,
@@ -22,28 +23,22 @@ from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import MessageRef
 from sectool.outcome import State
-from sectool.progress import Progress
 from sectool.summary import Summary
 
 
-def scan(
-    spec: JobSpec,
-    mailbox: Mailbox,
-    keys: KeyHistory | None,
-    new_keys: KeyHistory | None = None,
-    *,
-    progress: Progress,
-    cancel: Cancel,
-) -> Summary:
+def scan(spec: Scan, session: Session) -> Summary:
     """Examines every selected message and counts what it is.
 
     With keys, every encrypted message is really opened and its content held
     against the acceptance rule (G3), and discarded. With the keys of the new
     place the verdict says which of it would be readable there.
     """
+    mailbox = session.mailbox(spec, spec.mailbox)
+    keys = session.any_history(spec.keys)
+    progress, cancel = session.progress, session.cancel
     summary = Summary(mailbox=mailbox.specification.url, phase=spec.operation)
     selector = Selector(spec.selection)
-    survey = Survey(keys, new_keys)
+    survey = Survey(keys, session.any_history(spec.new_keys))
     started = time.monotonic()
 
     def tasks() -> Iterator[ExamineTask]:
@@ -81,10 +76,12 @@ def scan(
     survey.passed_over = len(mailbox.passed_over)
     places = [Path(mailbox.specification.location)]
     summary.preflight = survey.verdict(places, time.monotonic() - started, summary.bytes)
+    if summary.missing_a_key:
+        name_shut_key_files(summary, keys)
     return summary
 
 
-def _argument(spec: JobSpec, mailbox: Mailbox, keys: KeyHistory | None) -> ExamineArgument:
+def _argument(spec: Scan, mailbox: Mailbox, keys: KeyHistory | None) -> ExamineArgument:
     return ExamineArgument(
         mailbox=mailbox.specification,
         material=None if keys is None else keys.material,

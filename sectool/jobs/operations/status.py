@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-from sectool.joblog import Storage
-from sectool.jobs.session.job import LOCK_NAME, STATUS_NAME, Job, look_at_job
-from sectool.jobs.session.spec import Operation
+from sectool.jobs.session.job import LOCK_NAME, STATUS_NAME, look_at_job
+from sectool.jobs.session.status_file import summarise_job
 from sectool.locks import is_held
 from sectool.message import open_regular_file
-from sectool.summary import Activity, Plaintext, Summary
+from sectool.summary import Activity, Summary
 from sectool.trust import Trust
 
 SIZE_LIMIT = 256 * 1024 * 1024
@@ -35,34 +34,6 @@ def status(directory: Path, trust: Trust | None = None) -> Summary:
         summary = summarise_job(job)
         summary.activity = last_activity(job.directory)
         return summary
-
-
-def summarise_job(job: Job) -> Summary:
-    """The counts of a job as its log tells them."""
-    summary = Summary(mailbox=job.mailbox or "", job=str(job.directory))
-    for name in (Operation.ROLLBACK, Operation.ENCRYPT, Operation.REWRAP, Operation.DECRYPT):
-        phase = job.log.phase(name)
-        if phase is not None:
-            summary.phase, summary.is_finished = name.value, phase[0] == "finished"
-            break
-    else:
-        summary.is_finished = False
-    job.log.counts.summarise(summary)
-    summary.plaintext = plaintext_of(job)
-    summary.retire = job.log.give_ups.last_answers()
-    return summary
-
-
-def plaintext_of(job: Job) -> Plaintext:
-    """What of a job lies in clear, and since when."""
-    log = job.log.plaintext
-    return Plaintext(
-        checkpoints=log.checkpoints(Storage.PLAIN),
-        sealed=log.checkpoints(Storage.SEALED),
-        in_mailbox=log.in_mailbox(),
-        asked=datetime.now(UTC),
-        sealed_to=job.place.sealed_to,
-    )
 
 
 def last_activity(directory: Path) -> Activity | None:

@@ -2,74 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from sectool.jobs.passes.match import match_again
 from sectool.jobs.passes.prove import prove_replaced
-from sectool.jobs.passes.rematch import match_again
 from sectool.jobs.passes.retire_keys import retire
-from sectool.jobs.session.give_up import GiveUp
-from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import Cancel, JobSpec, Operation
-from sectool.keys import KeyHistory
-from sectool.mailbox import Mailbox
+from sectool.jobs.session.acknowledge import read_acknowledgements
+from sectool.jobs.session.give_up import read_give_ups
+from sectool.jobs.session.session import JobSession, Session, name_shut_key_files
+from sectool.jobs.session.spec import Operation, Verify
 from sectool.outcome import State
-from sectool.progress import Progress
 from sectool.summary import Summary
 
 
-def verify(
-    spec: JobSpec,
-    job: Job,
-    mailbox: Mailbox,
-    keys: KeyHistory | None,
-    retired: KeyHistory | None,
-    *,
-    given_up: Sequence[GiveUp],
-    progress: Progress,
-    cancel: Cancel,
-) -> Summary:
+def verify(spec: Verify, session: Session) -> Summary:
     """Finds every message of the job by identity, and says what became of it.
 
-    Args:
-        spec: its selection decides which messages are opened.
-        job: in a dry run a rehearsal.
-        mailbox: where the job's mail is now.
-        keys: the new private keys, to open replaced messages with; None: none is opened.
-        retired: old keys to answer for; None: nobody asked.
-        given_up: messages that count against a key of ``retired`` no more.
-        progress: told of each message.
-        cancel: asked between messages.
+    In a dry run the job is a rehearsal.
 
     Raises:
         NotThisMailbox: less than half of the job is found here.
         Interrupted: the run was asked to stop.
     """
-    match = match_again(spec, job, mailbox, deep=spec.deep, progress=progress, cancel=cancel)
+    acknowledged = read_acknowledgements(spec.acknowledge)
+    keys = session.any_history(spec.verify_keys)
+    retired = session.any_history(spec.retire)
+    given_up = read_give_ups(spec.give_up, retired)
+    seal_keys = session.seal_keys(spec.seal_keys)
+    on = session.find_again(spec)
+    if seal_keys is not None:
+        on = on.opening_sealed(seal_keys)
+    elif retired is not None and keys is None and on.job.place.sealed_to:
+        session.progress.warn(
+            "the job's checkpoints are sealed, so nothing is looked for in them",
+            hint="give --seal-keys, or --verify-keys",
+        )
+    on.acknowledge(acknowledged)
+    match = match_again(on, partial=spec.partial, deep=spec.deep)
     if keys is not None:
-        prove_replaced(spec, job, mailbox, keys, progress=progress, cancel=cancel)
-    with job.log.group():
-        job.log.messages.end_walk(unseen="lost")
-    summary = _summary(spec, job, mailbox)
+        prove_replaced(on, keys, again=spec.deep, unread=match.unread)
+    with on.job.log.group():
+        on.job.log.messages.end_walk(unseen="lost")
+    summary = _summary(on)
     # They are counted as what they were: nothing else is known of them.
-    match.tell_unread(progress, summary)
+    match.tell_unread(on.progress, summary)
     if retired is not None:
         summary.retire = retire(
-            spec,
-            job,
-            mailbox,
-            retired,
-            keys,
-            given_up=given_up,
-            progress=progress,
-            cancel=cancel,
+            on, retired, keys, given_up=given_up, accept_unproven=spec.accept_unproven
         )
+        name_shut_key_files(summary, retired)
     return summary
 
 
-def _summary(spec: JobSpec, job: Job, mailbox: Mailbox) -> Summary:
-    summary = Summary(
-        mailbox=mailbox.specification.url, job=str(spec.job or ""), phase=Operation.VERIFY
-    )
+def _summary(on: JobSession) -> Summary:
+    job = on.job
+    summary = Summary(mailbox=on.mailbox.specification.url, job=on.job_name, phase=Operation.VERIFY)
     job.log.counts.summarise(summary)
     if job.log.purges.count_abandoned():
         summary.failure_code = 3

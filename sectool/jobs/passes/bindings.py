@@ -135,7 +135,7 @@ class Trials:
     def saw(self, examined: Examined) -> tuple[UnknownCertificate, ...]:
         """Takes down what a message names that stayed shut; those on which a trial may open it."""
         examination = examined.examination
-        if examination is None or examination.state is State.NEW:
+        if examination is None or examination.state is State.NOT_IN_JOB:
             return ()
         named: list[UnknownCertificate] = []
         for unknown in dict.fromkeys(examined.unknown):

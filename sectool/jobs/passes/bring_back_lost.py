@@ -12,7 +12,7 @@ from sectool.jobs.passes.selection import Selector, listing_of
 from sectool.jobs.replacing.grouping import Grouping
 from sectool.jobs.replacing.replacer import Replacer
 from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import Cancel, JobSpec
+from sectool.jobs.session.spec import Cancel, Selection
 from sectool.jobs.work.make_anew import MAKE_ANEW, LostArgument
 from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.seal import WrittenMessage
@@ -24,9 +24,9 @@ RECOVERED = "Recovered"
 """Folder for what was lost."""
 
 
-def lost_messages(spec: JobSpec, job: Job) -> list[ReplacedMessage]:
+def lost_messages(selection: Selection, job: Job) -> list[ReplacedMessage]:
     """What there is to put back of a walk that ended; the selection applies to where it was."""
-    selector = Selector(spec.selection)
+    selector = Selector(selection)
     return [lost for lost in job.log.replaced.lost() if selector.takes(listing_of(lost))]
 
 

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from sectool.joblog import MessagesAlike
-from sectool.jobs.session.spec import JobSpec, Selection
+from sectool.jobs.session.spec import Selection
 from sectool.message import Listing
 from sectool.outcome import RecipientKey, State
 from sectool.progress import NoProgress, Progress
@@ -44,17 +44,17 @@ class FailureLimit:
     """Counts what fails in each folder during one run.
 
     Args:
-        spec: says how many percent may fail. A dry run looks at everything.
+        percent: how many may fail; 100: all.
         earlier: messages that earlier runs have come to an end with, and that this one does
             not try again.
         opened: keys that messages name which earlier runs opened.
     """
 
     def __init__(
-        self, spec: JobSpec, earlier: Iterable[MessagesAlike], opened: Iterable[Keys] = ()
+        self, percent: int, earlier: Iterable[MessagesAlike], opened: Iterable[Keys] = ()
     ) -> None:
         self.left: dict[str, LeftFolder] = {}
-        self._percent = 100 if spec.dry_run else spec.max_failures
+        self._percent = percent
         self._failed: Counter[str] = Counter()
         self._doubtful: dict[Keys, Counter[str]] = {}
         self._opened: set[Keys] = set()

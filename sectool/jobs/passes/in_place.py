@@ -20,7 +20,8 @@ from sectool.jobs.replacing.grouping import Grouping, in_order
 from sectool.jobs.replacing.replacer import Replacer, check_writable
 from sectool.jobs.replacing.spool import Spool
 from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import Cancel, JobSpec, Operation, Selection
+from sectool.jobs.session.session import JobSession
+from sectool.jobs.session.spec import Decrypt, Operation, Selection
 from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.put_in_clear import (
     PUT_IN_CLEAR,
@@ -29,13 +30,14 @@ from sectool.jobs.work.put_in_clear import (
     PlaintextTask,
 )
 from sectool.jobs.work.work import NotDone
-from sectool.mailbox import Mailbox
 from sectool.outcome import State
 from sectool.progress import Progress
 from sectool.smime import ClearSelection
 
-_CHOICES = ("nested", "wrapped")
-"""What may be opened in place beside whole messages; options and fields have these names."""
+
+def _choices(of: Decrypt | ClearSelection) -> dict[str, bool]:
+    """What may be opened in place beside whole messages, by the names of the options."""
+    return {"nested": of.nested, "wrapped": of.wrapped}
 
 
 def is_in_place(log: JobLog) -> bool:
@@ -58,7 +60,31 @@ def _as_text(options: dict[str, bool]) -> str:
     return json.dumps(options, sort_keys=True) if options else ""
 
 
-def check_in_place(spec: JobSpec, job: Job) -> str:
+def check_options(spec: Decrypt) -> None:
+    """Holds that options that mean something in place only, or cannot there, are given so.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if spec.shared and spec.in_place:
+        raise UsageError(
+            "what is put in clear is there for all who read the mailbox, whoever could read it",
+            hint="leave out --in-place, or --shared",
+        )
+    if spec.restore_subject and not spec.in_place:
+        raise UsageError(
+            "decrypting restores a Subject only in place, where it replaces messages",
+            hint="add --in-place, or give --restore-subject to `sectool encrypt`",
+        )
+    for name, is_chosen in _choices(spec).items():
+        if is_chosen and not spec.in_place:
+            raise UsageError(
+                f"{name} mail is always decrypted into checkpoints, and put in clear only in place",
+                hint=f"add --in-place, or leave --{name} out",
+            )
+
+
+def check_in_place(spec: Decrypt, job: Job) -> str:
     """Holds that ``--in-place`` and its kin are as the first replacement fixed them.
 
     A job in place may begin to open nested or wrapped mail later, but not cease to.
@@ -69,7 +95,6 @@ def check_in_place(spec: JobSpec, job: Job) -> str:
     Raises:
         UsageError: the job was begun the other way.
     """
-    _check_options(spec)
     log = job.log
     undone = log.phase(Operation.ROLLBACK) is not None and not log.replaced.any_left()
     fixed = is_in_place(log) and not (undone and not log.replaced.any_in_clear())
@@ -78,8 +103,9 @@ def check_in_place(spec: JobSpec, job: Job) -> str:
             "this job decrypts in place, and this run is without --in-place",
             hint="add --in-place, or begin another job with another --job directory",
         )
-    for name in _CHOICES:
-        if fixed and getattr(clear_selection(log), name) and not getattr(spec, name):
+    chosen = _choices(spec)
+    for name, is_fixed in _choices(clear_selection(log)).items():
+        if fixed and is_fixed and not chosen[name]:
             raise UsageError(
                 f"this job opens {name} mail in place, and this run is without --{name}",
                 hint=f"add --{name}, or begin another job with another --job directory",
@@ -93,28 +119,15 @@ def check_in_place(spec: JobSpec, job: Job) -> str:
     return _as_text(_options(log)) if fixed else ""
 
 
-def _check_options(spec: JobSpec) -> None:
-    if spec.restore_subject and not spec.in_place:
-        raise UsageError(
-            "decrypting restores a Subject only in place, where it replaces messages",
-            hint="add --in-place, or give --restore-subject to `sectool encrypt`",
-        )
-    for name in _CHOICES:
-        if getattr(spec, name) and not spec.in_place:
-            raise UsageError(
-                f"{name} mail is always decrypted into checkpoints, and put in clear only in place",
-                hint=f"add --in-place, or leave --{name} out",
-            )
-
-
 class InPlace:
     """Puts the plaintext of a job's messages into the mailbox.
 
     Args:
-        spec: its selection counts.
-        job: whose messages; its log knows which of them the walk found.
-        mailbox: where they are.
-        cancel: asked between messages.
+        on: the job, whose log knows which of its messages the walk found; its selection counts.
+        selection: what is opened beside whole messages, and what the job has opened so before.
+        restore_subject: show the protected Subject outside, too.
+        max_failures: percent of a folder's messages that may fail before the folder is left.
+        again: those that are encrypted to the new recipients, not the others.
 
     Attributes:
         failure_code: exit code of what stays encrypted or failed; 0: nothing did.
@@ -123,21 +136,35 @@ class InPlace:
         failures: the folders that are left.
     """
 
-    def __init__(self, spec: JobSpec, job: Job, mailbox: Mailbox, cancel: Cancel) -> None:
+    def __init__(
+        self,
+        on: JobSession,
+        *,
+        selection: ClearSelection | None = None,
+        restore_subject: bool = False,
+        max_failures: int = 100,
+        again: bool = False,
+    ) -> None:
         self.failure_code = 0
         self.space = 0
         self.leaves_work = False
+        job, mailbox = on.job, on.mailbox
         done = job.log.standings.of_all(frozenset({State.DECRYPTED}))
-        self.failures = FailureLimit(spec, done)
+        self.failures = FailureLimit(on.failure_percent(max_failures), done)
         self._folders: dict[int, str] = {}
         self._staying: Counter[str] = Counter()
         """Why messages that were in clear before, or might have been, stay encrypted."""
-        self._spec = spec
+        self._chosen = selection or ClearSelection()
+        self._restore_subject = restore_subject
+        self._again = again
+        self._dry_run = on.dry_run
+        self._selection = on.selection
+        self._workers = on.workers
         self._job = job
         self._log = job.log
         self._mailbox = mailbox
-        self._cancel = cancel
-        self._replacer = Replacer(job, mailbox, Purpose.DECRYPT, workers=spec.workers)
+        self._cancel = on.cancel
+        self._replacer = Replacer(job, mailbox, Purpose.DECRYPT, workers=on.workers)
         self._spool = Spool(job, mailbox)
 
     @property
@@ -145,7 +172,8 @@ class InPlace:
         """Also as the log has it: undoing gives back what was there."""
         fixed = clear_selection(self._log)
         return ClearSelection(
-            nested=self._spec.nested or fixed.nested, wrapped=self._spec.wrapped or fixed.wrapped
+            nested=self._chosen.nested or fixed.nested,
+            wrapped=self._chosen.wrapped or fixed.wrapped,
         )
 
     def check_writable(self) -> None:
@@ -154,31 +182,27 @@ class InPlace:
         Raises:
             ReadOnlyMailbox: it cannot.
         """
-        if not self._spec.dry_run:
+        if not self._dry_run:
             check_writable(self._mailbox)
 
     def recover(self, progress: Progress) -> None:
         """Ends what an interrupted run left open, wherever both copies lie now."""
         opened = self._log.replacements.open()
-        if self._spec.dry_run or all(one.purpose is not Purpose.DECRYPT for one in opened):
+        if self._dry_run or all(one.purpose is not Purpose.DECRYPT for one in opened):
             return
         self._spool.sweep()
-        matcher = Matcher(self._job, self._mailbox, workers=self._spec.workers, cancel=self._cancel)
+        matcher = Matcher(self._job, self._mailbox, workers=self._workers, cancel=self._cancel)
         matcher.run(progress)
         self._replacer.recover()
 
-    def run(self, progress: Progress, *, again: bool = False) -> None:
+    def run(self, progress: Progress) -> None:
         """Replaces every message that waits for it.
-
-        Args:
-            progress: told of each message.
-            again: those that are encrypted to the new recipients, not the others.
 
         Raises:
             NoSpace: disk or quota full; the same command resumes.
         """
-        tasks = list(self._tasks(again=again))
-        if self._spec.dry_run:
+        tasks = list(self._tasks())
+        if self._dry_run:
             self.space = sum(task.size * 2 for task in tasks)
             return
         self.failures.tell(progress)
@@ -192,14 +216,14 @@ class InPlace:
         for reason, messages in self._staying.items():
             progress.warn(f"{messages} messages are not put back in clear: {reason}")
 
-    def _tasks(self, *, again: bool) -> Iterator[PlaintextTask]:
-        selector = Selector(self._spec.selection)
+    def _tasks(self) -> Iterator[PlaintextTask]:
+        selector = Selector(self._selection)
         messages: Iterator[AnyMessage] = self._log.waiting.sealable(in_clear=False)
-        if again:
+        if self._again:
             messages = self._log.replaced.to_decrypt()
         for message in in_order(self._mailbox, messages):
             if selector.takes(listing_of(message)):
-                yield PlaintextTask(message, again)
+                yield PlaintextTask(message, self._again)
             else:
                 self.leaves_work = True
 
@@ -209,12 +233,12 @@ class InPlace:
             checkpoints=self._job.place,
             files=self._spool.files,
             job=self._job.name,
-            restore_subject=self._spec.restore_subject,
+            restore_subject=self._restore_subject,
             selection=self._clear_selection,
         )
         group = Grouping(self._carry_out)
         for task, answer in PUT_IN_CLEAR.run(
-            self._unless_left(tasks), argument, workers=self._spec.workers
+            self._unless_left(tasks), argument, workers=self._workers
         ):
             self._cancel.check()
             progress.advance()
@@ -230,7 +254,7 @@ class InPlace:
             message = task.message
             listing = listing_of(message)
             # They were selected when they became tasks. Undoing has no such limit.
-            if not task.again and self.failures.leaves(listing, Selection()):
+            if not self._again and self.failures.leaves(listing, Selection()):
                 self.leaves_work = True
                 continue
             self._folders[message.message] = message.ref.folder
@@ -239,7 +263,7 @@ class InPlace:
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
         """Replaces a group; the first one fixes how this job decrypts in place."""
         selection = self._clear_selection
-        chosen = {name: True for name in _CHOICES if getattr(selection, name)}
+        chosen = {name: True for name, is_chosen in _choices(selection).items() if is_chosen}
         options = {"in_place": True, **chosen}
         if _options(self._log) != options:
             with self._log.group():
@@ -257,7 +281,7 @@ class InPlace:
             # It is what it was, and only cannot stand there in clear.
             state, reason = State.CHECKPOINTED, f"it stays encrypted: {reason}"
         self.failures.saw(self._folders.pop(message), state)
-        if stays and self._spec.to_stage == "decrypted":
+        if stays and self._again:
             # That is no failure that a list of these would show.
             self._staying[reason] += 1
             return

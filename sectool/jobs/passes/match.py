@@ -1,4 +1,4 @@
-"""Finds the messages of a job again in a mailbox that may have moved.
+"""Finds the messages of a job again in a mailbox that may have moved, and in no wrong one.
 
 Where name and hint are those the log knows, the copy is taken as the same for
 now (its bytes are held against the job before it is replaced); every other
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from sectool.errors import MessageError
+from sectool.errors import MessageError, NotThisMailbox
 from sectool.joblog import UNREAD, Examination, MessageRecord, without_address
 from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.selection import count, walk
 from sectool.jobs.replacing.in_flight import in_flight
-from sectool.jobs.session.job import Job
+from sectool.jobs.session.job import MAILBOX_VALUE, Job, rehearse_job
+from sectool.jobs.session.session import JobSession
 from sectool.jobs.session.spec import Cancel
 from sectool.jobs.work.examine import (
     ExamineArgument,
@@ -25,8 +26,11 @@ from sectool.jobs.work.examine import (
 from sectool.mailbox import Mailbox
 from sectool.message import Flags, Listing, MessageRef
 from sectool.outcome import State
-from sectool.progress import Progress
+from sectool.progress import NoProgress, Progress
 from sectool.summary import Summary
+
+IN_CLEAR = frozenset({State.CLEAR, State.SIGNED})
+"""States of mail that is not encrypted."""
 
 GROUP = 256
 """Messages whose places are logged together."""
@@ -40,6 +44,8 @@ class Match:
     """Messages of the job."""
     found: int
     """Those of them that are in the mailbox."""
+    in_clear: dict[int, State] = field(default_factory=dict)
+    """Mail in clear that the job did not know, by message: whether it is signed."""
     unread: dict[int, Examination] = field(default_factory=dict)
     """Those of them again that lie where they were and cannot be read now, by message."""
 
@@ -89,6 +95,7 @@ class Matcher:
         self._cancel = cancel
         self._unmatched: list[Examination] = []
         self._unread: dict[int, Examination] = {}
+        self._in_clear: dict[int, State] = {}
         self._in_flight: dict[MessageRef, int] = {}
         self._met: list[int] = []
         self._resembling = 0
@@ -116,7 +123,7 @@ class Matcher:
                 " says that they are copies of these: they stay as they are",
                 hint="look at them; `sectool encrypt --include-clear` encrypts mail in clear",
             )
-        return Match(messages, found, self._unread)
+        return Match(messages, found, self._in_clear, self._unread)
 
     def _examinations(self, progress: Progress) -> Iterator[Examination]:
         argument = ExamineArgument(
@@ -183,7 +190,9 @@ class Matcher:
             return
         if self._takes_newcomers and messages.record_copy(examination) is None:
             self._resembling += messages.copies.resemble(examination)
-            messages.record(self._newcomer(examination))
+            message = messages.record(self._newcomer(examination))
+            if examination.state in IN_CLEAR:
+                self._in_clear[message] = examination.state
 
     def _newcomer(self, examination: Examination) -> Examination:
         """What to call a copy that is none of the job's messages."""
@@ -208,7 +217,7 @@ class Matcher:
         if parts and any(without_address(key) in held for key in examination.recipients):
             reason = "it came later, and only an old key opens it"
             return replace(examination, state=State.OLD_KEY, reason=reason)
-        return replace(examination, state=State.NEW)
+        return replace(examination, state=State.NOT_IN_JOB)
 
 
 def _is_unread(message: Examination | MessageRecord) -> bool:
@@ -217,3 +226,54 @@ def _is_unread(message: Examination | MessageRecord) -> bool:
 
 def _listing(examination: Examination) -> Listing:
     return Listing(examination.ref, examination.size, Flags(), examination.hint)
+
+
+def match_again(on: JobSession, *, partial: bool, deep: bool) -> Match:
+    """Walks the mailbox and gives the job's messages their present places.
+
+    A mailbox that the job was never at is tried on a copy of the log first, so
+    that a wrong one leaves no trace in it.
+
+    Args:
+        on: whose messages are looked for, and where; noted as the job's place from now on.
+        partial: go on although most of the job is missing.
+        deep: no hint is trusted, every message is read.
+
+    Returns:
+        What was found; a message that cannot be read counts as found.
+
+    Raises:
+        NotThisMailbox: less than half of the job is found here.
+    """
+
+    def match(job: Job, tell: Progress) -> Match:
+        matcher = Matcher(job, on.mailbox, workers=on.workers, cancel=on.cancel, deep=deep)
+        return matcher.run(tell)
+
+    job, here = on.job, on.mailbox.specification.url
+    if job.mailbox != here and not on.dry_run:
+        with rehearse_job(job.directory, job.trust) as rehearsal:
+            check_found(match(rehearsal, NoProgress()), here, partial=partial)
+    found = match(job, on.progress)
+    check_found(found, here, partial=partial)
+    with job.log.group():
+        job.log.set_value(MAILBOX_VALUE, here)
+    return found
+
+
+def check_found(match: Match, here: str, *, partial: bool) -> None:
+    """Holds that this is the mailbox of the job.
+
+    Args:
+        match: what was found.
+        here: URL of the mailbox.
+        partial: it is, whatever was found.
+
+    Raises:
+        NotThisMailbox: less than half of the job is found here.
+    """
+    if match.found * 2 < match.messages and not partial:
+        raise NotThisMailbox(
+            f"only {match.found} of the {match.messages} messages of the job are in {here}",
+            hint="name the mailbox the user was moved to, or add --partial if this is it",
+        )

@@ -26,7 +26,7 @@ BY_NAME = frozenset({State.READABLE, State.ENCRYPTED, State.MISSING_KEY})
 
 def readable_if_opened(state: State) -> State:
     """What a look at a message calls it, of which no checkpoint is kept."""
-    return {State.CHECKPOINTED: State.READABLE, State.FAILED: State.MALFORMED}.get(state, state)
+    return State.READABLE if state is State.CHECKPOINTED else state
 
 
 @dataclass(slots=True)

@@ -2,62 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from sectool.errors import MessageChanged, MessageVanished
 from sectool.joblog import ReplacedMessage
 from sectool.jobs.passes.selection import Selector, listing_of
 from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import Cancel, JobSpec
+from sectool.jobs.session.session import JobSession
 from sectool.jobs.work.open_with import workers_for
 from sectool.jobs.work.prove import PROVE, ProveArgument
 from sectool.jobs.work.work import NotDone
 from sectool.keys import KeyHistory
-from sectool.mailbox import Mailbox
 from sectool.outcome import Proof
-from sectool.progress import Progress
 
 GROUP = 256
 """Proofs logged together."""
 
 
 def prove_replaced(
-    spec: JobSpec,
-    job: Job,
-    mailbox: Mailbox,
-    keys: KeyHistory,
-    *,
-    progress: Progress,
-    cancel: Cancel,
+    on: JobSession, keys: KeyHistory, *, again: bool = False, unread: Container[int] = ()
 ) -> None:
     """Opens the replaced messages that the walk found, and logs what came of it.
 
     Args:
-        spec: its selection counts; ``deep``: also those that were opened before.
-        job: its log knows which messages the walk found.
-        mailbox: where they are.
+        on: the job, whose log knows which messages the walk found; its selection counts.
         keys: the new private keys.
-        progress: told of each message.
-        cancel: asked between messages.
+        again: also those that were opened before.
+        unread: messages that cannot be read now, which is told of them already.
     """
-    messages = list(_messages(spec, job))
-    progress.begin("open", len(messages))
+    messages = [one for one in _messages(on, again=again) if one.message not in unread]
+    on.progress.begin("open", len(messages))
     group: list[tuple[int, NotDone | None]] = []
-    argument = ProveArgument(mailbox.specification, keys.material)
-    for message, answer in PROVE.run(messages, argument, workers=workers_for(spec.workers, keys)):
+    argument = ProveArgument(on.mailbox.specification, keys.material)
+    for message, answer in PROVE.run(messages, argument, workers=workers_for(on.workers, keys)):
         group.append((message.message, answer))
-        progress.advance()
+        on.progress.advance()
         if len(group) >= GROUP:
-            _take_down(job, group)
+            _take_down(on.job, group)
             group = []
-        cancel.check()
-    _take_down(job, group)
-    progress.end()
+        on.cancel.check()
+    _take_down(on.job, group)
+    on.progress.end()
 
 
-def _messages(spec: JobSpec, job: Job) -> Iterator[ReplacedMessage]:
-    selector = Selector(spec.selection)
-    for message in job.log.replaced.to_prove(again=spec.deep):
+def _messages(on: JobSession, *, again: bool) -> Iterator[ReplacedMessage]:
+    selector = Selector(on.selection)
+    for message in on.job.log.replaced.to_prove(again=again):
         if selector.takes(listing_of(message)):
             yield message
 

@@ -19,14 +19,15 @@ from sectool.jobs.replacing.grouping import Grouping, in_order
 from sectool.jobs.replacing.replacer import Replacer, check_writable
 from sectool.jobs.replacing.spool import Spool
 from sectool.jobs.session.fixed import NOT_FIXED, check_fixed, options_of
-from sectool.jobs.session.job import MAILBOX_VALUE, Job
+from sectool.jobs.session.job import MAILBOX_VALUE
 from sectool.jobs.session.losing_access import describe_losing_access
 from sectool.jobs.session.new_certificates import (
     describe_certificates,
     record_certificates,
 )
 from sectool.jobs.session.owner import is_shared
-from sectool.jobs.session.spec import Cancel, JobSpec
+from sectool.jobs.session.session import JobSession
+from sectool.jobs.session.spec import NewCertificates, Undone
 from sectool.jobs.session.succession import OldSide, Succession
 from sectool.jobs.work.make_anew import LostArgument
 from sectool.jobs.work.new_message import NewMessage
@@ -34,7 +35,6 @@ from sectool.jobs.work.seal import SEAL, SealArgument
 from sectool.jobs.work.sealers import FromCheckpoints, SealingMethod
 from sectool.jobs.work.work import NotDone
 from sectool.keys import KeyHistory, NewRecipient
-from sectool.mailbox import Mailbox
 from sectool.progress import Progress
 from sectool.summary import Summary
 
@@ -49,49 +49,53 @@ class Resealing:
     """The replacing half of one run on one job.
 
     Args:
-        spec: selection, profile, owners; ``operation`` is the phase.
-        job: whose messages are replaced.
-        mailbox: where they are.
+        on: the job whose messages are replaced, and where they are; its selection counts.
+        new: what a person said of the new recipients.
         recipients: the new ones.
+        undone: what to do with messages that were not done, or are not.
         method: where the new envelopes come from.
         waiting: which messages wait, once the walk has found them.
         new_keys: opens what was replaced (G1, ``opened``); None: that waits for ``verify``.
         old_keys: the key history, where it is at hand; what lies beside it names people.
         retry: what the walk tries once more; None: the messages that wait say it.
-        workers: processes; 0: this one.
-        cancel: asked between messages.
+        restart_phase: take other recipients than those that are fixed.
+        restore_subject: show the protected Subject outside, too.
     """
 
     def __init__(
         self,
-        spec: JobSpec,
-        job: Job,
-        mailbox: Mailbox,
+        on: JobSession,
+        new: NewCertificates,
         recipients: Sequence[NewRecipient],
         *,
+        undone: Undone,
         method: SealingMethod,
         waiting: Waiting,
         new_keys: KeyHistory | None,
         old_keys: KeyHistory | None = None,
         retry: Retry | None = None,
-        workers: int,
-        cancel: Cancel,
+        restart_phase: bool = False,
+        restore_subject: bool = False,
     ) -> None:
-        self._spec = spec
+        job = on.job
+        self._on = on
+        self._new = new
         self._job = job
         self._log = job.log
-        self._mailbox = mailbox
+        self._mailbox = on.mailbox
         self._recipients = tuple(recipients)
         self._method = method
         self._waiting = waiting
         self._new_keys = new_keys
         self._histories = (old_keys, new_keys)
-        self._workers = workers
-        self._cancel = cancel
-        self._retry = retry or Retry(spec, job.log)
-        self._failures = FailureLimit(spec, job.log.standings.of_all(REPLACED))
-        self._replacer = Replacer(job, mailbox, workers=workers)
-        self._spool = Spool(job, mailbox)
+        self._restart_phase = restart_phase
+        self._restore_subject = restore_subject
+        self._cancel = on.cancel
+        self._retry = retry or Retry(job.log, on.operation, is_asked_for=undone.retry)
+        percent = on.failure_percent(undone.max_failures)
+        self._failures = FailureLimit(percent, job.log.standings.of_all(REPLACED))
+        self._replacer = Replacer(job, on.mailbox, workers=on.workers)
+        self._spool = Spool(job, on.mailbox)
         self._failure_code = 0
         self._space = 0
         self._rehearsed: list[SealableMessage] = []
@@ -116,25 +120,25 @@ class Resealing:
             CertificateUnusable: the new certificates are not of the person whose mail it is.
             ReadOnlyMailbox: the mailbox cannot be written.
         """
-        if not self._spec.restart_phase:
-            check_fixed(self._fixed_options(), self._options(), self._spec.operation)
-        succession = Succession(self._spec, self._job, self._mailbox, old, progress)
+        if not self._restart_phase:
+            check_fixed(self._fixed_options(), self._options(), self._on.operation)
+        succession = Succession(self._on, self._new, old, progress)
         self._recipients = succession.check(self._recipients)
-        if not self._spec.dry_run:
+        if not self._on.dry_run:
             check_writable(self._mailbox)
 
     def _options(self) -> str:
-        return options_of(self._recipients, self._spec.profile)
+        return options_of(self._recipients, self._new.profile)
 
     def _fixed_options(self) -> str:
-        phase = self._log.phase(self._spec.operation)
+        phase = self._log.phase(self._on.operation)
         return NOT_FIXED if phase is None else phase[1]
 
     # --- the phase --------------------------------------------------------------------
 
     def sweep(self) -> None:
         """Removes what an interrupted run left half written; while nobody writes any."""
-        if not self._spec.dry_run:
+        if not self._on.dry_run:
             self._spool.sweep()
 
     def recover(self) -> None:
@@ -143,7 +147,7 @@ class Resealing:
         Not before it is certain that this is the mailbox: what is open is given up
         where no copy of it is found.
         """
-        if not self._spec.dry_run:
+        if not self._on.dry_run:
             self._replacer.recover()
 
     def begin(self) -> None:
@@ -168,7 +172,7 @@ class Resealing:
             )
         with self._log.group():
             self._log.set_value(MAILBOX_VALUE, self._mailbox.specification.url)
-            self._log.set_phase(self._spec.operation, "begun", self._fixed_options())
+            self._log.set_phase(self._on.operation, "begun", self._fixed_options())
             if restarts:
                 self._log.restarts.restart()
                 self._note_options()
@@ -177,7 +181,7 @@ class Resealing:
         """Notes that the phase is over where nothing waits any more; inside a group."""
         is_left = next(self._waiting(), None) is not None
         if not is_left and not self._log.replacements.open():
-            self._log.set_phase(self._spec.operation, "finished", self._fixed_options())
+            self._log.set_phase(self._on.operation, "finished", self._fixed_options())
 
     # --- the work -----------------------------------------------------------------------
 
@@ -188,7 +192,7 @@ class Resealing:
             NoSpace: disk or quota full; the same command resumes.
             Interrupted: the run was asked to stop; the same command resumes.
         """
-        if self._spec.dry_run:
+        if self._on.dry_run:
             self._rehearse()
             return
         self._tell_left_behind(progress)
@@ -205,8 +209,8 @@ class Resealing:
             NoSpace: disk or quota full; the same command resumes.
             Interrupted: the run was asked to stop; the same command resumes.
         """
-        lost = lost_messages(self._spec, self._job)
-        if self._spec.dry_run or not lost:
+        lost = lost_messages(self._on.selection, self._job)
+        if self._on.dry_run or not lost:
             self._restored = Restored(len(lost))
             return
         self._fix_options()
@@ -216,7 +220,7 @@ class Resealing:
                 lost,
                 LostArgument(self._argument(), checkpoints, originals),
                 self._replacer,
-                workers=self._workers,
+                workers=self._on.workers,
                 progress=progress,
                 cancel=self._cancel,
             )
@@ -225,7 +229,7 @@ class Resealing:
                 self._spool.sweep()
 
     def _tell_left_behind(self, progress: Progress) -> None:
-        left = self._log.restarts.count_left_behind() if self._spec.restart_phase else 0
+        left = self._log.restarts.count_left_behind() if self._restart_phase else 0
         if left:
             self._failure_code = MessageError.exit_code
             progress.warn(
@@ -239,9 +243,9 @@ class Resealing:
 
     def _replace(self, progress: Progress) -> None:
         self._failures.tell(progress)
-        progress.begin(self._spec.operation, sum(1 for _ in self._retry.narrow(self._waiting())))
+        progress.begin(self._on.operation, sum(1 for _ in self._retry.narrow(self._waiting())))
         group = Grouping(self._carry_out)
-        for message, answer in SEAL.run(self._tasks(), self._argument(), workers=self._workers):
+        for message, answer in SEAL.run(self._tasks(), self._argument(), workers=self._on.workers):
             self._cancel.check()
             progress.advance()
             if isinstance(answer, NotDone):
@@ -260,16 +264,16 @@ class Resealing:
             method=self._method,
             files=self._spool.files,
             recipients=self._recipients,
-            profile=self._spec.profile,
-            restore_subject=self._spec.restore_subject,
+            profile=self._new.profile,
+            restore_subject=self._restore_subject,
             shared_job=self._job.name if is_shared(self._job) else "",
         )
 
     def _tasks(self) -> Iterator[SealableMessage]:
-        selector = Selector(self._spec.selection)
-        for message in in_order(self._mailbox, self._retry.narrow(self._waiting())):
+        selector = Selector(self._on.selection)
+        for message in in_order(self._on.mailbox, self._retry.narrow(self._waiting())):
             listing = listing_of(message)
-            if self._failures.leaves(listing, self._spec.selection):
+            if self._failures.leaves(listing, self._on.selection):
                 continue
             if selector.takes(listing):
                 self._retry.takes(message.message)
@@ -298,8 +302,8 @@ class Resealing:
 
     def _note_options(self) -> None:
         """Notes what the rest of the phase has to keep to; inside a group."""
-        self._log.set_phase(self._spec.operation, "begun", self._options())
-        record_certificates(self._log, self._recipients, self._spec.owners)
+        self._log.set_phase(self._on.operation, "begun", self._options())
+        record_certificates(self._log, self._recipients, self._new.owners)
 
     def _take_down(self, message: SealableMessage, answer: NotDone) -> None:
         self._failure_code = self._failure_code or answer.failure_code
@@ -307,25 +311,18 @@ class Resealing:
         with self._log.group():
             self._log.messages.advance(message.message, answer.state, reason=answer.reason)
 
-    def prove(self, progress: Progress) -> None:
+    def prove(self) -> None:
         """Opens what was replaced, where the new keys are there; after ``finish_if_done``."""
-        if self._new_keys is not None and not self._spec.dry_run:
-            prove_replaced(
-                self._spec,
-                self._job,
-                self._mailbox,
-                self._new_keys,
-                progress=progress,
-                cancel=self._cancel,
-            )
+        if self._new_keys is not None and not self._on.dry_run:
+            prove_replaced(self._on, self._new_keys)
 
     # --- what came of it --------------------------------------------------------------------
 
     def describe(self, summary: Summary) -> None:
         """Adds phase, counts and new certificates to a summary."""
-        phase = self._spec.operation
+        phase = self._on.operation
         summary.mailbox = self._mailbox.specification.url
-        summary.job = str(self._spec.job or "")
+        summary.job = self._on.job_name
         summary.phase = phase
         summary.is_finished = (self._log.phase(phase) or ("",))[0] == "finished"
         summary.failure_code = self._failure_code
@@ -336,9 +333,9 @@ class Resealing:
             summary.restored = self._restored.messages
             summary.failure_code = summary.failure_code or self._restored.failure_code
             summary.not_restored = self._restored.not_restored
-        describe_certificates(summary, self._recipients, self._spec.owners, self._spec.profile)
+        describe_certificates(summary, self._recipients, self._new.owners, self._new.profile)
         describe_losing_access(
             summary, self._log, self._rehearsed, self._recipients, self._histories
         )
-        if self._spec.dry_run:
+        if self._on.dry_run:
             summary.space = self._space

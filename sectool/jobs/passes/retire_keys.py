@@ -16,7 +16,8 @@ from sectool.joblog import PASSED_OVER, Standing
 from sectool.jobs.passes.selection import count
 from sectool.jobs.session.give_up import GiveUp, whoever_runs_this
 from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import Cancel, JobSpec
+from sectool.jobs.session.session import JobSession
+from sectool.jobs.session.spec import Cancel
 from sectool.jobs.work.needed_keys import (
     A_BACKUP,
     A_LOOK,
@@ -41,48 +42,43 @@ from sectool.summary import RetiredKey
 
 
 def retire(
-    spec: JobSpec,
-    job: Job,
-    mailbox: Mailbox,
+    on: JobSession,
     retired: KeyHistory,
     current: KeyHistory | None,
     *,
     given_up: Sequence[GiveUp],
-    progress: Progress,
-    cancel: Cancel,
+    accept_unproven: bool,
 ) -> list[RetiredKey]:
     """One answer for each key of ``retired``, after a walk that matched the job.
 
     Args:
-        spec: ``accept_unproven``: a structural proof is enough.
-        job: its log says which messages were replaced, how that was proven, and what a
-            person gave up; what was answered is noted there.
-        mailbox: read whole, whatever the selection is.
+        on: the log says which messages were replaced, how that was proven, and what a
+            person gave up; what was answered is noted there. The mailbox is read whole,
+            whatever the selection is.
         retired: the old keys.
         current: the new keys; None: what names an old key needs it.
         given_up: what a person gives up now.
-        progress: told of each message.
-        cancel: asked between messages.
+        accept_unproven: a structural proof is enough.
     """
-    evidence = _Evidence(job, mailbox, cancel)
-    progress.begin("retire", count(mailbox, progress, cancel))
+    evidence = _Evidence(on.job, on.mailbox, on.cancel)
+    on.progress.begin("retire", count(on.mailbox, on.progress, on.cancel))
     argument = NeedArgument(
-        mailbox=mailbox.specification,
+        mailbox=on.mailbox.specification,
         retired=retired.material,
         current=None if current is None else current.material,
-        checkpoints=job.place,
+        checkpoints=on.job.place,
     )
-    workers = workers_for(spec.workers, retired, current)
+    workers = workers_for(on.workers, retired, current)
     for task, answer in FIND_NEEDS.run(evidence.tasks(), argument, workers=workers):
         evidence.add(task.listing, answer)
-        progress.advance()
-    progress.end()
-    evidence.add_what_the_log_knows(accept_unproven=spec.accept_unproven)
-    with job.log.group():
-        answers = _Answers(job, retired, evidence, given_up)
-        answers.take_down(progress)
+        on.progress.advance()
+    on.progress.end()
+    evidence.add_what_the_log_knows(accept_unproven=accept_unproven)
+    with on.job.log.group():
+        answers = _Answers(on.job, retired, evidence, given_up)
+        answers.take_down(on.progress)
         keys = answers.all()
-        job.log.give_ups.note_answers(keys)
+        on.job.log.give_ups.note_answers(keys)
     return keys
 
 
@@ -128,7 +124,9 @@ class _Evidence:
                 self.cancel.check()
                 self.messages += 1
                 known = self.job.log.messages.at(listing.ref)
-                task = NeedTask(listing, (), is_new=known is None or known.state is State.NEW)
+                task = NeedTask(
+                    listing, (), is_new=known is None or known.state is State.NOT_IN_JOB
+                )
                 if known is not None and known.replaced:
                     parts = self.job.log.messages.parts
                     kept = parts.of(known.message)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from sectool.errors import UsageError
 from sectool.joblog import JobLog, MessageRecord, SealableMessage
-from sectool.jobs.session.spec import JobSpec, Operation
+from sectool.jobs.session.spec import Operation
 from sectool.message import Listing
 from sectool.outcome import State
 from sectool.summary import Retried
@@ -23,7 +23,7 @@ RETRIED = frozenset(
         State.MISSING_KEY,
         State.UNSUPPORTED,
         State.MALFORMED,
-        State.SEALED,
+        State.UNDER_SIGNATURE,
         State.REVIEW,
         State.REFUSED,
         State.FAILED,
@@ -37,23 +37,24 @@ class Retry:
     """What one run tries once more.
 
     Args:
-        spec: says whether it was asked for; its operation is the phase.
         log: of the job.
+        phase: that is tried once more.
+        is_asked_for: None of this is done without.
 
     Raises:
         UsageError: nothing was tried before, or the job was rolled back.
     """
 
-    def __init__(self, spec: JobSpec, log: JobLog) -> None:
-        self._is_asked_for = spec.retry
+    def __init__(self, log: JobLog, phase: Operation, *, is_asked_for: bool) -> None:
+        self._is_asked_for = is_asked_for
         self._log = log
         self._before: dict[int, State] = {}
-        self._names = log.standings.names_of(RETRIED) if spec.retry else frozenset()
-        if not spec.retry:
+        self._names = log.standings.names_of(RETRIED) if is_asked_for else frozenset()
+        if not is_asked_for:
             return
-        if log.phase(spec.operation) is None:
+        if log.phase(phase) is None:
             raise UsageError(
-                f"`sectool {spec.operation}` was never run on this job",
+                f"`sectool {phase}` was never run on this job",
                 hint="leave --retry out",
             )
         if log.phase(Operation.ROLLBACK) is not None:

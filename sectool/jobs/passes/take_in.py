@@ -23,7 +23,8 @@ from sectool.jobs.passes.selection import Selector, count, walk
 from sectool.jobs.passes.tally import count_not_selected
 from sectool.jobs.replacing.in_flight import in_flight
 from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import Cancel, JobSpec
+from sectool.jobs.session.session import JobSession
+from sectool.jobs.session.spec import Undone
 from sectool.jobs.work.examine import (
     ExamineArgument,
     Examined,
@@ -33,7 +34,6 @@ from sectool.jobs.work.examine import (
 from sectool.jobs.work.open_with import workers_for
 from sectool.jobs.work.search_layers import names_of_key
 from sectool.keys import KeyHistory
-from sectool.mailbox import Mailbox
 from sectool.message import Listing, MessageRef
 from sectool.outcome import RecipientKey, State, without_address
 from sectool.progress import Progress
@@ -57,7 +57,7 @@ SAME_AGAIN = frozenset(
         State.MISSING_KEY,
         State.UNSUPPORTED,
         State.MALFORMED,
-        State.SEALED,
+        State.UNDER_SIGNATURE,
         State.REVIEW,
         State.REFUSED,
     }
@@ -128,16 +128,14 @@ class Intake:
     """One walk that takes into the job whatever is not done yet.
 
     Args:
-        spec: its selection counts.
-        job: whose log it is.
-        mailbox: walked.
+        on: the job whose log it is and the mailbox that is walked; its selection counts.
+        undone: what to do with messages that were not done, or are not.
         keys: the key history.
         argument: how messages are examined.
         tried_with: names a key history, as ``argument`` has it.
         is_done: whether a message of the job, seen at its place, needs no look.
         before_logging: called with each group, to make durable what the log will say.
         is_settled: whether the copy at a place is none to take in, whatever it holds.
-        cancel: asked between messages.
 
     Attributes:
         left_out: the messages that the selection leaves out, counted.
@@ -149,9 +147,8 @@ class Intake:
 
     def __init__(
         self,
-        spec: JobSpec,
-        job: Job,
-        mailbox: Mailbox,
+        on: JobSession,
+        undone: Undone,
         keys: KeyHistory,
         *,
         argument: ExamineArgument,
@@ -159,20 +156,23 @@ class Intake:
         is_done: Callable[[MessageRecord, Listing], bool],
         before_logging: Callable[[Group], None],
         is_settled: Callable[[Listing], bool] = lambda _: False,
-        cancel: Cancel,
     ) -> None:
+        job, operation = on.job, on.operation
         self.left_out = Summary()
         self.leaves_work = False
-        self.retry = Retry(spec, job.log)
-        earlier = _ended_before(spec, job, argument.tried_with)
-        self.failures = FailureLimit(spec, earlier, job.log.standings.opened())
-        self._selector = Selector(spec.selection)
+        self.retry = Retry(job.log, operation, is_asked_for=undone.retry)
+        earlier = _ended_before(job, None if undone.retry else argument.tried_with)
+        percent = on.failure_percent(undone.max_failures)
+        self.failures = FailureLimit(percent, earlier, job.log.standings.opened())
+        self._selector = Selector(on.selection)
         self._aside: list[tuple[Listing, MessageRecord | None]] = []
         """Of folders in which too much failed; whether that is explained, other mail may show."""
-        self._spec = spec
+        self._stage = operation
+        self._selection = on.selection
+        self._workers = on.workers
         self._job = job
         self._log = job.log
-        self._mailbox = mailbox
+        self._mailbox = on.mailbox
         self._argument = argument
         self._keys = keys
         self._tried_with = tried_with
@@ -189,7 +189,7 @@ class Intake:
         self._is_done = is_done
         self._before_logging = before_logging
         self._is_settled = is_settled
-        self._cancel = cancel
+        self._cancel = on.cancel
 
     def run(self, progress: Progress) -> None:
         """Walks, opens and logs; then once more what keys open that it does not name.
@@ -199,8 +199,8 @@ class Intake:
         """
         self.failures.tell(progress)
         self._find_late_keys()
-        self._in_flight = in_flight(self._job, self._mailbox, workers=self._spec.workers)
-        progress.begin(self._spec.operation, count(self._mailbox, progress, self._cancel))
+        self._in_flight = in_flight(self._job, self._mailbox, workers=self._workers)
+        progress.begin(self._stage, count(self._mailbox, progress, self._cancel))
         self._take(self._watched(self._answers(self._tasks(progress), self._argument)), progress)
         self._take_aside(progress)
         with self._log.group():
@@ -213,7 +213,7 @@ class Intake:
                 self._log.messages.record(examination, is_own)
         progress.end()
         self.trials.run(
-            self._argument, workers=self._spec.workers, progress=progress, cancel=self._cancel
+            self._argument, workers=self._workers, progress=progress, cancel=self._cancel
         )
         self._take_again(progress)
 
@@ -260,7 +260,7 @@ class Intake:
     def _answers(
         self, tasks: Iterator[ExamineTask], argument: ExamineArgument
     ) -> Iterator[Examined]:
-        workers = workers_for(self._spec.workers, self.trials.keys)
+        workers = workers_for(self._workers, self.trials.keys)
         return examine_all(tasks, argument, workers=workers)
 
     # --- what the trials found ----------------------------------------------------------
@@ -276,9 +276,9 @@ class Intake:
         again = {one for binding in trials.bindings for one in self._log.bindings.shut_for(binding)}
         alone = [self._log.messages.at(ref) for ref in trials.guesses]
         again.update(known.message for known in alone if known is not None)
-        listings = self._log.messages.look_again(again, self._spec.selection.takes)
+        listings = self._log.messages.look_again(again, self._selection.takes)
         if listings:
-            progress.begin(self._spec.operation, len(listings))
+            progress.begin(self._stage, len(listings))
             argument = trials.argument(self._argument, tried_with)
             answers = self._answers(map(trials.task, listings), argument)
             self._take(map(self._settled, answers), progress)
@@ -329,7 +329,7 @@ class Intake:
 
     def _task(self, listing: Listing, known: MessageRecord | None) -> Iterator[ExamineTask]:
         """Looks at a message, unless it is put aside or not selected."""
-        if self._spec.selection.takes(listing) and self.failures.exceeds(listing.ref.folder):
+        if self._selection.takes(listing) and self.failures.exceeds(listing.ref.folder):
             self._aside.append((listing, known))
         elif tasks := list(self._selected(listing, known)):
             yield from tasks
@@ -414,10 +414,10 @@ def _keys_of(examination: Examination) -> frozenset[RecipientKey]:
     return frozenset(map(without_address, named))
 
 
-def _ended_before(spec: JobSpec, job: Job, tried_with: str) -> Iterator[MessagesAlike]:
-    """What earlier runs have come to an end with, and this one does not try again."""
+def _ended_before(job: Job, tried_with: str | None) -> Iterator[MessagesAlike]:
+    """What earlier runs have come to an end with, and this one does not try again; None: all."""
     yield from job.log.standings.of_all(KEPT | {State.DECRYPTED})
-    if not spec.retry:
+    if tried_with is not None:
         yield from job.log.standings.of_all(SAME_AGAIN, tried_with=tried_with)
 
 

@@ -49,6 +49,7 @@ class _Meaning:
 
 _MEANINGS = {
     Purpose.ENCRYPT: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=True),
+    Purpose.REWRAP: _Meaning(State.REWRAPPED, Proof.STRUCTURAL, keeps_original=True),
     Purpose.ROLLBACK: _Meaning(State.ROLLED_BACK, None, keeps_original=False),
     Purpose.DECRYPT: _Meaning(State.DECRYPTED, None, keeps_original=True),
     Purpose.RESTORE: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=False),
@@ -192,7 +193,10 @@ class Replacer:
         self, group: Sequence[NewMessage], changes: Sequence[Replace | Add], purpose: Purpose
     ) -> list[_Step]:
         intents = self._mailbox.intend(changes)
-        steps = [_Step(*pair, purpose) for pair in zip(group, intents, strict=True)]
+        steps = [
+            _Step(new, intent, Purpose.REWRAP if new.is_rewrapped else purpose)
+            for new, intent in zip(group, intents, strict=True)
+        ]
         with self._log.group():
             for step in steps:
                 self._log.replacements.announce(_record(step))

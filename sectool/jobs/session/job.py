@@ -65,6 +65,15 @@ class Job:
         """The same job, whose checkpoints are written and read in this way."""
         return replace(self, place=place, checkpoints=place.store())
 
+    def finish_purge(self) -> None:
+        """Carries out what an interrupted purge had decided; without effect where nothing waits."""
+        removal = self.log.purges.intended()
+        if removal:
+            self.checkpoints.purge(removal.checkpoints)
+            self.originals.purge(removal.originals)
+            with self.log.group():
+                self.log.purges.finish()
+
     @property
     def name(self) -> str:
         """Unique name of the job, wherever its directory is moved to."""

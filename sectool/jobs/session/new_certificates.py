@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from sectool import cms
 from sectool.errors import CertificateUnusable
 from sectool.joblog import JobLog, without_address
-from sectool.jobs.session.spec import JobSpec
-from sectool.keys import Ask, NewRecipient, load_new_recipients
+from sectool.jobs.session.spec import NewCertificates
+from sectool.keys import Ask, KeySpecification, NewRecipient, load_new_recipients
 from sectool.outcome import RecipientKey
 from sectool.progress import Progress
 from sectool.summary import NewCertificate, Summary
@@ -23,26 +23,32 @@ RECORD = "certificates"
 
 
 def load_certificates(
-    spec: JobSpec, progress: Progress, ask: Ask | None
+    new: NewCertificates, passphrases: KeySpecification | None, progress: Progress, ask: Ask | None
 ) -> tuple[NewRecipient, ...]:
     """The new certificates of a specification, each fit for its profile.
+
+    Args:
+        new: names them.
+        passphrases: where passphrases of their files come from; None: nowhere.
+        progress: told what a person overrode.
+        ask: for passphrases that nothing else gives.
 
     Raises:
         CertificateUnusable: says which one, and which check failed.
     """
     recipients = load_new_recipients(
-        spec.new_certificates,
+        new.new_certificates,
         datetime.now(UTC),
-        accept_fingerprints=spec.accept_fingerprints,
-        owners=spec.owners,
-        passphrases=spec.keys,
+        accept_fingerprints=new.accept_fingerprints,
+        owners=new.owners,
+        passphrases=passphrases,
         ask=ask,
     )
     for recipient in recipients:
-        _check_profile(spec.profile, recipient)
+        _check_profile(new.profile, recipient)
         for fault in recipient.overridden:
             warn_overridden(progress, recipient, fault)
-    if spec.profile is cms.Profile.ALSO_CLASSIC and all(map(_is_classic, recipients)):
+    if new.profile is cms.Profile.ALSO_CLASSIC and all(map(_is_classic, recipients)):
         raise CertificateUnusable(
             "none of the new certificates has a post-quantum key",
             hint="leave --also-classic out: --profile modern takes them",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sectool.errors import UsageError
 from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import JobSpec
+from sectool.jobs.session.spec import TakingRun
 from sectool.jobs.work.addresses import address_digests
 from sectool.keys import KeyHistory, Person, keys_of, people_of
 from sectool.progress import Progress
@@ -34,7 +34,7 @@ def is_shared(job: Job) -> bool:
     return job.log.value(SHARED) == "yes"
 
 
-def keys_for(spec: JobSpec, job: Job, keys: KeyHistory, progress: Progress) -> KeyHistory:
+def keys_for(spec: TakingRun, job: Job, keys: KeyHistory, progress: Progress) -> KeyHistory:
     """The keys that a run may use on the mailbox, all of one person unless it is shared.
 
     Args:
@@ -59,7 +59,7 @@ def keys_for(spec: JobSpec, job: Job, keys: KeyHistory, progress: Progress) -> K
     return chosen
 
 
-def _note(spec: JobSpec, job: Job, owners: frozenset[str]) -> None:
+def _note(spec: TakingRun, job: Job, owners: frozenset[str]) -> None:
     """Holds that the keys are those of the same person as before, and notes whose they are.
 
     What one run opened with one person's keys must not go to another's certificate since the
@@ -77,16 +77,11 @@ def _note(spec: JobSpec, job: Job, owners: frozenset[str]) -> None:
         job.log.set_value(OWNERS, " ".join(sorted(before | owners)))
 
 
-def _check(spec: JobSpec, job: Job) -> None:
+def _check(spec: TakingRun, job: Job) -> None:
     if spec.shared and spec.owners:
         raise UsageError(
             "a mailbox is one person's or several people's",
             hint="leave out --owner, or --shared",
-        )
-    if spec.shared and spec.in_place:
-        raise UsageError(
-            "what is put in clear is there for all who read the mailbox, whoever could read it",
-            hint="leave out --in-place, or --shared",
         )
     if job.log.value(SHARED) not in {None, "yes" if spec.shared else "no"}:
         was, remedy = ("one person's", "leave out") if spec.shared else ("shared", "add")
@@ -97,7 +92,7 @@ def _check(spec: JobSpec, job: Job) -> None:
 
 
 def _keys_of_owner(
-    spec: JobSpec, keys: KeyHistory, people: tuple[Person, ...], progress: Progress
+    spec: TakingRun, keys: KeyHistory, people: tuple[Person, ...], progress: Progress
 ) -> KeyHistory:
     chosen = keys_of(keys, spec.owners)
     if len(keys) and not len(chosen):

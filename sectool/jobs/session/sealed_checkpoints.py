@@ -14,7 +14,7 @@ from sectool.checkpoint import profile_for
 from sectool.errors import CertificateUnusable, UsageError
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.new_certificates import warn_overridden
-from sectool.jobs.session.spec import JobSpec
+from sectool.jobs.session.spec import Decrypt
 from sectool.jobs.work.checkpoint_access import SEALED_TO, fixed_recipients
 from sectool.keys import (
     Ask,
@@ -30,7 +30,7 @@ SAMPLE = 16
 
 
 def load_transport_certificates(
-    spec: JobSpec, progress: Progress, ask: Ask | None
+    spec: Decrypt, progress: Progress, ask: Ask | None
 ) -> tuple[NewRecipient, ...]:
     """The certificates of ``--seal-to``, checked like those that mail is encrypted to.
 

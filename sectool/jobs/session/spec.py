@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from sectool.cms import Profile
 from sectool.keys import KeySpecification
@@ -83,92 +83,221 @@ class Selection:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class JobSpec:
-    """One run of one operation."""
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What every run is asked."""
 
-    operation: Operation
+    operation: ClassVar[Operation]
     mailbox: str | None
     """Path or URL; None: where the job's mailbox was last."""
-    job: Path | None = None
-    """Job directory; None only for scans and dry runs."""
-    trust_group: str | None = None
-    """Group whose members may write to the job directory and to what leads to it; None:
-    nobody's."""
-    keys: KeySpecification | None = None
-    """The key history; for ``encrypt`` only where passphrases of the new
-    certificates' files come from."""
-    new_certificates: tuple[Path, ...] = ()
-    profile: Profile = Profile.COMPATIBLE
     selection: Selection = field(default_factory=Selection)
     workers: int = field(default_factory=default_workers)
     """Worker processes; 0: everything happens in this process."""
     limit_factor: int = 1
     """What the limits on what one message or key file may cost are multiplied by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRun(Run):
+    """A run on a job."""
+
+    job: Path | None
+    """Job directory; None only for dry runs."""
+    trust_group: str | None = None
+    """Group whose members may write to the job directory and to what leads to it; None:
+    nobody's."""
     dry_run: bool = False
-    partial: bool = False
-    """Encrypt although decrypting did not finish, or less than half of the job is found."""
+
+
+# --- groups of fields that several operations have -------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartsTaken:
+    """Which encrypted parts are taken of those that open."""
+
+    released: frozenset[str] = frozenset()
+    """Content digests of encrypted parts that a person takes although nothing
+    proves that they are mail."""
+    part_selection: PartSelection = field(default_factory=PartSelection)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owned:
+    """Whose mail it is."""
+
+    owners: tuple[str, ...] = ()
+    """Mail addresses of the one person whose it is; none: nobody asks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acknowledging:
+    """What a person knows of."""
+
+    acknowledge: Path | None = None
+    """File of messages that a person knows cannot be done; None: as the job log has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undone(Acknowledging):
+    """What to do with messages that were not done, or are not."""
+
+    retry: bool = False
+    """Work on nothing but what an earlier run could not do."""
+    max_failures: int = 20
+    """Percent of a folder's messages that may fail before the folder is left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCertificates(Owned):
+    """Whom to encrypt to, and how sure one must be of it."""
+
+    new_certificates: tuple[Path, ...] = ()
+    profile: Profile = Profile.COMPATIBLE
     accept_fingerprints: frozenset[str] = frozenset()
     """Checks of new certificates that the person overrode: the SHA-256 fingerprint for the
     one check that fails, with ``:`` and its name where several do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakingRun(JobRun, PartsTaken, Owned, Undone):
+    """A run that opens mail with the key history, and may begin a job."""
+
+    mailbox: str
+    job: Path | None = None
+    keys: KeySpecification
+    """The key history."""
+    shared: bool = False
+    """Several people read the mailbox, so that a part goes only to those whose key opens it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingRun(JobRun):
+    """A run that finds the mail of a job again, wherever the mailbox is now."""
+
+    mailbox: str | None = None
+    job: Path
+    partial: bool = False
+    """Go on although less than half of the job is found."""
+
+
+# --- the operations ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan(Run, PartsTaken):
+    """Says what a mailbox holds."""
+
+    operation = Operation.SCAN
+    mailbox: str
+    keys: KeySpecification | None = None
+    """The key history; None: nothing is opened."""
+    new_keys: KeySpecification | None = None
+    """What the keys are compared with: those that are there after the move."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decrypt(TakingRun):
+    """Takes the plaintext of a mailbox into a job."""
+
+    operation = Operation.DECRYPT
+    seal_to: tuple[Path, ...] = ()
+    """Certificates that checkpoints are sealed to; none: they are plain."""
+    accept_fingerprints: frozenset[str] = frozenset()
+    """Checks of these certificates that the person overrode."""
+    seal_keys: KeySpecification | None = None
+    """Private keys that sealed checkpoints are opened with."""
+    in_place: bool = False
+    """Put the plaintext into the mailbox, too."""
+    nested: bool = False
+    """In place: also of what is encrypted in a part, or inside of a plaintext."""
+    wrapped: bool = False
+    """In place: also of what stands beside a mailing list's footer."""
+    restore_subject: bool = False
+    """In place: show the protected Subject outside, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encrypt(MatchingRun, NewCertificates, Undone):
+    """Encrypts the mail of a job to new recipients."""
+
+    operation = Operation.ENCRYPT
+    passphrases: KeySpecification | None = None
+    """Where passphrases of the new certificates' files come from; names no keys."""
     verify_keys: KeySpecification | None = None
     """New private keys that replaced messages are opened with; None: none is opened."""
+    seal_keys: KeySpecification | None = None
+    """Private keys that sealed checkpoints are opened with."""
+    include_clear: bool = False
+    """Mail that never was encrypted, too; a job may begin so."""
+    restart_phase: bool = False
+    """Take other recipients than the first replacement fixed, for all of the job."""
+    accept_lost: bool = False
+    """The user deleted what is lost; it leaves the job."""
+    restore_lost: bool = False
+    """Put what is lost into the folder ``Recovered``."""
+    restore_subject: bool = False
+    """Show the protected Subject outside, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewrap(TakingRun, NewCertificates):
+    """Exchanges the recipients of encrypted mail."""
+
+    operation = Operation.REWRAP
+    verify_keys: KeySpecification | None = None
+    """New private keys that replaced messages are opened with; None: none is opened."""
+    or_reencrypt: bool = False
+    """Encrypt anew what must not stay as it is encrypted."""
+    reason: Reason = Reason.SUPERSEDED
+    """What became of the old key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(MatchingRun, Acknowledging):
+    """Holds a mailbox against its job."""
+
+    operation = Operation.VERIFY
+    verify_keys: KeySpecification | None = None
+    """New private keys that replaced messages are opened with; None: none is opened."""
+    seal_keys: KeySpecification | None = None
+    """Private keys that sealed checkpoints are opened with."""
     deep: bool = False
     """Read every message and open every replaced one, whatever was known before."""
     retire: KeySpecification | None = None
     """Old keys to answer for, whether the mail of the mailbox may need them."""
     give_up: Path | None = None
-    """Verify: file of messages that are to count against a key of ``retire`` no more."""
+    """File of messages that are to count against a key of ``retire`` no more."""
     accept_unproven: bool = False
-    """Take a structural proof where one by opening is asked for."""
-    abandon: bool = False
-    """Purge what belongs to messages that were not replaced, too."""
-    new_keys: KeySpecification | None = None
-    """What a scan compares the keys with: those that are there after the move."""
-    released: frozenset[str] = frozenset()
-    """Content digests of encrypted parts that a person takes although nothing
-    proves that they are mail."""
-    in_place: bool = False
-    """Decrypt: put the plaintext into the mailbox, too."""
-    nested: bool = False
-    """Decrypt in place: also of what is encrypted in a part, or inside of a plaintext."""
-    wrapped: bool = False
-    """Decrypt in place: also of what stands beside a mailing list's footer."""
+    """A structural proof is enough for a key of ``retire`` to go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback(MatchingRun):
+    """Puts back what was there before."""
+
+    operation = Operation.ROLLBACK
     to_stage: str = "original"
-    """Rollback: what is put back: ``original``, or ``decrypted`` for the plaintext
-    of a job in place."""
-    accept_lost: bool = False
-    """Encrypt: the user deleted what is lost; it leaves the job."""
-    restore_lost: bool = False
-    """Encrypt: put what is lost into the folder ``Recovered``."""
-    seal_to: tuple[Path, ...] = ()
-    """Decrypt: certificates that checkpoints are sealed to; none: they are plain."""
+    """What is put back: ``original``, or ``decrypted`` for the plaintext of a job in place."""
     seal_keys: KeySpecification | None = None
     """Private keys that sealed checkpoints are opened with."""
-    owners: tuple[str, ...] = ()
-    """Mail addresses of one person, one of which a new certificate must name; none:
-    nobody asks."""
-    acknowledge: Path | None = None
-    """File of messages that a person knows cannot be done; None: as the job log has it."""
-    part_selection: PartSelection = field(default_factory=PartSelection)
-    """Scan, decrypt and rewrap: which encrypted parts are taken of those that open."""
-    shared: bool = False
-    """Decrypt and rewrap: several people read the mailbox, so that a part goes only to those
-    whose key opens it."""
-    retry: bool = False
-    """Work on nothing but what an earlier run could not do."""
-    include_clear: bool = False
-    """Encrypt: mail that never was encrypted, too; a job may begin so."""
-    restart_phase: bool = False
-    """Encrypt: take other recipients than the first replacement fixed, for all of the job."""
-    max_failures: int = 20
-    """Percent of a folder's messages that may fail before the folder is left."""
-    or_reencrypt: bool = False
-    """Rewrap: encrypt anew what must not stay as it is encrypted."""
-    reason: Reason = Reason.SUPERSEDED
-    """Rewrap: what became of the old key."""
-    restore_subject: bool = False
-    """Encrypt, and decrypt in place: show the protected Subject outside, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purge(MatchingRun):
+    """Removes what nothing needs any more from a job."""
+
+    operation = Operation.PURGE
+    verify_keys: KeySpecification | None = None
+    """New private keys that replaced messages are opened with; None: none is opened."""
+    accept_unproven: bool = False
+    """Remove what belongs to messages with a structural proof only, too."""
+    abandon: bool = False
+    """Remove what belongs to messages that were not replaced, too."""
+
+
+Specification = Scan | Decrypt | Encrypt | Rewrap | Verify | Rollback | Purge
+"""One run of one operation."""
 
 
 class Cancel(Protocol):

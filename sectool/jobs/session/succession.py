@@ -19,7 +19,8 @@ from sectool.joblog import blotted
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.new_certificates import warn_overridden
 from sectool.jobs.session.owner import OWNERS
-from sectool.jobs.session.spec import JobSpec, Operation
+from sectool.jobs.session.session import JobSession
+from sectool.jobs.session.spec import NewCertificates, Operation
 from sectool.jobs.work.addresses import address_digest, address_digests, addresses_in_headers
 from sectool.keys import (
     Check,
@@ -32,7 +33,6 @@ from sectool.keys import (
     override_all,
     public_key_identity,
 )
-from sectool.mailbox import Mailbox
 from sectool.progress import Progress
 
 RECORD = "key_history"
@@ -174,19 +174,19 @@ class Succession:
     """Holds that the new certificates follow those that the mail was encrypted to.
 
     Args:
-        spec: what a person said of it.
-        job: whose mail it is.
-        mailbox: where it is; whose old addresses it was is looked for in it.
+        on: the job, and the mailbox in which the old addresses are looked for.
+        new: what a person said of the new certificates.
         old: what is known of the key history; None: nothing is.
         progress: told what was not or need not be asked.
     """
 
     def __init__(
-        self, spec: JobSpec, job: Job, mailbox: Mailbox, old: OldSide | None, progress: Progress
+        self, on: JobSession, new: NewCertificates, old: OldSide | None, progress: Progress
     ) -> None:
-        self._spec = spec
-        self._job = job
-        self._mailbox = mailbox
+        self._new = new
+        self._is_rewrap = on.operation is Operation.REWRAP
+        self._job = on.job
+        self._mailbox = on.mailbox
         self._old = old
         self._progress = progress
 
@@ -252,7 +252,7 @@ class Succession:
             f"is the old certificate of {recipient.not_before.year}; a newer one is at hand:"
             f" {newest.file} (serial {newest.serial_number}, of {newest.begin:%Y-%m-%d})",
         )
-        return override(recipient, [fault], self._spec.accept_fingerprints)
+        return override(recipient, [fault], self._new.accept_fingerprints)
 
     def _check_person(
         self, recipients: tuple[NewRecipient, ...], old: OldSide
@@ -261,7 +261,7 @@ class Succession:
         known = old.addresses | frozenset((self._job.log.value(OWNERS) or "").split())
         if any(
             old.has(one)
-            or one.names(*self._spec.owners)
+            or one.names(*self._new.owners)
             or Check.OWNER in one.overridden_checks  # a person answered the same question
             or self._digests(one) & known
             for one in recipients
@@ -273,14 +273,14 @@ class Succession:
         if not any(one.addresses for one in recipients):
             fault = Fault(Check.ADDRESS, "names no mail address, so that nothing says whose it is")
             which = ", ".join(f"{one.path} ({one.subject})" for one in recipients)
-            accepted = self._spec.accept_fingerprints
+            accepted = self._new.accept_fingerprints
             return override_all(recipients, fault, accepted, f"{which} {fault.text}")
         raise self._of_another(recipients, old)
 
     def _of_another(self, recipients: Sequence[NewRecipient], old: OldSide) -> CertificateUnusable:
         told = old.clear or tuple(self._recovered(old))
         owners = [next(one.addresses[0] for one in recipients if one.addresses)]
-        if self._spec.operation is Operation.REWRAP:
+        if self._is_rewrap:
             owners[:0] = told  # its old keys are of an owner as well
         return CertificateUnusable(
             "no new certificate is of the person whose mail this was."

@@ -18,6 +18,7 @@ from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import (
     BudgetExceeded,
     DecryptionFailed,
+    LimitExceeded,
     MalformedMessage,
     MessageError,
     MessageVanished,
@@ -155,6 +156,7 @@ class ExamineContext:
 _STATES: tuple[tuple[type[MessageError], State], ...] = (
     (MissingKey, State.MISSING_KEY),
     (UnsupportedMessage, State.UNSUPPORTED),
+    (LimitExceeded, State.UNSUPPORTED),
     (NotAccepted, State.REVIEW),
     (DecryptionFailed, State.MALFORMED),
     (MalformedMessage, State.MALFORMED),
@@ -404,7 +406,7 @@ def _state_of(
         _, error = outcomes.failed[0]
         exchange = context.exchange
         if isinstance(error, MissingKey) and exchange and exchange.is_done(inventory.parts):
-            return State.NEW, ""
+            return State.NOT_IN_JOB, ""
         return _state(error), error.message
     if outcomes.refusal:
         return State.REFUSED, outcomes.refusal

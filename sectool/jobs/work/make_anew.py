@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sectool import smime
 from sectool.checkpoint import OriginalStore
-from sectool.errors import CheckpointDamaged, MessageError
+from sectool.errors import CheckpointDamaged, MessageError, reason_of
 from sectool.joblog import IN_CLEAR, ReplacedMessage, Storage
 from sectool.jobs.work.checkpoint_access import header_of
 from sectool.jobs.work.seal import (
@@ -104,12 +104,18 @@ def _frame(context: LostContext, message: ReplacedMessage) -> tuple[Frame, bool]
 
 
 def _original(context: LostContext, message: ReplacedMessage) -> Content | None:
-    """The original, whole; None where there is none, or none any more."""
+    """The original, whole; None where there is none, or none any more.
+
+    Raises:
+        MessageError: it cannot be read now; a later run may make more of it than a checkpoint.
+    """
     if not message.original:
         return None
     try:
         original = context.originals.open(message.original)
         is_whole = original.digest == message.original
-    except (CheckpointDamaged, OSError):
+    except CheckpointDamaged:
         return None
+    except OSError as error:
+        raise MessageError(f"its original cannot be read: {reason_of(error)}") from error
     return original if is_whole else None

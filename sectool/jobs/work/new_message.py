@@ -40,5 +40,7 @@ class NewMessage:
     plaintext never is."""
     opens_to: tuple[tuple[str, str], ...] = ()
     """Path of each part with the SHA-256 it opens to, where that is not what it was."""
+    is_rewrapped: bool = False
+    """Whether something in it is encrypted as it was, for other recipients."""
     note: str = ""
     """Step to write down with it; empty: none."""

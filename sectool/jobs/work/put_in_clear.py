@@ -122,7 +122,7 @@ def _encrypted(
 def _identity(content: Content, *, nested: bool) -> str:
     """What a plaintext copy is known by, provided that nothing in it is encrypted any more."""
     inventory = smime.take_inventory(content)
-    if inventory.parts or inventory.covered or inventory.state is State.SEALED:
+    if inventory.parts or inventory.covered or inventory.state is State.UNDER_SIGNATURE:
         remedy = "" if nested else f"; {smime.TO_OPEN_NESTED}"
         raise UnsupportedMessage(f"another encrypted layer lies inside{remedy}")
     return f"{IN_CLEAR}{inventory.as_copy}"

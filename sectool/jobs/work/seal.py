@@ -163,6 +163,7 @@ def _new_message(
         content=written.content,
         identity=written.identity,
         opens_to=written.opens_to,
+        is_rewrapped=written.is_rewrapped,
         note=note,
         keeps_original=not message.is_own_copy,
     )
@@ -243,6 +244,8 @@ class WrittenMessage:
     """What it will be known by."""
     opens_to: tuple[tuple[str, str], ...]
     """Path of each part with what it opens to, where that is not what it was."""
+    is_rewrapped: bool
+    """Whether the content of a part is encrypted as it was."""
 
 
 def write_sealed(
@@ -276,7 +279,8 @@ def write_sealed(
         for path, written in sealed.items()
         if isinstance(written, SealedPlaintext) and written.inside
     )
-    return WrittenMessage(content, identity, opens_to)
+    is_rewrapped = any(isinstance(written, cms.Rewrapped) for written in sealed.values())
+    return WrittenMessage(content, identity, opens_to, is_rewrapped)
 
 
 def _write(

@@ -39,7 +39,7 @@ _MAGIC_SIZE = 16
 _LONGEST_MESSAGE_ID = 998
 _LONGEST_DATE = 200
 
-_RANK = (State.MALFORMED, State.SEALED, State.UNSUPPORTED)
+_RANK = (State.MALFORMED, State.UNDER_SIGNATURE, State.UNSUPPORTED)
 """What a message is when it is several of these."""
 
 
@@ -97,7 +97,7 @@ def take_inventory(
 
     Args:
         content: the stored bytes.
-        limits: bounds on hostile input; a message beyond them is ``malformed``.
+        limits: bounds on hostile input; a message beyond them is ``unsupported``.
         selection: which encrypted parts do not keep it from being ``encrypted``.
 
     Raises:
@@ -114,7 +114,7 @@ def take_inventory(
         try:
             header = read_header(scanner, limits=limits, is_message=True)
         except LimitExceeded as error:
-            return _undone(content, State.MALFORMED, error.message)
+            return _undone(content, State.UNSUPPORTED, error.message)
     if not header.fields:
         return _undone(content, State.UNSUPPORTED, "the file has no message header")
     if has_bare_cr_lines(header):
@@ -128,7 +128,9 @@ def _of_message(
     try:
         findings = survey(content, limits, header.line_end)
     except LimitExceeded as error:
-        findings = Findings(others=[Finding(State.MALFORMED, error.message, hides_recipients=True)])
+        findings = Findings(
+            others=[Finding(State.UNSUPPORTED, error.message, hides_recipients=True)]
+        )
     state, reason = _judge(findings, selection)
     mark = find_mark(header)
     identity, as_copy = "", None
@@ -177,7 +179,9 @@ def _left(parts: Sequence[EncryptedPart], selection: PartSelection) -> list[Find
     for part in parts:
         if reason := selection.why_left(part):
             is_sealed = part.placement.is_under_signature
-            findings.append(Finding(State.SEALED if is_sealed else State.UNSUPPORTED, reason))
+            findings.append(
+                Finding(State.UNDER_SIGNATURE if is_sealed else State.UNSUPPORTED, reason)
+            )
     return findings
 
 

@@ -69,7 +69,9 @@ _IN_ATTACHMENT = Finding(
 _ENCODED = Finding(
     State.UNSUPPORTED, "an encrypted message lies in a multipart that is encoded; it is not taken"
 )
-UNDER_SIGNATURE = Finding(State.SEALED, "an encrypted layer lies under an opaque signature")
+UNDER_SIGNATURE = Finding(
+    State.UNDER_SIGNATURE, "an encrypted layer lies under an opaque signature"
+)
 UNDER_COMPRESSION = Finding(
     State.UNSUPPORTED, "an encrypted layer lies inside a compression; it is not taken"
 )
@@ -318,8 +320,11 @@ class _Survey:
         try:
             envelope = cms.describe_envelope(body)
         except MalformedMessage as error:
-            reason = f"encrypted, but damaged: {error.message}"
-            self._findings.note(State.MALFORMED, reason)
+            is_over_limit = isinstance(error, LimitExceeded)
+            what = "beyond a limit" if is_over_limit else "damaged"
+            reason = f"encrypted, but {what}: {error.message}"
+            state = State.UNSUPPORTED if is_over_limit else State.MALFORMED
+            self._findings.note(state, reason)
             seen = cms.read_recipients(body)
             self._findings.unreached.append(
                 Unreached(
@@ -327,7 +332,7 @@ class _Survey:
                     reason,
                     seen.recipients,
                     seen.is_complete,
-                    is_over_limit=isinstance(error, LimitExceeded),
+                    is_over_limit=is_over_limit,
                 )
             )
             return True

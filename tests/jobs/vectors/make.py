@@ -60,22 +60,22 @@ def sample(keys: dict[str, Key]) -> list[Mail]:
     ]
 
 
-def specification(operation: str, keys: dict[str, Key]) -> jobs.JobSpec:
+def specification(operation: str, keys: dict[str, Key]) -> jobs.Specification:
     old, new = keys["old"], keys["new"]
     history = KeySpecification((old.certificate, old.private_key))
     opening = KeySpecification((new.certificate, new.private_key))
-    return jobs.JobSpec(
-        jobs.Operation(operation),
-        str(MAILDIR) if operation == "decrypt" else None,
-        job=JOB,
-        keys=history if operation == "decrypt" else None,
-        new_certificates=(new.certificate,) if operation == "encrypt" else (),
-        verify_keys=opening if operation in {"verify", "purge"} else None,
-        workers=0,
-    )
+    mailbox = str(MAILDIR)
+    runs: dict[str, jobs.Specification] = {
+        "decrypt": jobs.Decrypt(mailbox=mailbox, job=JOB, keys=history, workers=0),
+        "encrypt": jobs.Encrypt(job=JOB, new_certificates=(new.certificate,), workers=0),
+        "verify": jobs.Verify(job=JOB, verify_keys=opening, workers=0),
+        "rollback": jobs.Rollback(job=JOB, workers=0),
+        "purge": jobs.Purge(job=JOB, verify_keys=opening, workers=0),
+    }
+    return runs[operation]
 
 
-def killed_at(spec: jobs.JobSpec, name: str, passing: int) -> None:
+def killed_at(spec: jobs.Specification, name: str, passing: int) -> None:
     """Runs until the ``passing``-th passing of the crash point ``name``."""
     code = crash.in_child(lambda: jobs.run(spec), f"crash@{name}:{passing}")
     assert code == -signal.SIGKILL, name

@@ -18,11 +18,11 @@ from typing import Any
 
 from sectool import durable
 from sectool.errors import Interrupted, SectoolError
-from sectool.jobs.operations.status import summarise_job
+from sectool.joblog import Storage
 from sectool.jobs.session.job import STATUS_NAME, Job
-from sectool.jobs.session.spec import JobSpec
+from sectool.jobs.session.spec import Operation
 from sectool.progress import Progress
-from sectool.summary import Activity, ShutKeyFile, Summary
+from sectool.summary import Activity, Plaintext, ShutKeyFile, Summary
 
 INTERVAL = 3.0
 """Seconds between two writings, at least."""
@@ -34,16 +34,44 @@ Document = Callable[[Summary], dict[str, Any]]
 """Makes what ``status --json`` prints of a summary."""
 
 
+def summarise_job(job: Job) -> Summary:
+    """The counts of a job as its log tells them."""
+    summary = Summary(mailbox=job.mailbox or "", job=str(job.directory))
+    for name in (Operation.ROLLBACK, Operation.ENCRYPT, Operation.REWRAP, Operation.DECRYPT):
+        phase = job.log.phase(name)
+        if phase is not None:
+            summary.phase, summary.is_finished = name.value, phase[0] == "finished"
+            break
+    else:
+        summary.is_finished = False
+    job.log.counts.summarise(summary)
+    summary.plaintext = plaintext_of(job)
+    summary.retire = job.log.give_ups.last_answers()
+    return summary
+
+
+def plaintext_of(job: Job) -> Plaintext:
+    """What of a job lies in clear, and since when."""
+    log = job.log.plaintext
+    return Plaintext(
+        checkpoints=log.checkpoints(Storage.PLAIN),
+        sealed=log.checkpoints(Storage.SEALED),
+        in_mailbox=log.in_mailbox(),
+        asked=datetime.now(UTC),
+        sealed_to=job.place.sealed_to,
+    )
+
+
 class Reporter:
     """A ``Progress`` that tells another one, and keeps the status file of one job.
 
     Args:
-        spec: the run.
+        operation: what the run does.
         progress: told everything.
         document: makes the contents of the file; None: there is no file.
     """
 
-    def __init__(self, spec: JobSpec, progress: Progress, document: Document | None) -> None:
+    def __init__(self, operation: Operation, progress: Progress, document: Document | None) -> None:
         self._progress = progress
         self._document = document
         self._job: Job | None = None
@@ -53,7 +81,7 @@ class Reporter:
         """Key files that root does not use, since somebody could have led it to them."""
         self._next = 0.0
         now = datetime.now(UTC)
-        self._activity = Activity(spec.operation, os.getpid(), now, now, is_on=True)
+        self._activity = Activity(operation, os.getpid(), now, now, is_on=True)
 
     # --- a Progress ---------------------------------------------------------------------
 

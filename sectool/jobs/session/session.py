@@ -1,0 +1,233 @@
+"""What a run works with: whom it tells and asks, the keys, the mailbox and the job it opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from sectool.durable import explained
+from sectool.errors import PassphraseError, UsageError
+from sectool.joblog import Acknowledgement
+from sectool.jobs.session.acknowledge import acknowledging
+from sectool.jobs.session.generation import begin_generation
+from sectool.jobs.session.job import (
+    Job,
+    check_apart,
+    check_mailbox,
+    check_way,
+    look_at_job,
+    open_job,
+    rehearse_job,
+)
+from sectool.jobs.session.sealed_checkpoints import open_sealed
+from sectool.jobs.session.spec import (
+    Cancel,
+    JobRun,
+    MatchingRun,
+    Operation,
+    Run,
+    Selection,
+    TakingRun,
+)
+from sectool.jobs.session.status_file import Reporter
+from sectool.jobs.work.open_with import workers_for
+from sectool.keys import (
+    Ask,
+    KeyHistory,
+    KeyProblem,
+    KeySpecification,
+    ProblemKind,
+    exposure,
+    load_key_history,
+)
+from sectool.mailbox import Mailbox, open_mailbox, recognise
+from sectool.progress import Progress
+from sectool.summary import ShutKeyFile, Summary
+from sectool.trust import Trust
+
+_ACT_ON_MAIL = frozenset(
+    {Operation.DECRYPT, Operation.ENCRYPT, Operation.REWRAP, Operation.ROLLBACK}
+)
+"""After these nothing is known of what the mail needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSession:
+    """A run on a job and on the mailbox with its mail, both open."""
+
+    run: JobRun
+    job: Job
+    """In a dry run a rehearsal."""
+    mailbox: Mailbox
+    workers: int
+    """Worker processes, no more than the keys can serve; 0: this process."""
+    progress: Progress
+    cancel: Cancel
+    stack: ExitStack
+
+    @property
+    def operation(self) -> Operation:
+        """What the run does."""
+        return self.run.operation
+
+    @property
+    def job_name(self) -> str:
+        """The job directory as a person wrote it; empty: none was named."""
+        return str(self.run.job or "")
+
+    @property
+    def selection(self) -> Selection:
+        """Which messages it works on."""
+        return self.run.selection
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is to be written."""
+        return self.run.dry_run
+
+    def failure_percent(self, asked: int) -> int:
+        """How many percent of a folder may fail; a dry run looks at everything."""
+        return 100 if self.dry_run else asked
+
+    def opening_sealed(self, keys: KeyHistory | None) -> JobSession:
+        """The same, opening sealed checkpoints with these keys.
+
+        Raises:
+            UsageError: there are sealed ones, and the keys do not open them.
+        """
+        job = open_sealed(self.job, keys)
+        return replace(self, job=job, workers=workers_for(self.workers, keys))
+
+    def acknowledge(self, acknowledgements: tuple[Acknowledgement, ...]) -> None:
+        """Takes down what a person knows of; tells at the end which of it met no message."""
+        self.stack.enter_context(acknowledging(self.job, acknowledgements, self.progress))
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run, with nothing open yet; what it opens is closed with the stack."""
+
+    progress: Reporter
+    cancel: Cancel
+    ask: Ask | None
+    stack: ExitStack
+
+    # --- keys ---------------------------------------------------------------------------
+
+    def tell(self, problems: Iterable[KeyProblem]) -> None:
+        """Warns of what is odd about key files."""
+        for problem in problems:
+            self.progress.warn(f"{problem.path}: {problem.reason}", hint=problem.hint)
+
+    def history(self, keys: KeySpecification) -> KeyHistory:
+        """The keys, loaded; tells what is odd about their files."""
+        history = load_key_history(keys, self.ask)
+        self.tell(history.problems)
+        unused = (each for each in history.problems if each.kind is ProblemKind.MISLEADING)
+        self.progress.unused_key_files.extend(map(_shut, unused))
+        return history
+
+    def any_history(self, keys: KeySpecification | None) -> KeyHistory | None:
+        """The same; None where none are named."""
+        return None if keys is None else self.history(keys)
+
+    def seal_keys(self, keys: KeySpecification | None) -> KeyHistory | None:
+        """What opens sealed checkpoints; None where none are named."""
+        if keys is None:
+            return None
+        # A key without certificate is tried, too: what it opens is authenticated.
+        history = self.history(replace(keys, try_keys=True))
+        trust = Trust.in_group(keys.trust_group)
+        exposed = (exposure(key.source, trust) for key in history.keys)
+        self.tell(filter(None, exposed))
+        return history
+
+    # --- the mailbox and the job --------------------------------------------------------
+
+    def mailbox(self, run: Run, location: str) -> Mailbox:
+        """Opens the mailbox; tells in the end what it passed over."""
+        mailbox = self.stack.enter_context(open_mailbox(recognise(location)))
+        self.stack.callback(_tell_passed_over, mailbox, self.progress)
+        if not run.selection.takes_any_of(mailbox.folders()):
+            self.progress.warn(
+                f"the mailbox has no folder {run.selection.folder}",
+                hint="scan --json shows the folders; their case counts",
+            )
+        return mailbox
+
+    def take_in(self, run: TakingRun) -> JobSession:
+        """Opens a mailbox and its job, which is made where there is none.
+
+        Raises:
+            NotThisMailbox: the job belongs to another mailbox.
+        """
+        on = self._on_job(run, self.mailbox(run, run.mailbox), create=True)
+        check_mailbox(on.job, on.mailbox)
+        return on
+
+    def find_again(self, run: MatchingRun, *, create: bool = False) -> JobSession:
+        """Opens a job, and the mailbox that was named, else where the job's mailbox was last.
+
+        Args:
+            run: names them.
+            create: make the job where there is none.
+        """
+        mailbox = self.mailbox(run, run.mailbox or _last_mailbox(run))
+        return self._on_job(run, mailbox, create=create)
+
+    def _on_job(self, run: JobRun, mailbox: Mailbox, *, create: bool) -> JobSession:
+        trust = Trust.in_group(run.trust_group)
+        if run.dry_run:
+            job = self.stack.enter_context(rehearse_job(run.job, trust))
+            check_way(job.log, run.operation)
+        elif run.job is None:
+            raise UsageError("no job directory was given", hint="name it with --job")
+        else:
+            check_apart(run.job, mailbox.specification)
+            job = self.stack.enter_context(open_job(run.job, create=create, trust=trust))
+            check_way(job.log, run.operation)
+            self._lock(job, mailbox, run.operation)
+        return JobSession(run, job, mailbox, run.workers, self.progress, self.cancel, self.stack)
+
+    def _lock(self, job: Job, mailbox: Mailbox, operation: Operation) -> None:
+        with explained(f"lock the mailbox {mailbox.specification.location}"):
+            self.stack.enter_context(mailbox.lock())
+        begin_generation(job)
+        if operation in _ACT_ON_MAIL:
+            with job.log.group():
+                job.log.give_ups.forget_answers()
+        self.stack.enter_context(self.progress.beside(job))
+        job.finish_purge()
+
+
+def _last_mailbox(run: MatchingRun) -> str:
+    with look_at_job(run.job, Trust.in_group(run.trust_group)) as job:
+        if job.mailbox is None:
+            raise UsageError(
+                f"the job {run.job} has no mailbox yet", hint="run `sectool decrypt` on it first"
+            )
+        return job.mailbox
+
+
+def _tell_passed_over(mailbox: Mailbox, progress: Progress) -> None:
+    passed_over = mailbox.passed_over
+    if passed_over:
+        progress.warn(
+            f"{len(passed_over)} links or other files that may be mail were passed over,"
+            f" such as {passed_over[0]}",
+            hint="links are not followed: name what they lead to as a mailbox of its own",
+        )
+
+
+def _shut(problem: KeyProblem) -> ShutKeyFile:
+    return ShutKeyFile(str(problem.path), problem.reason, problem.hint)
+
+
+def name_shut_key_files(summary: Summary, keys: KeyHistory | None) -> None:
+    """Names the key files that may hold what is missed: what would end with 3 ends with 12."""
+    problems = () if keys is None else keys.problems
+    shut = (problem for problem in problems if problem.withholds_key)
+    summary.shut_key_files = list(dict.fromkeys(map(_shut, shut)))
+    if summary.shut_key_files and summary.failure_code in {0, 3}:
+        summary.failure_code = PassphraseError.exit_code

@@ -1,0 +1,93 @@
+"""Specifications of runs, made by the name of the operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Protocol, TypedDict, Unpack, cast, get_args
+
+from sectool import jobs
+from sectool.cms import Profile
+from sectool.keys import KeySpecification
+from sectool.smime import PartSelection
+
+
+class Fields(TypedDict, total=False):
+    """Fields of a specification, each of the operations that have it."""
+
+    abandon: bool
+    accept_fingerprints: frozenset[str]
+    accept_lost: bool
+    accept_unproven: bool
+    acknowledge: Path | None
+    deep: bool
+    dry_run: bool
+    give_up: Path | None
+    in_place: bool
+    include_clear: bool
+    job: Path | None
+    keys: KeySpecification | None
+    limit_factor: int
+    max_failures: int
+    nested: bool
+    new_certificates: tuple[Path, ...]
+    new_keys: KeySpecification | None
+    or_reencrypt: bool
+    owners: tuple[str, ...]
+    part_selection: PartSelection
+    partial: bool
+    passphrases: KeySpecification | None
+    profile: Profile
+    reason: jobs.Reason
+    released: frozenset[str]
+    restart_phase: bool
+    restore_lost: bool
+    restore_subject: bool
+    retire: KeySpecification | None
+    retry: bool
+    seal_keys: KeySpecification | None
+    seal_to: tuple[Path, ...]
+    selection: jobs.Selection
+    shared: bool
+    to_stage: str
+    trust_group: str | None
+    verify_keys: KeySpecification | None
+    workers: int
+    wrapped: bool
+
+
+class Specify(Protocol):
+    """Makes a specification of a run; see the fixture ``specify``."""
+
+    def __call__(
+        self, operation: str, mailbox: Path | str | None, /, **changes: Unpack[Fields]
+    ) -> jobs.Specification: ...
+
+
+class SpecifyThere(Protocol):
+    """The same, on a mailbox that stays where it is."""
+
+    def __call__(self, operation: str, /, **changes: Unpack[Fields]) -> jobs.Specification: ...
+
+
+_KINDS = {kind.operation.value: kind for kind in get_args(jobs.Specification)}
+
+
+def specification(
+    operation: str, mailbox: Path | str | None, /, **values: Unpack[Fields]
+) -> jobs.Specification:
+    """A specification of a run.
+
+    Raises:
+        TypeError: the operation has no such field, or needs one more.
+    """
+    kind: Callable[..., jobs.Specification] = _KINDS[operation]
+    return kind(mailbox=None if mailbox is None else str(mailbox), **values)
+
+
+def fitting(operation: str, usual: Fields, changes: Fields | None = None) -> Fields:
+    """Those of the usual values that the operation has a field for, and the changes to them."""
+    names = {field.name for field in fields(_KINDS[operation])}
+    fit = cast(Fields, {name: value for name, value in usual.items() if name in names})
+    return {**fit, **(changes or Fields())}
