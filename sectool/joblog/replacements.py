@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sectool.errors import JobLogDamaged
 from sectool.joblog.messages import MessageTable
@@ -148,16 +148,22 @@ class ReplacementTable:
         )
         self._messages.see(message)
 
-    def follow(self, listing: Listing, examination: Examination) -> bool:
-        """Whether the copy at ``listing`` is one that an interrupted run placed.
+    def follow(self, listing: Listing, examination: Examination, met: Sequence[int] = ()) -> bool:
+        """Whether the copy at ``listing`` is one that an earlier run placed.
 
-        Happens when it was moved before the run was resumed, or lies where only
-        the walk could meet it. The row is given the places where both copies lie
-        now, for the run to end it there.
+        Happens when it was moved before the run was resumed, lies where only the
+        walk could meet it, or came late. The row is given the places where both
+        copies lie now, for the run to end it there.
+
+        Args:
+            listing: of the copy.
+            examination: of it.
+            met: messages whose new copy the walk has met already.
         """
         row = self._connection.execute(
-            "SELECT message FROM replacement WHERE new_identity IN (?, nullif(?, ''))",
-            (examination.identity, examination.in_clear),
+            "SELECT message FROM replacement WHERE new_identity IN (?, nullif(?, ''))"
+            " AND message NOT IN (SELECT value FROM json_each(?))",
+            (examination.identity, examination.in_clear, json.dumps(list(met))),
         ).fetchone()
         if row is None:
             return self._follow_late(listing.ref, examination.identity, examination.in_clear)
@@ -223,7 +229,7 @@ class ReplacementTable:
         rows = self._connection.execute(
             f"SELECT message.folder, message.key, message.identity, {_COLUMNS}"
             " FROM abandoned JOIN message USING (message)"
-            " WHERE is_superseded AND new_key IS NOT NULL AND presence = 'present'"
+            " WHERE is_superseded AND new_folder = intended_folder AND presence = 'present'"
             " AND message IN (SELECT message FROM temp.seen)"
             " AND message NOT IN (SELECT message FROM replacement)"
         )

@@ -74,7 +74,7 @@ class Place:
         """What the checker finds in it."""
         maildir = self.mailbox
         if maildir.is_file():
-            maildir = self.directory / "exported"
+            maildir = self.directory.with_name("exported")
             shutil.rmtree(maildir, ignore_errors=True)
             export(self.mailbox, maildir)
         return Counter(
@@ -111,13 +111,14 @@ def place(
         return Retrying(Failing(store(specification), fault))
 
     registered(monkeypatch, request.param, open_failing)
-    mailbox = tmp_path / "box"
+    (tmp_path / "trial").mkdir()
+    mailbox = tmp_path / "trial" / "box"
     fill(tmp_path / "filled", sample)
     if store is Account:
         fill_account(mailbox, tmp_path / "filled")
     else:
         shutil.move(tmp_path / "filled", mailbox)
-    return Place(tmp_path, f"{request.param}:{mailbox}", mailbox, specify, faults)
+    return Place(tmp_path / "trial", f"{request.param}:{mailbox}", mailbox, specify, faults)
 
 
 def counts(summary: Summary) -> dict[State, int]:
@@ -204,38 +205,24 @@ def test_an_unsteady_store_comes_to_the_same_end(seed: int, place: Place, keys: 
 
 @pytest.mark.all_only
 @pytest.mark.parametrize("name", WRITING)
+@pytest.mark.parametrize("is_late", [False, True])
 def test_a_run_that_is_killed_while_it_tries_again_resumes_to_the_same_end(
-    name: str, place: Place, keys: Keys
+    name: str, is_late: bool, place: Place, keys: Keys
 ) -> None:
     before = place.meanings(keys.old)
     place.run("decrypt", Faults())
-    kept = place.directory / "kept"
+    trial = crash.Trial(place.directory, whole=False)
     spec = place.specify("encrypt", place.location, job=place.directory / "job")
-    for number in range(1, 1000):
-        if not kept.exists():
-            _copy(place.directory, kept)
-        _copy(kept, place.directory)
-        place.faults[:] = [Faults(name, Moment.AFTER, 2)]
-        code = crash.in_child(lambda: jobs.run(spec), f"crash@{number}")
+    fault: Callable[[str, Moment], None] = Faults(name, Moment.AFTER, 2)
+    if is_late and place.mailbox.is_file():
+        fault = LateAppends(place.mailbox, lasts=False)
+    place.faults[:] = [fault]
+    for where in trial.kills(spec):
         after = place.meanings(keys.old, keys.new)
-        assert all(copies <= after[mail] <= 2 * copies for mail, copies in before.items()), number
+        assert all(copies <= after[mail] <= 2 * copies for mail, copies in before.items()), where
         place.run("encrypt", Faults())
-        assert place.meanings(keys.new) == before, number
-        if code == 0:
-            break
-    assert number > 50
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Makes mailbox and job in one directory what they are in another."""
-    target.mkdir(exist_ok=True)
-    for name in ("box", "job"):
-        if (target / name).is_dir():
-            shutil.rmtree(target / name)
-        if (source / name).is_dir():
-            shutil.copytree(source / name, target / name)
-        else:
-            shutil.copy2(source / name, target / name)
+        assert place.meanings(keys.new) == before, where
+        place.faults[:] = [fault]
 
 
 def test_an_error_that_is_for_later_is_not_tried_again(place: Place) -> None:

@@ -165,7 +165,9 @@ class Matcher:
                     if not _is_unread(known):
                         self._unread[known.message] = examination
                     continue
-                if self._log.replacements.follow(_listing(examination), examination):
+                if self._log.replacements.follow(
+                    _listing(examination), examination, self._in_flight
+                ):
                     continue
                 self._settle(examination)
             if is_complete:

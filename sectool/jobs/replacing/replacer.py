@@ -385,8 +385,13 @@ def meet_placed(job: Job, mailbox: Mailbox) -> None:
             if placed is not None:
                 replacements.place(step.new.message, placed.ref)
         for number, placed in zip(abandoned, found[len(steps) :], strict=True):
-            if placed is not None and job.log.messages.at(placed.ref) is None:
+            if placed is not None and not _is_known(job, placed.ref):
                 replacements.meet_late(number, placed.ref)
+
+
+def _is_known(job: Job, ref: MessageRef) -> bool:
+    """Whether another try brought in what lies there."""
+    return job.log.messages.at(ref) is not None or job.log.replacements.at(ref) is not None
 
 
 def _record(step: _Step) -> ReplacementRecord:
