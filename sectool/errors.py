@@ -1,14 +1,27 @@
 """Every error sectool raises, with the exit code of the command contract.
 
 Errors split first by reach: a ``MessageError`` costs one message and the run
-goes on; a ``MailboxError`` or ``RunError`` ends the run. ``exit_code`` and
-``hint`` are what the command line shows; nothing below ``cli`` prints.
-``TypeError`` and ``ValueError`` are left for a caller's bug.
+goes on; a ``MailboxError`` or ``RunError`` ends the run. Each has a grade,
+``again``: whether the same would do after a moment, later, or never.
+``exit_code`` and ``hint`` are what the command line shows; nothing below
+``cli`` prints. ``TypeError`` and ``ValueError`` are left for a caller's bug.
 """
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import ClassVar
+
+
+class Again(Enum):
+    """When what failed is worth another try."""
+
+    NOW = auto()
+    """After a moment, by the run itself."""
+    LATER = auto()
+    """By the next run of the same command."""
+    NEVER = auto()
+    """Not before somebody has changed what the error names."""
 
 
 class SectoolError(Exception):
@@ -24,6 +37,7 @@ class SectoolError(Exception):
     exit_code: ClassVar[int] = 1
     summary: ClassVar[str] = "failed"
     """What the exit code means, as ``docs/exit-codes.md`` lists it."""
+    again: ClassVar[Again] = Again.LATER
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -53,9 +67,13 @@ class MessageError(SectoolError):
 class MalformedMessage(MessageError):
     """The message or its CMS is damaged or breaks a rule that has no safe reading."""
 
+    again = Again.NEVER
+
 
 class UnsupportedMessage(MessageError):
     """The message is whole, but needs something that sectool does not do."""
+
+    again = Again.NEVER
 
 
 class LimitExceeded(MalformedMessage):
@@ -69,6 +87,8 @@ class BudgetExceeded(UnsupportedMessage):
 class MissingKey(MessageError):
     """No key of the history is named by the recipients of the message."""
 
+    again = Again.NEVER
+
 
 class DecryptionFailed(MessageError):
     """Padding, tag, key or content did not fit.
@@ -77,6 +97,7 @@ class DecryptionFailed(MessageError):
     make an oracle (Bleichenbacher, Vaudenay).
     """
 
+    again = Again.NEVER
     TEXT: ClassVar[str] = "the content does not decrypt with the key its recipient names"
 
     def __init__(self, message: str = TEXT, *, hint: str = "") -> None:
@@ -85,6 +106,8 @@ class DecryptionFailed(MessageError):
 
 class NotAccepted(MessageError):
     """It opened, but is neither authenticated nor certainly mail: state ``review``."""
+
+    again = Again.NEVER
 
 
 class MessageChanged(MessageError):
@@ -107,6 +130,7 @@ class NoSuchMailbox(MailboxError):
 
     exit_code = 10
     summary = "no such mailbox"
+    again = Again.NEVER
 
 
 class NotThisMailbox(MailboxError):
@@ -114,13 +138,18 @@ class NotThisMailbox(MailboxError):
 
     exit_code = 14
     summary = "not this job's mailbox"
+    again = Again.NEVER
 
 
 class ServerUnavailable(MailboxError):
-    """The server cannot be reached or asks to come back later."""
+    """The server cannot be reached or asks to come back later.
+
+    What raises it may have done what was asked all the same: the answer was lost.
+    """
 
     exit_code = 18
     summary = "server unreachable or throttling; try again later"
+    again = Again.NOW
 
 
 class LoginRefused(MailboxError):
@@ -128,6 +157,7 @@ class LoginRefused(MailboxError):
 
     exit_code = 19
     summary = "login refused"
+    again = Again.NEVER
 
 
 class ReadOnlyMailbox(MailboxError):
@@ -135,6 +165,7 @@ class ReadOnlyMailbox(MailboxError):
 
     exit_code = 20
     summary = "mailbox is read-only"
+    again = Again.NEVER
 
 
 # --- the run -----------------------------------------------------------------
@@ -149,6 +180,7 @@ class UsageError(RunError):
 
     exit_code = 2
     summary = "usage"
+    again = Again.NEVER
 
 
 class Locked(RunError):
@@ -163,6 +195,7 @@ class PassphraseError(RunError):
 
     exit_code = 12
     summary = "wrong or missing passphrase, or a key file that stays shut while mail needs a key"
+    again = Again.NEVER
 
 
 class JobLogDamaged(RunError):
@@ -170,6 +203,7 @@ class JobLogDamaged(RunError):
 
     exit_code = 13
     summary = "job log damaged"
+    again = Again.NEVER
 
 
 class CertificateUnusable(RunError):
@@ -177,6 +211,7 @@ class CertificateUnusable(RunError):
 
     exit_code = 15
     summary = "new certificate unusable"
+    again = Again.NEVER
 
 
 class CheckpointDamaged(RunError):
@@ -184,6 +219,7 @@ class CheckpointDamaged(RunError):
 
     exit_code = 16
     summary = "a checkpoint or original is missing or damaged"
+    again = Again.NEVER
 
 
 class NoSpace(RunError):
@@ -198,6 +234,7 @@ class JobLogTooNew(RunError):
 
     exit_code = 21
     summary = "job log of a newer version"
+    again = Again.NEVER
 
 
 class UnsafeDirectory(RunError):
@@ -205,6 +242,7 @@ class UnsafeDirectory(RunError):
 
     exit_code = 22
     summary = "unsafe directory"
+    again = Again.NEVER
 
 
 class Interrupted(RunError):

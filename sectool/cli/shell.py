@@ -18,6 +18,7 @@ import typer
 
 from sectool.cli.stopping import Stopped, interruption, stopping_at_once
 from sectool.errors import (
+    Again,
     CertificateUnusable,
     Interrupted,
     JobLogDamaged,
@@ -143,6 +144,8 @@ def _general_hint(error: SectoolError) -> str:
         return "ask for another certificate"
     if isinstance(error, JobLogDamaged):
         return "restore `job.db` from a backup; the checkpoints are readable without it"
+    if error.again is Again.NEVER:
+        return "see to what it names first: the same command would end as this one did"
     return "once the cause is gone the same command resumes"
 
 

@@ -225,6 +225,23 @@ COLUMNS: dict[str, dict[str, Callable[[str], str]]] = {
         "new_identity": _stored_identity,
         "new_opens_to": _text,
     },
+    "abandoned": {
+        "abandoned": _row,
+        "message": _row,
+        "purpose": _one_of(*Purpose),
+        "is_superseded": _flag,
+        "old_folder": _text,
+        "old_key": _text,
+        "old_revision": _text,
+        "intended_folder": _text,
+        "intended_where": _text,
+        "new_folder": _text_or_null,
+        "new_key": _text_or_null,
+        "new_digest": _digest,
+        "new_size": _size,
+        "new_identity": _stored_identity,
+        "new_opens_to": _text,
+    },
     "purging": {"message": _row},
     "restarted": {"message": _row},
     "tombstone": {
@@ -436,6 +453,7 @@ def _faults(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"the value {name}"
     texts: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
         ("replacement", "new_opens_to", _is_opens_to_text),
+        ("abandoned", "new_opens_to", _is_opens_to_text),
         ("phase", "options", _is_options_text),
     )
     for table, column, fits in texts:

@@ -163,6 +163,25 @@ CREATE TABLE replacement (
 ) STRICT;
 CREATE INDEX replacement_by_identity ON replacement (new_identity);
 
+CREATE TABLE abandoned (
+    abandoned INTEGER PRIMARY KEY,
+    message INTEGER NOT NULL REFERENCES message ON DELETE CASCADE,
+    purpose TEXT NOT NULL
+        CHECK (purpose IN ('encrypt', 'rollback', 'decrypt', 'restore', 'rewrap')),
+    is_superseded INTEGER NOT NULL CHECK (is_superseded IN (0, 1)),
+    old_folder TEXT NOT NULL,
+    old_key TEXT NOT NULL,
+    old_revision TEXT NOT NULL,
+    intended_folder TEXT NOT NULL,
+    intended_where TEXT NOT NULL,
+    new_folder TEXT,
+    new_key TEXT,
+    new_digest TEXT NOT NULL,
+    new_size INTEGER NOT NULL,
+    new_identity TEXT NOT NULL,
+    new_opens_to TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE purging (
     message INTEGER PRIMARY KEY REFERENCES message
 ) STRICT;

@@ -32,6 +32,7 @@ from sectool.jobs.session.spec import (
 )
 from sectool.jobs.session.status_file import Document, Reporter
 from sectool.keys import Ask
+from sectool.mailbox import stopped_by
 from sectool.progress import NoProgress, Progress
 from sectool.summary import Summary
 
@@ -61,7 +62,7 @@ def run(
     reporter = Reporter(spec.operation, progress or NoProgress(), document)
     cancel = cancel or NeverCancelled()
     try:
-        with limits_times(spec.limit_factor), ExitStack() as stack:
+        with limits_times(spec.limit_factor), stopped_by(cancel.check), ExitStack() as stack:
             summary = _carry_out(spec, Session(reporter, cancel, ask, stack))
             reporter.result(summary)
     except OSError as error:

@@ -16,6 +16,7 @@ from sectool.mailbox.base import (
     Written,
 )
 from sectool.mailbox.recognise import open_mailbox, recognise
+from sectool.mailbox.retrying import Retrying, Tries, stopped_by
 
 __all__ = [
     "NOTHING",
@@ -28,9 +29,12 @@ __all__ = [
     "Placed",
     "Replace",
     "Retirement",
+    "Retrying",
+    "Tries",
     "Unit",
     "Whereabouts",
     "Written",
     "open_mailbox",
     "recognise",
+    "stopped_by",
 ]

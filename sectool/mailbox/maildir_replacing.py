@@ -103,6 +103,8 @@ class MaildirReplacer:
     def _write_staged(self, intent: Intent, content: Content, old: _Inheritance) -> None:
         staged = self._staging_path(intent)
         make_part(staged.parent)
+        if _was_taken_over(content) and _is_file(staged):
+            return  # by a try that failed after it; placing compares it with its intent
         self._remove_staged(intent)  # what an interrupted run may have left there
         if not self._take_over(content, staged, old):
             self._copy(content, staged, old)
@@ -431,6 +433,10 @@ def _inherit(descriptor: int, old: _Inheritance) -> None:
             mode &= 0o707
     os.fchmod(descriptor, mode)
     os.utime(descriptor, ns=old.times)
+
+
+def _was_taken_over(content: Content) -> bool:
+    return isinstance(content, FileContent) and not _is_file(content.path)
 
 
 def _is_file(path: Path) -> bool:

@@ -141,7 +141,9 @@ class Matcher:
         for listing in walk(self._mailbox, self._cancel):
             known = self._log.messages.at(listing.ref)
             replaced = self._in_flight.get(listing.ref)
-            if replaced is not None:
+            if self._log.replacements.is_late_at(listing.ref):
+                progress.advance()
+            elif replaced is not None:
                 # The new copy of a message that an interrupted run was replacing.
                 self._met.append(replaced)
                 progress.advance()
@@ -163,15 +165,19 @@ class Matcher:
         with self._log.group():
             for message in self._met:
                 self._log.replacements.meet(message)
+            is_complete = True
             for examination in self._unmatched:
+                is_complete = is_complete and not _is_unread(examination)
                 if _is_unread(examination) and (known := messages.stays(examination.ref)):
                     # Of what was never read the job keeps nothing.
                     if not _is_unread(known):
                         self._unread[known.message] = examination
                     continue
-                if self._log.replacements.follow(examination):
+                if self._log.replacements.follow(examination, self._met):
                     continue
                 self._settle(examination)
+            if is_complete:
+                self._log.replacements.forget_abandoned()
         self._unmatched.clear()
         self._met.clear()
 

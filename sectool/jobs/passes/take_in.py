@@ -207,7 +207,7 @@ class Intake:
             for message in self._met:
                 self._log.replacements.meet(message)
             for examination in self._moved:
-                self._log.replacements.follow(examination)
+                self._log.replacements.follow(examination, self._met)
             for examination in self._late:
                 is_own = has_header_of_original(self._job, examination)
                 self._log.messages.record(examination, is_own)
@@ -241,8 +241,8 @@ class Intake:
         group = Group()
         try:
             for answer in answers:
-                examination = answer.examination
-                if examination and self._log.replacements.is_new_copy(examination.identity):
+                examination, placed = answer.examination, self._in_flight.values()
+                if examination and self._log.replacements.is_new_copy(examination.identity, placed):
                     self._moved.append(examination)
                 else:
                     group.add(answer)
@@ -315,7 +315,8 @@ class Intake:
             replaced = self._in_flight.get(listing.ref)
             if replaced is not None:
                 self._met.append(replaced)
-            if replaced is not None or self._is_settled(listing):
+            is_late = self._log.replacements.is_late_at(listing.ref)
+            if replaced is not None or is_late or self._is_settled(listing):
                 progress.advance()
                 continue
             known = self._log.messages.at(listing.ref)

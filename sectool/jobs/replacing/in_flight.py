@@ -138,18 +138,30 @@ def _moved(
 
 
 def in_flight(job: Job, mailbox: Mailbox, *, workers: int) -> dict[MessageRef, int]:
-    """Where the new copies lie that an interrupted run placed, with their messages.
+    """Where the new copies lie that an earlier run placed, or that came late, with their messages.
 
     For a walk, which would take them for further messages.
     """
-    records = job.log.replacements.open()
-    return dict(_places(records, find_copies(mailbox, records, workers=workers)))
+    replacements = job.log.replacements
+    records = replacements.open()
+    with job.log.group():
+        abandoned = replacements.abandoned()
+    found = find_copies(mailbox, [*records, *abandoned.values()], workers=workers)
+    places = dict(_places(records, found))
+    with job.log.group():
+        for number, late in zip(abandoned, found[len(records) :], strict=True):
+            if late.new is None or job.log.messages.at(late.new.ref) is not None:
+                continue  # or another try brought it in
+            message = replacements.meet_late(number, late.new.ref)
+            if message is not None:
+                places[late.new.ref] = message
+    return places
 
 
 def _places(
     records: Sequence[ReplacementRecord], found: Sequence[FoundCopies]
 ) -> Iterator[tuple[MessageRef, int]]:
-    for record, copies in zip(records, found, strict=True):
+    for record, copies in zip(records, found, strict=False):
         if copies.new is not None and copies.new.ref == record.old and copies.old_present:
             continue  # it lies beside, and at this place is the old one
         if copies.new is not None:

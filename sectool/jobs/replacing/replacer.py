@@ -2,20 +2,29 @@
 
 The order is guarantee G1: originals kept; intents logged; new copies written;
 made durable, read back, placed; logged; old copies looked at again and
-removed; logged. ``recover`` picks up what an interrupted run left between
-any two of these. Where the store writes whole folders, the last three wait until
-the messages of a folder are through: what is finished lies durably beside.
+removed; logged. What an interrupted run left between any two of these, or an
+act that failed for a moment and may have been done all the same, is gone on
+with in one way: the store is asked what lies there. Where the store writes whole
+folders, the old copies wait until the messages of a folder are through: what is
+finished lies durably beside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sectool import durable
 from sectool.checkpoint import OriginalToKeep
-from sectool.errors import MessageChanged, MessageError, MessageVanished, ReadOnlyMailbox
+from sectool.errors import (
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    ReadOnlyMailbox,
+    SectoolError,
+)
 from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
 from sectool.jobs.replacing.in_flight import find_copies, intent_of
 from sectool.jobs.session.job import Job
@@ -30,10 +39,11 @@ from sectool.mailbox import (
     Placed,
     Replace,
     Retirement,
+    Tries,
     Unit,
     Written,
 )
-from sectool.message import FileContent
+from sectool.message import FileContent, Flags, MessageRef
 from sectool.outcome import Proof, State
 
 
@@ -59,6 +69,9 @@ _MEANINGS = {
 _ACTED = (MessageChanged, MessageVanished)
 """What tells that somebody did something to the message meanwhile."""
 
+_GONE = Path("/nonexistent")
+"""Stands for the file of a new message that an earlier run wrote: it was swept."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
@@ -67,6 +80,13 @@ class _Step:
     new: NewMessage
     intent: Intent
     purpose: Purpose
+    original: str = ""
+    """As ``ReplacementRecord`` has it, of what an earlier run left."""
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether the new bytes can be written once more."""
+        return self.new.content.path != _GONE
 
     @property
     def meaning(self) -> _Meaning:
@@ -125,12 +145,12 @@ class Replacer:
             others = [new for new in group if not new.keeps_original]
             group = others + self._keep_originals([new for new in group if new.keeps_original])
         changes = [Replace(new.ref, new.content, new.revision) for new in group]
-        placed = self._bring_in(self._intend(group, changes, self._purpose))
-        if self._mailbox.capabilities.unit is Unit.FOLDER:
-            waiting = self._of_folder + placed
-            self._of_folder = [one for one in waiting if one[1].ref.folder == last]
-            placed = [one for one in waiting if one[1].ref.folder != last]
-        self._retire(placed)
+        steps = self._intend(group, changes, self._purpose)
+        if self._mailbox.capabilities.unit is Unit.MESSAGE:
+            self._see_through(steps, self._bring_in, self._retire)
+            return
+        self._see_through(steps, self._bring_in, self._of_folder.extend)
+        self._retire_beside(but=last)
 
     def finish(self) -> None:
         """Ends what waits for the rest of its folder; after the last group.
@@ -138,8 +158,12 @@ class Replacer:
         Raises:
             RunError: a sync failed; the old copies are all there.
         """
-        waiting, self._of_folder = self._of_folder, []
-        self._retire(waiting)
+        self._retire_beside()
+
+    def _retire_beside(self, *, but: str = "") -> None:
+        ready = [one for one in self._of_folder if one[1].ref.folder != but]
+        self._of_folder = [one for one in self._of_folder if one[1].ref.folder == but]
+        self._see_through([step for step, _ in ready], lambda _: ready, self._retire)
 
     def add(self, group: Sequence[tuple[NewMessage, Add]]) -> list[str]:
         """Puts messages into the mailbox that take the place of none.
@@ -154,8 +178,26 @@ class Replacer:
         self._not_added.clear()
         changes = [addition for _, addition in group]
         steps = self._intend([new for new, _ in group], changes, Purpose.RESTORE)
-        self._finish(self._bring_in(steps))
+        self._see_through(steps, self._bring_in, self._retire)
         return list(self._not_added)
+
+    def _see_through(
+        self,
+        steps: list[_Step],
+        act: Callable[[list[_Step]], list[tuple[_Step, Placed]]],
+        end: Callable[[list[tuple[_Step, Placed]]], None],
+    ) -> None:
+        """Brings new copies in and removes old ones, and goes on where that fails for a moment."""
+        tries = Tries()
+        while steps:
+            try:
+                end(act(steps))
+            except SectoolError as error:
+                tries.wait_after(error)
+                steps = [each for each in steps if self._log.replacements.is_open(each.new.message)]
+                act = self._go_on
+            else:
+                return
 
     def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
         keep: list[tuple[NewMessage, OriginalToKeep, OriginalRecord]] = []
@@ -221,7 +263,6 @@ class Replacer:
         for (step, _), answer in zip(written, answers, strict=True):
             if isinstance(answer, Placed):
                 placed.append((step, answer))
-                self._remove_spooled(step.new.content.path)  # where it was copied, not renamed
             else:
                 self._withdraw(step, State.FAILED, answer.message)
         self._log_placed(placed)
@@ -263,6 +304,9 @@ class Replacer:
             self._leave_open(step, answer)
 
     def _log_placed(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
+        for step, _ in placed:
+            if step.is_at_hand:
+                self._remove_spooled(step.new.content.path)  # where it was copied, not renamed
         with self._log.group():
             for step, copy in placed:
                 is_beside = copy.ref == step.intent.replaced
@@ -275,6 +319,8 @@ class Replacer:
                 self._finish_one(step, copy)
 
     def _retire(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
+        self._finish([entry for entry in placed if entry[0].purpose is Purpose.RESTORE])
+        placed = [entry for entry in placed if entry[0].purpose is not Purpose.RESTORE]
         answers = self._mailbox.retire([copy for _, copy in placed])
         withdrawn: list[tuple[_Step, MessageError]] = []
         with self._log.group():
@@ -342,22 +388,61 @@ class Replacer:
         After the walk: it has given each the places where its two copies are now,
         wherever the mailbox or the user moved them.
         """
-        records = self._log.replacements.open()
-        found = find_copies(self._mailbox, records, workers=self._workers)
+        steps = [_step(record) for record in self._log.replacements.open()]
+        self._see_through(steps, self._go_on, self._retire)
+        for late in self._log.replacements.late():
+            with contextlib.suppress(MessageError):  # it stays, and the next run meets it again
+                self._remove_late(*late)
+
+    def _go_on(self, steps: list[_Step]) -> list[tuple[_Step, Placed]]:
+        """Ends what is done, does what is not, and answers what is left to be retired."""
+        found = find_copies(self._mailbox, [_record(step) for step in steps], workers=self._workers)
         retire: list[tuple[_Step, Placed]] = []
         finish: list[tuple[_Step, Placed]] = []
-        for step, copies in zip(map(_step, records), found, strict=True):
+        missing: list[_Step] = []
+        for step, copies in zip(steps, found, strict=True):
             if copies.unclear is not None:
                 self._leave_open(step, copies.unclear)
             elif copies.new is None:
-                self._forget(step)
+                missing.append(step)
             elif copies.old_present and step.purpose is not Purpose.RESTORE:
                 retire.append((step, copies.new))
             else:
                 finish.append((step, copies.new))
         self._log_placed([*finish, *retire])
         self._finish(finish)
-        self._retire(retire)
+        return retire + self._bring_in_again(missing)
+
+    def _bring_in_again(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
+        """What is not at hand any more was never placed, and its message stands as before."""
+        at_hand = [step for step in steps if step.is_at_hand]
+        with self._log.group():
+            for step in at_hand:
+                self._log.replacements.expect_late(step.new.message)
+        for step in steps:
+            if not step.is_at_hand:
+                self._forget(step)
+        return self._bring_in(at_hand) if at_hand else []
+
+    def _remove_late(self, record: ReplacementRecord, other: MessageRef, identity: str) -> None:
+        """Removes a copy that turned up after its message was replaced another time.
+
+        It is one of two whole ones: the other is looked at here, and by the store once more.
+        """
+        (late,) = find_copies(self._mailbox, [record], workers=self._workers)
+        if late.new is None or late.new.ref == other:
+            return
+        tasks = [CopyTask(other, record.new_size)]
+        look = look_at_copies(self._mailbox, tasks, workers=self._workers)[other]
+        if not isinstance(look, KnownCopy) or identity not in look.names:
+            return
+        intent = replace(
+            intent_of(record),
+            replaced=late.new.ref,
+            revision=late.new.revision,
+            digest=look.digest,
+        )
+        self._mailbox.retire([Placed(Written(intent, Flags()), other, look.revision, "")])
 
     def _leave_open(self, step: _Step, error: MessageError) -> None:
         """Of copies that cannot be read none is made again, and none is taken for gone."""
@@ -382,18 +467,19 @@ def _record(step: _Step) -> ReplacementRecord:
         old_revision=step.intent.revision,
         folder=step.intent.folder,
         where=step.intent.where,
-        new=None,
+        new=step.intent.met,
         new_digest=step.intent.digest,
         new_size=step.intent.size,
         new_identity=step.new.identity,
         new_opens_to=step.new.opens_to,
+        original=step.original,
     )
 
 
 def _step(record: ReplacementRecord) -> _Step:
     # The file it was written to is gone or swept by its name; only its place
     # in the mailbox counts now.
-    content = FileContent(Path("/nonexistent"), known_digest=record.new_digest)
+    content = FileContent(_GONE, known_digest=record.new_digest)
     new = NewMessage(
         record.message,
         record.old,
@@ -402,4 +488,4 @@ def _step(record: ReplacementRecord) -> _Step:
         record.new_identity,
         opens_to=record.new_opens_to,
     )
-    return _Step(new, intent_of(record), record.purpose)
+    return _Step(new, intent_of(record), record.purpose, record.original)

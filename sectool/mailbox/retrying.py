@@ -1,0 +1,142 @@
+"""A store that fails for a moment is asked again, where asking changes nothing.
+
+What writes is not repeated: it may have been done although it failed, so whoever asked for it
+finds out first what came of it (``jobs/replacing/replacer.py``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TypeVar
+
+from sectool.errors import Again, MessageError, SectoolError
+from sectool.mailbox.base import Add, Intent, Mailbox, Placed, Replace, Whereabouts, Written
+from sectool.message import Content, Listing, MessageRef, StoredMessage
+
+WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each further try; after the last of them the error stands."""
+
+STEP = 0.1
+"""Seconds of a wait between two questions whether the run is to stop."""
+
+Answer = TypeVar("Answer")
+
+_check: ContextVar[Callable[[], object]] = ContextVar("check", default=lambda: None)
+
+
+@contextmanager
+def stopped_by(check: Callable[[], object]) -> Iterator[None]:
+    """Asks ``check`` throughout each wait of this process meanwhile; it raises to end it.
+
+    A worker process needs none: whoever started it stops it.
+    """
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
+
+
+class Tries:
+    """The tries of one thing that may fail for a moment."""
+
+    def __init__(self) -> None:
+        self._waits = iter(WAITS)
+
+    def wait_after(self, error: SectoolError) -> None:
+        """Waits longer after each failure.
+
+        Raises:
+            SectoolError: ``error`` itself, where it is not for now or there were tries enough.
+            Interrupted: the run is to stop.
+        """
+        wait = next(self._waits, None) if error.again is Again.NOW else None
+        if wait is None:
+            raise error
+        until = time.monotonic() + wait
+        while (left := until - time.monotonic()) > 0:
+            _check.get()()
+            time.sleep(min(left, STEP))
+        _check.get()()
+
+
+def _repeat(act: Callable[[], Answer]) -> Answer:
+    tries = Tries()
+    while True:
+        try:
+            return act()
+        except SectoolError as error:
+            tries.wait_after(error)
+
+
+class Retrying(Mailbox):
+    """A store whose reading outlasts an error that is graded ``Again.NOW``.
+
+    Args:
+        store: the store itself.
+    """
+
+    def __init__(self, store: Mailbox) -> None:
+        self.specification = store.specification
+        self.capabilities = store.capabilities
+        self._store = store
+
+    def lock(self) -> AbstractContextManager[object]:
+        return self._store.lock()
+
+    # --- reading -------------------------------------------------------------------
+
+    def folders(self) -> Iterator[str]:
+        yield from _repeat(lambda: list(self._store.folders()))
+
+    def walk(self, folder: str) -> Iterator[Listing]:
+        told: set[MessageRef] = set()
+        tries = Tries()
+        while True:
+            try:
+                for listing in self._store.walk(folder):
+                    if listing.ref not in told:
+                        told.add(listing.ref)
+                        tries = Tries()
+                        yield listing
+            except SectoolError as error:
+                tries.wait_after(error)
+            else:
+                return
+
+    def fetch(self, ref: MessageRef) -> StoredMessage:
+        return _repeat(lambda: self._store.fetch(ref))
+
+    @property
+    def passed_over(self) -> Sequence[str]:
+        return self._store.passed_over
+
+    def file_of(self, ref: MessageRef) -> Path | None:
+        return self._store.file_of(ref)
+
+    # --- writing -------------------------------------------------------------------
+
+    def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:
+        return _repeat(lambda: self._store.intend(changes))
+
+    def write(self, intended: Sequence[tuple[Intent, Content]]) -> list[Written | MessageError]:
+        return self._store.write(intended)
+
+    def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:
+        return self._store.place(written)
+
+    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
+        return self._store.retire(placed)
+
+    def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
+        return _repeat(lambda: self._store.find(intents))
+
+    def abandon(self, intents: Sequence[Intent]) -> None:
+        self._store.abandon(intents)
+
+    def close(self) -> None:
+        self._store.close()
