@@ -34,7 +34,7 @@ from sectool.jobs.work.examine import (
 from sectool.jobs.work.open_with import workers_for
 from sectool.jobs.work.search_layers import names_of_key
 from sectool.keys import KeyHistory
-from sectool.message import Flags, Listing, MessageRef
+from sectool.message import Listing, MessageRef
 from sectool.outcome import RecipientKey, State
 from sectool.progress import Progress
 from sectool.summary import OpeningSummary
@@ -183,6 +183,8 @@ class Intake:
         self._in_flight: dict[MessageRef, int] = {}
         self._met: list[int] = []
         """Messages with two copies; the old one may have been moved, and claims its row first."""
+        self._moved: list[Examination] = []
+        """New copies of such messages, where somebody moved them."""
         self._late: list[Examination] = []
         """What reads like a plaintext copy of the job, and waits for all others."""
         self._is_done = is_done
@@ -202,9 +204,11 @@ class Intake:
         progress.begin(self._stage, count(self._mailbox, progress, self._cancel))
         self._take(self._watched(self._answers(self._tasks(progress), self._argument)), progress)
         self._take_aside(progress)
-        for message in self._met:
-            self._log.messages.see(message)
         with self._log.group():
+            for message in self._met:
+                self._log.replacements.meet(message)
+            for examination in self._moved:
+                self._log.replacements.follow(examination, self._met)
             for examination in self._late:
                 is_own = has_header_of_original(self._job, examination)
                 self._log.messages.record(examination, is_own)
@@ -238,7 +242,10 @@ class Intake:
         group = Group()
         try:
             for answer in answers:
-                if not self._follows(answer.examination):
+                examination, placed = answer.examination, self._in_flight.values()
+                if examination and self._log.replacements.is_new_copy(examination.identity, placed):
+                    self._moved.append(examination)
+                else:
                     group.add(answer)
                 if group.is_full:
                     self._commit(group)
@@ -250,14 +257,6 @@ class Intake:
             self._commit(group)
             raise
         self._commit(group)
-
-    def _follows(self, examination: Examination | None) -> bool:
-        """Whether it is a new copy in flight that was moved, which the log is told then."""
-        if examination is None or not self._log.replacements.is_new_copy(examination.identity):
-            return False
-        listing = Listing(examination.ref, examination.size, Flags(), examination.hint)
-        with self._log.group():
-            return self._log.replacements.follow(listing, examination)
 
     def _answers(
         self, tasks: Iterator[ExamineTask], argument: ExamineArgument
