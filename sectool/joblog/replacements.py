@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 from sectool.errors import JobLogDamaged
@@ -122,8 +123,8 @@ class ReplacementTable:
     def open(self) -> list[ReplacementRecord]:
         """All that an interrupted run left intended or placed."""
         rows = self._connection.execute(
-            f"SELECT {_OPENS_TO}, {_COLUMNS}, identity"
-            " FROM replacement JOIN message USING (message) ORDER BY message"
+            f"SELECT {_OPENS_TO}, {_COLUMNS}, coalesce(digest, '')"
+            " FROM replacement LEFT JOIN original USING (message) ORDER BY message"
         )
         return [_record(row) for row in rows]
 
@@ -147,25 +148,36 @@ class ReplacementTable:
         )
         self._messages.see(message)
 
-    def is_new_copy(self, identity: str) -> bool:
-        """Whether an open replacement, and no message yet, is known by this identity."""
+    def is_new_copy(self, identity: str, met: Iterable[int]) -> bool:
+        """Whether an open replacement, and no message yet, is known by this identity.
+
+        Args:
+            identity: of a copy.
+            met: messages whose new copy lies elsewhere.
+        """
         row = self._connection.execute(
             "SELECT 1 FROM replacement WHERE new_identity = ?1"
-            " AND NOT EXISTS (SELECT 1 FROM message WHERE identity = ?1)",
-            (identity,),
+            " AND NOT EXISTS (SELECT 1 FROM message WHERE identity = ?1)"
+            " AND message NOT IN (SELECT value FROM json_each(?2))",
+            (identity, json.dumps(list(met))),
         ).fetchone()
         return row is not None
 
-    def follow(self, examination: Examination) -> bool:
-        """Whether a copy is one that an interrupted run placed.
+    def follow(self, examination: Examination, met: Iterable[int] = ()) -> bool:
+        """Whether what was examined is a new copy that an earlier run placed.
 
-        Happens when it was moved before the run was resumed, or lies where only
-        the walk could meet it. The row is given the places where both copies lie
-        now, for the run to end it there.
+        Happens when it was moved before the run was resumed, lies where only the
+        walk could meet it, or came late. The row is given the places where both
+        copies lie now, for the run to end it there.
+
+        Args:
+            examination: of the copy.
+            met: messages whose new copy the walk has met already.
         """
         row = self._connection.execute(
-            "SELECT message FROM replacement WHERE new_identity IN (?, nullif(?, ''))",
-            (examination.identity, examination.in_clear),
+            "SELECT message FROM replacement WHERE new_identity IN (?, nullif(?, ''))"
+            " AND message NOT IN (SELECT value FROM json_each(?))",
+            (examination.identity, examination.in_clear, json.dumps(list(met))),
         ).fetchone()
         if row is None:
             return self._follow_late(examination)
@@ -182,8 +194,7 @@ class ReplacementTable:
         """What may still turn up, by the number of its row; from now on none was met yet."""
         self._connection.execute("UPDATE abandoned SET new_folder = NULL, new_key = NULL")
         rows = self._connection.execute(
-            f"SELECT abandoned, {_OPENS_TO_LATE}, {_COLUMNS}, identity"
-            " FROM abandoned JOIN message USING (message)"
+            f"SELECT abandoned, {_OPENS_TO_LATE}, {_COLUMNS} FROM abandoned"
         )
         return {int(number): _record(tuple(row)) for number, *row in rows}
 
@@ -233,20 +244,23 @@ class ReplacementTable:
         ).fetchone()
         return row is not None
 
-    def late(self) -> list[tuple[ReplacementRecord, MessageRef]]:
+    def late(self) -> list[tuple[ReplacementRecord, MessageRef, str]]:
         """The copies too many that the walk met, of messages that it found elsewhere as well.
 
         Returns:
-            Each with the place of the other copy, the one that counts.
+            Each with the place and the identity of the other copy, the one that counts.
         """
         rows = self._connection.execute(
-            f"SELECT message.folder, message.key, {_OPENS_TO_LATE}, {_COLUMNS}, message.identity"
+            f"SELECT message.folder, message.key, message.identity, {_OPENS_TO_LATE}, {_COLUMNS}"
             " FROM abandoned JOIN message USING (message)"
-            " WHERE is_superseded AND new_key IS NOT NULL AND presence = 'present'"
+            " WHERE is_superseded AND new_folder = intended_folder AND presence = 'present'"
             " AND message IN (SELECT message FROM temp.seen)"
             " AND message NOT IN (SELECT message FROM replacement)"
         )
-        return [(_record(tuple(row)), MessageRef(folder, key)) for folder, key, *row in rows]
+        return [
+            (_record(tuple(row)), MessageRef(folder, key), identity)
+            for folder, key, identity, *row in rows
+        ]
 
     def forget_abandoned(self) -> None:
         """After a complete walk: what it did not meet does not come any more."""
@@ -284,7 +298,7 @@ _OPENS_TO_LATE = (
 
 def _record(row: tuple[Any, ...]) -> ReplacementRecord:
     opens_to, message, purpose, identity, old_folder, old_key, revision, *others = row
-    folder, where, digest, size, new_folder, new_key, old_identity = others
+    folder, where, digest, size, new_folder, new_key, *original = others
     return ReplacementRecord(
         message,
         Purpose(purpose),
@@ -299,5 +313,5 @@ def _record(row: tuple[Any, ...]) -> ReplacementRecord:
         ),
         identity,
         tuple(json.loads(opens_to).items()),
-        old_identity,
+        *original,
     )

@@ -173,7 +173,7 @@ class Matcher:
                     if known.stored_copy is not StoredCopy.UNREAD:
                         self._unread[known.message] = examination
                     continue
-                if self._log.replacements.follow(examination):
+                if self._log.replacements.follow(examination, self._met):
                     continue
                 self._settle(examination)
             if is_complete:
