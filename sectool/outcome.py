@@ -7,7 +7,7 @@ and the documentation alike; a message has exactly one state.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -92,30 +92,29 @@ class Integrity(StrEnum):
     SIGNED_UNMATCHED = "signed-unmatched"
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientKey:
-    """One recipient of an encrypted message, as its RecipientInfo names it."""
-
-    issuer: str
-    """RFC 4514 string; empty where only the subject key identifier is known."""
-    serial_number: str
-    """Lower-case hexadecimal; empty where only the subject key identifier is known."""
-    subject_key_identifier: str
-    """Lower-case hexadecimal; empty where issuer and serial number name the key."""
-
-
 _ADDRESS = re.compile(r"(?<![^\s,+=<>\"])[^\s,+=<>\"]+@[^\s,+<>\"]+")
 """Looked for at the beginning of each word alone: a word may be as long as a name."""
 
 
 def blotted(text: str) -> str:
     """A text as the job log may hold it: without mail addresses."""
-    return _ADDRESS.sub("(address)", text)
+    return _ADDRESS.sub("(address)", text) if "@" in text else text
 
 
-def without_address(recipient: RecipientKey) -> RecipientKey:
-    """The recipient as the job log may know it: an issuer that is a person keeps no address."""
-    return replace(recipient, issuer=blotted(recipient.issuer))
+@dataclass(frozen=True, slots=True)
+class RecipientKey:
+    """One recipient of an encrypted message, as its RecipientInfo names it."""
+
+    issuer: str
+    """RFC 4514 string, without a mail address, since the job log holds none; empty where only the
+    subject key identifier is known."""
+    serial_number: str
+    """Lower-case hexadecimal; empty where only the subject key identifier is known."""
+    subject_key_identifier: str
+    """Lower-case hexadecimal; empty where issuer and serial number name the key."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "issuer", blotted(self.issuer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +122,6 @@ class Binding:
     """That a key opens mail which names a certificate of it that is not at hand."""
 
     recipient: RecipientKey
-    """As mail names it, without an address."""
+    """As mail names it."""
     public_key: str
     """SHA-256 of the key's SubjectPublicKeyInfo, lower-case hexadecimal."""

@@ -98,7 +98,7 @@ def test_every_command_of_the_readme_works_as_it_stands_there(
 
 def test_the_demo_ends_well(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_app(["demo", str(tmp_path / "look")]) == 0
-    assert "open after it" in capfd.readouterr().err
+    assert "open after it" in capfd.readouterr().out
 
 
 def _acts(line: str) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 from sectool.cli import options
 from sectool.cli.endings import ending
 from sectool.cli.paths import path_argument
-from sectool.cli.shell import say
+from sectool.cli.shell import report
 
 EXAMPLE = "Example: sectool demo /tmp/look"
 
@@ -29,4 +29,8 @@ def demo(directory: Directory = None, verbose: options.Verbose = 0) -> None:
     """Tell the whole story of a move on a copy of the sample mailbox."""
     from sectool.demo.story import play
 
-    play(directory, say)
+    play(directory, _tell)
+
+
+def _tell(line: str) -> None:
+    report([line])

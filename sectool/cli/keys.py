@@ -14,7 +14,7 @@ from sectool.cli.endings import ending
 from sectool.cli.groups import spread
 from sectool.cli.layout import fact, table, wrapped
 from sectool.cli.paths import path_argument
-from sectool.cli.shell import answer, say
+from sectool.cli.shell import answer, envelope, report
 
 if TYPE_CHECKING:
     from sectool.keys import HistoryEntry, KeyHistory
@@ -69,10 +69,9 @@ def keys(
 
 def _show(history: KeyHistory, needed: Summary | None, manners: options.Manners) -> None:
     if manners.json:
-        answer(_document(history, needed))
+        answer(envelope(_document(history, needed), 0))
     elif not manners.quiet:
-        for line in _lines(history, needed):
-            say(line)
+        report(_lines(history, needed))
 
 
 def _messages(entry: HistoryEntry, needed: Summary) -> int:
@@ -86,7 +85,6 @@ def _messages(entry: HistoryEntry, needed: Summary) -> int:
 
 def _document(history: KeyHistory, needed: Summary | None) -> dict[str, Any]:
     return {
-        "format": 1,
         "keys": [
             {
                 "file": str(entry.source),

@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 
 import typer
 
-from sectool.cli import plaintext, retirement
+from sectool.cli import plaintext, retirement, verdict
 from sectool.cli.layout import WIDTH, shorten, size_text, table
 from sectool.cli.options import Manners
 from sectool.cli.render import as_json
-from sectool.cli.shell import answer, error_body, say, tell
+from sectool.cli.shell import answer, envelope, error_body, report, tell, warnings_after
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import NOT_DONE, State
 from sectool.summary import Plaintext, Summary
@@ -28,6 +28,18 @@ class JobSeen:
     summary: Summary | None
     error: SectoolError | None = None
     """Why there is no summary."""
+    warnings: Sequence[dict[str, str]] = ()
+
+    def exit_code(self, *, looks_only: bool) -> int:
+        """Of a command that was given this job alone."""
+        if self.summary is None:
+            return 0 if self.error is None else self.error.exit_code
+        return 0 if looks_only else self.summary.exit_code
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """Of a job that cannot be read it is no good one."""
+        return {"good": False} if self.summary is None else verdict.as_json(self.summary)
 
 
 def see_each(directories: Sequence[Path], look: Callable[[Path], Summary]) -> list[JobSeen]:
@@ -44,12 +56,15 @@ def see_each(directories: Sequence[Path], look: Callable[[Path], Summary]) -> li
 
 
 def _see(directory: Path, look: Callable[[Path], Summary]) -> JobSeen:
+    before = len(warnings_after(0))
+    summary, failure = None, None
     try:
-        return JobSeen(directory, look(directory))
+        summary = look(directory)
     except Interrupted:
         raise
     except SectoolError as error:
-        return JobSeen(directory, None, error)
+        failure = error
+    return JobSeen(directory, summary, failure, warnings_after(before))
 
 
 def show_many(found: Sequence[JobSeen], manners: Manners, *, looks_only: bool) -> NoReturn:
@@ -67,25 +82,22 @@ def show_many(found: Sequence[JobSeen], manners: Manners, *, looks_only: bool) -
     summaries = [job.summary for job in found if job.summary is not None]
     total = _total(summaries)
     answers = _answers(found) if any(one.retire is not None for one in summaries) else []
+    errors = [job.error for job in found if job.error is not None]
+    codes = [error.exit_code for error in errors]
+    codes += [job.exit_code(looks_only=looks_only) for job in found]
+    code = next((code for code in codes if code), 0)
     if manners.json:
-        documents = [_document(job) for job in found]
+        documents = [_document(job, looks_only=looks_only) for job in found]
         counted = {"jobs": len(found), **_total_document(total)}
-        document = {"format": 1, "jobs": documents, "total": counted}
+        document = {"jobs": documents, "total": counted, "verdict": _verdict(found)}
         if answers:
             document["retire"] = retirement.combined_json(answers)
-        answer(document)
+        answer(envelope(document, code))
     elif not manners.quiet:
-        for line in _lines(found, total):
-            say(line)
-        for line in _answer_lines(found, answers):
-            say(line)
-    errors = [job.error for job in found if job.error is not None]
+        report([*_lines(found, total), *_answer_lines(found, answers), *_last_lines(found)])
     for error in errors:
         tell(error)
-    codes = [error.exit_code for error in errors]
-    if not looks_only:
-        codes += [one.exit_code for one in summaries]
-    raise typer.Exit(next((code for code in codes if code), 0))
+    raise typer.Exit(code)
 
 
 def _answers(found: Sequence[JobSeen]) -> list[retirement.JobAnswers]:
@@ -121,11 +133,25 @@ def _total(summaries: Sequence[Summary]) -> Summary:
     return total
 
 
-def _document(job: JobSeen) -> dict[str, Any]:
+def _document(job: JobSeen, *, looks_only: bool) -> dict[str, Any]:
+    """What the command says of this job alone, with the job where it cannot be read."""
+    document: dict[str, Any] = {"job": str(job.directory)}
     if job.summary is not None:
-        return as_json(job.summary)
-    assert job.error is not None
-    return {"job": str(job.directory), "error": error_body(job.error)}
+        document = {**as_json(job.summary), "next": None}
+    if job.error is not None:
+        document["error"] = error_body(job.error)
+    return envelope(document, job.exit_code(looks_only=looks_only), job.warnings)
+
+
+def _verdict(found: Sequence[JobSeen]) -> dict[str, Any]:
+    bad = sum(not job.verdict["good"] for job in found)
+    text = f"of {len(found)} jobs {bad} are not done or cannot be read" if bad else "all done"
+    return {"good": not bad, "text": text}
+
+
+def _last_lines(found: Sequence[JobSeen]) -> Iterable[str]:
+    yield ""
+    yield f"verdict   {_verdict(found)['text']}"
 
 
 def _total_document(total: Summary) -> dict[str, Any]:

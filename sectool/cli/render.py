@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 
 import typer
 
-from sectool.cli import activity, outcomes, parts, plaintext, preflight
+from sectool.cli import activity, outcomes, parts, plaintext, preflight, verdict
 from sectool.cli.layout import WIDTH, shorten, size_text, table
 from sectool.cli.options import Manners
 from sectool.cli.recipients import key_name, most_first
-from sectool.cli.shell import answer, say, tell
+from sectool.cli.shell import answer, envelope, error_body, report, tell
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State
 from sectool.summary import NeedsOldKeys, NotDone, Summary
@@ -42,20 +42,32 @@ def show(
         fails: a judgement was asked for, and it is no: exit code 3, or 12 where a
             key file stayed shut that may change it.
     """
-    if manners.json:
-        answer(as_json(summary))
-    elif not manners.quiet:
-        for line in as_table(summary):
-            say(line)
-        if hint:
-            say(f"\nnext: {hint}")
     code = 0 if looks_only else summary.exit_code
     if fails:
         code = summary.failure_code or MessageError.exit_code
     failure = _failure(code, summary)
+    if manners.json:
+        document = {**as_json(summary), "next": hint or None}
+        if failure is not None:
+            document["error"] = error_body(failure)
+        answer(envelope(document, code))
+    elif not manners.quiet:
+        report(_lines(summary, hint))
     if failure is not None:
         tell(failure)
     raise typer.Exit(code)
+
+
+def _lines(summary: Summary, hint: str) -> Iterable[str]:
+    yield from as_table(summary)
+    if hint:
+        yield ""
+        yield f"next: {hint}"
+
+
+def as_status(summary: Summary) -> dict[str, Any]:
+    """The document of ``status.json``: what ``status --json`` prints, with the run's warnings."""
+    return envelope({**as_json(summary), "next": None}, 0)
 
 
 def _failure(code: int, summary: Summary) -> SectoolError | None:
@@ -77,7 +89,7 @@ def _failure(code: int, summary: Summary) -> SectoolError | None:
 
 def as_json(summary: Summary) -> dict[str, Any]:
     """The document of the command contract."""
-    document: dict[str, Any] = {"format": 1, "mailbox": summary.mailbox}
+    document: dict[str, Any] = {"mailbox": summary.mailbox}
     if summary.job or summary.phase != "scan":
         document["job"] = summary.job or None
     document["phase"] = summary.phase
@@ -128,6 +140,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         document["activity"] = activity.as_json(summary.activity)
     document.update(parts.as_json(summary))
     document.update(outcomes.as_json(summary))
+    document["verdict"] = verdict.as_json(summary)
     return document
 
 
@@ -188,6 +201,7 @@ def as_table(summary: Summary) -> Iterable[str]:
     yield from parts.as_table(summary)
     yield from outcomes.as_table(summary)
     yield from _not_done(summary)
+    yield from verdict.as_table(summary)
 
 
 def _left(summary: Summary, state: State) -> str:
@@ -233,12 +247,12 @@ def _listing(title: str, entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[
     yield f"{title} ({len(entries)})"
     for entry in sorted(entries, key=lambda entry: entry.acknowledged)[:SHOWN]:
         place = entry.message_id or entry.ref
-        yield shorten(f"  {entry.state.value:12} {entry.folder}  {place}", WIDTH)
+        yield shorten(f"  {entry.state.value:15} {entry.folder}  {place}", WIDTH)
         yield from textwrap.wrap(
             f"acknowledged: {entry.reason}" if entry.acknowledged else entry.reason,
             WIDTH,
-            initial_indent=" " * 15,
-            subsequent_indent=" " * 15,
+            initial_indent=" " * 18,
+            subsequent_indent=" " * 18,
         )
     if len(entries) > SHOWN:
         yield f"  and {len(entries) - SHOWN} more: --json lists them all"

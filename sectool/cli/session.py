@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Never
 
 from sectool.cli.layout import shorten
 from sectool.cli.options import Manners
-from sectool.cli.shell import plain, say
+from sectool.cli.shell import note_warning, plain, say
 from sectool.cli.stopping import SignalCancel, handling, stopping_at_once
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class TerminalProgress:
             self._say(f"sectool: {text}")
 
     def warn(self, text: str, *, hint: str = "") -> None:
-        """Said unless ``--quiet``."""
+        """Said unless ``--quiet``, and kept for the JSON document."""
+        note_warning(text, hint)
         if not self._manners.quiet:
             self._say(f"sectool: warning: {text}")
             if hint:
@@ -113,7 +114,7 @@ def passphrase_prompt() -> Callable[[str], str] | None:
 def run_job(spec: Specification, manners: Manners) -> Summary:
     """Carries out a run for a person at a terminal or a program behind a pipe."""
     from sectool import jobs
-    from sectool.cli.render import as_json
+    from sectool.cli.render import as_status
     from sectool.hardening import harden
 
     harden()
@@ -121,6 +122,6 @@ def run_job(spec: Specification, manners: Manners) -> Summary:
     progress = TerminalProgress(manners)
     with handling(cancel.receive):
         try:
-            return jobs.run(spec, progress, cancel, passphrase_prompt(), as_json)
+            return jobs.run(spec, progress, cancel, passphrase_prompt(), as_status)
         finally:
             progress.end()

@@ -1,7 +1,8 @@
 """The one place that turns errors into words and exit codes, and writes to the two streams.
 
-What is for a person goes to standard error. With ``--json`` one JSON document
-goes to standard output besides, also when the command fails.
+What a command was asked for, its report, goes to standard output: tables for a person, or
+with ``--json`` one JSON document, also when the command fails. Warnings, errors,
+questions and progress go to standard error.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import select
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import typer
@@ -26,6 +27,9 @@ from sectool.errors import (
     SectoolError,
     UsageError,
 )
+
+FORMAT = 2
+"""Of every JSON document; a member that goes or means something else makes it one more."""
 
 TRACEBACK_VERBOSITY = 2
 """``-vv``: errors come with the place in the source they came from."""
@@ -44,6 +48,7 @@ def carry_out(run: Callable[[list[str]], None], words: list[str]) -> int:
     Returns:
         The exit code of the command contract.
     """
+    _warnings.clear()
     try:
         _occupy_standard_descriptors()
         with stopping_at_once():
@@ -114,6 +119,20 @@ def _failure(error: BaseException) -> SectoolError:
     )
 
 
+_warnings: list[dict[str, str]] = []
+"""What the command warned of so far; documents have it, too."""
+
+
+def note_warning(text: str, hint: str) -> None:
+    """Keeps a warning for the JSON document."""
+    _warnings.append({"message": text, "hint": hint})
+
+
+def warnings_after(count: int) -> list[dict[str, str]]:
+    """The warnings kept so far, but for the first ones."""
+    return _warnings[count:]
+
+
 def tell(error: SectoolError) -> None:
     """What is wrong and what to do about it, a line each."""
     say(f"sectool: error: {_one_line(error.message)}")
@@ -129,7 +148,7 @@ def _tell(error: SectoolError, *, as_json: bool) -> None:
     if as_json:
         # Where standard output is the trouble, standard error has to do.
         with contextlib.suppress(SectoolError, OSError):
-            answer({"format": 1, "error": error_body(error)})
+            answer(envelope({"error": error_body(error)}, error.exit_code))
     tell(error)
 
 
@@ -182,6 +201,20 @@ def _one_line(text: str) -> str:
 # --- the two streams ---------------------------------------------------------------
 
 
+def envelope(
+    document: dict[str, Any], exit_code: int, warnings: Sequence[dict[str, str]] | None = None
+) -> dict[str, Any]:
+    """A document with what every one has.
+
+    Args:
+        document: its own members.
+        exit_code: what the command ends with.
+        warnings: None: all there were.
+    """
+    told = _warnings if warnings is None else warnings
+    return {"format": FORMAT, "exit_code": exit_code, "warnings": list(told), **document}
+
+
 def answer(document: dict[str, Any]) -> None:
     """One JSON document on standard output: UTF-8 whatever the locale (RFC 8259 section 8.1).
 
@@ -206,8 +239,29 @@ def write(text: str) -> None:
     """
     if sys.stdout is None:
         raise RunError("standard output is closed", hint="leave it open, the answer goes there")
+    _put(f"{text}\n".encode())
+
+
+def report(lines: Iterable[str]) -> None:
+    """A table or another text for a person, on standard output.
+
+    Where nobody is there to read it, or has seen enough, the command ends as it would.
+
+    Raises:
+        RunError: standard output cannot be written.
+    """
+    if sys.stdout is None:
+        return
+    text = "".join(f"{plain(line)}\n" for line in lines)
     try:
-        sys.stdout.buffer.write(f"{text}\n".encode())
+        _put(text.encode(sys.stdout.encoding, "backslashreplace"))
+    except BrokenPipeError:
+        _reader_is_gone()
+
+
+def _put(raw: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(raw)
         sys.stdout.flush()
     except BrokenPipeError:
         raise

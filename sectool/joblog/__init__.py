@@ -31,7 +31,7 @@ from sectool.joblog.records import (
 )
 from sectool.joblog.schema import OLDER_SCHEMAS
 from sectool.joblog.standings import MessagesAlike
-from sectool.outcome import blotted, without_address
+from sectool.outcome import blotted
 
 __all__ = [
     "IN_CLEAR",
@@ -62,5 +62,4 @@ __all__ = [
     "Standing",
     "Storage",
     "blotted",
-    "without_address",
 ]

@@ -16,7 +16,7 @@ from typing import Any
 from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
 from sectool.joblog.layers import IS_KEPT
 from sectool.message import MessageRef
-from sectool.outcome import Proof, RecipientKey, blotted, without_address
+from sectool.outcome import Proof, RecipientKey, blotted
 from sectool.retirement import GivenUp, LookedAt
 from sectool.summary import RetiredKey
 
@@ -116,7 +116,7 @@ class GiveUpTable:
             (identity, public_key, reason, by_whom, datetime.now(UTC).isoformat("T", "seconds")),
         )
         known = self._names()
-        texts = [_texts(without_address(name)) for name in names]
+        texts = [_texts(name) for name in names]
         known[public_key] = [list(text) for text in dict.fromkeys(texts)]
         self._set_value(_NAMES, json.dumps(known))
 
@@ -222,7 +222,7 @@ def _texts(key: RecipientKey) -> tuple[str, str, str]:
 
 def _noted(key: RetiredKey) -> dict[str, Any]:
     return {
-        "key": _texts(without_address(key.key)),
+        "key": _texts(key.key),
         "file": blotted(key.file),
         "public_key": key.public_key,
         "needed": key.needed,

@@ -15,7 +15,7 @@ from sectool.joblog.records import (
     SealablePart,
     Storage,
 )
-from sectool.outcome import Integrity, RecipientKey, State, without_address
+from sectool.outcome import Integrity, RecipientKey, State
 
 STORED = "checkpoint.storage <> 'none'"
 """Condition on a checkpoint: there is, or was, a file of it."""
@@ -153,7 +153,6 @@ class PartTable:
             self.layers.keep_from_others(part.content_digest)
 
     def _add_recipient(self, recipient: RecipientKey, in_history: bool) -> int:
-        recipient = without_address(recipient)
         names = (recipient.issuer, recipient.serial_number, recipient.subject_key_identifier)
         (number,) = self._connection.execute(
             "INSERT INTO recipient (issuer, serial_number, subject_key_identifier, in_history)"

@@ -62,7 +62,7 @@ def run(
     reporter = Reporter(spec.operation, progress or NoProgress(), document)
     cancel = cancel or NeverCancelled()
     try:
-        with limits_times(spec.limit_factor), stopped_by(cancel.check), ExitStack() as stack:
+        with ExitStack() as stack, limits_times(spec.limit_factor), stopped_by(cancel.check):
             summary = _carry_out(spec, Session(reporter, cancel, ask, stack))
             reporter.result(summary)
     except OSError as error:

@@ -26,6 +26,7 @@ from sectool.asn1 import der, tags
 from sectool.asn1.tree import Node
 from sectool.cms import oids
 from sectool.cms.addresses import PARSER_ERRORS
+from sectool.cms.names import display_name
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import damaged
@@ -153,7 +154,7 @@ def name_text(certificate: x509.Certificate, which: str) -> str:
     try:
         with _without_warnings():
             name: x509.Name = getattr(certificate, which)
-            return name.rfc4514_string()
+            return display_name(name.public_bytes())
     except PARSER_ERRORS:
         return UNREADABLE_NAME
 

@@ -36,7 +36,7 @@ from sectool.keys.held import HeldOperations, PortableKey
 from sectool.keys.names import normalised_name, unsigned_serial_number
 from sectool.keys.odd_names import odd_key_identifiers, odd_name
 from sectool.keys.problems import KeyProblem
-from sectool.outcome import Binding, RecipientKey, without_address
+from sectool.outcome import Binding, RecipientKey
 
 _Name = bytes | tuple[Hashable, int]
 """Subject key identifier, or issuer as it is compared and serial number."""
@@ -76,7 +76,7 @@ class HistoryEntry:
     subject: str = ""
     """RFC 4514 string."""
     issuer: str = ""
-    """RFC 4514 string."""
+    """As ``RecipientKey`` has it."""
     serial_number: str = ""
     """Lower-case hexadecimal."""
     subject_key_identifier: str = ""
@@ -330,11 +330,10 @@ class KeyHistory:
 
 
 def recipient_of(identifier: RecipientIdentifier) -> RecipientKey:
-    """A recipient as bindings name it: without an address."""
+    """A recipient as reports and the job log name it."""
     if isinstance(identifier, SubjectKeyIdentifier):
         return RecipientKey("", "", identifier.value.hex())
-    issuer, serial_number = display_name(identifier.issuer), serial_hex(identifier.serial_number)
-    return without_address(RecipientKey(issuer, serial_number, ""))
+    return RecipientKey(display_name(identifier.issuer), serial_hex(identifier.serial_number), "")
 
 
 def _name(identifier: RecipientIdentifier) -> _Name:
@@ -369,13 +368,14 @@ def _entries(key: HeldKey) -> Iterator[HistoryEntry]:
         yield HistoryEntry(key.source, algorithm, False, subject_key_identifier=computed.hex())
     for certificate in key.certificates:
         not_before, not_after = certificate.validity or (None, None)
+        named = recipient_of(IssuerAndSerialNumber(certificate.issuer, certificate.serial_number))
         yield HistoryEntry(
             source=key.source,
             algorithm=algorithm,
             has_certificate=True,
             subject=certificate.subject_name,
-            issuer=certificate.issuer_name,
-            serial_number=serial_hex(certificate.serial_number),
+            issuer=named.issuer,
+            serial_number=named.serial_number,
             subject_key_identifier=(certificate.subject_key_identifier or computed).hex(),
             not_before=not_before,
             not_after=not_after,

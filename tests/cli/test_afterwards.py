@@ -52,7 +52,7 @@ def test_verify_prints_the_document_with_job_and_phase(
     job: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer = document(capsys, "verify", job)
-    assert (answer["format"], answer["job"], answer["phase"]) == (1, str(job), "verify")
+    assert (answer["format"], answer["job"], answer["phase"]) == (2, str(job), "verify")
     assert answer["messages"] == 2
     assert answer["counts"] == {"clear": 1, "reencrypted": 1}
     assert "retire" not in answer
@@ -121,9 +121,9 @@ def test_tables_tell_a_person_the_same(
 ) -> None:
     words = [*named("--verify-keys", keys["new"]), *named("--retire", keys["old"])]
     assert run_app(["verify", str(job), *words, "--workers", "0"]) == 0
-    told = " ".join(capsys.readouterr().err.split())
+    told = " ".join(capsys.readouterr().out.split())
     assert "needs this key (looked at 2 messages in 2 folders on 20" in told
     assert "not looked at: other mailboxes, shared folders, backups, holds, files" in told
     assert "destroyed" not in told
     assert run_app(["purge", str(job), "--workers", "0"]) == 0
-    assert "1 checkpoints, 1 originals" in capsys.readouterr().err
+    assert "1 checkpoints, 1 originals" in capsys.readouterr().out

@@ -41,7 +41,7 @@ NOT_DONE_KEYS = {
 
 def _check_shape(document: dict[str, Any]) -> None:
     assert document.keys() >= SCAN_KEYS
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert sum(document["counts"].values()) == document["messages"]
     assert sum(document["folders"].values()) == document["messages"]
     assert sum(document["years"].values()) == document["messages"]
@@ -119,7 +119,7 @@ def test_rewrap_prints_the_same_shape(run: Fixture, sample: Fixture, tmp_path: P
     words = ("rewrap", maildir, *sample.history, "--to", sample.new, "--workers=0", "--json")
     dry = run(*words, "--dry-run")
     refused = run(*words[:-1], "--profile=modern", "--dry-run")
-    assert "with --or-reencrypt" in refused.err
+    assert "with --or-reencrypt" in refused.out
     real = run(*words, "--job", job)
     told = run("status", job, "--json")
     for answer in (dry, real, told):
@@ -190,7 +190,7 @@ def test_a_limit_is_kept(run: Fixture, sample: Fixture) -> None:
 
 
 @pytest.mark.parametrize("command", ["scan", "keys", "status"])
-def test_what_is_for_a_person_goes_to_standard_error(
+def test_a_report_goes_to_standard_output_and_is_80_columns_wide(
     command: str, run: Fixture, sample: Fixture
 ) -> None:
     arguments = {
@@ -199,10 +199,10 @@ def test_what_is_for_a_person_goes_to_standard_error(
         "status": (sample.job,),
     }[command]
     answer = run(command, *arguments)
-    assert answer.out == ""
-    assert answer.err
-    assert max(map(len, answer.err.splitlines())) <= 80
-    assert "\x1b" not in answer.err
+    assert answer.err == ""
+    assert answer.out
+    assert max(map(len, answer.out.splitlines())) <= 80
+    assert "\x1b" not in answer.out
 
 
 @pytest.mark.parametrize("command", ["scan", "keys", "status"])
@@ -220,7 +220,7 @@ def test_the_table_lists_each_message_that_was_not_done_with_its_reason(
     run: Fixture, sample: Fixture
 ) -> None:
     answer = run("scan", sample.small, *sample.history, "--workers=0")
-    lines = answer.err.splitlines()
+    lines = answer.out.splitlines()
     place = next(n for n, line in enumerate(lines) if line.startswith("  missing-key"))
     reason = itertools.takewhile(lambda line: line.startswith("   "), lines[place + 1 :])
     assert "no key for any recipient" in " ".join(map(str.strip, reason))
@@ -243,9 +243,9 @@ def test_keys_counts_the_messages_that_need_each_key(run: Fixture, sample: Fixtu
 def test_keys_shows_what_names_a_key_in_mail(run: Fixture, sample: Fixture) -> None:
     passphrases = ("--passphrases", sample.keys / "passphrases.csv")
     answer = run("keys", sample.keys / "old", sample.keys / "passphrase.txt", *passphrases)
-    assert "  serial   7e0020110c5d4f8811aa02\n" in answer.err
-    assert "  issuer   CN=Example Mail CA G2,C=ZZ\n" in answer.err
-    assert "not read: " in " ".join(answer.err.split())
+    assert "  serial   7e0020110c5d4f8811aa02\n" in answer.out
+    assert "  issuer   CN=Example Mail CA G2,C=ZZ\n" in answer.out
+    assert "not read: " in " ".join(answer.out.split())
 
 
 def test_the_version_is_an_answer_and_goes_to_standard_output(run: Fixture) -> None:
@@ -265,9 +265,9 @@ def test_what_to_do_next_is_told_only_while_it_is_to_be_done(
 ) -> None:
     maildir, job = move.maildir, tmp_path / "other"
     decrypt = ("decrypt", maildir, *sample.history, "--job", job, "--workers=0")
-    assert "next: move the mailbox" in run(*decrypt).err
+    assert "next: move the mailbox" in run(*decrypt).out
     run("encrypt", maildir, "--job", job, "--to", sample.new, "--workers=0")
-    assert "next:" not in run(*decrypt).err
+    assert "next:" not in run(*decrypt).out
 
 
 @pytest.mark.parametrize(

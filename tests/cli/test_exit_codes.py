@@ -222,8 +222,8 @@ def test_a_failure_with_json_is_one_document(name: str, run: Fixture, place: Pla
     code, situation = SITUATIONS[name]
     answer = run(*situation(place), "--json")
     assert answer.code == code, answer
-    assert answer.document.keys() == {"format", "error"}
-    assert answer.document["format"] == 1
+    assert answer.document.keys() == {"format", "exit_code", "warnings", "error"}
+    assert answer.document["format"] == 2
     assert answer.document["error"].keys() == {"code", "message", "hint"}
     assert answer.document["error"]["code"] == code
     assert all(answer.document["error"].values())

@@ -69,7 +69,7 @@ def test_keys_tells_it(run: Fixture, sample: Fixture, home: Path, planted: Path)
     words = ("keys", home, "--passphrase-file", sample.keys / "passphrase.txt")
     (problem,) = run(*words, "--json").document["problems"]
     assert (problem["file"], problem["kind"]) == (str(planted), "misleading")
-    assert "not read:" in run(*words).err
+    assert "not read:" in run(*words).out
 
 
 @as_root

@@ -47,14 +47,14 @@ def test_an_owner_whom_no_certificate_names_ends_with_15_and_says_how_to_go_on(
     options = ("--owner", "mallory@example.org", "--dry-run")
     accepted = encrypt(run, sample, move, *accepting, *options)
     assert accepted.code != 15
-    assert "although it does not name mallory@example.org" in " ".join(accepted.err.split())
+    assert "although it does not name mallory@example.org" in " ".join(accepted.out.split())
 
 
 def test_a_person_sees_fingerprint_and_names_before_anything_is_done(
     run: Fixture, sample: Fixture, move: Fixture
 ) -> None:
     document = encrypt(run, sample, move, "--dry-run", "--json").document
-    said = encrypt(run, sample, move, "--dry-run").err
+    said = encrypt(run, sample, move, "--dry-run").out
     (told,) = document["new_certificates"]
     assert told["fingerprint"] in said
     assert told["addresses"][0] in said
@@ -80,7 +80,7 @@ def test_a_classic_key_beside_a_post_quantum_one_is_used_only_where_that_is_aske
     assert "--also-classic" in refused.err
     answer = encrypt(run, sample, move, *options, "--also-classic")
     assert answer.code == 3, answer.err
-    assert answer.err.count("only as safe as this key is") == 1
+    assert answer.out.count("only as safe as this key is") == 1
     document = encrypt(run, sample, move, *options, "--also-classic", "--json").document
     assert document["counts"]["reencrypted"] == 6
     assert sorted(entry["weakens"] for entry in document["new_certificates"]) == [False, True]
@@ -143,7 +143,7 @@ def test_a_ca_certificate_ends_with_15_until_that_check_is_named(
     accepting = answer.err.partition("hint: ")[2].split()[:2]
     accepted = encrypt_to(run, move, "--to", path, *dry_run, *accepting)
     assert accepted.code == 3
-    assert "although it is marked as a CA" in " ".join(accepted.err.split())
+    assert "although it is marked as a CA" in " ".join(accepted.out.split())
     named = (accepting[0], f"{accepting[1]}:authority")
     assert encrypt_to(run, move, "--to", path, *dry_run, *named).code == 3
     another = (accepting[0], f"{accepting[1]}:validity")
@@ -163,5 +163,5 @@ def test_who_loses_access_is_told_after_the_run_with_words_for_sent_mail(
     assert document["losing_access"] == dry
     assert dry
     assert all(one["sent"] == one["messages"] for one in dry)
-    assert "in sent mail only: correspondents" in told.err
-    assert "co-owners" not in told.err
+    assert "in sent mail only: correspondents" in told.out
+    assert "co-owners" not in told.out

@@ -59,7 +59,7 @@ def verify(keys: dict[str, Key], capsys: pytest.CaptureFixture[str]) -> Callable
         capsys.readouterr()
         assert run_app([*command, *(["--json"] if json_ else [])]) == code
         told = capsys.readouterr()
-        return json.loads(told.out) if json_ else told.err
+        return json.loads(told.out) if json_ else told.out
 
     return verify
 
@@ -97,7 +97,7 @@ def test_what_was_given_up_is_said_in_verify_and_status(
     said = "not needed here, but for 1 message given up on 20"
     assert said in text
     assert run_app(["status", str(job)]) == 0
-    assert said in " ".join(capsys.readouterr().err.split())
+    assert said in " ".join(capsys.readouterr().out.split())
     assert run_app(["status", str(job), "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)["retire"]
     assert told["answer"] == "not needed here"

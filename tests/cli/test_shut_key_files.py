@@ -50,8 +50,8 @@ def test_a_run_names_the_files_that_stay_shut_while_mail_misses_a_key(
     assert without.code == (0 if name == "scan" else 3)
     answer = run(*words, *SHUT)
     assert answer.code == (0 if name == "scan" else 12)
-    assert "a key is missing for 1 message, and these could not be opened:" in answer.err
-    assert "keytool -importkeystore" in answer.err
+    assert "a key is missing for 1 message, and these could not be opened:" in answer.out
+    assert "keytool -importkeystore" in answer.out
     (entry,) = run(*words, *SHUT, "--json").document["shut_key_files"]
     assert entry.keys() == {"file", "reason", "hint"}
     assert entry["file"] == str(STORE)
@@ -67,7 +67,7 @@ def test_an_old_key_that_stays_shut_is_not_passed_over_in_silence(
     assert run(*words).code == 3
     answer = run(*words, "--retire", STORE)
     assert answer.code == 12
-    assert "nothing is said of old keys in these, which could not be opened:" in answer.err
+    assert "nothing is said of old keys in these, which could not be opened:" in answer.out
     (entry,) = run(*words, "--retire", STORE, "--json").document["shut_key_files"]
     assert entry["file"] == str(STORE)
 

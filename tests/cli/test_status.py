@@ -65,7 +65,7 @@ def test_status_and_purge_tell_what_lies_in_the_job(
     before = run("status", move.job, "--json").document["plaintext"]
     assert before["checkpoints"] == len(list((move.job / "checkpoints").glob("*.eml")))
     assert before["since"] is not None
-    assert "plaintext " in run("status", move.job).err
+    assert "plaintext " in run("status", move.job).out
     run("encrypt", move.maildir, "--job", move.job, "--to", sample.new, "--workers=0")
     purged = run("purge", move.job, "--accept-unproven", "--workers=0", "--json").document
     assert (
@@ -92,12 +92,12 @@ def test_several_jobs_are_told_a_line_each_and_in_total(
     alone = run("status", move.job, "--json").document
     both = run("status", move.job, other, "--json")
     assert both.code == 0
-    assert both.document["format"] == 1
+    assert both.document["format"] == 2
     assert both.document["jobs"][0] == alone
     total = both.document["total"]
     assert (total["jobs"], total["messages"]) == (2, 2 * alone["messages"])
     assert total["plaintext"]["checkpoints"] == 2 * alone["plaintext"]["checkpoints"]
-    lines = run("status", move.job, other).err.splitlines()
+    lines = run("status", move.job, other).out.splitlines()
     assert any(line.startswith("total of 2") for line in lines)
     assert max(map(len, lines)) <= 80
 

@@ -86,12 +86,12 @@ def test_after_a_run_was_killed_status_says_so(
     command = ("encrypt", move.maildir, "--job", move.job, "--to", sample.new, "--workers=0")
     assert run_process(*command, fault="crash@joblog.commit.after:4").code == -9
     answer = run("status", move.job)
-    assert "stopped   encrypt" in answer.err
-    assert "the same command goes on" in answer.err
+    assert "stopped   encrypt" in answer.out
+    assert "the same command goes on" in answer.out
     activity = run("status", move.job, "--json").document["activity"]
     assert (activity["ended"], activity["is_on"]) == (None, False)
     assert run(*command).code == 3
-    assert "ended" in run("status", move.job).err
+    assert "ended" in run("status", move.job).out
 
 
 class Stopping:

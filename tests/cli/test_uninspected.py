@@ -28,7 +28,7 @@ def test_archives_that_may_contain_mail_are_counted_over_the_whole_mailbox(
     )
     told = run("scan", maildir)
     assert told.code == 0
-    assert "4 attachments may contain mail" in told.err
+    assert "4 attachments may contain mail" in told.out
     document = run("scan", maildir, "--json").document
     assert document["uninspected"] == 4
 
@@ -38,5 +38,5 @@ def test_one_archive_is_one_and_none_is_not_told(run: Run, tmp_path: Path) -> No
         maildir = tmp_path / str(count)
         fill(maildir, [Mail("", "cur/1300000001.M1.h:2,", sealed(count))])
         told = run("scan", maildir)
-        assert line in told.err
-        assert ("may contain mail" in told.err) == bool(line)
+        assert line in told.out
+        assert ("may contain mail" in told.out) == bool(line)

@@ -25,7 +25,7 @@ from sectool.jobs.work.trials import TRY_KEYS, TrialTask, Tried
 from sectool.jobs.work.work import NotDone
 from sectool.keys import HeldKey, KeyHistory
 from sectool.message import Flags, Listing, MessageRef
-from sectool.outcome import Binding, State, without_address
+from sectool.outcome import Binding, State
 from sectool.progress import Progress
 from sectool.summary import BoundKey, NotTried, Summary
 
@@ -273,7 +273,7 @@ class Trials:
         return [
             _listing(one)
             for one in examinations
-            if one.ref in self.guesses or not bound.isdisjoint(map(without_address, one.recipients))
+            if one.ref in self.guesses or not bound.isdisjoint(one.recipients)
         ]
 
     def argument(self, argument: ExamineArgument, tried_with: str) -> ExamineArgument:

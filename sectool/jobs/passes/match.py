@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from sectool.errors import MessageError, NotThisMailbox
-from sectool.joblog import UNREAD, Examination, MessageRecord, without_address
+from sectool.joblog import UNREAD, Examination, MessageRecord
 from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.selection import count, walk
 from sectool.jobs.replacing.in_flight import in_flight
@@ -220,7 +220,7 @@ class Matcher:
             )
             return replace(examination, state=State.CHECKPOINTED, parts=marked, layers=layers)
         held = self._log.messages.parts.held_recipients()
-        if parts and any(without_address(key) in held for key in examination.recipients):
+        if parts and not held.isdisjoint(examination.recipients):
             reason = "it came later, and only an old key opens it"
             return replace(examination, state=State.OLD_KEY, reason=reason)
         return replace(examination, state=State.NOT_IN_JOB)

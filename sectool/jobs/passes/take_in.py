@@ -35,7 +35,7 @@ from sectool.jobs.work.open_with import workers_for
 from sectool.jobs.work.search_layers import names_of_key
 from sectool.keys import KeyHistory
 from sectool.message import Listing, MessageRef
-from sectool.outcome import RecipientKey, State, without_address
+from sectool.outcome import RecipientKey, State
 from sectool.progress import Progress
 from sectool.summary import Summary
 
@@ -220,7 +220,7 @@ class Intake:
     def _find_late_keys(self) -> None:
         """Says of what was left in messages that are replaced that its key is there now."""
         keys = self._keys
-        held = [without_address(name) for key in keys.keys for name in names_of_key(key)]
+        held = [name for key in keys.keys for name in names_of_key(key)]
         held += [binding.recipient for binding in keys.bindings]
         with self._log.group():
             self._log.messages.parts.layers.find_late(held, _LATE)
@@ -410,9 +410,8 @@ class Intake:
 
 
 def _keys_of(examination: Examination) -> frozenset[RecipientKey]:
-    """The keys at hand that the recipients of a message name, as the log knows them."""
-    named = examination.in_history.intersection(examination.recipients)
-    return frozenset(map(without_address, named))
+    """The keys at hand that the recipients of a message name."""
+    return examination.in_history.intersection(examination.recipients)
 
 
 def _ended_before(job: Job, tried_with: str | None) -> Iterator[MessagesAlike]:

@@ -9,8 +9,8 @@ from itertools import chain
 
 from sectool import cms
 from sectool.joblog import JobLog, SealableMessage
-from sectool.jobs.session.new_certificates import named_by, names_of
-from sectool.keys import KeyHistory, NewRecipient
+from sectool.jobs.session.new_certificates import names_of
+from sectool.keys import KeyHistory, NewRecipient, recipient_of
 from sectool.outcome import RecipientKey
 from sectool.summary import Summary
 
@@ -70,6 +70,6 @@ def _addresses_at_hand(
         if held.parsed is None:
             continue
         addresses = cms.certificate_addresses(held.parsed)
-        yield named_by(cms.IssuerAndSerialNumber(held.issuer, held.serial_number)), addresses
+        yield recipient_of(cms.IssuerAndSerialNumber(held.issuer, held.serial_number)), addresses
         if held.subject_key_identifier is not None:
             yield RecipientKey("", "", held.subject_key_identifier.hex()), addresses

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 from sectool import cms
 from sectool.errors import CertificateUnusable
-from sectool.joblog import JobLog, without_address
+from sectool.joblog import JobLog
 from sectool.jobs.session.spec import NewCertificates
-from sectool.keys import Ask, KeySpecification, NewRecipient, load_new_recipients
+from sectool.keys import Ask, KeySpecification, NewRecipient, load_new_recipients, recipient_of
 from sectool.outcome import RecipientKey
 from sectool.progress import Progress
 from sectool.summary import NewCertificate, Summary
@@ -124,12 +124,6 @@ def names_of(recipients: Iterable[NewRecipient]) -> frozenset[RecipientKey]:
 
 
 def _names_of(recipient: NewRecipient) -> Iterable[RecipientKey]:
-    yield named_by(cms.Recipient(recipient.certificate).identifier)
+    yield recipient_of(cms.Recipient(recipient.certificate).identifier)
     for identifier in recipient.subject_key_identifiers:
         yield RecipientKey("", "", identifier)
-
-
-def named_by(identifier: cms.IssuerAndSerialNumber) -> RecipientKey:
-    """A key as the job log has it where an envelope names its certificate."""
-    named = cms.RecipientDescription(cms.RecipientKind.KEY_TRANSPORT, identifier, "")
-    return without_address(RecipientKey(named.issuer, named.serial_number, ""))

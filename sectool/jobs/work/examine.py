@@ -34,7 +34,6 @@ from sectool.joblog import (
     LayerRecord,
     PartRecord,
     Storage,
-    without_address,
 )
 from sectool.jobs.work.checkpoint_access import CheckpointPlace
 from sectool.jobs.work.open_with import find_opening, limited
@@ -61,7 +60,7 @@ class Exchange:
     def is_done(self, parts: Sequence[smime.EncryptedPart]) -> bool:
         """Whether every part names a new recipient."""
         return all(
-            any(without_address(recipient_key(one)) in self.new for one in part.envelope.recipients)
+            any(recipient_key(one) in self.new for one in part.envelope.recipients)
             for part in parts
         )
 

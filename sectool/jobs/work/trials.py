@@ -17,7 +17,7 @@ from sectool.jobs.work.search_layers import recipient_key
 from sectool.jobs.work.work import WorkKind
 from sectool.keys import KeyHistory
 from sectool.message import Content, Listing
-from sectool.outcome import RecipientKey, without_address
+from sectool.outcome import RecipientKey
 
 MOST_NAMED = 3
 """RecipientInfos of one part that may name the certificate; each is a private-key operation."""
@@ -80,7 +80,7 @@ TRY_KEYS = WorkKind(ExamineContext, try_keys)
 
 def _names(part: smime.EncryptedPart, recipient: RecipientKey) -> bool:
     """Whether a part names a certificate, and not so often that one key is tried many times."""
-    names = [without_address(recipient_key(one)) for one in part.envelope.recipients]
+    names = [recipient_key(one) for one in part.envelope.recipients]
     return 0 < names.count(recipient) <= MOST_NAMED
 
 
