@@ -266,7 +266,7 @@ def asking_for_care(story: Story) -> None:
     entity = crlf(joined(mime_fields(), base64_lines(envelope.cms)))
     raw = clear_signed(entity, make.scratch, "workshop", subject)
     story.put(place, around(header("workshop", subject, place.received), raw),
-              "an encrypted layer under a signature", "under-signature",
+              "an encrypted layer under a signature", "sealed",
               states=("under-signature", "under-signature"), envelope=envelope)
     envelope = make.by_hand(crlf(text("Altered on the way")), KEY, algorithm="aes-256-gcm")
     altered = replace(envelope, cms=envelope.cms[:-1] + bytes([envelope.cms[-1] ^ 1]),

@@ -69,7 +69,7 @@ def keys(
 
 def _show(history: KeyHistory, needed: Summary | None, manners: options.Manners) -> None:
     if manners.json:
-        answer(envelope(_document(history, needed), 0))
+        answer({**envelope(0), **_document(history, needed)})
     elif not manners.quiet:
         report(_lines(history, needed))
 

@@ -17,7 +17,7 @@ from sectool.cli.render import as_json
 from sectool.cli.shell import answer, envelope, error_body, report, tell, warnings_after
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import NOT_DONE, State
-from sectool.summary import Plaintext, Summary
+from sectool.summary import Plaintext, Summary, VerifySummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class JobSeen:
     """One of several jobs, and what was found of it."""
 
     directory: Path
-    summary: Summary | None
+    summary: VerifySummary | None
     error: SectoolError | None = None
     """Why there is no summary."""
     warnings: Sequence[dict[str, str]] = ()
@@ -42,7 +42,7 @@ class JobSeen:
         return {"good": False} if self.summary is None else verdict.as_json(self.summary)
 
 
-def see_each(directories: Sequence[Path], look: Callable[[Path], Summary]) -> list[JobSeen]:
+def see_each(directories: Sequence[Path], look: Callable[[Path], VerifySummary]) -> list[JobSeen]:
     """Looks at several jobs, one after the other.
 
     Args:
@@ -55,7 +55,7 @@ def see_each(directories: Sequence[Path], look: Callable[[Path], Summary]) -> li
     return [_see(directory, look) for directory in directories]
 
 
-def _see(directory: Path, look: Callable[[Path], Summary]) -> JobSeen:
+def _see(directory: Path, look: Callable[[Path], VerifySummary]) -> JobSeen:
     before = len(warnings_after(0))
     summary, failure = None, None
     try:
@@ -92,7 +92,7 @@ def show_many(found: Sequence[JobSeen], manners: Manners, *, looks_only: bool) -
         document = {"jobs": documents, "total": counted, "verdict": _verdict(found)}
         if answers:
             document["retire"] = retirement.combined_json(answers)
-        answer(envelope(document, code))
+        answer({**envelope(code), **document})
     elif not manners.quiet:
         report([*_lines(found, total), *_answer_lines(found, answers), *_last_lines(found)])
     for error in errors:
@@ -135,12 +135,12 @@ def _total(summaries: Sequence[Summary]) -> Summary:
 
 def _document(job: JobSeen, *, looks_only: bool) -> dict[str, Any]:
     """What the command says of this job alone, with the job where it cannot be read."""
-    document: dict[str, Any] = {"job": str(job.directory)}
+    code = job.exit_code(looks_only=looks_only)
     if job.summary is not None:
-        document = {**as_json(job.summary), "next": None}
-    if job.error is not None:
-        document["error"] = error_body(job.error)
-    return envelope(document, job.exit_code(looks_only=looks_only), job.warnings)
+        return as_json(job.summary, code, job.warnings)
+    assert job.error is not None
+    own = {"job": str(job.directory), "error": error_body(job.error)}
+    return {**envelope(code, job.warnings), **own}
 
 
 def _verdict(found: Sequence[JobSeen]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sectool.cli.recipients import key_name, most_first
 from sectool.cli.shell import answer, envelope, error_body, report, tell
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State
-from sectool.summary import NeedsOldKeys, NotDone, Summary
+from sectool.summary import NeedsOldKeys, NotDone, OpeningSummary, StatusSummary, Summary
 
 SHOWN = 20
 """Messages that were not done are listed up to this number; JSON lists them all."""
@@ -47,10 +47,11 @@ def show(
         code = summary.failure_code or MessageError.exit_code
     failure = _failure(code, summary)
     if manners.json:
-        document = {**as_json(summary), "next": hint or None}
+        document = as_json(summary, code)
+        document["next"] = hint or None
         if failure is not None:
             document["error"] = error_body(failure)
-        answer(envelope(document, code))
+        answer(document)
     elif not manners.quiet:
         report(_lines(summary, hint))
     if failure is not None:
@@ -63,11 +64,6 @@ def _lines(summary: Summary, hint: str) -> Iterable[str]:
     if hint:
         yield ""
         yield f"next: {hint}"
-
-
-def as_status(summary: Summary) -> dict[str, Any]:
-    """The document of ``status.json``: what ``status --json`` prints, with the run's warnings."""
-    return envelope({**as_json(summary), "next": None}, 0)
 
 
 def _failure(code: int, summary: Summary) -> SectoolError | None:
@@ -87,11 +83,31 @@ def _failure(code: int, summary: Summary) -> SectoolError | None:
     return None
 
 
-def as_json(summary: Summary) -> dict[str, Any]:
-    """The document of the command contract."""
-    document: dict[str, Any] = {"mailbox": summary.mailbox}
-    if summary.job or summary.phase != "scan":
-        document["job"] = summary.job or None
+def _message_left(entry: NotDone) -> dict[str, Any]:
+    return {
+        "folder": entry.folder,
+        "ref": entry.ref,
+        "message_id": entry.message_id,
+        "state": entry.state.value,
+        "reason": entry.reason,
+        "identity": entry.identity,
+        "acknowledged": entry.acknowledged,
+    }
+
+
+def as_json(
+    summary: Summary, exit_code: int = 0, warnings: Sequence[dict[str, str]] | None = None
+) -> dict[str, Any]:
+    """The document of the command contract.
+
+    Args:
+        summary: what came of a run, or stands in a job.
+        exit_code: what the command ends with; 0: it only looked.
+        warnings: None: all there were.
+    """
+    document = envelope(exit_code, warnings)
+    document["mailbox"] = summary.mailbox
+    document["job"] = summary.job or None
     document["phase"] = summary.phase
     document["finished"] = summary.is_finished
     document["messages"] = summary.messages
@@ -118,29 +134,19 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document["uninspected"] = summary.uninspected
     document["folders"] = dict(summary.folders)
     document["years"] = dict(sorted(summary.years.items()))
-    document["not_done"] = [
-        {
-            "folder": entry.folder,
-            "ref": entry.ref,
-            "message_id": entry.message_id,
-            "state": entry.state.value,
-            "reason": entry.reason,
-            "identity": entry.identity,
-            "acknowledged": entry.acknowledged,
-        }
-        for entry in summary.not_done
-    ]
+    document["not_done"] = [_message_left(entry) for entry in summary.not_done]
     if summary.space is not None:
         document["space"] = summary.space
-    if summary.preflight is not None:
+    if isinstance(summary, OpeningSummary) and summary.preflight is not None:
         document["preflight"] = preflight.as_json(summary.preflight)
     if summary.plaintext is not None:
         document["plaintext"] = plaintext.as_json(summary.plaintext)
-    if summary.activity is not None:
+    if isinstance(summary, StatusSummary) and summary.activity is not None:
         document["activity"] = activity.as_json(summary.activity)
     document.update(parts.as_json(summary))
     document.update(outcomes.as_json(summary))
     document["verdict"] = verdict.as_json(summary)
+    document["next"] = None
     return document
 
 
@@ -195,7 +201,7 @@ def as_table(summary: Summary) -> Iterable[str]:
     if summary.uninspected:
         yield ""
         yield _uninspected(summary.uninspected)
-    if summary.preflight is not None:
+    if isinstance(summary, OpeningSummary) and summary.preflight is not None:
         yield ""
         yield from preflight.as_table(summary.preflight)
     yield from parts.as_table(summary)
@@ -218,7 +224,7 @@ def _head(summary: Summary) -> Iterable[str]:
         yield f"job       {summary.job}"
     if summary.phase:
         yield f"phase     {summary.phase}, {'finished' if summary.is_finished else 'begun'}"
-    if summary.activity is not None:
+    if isinstance(summary, StatusSummary) and summary.activity is not None:
         yield from activity.as_table(summary.activity)
     yield f"messages  {summary.messages} ({size_text(summary.bytes)})"
     if summary.plaintext is not None:

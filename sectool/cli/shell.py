@@ -148,7 +148,7 @@ def _tell(error: SectoolError, *, as_json: bool) -> None:
     if as_json:
         # Where standard output is the trouble, standard error has to do.
         with contextlib.suppress(SectoolError, OSError):
-            answer(envelope({"error": error_body(error)}, error.exit_code))
+            answer({**envelope(error.exit_code), "error": error_body(error)})
     tell(error)
 
 
@@ -201,18 +201,15 @@ def _one_line(text: str) -> str:
 # --- the two streams ---------------------------------------------------------------
 
 
-def envelope(
-    document: dict[str, Any], exit_code: int, warnings: Sequence[dict[str, str]] | None = None
-) -> dict[str, Any]:
-    """A document with what every one has.
+def envelope(exit_code: int, warnings: Sequence[dict[str, str]] | None = None) -> dict[str, Any]:
+    """What every document has.
 
     Args:
-        document: its own members.
         exit_code: what the command ends with.
         warnings: None: all there were.
     """
     told = _warnings if warnings is None else warnings
-    return {"format": FORMAT, "exit_code": exit_code, "warnings": list(told), **document}
+    return {"format": FORMAT, "exit_code": exit_code, "warnings": list(told)}
 
 
 def answer(document: dict[str, Any]) -> None:

@@ -117,9 +117,8 @@ class ReplacementTable:
         return [
             _record(row)
             for row in self._connection.execute(
-                f"SELECT {_COLUMNS}, identity, coalesce(digest, '') FROM replacement"
-                " JOIN message USING (message) LEFT JOIN original USING (message)"
-                " ORDER BY message"
+                f"SELECT {_COLUMNS}, coalesce(digest, '')"
+                " FROM replacement LEFT JOIN original USING (message) ORDER BY message"
             )
         ]
 
@@ -158,7 +157,7 @@ class ReplacementTable:
         ).fetchone()
         return row is not None
 
-    def follow(self, examination: Examination, met: Iterable[int]) -> bool:
+    def follow(self, examination: Examination, met: Iterable[int] = ()) -> bool:
         """Whether what was examined is a new copy that an earlier run placed.
 
         Happens when it was moved before the run was resumed, lies where only the
@@ -188,9 +187,7 @@ class ReplacementTable:
     def abandoned(self) -> dict[int, ReplacementRecord]:
         """What may still turn up, by the number of its row; from now on none was met yet."""
         self._connection.execute("UPDATE abandoned SET new_folder = NULL, new_key = NULL")
-        rows = self._connection.execute(
-            f"SELECT abandoned, {_COLUMNS}, identity FROM abandoned JOIN message USING (message)"
-        )
+        rows = self._connection.execute(f"SELECT abandoned, {_COLUMNS} FROM abandoned")
         return {int(number): _record(tuple(row)) for number, *row in rows}
 
     def meet_late(self, number: int, new: MessageRef) -> int | None:
@@ -231,20 +228,23 @@ class ReplacementTable:
         ).fetchone()
         return row is not None
 
-    def late(self) -> list[tuple[ReplacementRecord, MessageRef]]:
+    def late(self) -> list[tuple[ReplacementRecord, MessageRef, str]]:
         """The copies too many that the walk met, of messages that it found elsewhere as well.
 
         Returns:
-            Each with the place of the other copy, the one that counts.
+            Each with the place and the identity of the other copy, the one that counts.
         """
         rows = self._connection.execute(
-            f"SELECT message.folder, message.key, {_COLUMNS}, message.identity"
+            f"SELECT message.folder, message.key, message.identity, {_COLUMNS}"
             " FROM abandoned JOIN message USING (message)"
-            " WHERE is_superseded AND new_key IS NOT NULL AND presence = 'present'"
+            " WHERE is_superseded AND new_folder = intended_folder AND presence = 'present'"
             " AND message IN (SELECT message FROM temp.seen)"
             " AND message NOT IN (SELECT message FROM replacement)"
         )
-        return [(_record(tuple(row)), MessageRef(folder, key)) for folder, key, *row in rows]
+        return [
+            (_record(tuple(row)), MessageRef(folder, key), identity)
+            for folder, key, identity, *row in rows
+        ]
 
     def forget_abandoned(self) -> None:
         """After a complete walk: what it did not meet does not come any more."""
@@ -287,8 +287,8 @@ _COLUMNS = (
 
 def _record(row: tuple[object, ...]) -> ReplacementRecord:
     message, purpose, old_folder, old_key, old_revision, *new = row
-    folder, where, new_folder, new_key, new_digest, new_size, *identities = new
-    new_identity, new_opens_to, *former = identities
+    folder, where, new_folder, new_key, new_digest, new_size, *rest = new
+    new_identity, new_opens_to, *original = rest
     return ReplacementRecord(
         message=int(str(message)),
         purpose=Purpose(str(purpose)),
@@ -301,6 +301,5 @@ def _record(row: tuple[object, ...]) -> ReplacementRecord:
         new_size=int(str(new_size)),
         new_identity=str(new_identity),
         new_opens_to=tuple(json.loads(str(new_opens_to)).items()),
-        old_identity=str(former[0]) if former else "",
-        original=str(former[1]) if former[1:] else "",
+        original=str(original[0]) if original else "",
     )

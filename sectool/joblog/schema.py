@@ -167,7 +167,7 @@ CREATE TABLE abandoned (
     abandoned INTEGER PRIMARY KEY,
     message INTEGER NOT NULL REFERENCES message ON DELETE CASCADE,
     purpose TEXT NOT NULL
-        CHECK (purpose IN ('encrypt', 'rollback', 'decrypt', 'restore', 'rewrap')),
+        CHECK (purpose IN ('encrypt', 'rewrap', 'rollback', 'decrypt', 'restore')),
     is_superseded INTEGER NOT NULL CHECK (is_superseded IN (0, 1)),
     old_folder TEXT NOT NULL,
     old_key TEXT NOT NULL,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from sectool.cli.app import run_app
 from sectool.keys import load_key_history, load_new_recipients
 from sectool.keys.specification import KeySpecification
+from tests.support.documents import parsed
 
 CASES = Path(__file__).parent
 RSA, EC = CASES / "key-rsa-encoding", CASES / "key-ec-encoding"
@@ -31,7 +31,7 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> R
         capfd.readouterr()
         code = run_app([*map(str, words), "--json"])
         said = capfd.readouterr()
-        return code, json.loads(said.out), said.err
+        return code, parsed(said.out), said.err
 
     return call
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from sectool.cli.app import run_app
 from sectool.demo.sample import SampleManifest, sample_directory, unpack_maildir
 from tests.support import crash
 from tests.support.copies import copy_as_moved
+from tests.support.documents import parsed
 
 SMALL = {"readable": 6, "missing-key": 1, "clear": 2, "signed": 1}
 """How many messages of each state the small mailbox has."""
@@ -34,12 +34,8 @@ class Answer:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The one JSON document on standard output."""
-        lines = self.out.splitlines()
-        assert len(lines) == 1, self.out
-        value = json.loads(lines[0])
-        assert isinstance(value, dict)
-        return value
+        """The one JSON document on standard output, held against the schema."""
+        return parsed(self.out)
 
     def is_one_error(self) -> bool:
         """Whether standard error is one error and one hint, and no traceback."""

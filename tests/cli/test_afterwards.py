@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from sectool.cli.app import run_app
 from tests.support.checker import Key
+from tests.support.documents import parsed
 from tests.support.mailboxes import CLEAR, Mail, encrypted, fill, make_key
 
 pytestmark = pytest.mark.filterwarnings("default")  # typer's own
@@ -44,7 +44,7 @@ def named(option: str, key: Key) -> list[str]:
 def document(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> dict[str, Any]:
     command = [str(word) for word in words]
     assert run_app([*command, "--workers", "0", "--json", "--quiet"]) == code
-    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    answer: dict[str, Any] = parsed(capsys.readouterr().out)
     return answer
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import shutil
 import sqlite3
@@ -18,6 +17,7 @@ import pytest
 
 from sectool.cli.endings import EXIT_CODES
 from sectool.locks import Lock
+from tests.support.documents import parsed
 
 Fixture = Any
 
@@ -301,7 +301,7 @@ def test_a_mailbox_that_cannot_be_written_ends_with_20(
         arguments = place.rewrap("--job", place.scratch / "job")
     done = read_only_run(*arguments, "--json")
     assert done.returncode == 20, done.stderr
-    assert json.loads(done.stdout)["error"]["code"] == 20
+    assert parsed(done.stdout)["error"]["code"] == 20
 
 
 def test_a_mailbox_that_cannot_be_written_can_be_scanned(

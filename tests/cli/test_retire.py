@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from sectool.outcome import RecipientKey
 from sectool.retirement import Answer, Claim, LookedAt
 from sectool.summary import RetiredKey
 from tests.support.checker import Key
+from tests.support.documents import parsed
 from tests.support.mailboxes import Mail, encrypted, fill, make_key
 
 pytestmark = pytest.mark.filterwarnings("default")  # typer's own
@@ -59,7 +59,7 @@ def verify(keys: dict[str, Key], capsys: pytest.CaptureFixture[str]) -> Callable
         capsys.readouterr()
         assert run_app([*command, *(["--json"] if json_ else [])]) == code
         told = capsys.readouterr()
-        return json.loads(told.out) if json_ else told.out
+        return parsed(told.out) if json_ else told.out
 
     return verify
 
@@ -99,7 +99,7 @@ def test_what_was_given_up_is_said_in_verify_and_status(
     assert run_app(["status", str(job)]) == 0
     assert said in " ".join(capsys.readouterr().out.split())
     assert run_app(["status", str(job), "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)["retire"]
+    (told,) = parsed(capsys.readouterr().out)["retire"]
     assert told["answer"] == "not needed here"
     assert told["given_up"][0]["reason"] == "a newsletter"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.support import checker, crash
 from tests.support.checker import Key
+from tests.support.documents import parsed
 from tests.support.mailboxes import CLEAR, Mail, encrypted, fill, make_key
 
 
@@ -34,7 +34,7 @@ def told(tmp_path: Path) -> Told:
         code = crash.command_in_child(command, output, fault)
         if code < 0:
             return code, {}
-        document: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+        document: dict[str, Any] = parsed(output.read_text(encoding="utf-8"))
         assert sum(document["counts"].values()) == document["messages"]
         return code, document["counts"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.documents import parsed
 
 Fixture = Any
 
@@ -119,7 +120,7 @@ def test_a_second_signal_stops_at_once(
     waiting.send(number)
     out, err = waiting.process.communicate(timeout=60)
     assert waiting.process.returncode == CODES[number]
-    assert json.loads(out)["error"]["code"] == CODES[number]
+    assert parsed(out)["error"]["code"] == CODES[number]
     assert "Traceback" not in err
 
 

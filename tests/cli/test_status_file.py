@@ -16,14 +16,13 @@ from sectool.cli.stopping import Stopped
 from sectool.errors import Terminated
 from sectool.progress import NoProgress
 from sectool.summary import Activity
+from tests.support.documents import parsed
 
 Fixture = Any
 
 
 def told(job: Path) -> dict[str, Any]:
-    document = json.loads((job / "status.json").read_text(encoding="ascii"))
-    assert isinstance(document, dict)
-    return document
+    return parsed((job / "status.json").read_text(encoding="ascii"))
 
 
 def encrypt(sample: Fixture, move: Fixture) -> jobs.Encrypt:

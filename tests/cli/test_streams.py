@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sectool.cli.shell import answer, plain
+from tests.support.documents import parsed
 
 Fixture = Any
 
@@ -75,7 +76,7 @@ def test_json_is_utf8_in_every_locale(utf8_mode: str, sample: Fixture) -> None:
         PYTHONUTF8=utf8_mode,
         PYTHONCOERCECLOCALE="0",
     )
-    assert "Entwürfe" in json.loads(done.stdout.decode("utf-8"))["folders"]
+    assert "Entwürfe" in parsed(done.stdout.decode("utf-8"))["folders"]
 
 
 @pytest.mark.parametrize("utf8_mode", ["0", "1"])

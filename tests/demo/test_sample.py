@@ -81,7 +81,7 @@ COVERAGE = {
     "base64-blank-lines": 1, "binary-encoding": 1, "stored-crlf": 3, "pgp-mime": 1,
     "compressed-file": 1, "content-not-data": 1, "nested-forward": 1, "outlook-like": 1,
     "mailing-list": 2, "protected-header": 3, "attributes": 1, "inner-lf": 1,
-    "inner-without-header": 1, "gcm-length-left-out": 2, "under-signature": 1, "review": 2,
+    "inner-without-header": 1, "gcm-length-left-out": 2, "sealed": 1, "review": 2,
     "tag-altered": 1, "envelope-in-envelope": 1, "nested-in-envelope": 1, "triple-wrap": 1,
     "sealed-opaque": 1, "list-footer": 1, "resealed": 2, "needs-old-keys": 2,
     "signed-unmatched": 1,

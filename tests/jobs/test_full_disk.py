@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from sectool.errors import NoSpace
 from sectool.joblog import JobLog
 from sectool.outcome import State
 from tests.support import checker
+from tests.support.documents import parsed
 from tests.support.mailboxes import Keys
 from tests.support.mounts import Mount, mount
 from tests.support.specifications import Specify
@@ -97,7 +97,7 @@ def test_a_job_directory_that_cannot_be_written_is_not_told_as_a_mailbox_that_ca
     }.get(operation, [str(job)])
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    error = json.loads(done.stdout)["error"]
+    error = parsed(done.stdout)["error"]
     assert "job" in error["message"]
     assert "mount options" in error["hint"]
     assert checker.census(maildir) == census

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -22,6 +21,7 @@ from sectool.progress import NoProgress
 from sectool.retirement import Answer
 from sectool.summary import Summary
 from tests.support import checker, softhsm
+from tests.support.documents import parsed
 from tests.support.forge import make_holder
 from tests.support.mailboxes import (
     INNER,
@@ -34,7 +34,7 @@ from tests.support.mailboxes import (
     openssl,
 )
 from tests.support.peers import peer_missing
-from tests.support.specifications import Fields, Specify, fitting
+from tests.support.specifications import Fields, Place, Specify, fitting
 
 PLAINTEXT = b"this is message"
 
@@ -48,9 +48,7 @@ def fingerprint(certificate: Path) -> str:
 def seal(specify: Specify, keys: Keys) -> Specify:
     """Makes the specification of a run that seals to the transport key, or opens with it."""
 
-    def make(
-        operation: str, mailbox: Path | str | None, /, **changes: Unpack[Fields]
-    ) -> jobs.Specification:
+    def make(operation: str, mailbox: Place, /, **changes: Unpack[Fields]) -> Any:
         sealing: Fields = {"seal_keys": KeySpecification((keys.transport.private_key,))}
         if operation == "decrypt":
             sealing = {"seal_to": (keys.transport.certificate,)}
@@ -452,7 +450,7 @@ def test_the_transport_key_may_lie_on_a_token(
         *("--seal-keys", softhsm.uri("transport"), "--pin-file", str(pin)),
     ]
     done = subprocess.run(command, env=store.environment, capture_output=True, check=False)
-    assert json.loads(done.stdout)["counts"]["reencrypted"] == 5, done.stderr
+    assert parsed(done.stdout)["counts"]["reencrypted"] == 5, done.stderr
 
 
 # --- for how long ------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ from sectool.keys import KeyHistory
 from sectool.message import Listing, MessageRef
 from sectool.outcome import RecipientKey, State
 from sectool.progress import Progress
-from sectool.summary import Summary
+from sectool.summary import OpeningSummary
 
 GROUP_MESSAGES = 128
 """Messages made durable and logged together."""
@@ -131,6 +131,7 @@ class Intake:
         on: the job whose log it is and the mailbox that is walked; its selection counts.
         undone: what to do with messages that were not done, or are not.
         keys: the key history.
+        left_out: the messages that the selection leaves out are counted there.
         argument: how messages are examined.
         tried_with: names a key history, as ``argument`` has it.
         is_done: whether a message of the job, seen at its place, needs no look.
@@ -138,7 +139,6 @@ class Intake:
         is_settled: whether the copy at a place is none to take in, whatever it holds.
 
     Attributes:
-        left_out: the messages that the selection leaves out, counted.
         leaves_work: whether it left messages out that are not done.
         retry: what is tried once more.
         failures: the folders that are left.
@@ -151,6 +151,7 @@ class Intake:
         undone: Undone,
         keys: KeyHistory,
         *,
+        left_out: OpeningSummary,
         argument: ExamineArgument,
         tried_with: Callable[[KeyHistory], str],
         is_done: Callable[[MessageRecord, Listing], bool],
@@ -158,7 +159,7 @@ class Intake:
         is_settled: Callable[[Listing], bool] = lambda _: False,
     ) -> None:
         job, operation = on.job, on.operation
-        self.left_out = Summary()
+        self._left_out = left_out
         self.leaves_work = False
         self.retry = Retry(job.log, operation, is_asked_for=undone.retry)
         earlier = _ended_before(job, None if undone.retry else argument.tried_with)
@@ -299,7 +300,7 @@ class Intake:
             return answer
         return replace(answer, examination=replace(examination, tried_with=""))
 
-    def describe(self, summary: Summary) -> None:
+    def describe(self, summary: OpeningSummary) -> None:
         """Adds the certificates that are not at hand and whose key is."""
         for binding in self._log.bindings.all():
             if binding not in self.trials.bindings:
@@ -393,7 +394,7 @@ class Intake:
         if known is not None:
             self._log.messages.see(known.message)
         else:
-            count_not_selected(self.left_out, listing)
+            count_not_selected(self._left_out, listing)
 
     def _commit(self, group: Group) -> None:
         if not group.examinations:
