@@ -311,7 +311,7 @@ class ShutKeyFile:
     hint: str
 
 
-@dataclass(slots=True)
+@dataclass
 class Summary:
     """The counts of one run; ``counts`` always sum to ``messages``."""
 
@@ -345,43 +345,12 @@ class Summary:
     """Messages with a signature that is void since a part under it was replaced."""
     space: int | None = None
     """After a dry run: bytes of disk a real run would take."""
-    retire: list[RetiredKey] | None = None
-    """The answer to ``verify --retire``."""
-    purged: Purged | None = None
-    """What ``purge`` removed."""
-    preflight: Preflight | None = None
-    """The verdict of a scan."""
-    new_certificates: list[NewCertificate] | None = None
-    """What was, or in a dry run would be, encrypted to."""
-    owner_checked: bool | None = None
-    """Whether a new certificate names the address asked for; None: nothing is encrypted."""
-    losing_access: dict[RecipientKey, int] | None = None
-    """How many messages each recipient with a key that is neither in the history nor a
-    new one cannot, or after a dry run could not, read any more; None: nothing is encrypted."""
-    losing_access_sent: Counter[RecipientKey] = field(default_factory=Counter)
-    """Those of them that lie in folders of sent mail: they went to that person."""
-    addresses_at_hand: dict[RecipientKey, tuple[str, ...]] = field(default_factory=dict)
-    """Mail addresses of those whose certificate lay beside the keys."""
-    restored: int | None = None
-    """How many lost messages were, or in a dry run would be, put back; None: nobody asked."""
-    not_restored: Counter[str] = field(default_factory=Counter)
-    """How many could not be, by reason."""
-    retried: Retried | None = None
-    """What was tried once more; None: nobody asked for that alone."""
-    activity: Activity | None = None
-    """What a run is doing with the job, or did last; None: not known."""
-    left_folders: list[LeftFolder] = field(default_factory=list)
-    """Folders in which more failed than ``--max-failures`` allows."""
     defects: Counter[str] = field(default_factory=Counter)
     """What was odd about the encoding of encrypted parts, and of how many messages."""
     uninspected: int = 0
     """Attached archives and mail stores that cannot be looked into, and may contain mail."""
     plaintext: Plaintext | None = None
     """What of the job lies in clear; None: nobody asked."""
-    bindings: list[BoundKey] = field(default_factory=list)
-    """Certificates that are not at hand, and whose key is."""
-    not_tried: NotTried | None = None
-    """What more a trial of the keys at hand on unknown certificates would take; None: nothing."""
     unused_key_files: list[ShutKeyFile] = field(default_factory=list)
     """Key files that root does not use, since somebody could have led it to another's."""
     shut_key_files: list[ShutKeyFile] = field(default_factory=list)
@@ -404,20 +373,109 @@ class Summary:
         return self.counts[State.MISSING_KEY] - self.acknowledged[State.MISSING_KEY]
 
     @property
-    def is_safe_to_move(self) -> bool:
-        """Whether a scan found nothing that a move now would make unreadable."""
-        return self.preflight is not None and self.preflight.safe_to_move
+    def leaves_work(self) -> bool:
+        """Whether a message is not done and not acknowledged, or a layer in it needs an old key."""
+        left = any(self.counts[state] > self.acknowledged[state] for state in NOT_DONE)
+        return left or any(not entry.acknowledged for entry in self.needs_old_keys)
 
     @property
     def exit_code(self) -> int:
-        """0 when every message is done or acknowledged, else 3, or ``failure_code``.
+        """0 when no work is left, else 3; or ``failure_code``."""
+        return self.failure_code or (3 if self.leaves_work else 0)
 
-        A message is not done either while a layer in it needs an old key, nor, where
-        that was asked, while it may need a key that is to be retired.
-        """
-        if self.failure_code:
-            return self.failure_code
-        left = any(self.counts[state] > self.acknowledged[state] for state in NOT_DONE)
-        needing = any(not entry.acknowledged for entry in self.needs_old_keys)
-        claimed = any(not claim.acknowledged for key in self.retire or () for claim in key.claims)
-        return 3 if left or needing or claimed or self.left_folders else 0
+
+@dataclass
+class OpeningSummary(Summary):
+    """Of a run that opens mail with the key history, as ``scan``."""
+
+    bindings: list[BoundKey] = field(default_factory=list)
+    """Certificates that are not at hand, and whose key is."""
+    not_tried: NotTried | None = None
+    """What more a trial of the keys at hand on unknown certificates would take; None: nothing."""
+    preflight: Preflight | None = None
+    """The verdict of a scan, and of a dry run of ``decrypt``."""
+
+    @property
+    def is_safe_to_move(self) -> bool:
+        """Whether nothing was found that a move now would make unreadable."""
+        return self.preflight is not None and self.preflight.safe_to_move
+
+
+@dataclass
+class WorkingSummary(Summary):
+    """Of a run that may leave folders, and may work on what earlier ones could not do alone."""
+
+    retried: Retried | None = None
+    """What was tried once more; None: nobody asked for that alone."""
+    left_folders: list[LeftFolder] = field(default_factory=list)
+    """Folders in which more failed than ``--max-failures`` allows."""
+
+    @property
+    def leaves_work(self) -> bool:
+        return bool(self.left_folders) or super().leaves_work
+
+
+@dataclass
+class EncryptingSummary(WorkingSummary):
+    """Of a run that encrypts to new certificates."""
+
+    new_certificates: list[NewCertificate] = field(default_factory=list)
+    """What was, or in a dry run would be, encrypted to."""
+    owner_checked: bool = False
+    """Whether a new certificate names the address asked for."""
+    losing_access: dict[RecipientKey, int] = field(default_factory=dict)
+    """How many messages each recipient with a key that is neither in the history nor a
+    new one cannot, or after a dry run could not, read any more."""
+    losing_access_sent: Counter[RecipientKey] = field(default_factory=Counter)
+    """Those of them that lie in folders of sent mail: they went to that person."""
+    addresses_at_hand: dict[RecipientKey, tuple[str, ...]] = field(default_factory=dict)
+    """Mail addresses of those whose certificate lay beside the keys."""
+
+
+@dataclass
+class VerifySummary(Summary):
+    """Of ``verify``."""
+
+    retire: list[RetiredKey] | None = None
+    """The answer to ``verify --retire``."""
+
+    @property
+    def leaves_work(self) -> bool:
+        claims = (claim for key in self.retire or () for claim in key.claims)
+        return any(not claim.acknowledged for claim in claims) or super().leaves_work
+
+
+@dataclass
+class DecryptSummary(OpeningSummary, WorkingSummary):
+    """Of ``decrypt``."""
+
+
+@dataclass
+class EncryptSummary(EncryptingSummary):
+    """Of ``encrypt``."""
+
+    restored: int | None = None
+    """How many lost messages were, or in a dry run would be, put back; None: nobody asked."""
+    not_restored: Counter[str] = field(default_factory=Counter)
+    """How many could not be, by reason."""
+
+
+@dataclass
+class RewrapSummary(OpeningSummary, EncryptingSummary):
+    """Of ``rewrap``."""
+
+
+@dataclass
+class PurgeSummary(Summary):
+    """Of ``purge``."""
+
+    purged: Purged = field(default_factory=Purged)
+    """What it removed."""
+
+
+@dataclass
+class StatusSummary(VerifySummary):
+    """Of ``status``, which tells what ``verify`` answered last."""
+
+    activity: Activity | None = None
+    """What a run is doing with the job, or did last; None: not known."""

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 from sectool.cli.layout import counted, wrapped
-from sectool.summary import BoundKey, NotTried, Summary
+from sectool.summary import BoundKey, NotTried, OpeningSummary
 
 LISTED = 20
 """Certificates are listed up to this number; JSON lists them all."""
 
 
-def as_json(summary: Summary) -> dict[str, Any]:
+def as_json(summary: OpeningSummary) -> dict[str, Any]:
     """Members ``bindings`` and ``not_tried`` of the document of the command contract."""
     document: dict[str, Any] = {
         "bindings": [
@@ -39,7 +39,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     return document
 
 
-def as_table(summary: Summary) -> Iterable[str]:
+def as_table(summary: OpeningSummary) -> Iterable[str]:
     """The same for a person, a line at a time."""
     if summary.bindings or summary.not_tried is not None:
         yield ""

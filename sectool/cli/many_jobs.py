@@ -17,7 +17,7 @@ from sectool.cli.render import as_json
 from sectool.cli.shell import answer, envelope, error_body, report, tell, warnings_after
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import NOT_DONE, State
-from sectool.summary import Plaintext, Summary
+from sectool.summary import Plaintext, Summary, VerifySummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class JobSeen:
     """One of several jobs, and what was found of it."""
 
     directory: Path
-    summary: Summary | None
+    summary: VerifySummary | None
     error: SectoolError | None = None
     """Why there is no summary."""
     warnings: Sequence[dict[str, str]] = ()
@@ -42,7 +42,7 @@ class JobSeen:
         return {"good": False} if self.summary is None else verdict.as_json(self.summary)
 
 
-def see_each(directories: Sequence[Path], look: Callable[[Path], Summary]) -> list[JobSeen]:
+def see_each(directories: Sequence[Path], look: Callable[[Path], VerifySummary]) -> list[JobSeen]:
     """Looks at several jobs, one after the other.
 
     Args:
@@ -55,7 +55,7 @@ def see_each(directories: Sequence[Path], look: Callable[[Path], Summary]) -> li
     return [_see(directory, look) for directory in directories]
 
 
-def _see(directory: Path, look: Callable[[Path], Summary]) -> JobSeen:
+def _see(directory: Path, look: Callable[[Path], VerifySummary]) -> JobSeen:
     before = len(warnings_after(0))
     summary, failure = None, None
     try:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from sectool.jobs import Decrypt, Encrypt, Rewrap, Run
     from sectool.keys import KeySpecification
     from sectool.smime import PartSelection
+    from sectool.summary import Summary
 
-AnyRun = TypeVar("AnyRun", bound="Run")
+AnyRun = TypeVar("AnyRun", bound="Run[Summary]")
 Encrypting = TypeVar("Encrypting", "Encrypt", "Rewrap")
 
 Mailbox = Annotated[

@@ -10,7 +10,20 @@ from sectool.cli import bindings, parts, retirement
 from sectool.cli.layout import counted, fact, size_text, table, wrapped
 from sectool.cli.recipients import key_name, most_first
 from sectool.outcome import RecipientKey
-from sectool.summary import LeftFolder, NeedsOldKeys, NewCertificate, Purged, Retried, Summary
+from sectool.summary import (
+    EncryptingSummary,
+    EncryptSummary,
+    LeftFolder,
+    NeedsOldKeys,
+    NewCertificate,
+    OpeningSummary,
+    Purged,
+    PurgeSummary,
+    Retried,
+    Summary,
+    VerifySummary,
+    WorkingSummary,
+)
 
 LISTED = 10
 """Recipients who lose access are listed up to this number; JSON lists them all."""
@@ -21,8 +34,34 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document: dict[str, Any] = {}
     document["needs_old_keys"] = [_needs(entry, summary) for entry in summary.needs_old_keys]
     document["voided_signatures"] = summary.voided_signatures
-    document.update(bindings.as_json(summary))
-    document.update(retirement.as_json(summary))
+    document["bindings"] = []
+    if isinstance(summary, OpeningSummary):
+        document.update(bindings.as_json(summary))
+    if isinstance(summary, VerifySummary):
+        document.update(retirement.as_json(summary))
+    if isinstance(summary, WorkingSummary):
+        document.update(_undone_as_json(summary))
+    if isinstance(summary, PurgeSummary):
+        document["purged"] = {
+            "checkpoints": summary.purged.checkpoints,
+            "originals": summary.purged.originals,
+            "bytes": summary.purged.bytes,
+            "kept": summary.purged.kept,
+        }
+    if isinstance(summary, EncryptSummary) and summary.restored is not None:
+        document["brought_back"] = summary.restored
+        document["not_brought_back"] = dict(summary.not_restored)
+    if isinstance(summary, EncryptingSummary):
+        document.update(_encrypting_as_json(summary))
+    if summary.unused_key_files:
+        document["unused_key_files"] = [asdict(entry) for entry in summary.unused_key_files]
+    if summary.shut_key_files:
+        document["shut_key_files"] = [asdict(entry) for entry in summary.shut_key_files]
+    return document
+
+
+def _undone_as_json(summary: WorkingSummary) -> dict[str, Any]:
+    document: dict[str, Any] = {}
     if summary.left_folders:
         document["left_folders"] = [asdict(left) for left in summary.left_folders]
     if summary.retried is not None:
@@ -30,18 +69,12 @@ def as_json(summary: Summary) -> dict[str, Any]:
             "states": {state.value: n for state, n in sorted(summary.retried.states.items())},
             "done": summary.retried.done,
         }
-    if summary.purged is not None:
-        document["purged"] = {
-            "checkpoints": summary.purged.checkpoints,
-            "originals": summary.purged.originals,
-            "bytes": summary.purged.bytes,
-            "kept": summary.purged.kept,
-        }
-    if summary.restored is not None:
-        document["brought_back"] = summary.restored
-        document["not_brought_back"] = dict(summary.not_restored)
-    if summary.new_certificates is not None:
-        document["new_certificates"] = [
+    return document
+
+
+def _encrypting_as_json(summary: EncryptingSummary) -> dict[str, Any]:
+    return {
+        "new_certificates": [
             {
                 "file": entry.file,
                 "subject": entry.subject,
@@ -55,10 +88,9 @@ def as_json(summary: Summary) -> dict[str, Any]:
                 "weakens": entry.weakens,
             }
             for entry in summary.new_certificates
-        ]
-        document["owner_checked"] = bool(summary.owner_checked)
-    if summary.losing_access is not None:
-        document["losing_access"] = [
+        ],
+        "owner_checked": summary.owner_checked,
+        "losing_access": [
             {
                 **asdict(key),
                 "addresses": list(summary.addresses_at_hand.get(key, ())),
@@ -66,12 +98,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
                 "sent": summary.losing_access_sent[key],
             }
             for key, count in most_first(summary.losing_access)
-        ]
-    if summary.unused_key_files:
-        document["unused_key_files"] = [asdict(entry) for entry in summary.unused_key_files]
-    if summary.shut_key_files:
-        document["shut_key_files"] = [asdict(entry) for entry in summary.shut_key_files]
-    return document
+        ],
+    }
 
 
 def _needs(entry: NeedsOldKeys, summary: Summary) -> dict[str, Any]:
@@ -89,33 +117,27 @@ def _needs(entry: NeedsOldKeys, summary: Summary) -> dict[str, Any]:
 
 def as_table(summary: Summary) -> Iterable[str]:
     """The same for a person, a line at a time."""
-    yield from bindings.as_table(summary)
+    if isinstance(summary, OpeningSummary):
+        yield from bindings.as_table(summary)
     if summary.voided_signatures:
         yield ""
         yield f"signatures that --break-signatures made void: {summary.voided_signatures}"
-    for certificate in summary.new_certificates or ():
+    if isinstance(summary, EncryptingSummary):
+        yield from _certificates(summary)
+    if isinstance(summary, WorkingSummary):
+        yield from _undone(summary)
+    if isinstance(summary, EncryptingSummary) and summary.losing_access:
         yield ""
-        yield from _certificate(certificate)
-    if summary.new_certificates is not None and not summary.owner_checked:
-        yield "  no --owner ADDRESS was given to hold that against"
-    if summary.left_folders:
-        yield ""
-        yield from _left(summary.left_folders)
-    if summary.retried is not None:
-        yield ""
-        yield _retried(summary.retried)
-    if summary.losing_access:
-        yield ""
-        yield from _losing_access(summary, summary.losing_access)
-    if summary.restored is not None:
+        yield from _losing_access(summary)
+    if isinstance(summary, EncryptSummary) and summary.restored is not None:
         yield ""
         yield f"brought back: {summary.restored} lost messages, in the folder Recovered"
         for reason, count in summary.not_restored.most_common():
             yield f"  {count} not: {reason}"
-    if summary.purged is not None:
+    if isinstance(summary, PurgeSummary):
         yield ""
         yield from _purged(summary.purged)
-    if summary.retire is not None:
+    if isinstance(summary, VerifySummary) and summary.retire is not None:
         yield ""
         yield from retirement.as_table(summary.retire)
     if summary.shut_key_files:
@@ -123,9 +145,26 @@ def as_table(summary: Summary) -> Iterable[str]:
         yield from _shut(summary)
 
 
+def _certificates(summary: EncryptingSummary) -> Iterable[str]:
+    for certificate in summary.new_certificates:
+        yield ""
+        yield from _certificate(certificate)
+    if not summary.owner_checked:
+        yield "  no --owner ADDRESS was given to hold that against"
+
+
+def _undone(summary: WorkingSummary) -> Iterable[str]:
+    if summary.left_folders:
+        yield ""
+        yield from _left(summary.left_folders)
+    if summary.retried is not None:
+        yield ""
+        yield _retried(summary.retried)
+
+
 def _shut(summary: Summary) -> Iterable[str]:
     files = summary.shut_key_files
-    if summary.retire is not None:
+    if isinstance(summary, VerifySummary) and summary.retire is not None:
         yield "nothing is said of old keys in these, which could not be opened:"
     else:
         missing = counted(summary.missing_a_key, "message")
@@ -168,8 +207,8 @@ def _certificate(certificate: NewCertificate) -> Iterable[str]:
         yield from fact("accepted", f"although it {fault}")
 
 
-def _losing_access(summary: Summary, counts: dict[RecipientKey, int]) -> Iterable[str]:
-    sent = summary.losing_access_sent
+def _losing_access(summary: EncryptingSummary) -> Iterable[str]:
+    counts, sent = summary.losing_access, summary.losing_access_sent
     rows = [
         (_person(key, summary), str(count), str(sent[key]))
         for key, count in most_first(counts)[:LISTED]
@@ -184,7 +223,7 @@ def _losing_access(summary: Summary, counts: dict[RecipientKey, int]) -> Iterabl
         yield "  co-owners of this mailbox, who lose access: add their certificates with --to"
 
 
-def _person(key: RecipientKey, summary: Summary) -> str:
+def _person(key: RecipientKey, summary: EncryptingSummary) -> str:
     addresses = summary.addresses_at_hand.get(key)
     return f"{', '.join(addresses)}: {key_name(key)}" if addresses else key_name(key)
 

@@ -17,7 +17,7 @@ from sectool.cli.recipients import key_name, most_first
 from sectool.cli.shell import answer, envelope, error_body, report, tell
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State
-from sectool.summary import NeedsOldKeys, NotDone, Summary
+from sectool.summary import NeedsOldKeys, NotDone, OpeningSummary, StatusSummary, Summary
 
 SHOWN = 20
 """Messages that were not done are listed up to this number; JSON lists them all."""
@@ -83,6 +83,18 @@ def _failure(code: int, summary: Summary) -> SectoolError | None:
     return None
 
 
+def _message_left(entry: NotDone) -> dict[str, Any]:
+    return {
+        "folder": entry.folder,
+        "ref": entry.ref,
+        "message_id": entry.message_id,
+        "state": entry.state.value,
+        "reason": entry.reason,
+        "identity": entry.identity,
+        "acknowledged": entry.acknowledged,
+    }
+
+
 def as_json(
     summary: Summary, exit_code: int = 0, warnings: Sequence[dict[str, str]] | None = None
 ) -> dict[str, Any]:
@@ -122,25 +134,14 @@ def as_json(
     document["uninspected"] = summary.uninspected
     document["folders"] = dict(summary.folders)
     document["years"] = dict(sorted(summary.years.items()))
-    document["not_done"] = [
-        {
-            "folder": entry.folder,
-            "ref": entry.ref,
-            "message_id": entry.message_id,
-            "state": entry.state.value,
-            "reason": entry.reason,
-            "identity": entry.identity,
-            "acknowledged": entry.acknowledged,
-        }
-        for entry in summary.not_done
-    ]
+    document["not_done"] = [_message_left(entry) for entry in summary.not_done]
     if summary.space is not None:
         document["space"] = summary.space
-    if summary.preflight is not None:
+    if isinstance(summary, OpeningSummary) and summary.preflight is not None:
         document["preflight"] = preflight.as_json(summary.preflight)
     if summary.plaintext is not None:
         document["plaintext"] = plaintext.as_json(summary.plaintext)
-    if summary.activity is not None:
+    if isinstance(summary, StatusSummary) and summary.activity is not None:
         document["activity"] = activity.as_json(summary.activity)
     document.update(parts.as_json(summary))
     document.update(outcomes.as_json(summary))
@@ -200,7 +201,7 @@ def as_table(summary: Summary) -> Iterable[str]:
     if summary.uninspected:
         yield ""
         yield _uninspected(summary.uninspected)
-    if summary.preflight is not None:
+    if isinstance(summary, OpeningSummary) and summary.preflight is not None:
         yield ""
         yield from preflight.as_table(summary.preflight)
     yield from parts.as_table(summary)
@@ -223,7 +224,7 @@ def _head(summary: Summary) -> Iterable[str]:
         yield f"job       {summary.job}"
     if summary.phase:
         yield f"phase     {summary.phase}, {'finished' if summary.is_finished else 'begun'}"
-    if summary.activity is not None:
+    if isinstance(summary, StatusSummary) and summary.activity is not None:
         yield from activity.as_table(summary.activity)
     yield f"messages  {summary.messages} ({size_text(summary.bytes)})"
     if summary.plaintext is not None:

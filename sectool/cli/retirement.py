@@ -10,13 +10,13 @@ from typing import Any
 from sectool.cli.layout import WIDTH, counted, shorten, table, wrapped
 from sectool.cli.recipients import key_name
 from sectool.retirement import NOT_LOOKED_AT, Answer, Claim, GivenUp
-from sectool.summary import RetiredKey, Summary
+from sectool.summary import RetiredKey, VerifySummary
 
 LISTED = 20
 """Messages that speak for keeping keys are listed up to this number; JSON lists them all."""
 
 
-def as_json(summary: Summary) -> dict[str, Any]:
+def as_json(summary: VerifySummary) -> dict[str, Any]:
     """Members of the document of the command contract; none where nobody asked."""
     if summary.retire is None:
         return {}

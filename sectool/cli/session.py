@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, Never, TypeVar
 
 from sectool.cli.layout import shorten
 from sectool.cli.options import Manners
@@ -15,8 +15,10 @@ from sectool.cli.stopping import SignalCancel, handling, stopping_at_once
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from sectool.jobs import Specification
+    from sectool.jobs import Run
     from sectool.summary import Summary
+
+AnySummary = TypeVar("AnySummary", bound="Summary")
 
 PROMPT_WIDTH = 48
 """Columns for the name of a key file in a question, so that there is room to type."""
@@ -111,7 +113,7 @@ def passphrase_prompt() -> Callable[[str], str] | None:
     return ask
 
 
-def run_job(spec: Specification, manners: Manners) -> Summary:
+def run_job(spec: Run[AnySummary], manners: Manners) -> AnySummary:
     """Carries out a run for a person at a terminal or a program behind a pipe."""
     from sectool import jobs
     from sectool.cli.render import as_json

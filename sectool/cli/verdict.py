@@ -7,7 +7,7 @@ from typing import Any
 
 from sectool.cli.layout import counted, wrapped
 from sectool.outcome import NOT_DONE
-from sectool.summary import Summary
+from sectool.summary import OpeningSummary, Summary, VerifySummary, WorkingSummary
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -32,8 +32,9 @@ def _good(summary: Summary) -> str:
 def _reasons(summary: Summary) -> Iterable[str]:
     """Why it is not good, as ``Summary.exit_code`` has it."""
     if summary.phase == "scan":
-        if summary.preflight is not None and not summary.preflight.safe_to_move:
-            yield f"not safe to move now: {summary.preflight.reason}"
+        preflight = summary.preflight if isinstance(summary, OpeningSummary) else None
+        if preflight is not None and not preflight.safe_to_move:
+            yield f"not safe to move now: {preflight.reason}"
         return
     left = sum(summary.counts[state] - summary.acknowledged[state] for state in NOT_DONE)
     if left:
@@ -41,11 +42,13 @@ def _reasons(summary: Summary) -> Iterable[str]:
     needing = sum(not entry.acknowledged for entry in summary.needs_old_keys)
     if needing:
         yield f"{counted(needing, 'message')} {'needs' if needing == 1 else 'need'} old keys"
-    claims = [claim for key in summary.retire or () for claim in key.claims]
+    retired = summary.retire or () if isinstance(summary, VerifySummary) else ()
+    claims = [claim for key in retired for claim in key.claims]
     claiming = sum(not claim.acknowledged for claim in claims)
     if claiming:
         yield f"old keys are or may be needed in {counted(claiming, 'case')}"
-    if summary.left_folders:
-        yield f"{counted(len(summary.left_folders), 'folder')} left"
-    if not (left or needing or claiming or summary.left_folders) and summary.failure_code:
+    left_folders = summary.left_folders if isinstance(summary, WorkingSummary) else ()
+    if left_folders:
+        yield f"{counted(len(left_folders), 'folder')} left"
+    if not (left or needing or claiming or left_folders) and summary.failure_code:
         yield "not all was done"

@@ -17,7 +17,7 @@ from sectool.cli.undone import Acknowledge
 
 if TYPE_CHECKING:
     from sectool.jobs import Verify
-    from sectool.summary import Summary
+    from sectool.summary import VerifySummary
 
 EXAMPLE = "Example: sectool verify ~/move --verify-keys new.p12 --retire ~/keys"
 
@@ -116,7 +116,7 @@ def _verify(spec: Verify, directories: Sequence[Path], manners: options.Manners)
     from sectool.cli.render import show
     from sectool.cli.session import run_job
 
-    def look(directory: Path) -> Summary:
+    def look(directory: Path) -> VerifySummary:
         return run_job(replace(spec, job=directory), manners)
 
     if len(directories) > 1:

@@ -293,8 +293,8 @@ class ReplacementRecord:
     purpose: Purpose = Purpose.ENCRYPT
     new_opens_to: tuple[tuple[str, str], ...] = ()
     """Path of each part with the SHA-256 it opens to, where that is not what it was."""
-    old_identity: str = ""
-    """Of the copy that is replaced, as the row of the message has it."""
+    original: str = ""
+    """SHA-256 of the original that was kept of the message; empty: none is."""
 
 
 @dataclass(frozen=True, slots=True)

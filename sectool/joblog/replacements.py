@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sectool.errors import JobLogDamaged
 from sectool.joblog.messages import MessageTable
@@ -15,7 +15,7 @@ from sectool.joblog.records import (
     Purpose,
     ReplacementRecord,
 )
-from sectool.message import Listing, MessageRef
+from sectool.message import MessageRef
 from sectool.outcome import State
 
 
@@ -117,8 +117,8 @@ class ReplacementTable:
         return [
             _record(row)
             for row in self._connection.execute(
-                f"SELECT {_COLUMNS}, identity FROM replacement JOIN message USING (message)"
-                " ORDER BY message"
+                f"SELECT {_COLUMNS}, coalesce(digest, '')"
+                " FROM replacement LEFT JOIN original USING (message) ORDER BY message"
             )
         ]
 
@@ -142,31 +142,42 @@ class ReplacementTable:
         )
         self._messages.see(message)
 
-    def is_new_copy(self, identity: str) -> bool:
-        """Whether an open replacement, and no message yet, is known by this identity."""
+    def is_new_copy(self, identity: str, met: Iterable[int]) -> bool:
+        """Whether an open replacement, and no message yet, is known by this identity.
+
+        Args:
+            identity: of a copy.
+            met: messages whose new copy lies elsewhere.
+        """
         row = self._connection.execute(
             "SELECT 1 FROM replacement WHERE new_identity = ?1"
-            " AND NOT EXISTS (SELECT 1 FROM message WHERE identity = ?1)",
-            (identity,),
+            " AND NOT EXISTS (SELECT 1 FROM message WHERE identity = ?1)"
+            " AND message NOT IN (SELECT value FROM json_each(?2))",
+            (identity, json.dumps(list(met))),
         ).fetchone()
         return row is not None
 
-    def follow(self, listing: Listing, examination: Examination) -> bool:
-        """Whether the copy at ``listing`` is one that an interrupted run placed.
+    def follow(self, examination: Examination, met: Iterable[int] = ()) -> bool:
+        """Whether what was examined is a new copy that an earlier run placed.
 
-        Happens when it was moved before the run was resumed, or lies where only
-        the walk could meet it. The row is given the places where both copies lie
-        now, for the run to end it there.
+        Happens when it was moved before the run was resumed, lies where only the
+        walk could meet it, or came late. The row is given the places where both
+        copies lie now, for the run to end it there.
+
+        Args:
+            examination: of the copy.
+            met: messages whose new copy the walk has met already.
         """
         row = self._connection.execute(
-            "SELECT message FROM replacement WHERE new_identity IN (?, nullif(?, ''))",
-            (examination.identity, examination.in_clear),
+            "SELECT message FROM replacement WHERE new_identity IN (?, nullif(?, ''))"
+            " AND message NOT IN (SELECT value FROM json_each(?))",
+            (examination.identity, examination.in_clear, json.dumps(list(met))),
         ).fetchone()
         if row is None:
-            return self._follow_late(listing.ref, examination.identity, examination.in_clear)
+            return self._follow_late(examination.ref, examination.identity, examination.in_clear)
         self._connection.execute(
             "UPDATE replacement SET new_folder = ?, new_key = ? WHERE message = ?",
-            (listing.ref.folder, listing.ref.key, row[0]),
+            (examination.ref.folder, examination.ref.key, row[0]),
         )
         self.meet(int(row[0]))
         return True
@@ -176,9 +187,7 @@ class ReplacementTable:
     def abandoned(self) -> dict[int, ReplacementRecord]:
         """What may still turn up, by the number of its row; from now on none was met yet."""
         self._connection.execute("UPDATE abandoned SET new_folder = NULL, new_key = NULL")
-        rows = self._connection.execute(
-            f"SELECT abandoned, {_COLUMNS}, identity FROM abandoned JOIN message USING (message)"
-        )
+        rows = self._connection.execute(f"SELECT abandoned, {_COLUMNS} FROM abandoned")
         return {int(number): _record(tuple(row)) for number, *row in rows}
 
     def meet_late(self, number: int, new: MessageRef) -> int | None:
@@ -219,20 +228,23 @@ class ReplacementTable:
         ).fetchone()
         return row is not None
 
-    def late(self) -> list[tuple[ReplacementRecord, MessageRef]]:
+    def late(self) -> list[tuple[ReplacementRecord, MessageRef, str]]:
         """The copies too many that the walk met, of messages that it found elsewhere as well.
 
         Returns:
-            Each with the place of the other copy, the one that counts.
+            Each with the place and the identity of the other copy, the one that counts.
         """
         rows = self._connection.execute(
-            f"SELECT message.folder, message.key, {_COLUMNS}, message.identity"
+            f"SELECT message.folder, message.key, message.identity, {_COLUMNS}"
             " FROM abandoned JOIN message USING (message)"
-            " WHERE is_superseded AND new_key IS NOT NULL AND presence = 'present'"
+            " WHERE is_superseded AND new_folder = intended_folder AND presence = 'present'"
             " AND message IN (SELECT message FROM temp.seen)"
             " AND message NOT IN (SELECT message FROM replacement)"
         )
-        return [(_record(tuple(row)), MessageRef(folder, key)) for folder, key, *row in rows]
+        return [
+            (_record(tuple(row)), MessageRef(folder, key), identity)
+            for folder, key, identity, *row in rows
+        ]
 
     def forget_abandoned(self) -> None:
         """After a complete walk: what it did not meet does not come any more."""
@@ -275,8 +287,8 @@ _COLUMNS = (
 
 def _record(row: tuple[object, ...]) -> ReplacementRecord:
     message, purpose, old_folder, old_key, old_revision, *new = row
-    folder, where, new_folder, new_key, new_digest, new_size, *identities = new
-    new_identity, new_opens_to, old_identity = identities
+    folder, where, new_folder, new_key, new_digest, new_size, *rest = new
+    new_identity, new_opens_to, *original = rest
     return ReplacementRecord(
         message=int(str(message)),
         purpose=Purpose(str(purpose)),
@@ -289,5 +301,5 @@ def _record(row: tuple[object, ...]) -> ReplacementRecord:
         new_size=int(str(new_size)),
         new_identity=str(new_identity),
         new_opens_to=tuple(json.loads(str(new_opens_to)).items()),
-        old_identity=str(old_identity),
+        original=str(original[0]) if original else "",
     )

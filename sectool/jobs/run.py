@@ -6,6 +6,7 @@ Prints nothing and asks nobody but through the functions it is given.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import cast
 
 from sectool.budget import limits_times
 from sectool.durable import explain_unforeseen
@@ -26,8 +27,9 @@ from sectool.jobs.session.spec import (
     Purge,
     Rewrap,
     Rollback,
+    Run,
+    S_co,
     Scan,
-    Specification,
     Verify,
 )
 from sectool.jobs.session.status_file import Document, Reporter
@@ -38,12 +40,12 @@ from sectool.summary import Summary
 
 
 def run(
-    spec: Specification,
+    spec: Run[S_co],
     progress: Progress | None = None,
     cancel: Cancel | None = None,
     ask: Ask | None = None,
     document: Document | None = None,
-) -> Summary:
+) -> S_co:
     """Carries out one run.
 
     Args:
@@ -63,7 +65,8 @@ def run(
     cancel = cancel or NeverCancelled()
     try:
         with ExitStack() as stack, limits_times(spec.limit_factor), stopped_by(cancel.check):
-            summary = _carry_out(spec, Session(reporter, cancel, ask, stack))
+            # Each operation ends with the summary that its specification names.
+            summary = cast("S_co", _carry_out(spec, Session(reporter, cancel, ask, stack)))
             reporter.result(summary)
     except OSError as error:
         raise explain_unforeseen(error) from error
@@ -79,7 +82,7 @@ def run(
 
 
 def _carry_out(  # noqa: PLR0911  # one for each operation
-    spec: Specification, session: Session
+    spec: Run[Summary], session: Session
 ) -> Summary:
     match spec:
         case Scan():
@@ -96,3 +99,5 @@ def _carry_out(  # noqa: PLR0911  # one for each operation
             return rollback(spec, session)
         case Purge():
             return purge(spec, session)
+        case _:
+            raise TypeError(f"{type(spec).__name__} is no run of an operation")

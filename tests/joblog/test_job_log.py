@@ -210,8 +210,7 @@ def test_an_interrupted_replacement_is_found_open(log: JobLog, path: Path) -> No
         log.replacements.announce(replacement(message))
     log.close()
     with JobLog.open(path) as again:
-        (found,) = again.replacements.open()
-        assert found == replace(replacement(message), old_identity=examined().identity)
+        assert again.replacements.open() == [replacement(message)]
 
 
 ILLEGAL = [

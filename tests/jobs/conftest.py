@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import pytest
 
-from sectool import jobs
 from sectool.joblog import JobLog
 from sectool.keys import KeySpecification
 from tests.support.checker import Key
@@ -21,7 +20,7 @@ from tests.support.mailboxes import (
     key_named_alike,
     make_key,
 )
-from tests.support.specifications import Fields, Specify, fitting, specification
+from tests.support.specifications import Fields, Place, Specify, fitting, specification
 
 
 @pytest.fixture(autouse=True)
@@ -85,9 +84,7 @@ def maildir(sample: list[Mail], tmp_path: Path) -> Path:
 def specify(keys: Keys, tmp_path: Path) -> Specify:
     """Makes a specification of a run without worker processes on a job beside the mailbox."""
 
-    def make(
-        operation: str, mailbox: Path | str | None, /, **changes: Unpack[Fields]
-    ) -> jobs.Specification:
+    def make(operation: str, mailbox: Place, /, **changes: Unpack[Fields]) -> Any:
         usual: Fields = {
             "job": tmp_path / "job",
             "keys": KeySpecification((keys.history,)),

@@ -18,7 +18,7 @@ from sectool.jobs.passes import bindings
 from sectool.keys import KeyHistory, KeySpecification, load_key_history
 from sectool.keys.token_access import close_sessions
 from sectool.outcome import Binding, RecipientKey, State
-from sectool.summary import Summary
+from sectool.summary import OpeningSummary, Summary
 from tests.support import checker, crash, softhsm
 from tests.support.documents import parsed
 from tests.support.layers import TEXT, encrypt, message, multipart, stored
@@ -48,6 +48,12 @@ def mailbox(maildir: Path, messages: list[bytes]) -> Path:
     mail = [Mail("", f"cur/13{n:08}.M1P1.host:2,S", raw) for n, raw in enumerate(messages)]
     fill(maildir, mail)
     return maildir
+
+
+def opening(spec: jobs.Specification) -> OpeningSummary:
+    summary = jobs.run(spec)
+    assert isinstance(summary, OpeningSummary)
+    return summary
 
 
 def counts(summary: Summary) -> dict[State, int]:
@@ -108,7 +114,7 @@ def test_mail_to_the_older_certificate_opens_and_binds_it_to_the_key(
     before = checker.meanings(maildir, [owner.older])
     fields: Fields = {"keys": KeySpecification((owner.history,)), "or_reencrypt": True}
     spec = specify(operation, maildir, **fitting(operation, fields))
-    summary = jobs.run(spec)
+    summary = opening(spec)
     kept = State.REWRAPPED if cipher in {"-aes128", "-aes256"} else State.REENCRYPTED
     states = {"scan": State.READABLE, "decrypt": State.CHECKPOINTED, "rewrap": kept}
     assert counts(summary) == {states[operation]: number}
@@ -128,7 +134,7 @@ def test_mail_to_the_older_certificate_opens_and_binds_it_to_the_key(
     ((_, logged_serial, _, public_key),) = logged(tmp_path / "job")
     assert (logged_serial, public_key) == (serial, digest)
     census = checker.census(maildir)
-    again = jobs.run(spec)
+    again = opening(spec)
     assert counts(again) == counts(summary)
     assert [(one.messages, one.opened) for one in again.bindings] == [(number, None)]
     assert checker.census(maildir) == census
@@ -154,7 +160,7 @@ def test_one_message_that_proves_nothing_is_taken_and_binds_nothing(
     # A copy of it is no second proof.
     maildir = mailbox(tmp_path / "Maildir", [message, b"X-Copy: mine\n" + message])
     spec = specify(operation, maildir, keys=KeySpecification((rsa.history,)))
-    summary = jobs.run(spec)
+    summary = opening(spec)
     taken = {"scan": State.READABLE, "decrypt": State.CHECKPOINTED, "rewrap": State.REWRAPPED}
     assert summary.counts[taken[operation]] >= 1
     assert not any(one.is_bound for one in summary.bindings)
@@ -313,7 +319,7 @@ def test_the_certificates_that_most_mail_names_are_tried_first_and_the_others_ar
     messages = [written_to(n, one, work=tmp_path) for n, one in enumerate(others)]
     messages += [written_to(n, rsa.older.certificate, work=tmp_path) for n in range(4, 7)]
     maildir = mailbox(tmp_path / "Maildir", messages)
-    summary = jobs.run(specify(operation, maildir, keys=KeySpecification((rsa.history,))))
+    summary = opening(specify(operation, maildir, keys=KeySpecification((rsa.history,))))
     opened = State.READABLE if operation == "scan" else State.CHECKPOINTED
     assert counts(summary) == {opened: 3, State.MISSING_KEY: 4}
     left = summary.not_tried
@@ -412,7 +418,7 @@ def test_workers_find_the_same(
     maildir = mailbox(tmp_path / "Maildir", messages)
     spec = specify(operation, maildir, keys=KeySpecification((rsa.history,)), workers=2)
     state = State.READABLE if operation == "scan" else State.CHECKPOINTED
-    summary = jobs.run(spec)
+    summary = opening(spec)
     assert counts(summary) == {state: 5}
     assert [(one.messages, one.opened, one.is_bound) for one in summary.bindings] == [(5, 2, True)]
 

@@ -13,7 +13,7 @@ from sectool import jobs
 from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.progress import NoProgress
-from sectool.summary import Summary
+from sectool.summary import EncryptSummary, Summary
 from tests.support.mailboxes import Keys, Mail, encrypted, fill
 from tests.support.specifications import Fields, Specify
 
@@ -29,7 +29,7 @@ def run(request: pytest.FixtureRequest, specify: Specify, keys: Keys) -> Run:
     def run(operation: str, mailbox: Path | None, **options: Unpack[Fields]) -> Summary:
         if request.param == "sealed" and operation == "decrypt":
             options["seal_to"] = (keys.transport.certificate,)
-        elif request.param == "sealed":
+        elif request.param == "sealed" and operation != "purge":
             options["seal_keys"] = KeySpecification((keys.transport.private_key,))
         return jobs.run(specify(operation, mailbox, **options))
 
@@ -76,6 +76,7 @@ def test_a_later_replay_changes_no_header(
     assert file.read_bytes() == before
     empty(maildir)
     summary = run("encrypt", maildir, partial=True, restore_lost=True)
+    assert isinstance(summary, EncryptSummary)
     assert summary.restored
     for raw in restored(maildir):
         assert TRUE in raw
@@ -89,6 +90,7 @@ def test_two_in_one_run_keep_the_first(run: Run, real: bytes, tmp_path: Path) ->
     run("decrypt", maildir)
     empty(maildir)
     summary = run("encrypt", maildir, partial=True, restore_lost=True)
+    assert isinstance(summary, EncryptSummary)
     # Whichever was seen first: nobody's text is shown as from somebody else.
     assert (summary.restored, sum(summary.not_restored.values())) == (1, 1)
     (reason,) = summary.not_restored

@@ -12,7 +12,7 @@ import pytest
 from sectool import jobs
 from sectool.keys import KeySpecification
 from sectool.outcome import State
-from sectool.summary import Summary
+from sectool.summary import WorkingSummary
 from tests.support import checker
 from tests.support.checker import Key
 from tests.support.mailboxes import (
@@ -24,7 +24,7 @@ from tests.support.mailboxes import (
 )
 from tests.support.specifications import Specify
 
-Decrypt = Callable[..., Summary]
+Decrypt = Callable[..., WorkingSummary]
 
 
 def whole(folder: str, count: int, raw: bytes) -> list[Mail]:
@@ -81,7 +81,7 @@ def box(tmp_path: Path, one: bytes, shut: bytes) -> Path:
     return maildir
 
 
-def left(summary: Summary) -> list[str]:
+def left(summary: WorkingSummary) -> list[str]:
     return [entry.folder for entry in summary.left_folders]
 
 
@@ -160,7 +160,7 @@ def test_a_wrong_key_under_the_right_name_is_noticed_early_and_the_right_one_doe
     box = tmp_path / "box"
     fill(box, whole("", 80, shut))
 
-    def decrypt(key: Key) -> Summary:
+    def decrypt(key: Key) -> WorkingSummary:
         history = KeySpecification((key.certificate, key.private_key))
         return jobs.run(specify("decrypt", box, keys=history))
 

@@ -228,8 +228,8 @@ def test_an_envelope_stands_where_the_opaque_signature_around_it_stood_when_aske
         assert checker.opened(envelope, keys.new) == TEXT
         assert b"signed-data" not in raw
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
-    summary = jobs.run(specify("verify", maildir, verify_keys=new))
-    assert counts(summary) == {State.VERIFIED: 2}
+    verified = jobs.run(specify("verify", maildir, verify_keys=new))
+    assert counts(verified) == {State.VERIFIED: 2}
     jobs.run(specify("rollback", None))
     assert stored_bytes(maildir) == before
 
@@ -330,10 +330,10 @@ def test_a_message_with_a_layer_that_keeps_its_recipients_is_moved_and_needs_the
     assert checker.opened(envelope, keys.new) == plaintext
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
     old = KeySpecification((keys.history,))
-    summary = jobs.run(specify("verify", maildir, verify_keys=new, retire=old))
-    assert counts(summary) == {State.VERIFIED: 1}
-    assert summary.retire is not None
-    (answer,) = summary.retire
+    verified = jobs.run(specify("verify", maildir, verify_keys=new, retire=old))
+    assert counts(verified) == {State.VERIFIED: 1}
+    assert verified.retire is not None
+    (answer,) = verified.retire
     assert (answer.needed, answer.answer) == (1, Answer.NEEDED)
 
 
@@ -364,8 +364,8 @@ def test_a_key_added_later_opens_a_layer_inside_and_fewer_keys_take_nothing_back
     for history in (both, fewer, both):
         summary = jobs.run(specify("decrypt", maildir, keys=history))
         assert (counts(summary), needed(summary)) == ({State.CHECKPOINTED: 2}, [])
-    summary = jobs.run(specify("encrypt", maildir))
-    assert (counts(summary), summary.exit_code) == ({State.REENCRYPTED: 2}, 0)
+    encrypted = jobs.run(specify("encrypt", maildir))
+    assert (counts(encrypted), encrypted.exit_code) == ({State.REENCRYPTED: 2}, 0)
     for path in (maildir / "cur").iterdir():
         assert opened_layers(path.read_bytes(), keys.new)[-1] == TEXT
 
@@ -614,8 +614,8 @@ def test_a_message_with_layers_that_was_lost_is_put_back_with_new_layers(
     (path,) = maildir.glob(".Recovered/*/*")
     assert opened_layers(path.read_bytes(), keys.new)[-1] == TEXT
     new = KeySpecification((keys.new.certificate, keys.new.private_key))
-    summary = jobs.run(specify("verify", maildir, verify_keys=new))
-    assert counts(summary) == {State.VERIFIED: 2}
+    verified = jobs.run(specify("verify", maildir, verify_keys=new))
+    assert counts(verified) == {State.VERIFIED: 2}
 
 
 def test_a_checkpoint_of_a_layer_that_was_altered_stops_its_message(

@@ -6,7 +6,7 @@ import base64
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import pytest
 
@@ -76,7 +76,7 @@ def maildir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def specify(people: People, maildir: Path, tmp_path: Path) -> SpecifyThere:
-    def make(operation: str, /, **changes: Unpack[Fields]) -> jobs.Specification:
+    def make(operation: str, /, **changes: Unpack[Fields]) -> Any:
         usual: Fields = {
             "job": tmp_path / "job",
             "keys": KeySpecification((people.directory,)),

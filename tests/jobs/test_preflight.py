@@ -21,7 +21,7 @@ from tests.support.specifications import Specify
 Key = ec.EllipticCurvePrivateKey
 
 
-def _verdict(spec: jobs.Specification) -> Preflight:
+def _verdict(spec: jobs.Scan | jobs.Decrypt) -> Preflight:
     verdict = jobs.run(spec).preflight
     assert verdict is not None
     return verdict

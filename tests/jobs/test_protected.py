@@ -94,8 +94,8 @@ def test_in_place_the_subject_stands_with_the_plaintext(
     assert counts(summary) == {State.DECRYPTED: 1}
     assert subject(maildir) == b"The plans"
     assert b"blue folder" in only(maildir)
-    summary = jobs.run(specify("encrypt", maildir, restore_subject=again))
-    assert counts(summary) == {State.REENCRYPTED: 1}
+    encrypted = jobs.run(specify("encrypt", maildir, restore_subject=again))
+    assert counts(encrypted) == {State.REENCRYPTED: 1}
     assert subject(maildir) == (b"The plans" if again else b"[...]")
     (envelope,) = checker.envelopes(only(maildir))
     assert checker.opened(envelope, keys.new) == PAYLOAD

@@ -15,7 +15,7 @@ import pytest
 from sectool import jobs
 from sectool.keys import KeySpecification
 from sectool.retirement import Answer
-from sectool.summary import RetiredKey
+from sectool.summary import RetiredKey, VerifySummary
 from tests.support import finder
 from tests.support.checker import Key
 from tests.support.mailboxes import Keys, Mail, encrypted, fill
@@ -73,7 +73,8 @@ def move(directory: Path, keys: Keys, kinds: list[Path]) -> Moved:
     def run(operation: str, **changes: Unpack[Fields]) -> list[RetiredKey] | None:
         usual: Fields = {"job": directory / "job", "workers": 0, "max_failures": 100}
         spec = specification(operation, maildir, **fitting(operation, usual, changes))
-        return jobs.run(spec).retire
+        summary = jobs.run(spec)
+        return summary.retire if isinstance(summary, VerifySummary) else None
 
     run("decrypt", keys=old)
     run("encrypt", new_certificates=(keys.new.certificate,), verify_keys=new)

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -34,7 +34,7 @@ from tests.support.mailboxes import (
     openssl,
 )
 from tests.support.peers import peer_missing
-from tests.support.specifications import Fields, Specify, fitting
+from tests.support.specifications import Fields, Place, Specify, fitting
 
 PLAINTEXT = b"this is message"
 
@@ -48,9 +48,7 @@ def fingerprint(certificate: Path) -> str:
 def seal(specify: Specify, keys: Keys) -> Specify:
     """Makes the specification of a run that seals to the transport key, or opens with it."""
 
-    def make(
-        operation: str, mailbox: Path | str | None, /, **changes: Unpack[Fields]
-    ) -> jobs.Specification:
+    def make(operation: str, mailbox: Place, /, **changes: Unpack[Fields]) -> Any:
         sealing: Fields = {"seal_keys": KeySpecification((keys.transport.private_key,))}
         if operation == "decrypt":
             sealing = {"seal_to": (keys.transport.certificate,)}

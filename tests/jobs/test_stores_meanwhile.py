@@ -209,6 +209,18 @@ def test_copies_that_the_user_moved_after_a_crash_are_known_again(
     assert checker.waiting(place.mailbox) == 0
 
 
+def test_an_old_copy_that_was_edited_after_a_crash_is_not_removed(place: Place) -> None:
+    kill(place, "placed")
+    first = MessageRef("INBOX", "1")
+    (old,) = (one for one in checker.stored_mail(place.mailbox) if one.base_name == first.key)
+    place.world.remove(first)
+    place.world.deliver("Archive", b"X-Note: mine\n" + old.raw)
+    for _ in range(2):
+        jobs.run(place.run_of("encrypt"))
+        noted = [one for one in place.world.seen() if one.raw.startswith(b"X-Note: mine\n")]
+        assert len(noted) == 1
+
+
 def test_a_copy_that_a_person_made_of_a_new_copy_stays_after_a_crash(
     place: Place, keys: Keys
 ) -> None:

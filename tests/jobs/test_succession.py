@@ -19,7 +19,7 @@ from sectool.errors import CertificateUnusable
 from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.progress import NoProgress
-from sectool.summary import Summary
+from sectool.summary import EncryptingSummary
 from tests.support import checker
 from tests.support.checker import Key
 from tests.support.mailboxes import INNER, Mail, encrypted, fill, make_key, openssl
@@ -47,7 +47,7 @@ keyUsage = {usage}
 """
 
 Issue = Callable[..., Key]
-Move = Callable[..., Summary]
+Move = Callable[..., EncryptingSummary]
 
 
 class Warnings(NoProgress):
@@ -115,7 +115,7 @@ def move(specify: Specify, tmp_path: Path) -> Move:
         *,
         warnings: Warnings | None = None,
         **options: Unpack[Fields],
-    ) -> Summary:
+    ) -> EncryptingSummary:
         box = tmp_path / "box"
         if not box.exists():
             raw = encrypted(1, old[0])
@@ -126,7 +126,9 @@ def move(specify: Specify, tmp_path: Path) -> Move:
         if way == "encrypt":
             jobs.run(specify("decrypt", box, keys=history(*old)))
         usual: Fields = {"keys": history(*old), "new_certificates": to}
-        return jobs.run(specify(way, box, **fitting(way, usual, options)), warnings)
+        summary = jobs.run(specify(way, box, **fitting(way, usual, options)), warnings)
+        assert isinstance(summary, EncryptingSummary)
+        return summary
 
     return moved
 
@@ -322,7 +324,6 @@ def test_an_old_certificate_beside_a_newer_one_is_a_transition_and_told_so(
     old, newer = issue("older", SMITH, 2023, 2050), issue("newer", SMITH, 2025, 2050)
     warnings = Warnings()
     summary = move(way, [old], [old, newer], warnings=warnings, dry_run=True)
-    assert summary.new_certificates is not None
     assert [one.is_in_transition for one in summary.new_certificates] == [True, False]
     assert any("a transition" in text for text in warnings.told)
 
@@ -372,7 +373,6 @@ def test_correspondents_of_sent_mail_are_told_from_others_with_addresses_at_hand
         "rewrap", shared, keys=keys, new_certificates=(new.certificate,), dry_run=dry_run
     )
     summary = jobs.run(spec)
-    assert summary.losing_access is not None
     told = {
         key.issuer: (count, summary.losing_access_sent[key], summary.addresses_at_hand.get(key))
         for key, count in summary.losing_access.items()
@@ -388,5 +388,4 @@ def test_who_gets_a_new_certificate_of_the_same_address_loses_nothing(
     keys = KeySpecification((old.certificate, old.private_key, bob.certificate))
     to = (new.certificate, bob_new.certificate)
     summary = jobs.run(specify("rewrap", shared, keys=keys, new_certificates=to))
-    assert summary.losing_access is not None
     assert [key.issuer for key in summary.losing_access] == ["CN=partner,O=Example"]

@@ -129,11 +129,6 @@ def test_an_unknown_kind_is_not_opened(tmp_path: Path, kind: str) -> None:
         open_mailbox(MailboxSpecification(kind, str(tmp_path)))
 
 
-def test_a_mailbox_in_memory_is_opened_by_name(memory_world: World) -> None:
-    mailbox = open_mailbox(memory_world.specification)
-    assert list(mailbox.folders()) == ["INBOX"]
-
-
 def test_a_maildir_through_a_link_is_the_same_mailbox(
     tmp_path: Path, maildir_at: Callable[[Path], World]
 ) -> None:

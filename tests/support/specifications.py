@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Protocol, TypedDict, Unpack, cast, get_args
+from typing import Literal, Protocol, TypedDict, Unpack, cast, get_args, overload
 
 from sectool import jobs
 from sectool.cms import Profile
@@ -57,17 +57,75 @@ class Fields(TypedDict, total=False):
     wrapped: bool
 
 
+Place = Path | str | None
+"""Of a mailbox; None: where the job knows it."""
+
+
 class Specify(Protocol):
     """Makes a specification of a run; see the fixture ``specify``."""
 
+    @overload
     def __call__(
-        self, operation: str, mailbox: Path | str | None, /, **changes: Unpack[Fields]
+        self, operation: Literal["scan"], mailbox: Place, /, **changes: Unpack[Fields]
+    ) -> jobs.Scan: ...
+    @overload
+    def __call__(
+        self, operation: Literal["decrypt"], mailbox: Place, /, **changes: Unpack[Fields]
+    ) -> jobs.Decrypt: ...
+    @overload
+    def __call__(
+        self, operation: Literal["encrypt"], mailbox: Place, /, **changes: Unpack[Fields]
+    ) -> jobs.Encrypt: ...
+    @overload
+    def __call__(
+        self, operation: Literal["rewrap"], mailbox: Place, /, **changes: Unpack[Fields]
+    ) -> jobs.Rewrap: ...
+    @overload
+    def __call__(
+        self, operation: Literal["verify"], mailbox: Place, /, **changes: Unpack[Fields]
+    ) -> jobs.Verify: ...
+    @overload
+    def __call__(
+        self, operation: Literal["rollback"], mailbox: Place, /, **changes: Unpack[Fields]
+    ) -> jobs.Rollback: ...
+    @overload
+    def __call__(
+        self, operation: Literal["purge"], mailbox: Place, /, **changes: Unpack[Fields]
+    ) -> jobs.Purge: ...
+    @overload
+    def __call__(
+        self, operation: str, mailbox: Place, /, **changes: Unpack[Fields]
     ) -> jobs.Specification: ...
 
 
 class SpecifyThere(Protocol):
     """The same, on a mailbox that stays where it is."""
 
+    @overload
+    def __call__(self, operation: Literal["scan"], /, **changes: Unpack[Fields]) -> jobs.Scan: ...
+    @overload
+    def __call__(
+        self, operation: Literal["decrypt"], /, **changes: Unpack[Fields]
+    ) -> jobs.Decrypt: ...
+    @overload
+    def __call__(
+        self, operation: Literal["encrypt"], /, **changes: Unpack[Fields]
+    ) -> jobs.Encrypt: ...
+    @overload
+    def __call__(
+        self, operation: Literal["rewrap"], /, **changes: Unpack[Fields]
+    ) -> jobs.Rewrap: ...
+    @overload
+    def __call__(
+        self, operation: Literal["verify"], /, **changes: Unpack[Fields]
+    ) -> jobs.Verify: ...
+    @overload
+    def __call__(
+        self, operation: Literal["rollback"], /, **changes: Unpack[Fields]
+    ) -> jobs.Rollback: ...
+    @overload
+    def __call__(self, operation: Literal["purge"], /, **changes: Unpack[Fields]) -> jobs.Purge: ...
+    @overload
     def __call__(self, operation: str, /, **changes: Unpack[Fields]) -> jobs.Specification: ...
 
 
@@ -75,7 +133,7 @@ _KINDS = {kind.operation.value: kind for kind in get_args(jobs.Specification)}
 
 
 def specification(
-    operation: str, mailbox: Path | str | None, /, **values: Unpack[Fields]
+    operation: str, mailbox: Place, /, **values: Unpack[Fields]
 ) -> jobs.Specification:
     """A specification of a run.
 

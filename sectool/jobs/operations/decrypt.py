@@ -33,7 +33,7 @@ from sectool.message import Listing, MessageRef
 from sectool.outcome import State
 from sectool.progress import Progress
 from sectool.smime import ClearSelection
-from sectool.summary import Preflight, Summary
+from sectool.summary import DecryptSummary, Preflight
 
 DONE = REPLACED | {State.CLEAR, State.SIGNED, State.CHECKPOINTED, State.DECRYPTED}
 """States that decrypting has nothing to add to."""
@@ -62,9 +62,10 @@ class _Decryption:
         self._survey = Survey(keys, None, overhead=job.checkpoints.size_of(0))
         self._shut: dict[MessageRef, Examination] = {}
         self._started = time.monotonic()
+        self._total = on.summary(DecryptSummary)
         self._walk = self._intake()
 
-    def run(self, progress: Progress) -> Summary:
+    def run(self, progress: Progress) -> DecryptSummary:
         self._begin(progress)
         self._walk.run(progress)
         if self._spec.in_place:
@@ -120,6 +121,7 @@ class _Decryption:
             self._on,
             self._spec,
             self._keys,
+            left_out=self._total,
             argument=argument,
             tried_with=lambda keys: tried_with(keys, self._spec.part_selection),
             is_done=self._is_done,
@@ -175,12 +177,9 @@ class _Decryption:
             keep_first(self._job, group)
             self._job.checkpoints.adopt(group.incoming)
 
-    def _summary(self) -> Summary:
-        summary = self._walk.left_out
+    def _summary(self) -> DecryptSummary:
+        summary = self._total
         self._left_out_bytes = summary.bytes
-        summary.mailbox = self._mailbox.specification.url
-        summary.job = self._on.job_name
-        summary.phase = Operation.DECRYPT
         summary.is_finished = (self._log.phase(Operation.DECRYPT) or ("",))[0] == "finished"
         self._log.counts.summarise(summary)
         self._walk.describe(summary)
@@ -195,7 +194,7 @@ class _Decryption:
             summary.preflight = self._verdict(summary)
         return summary
 
-    def _verdict(self, summary: Summary) -> Preflight:
+    def _verdict(self, summary: DecryptSummary) -> Preflight:
         """What was decrypted by an earlier run is safe already."""
         for examination in self._shut.values():
             self._survey.add(examination, examination.state)
@@ -208,7 +207,7 @@ class _Decryption:
         return self._survey.verdict(places, time.monotonic() - self._started, whole)
 
 
-def decrypt(spec: Decrypt, session: Session) -> Summary:
+def decrypt(spec: Decrypt, session: Session) -> DecryptSummary:
     """Takes every message of the mailbox that is not done yet into the job.
 
     In a dry run the job is a rehearsal and nothing that was opened is kept.

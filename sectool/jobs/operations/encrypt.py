@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sectool.errors import UsageError
 from sectool.joblog import SealableMessage
+from sectool.jobs.passes.bring_back_lost import Restored
 from sectool.jobs.passes.match import Matcher, check_found
 from sectool.jobs.passes.reseal import Resealing
 from sectool.jobs.session.acknowledge import read_acknowledgements
@@ -19,7 +20,7 @@ from sectool.jobs.work.sealers import FromCheckpoints
 from sectool.keys import KeyHistory, NewRecipient, exposed_secrets
 from sectool.outcome import State
 from sectool.progress import Progress
-from sectool.summary import Summary
+from sectool.summary import EncryptSummary
 from sectool.trust import Trust
 
 
@@ -38,6 +39,7 @@ class _Encryption:
         self._job = on.job
         self._log = on.job.log
         self._checkpoints = FromCheckpoints(on.job.place)
+        self._restored: Restored | None = None
         self._resealing = Resealing(
             on,
             spec,
@@ -55,7 +57,7 @@ class _Encryption:
         if self._spec.include_clear:
             yield from self._log.clear.waiting()
 
-    def run(self, progress: Progress) -> Summary:
+    def run(self, progress: Progress) -> EncryptSummary:
         self._check_phases()
         self._resealing.check(read_history(self._job), progress)
         self._resealing.sweep()
@@ -110,7 +112,7 @@ class _Encryption:
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
         if self._spec.restore_lost:
-            self._resealing.restore_lost(self._checkpoints, progress)
+            self._restored = self._resealing.restore_lost(self._checkpoints, progress)
 
     def _finish(self) -> None:
         with self._log.group():
@@ -118,15 +120,19 @@ class _Encryption:
                 self._log.messages.forgive_losses()
             self._resealing.finish_if_done()
 
-    def _summary(self) -> Summary:
-        summary = Summary()
+    def _summary(self) -> EncryptSummary:
+        summary = self._on.summary(EncryptSummary)
         self._resealing.describe(summary)
+        if self._restored is not None:
+            summary.restored = self._restored.messages
+            summary.failure_code = summary.failure_code or self._restored.failure_code
+            summary.not_restored = self._restored.not_restored
         if self._log.purges.count_abandoned():
             summary.failure_code = summary.failure_code or 3
         return summary
 
 
-def encrypt(spec: Encrypt, session: Session) -> Summary:
+def encrypt(spec: Encrypt, session: Session) -> EncryptSummary:
     """Replaces every message of the job by one for the new recipients.
 
     In a dry run the job is a rehearsal; the mailbox is matched and nothing is

@@ -18,7 +18,7 @@ from sectool.jobs.session.session import JobSession, Session
 from sectool.jobs.session.spec import Operation, Purge
 from sectool.jobs.session.status_file import plaintext_of
 from sectool.progress import Progress
-from sectool.summary import Purged, Summary
+from sectool.summary import Purged, PurgeSummary
 
 GROUP_MESSAGES = 256
 """Messages whose files go together."""
@@ -80,7 +80,7 @@ class _Purge:
         self._bytes += sum(sizes)
 
 
-def purge(spec: Purge, session: Session) -> Summary:
+def purge(spec: Purge, session: Session) -> PurgeSummary:
     """Removes what belongs to messages whose replacement is in the mailbox now, and proven.
 
     The mailbox is read whole, and not changed. In a dry run the job is a rehearsal and
@@ -98,7 +98,7 @@ def purge(spec: Purge, session: Session) -> Summary:
         prove_replaced(on, keys, unread=match.unread)
     with job.log.group():
         job.log.messages.end_walk(unseen="lost")
-    summary = Summary(mailbox=on.mailbox.specification.url, job=on.job_name, phase=Operation.PURGE)
+    summary = on.summary(PurgeSummary)
     summary.purged = _Purge(spec, on, match.unread).run(progress)
     job.log.counts.summarise(summary)
     summary.plaintext = plaintext_of(job)

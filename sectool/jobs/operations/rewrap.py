@@ -30,7 +30,7 @@ from sectool.keys import KeyHistory, NewRecipient
 from sectool.message import Listing
 from sectool.outcome import State
 from sectool.progress import Progress
-from sectool.summary import Summary
+from sectool.summary import RewrapSummary
 
 DONE = frozenset({State.CLEAR, State.SIGNED})
 """States of a message that has no recipients to exchange."""
@@ -71,6 +71,7 @@ class _Rewrap:
         self._keys = keys
         self._exchange = Exchange(spec.profile, spec.or_reencrypt, names_of(recipients))
         self._tried_with = self._name(keys)
+        self._total = on.summary(RewrapSummary)
         self._walk = self._intake()
         self._resealing = Resealing(
             replace(on, workers=workers_for(on.workers, keys)),
@@ -84,7 +85,7 @@ class _Rewrap:
             retry=self._walk.retry,
         )
 
-    def run(self, progress: Progress) -> Summary:
+    def run(self, progress: Progress) -> RewrapSummary:
         self._check_phases()
         old = old_side(self._job, self._keys)
         self._resealing.check(old, progress)
@@ -164,6 +165,7 @@ class _Rewrap:
             self._on,
             self._spec,
             self._keys,
+            left_out=self._total,
             argument=argument,
             tried_with=self._name,
             is_done=self._is_done,
@@ -192,8 +194,8 @@ class _Rewrap:
             self._log.messages.see(message)
         return message is not None
 
-    def _summary(self) -> Summary:
-        summary = self._walk.left_out
+    def _summary(self) -> RewrapSummary:
+        summary = self._total
         self._resealing.describe(summary)
         self._walk.describe(summary)
         summary.left_folders += self._walk.failures.left.values()
@@ -212,7 +214,7 @@ def _tried_with(keys: str, exchange: Exchange) -> str:
     return hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def rewrap(spec: Rewrap, session: Session) -> Summary:
+def rewrap(spec: Rewrap, session: Session) -> RewrapSummary:
     """Replaces every encrypted message by the same one for the new recipients.
 
     In a dry run the job is a rehearsal: everything is opened, nothing replaced. With

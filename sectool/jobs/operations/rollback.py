@@ -149,13 +149,10 @@ class _Rollback:
             )
 
     def _summary(self) -> Summary:
-        summary = Summary(
-            mailbox=self._mailbox.specification.url,
-            job=self._on.job_name,
-            phase=Operation.ROLLBACK,
-            is_finished=(self._log.phase(Operation.ROLLBACK) or ("finished",))[0] == "finished",
-            failure_code=self._failure_code,
-        )
+        summary = self._on.summary(Summary)
+        phase = self._log.phase(Operation.ROLLBACK)
+        summary.is_finished = phase is None or phase[0] == "finished"
+        summary.failure_code = self._failure_code
         self._log.counts.summarise(summary)
         if self._log.replaced.count_purged():
             # Without their originals they stay as they are.

@@ -23,10 +23,10 @@ from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox
 from sectool.message import MessageRef
 from sectool.outcome import State
-from sectool.summary import Summary
+from sectool.summary import OpeningSummary
 
 
-def scan(spec: Scan, session: Session) -> Summary:
+def scan(spec: Scan, session: Session) -> OpeningSummary:
     """Examines every selected message and counts what it is.
 
     With keys, every encrypted message is really opened and its content held
@@ -36,7 +36,7 @@ def scan(spec: Scan, session: Session) -> Summary:
     mailbox = session.mailbox(spec, spec.mailbox)
     keys = session.any_history(spec.keys)
     progress, cancel = session.progress, session.cancel
-    summary = Summary(mailbox=mailbox.specification.url, phase=spec.operation)
+    summary = OpeningSummary(mailbox=mailbox.specification.url, phase=spec.operation)
     selector = Selector(spec.selection)
     survey = Survey(keys, session.any_history(spec.new_keys))
     started = time.monotonic()
@@ -92,7 +92,7 @@ def _argument(spec: Scan, mailbox: Mailbox, keys: KeyHistory | None) -> ExamineA
     )
 
 
-def _count(summary: Summary, survey: Survey, examination: Examination) -> None:
+def _count(summary: OpeningSummary, survey: Survey, examination: Examination) -> None:
     state = readable_if_opened(examination.state)
     count_examination(summary, examination, state)
     survey.add(examination, state)

@@ -11,14 +11,14 @@ from sectool.jobs.session.job import LOCK_NAME, STATUS_NAME, look_at_job
 from sectool.jobs.session.status_file import summarise_job
 from sectool.locks import is_held
 from sectool.message import open_regular_file
-from sectool.summary import Activity, Summary
+from sectool.summary import Activity, StatusSummary
 from sectool.trust import Trust
 
 SIZE_LIMIT = 256 * 1024 * 1024
 """Bytes of that file that are read."""
 
 
-def status(directory: Path, trust: Trust | None = None) -> Summary:
+def status(directory: Path, trust: Trust | None = None) -> StatusSummary:
     """The counts of a job as its log tells them, also while a run is on.
 
     Args:

@@ -10,10 +10,10 @@ from sectool.jobs.session.give_up import read_give_ups
 from sectool.jobs.session.session import JobSession, Session, name_shut_key_files
 from sectool.jobs.session.spec import Operation, Verify
 from sectool.outcome import State
-from sectool.summary import Summary
+from sectool.summary import VerifySummary
 
 
-def verify(spec: Verify, session: Session) -> Summary:
+def verify(spec: Verify, session: Session) -> VerifySummary:
     """Finds every message of the job by identity, and says what became of it.
 
     In a dry run the job is a rehearsal.
@@ -52,9 +52,9 @@ def verify(spec: Verify, session: Session) -> Summary:
     return summary
 
 
-def _summary(on: JobSession) -> Summary:
+def _summary(on: JobSession) -> VerifySummary:
     job = on.job
-    summary = Summary(mailbox=on.mailbox.specification.url, job=on.job_name, phase=Operation.VERIFY)
+    summary = on.summary(VerifySummary)
     job.log.counts.summarise(summary)
     if job.log.purges.count_abandoned():
         summary.failure_code = 3

@@ -27,7 +27,7 @@ from sectool.keys import HeldKey, KeyHistory
 from sectool.message import Flags, Listing, MessageRef
 from sectool.outcome import Binding, State
 from sectool.progress import Progress
-from sectool.summary import BoundKey, NotTried, Summary
+from sectool.summary import BoundKey, NotTried, OpeningSummary
 
 SCAN_OPERATIONS = 500
 """Private-key operations that a scan spends on trials: under a second in software."""
@@ -282,7 +282,7 @@ class Trials:
 
     # --- what is told ----------------------------------------------------------------------
 
-    def describe(self, summary: Summary) -> None:
+    def describe(self, summary: OpeningSummary) -> None:
         """Adds what was found, and what was not tried."""
         for unknown, one in self._certificates.items():
             key = one.bound or next(iter(one.opened), "")

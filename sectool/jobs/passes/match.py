@@ -173,7 +173,7 @@ class Matcher:
                     if not _is_unread(known):
                         self._unread[known.message] = examination
                     continue
-                if self._log.replacements.follow(_listing(examination), examination):
+                if self._log.replacements.follow(examination, self._met):
                     continue
                 self._settle(examination)
             if is_complete:

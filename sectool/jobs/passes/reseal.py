@@ -36,7 +36,7 @@ from sectool.jobs.work.sealers import FromCheckpoints, SealingMethod
 from sectool.jobs.work.work import NotDone
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.progress import Progress
-from sectool.summary import Summary
+from sectool.summary import EncryptingSummary
 
 GROWTH = 1.02
 """New size of a message by its old one, at most, in the estimate of a dry run."""
@@ -100,7 +100,6 @@ class Resealing:
         self._space = 0
         self._rehearsed: list[SealableMessage] = []
         self._taken: dict[int, SealablePart] = {}
-        self._restored: Restored | None = None
 
     def take_from(self, method: SealingMethod) -> None:
         """Where the new envelopes come from, since the walk has found out more."""
@@ -202,7 +201,7 @@ class Resealing:
             with contextlib.suppress(SectoolError):
                 self._spool.sweep()
 
-    def restore_lost(self, checkpoints: FromCheckpoints, progress: Progress) -> None:
+    def restore_lost(self, checkpoints: FromCheckpoints, progress: Progress) -> Restored:
         """Puts back what the walk, which has ended, did not find; in a dry run counts it.
 
         Raises:
@@ -211,12 +210,11 @@ class Resealing:
         """
         lost = lost_messages(self._on.selection, self._job)
         if self._on.dry_run or not lost:
-            self._restored = Restored(len(lost))
-            return
+            return Restored(len(lost))
         self._fix_options()
         originals = self._job.directory / "originals"
         try:
-            self._restored = restore_lost(
+            return restore_lost(
                 lost,
                 LostArgument(self._argument(), checkpoints, originals),
                 self._replacer,
@@ -318,21 +316,14 @@ class Resealing:
 
     # --- what came of it --------------------------------------------------------------------
 
-    def describe(self, summary: Summary) -> None:
-        """Adds phase, counts and new certificates to a summary."""
+    def describe(self, summary: EncryptingSummary) -> None:
+        """Adds how far the phase is, counts and new certificates to a summary."""
         phase = self._on.operation
-        summary.mailbox = self._mailbox.specification.url
-        summary.job = self._on.job_name
-        summary.phase = phase
         summary.is_finished = (self._log.phase(phase) or ("",))[0] == "finished"
         summary.failure_code = self._failure_code
         summary.left_folders = list(self._failures.left.values())
         summary.retried = self._retry.outcome(REPLACED)
         self._log.counts.summarise(summary)
-        if self._restored is not None:
-            summary.restored = self._restored.messages
-            summary.failure_code = summary.failure_code or self._restored.failure_code
-            summary.not_restored = self._restored.not_restored
         describe_certificates(summary, self._recipients, self._new.owners, self._new.profile)
         describe_losing_access(
             summary, self._log, self._rehearsed, self._recipients, self._histories

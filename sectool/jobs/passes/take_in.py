@@ -34,10 +34,10 @@ from sectool.jobs.work.examine import (
 from sectool.jobs.work.open_with import workers_for
 from sectool.jobs.work.search_layers import names_of_key
 from sectool.keys import KeyHistory
-from sectool.message import Flags, Listing, MessageRef
+from sectool.message import Listing, MessageRef
 from sectool.outcome import RecipientKey, State
 from sectool.progress import Progress
-from sectool.summary import Summary
+from sectool.summary import OpeningSummary
 
 GROUP_MESSAGES = 128
 """Messages made durable and logged together."""
@@ -131,6 +131,7 @@ class Intake:
         on: the job whose log it is and the mailbox that is walked; its selection counts.
         undone: what to do with messages that were not done, or are not.
         keys: the key history.
+        left_out: the messages that the selection leaves out are counted there.
         argument: how messages are examined.
         tried_with: names a key history, as ``argument`` has it.
         is_done: whether a message of the job, seen at its place, needs no look.
@@ -138,7 +139,6 @@ class Intake:
         is_settled: whether the copy at a place is none to take in, whatever it holds.
 
     Attributes:
-        left_out: the messages that the selection leaves out, counted.
         leaves_work: whether it left messages out that are not done.
         retry: what is tried once more.
         failures: the folders that are left.
@@ -151,6 +151,7 @@ class Intake:
         undone: Undone,
         keys: KeyHistory,
         *,
+        left_out: OpeningSummary,
         argument: ExamineArgument,
         tried_with: Callable[[KeyHistory], str],
         is_done: Callable[[MessageRecord, Listing], bool],
@@ -158,7 +159,7 @@ class Intake:
         is_settled: Callable[[Listing], bool] = lambda _: False,
     ) -> None:
         job, operation = on.job, on.operation
-        self.left_out = Summary()
+        self._left_out = left_out
         self.leaves_work = False
         self.retry = Retry(job.log, operation, is_asked_for=undone.retry)
         earlier = _ended_before(job, None if undone.retry else argument.tried_with)
@@ -182,6 +183,8 @@ class Intake:
         self._in_flight: dict[MessageRef, int] = {}
         self._met: list[int] = []
         """Messages with two copies; the old one may have been moved, and claims its row first."""
+        self._moved: list[Examination] = []
+        """New copies of such messages, where somebody moved them."""
         self._late: list[Examination] = []
         """What reads like a plaintext copy of the job, and waits for all others."""
         self._is_done = is_done
@@ -201,9 +204,11 @@ class Intake:
         progress.begin(self._stage, count(self._mailbox, progress, self._cancel))
         self._take(self._watched(self._answers(self._tasks(progress), self._argument)), progress)
         self._take_aside(progress)
-        for message in self._met:
-            self._log.messages.see(message)
         with self._log.group():
+            for message in self._met:
+                self._log.replacements.meet(message)
+            for examination in self._moved:
+                self._log.replacements.follow(examination, self._met)
             for examination in self._late:
                 is_own = has_header_of_original(self._job, examination)
                 self._log.messages.record(examination, is_own)
@@ -237,7 +242,10 @@ class Intake:
         group = Group()
         try:
             for answer in answers:
-                if not self._follows(answer.examination):
+                examination, placed = answer.examination, self._in_flight.values()
+                if examination and self._log.replacements.is_new_copy(examination.identity, placed):
+                    self._moved.append(examination)
+                else:
                     group.add(answer)
                 if group.is_full:
                     self._commit(group)
@@ -249,14 +257,6 @@ class Intake:
             self._commit(group)
             raise
         self._commit(group)
-
-    def _follows(self, examination: Examination | None) -> bool:
-        """Whether it is a new copy in flight that was moved, which the log is told then."""
-        if examination is None or not self._log.replacements.is_new_copy(examination.identity):
-            return False
-        listing = Listing(examination.ref, examination.size, Flags(), examination.hint)
-        with self._log.group():
-            return self._log.replacements.follow(listing, examination)
 
     def _answers(
         self, tasks: Iterator[ExamineTask], argument: ExamineArgument
@@ -300,7 +300,7 @@ class Intake:
             return answer
         return replace(answer, examination=replace(examination, tried_with=""))
 
-    def describe(self, summary: Summary) -> None:
+    def describe(self, summary: OpeningSummary) -> None:
         """Adds the certificates that are not at hand and whose key is."""
         for binding in self._log.bindings.all():
             if binding not in self.trials.bindings:
@@ -394,7 +394,7 @@ class Intake:
         if known is not None:
             self._log.messages.see(known.message)
         else:
-            count_not_selected(self.left_out, listing)
+            count_not_selected(self._left_out, listing)
 
     def _commit(self, group: Group) -> None:
         if not group.examinations:

@@ -8,7 +8,6 @@ the old one, and another mail the place that was intended.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from sectool.errors import MessageError, MessageVanished
@@ -16,8 +15,8 @@ from sectool.joblog import Purpose, ReplacementRecord
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
 from sectool.jobs.work.work import NotDone
-from sectool.mailbox import Intent, Keeps, Mailbox, Placed, Whereabouts, Written
-from sectool.message import Flags, MessageRef
+from sectool.mailbox import Intent, Keeps, Mailbox, Placed, Whereabouts
+from sectool.message import MessageRef
 
 Looks = Mapping[MessageRef, KnownCopy | NotDone]
 
@@ -105,13 +104,17 @@ def _with_moved(
     *,
     workers: int,
 ) -> list[FoundCopies]:
-    """Knows an old copy that the walk met elsewhere, where its revision is another one now."""
+    """Knows an old copy that the walk met elsewhere, where its revision is another one now.
+
+    By the bytes of the original that was kept: what differs in a header alone is somebody's work.
+    """
     gone = [
         record
         for record, found in zip(records, copies, strict=True)
         if found.new is not None
         and not found.old_present
         and record.purpose is not Purpose.RESTORE
+        and record.original
         and record.old != found.new.ref
     ]
     tasks = [CopyTask(record.old, record.new_size) for record in gone]
@@ -127,7 +130,7 @@ def _moved(
 ) -> FoundCopies:
     if found.new is None or found.old_present or not isinstance(look, KnownCopy):
         return found
-    if record.old_identity not in look.names:
+    if record.original != look.digest:
         return found
     intent = replace(found.new.written.intent, revision=look.revision)
     written = replace(found.new.written, intent=intent)
@@ -135,65 +138,33 @@ def _moved(
 
 
 def in_flight(job: Job, mailbox: Mailbox, *, workers: int) -> dict[MessageRef, int]:
-    """Where the new copies lie that an interrupted run placed, with their messages.
+    """Where the new copies lie that an earlier run placed, or that came late, with their messages.
 
-    For a walk, which would take them for further messages. What was abandoned and turned up
-    since is in flight again, or known to the log as a copy too many.
+    For a walk, which would take them for further messages.
     """
     replacements = job.log.replacements
+    records = replacements.open()
     with job.log.group():
         abandoned = replacements.abandoned()
-    late = find_copies(mailbox, list(abandoned.values()), workers=workers)
+    found = find_copies(mailbox, [*records, *abandoned.values()], workers=workers)
+    places = dict(_places(records, found))
     with job.log.group():
-        for number, copies in zip(abandoned, late, strict=True):
-            if copies.new is not None and job.log.messages.at(copies.new.ref) is None:
-                replacements.meet_late(number, copies.new.ref)
-    records = replacements.open()
-    return dict(_places(records, find_copies(mailbox, records, workers=workers)))
+        for number, late in zip(abandoned, found[len(records) :], strict=True):
+            if late.new is None or job.log.messages.at(late.new.ref) is not None:
+                continue  # or another try brought it in
+            message = replacements.meet_late(number, late.new.ref)
+            if message is not None:
+                places[late.new.ref] = message
+    return places
 
 
 def _places(
     records: Sequence[ReplacementRecord], found: Sequence[FoundCopies]
 ) -> Iterator[tuple[MessageRef, int]]:
-    for record, copies in zip(records, found, strict=True):
+    for record, copies in zip(records, found, strict=False):
         if copies.new is not None and copies.new.ref == record.old and copies.old_present:
             continue  # it lies beside, and at this place is the old one
         if copies.new is not None:
             yield copies.new.ref, record.message
         elif copies.unclear is not None and record.new is not None:
             yield record.new, record.message
-
-
-def remove_late(job: Job, mailbox: Mailbox, *, workers: int) -> None:
-    """Removes the copies that turned up after their messages were replaced another time.
-
-    One that cannot be removed now stays, and the next run meets it again.
-    """
-    for record, other in job.log.replacements.late():
-        (late,) = find_copies(mailbox, [record], workers=workers)
-        if late.new is not None and late.new.ref != other:
-            with suppress(MessageError):
-                _retire_late(mailbox, record, late.new, other, workers=workers)
-
-
-def _retire_late(
-    mailbox: Mailbox,
-    record: ReplacementRecord,
-    late: Placed,
-    other: MessageRef,
-    *,
-    workers: int,
-) -> None:
-    """Both are whole: the other is looked at here, and by the store once more."""
-    kept = mailbox.fetch(other)
-    look = look_at_copies(mailbox, [CopyTask(other, kept.content.size)], workers=workers)[other]
-    if not isinstance(look, KnownCopy) or record.old_identity not in look.names:
-        return
-    intent = replace(
-        late.written.intent,
-        replaced=late.ref,
-        revision=late.revision,
-        digest=kept.content.digest,
-        size=kept.content.size,
-    )
-    mailbox.retire([Placed(Written(intent, Flags()), kept.ref, look.revision, "")])

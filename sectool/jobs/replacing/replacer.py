@@ -5,12 +5,13 @@ made durable, read back, placed; logged; old copies looked at again and
 removed; logged. What an interrupted run left between any two of these, or an
 act that failed for a moment and may have been done all the same, is gone on
 with in one way: the store is asked what lies there. Where the store writes whole
-folders, the last three wait until the messages of a folder are through: what is
+folders, the old copies wait until the messages of a folder are through: what is
 finished lies durably beside.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from sectool.errors import (
     SectoolError,
 )
 from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
-from sectool.jobs.replacing.in_flight import find_copies, intent_of, remove_late
+from sectool.jobs.replacing.in_flight import find_copies, intent_of
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
@@ -42,7 +43,7 @@ from sectool.mailbox import (
     Unit,
     Written,
 )
-from sectool.message import FileContent
+from sectool.message import FileContent, Flags, MessageRef
 from sectool.outcome import Proof, State
 
 
@@ -79,6 +80,8 @@ class _Step:
     new: NewMessage
     intent: Intent
     purpose: Purpose
+    original: str = ""
+    """As ``ReplacementRecord`` has it, of what an earlier run left."""
 
     @property
     def is_at_hand(self) -> bool:
@@ -142,9 +145,12 @@ class Replacer:
             others = [new for new in group if not new.keeps_original]
             group = others + self._keep_originals([new for new in group if new.keeps_original])
         changes = [Replace(new.ref, new.content, new.revision) for new in group]
-        self._see_through(
-            self._intend(group, changes, self._purpose), self._bring_in, waits_for=last
-        )
+        steps = self._intend(group, changes, self._purpose)
+        if self._mailbox.capabilities.unit is Unit.MESSAGE:
+            self._see_through(steps, self._bring_in, self._retire)
+            return
+        self._see_through(steps, self._bring_in, self._of_folder.extend)
+        self._retire_beside(but=last)
 
     def finish(self) -> None:
         """Ends what waits for the rest of its folder; after the last group.
@@ -152,7 +158,12 @@ class Replacer:
         Raises:
             RunError: a sync failed; the old copies are all there.
         """
-        self._see_through([], self._go_on)
+        self._retire_beside()
+
+    def _retire_beside(self, *, but: str = "") -> None:
+        ready = [one for one in self._of_folder if one[1].ref.folder != but]
+        self._of_folder = [one for one in self._of_folder if one[1].ref.folder == but]
+        self._see_through([step for step, _ in ready], lambda _: ready, self._retire)
 
     def add(self, group: Sequence[tuple[NewMessage, Add]]) -> list[str]:
         """Puts messages into the mailbox that take the place of none.
@@ -167,45 +178,26 @@ class Replacer:
         self._not_added.clear()
         changes = [addition for _, addition in group]
         steps = self._intend([new for new, _ in group], changes, Purpose.RESTORE)
-        self._see_through(steps, self._bring_in)
+        self._see_through(steps, self._bring_in, self._retire)
         return list(self._not_added)
 
     def _see_through(
         self,
         steps: list[_Step],
         act: Callable[[list[_Step]], list[tuple[_Step, Placed]]],
-        *,
-        waits_for: str | None = None,
+        end: Callable[[list[tuple[_Step, Placed]]], None],
     ) -> None:
-        """Brings new copies in and removes old ones, and goes on where that fails for a moment.
-
-        Args:
-            steps: what is in hand.
-            act: brings in the new copies.
-            waits_for: folder of which more comes, where the store writes whole folders.
-        """
+        """Brings new copies in and removes old ones, and goes on where that fails for a moment."""
         tries = Tries()
-        while True:
+        while steps:
             try:
-                self._of_folder += act(steps) if steps else []
-                self._retire_but(waits_for)
+                end(act(steps))
             except SectoolError as error:
                 tries.wait_after(error)
-                waiting = {step.new.message: step for step, _ in self._of_folder}
-                waiting |= {step.new.message: step for step in steps}
-                self._of_folder.clear()
-                is_open = self._log.replacements.is_open
-                steps = [step for message, step in waiting.items() if is_open(message)]
+                steps = [each for each in steps if self._log.replacements.is_open(each.new.message)]
                 act = self._go_on
             else:
                 return
-
-    def _retire_but(self, waits_for: str | None) -> None:
-        """Retires all whose folder is complete; what is not done is in hand until it is."""
-        if self._mailbox.capabilities.unit is Unit.MESSAGE:
-            waits_for = None
-        self._retire([one for one in self._of_folder if one[1].ref.folder != waits_for])
-        self._of_folder = [one for one in self._of_folder if one[1].ref.folder == waits_for]
 
     def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
         keep: list[tuple[NewMessage, OriginalToKeep, OriginalRecord]] = []
@@ -396,19 +388,19 @@ class Replacer:
         After the walk: it has given each the places where its two copies are now,
         wherever the mailbox or the user moved them.
         """
-        self._see_through(list(map(_step, self._log.replacements.open())), self._go_on)
-        remove_late(self._job, self._mailbox, workers=self._workers)
+        steps = [_step(record) for record in self._log.replacements.open()]
+        self._see_through(steps, self._go_on, self._retire)
+        for late in self._log.replacements.late():
+            with contextlib.suppress(MessageError):  # it stays, and the next run meets it again
+                self._remove_late(*late)
 
     def _go_on(self, steps: list[_Step]) -> list[tuple[_Step, Placed]]:
         """Ends what is done, does what is not, and answers what is left to be retired."""
-        known = {step.new.message: step for step in steps}
-        records = [each for each in self._log.replacements.open() if each.message in known]
-        found = find_copies(self._mailbox, records, workers=self._workers)
+        found = find_copies(self._mailbox, [_record(step) for step in steps], workers=self._workers)
         retire: list[tuple[_Step, Placed]] = []
         finish: list[tuple[_Step, Placed]] = []
         missing: list[_Step] = []
-        for record, copies in zip(records, found, strict=True):
-            step = known[record.message]
+        for step, copies in zip(steps, found, strict=True):
             if copies.unclear is not None:
                 self._leave_open(step, copies.unclear)
             elif copies.new is None:
@@ -431,6 +423,26 @@ class Replacer:
             if not step.is_at_hand:
                 self._forget(step)
         return self._bring_in(at_hand) if at_hand else []
+
+    def _remove_late(self, record: ReplacementRecord, other: MessageRef, identity: str) -> None:
+        """Removes a copy that turned up after its message was replaced another time.
+
+        It is one of two whole ones: the other is looked at here, and by the store once more.
+        """
+        (late,) = find_copies(self._mailbox, [record], workers=self._workers)
+        if late.new is None or late.new.ref == other:
+            return
+        tasks = [CopyTask(other, record.new_size)]
+        look = look_at_copies(self._mailbox, tasks, workers=self._workers)[other]
+        if not isinstance(look, KnownCopy) or identity not in look.names:
+            return
+        intent = replace(
+            intent_of(record),
+            replaced=late.new.ref,
+            revision=late.new.revision,
+            digest=look.digest,
+        )
+        self._mailbox.retire([Placed(Written(intent, Flags()), other, look.revision, "")])
 
     def _leave_open(self, step: _Step, error: MessageError) -> None:
         """Of copies that cannot be read none is made again, and none is taken for gone."""
@@ -455,11 +467,12 @@ def _record(step: _Step) -> ReplacementRecord:
         old_revision=step.intent.revision,
         folder=step.intent.folder,
         where=step.intent.where,
-        new=None,
+        new=step.intent.met,
         new_digest=step.intent.digest,
         new_size=step.intent.size,
         new_identity=step.new.identity,
         new_opens_to=step.new.opens_to,
+        original=step.original,
     )
 
 
@@ -475,4 +488,4 @@ def _step(record: ReplacementRecord) -> _Step:
         record.new_identity,
         opens_to=record.new_opens_to,
     )
-    return _Step(new, intent_of(record), record.purpose)
+    return _Step(new, intent_of(record), record.purpose, record.original)

@@ -12,7 +12,7 @@ from sectool.joblog import JobLog, SealableMessage
 from sectool.jobs.session.new_certificates import names_of
 from sectool.keys import KeyHistory, NewRecipient, recipient_of
 from sectool.outcome import RecipientKey
-from sectool.summary import Summary
+from sectool.summary import EncryptingSummary
 
 _SENT = re.compile(
     "sent|outbox|gesendet|postausgang|envoy|enviad|inviat|posta in uscita|verzonden|skickat|"
@@ -23,7 +23,7 @@ _SENT = re.compile(
 
 
 def describe_losing_access(
-    summary: Summary,
+    summary: EncryptingSummary,
     log: JobLog,
     messages: Iterable[SealableMessage],
     recipients: Sequence[NewRecipient],

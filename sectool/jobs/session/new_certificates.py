@@ -16,7 +16,7 @@ from sectool.jobs.session.spec import NewCertificates
 from sectool.keys import Ask, KeySpecification, NewRecipient, load_new_recipients, recipient_of
 from sectool.outcome import RecipientKey
 from sectool.progress import Progress
-from sectool.summary import NewCertificate, Summary
+from sectool.summary import EncryptingSummary, NewCertificate
 
 RECORD = "certificates"
 """Value of the job that says what was encrypted to, and which checks were overridden."""
@@ -75,7 +75,7 @@ def _check_profile(profile: cms.Profile, recipient: NewRecipient) -> None:
 
 
 def describe_certificates(
-    summary: Summary,
+    summary: EncryptingSummary,
     recipients: Sequence[NewRecipient],
     owners: Sequence[str],
     profile: cms.Profile,

@@ -12,6 +12,7 @@ from sectool.jobs.session.spec import TakingRun
 from sectool.jobs.work.addresses import address_digests
 from sectool.keys import KeyHistory, Person, keys_of, people_of
 from sectool.progress import Progress
+from sectool.summary import Summary
 
 SHARED = "shared"
 """Value of the job: ``yes`` where several people read the mailbox, else ``no``; absent before
@@ -34,7 +35,9 @@ def is_shared(job: Job) -> bool:
     return job.log.value(SHARED) == "yes"
 
 
-def keys_for(spec: TakingRun, job: Job, keys: KeyHistory, progress: Progress) -> KeyHistory:
+def keys_for(
+    spec: TakingRun[Summary], job: Job, keys: KeyHistory, progress: Progress
+) -> KeyHistory:
     """The keys that a run may use on the mailbox, all of one person unless it is shared.
 
     Args:
@@ -59,7 +62,7 @@ def keys_for(spec: TakingRun, job: Job, keys: KeyHistory, progress: Progress) ->
     return chosen
 
 
-def _note(spec: TakingRun, job: Job, owners: frozenset[str]) -> None:
+def _note(spec: TakingRun[Summary], job: Job, owners: frozenset[str]) -> None:
     """Holds that the keys are those of the same person as before, and notes whose they are.
 
     What one run opened with one person's keys must not go to another's certificate since the
@@ -77,7 +80,7 @@ def _note(spec: TakingRun, job: Job, owners: frozenset[str]) -> None:
         job.log.set_value(OWNERS, " ".join(sorted(before | owners)))
 
 
-def _check(spec: TakingRun, job: Job) -> None:
+def _check(spec: TakingRun[Summary], job: Job) -> None:
     if spec.shared and spec.owners:
         raise UsageError(
             "a mailbox is one person's or several people's",
@@ -92,7 +95,7 @@ def _check(spec: TakingRun, job: Job) -> None:
 
 
 def _keys_of_owner(
-    spec: TakingRun, keys: KeyHistory, people: tuple[Person, ...], progress: Progress
+    spec: TakingRun[Summary], keys: KeyHistory, people: tuple[Person, ...], progress: Progress
 ) -> KeyHistory:
     chosen = keys_of(keys, spec.owners)
     if len(keys) and not len(chosen):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from sectool.durable import explained
 from sectool.errors import PassphraseError, UsageError
@@ -46,6 +47,8 @@ from sectool.progress import Progress
 from sectool.summary import ShutKeyFile, Summary
 from sectool.trust import Trust
 
+AnySummary = TypeVar("AnySummary", bound=Summary)
+
 _ACT_ON_MAIL = frozenset(
     {Operation.DECRYPT, Operation.ENCRYPT, Operation.REWRAP, Operation.ROLLBACK}
 )
@@ -56,7 +59,7 @@ _ACT_ON_MAIL = frozenset(
 class JobSession:
     """A run on a job and on the mailbox with its mail, both open."""
 
-    run: JobRun
+    run: JobRun[Summary]
     job: Job
     """In a dry run a rehearsal."""
     mailbox: Mailbox
@@ -72,11 +75,6 @@ class JobSession:
         return self.run.operation
 
     @property
-    def job_name(self) -> str:
-        """The job directory as a person wrote it; empty: none was named."""
-        return str(self.run.job or "")
-
-    @property
     def selection(self) -> Selection:
         """Which messages it works on."""
         return self.run.selection
@@ -85,6 +83,11 @@ class JobSession:
     def dry_run(self) -> bool:
         """Whether nothing is to be written."""
         return self.run.dry_run
+
+    def summary(self, kind: type[AnySummary]) -> AnySummary:
+        """A summary of this kind, which says what the run does and where."""
+        url = self.mailbox.specification.url
+        return kind(mailbox=url, job=str(self.run.job or ""), phase=self.operation)
 
     def failure_percent(self, asked: int) -> int:
         """How many percent of a folder may fail; a dry run looks at everything."""
@@ -145,7 +148,7 @@ class Session:
 
     # --- the mailbox and the job --------------------------------------------------------
 
-    def mailbox(self, run: Run, location: str) -> Mailbox:
+    def mailbox(self, run: Run[Summary], location: str) -> Mailbox:
         """Opens the mailbox; tells in the end what it passed over."""
         mailbox = self.stack.enter_context(open_mailbox(recognise(location)))
         self.stack.callback(_tell_passed_over, mailbox, self.progress)
@@ -156,7 +159,7 @@ class Session:
             )
         return mailbox
 
-    def take_in(self, run: TakingRun) -> JobSession:
+    def take_in(self, run: TakingRun[Summary]) -> JobSession:
         """Opens a mailbox and its job, which is made where there is none.
 
         Raises:
@@ -166,7 +169,7 @@ class Session:
         check_mailbox(on.job, on.mailbox)
         return on
 
-    def find_again(self, run: MatchingRun, *, create: bool = False) -> JobSession:
+    def find_again(self, run: MatchingRun[Summary], *, create: bool = False) -> JobSession:
         """Opens a job, and the mailbox that was named, else where the job's mailbox was last.
 
         Args:
@@ -176,7 +179,7 @@ class Session:
         mailbox = self.mailbox(run, run.mailbox or _last_mailbox(run))
         return self._on_job(run, mailbox, create=create)
 
-    def _on_job(self, run: JobRun, mailbox: Mailbox, *, create: bool) -> JobSession:
+    def _on_job(self, run: JobRun[Summary], mailbox: Mailbox, *, create: bool) -> JobSession:
         trust = Trust.in_group(run.trust_group)
         if run.dry_run:
             job = self.stack.enter_context(rehearse_job(run.job, trust))
@@ -201,7 +204,7 @@ class Session:
         job.finish_purge()
 
 
-def _last_mailbox(run: MatchingRun) -> str:
+def _last_mailbox(run: MatchingRun[Summary]) -> str:
     with look_at_job(run.job, Trust.in_group(run.trust_group)) as job:
         if job.mailbox is None:
             raise UsageError(

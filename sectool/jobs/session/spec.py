@@ -9,12 +9,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from sectool.cms import Profile
 from sectool.keys import KeySpecification
 from sectool.message import Listing
 from sectool.smime import PartSelection
+from sectool.summary import (
+    DecryptSummary,
+    EncryptSummary,
+    OpeningSummary,
+    PurgeSummary,
+    RewrapSummary,
+    Summary,
+    VerifySummary,
+)
+
+S_co = TypeVar("S_co", bound=Summary, covariant=True)
 
 
 class Operation(StrEnum):
@@ -84,8 +95,8 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """What every run is asked."""
+class Run(Generic[S_co]):
+    """What every run is asked; it ends with a summary of kind ``S_co``."""
 
     operation: ClassVar[Operation]
     mailbox: str | None
@@ -98,7 +109,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobRun(Run):
+class JobRun(Run[S_co]):
     """A run on a job."""
 
     job: Path | None
@@ -160,7 +171,7 @@ class NewCertificates(Owned):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TakingRun(JobRun, PartsTaken, Owned, Undone):
+class TakingRun(JobRun[S_co], PartsTaken, Owned, Undone):
     """A run that opens mail with the key history, and may begin a job."""
 
     mailbox: str
@@ -172,7 +183,7 @@ class TakingRun(JobRun, PartsTaken, Owned, Undone):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchingRun(JobRun):
+class MatchingRun(JobRun[S_co]):
     """A run that finds the mail of a job again, wherever the mailbox is now."""
 
     mailbox: str | None = None
@@ -185,7 +196,7 @@ class MatchingRun(JobRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scan(Run, PartsTaken):
+class Scan(Run[OpeningSummary], PartsTaken):
     """Says what a mailbox holds."""
 
     operation = Operation.SCAN
@@ -197,7 +208,7 @@ class Scan(Run, PartsTaken):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decrypt(TakingRun):
+class Decrypt(TakingRun[DecryptSummary]):
     """Takes the plaintext of a mailbox into a job."""
 
     operation = Operation.DECRYPT
@@ -218,7 +229,7 @@ class Decrypt(TakingRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encrypt(MatchingRun, NewCertificates, Undone):
+class Encrypt(MatchingRun[EncryptSummary], NewCertificates, Undone):
     """Encrypts the mail of a job to new recipients."""
 
     operation = Operation.ENCRYPT
@@ -241,7 +252,7 @@ class Encrypt(MatchingRun, NewCertificates, Undone):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rewrap(TakingRun, NewCertificates):
+class Rewrap(TakingRun[RewrapSummary], NewCertificates):
     """Exchanges the recipients of encrypted mail."""
 
     operation = Operation.REWRAP
@@ -254,7 +265,7 @@ class Rewrap(TakingRun, NewCertificates):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verify(MatchingRun, Acknowledging):
+class Verify(MatchingRun[VerifySummary], Acknowledging):
     """Holds a mailbox against its job."""
 
     operation = Operation.VERIFY
@@ -273,7 +284,7 @@ class Verify(MatchingRun, Acknowledging):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rollback(MatchingRun):
+class Rollback(MatchingRun[Summary]):
     """Puts back what was there before."""
 
     operation = Operation.ROLLBACK
@@ -284,7 +295,7 @@ class Rollback(MatchingRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Purge(MatchingRun):
+class Purge(MatchingRun[PurgeSummary]):
     """Removes what nothing needs any more from a job."""
 
     operation = Operation.PURGE

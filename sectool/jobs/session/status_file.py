@@ -22,7 +22,7 @@ from sectool.joblog import Storage
 from sectool.jobs.session.job import STATUS_NAME, Job
 from sectool.jobs.session.spec import Operation
 from sectool.progress import Progress
-from sectool.summary import Activity, Plaintext, ShutKeyFile, Summary
+from sectool.summary import Activity, Plaintext, ShutKeyFile, StatusSummary, Summary
 
 INTERVAL = 3.0
 """Seconds between two writings, at least."""
@@ -30,13 +30,13 @@ INTERVAL = 3.0
 SHARE = 20
 """A run spends no more than one part in so many of its time on writing."""
 
-Document = Callable[[Summary], dict[str, Any]]
+Document = Callable[[StatusSummary], dict[str, Any]]
 """Makes what ``status --json`` prints of a summary."""
 
 
-def summarise_job(job: Job) -> Summary:
+def summarise_job(job: Job) -> StatusSummary:
     """The counts of a job as its log tells them."""
-    summary = Summary(mailbox=job.mailbox or "", job=str(job.directory))
+    summary = StatusSummary(mailbox=job.mailbox or "", job=str(job.directory))
     for name in (Operation.ROLLBACK, Operation.ENCRYPT, Operation.REWRAP, Operation.DECRYPT):
         phase = job.log.phase(name)
         if phase is not None:
@@ -140,10 +140,9 @@ class Reporter:
             self._write()
             _sweep(job)
 
-    def result(self, summary: Summary) -> Summary:
-        """Takes the exit code of what came of the run, and gives it back as it is."""
+    def result(self, summary: Summary) -> None:
+        """Takes the exit code of what came of the run."""
         self._exit_code = summary.exit_code
-        return summary
 
     def _write_if_due(self) -> None:
         if self._job is not None and time.monotonic() >= self._next:

@@ -55,12 +55,15 @@ class KnownCopy:
 
     names: tuple[str, str, str]
     """As ``known_as`` has them."""
+    digest: str
+    """SHA-256 of its bytes."""
     revision: str
 
 
 def _look_at(mailbox: Mailbox, task: CopyTask) -> KnownCopy:
     stored = mailbox.fetch(task.ref)
-    return KnownCopy(known_as(smime.take_inventory(stored.content)), stored.revision)
+    names = known_as(smime.take_inventory(stored.content))
+    return KnownCopy(names, stored.content.digest, stored.revision)
 
 
 _LOOK_AT = WorkKind(open_mailbox, _look_at)
