@@ -18,7 +18,7 @@ import pytest
 
 from sectool import jobs
 from sectool.errors import Again, Interrupted, SectoolError, ServerUnavailable
-from sectool.mailbox import Mailbox, MailboxSpecification, Retrying, retrying
+from sectool.mailbox import Access, Mailbox, Retrying, retrying
 from sectool.mailbox.maildir import Maildir
 from sectool.mailbox.recognise import STORES
 from sectool.message import Flags, MessageRef
@@ -103,13 +103,13 @@ def place(
 ) -> Place:
     faults: list[Callable[[str, Moment], None]] = [Faults()]
     kind = str(request.param)
-    store: Callable[[MailboxSpecification], Mailbox] = KINDS.get(kind, Maildir)
+    store = STORES[kind]
 
     def fault(name: str, moment: Moment) -> None:
         faults[0](name, moment)
 
-    def open_failing(specification: MailboxSpecification) -> Mailbox:
-        return Retrying(Failing(store(specification), fault))
+    def open_failing(access: Access) -> Mailbox:
+        return Retrying(Failing(store(access), fault))
 
     monkeypatch.setitem(STORES, kind, open_failing)
     (tmp_path / "trial").mkdir()

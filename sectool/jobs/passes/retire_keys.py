@@ -63,7 +63,7 @@ def retire(
     evidence = _Evidence(on.job, on.mailbox, on.cancel)
     on.progress.begin("retire", count(on.mailbox, on.progress, on.cancel))
     argument = NeedArgument(
-        mailbox=on.mailbox.specification,
+        mailbox=on.mailbox.access,
         retired=retired.material,
         current=None if current is None else current.material,
         checkpoints=on.job.place,
