@@ -335,7 +335,7 @@ def _job(
         check_way(rehearsal.log, spec.operation)
         return rehearsal
     directory = _directory(spec)
-    check_apart(directory, mailbox.specification)
+    check_apart(directory, mailbox)
     job = stack.enter_context(open_job(directory, create=create, trust=trust))
     check_way(job.log, spec.operation)
     with explained(f"lock the mailbox {mailbox.specification.location}"):

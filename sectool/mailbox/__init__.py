@@ -2,8 +2,10 @@
 
 from sectool.mailbox.base import (
     NOTHING,
+    Access,
     Add,
     Capabilities,
+    Credentials,
     Intent,
     Mailbox,
     MailboxSpecification,
@@ -17,8 +19,10 @@ from sectool.mailbox.retrying import Retrying, Tries, stopped_by
 
 __all__ = [
     "NOTHING",
+    "Access",
     "Add",
     "Capabilities",
+    "Credentials",
     "Intent",
     "Mailbox",
     "MailboxSpecification",

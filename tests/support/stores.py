@@ -14,4 +14,4 @@ def registered(
     monkeypatch: pytest.MonkeyPatch, kind: str, store: Callable[[MailboxSpecification], Mailbox]
 ) -> None:
     """Lets this process, and what is forked from it, open mailboxes of a kind."""
-    monkeypatch.setitem(STORES, kind, store)
+    monkeypatch.setitem(STORES, kind, lambda access: store(access.specification))

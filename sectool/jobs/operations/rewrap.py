@@ -151,7 +151,7 @@ class _Rewrap:
 
     def _intake(self) -> Intake:
         argument = ExamineArgument(
-            mailbox=self._mailbox.specification,
+            mailbox=self._mailbox.access,
             material=self._keys.material,
             tried_with=self._tried_with,
             checkpoints=None,

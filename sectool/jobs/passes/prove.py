@@ -45,7 +45,7 @@ def prove_replaced(
     messages = [one for one in _messages(spec, job) if one.message not in unread]
     progress.begin("open", len(messages))
     group: list[tuple[int, NotDone | None]] = []
-    argument = ProveArgument(mailbox.specification, keys.material)
+    argument = ProveArgument(mailbox.access, keys.material)
     for message, answer in PROVE.run(messages, argument, workers=workers_for(spec.workers, keys)):
         group.append((message.message, answer))
         progress.advance()

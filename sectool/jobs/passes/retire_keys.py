@@ -67,7 +67,7 @@ def retire(
     evidence = _Evidence(job, mailbox, cancel)
     progress.begin("retire", count(mailbox, progress, cancel))
     argument = NeedArgument(
-        mailbox=mailbox.specification,
+        mailbox=mailbox.access,
         retired=retired.material,
         current=None if current is None else current.material,
         checkpoints=job.place,

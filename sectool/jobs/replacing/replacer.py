@@ -80,13 +80,15 @@ class _Step:
         return _MEANINGS[self.purpose]
 
 
-def check_writable(mailbox: Mailbox) -> None:
+def check_writable(mailbox: Mailbox, *, dry_run: bool) -> None:
     """Holds that messages can be replaced at all, before hours are spent on them.
+
+    Each operation that writes passes here, whatever the store.
 
     Raises:
         ReadOnlyMailbox: they cannot.
     """
-    if not mailbox.capabilities.writable:
+    if not (mailbox.capabilities.writable or dry_run):
         raise ReadOnlyMailbox(
             f"the mailbox {mailbox.specification.location} cannot be written",
             hint="check its owner, mode and mount options",

@@ -40,9 +40,9 @@ from sectool.jobs.work.open_with import find_opening, limited
 from sectool.jobs.work.readers import Reader, find_readers, readers_of
 from sectool.jobs.work.search_layers import LayerSearch, described, held, recipient_key
 from sectool.jobs.work.stored_copy import known_as
-from sectool.jobs.work.work import NotDone, WorkKind
+from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.keys import KeyHistory, KeyMaterial, recipient_of
-from sectool.mailbox import MailboxSpecification, open_mailbox
+from sectool.mailbox import Access
 from sectool.message import Content, InnerEntity, Listing, StoredMessage
 from sectool.outcome import Binding, RecipientKey, State
 
@@ -73,7 +73,7 @@ class Exchange:
 class ExamineArgument:
     """What a worker that examines messages is made from."""
 
-    mailbox: MailboxSpecification
+    mailbox: Access
     material: KeyMaterial | None
     """The key history; None: no keys were given."""
     tried_with: str
@@ -132,11 +132,11 @@ class Examined:
     """Recipients that no key answers to, of parts that stayed shut for it."""
 
 
-class ExamineContext:
+class ExamineContext(MailboxContext):
     """The mailbox, the keys and the place for checkpoints, opened once in each worker."""
 
     def __init__(self, argument: ExamineArgument) -> None:
-        self.mailbox = open_mailbox(argument.mailbox)
+        super().__init__(argument.mailbox)
         self.keys = (
             None if argument.material is None else KeyHistory.from_material(argument.material)
         )

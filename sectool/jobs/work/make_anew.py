@@ -27,6 +27,7 @@ from sectool.jobs.work.seal import (
 )
 from sectool.jobs.work.sealers import FromCheckpoints
 from sectool.jobs.work.work import WorkKind
+from sectool.mailbox import Access
 from sectool.message import BytesContent, Content
 
 
@@ -37,6 +38,11 @@ class LostArgument:
     seal: SealArgument
     checkpoints: FromCheckpoints
     originals: Path
+
+    @property
+    def mailbox(self) -> Access:
+        """Where they were."""
+        return self.seal.mailbox
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ from sectool.errors import (
 )
 from sectool.jobs.work.checkpoint_access import CheckpointPlace
 from sectool.jobs.work.open_with import open_part
-from sectool.jobs.work.work import WorkKind, of_one_message
+from sectool.jobs.work.work import MailboxContext, WorkKind, of_one_message
 from sectool.keys import HeldKey, KeyHistory, KeyMaterial
-from sectool.mailbox import MailboxSpecification, open_mailbox
+from sectool.mailbox import Access
 from sectool.message import Content, Listing
 from sectool.retirement import Answer
 
@@ -48,7 +48,7 @@ _SHARED = frozenset({cms.RecipientKind.KEY_ENCRYPTION_KEY, cms.RecipientKind.PAS
 class NeedArgument:
     """What a worker that looks for needed keys is made from."""
 
-    mailbox: MailboxSpecification
+    mailbox: Access
     retired: KeyMaterial
     """The old keys."""
     current: KeyMaterial | None
@@ -99,11 +99,11 @@ class Needs:
     """ISO 8601, or empty."""
 
 
-class NeedContext:
+class NeedContext(MailboxContext):
     """The mailbox, both histories and the checkpoints, opened once in each worker."""
 
     def __init__(self, argument: NeedArgument) -> None:
-        self.mailbox = open_mailbox(argument.mailbox)
+        super().__init__(argument.mailbox)
         self.retired = KeyHistory.from_material(argument.retired)
         self.current = _others(argument.current, self.retired)
         self.checkpoints = argument.checkpoints.store()

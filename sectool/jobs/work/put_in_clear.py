@@ -18,8 +18,8 @@ from sectool.jobs.work.compose_plaintext import Plaintext, PlaintextComposer, wr
 from sectool.jobs.work.new_message import NewFiles, NewMessage
 from sectool.jobs.work.seal import SUBJECT_RESTORED
 from sectool.jobs.work.stored_copy import fetch_known
-from sectool.jobs.work.work import WorkKind
-from sectool.mailbox import MailboxSpecification, open_mailbox
+from sectool.jobs.work.work import MailboxContext, WorkKind
+from sectool.mailbox import Access
 from sectool.message import Content
 from sectool.outcome import State
 
@@ -30,7 +30,7 @@ AnyMessage = SealableMessage | ReplacedMessage
 class PlaintextArgument:
     """What a worker that makes plaintext copies is made from."""
 
-    mailbox: MailboxSpecification
+    mailbox: Access
     checkpoints: CheckpointPlace
     files: NewFiles
     """The new messages."""
@@ -56,11 +56,11 @@ class PlaintextTask:
         return self.message.size
 
 
-class PlaintextContext:
+class PlaintextContext(MailboxContext):
     """The mailbox and the checkpoints, opened once in each worker."""
 
     def __init__(self, argument: PlaintextArgument) -> None:
-        self.mailbox = open_mailbox(argument.mailbox)
+        super().__init__(argument.mailbox)
         self.checkpoints = argument.checkpoints.store()
         self.files = argument.files
         self.job = argument.job

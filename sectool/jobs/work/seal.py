@@ -20,9 +20,9 @@ from sectool.jobs.work.new_message import NewFiles, NewMessage
 from sectool.jobs.work.seal_nested import SealedPlaintext, check_inside
 from sectool.jobs.work.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
 from sectool.jobs.work.stored_copy import fetch_known
-from sectool.jobs.work.work import NotDone, WorkKind
+from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.keys import NewRecipient
-from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
+from sectool.mailbox import Access
 from sectool.message import Content, DigestingSink, FileContent, StoredMessage
 from sectool.outcome import Integrity, State
 
@@ -35,7 +35,7 @@ SUBJECT_OBSCURED = "subject obscured"
 class SealArgument:
     """What a worker that seals messages is made from."""
 
-    mailbox: MailboxSpecification
+    mailbox: Access
     method: SealingMethod
     files: NewFiles
     """The new messages."""
@@ -68,11 +68,11 @@ class Frame:
     """Names, lower case, of fields that go."""
 
 
-class SealContext:
+class SealContext(MailboxContext):
     """The mailbox, the new recipients and what seals, made once in each worker."""
 
     def __init__(self, argument: SealArgument) -> None:
-        self.mailbox: Mailbox = open_mailbox(argument.mailbox)
+        super().__init__(argument.mailbox)
         self.files = argument.files
         self.recipients = tuple(cms.Recipient(new.certificate) for new in argument.recipients)
         self.profile = argument.profile
