@@ -19,7 +19,6 @@ import pytest
 from sectool import jobs
 from sectool.errors import Again, Interrupted, SectoolError, ServerUnavailable
 from sectool.mailbox import Access, Mailbox, Retrying, retrying
-from sectool.mailbox.maildir import Maildir
 from sectool.mailbox.recognise import STORES
 from sectool.message import Flags, MessageRef
 from sectool.outcome import State
@@ -115,7 +114,7 @@ def place(
     (tmp_path / "trial").mkdir()
     mailbox = tmp_path / "trial" / "box"
     fill(tmp_path / "filled", sample)
-    if store is Maildir:
+    if kind == "maildir":
         shutil.move(tmp_path / "filled", mailbox)
     else:
         fill_one_file(mailbox, kind, tmp_path / "filled")
