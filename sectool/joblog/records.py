@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -222,8 +222,8 @@ class MessageRecord:
     tried_with: str
 
     @classmethod
-    def of_row(cls, row: tuple[Any, ...]) -> Self:
-        """A row of ``MESSAGE_COLUMNS`` as what it says."""
+    def of_row(cls, row: Sequence[Any], *more: Any) -> Self:
+        """A row of ``MESSAGE_COLUMNS`` as what it says, and what else the class has."""
         message, folder, key, size, hint, date, *rest = row
         identity, original_identity, stored_copy, further, state, purged, *names = rest
         return cls(
@@ -236,6 +236,7 @@ class MessageRecord:
             State(state),
             bool(purged),
             *names,
+            *more,
         )
 
     @property
