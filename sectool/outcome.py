@@ -101,6 +101,11 @@ class RecipientKey:
     subject_key_identifier: str
     """Lower-case hexadecimal; empty where issuer and serial number name the key."""
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """All three, as ``RecipientKey`` takes them."""
+        return self.issuer, self.serial_number, self.subject_key_identifier
+
 
 _ADDRESS = re.compile(r"(?<![^\s,+=<>\"])[^\s,+=<>\"]+@[^\s,+<>\"]+")
 """Looked for at the beginning of each word alone: a word may be as long as a name."""
