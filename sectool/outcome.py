@@ -112,6 +112,11 @@ class RecipientKey:
     subject_key_identifier: str
     """Lower-case hexadecimal; empty where issuer and serial number name the key."""
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """All three, as ``RecipientKey`` takes them."""
+        return self.issuer, self.serial_number, self.subject_key_identifier
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "issuer", blotted(self.issuer))
 

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from sectool.joblog.layers import IS_ACKNOWLEDGED, IS_KEPT
-from sectool.joblog.records import LISTING_COLUMNS, listing_of, moment_of, now
+from sectool.joblog.records import LISTING_COLUMNS, RECIPIENT_COLUMNS, listing_of, moment_of, now
 from sectool.message import Listing, MessageRef
 from sectool.outcome import NOT_DONE, Proof, RecipientKey, State, blotted
 from sectool.retirement import GivenUp, LookedAt
@@ -164,7 +164,7 @@ class GiveUpTable:
             (identity, public_key, reason, by_whom, now()),
         )
         known = self._names()
-        texts = [_texts(name) for name in names]
+        texts = [name.names for name in names]
         known[public_key] = [list(text) for text in dict.fromkeys(texts)]
         self._set_value(_NAMES, json.dumps(known))
 
@@ -199,14 +199,13 @@ class GiveUpTable:
 
     def _bound_to(self, public_key: str) -> Iterator[tuple[str, ...]]:
         yield from self._connection.execute(
-            "SELECT issuer, serial_number, subject_key_identifier FROM binding"
-            " WHERE public_key = ?",
+            f"SELECT {RECIPIENT_COLUMNS} FROM binding WHERE public_key = ?",
             (public_key,),
         )
 
     def _is_covered(self, message: int, called: set[tuple[str, ...]]) -> bool:
         rows = self._connection.execute(
-            "SELECT issuer, serial_number, subject_key_identifier FROM recipient"
+            f"SELECT {RECIPIENT_COLUMNS} FROM recipient"
             " WHERE in_history AND recipient IN"
             "   (SELECT recipient FROM layer JOIN layer_recipient USING (message, part, path)"
             f"     WHERE message = ?1 AND {IS_KEPT}"
@@ -264,13 +263,9 @@ class GiveUpTable:
         )
 
 
-def _texts(key: RecipientKey) -> tuple[str, str, str]:
-    return key.issuer, key.serial_number, key.subject_key_identifier
-
-
 def _noted(key: RetiredKey) -> dict[str, Any]:
     return {
-        "key": _texts(key.key),
+        "key": key.key.names,
         "file": blotted(key.file),
         "public_key": key.public_key,
         "needed": key.needed,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from sectool.joblog.records import UNREACHED, LayerRecord
+from sectool.joblog.records import RECIPIENT_COLUMNS, UNREACHED, LayerRecord
 from sectool.outcome import RecipientKey, State, blotted
 from sectool.summary import LeftPart, NeedsOldKeys
 
@@ -33,7 +33,6 @@ _NEEDS_OLD_KEY = (
 )
 """Condition on a layer: what names strangers alone was never its owner's to read."""
 
-_NAMES = "issuer, serial_number, subject_key_identifier"
 _KEY = "message, part, path"
 
 
@@ -115,7 +114,8 @@ class LayerTable:
 
     def _recipients(self, content_digest: str, path: str) -> tuple[RecipientKey, ...]:
         rows = self._connection.execute(
-            f"SELECT DISTINCT {_NAMES} FROM layer_recipient JOIN recipient USING (recipient)"
+            f"SELECT DISTINCT {RECIPIENT_COLUMNS}"
+            " FROM layer_recipient JOIN recipient USING (recipient)"
             " WHERE path = ? AND (message, part) IN"
             "   (SELECT message, path FROM part WHERE content_digest = ?)",
             (path, content_digest),
@@ -150,10 +150,10 @@ class LayerTable:
         """
         execute = self._connection.execute
         for key in held:
-            names = (key.issuer, key.serial_number, key.subject_key_identifier)
             row = execute(
-                f"SELECT recipient FROM recipient WHERE ({_NAMES}) = (?, ?, ?) AND NOT in_history",
-                names,
+                f"SELECT recipient FROM recipient WHERE ({RECIPIENT_COLUMNS}) = (?, ?, ?)"
+                " AND NOT in_history",
+                key.names,
             ).fetchone()
             if row is None:
                 continue
@@ -204,7 +204,7 @@ class LayerTable:
         return self._connection.execute(
             "SELECT counted.message, layer.part, layer.path, folder, key, message_id, word,"
             " original_identity,"
-            f" {IS_ACKNOWLEDGED}, layer.reason, {_NAMES}"
+            f" {IS_ACKNOWLEDGED}, layer.reason, {RECIPIENT_COLUMNS}"
             f" FROM counted JOIN layer USING (message) LEFT JOIN layer_recipient USING ({_KEY})"
             f" LEFT JOIN recipient USING (recipient) WHERE {condition}"
             " AND word NOT IN ('lost', 'rolled-back')"

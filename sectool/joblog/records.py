@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -107,8 +107,7 @@ class CheckpointRecord:
     """What the decryption alone proves, whoever signed."""
     storage: Storage = Storage.PLAIN
     header_sha256: str | None = None
-    """Of the header that lies with it, lower-case hexadecimal; None where nothing lies there, or
-    an older version wrote it and did not say."""
+    """Of the header that lies with it, lower-case hexadecimal; None where nothing lies there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +182,14 @@ class Examination:
         return self.listing.ref
 
 
+RECIPIENT_COLUMNS = "issuer, serial_number, subject_key_identifier"
+"""What names a recipient, in the order that ``RecipientKey`` takes."""
+
 LISTING_COLUMNS = "folder, key, size, hint, internal_date"
 """Where a message lies, of the table of messages, in the order that ``listing_of`` takes."""
 
 MESSAGE_COLUMNS = (
-    f"message, {LISTING_COLUMNS}, identity, original_identity, stored_copy, further, state, purged,"
+    f"message, {LISTING_COLUMNS}, identity, original_identity, stored_copy, further, state,"
     " message_id, tried_with"
 )
 """Of the table of messages, in the order that ``MessageRecord.of_row`` takes."""
@@ -216,16 +218,14 @@ class MessageRecord:
     """Whether the copy the job first found was a further one of a plaintext that it had put
     into the mailbox."""
     state: State
-    is_purged: bool
-    """Whether its original and its checkpoints were removed from the job."""
     message_id: str
     tried_with: str
 
     @classmethod
-    def of_row(cls, row: tuple[Any, ...]) -> Self:
-        """A row of ``MESSAGE_COLUMNS`` as what it says."""
+    def of_row(cls, row: Sequence[Any], *more: Any) -> Self:
+        """A row of ``MESSAGE_COLUMNS`` as what it says, and what else the class has."""
         message, folder, key, size, hint, date, *rest = row
-        identity, original_identity, stored_copy, further, state, purged, *names = rest
+        identity, original_identity, stored_copy, further, state, *names = rest
         return cls(
             message,
             listing_of(folder, key, size, hint, date),
@@ -234,8 +234,8 @@ class MessageRecord:
             StoredCopy(stored_copy),
             bool(further),
             State(state),
-            bool(purged),
             *names,
+            *more,
         )
 
     @property

@@ -439,13 +439,24 @@ def test_equal_mails_are_found_again_about_as_fast_as_different_ones(tmp_path: P
 
 
 def test_every_column_of_every_table_is_held_to_a_form() -> None:
-    """But those that are worked out from others."""
+    """But texts of which mail decides, and what is worked out from others."""
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(TABLES)
         for table, sql in connection.execute(
             "SELECT name, sql FROM sqlite_schema WHERE type = 'table'"
         ).fetchall():
             for _, column, *_ in connection.execute(f"PRAGMA table_info({table})"):
-                assert re.search(rf"^    {column} (TEXT|INTEGER) CONSTRAINT ", sql, re.MULTILINE), (
-                    column
-                )
+                held = rf"^    {column} (TEXT|(TEXT|INTEGER) CONSTRAINT \"{column}\" CHECK) "
+                assert re.search(held, sql.replace("TEXT,", "TEXT "), re.MULTILINE), column
+
+
+def test_a_row_beyond_the_limit_is_damage(path: Path) -> None:
+    with JobLog.create(path) as log:
+        log.messages.begin_walk()
+        recorded(log, examined())
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "UPDATE message SET hint = replace(hex(zeroblob(?)), '00', 'x')", (2**26,)
+        )
+    with pytest.raises(JobLogDamaged), JobLog.open(path) as log:
+        log.messages.at(INBOX_COPY)

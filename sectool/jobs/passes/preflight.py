@@ -142,7 +142,7 @@ def _needs_old_keys(examination: Examination) -> bool:
 
 def _by_count(item: tuple[RecipientKey, int]) -> tuple[int, str, str, str]:
     key, count = item
-    return -count, key.issuer, key.serial_number, key.subject_key_identifier
+    return -count, *key.names
 
 
 def _whole_by(looked_at: int, whole: int) -> float:

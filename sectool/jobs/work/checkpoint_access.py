@@ -58,17 +58,16 @@ def fixed_recipients(log: JobLog) -> tuple[str, ...] | None:
     value = log.value(SEALED_TO)
     if value is not None:
         return tuple(value.split())
-    # Jobs of before there were sealed ones do not say so.
-    return () if log.messages.parts.any_stored() else None
+    return None
 
 
 def header_of(checkpoint: Checkpoint, known: CheckpointRecord) -> bytes:
-    """The header that lies with a plaintext, held against the log where that knows it.
+    """The header that lies with a plaintext, held against the log.
 
     Raises:
         CheckpointDamaged: it is another one.
     """
-    if known.header_sha256 not in {None, checkpoint.header_sha256}:
+    if known.header_sha256 != checkpoint.header_sha256:
         raise not_as_known(known.content_digest)
     return checkpoint.outer_header
 
