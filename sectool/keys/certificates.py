@@ -29,6 +29,7 @@ from sectool.cms.addresses import PARSER_ERRORS
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import damaged
+from sectool.outcome import CertificateFingerprint
 
 _AGREEING_KEYS = frozenset({oids.EC_PUBLIC_KEY, oids.X25519, oids.X448})
 
@@ -49,9 +50,9 @@ class HeldCertificate:
     """DER of the SubjectPublicKeyInfo."""
 
     @cached_property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> CertificateFingerprint:
         """SHA-256 of the certificate, lower-case hexadecimal."""
-        return hashlib.sha256(self.der).hexdigest()
+        return CertificateFingerprint(hashlib.sha256(self.der).hexdigest())
 
     @cached_property
     def parsed(self) -> x509.Certificate | None:
