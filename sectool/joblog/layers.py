@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from sectool.joblog.records import RECIPIENT_COLUMNS, UNREACHED, LayerRecord
-from sectool.outcome import RecipientKey, State, blotted
+from sectool.outcome import ContentDigest, RecipientKey, State, blotted
 from sectool.summary import LeftPart, NeedsOldKeys
 
 NOT_EVERYBODYS = (
@@ -70,7 +70,7 @@ class LayerTable:
                     (*position, add_recipient(recipient)),
                 )
 
-    def keep_from_others(self, content_digest: str) -> None:
+    def keep_from_others(self, content_digest: ContentDigest) -> None:
         """A layer in a part keeps its recipients, where not everybody opens it who opens the part.
 
         Keys that came in a later run may open the part, wherever it lies, and not the layer.
@@ -95,7 +95,7 @@ class LayerTable:
             (NOT_EVERYBODYS, content_digest),
         )
 
-    def of_part(self, content_digest: str) -> list[LayerRecord]:
+    def of_part(self, content_digest: ContentDigest) -> list[LayerRecord]:
         """The layers in the plaintext of a part, as one of the messages has them that hold it."""
         rows = self._connection.execute(
             "SELECT part, path, layer.content_digest, reason, hides_recipients FROM layer"
@@ -112,7 +112,7 @@ class LayerTable:
             for part, path, digest, reason, hides in rows
         ]
 
-    def _recipients(self, content_digest: str, path: str) -> tuple[RecipientKey, ...]:
+    def _recipients(self, content_digest: ContentDigest, path: str) -> tuple[RecipientKey, ...]:
         rows = self._connection.execute(
             f"SELECT DISTINCT {RECIPIENT_COLUMNS}"
             " FROM layer_recipient JOIN recipient USING (recipient)"

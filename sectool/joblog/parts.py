@@ -16,7 +16,7 @@ from sectool.joblog.records import (
     Storage,
     now,
 )
-from sectool.outcome import Binding, Integrity, RecipientKey, State
+from sectool.outcome import Binding, ContentDigest, Integrity, RecipientKey, State
 
 STORED = "checkpoint.storage <> 'none'"
 """Condition on a checkpoint: there is, or was, a file of it."""
@@ -244,14 +244,14 @@ class PartTable:
             ),
         )
 
-    def content_digests(self, message: int) -> list[str]:
+    def content_digests(self, message: int) -> list[ContentDigest]:
         """Content digests of what is encrypted again of a message: its parts, and layers inside."""
         rows = self._connection.execute(
             "SELECT content_digest FROM part WHERE message = ?"
             f" UNION SELECT content_digest FROM layer WHERE message = ? AND NOT ({IS_KEPT})",
             (message, message),
         )
-        return [str(digest) for (digest,) in rows]
+        return [ContentDigest(digest) for (digest,) in rows]
 
     def are_stored(self, message: int) -> bool:
         """Whether checkpoints were kept of a message, and not only their digests."""
@@ -270,7 +270,7 @@ class PartTable:
         ).fetchone()
         return row is not None
 
-    def checkpoint(self, content_digest: str) -> CheckpointRecord | None:
+    def checkpoint(self, content_digest: ContentDigest) -> CheckpointRecord | None:
         """The checkpoint of an encrypted part, where there is one."""
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM checkpoint WHERE content_digest = ? AND {STANDING}",
@@ -278,7 +278,7 @@ class PartTable:
         ).fetchone()
         return None if row is None else _record(row)
 
-    def sealed(self, limit: int) -> list[str]:
+    def sealed(self, limit: int) -> list[ContentDigest]:
         """Content digests of sealed checkpoints that were not purged.
 
         Args:
@@ -289,7 +289,7 @@ class PartTable:
             f" WHERE storage = 'sealed' AND {STANDING} LIMIT ?",
             (limit,),
         )
-        return [str(digest) for (digest,) in rows]
+        return [ContentDigest(digest) for (digest,) in rows]
 
     def of(self, message: int) -> Iterator[SealablePart]:
         """The encrypted parts the message had at first, in its order, as the log knows them."""
@@ -309,7 +309,7 @@ class PartTable:
                 resealed_sha256=opens_to,
             )
 
-    def _readers(self, content_digest: str) -> frozenset[str]:
+    def _readers(self, content_digest: ContentDigest) -> frozenset[str]:
         rows = self._connection.execute(
             "SELECT address FROM reader WHERE content_digest = ?", (content_digest,)
         )

@@ -43,7 +43,7 @@ from sectool.mailbox import (
     Written,
 )
 from sectool.message import Flags, Listing, MessageRef
-from sectool.outcome import Proof, State
+from sectool.outcome import MessageDigest, Proof, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ class Replacer:
                 self._give_up(new, State.CHANGED, "it was changed while its new copy was made")
                 continue
             original = OriginalToKeep(
-                stored.content.digest, stored.content, self._mailbox.file_of(new.ref)
+                MessageDigest(stored.content.digest), stored.content, self._mailbox.file_of(new.ref)
             )
             keep.append((new, original))
         refused = self._job.originals.keep([original for _, original in keep])

@@ -10,6 +10,7 @@ from sectool.checkpoint import Checkpoint, CheckpointStore, SealedFiles
 from sectool.errors import CheckpointDamaged
 from sectool.joblog import CheckpointRecord, JobLog, Storage
 from sectool.keys import KeyHistory, KeyMaterial, NewRecipient
+from sectool.outcome import ContentDigest
 
 SEALED_TO = "sealed-to"
 """Value of the job: fingerprints of the certificates its checkpoints are sealed to,
@@ -72,7 +73,7 @@ def header_of(checkpoint: Checkpoint, known: CheckpointRecord) -> bytes:
     return checkpoint.outer_header
 
 
-def not_as_known(content_digest: str) -> CheckpointDamaged:
+def not_as_known(content_digest: ContentDigest) -> CheckpointDamaged:
     """The error for a checkpoint that holds something else than was decrypted."""
     return CheckpointDamaged(
         f"the checkpoint {content_digest[:16]}… is not what the job log knows",

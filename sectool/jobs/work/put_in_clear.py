@@ -21,7 +21,7 @@ from sectool.jobs.work.stored_copy import fetch_known
 from sectool.jobs.work.work import MailboxContext, WorkKind
 from sectool.mailbox import Access
 from sectool.message import Content
-from sectool.outcome import State
+from sectool.outcome import Identity, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +116,13 @@ def _encrypted(
     return content, [plaintexts[one.path].in_place_of(one) for one in inventory.parts], note
 
 
-def _identity(content: Content, *, nested: bool) -> str:
+def _identity(content: Content, *, nested: bool) -> Identity:
     """What a plaintext copy is known by, provided that nothing in it is encrypted any more."""
     inventory = smime.take_inventory(content)
     if inventory.parts or inventory.covered or inventory.state is State.UNDER_SIGNATURE:
         remedy = "" if nested else f"; {smime.TO_OPEN_NESTED}"
         raise UnsupportedMessage(f"another encrypted layer lies inside{remedy}")
-    return f"{IN_CLEAR}{inventory.as_copy}"
+    return Identity(f"{IN_CLEAR}{inventory.as_copy}")
 
 
 def _outer(context: PlaintextContext, content: Content, inner: Content) -> tuple[Content, str]:

@@ -11,12 +11,13 @@ from sectool.joblog import IN_CLEAR, JobMessage
 from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.mailbox import Access, Mailbox
 from sectool.message import MessageRef, StoredMessage
+from sectool.outcome import Identity
 
 
-def known_as(inventory: smime.Inventory) -> tuple[str, str]:
+def known_as(inventory: smime.Inventory) -> tuple[Identity, Identity]:
     """What a message is known by as it lies there, and as a plaintext copy of a job."""
     copy = inventory.as_copy
-    return inventory.identity, "" if copy is None else f"{IN_CLEAR}{copy}"
+    return inventory.identity, Identity("" if copy is None else f"{IN_CLEAR}{copy}")
 
 
 def fetch_known(mailbox: Mailbox, message: JobMessage) -> tuple[StoredMessage, smime.Inventory]:
