@@ -229,11 +229,11 @@ class NoSpace(RunError):
     summary = "not enough space or quota"
 
 
-class JobLogTooNew(RunError):
-    """The job log was written by a newer sectool."""
+class JobLogVersion(RunError):
+    """The job log was written by a sectool that is newer, or that was never released."""
 
     exit_code = 21
-    summary = "job log of a newer version"
+    summary = "job log of another version"
     again = Again.NEVER
 
 

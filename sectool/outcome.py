@@ -41,7 +41,6 @@ class State(StrEnum):
     CHANGED = "changed"
     """Someone else changed the message while it was worked on."""
     FAILED = "failed"
-    PURGED = "purged"
 
     LOST = "lost"
     """In the job, but not found in the mailbox."""

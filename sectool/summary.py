@@ -341,6 +341,8 @@ class Summary:
     """Encrypted attachments among the parts that are taken."""
     needs_old_keys: list[NeedsOldKeys] = field(default_factory=list)
     """Messages that an old key is still needed for, also where they are done."""
+    job_data_removed: int = 0
+    """Messages whose originals and checkpoints were removed from the job, whatever their states."""
     voided_signatures: int = 0
     """Messages with a signature that is void since a part under it was replaced."""
     space: int | None = None

@@ -34,6 +34,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document: dict[str, Any] = {}
     document["needs_old_keys"] = [_needs(entry, summary) for entry in summary.needs_old_keys]
     document["voided_signatures"] = summary.voided_signatures
+    document["job_data_removed"] = summary.job_data_removed
     document["bindings"] = []
     if isinstance(summary, OpeningSummary):
         document.update(bindings.as_json(summary))
@@ -119,9 +120,7 @@ def as_table(summary: Summary) -> Iterable[str]:
     """The same for a person, a line at a time."""
     if isinstance(summary, OpeningSummary):
         yield from bindings.as_table(summary)
-    if summary.voided_signatures:
-        yield ""
-        yield f"signatures that --break-signatures made void: {summary.voided_signatures}"
+    yield from _numbers(summary)
     if isinstance(summary, EncryptingSummary):
         yield from _certificates(summary)
     if isinstance(summary, WorkingSummary):
@@ -143,6 +142,17 @@ def as_table(summary: Summary) -> Iterable[str]:
     if summary.shut_key_files:
         yield ""
         yield from _shut(summary)
+
+
+def _numbers(summary: Summary) -> Iterable[str]:
+    numbers = {
+        "signatures that --break-signatures made void": summary.voided_signatures,
+        "messages whose job data were removed": summary.job_data_removed,
+    }
+    for what, number in numbers.items():
+        if number:
+            yield ""
+            yield f"{what}: {number}"
 
 
 def _certificates(summary: EncryptingSummary) -> Iterable[str]:

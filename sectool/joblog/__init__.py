@@ -3,8 +3,8 @@
 Holds no subjects, no addresses, no key material and no plaintext.
 """
 
-from sectool.joblog.acknowledgements import Acknowledgement
-from sectool.joblog.give_ups import Standing
+from sectool.joblog.counts import MessagesAlike
+from sectool.joblog.decisions import Acknowledgement, Standing
 from sectool.joblog.layers import NOT_EVERYBODYS
 from sectool.joblog.log import JobLog
 from sectool.joblog.messages import KEPT, REPLACED
@@ -16,28 +16,25 @@ from sectool.joblog.records import (
     UNREAD,
     CheckpointRecord,
     Examination,
-    Finished,
+    JobMessage,
     LayerRecord,
     MessageRecord,
-    OriginalRecord,
     PartRecord,
     Purpose,
     Removal,
-    ReplacedMessage,
     ReplacementRecord,
-    SealableMessage,
     SealablePart,
     Storage,
+    StoredCopy,
 )
-from sectool.joblog.schema import OLDER_SCHEMAS
-from sectool.joblog.standings import MessagesAlike
+from sectool.joblog.schema import MIGRATED_VERSIONS
 from sectool.outcome import blotted
 
 __all__ = [
     "IN_CLEAR",
     "KEPT",
+    "MIGRATED_VERSIONS",
     "NOT_EVERYBODYS",
-    "OLDER_SCHEMAS",
     "ON_TRIAL",
     "PASSED_OVER",
     "REPLACED",
@@ -46,20 +43,18 @@ __all__ = [
     "Acknowledgement",
     "CheckpointRecord",
     "Examination",
-    "Finished",
     "JobLog",
+    "JobMessage",
     "LayerRecord",
     "MessageRecord",
     "MessagesAlike",
-    "OriginalRecord",
     "PartRecord",
     "Purpose",
     "Removal",
-    "ReplacedMessage",
     "ReplacementRecord",
-    "SealableMessage",
     "SealablePart",
     "Standing",
     "Storage",
+    "StoredCopy",
     "blotted",
 ]

@@ -17,18 +17,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sectool.joblog.parts import CHECKPOINTS_STAND
-from sectool.joblog.records import Examination, MessageRecord, message_record
-from sectool.message import Flags, Listing
+from sectool.joblog.records import Examination, MessageRecord
 from sectool.outcome import State
 
 if TYPE_CHECKING:
     from sectool.joblog.messages import MessageTable
 
-_READS_LIKE = "((identity >= ? AND identity < ?) OR (identity = ? AND message_id = ?))"
-"""The copy of a row has the same content and is the same mail; the second of a log of an older
-version, which knows its copies by content alone."""
+_READS_LIKE = "identity >= ? AND identity < ?"
+"""The copy of a row has the same content and is the same mail."""
 
-_IS_FURTHER = "identity = original_identity"
+_IS_FURTHER = "stored_copy = 'found'"
 """The row is of a further copy, of which an original is kept before it is replaced."""
 
 
@@ -44,7 +42,7 @@ class CopyTable:
         if not examination.in_clear:
             return False
         row = self._connection.execute(
-            f"SELECT 1 FROM message WHERE {_READS_LIKE} LIMIT 1", _values(examination)
+            f"SELECT 1 FROM message WHERE {_READS_LIKE} LIMIT 1", _mail(examination)
         ).fetchone()
         return row is not None
 
@@ -52,10 +50,8 @@ class CopyTable:
         """Whether a mail has the text of a plaintext copy of the job, whoever it is from."""
         if not examination.in_clear:
             return False
-        _, _, content, _ = _values(examination)
         row = self._connection.execute(
-            "SELECT 1 FROM message WHERE identity >= ? AND identity < ? LIMIT 1",
-            (content, f"{content};"),
+            f"SELECT 1 FROM message WHERE {_READS_LIKE} LIMIT 1", _content(examination)
         ).fetchone()
         return row is not None
 
@@ -82,8 +78,7 @@ class CopyTable:
         """
         if not self.read_like(examination):
             return None
-        listing = Listing(examination.ref, examination.size, Flags(), examination.hint)
-        values, source = _values(examination), self._source(examination)
+        values, source = _mail(examination), self._source(examination)
         first_unseen = self._messages.first_unseen
         marked, row = str(examination.marked), None
         if is_own(self._original(examination.marked)):
@@ -91,8 +86,8 @@ class CopyTable:
         if row is None and source is not None:
             row = first_unseen(f"{_READS_LIKE} AND {_IS_FURTHER}", *values)
         if row is not None:
-            record = message_record(row)
-            self._messages.take_place(record.message, listing)
+            record = MessageRecord.of_row(row)
+            self._messages.take_place(record.message, examination.listing)
             self._connection.execute(
                 f"UPDATE message SET original_identity = iif({_IS_FURTHER}, ?1, original_identity),"
                 " identity = ?1 WHERE message = ?2",
@@ -101,7 +96,7 @@ class CopyTable:
             return record
         if source == examination.marked:
             return None  # a further copy of that one, whatever else has this body
-        return self._messages.claim(listing, examination.identity)
+        return self._messages.claim(examination.listing, examination.identity)
 
     def _original(self, message: int) -> str:
         row = self._connection.execute(
@@ -123,7 +118,7 @@ class CopyTable:
             return None
         identity = examination.in_clear
         copy = replace(examination, identity=identity, state=State.DECRYPTED, reason="")
-        message = self._messages.insert(copy)
+        message = self._messages.insert(copy, is_further=True)
         self._messages.parts.copy(source, message)
         return message
 
@@ -132,7 +127,7 @@ class CopyTable:
         if not examination.in_clear:
             return None
         select = f"SELECT message FROM message WHERE {_READS_LIKE} AND {CHECKPOINTS_STAND}"
-        values = _values(examination)
+        values = _mail(examination)
         row = self._connection.execute(
             f"{select} AND message = ?", (*values, examination.marked)
         ).fetchone()
@@ -141,8 +136,13 @@ class CopyTable:
         return None if row is None else int(row[0])
 
 
-def _values(examination: Examination) -> tuple[str, str, str, str]:
-    """What ``_READS_LIKE`` is asked with."""
+def _mail(examination: Examination) -> tuple[str, str]:
+    """What ``_READS_LIKE`` is asked with: from where to where its identities lie."""
     mail, _, _ = examination.in_clear.rpartition(":")
-    content, _, _ = mail.rpartition(":")
-    return f"{mail}:", f"{mail};", content, examination.message_id
+    return f"{mail}:", f"{mail};"
+
+
+def _content(examination: Examination) -> tuple[str, str]:
+    """The same of all mail that has the content, whoever it is from."""
+    content, _, _ = examination.in_clear.rpartition(":")[0].rpartition(":")
+    return f"{content}:", f"{content};"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
 from sectool.joblog.records import UNREACHED, LayerRecord
 from sectool.outcome import RecipientKey, State, blotted
 from sectool.summary import LeftPart, NeedsOldKeys
@@ -19,6 +18,12 @@ NOT_EVERYBODYS = (
 
 IS_KEPT = "layer.reason <> ''"
 """Condition on a layer: it keeps its recipients."""
+
+IS_ACKNOWLEDGED = (
+    "EXISTS (SELECT 1 FROM acknowledgement AS a WHERE a.identity = original_identity"
+    " AND (a.state = word OR (a.state = '' AND word NOT IN ('lost', 'changed'))))"
+)
+"""Condition on a row of ``counted``."""
 
 _NEEDS_OLD_KEY = (
     f"{IS_KEPT} AND (layer.hides_recipients OR EXISTS"
@@ -54,16 +59,16 @@ class LayerTable:
         execute = self._connection.execute
         execute("DELETE FROM layer WHERE message = ?", (message,))
         for layer in layers:
-            place = (message, layer.part, layer.path)
+            position = (message, layer.part, layer.path)
             execute(
                 "INSERT INTO layer (message, part, path, content_digest, reason, hides_recipients)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                (*place, layer.content_digest, blotted(layer.reason), layer.hides_recipients),
+                (*position, layer.content_digest, blotted(layer.reason), layer.hides_recipients),
             )
             for recipient in layer.recipients:
                 execute(
                     "INSERT OR IGNORE INTO layer_recipient VALUES (?, ?, ?, ?)",
-                    (*place, add_recipient(recipient)),
+                    (*position, add_recipient(recipient)),
                 )
 
     def keep_from_others(self, content_digest: str) -> None:
@@ -117,7 +122,7 @@ class LayerTable:
         )
         return tuple(RecipientKey(*row) for row in rows)
 
-    def places(self, message: int, *, kept: bool) -> frozenset[tuple[str, str]]:
+    def positions(self, message: int, *, kept: bool) -> frozenset[tuple[str, str]]:
         """Part and path of the layers of a message that keep their recipients, or that do not."""
         rows = self._connection.execute(
             f"SELECT part, path FROM layer WHERE message = ? AND ({IS_KEPT}) = ?", (message, kept)
@@ -155,7 +160,7 @@ class LayerTable:
             execute(
                 f"UPDATE layer SET reason = ?1 WHERE {IS_KEPT} AND NOT ({_NEEDS_OLD_KEY})"
                 " AND message IN (SELECT message FROM message"
-                "   WHERE state IN ('reencrypted', 'rewrapped', 'verified', 'purged'))"
+                "   WHERE state IN ('reencrypted', 'rewrapped', 'verified'))"
                 f" AND ({_KEY}) IN (SELECT {_KEY} FROM layer_recipient WHERE recipient = ?2)",
                 (reason, *row),
             )

@@ -16,28 +16,24 @@ from typing import Self
 from sectool import durable
 from sectool.crashpoints import crashpoint
 from sectool.errors import RunError, UsageError
-from sectool.joblog.acknowledgements import AcknowledgementTable
-from sectool.joblog.bindings import BindingTable
-from sectool.joblog.clear import ClearTable
-from sectool.joblog.counts import Counts
+from sectool.joblog.counts import Counts, PlaintextTable, Standings
 from sectool.joblog.database import (
+    check_contents,
     configure,
     connect,
     explain,
     is_half_written,
     make_tables,
+    migrate,
     write_schema,
 )
-from sectool.joblog.give_ups import GiveUpTable
+from sectool.joblog.decisions import AcknowledgementTable, GiveUpTable
 from sectool.joblog.messages import MessageTable
-from sectool.joblog.migrations import is_outdated, keep_copy, migrate
-from sectool.joblog.plaintext import PlaintextTable
+from sectool.joblog.parts import BindingTable
 from sectool.joblog.purges import PurgeTable
-from sectool.joblog.replaced import ReplacedMessages
 from sectool.joblog.replacements import ReplacementTable
-from sectool.joblog.restarts import RestartTable
-from sectool.joblog.standings import Standings
-from sectool.joblog.waiting import WaitingMessages
+from sectool.joblog.schema import SCHEMA, Schema
+from sectool.joblog.work_lists import ReplacedMessages, WaitingMessages
 
 
 class JobLog:
@@ -47,14 +43,13 @@ class JobLog:
         messages: what is known of every message.
         replacements: the messages that are being replaced, and their originals.
         replaced: the messages that were, for proving and undoing.
+        waiting: the messages that are to be, and what a restarted phase is to replace once more.
         purges: what may go from the job directory, and what has gone.
         counts: how many messages are in which state.
         plaintext: what of the mail lies where in clear.
         acknowledgements: the messages that a person knows cannot be done.
         give_ups: what a person gave up for old keys, and what was last said of those.
         standings: which messages stand in which states.
-        clear: the messages in clear that are to be encrypted as well.
-        restarts: what a restarted phase is to replace once more.
         bindings: the certificates that are not at hand, and whose key is.
     """
 
@@ -64,15 +59,13 @@ class JobLog:
         self.messages = MessageTable(connection)
         self.replacements = ReplacementTable(connection, self.messages)
         self.replaced = ReplacedMessages(connection, self.messages)
-        self.waiting = WaitingMessages(connection, self.messages.parts)
+        self.waiting = WaitingMessages(connection, self.messages)
         self.purges = PurgeTable(connection, self.messages)
         self.counts = Counts(connection)
         self.plaintext = PlaintextTable(connection)
         self.acknowledgements = AcknowledgementTable(connection)
         self.give_ups = GiveUpTable(connection)
         self.standings = Standings(connection)
-        self.clear = ClearTable(connection, self.messages.parts)
-        self.restarts = RestartTable(connection, self.messages)
         self.bindings = BindingTable(connection)
 
     # --- life ------------------------------------------------------------
@@ -96,19 +89,17 @@ class JobLog:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, schema: Schema = SCHEMA) -> Self:
         """Opens an existing job log and checks it; one of an older version is migrated first.
 
         Raises:
             JobLogDamaged: it is not a job log, or fails a check.
-            JobLogTooNew: a newer sectool wrote it.
+            JobLogVersion: a newer sectool wrote it, or one that was never released.
             NoSpace: there is no room for the migration; nothing was changed.
         """
-        connection = connect(path)
+        connection = connect(path, schema=schema)
         try:
-            if is_outdated(connection):
-                keep_copy(connection, path)
-                migrate(connection, path)
+            migrate(connection, path, keep_copy=True, schema=schema)
         except sqlite3.Error as error:
             connection.close()
             raise explain(error, path) from error
@@ -118,22 +109,23 @@ class JobLog:
         return cls(path, connection)
 
     @classmethod
-    def rehearsal(cls, path: Path | None) -> Self:
+    def rehearsal(cls, path: Path | None, schema: Schema = SCHEMA) -> Self:
         """A copy in memory for a dry run: it takes every step and no disk sees any.
 
         Args:
             path: the job log to copy; None, or one that is not there: an empty job.
+            schema: the one that the copy is to have.
 
         Raises:
             JobLogDamaged: it is not a job log, or fails a check.
-            JobLogTooNew: a newer sectool wrote it.
+            JobLogVersion: a newer sectool wrote it, or one that was never released.
         """
         connection = sqlite3.connect(":memory:", isolation_level=None)
         if path is None or not path.exists():
-            make_tables(connection)
+            make_tables(connection, schema)
             connection.execute("INSERT INTO job VALUES ('job', 'rehearsal')")
         else:
-            _copy(path, connection)
+            _copy(path, connection, schema)
         configure(connection, read_only=True)
         return cls(path or Path(":memory:"), connection)
 
@@ -209,24 +201,24 @@ class JobLog:
         self._connection.execute("DELETE FROM phase WHERE name = ?", (name,))
 
 
-def _copy(path: Path, connection: sqlite3.Connection) -> None:
+def _copy(path: Path, connection: sqlite3.Connection, schema: Schema) -> None:
     """Copies the job log at ``path`` to another connection, as this version has it."""
     try:
-        with closing(_connect_to_look(path)) as source:
+        with closing(_connect_to_look(path, schema)) as source:
             source.backup(connection)
-        if is_outdated(connection):
-            migrate(connection, path)
+        check_contents(connection, path)
+        migrate(connection, path, keep_copy=False, schema=schema)
     except sqlite3.Error as error:
         raise explain(error, path) from error
 
 
-def _connect_to_look(path: Path) -> sqlite3.Connection:
+def _connect_to_look(path: Path, schema: Schema) -> sqlite3.Connection:
     try:
-        return connect(path, read_only=True)
+        return connect(path, read_only=True, schema=schema)
     except RunError as error:
         if not is_half_written(error.__cause__):
             raise
     # A run was killed in the middle of a commit. Until that is undone nobody
     # can read the file, and only who may write to it can undo it.
-    connect(path).close()
-    return connect(path, read_only=True)
+    connect(path, schema=schema).close()
+    return connect(path, read_only=True, schema=schema)

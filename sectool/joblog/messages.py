@@ -11,22 +11,24 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from sectool.errors import JobLogDamaged
 from sectool.joblog.copies import CopyTable
 from sectool.joblog.parts import CHECKPOINTS_STAND, PartTable
 from sectool.joblog.records import (
+    LISTING_COLUMNS,
     MESSAGE_COLUMNS,
     NOTICED,
     ON_TRIAL,
-    UNREAD,
     Examination,
     MessageRecord,
-    message_record,
+    StoredCopy,
+    listing_of,
+    now,
+    number_of,
 )
 from sectool.joblog.schema import LEGAL_STEPS
-from sectool.message import Flags, Listing, MessageRef
+from sectool.message import Listing, MessageRef
 from sectool.outcome import Proof, State, blotted
 
 REPLACED = frozenset({State.REENCRYPTED, State.REWRAPPED, State.VERIFIED})
@@ -91,19 +93,11 @@ class MessageTable:
         )
         self.note_step(message, step or state)
 
-    def prove(self, message: int, proof: Proof) -> None:
-        """The replacement of a message was opened; one that is purged stays so."""
-        (state,) = self._connection.execute(
-            "SELECT state FROM message WHERE message = ?", (message,)
-        ).fetchone()
-        purged = State(state) is State.PURGED
-        self.advance(message, State.PURGED if purged else State.VERIFIED, proof=proof)
-
     def note_step(self, message: int, step: str) -> None:
         """Writes down that a step was taken on a message."""
         self._connection.execute(
             "INSERT INTO step (at, message, name) VALUES (?, ?, ?)",
-            (datetime.now(UTC).isoformat(timespec="seconds"), message, step),
+            (now(), message, step),
         )
 
     # --- a walk ---------------------------------------------------------------
@@ -126,7 +120,7 @@ class MessageTable:
         """The replaced message whose copy at this place was changed by somebody."""
         row = self._connection.execute(
             "SELECT message FROM message WHERE folder = ? AND key = ? AND presence = 'changed'"
-            " AND identity <> original_identity",
+            " AND replaced",
             (ref.folder, ref.key),
         ).fetchone()
         return None if row is None else int(row[0])
@@ -151,16 +145,14 @@ class MessageTable:
             takes: whether one is to be.
         """
         rows = self._connection.execute(
-            "SELECT message, folder, key, size, hint, internal_date"
-            " FROM message JOIN temp.seen USING (message)"
+            f"SELECT message, {LISTING_COLUMNS} FROM message JOIN temp.seen USING (message)"
             " WHERE message IN (SELECT value FROM json_each(?)) AND presence = 'present'"
-            " AND identity = original_identity AND internal_date <> '' ORDER BY message",
+            " AND stored_copy = 'found' ORDER BY message",
             (json.dumps(sorted(messages)),),
         ).fetchall()
         taken = []
-        for message, folder, key, size, hint, date in rows:
-            moment = datetime.fromisoformat(date)
-            listing = Listing(MessageRef(folder, key), size, Flags(), hint, moment)
+        for message, *columns in rows:
+            listing = listing_of(*columns)
             if takes(listing):
                 self.unsee(message)
                 taken.append(listing)
@@ -189,7 +181,7 @@ class MessageTable:
             " WHERE folder = ? AND key = ? AND presence = 'present'",
             (ref.folder, ref.key),
         ).fetchone()
-        return None if row is None else message_record(row)
+        return None if row is None else MessageRecord.of_row(row)
 
     def claim_examined(self, examination: Examination) -> MessageRecord | None:
         """As ``claim``, by whatever the copy that was examined may be known by.
@@ -197,10 +189,10 @@ class MessageTable:
         What reads like a plaintext copy of the job, and is none that it knows byte for byte,
         waits for all others (``CopyTable``).
         """
-        listing = Listing(examination.ref, examination.size, Flags(), examination.hint)
-        if self.copies.read_like(examination):
-            return self.claim(listing, examination.in_clear)
-        return self.claim(listing, examination.identity)
+        read_like = self.copies.read_like(examination)
+        return self.claim(
+            examination.listing, examination.in_clear if read_like else examination.identity
+        )
 
     def claim(self, listing: Listing, identity: str) -> MessageRecord | None:
         """The row of the stored copy at ``listing``, found by identity and moved to its place.
@@ -228,14 +220,13 @@ class MessageTable:
         )
         if not found:
             return None
-        record = message_record(found)
+        record = MessageRecord.of_row(found)
         self.take_place(record.message, listing)
         return record
 
     def take_place(self, message: int, listing: Listing) -> None:
         """The walk found this message at ``listing``."""
-        place = (listing.ref, listing.hint, listing.size)
-        self.relocate(message, *place, displaced=self._unseen)
+        self.relocate(message, listing, displaced=self._unseen)
         self.see(message)
 
     def first_unseen(self, condition: str, *values: str) -> tuple[object, ...] | None:
@@ -276,15 +267,12 @@ class MessageTable:
         where no checkpoint was ever kept, or ``clear``. Only after all copies have had their claim.
         """
         row = self.first_unseen(
-            "original_identity = ? AND identity <> original_identity AND state <> 'purged'",
-            original_identity,
+            "original_identity = ? AND replaced AND NOT purged", original_identity
         )
         if row is None:
             return None
-        record = message_record(row)
-        self._connection.execute(
-            "UPDATE message SET identity = original_identity WHERE message = ?", (record.message,)
-        )
+        record = MessageRecord.of_row(row)
+        self.set_copy(record.message, StoredCopy.FOUND, record.original_identity)
         self.take_place(record.message, listing)
         state = State.CHECKPOINTED if self.parts.are_stored(record.message) else State.READABLE
         if not self.parts.were_encrypted(record.message):
@@ -292,28 +280,28 @@ class MessageTable:
         self.advance(record.message, state, step="returned")
         return record
 
-    def relocate(
-        self, message: int, ref: MessageRef, hint: str, size: int, *, displaced: str
-    ) -> None:
-        """The message lies at ``ref`` now; what was noted there before gets ``displaced``.
+    def relocate(self, message: int, listing: Listing, *, displaced: str) -> None:
+        """The message lies at ``listing`` now; what was noted there before gets ``displaced``.
 
         A copy that could not be read before, and can be now, leaves no trace.
         """
+        place = (listing.ref.folder, listing.ref.key)
         self._connection.execute(
-            "UPDATE message SET presence = iif(substr(identity, 1, ?) = ?, 'gone', ?)"
+            "UPDATE message SET presence = iif(stored_copy = 'unread', 'gone', ?)"
             " WHERE folder = ? AND key = ? AND presence = 'present' AND message <> ?",
-            (len(UNREAD), UNREAD, displaced, ref.folder, ref.key, message),
+            (displaced, *place, message),
         )
         self._connection.execute(
             "UPDATE message SET folder = ?, key = ?, hint = ?, size = ?, presence = 'present'"
             " WHERE message = ?",
-            (ref.folder, ref.key, hint, size, message),
+            (*place, listing.hint, listing.size, message),
         )
 
-    def set_identity(self, message: int, identity: str) -> None:
-        """The stored copy is known by this identity from now on."""
+    def set_copy(self, message: int, copy: StoredCopy, identity: str) -> None:
+        """Such a copy lies in the mailbox from now on, and is known by this identity."""
         self._connection.execute(
-            "UPDATE message SET identity = ? WHERE message = ?", (identity, message)
+            "UPDATE message SET stored_copy = ?, identity = ? WHERE message = ?",
+            (copy, identity, message),
         )
 
     def mark_changed(
@@ -329,7 +317,7 @@ class MessageTable:
             "SELECT message FROM message WHERE folder = ? AND key = ? AND message_id = ?"
             " AND message_id <> '' AND state NOT IN ('not-in-job', 'old-key')"
             " AND presence <> 'gone'"
-            " AND (NOT ? OR identity <> original_identity)"
+            " AND (NOT ? OR replaced)"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
             (listing.ref.folder, listing.ref.key, message_id, only_replaced),
         ).fetchone()
@@ -369,8 +357,7 @@ class MessageTable:
             replaced: also those whose last copy was one that sectool wrote.
         """
         self._connection.execute(
-            "UPDATE message SET presence = 'gone' WHERE presence = 'lost'"
-            " AND (? OR identity = original_identity)",
+            "UPDATE message SET presence = 'gone' WHERE presence = 'lost' AND (? OR NOT replaced)",
             (replaced,),
         )
 
@@ -401,7 +388,8 @@ class MessageTable:
         if claimed is not None:
             self.advance(message, examination.state, reason=examination.reason)
             self._connection.execute(
-                "UPDATE message SET tried_with = ?, year = ?, message_id = ? WHERE message = ?",
+                "UPDATE message SET tried_with = ?, year = ?, message_id = ?, purged = 0"
+                " WHERE message = ?",
                 (examination.tried_with, examination.year, examination.message_id, message),
             )
         for content_digest in examination.released:
@@ -411,28 +399,35 @@ class MessageTable:
         self.parts.write(message, examination)
         return message
 
-    def insert(self, examination: Examination) -> int:
-        """A new row for a copy that no row is of."""
+    def insert(self, examination: Examination, *, is_further: bool = False) -> int:
+        """A new row for a copy that no row is of.
+
+        Args:
+            examination: of it.
+            is_further: whether it is a further copy of a plaintext that the job put there.
+        """
         if examination.state not in LEGAL_STEPS[None]:
             raise JobLogDamaged(f"no message of a job log begins as {examination.state}")
-        ref = examination.ref
+        date = examination.listing.internal_date
         cursor = self._connection.execute(
-            "INSERT INTO message (identity, original_identity, state, reason, proof, folder, key,"
-            " hint, size, year, internal_date, message_id, tried_with, presence)"
-            " VALUES (?, ?, ?, ?, '', '', '', '', 0, ?, ?, ?, ?, 'gone')",
+            "INSERT INTO message (identity, original_identity, stored_copy, further, state, reason,"
+            " proof, purged, folder, key, hint, size, year, internal_date, message_id, tried_with,"
+            " presence) VALUES (?1, ?1, ?2, ?3, ?4, ?5, '', 0, '', '', '', 0, ?6, ?7, ?8, ?9,"
+            " 'gone')",
             (
                 examination.identity,
-                examination.identity,
+                StoredCopy.FOUND if examination.is_read else StoredCopy.UNREAD,
+                is_further,
                 examination.state,
                 blotted(examination.reason),
                 examination.year,
-                examination.internal_date,
+                None if date is None else number_of(date),
                 examination.message_id,
                 examination.tried_with,
             ),
         )
         message = int(cursor.lastrowid or 0)
-        self.take_place(message, Listing(ref, examination.size, Flags(), examination.hint))
+        self.take_place(message, examination.listing)
         self.note_step(message, examination.state)
         return message
 

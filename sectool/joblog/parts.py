@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sectool.joblog.layers import IS_KEPT, LayerTable
@@ -14,8 +13,9 @@ from sectool.joblog.records import (
     MessageRecord,
     SealablePart,
     Storage,
+    now,
 )
-from sectool.outcome import Integrity, RecipientKey, State
+from sectool.outcome import Binding, Integrity, RecipientKey, State
 
 STORED = "checkpoint.storage <> 'none'"
 """Condition on a checkpoint: there is, or was, a file of it."""
@@ -58,6 +58,13 @@ def _record(columns: Sequence[Any]) -> CheckpointRecord:
         Storage(storage),
         header_sha256,
     )
+
+
+_NAMED = "(issuer, serial_number, subject_key_identifier) = (?1, ?2, ?3)"
+
+
+def _names(recipient: RecipientKey) -> tuple[str, str, str]:
+    return recipient.issuer, recipient.serial_number, recipient.subject_key_identifier
 
 
 def _numbers(path: str) -> list[int]:
@@ -113,12 +120,12 @@ class PartTable:
         if examination.readers:
             for part in examination.parts:
                 self.layers.keep_from_others(part.content_digest)
-        if known is None or known.replaced:
+        if known is None or known.is_replaced:
             return
         kept = {(layer.part, layer.path) for layer in examination.layers if layer.reason}
-        if self.layers.places(known.message, kept=True) <= kept:
+        if self.layers.positions(known.message, kept=True) <= kept:
             return
-        if not kept.isdisjoint(self.layers.places(known.message, kept=False)):
+        if not kept.isdisjoint(self.layers.positions(known.message, kept=False)):
             return
         if not self._paths(known.message) <= {part.path for part in examination.parts}:
             return
@@ -153,13 +160,12 @@ class PartTable:
             self.layers.keep_from_others(part.content_digest)
 
     def _add_recipient(self, recipient: RecipientKey, in_history: bool) -> int:
-        names = (recipient.issuer, recipient.serial_number, recipient.subject_key_identifier)
         (number,) = self._connection.execute(
             "INSERT INTO recipient (issuer, serial_number, subject_key_identifier, in_history)"
             " VALUES (?, ?, ?, ?) ON CONFLICT (issuer, serial_number, subject_key_identifier)"
             " DO UPDATE SET in_history = max(in_history, excluded.in_history)"
             " RETURNING recipient",
-            (*names, int(in_history)),
+            (*_names(recipient), in_history),
         ).fetchone()
         return int(number)
 
@@ -185,8 +191,8 @@ class PartTable:
             "SELECT issuer, serial_number, subject_key_identifier, folder, count(*)"
             " FROM recipient JOIN message_recipient USING (recipient)"
             " JOIN message USING (message) WHERE NOT in_history AND presence = 'present'"
-            " AND state IN ('reencrypted', 'rewrapped', 'verified', 'purged')"
-            " AND identity <> original_identity GROUP BY recipient, folder"
+            " AND state IN ('reencrypted', 'rewrapped', 'verified') AND replaced"
+            " GROUP BY recipient, folder"
         )
         for issuer, serial_number, subject_key_identifier, folder, count in rows:
             yield RecipientKey(issuer, serial_number, subject_key_identifier), folder, count
@@ -235,7 +241,7 @@ class PartTable:
                 checkpoint.content_type,
                 checkpoint.integrity,
                 checkpoint.storage,
-                datetime.now(UTC).isoformat(timespec="seconds"),
+                now(),
                 was_purged,
                 checkpoint.header_sha256,
             ),
@@ -326,10 +332,63 @@ class PartTable:
         for path, *columns in rows:
             yield path, _record(columns)
 
-    def set_opens_to(self, message: int, opens_to: Mapping[str, str]) -> None:
-        """What the parts of a replaced message open to, by path, where it is not what they did."""
-        self._connection.execute("UPDATE part SET opens_to = '' WHERE message = ?", (message,))
-        self._connection.executemany(
-            "UPDATE part SET opens_to = ? WHERE message = ? AND path = ?",
-            [(sha256, message, path) for path, sha256 in opens_to.items()],
+    def take_clear(self, message: int, part: SealablePart) -> None:
+        """A new copy of a message in clear is about to be put into the mailbox.
+
+        Of such a message no checkpoint is kept: its original holds all of it. Its part says
+        what the new copy opens to, so that it can be proven like any other.
+
+        Args:
+            message: number of its row.
+            part: what the copy opens to.
+        """
+        self.add_checkpoint(part.checkpoint)
+        self._connection.execute(
+            "INSERT OR REPLACE INTO part (message, path, content_digest,"
+            " content_encryption_algorithm, integrity, signer, voids_signature, opens_to,"
+            " placement) VALUES (?, ?, ?, '', '', '', 0, '', '')",
+            (message, part.path, part.checkpoint.content_digest),
         )
+
+
+class BindingTable:
+    """What was found; all writing happens inside ``JobLog.group``."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def add(self, bindings: Iterable[Binding]) -> None:
+        """Later runs of the job use these at once."""
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO binding VALUES (?, ?, ?, ?, ?)",
+            [(*_names(one.recipient), one.public_key, now()) for one in bindings],
+        )
+
+    def all(self) -> list[Binding]:
+        """In the order in which they were found."""
+        rows = self._connection.execute(
+            "SELECT issuer, serial_number, subject_key_identifier, public_key FROM binding"
+            " ORDER BY at, issuer, serial_number, subject_key_identifier"
+        )
+        return [Binding(RecipientKey(*names), public_key) for *names, public_key in rows]
+
+    def named_by(self, binding: Binding) -> int:
+        """How many messages name the certificate."""
+        (count,) = self._connection.execute(
+            "SELECT count(DISTINCT message) FROM message_recipient JOIN counted USING (message)"
+            f" JOIN recipient USING (recipient) WHERE {_NAMED}",
+            _names(binding.recipient),
+        ).fetchone()
+        return int(count)
+
+    def shut_for(self, binding: Binding) -> frozenset[int]:
+        """Messages that name it and are not open, or have a layer that names it and stays shut."""
+        rows = self._connection.execute(
+            f"WITH named AS (SELECT recipient FROM recipient WHERE {_NAMED})"
+            " SELECT message FROM message_recipient JOIN message USING (message)"
+            " WHERE recipient IN named AND state IN (?4, ?5)"
+            " UNION SELECT message FROM layer_recipient JOIN layer USING (message, part, path)"
+            f" WHERE recipient IN named AND {IS_KEPT}",
+            (*_names(binding.recipient), State.MISSING_KEY, State.REVIEW),
+        )
+        return frozenset(int(message) for (message,) in rows)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from sectool.joblog.messages import MessageTable
 from sectool.joblog.parts import STORED
 from sectool.joblog.records import Removal
-from sectool.outcome import Proof, State
+from sectool.outcome import State
 
 ABANDONED = frozenset(
     {
@@ -24,10 +24,9 @@ ABANDONED = frozenset(
         State.VERIFIED,
         State.CHANGED,
         State.FAILED,
-        State.PURGED,
     }
 )
-"""States that become ``purged`` with their files; others only lose the files."""
+"""States of messages that count as purged without their files; others only lose the files."""
 
 _SEEN = "EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = m.message)"
 
@@ -35,7 +34,7 @@ _IN_FLIGHT = "EXISTS (SELECT 1 FROM replacement WHERE replacement.message = m.me
 
 _PURGEABLE = (
     f"m.presence = 'present' AND {_SEEN} AND NOT {_IN_FLIGHT}"
-    " AND m.identity <> m.original_identity"
+    " AND m.replaced"
     " AND (m.proof = 'opened' OR (? AND m.state IN ('reencrypted', 'rewrapped', 'verified')))"
 )
 """The replacement is in the mailbox now, and proven; the value: unproven ones count too."""
@@ -53,8 +52,7 @@ _RESTORED = f"m.presence = 'present' AND {_SEEN} AND NOT {_IN_FLIGHT} AND m.stat
 
 _WAITING = (State.CHECKPOINTED, State.DECRYPTED, State.CHANGED, State.FAILED)
 _NO_MORE_WORK = (
-    f"m.message = ? AND NOT {_IN_FLIGHT} AND m.state NOT IN (?, ?, ?, ?)"
-    " AND m.identity = m.original_identity"
+    f"m.message = ? AND NOT {_IN_FLIGHT} AND m.state NOT IN (?, ?, ?, ?) AND NOT m.replaced"
 )
 """It was given up, was never replaced, and does not wait to be."""
 _LAYERS_GO = (
@@ -135,15 +133,15 @@ class PurgeTable:
             own = self._checkpoints_of(message), self._originals_of(message)
             checkpoints.update(dict.fromkeys(own[0]))
             originals.update(dict.fromkeys(own[1]))
-            if any(own) or self._state(message) in ABANDONED - {State.PURGED}:
+            if any(own) or self._counts_as_kept(message):
                 chosen.append(message)
         return Removal(tuple(chosen), tuple(checkpoints), tuple(originals))
 
-    def _state(self, message: int) -> State:
-        (state,) = self._connection.execute(
-            "SELECT state FROM message WHERE message = ?", (message,)
+    def _counts_as_kept(self, message: int) -> bool:
+        state, purged = self._connection.execute(
+            "SELECT state, purged FROM message WHERE message = ?", (message,)
         ).fetchone()
-        return State(state)
+        return not purged and State(state) in ABANDONED
 
     def _checkpoints_of(self, message: int) -> list[str]:
         rows = self._connection.execute(
@@ -154,7 +152,7 @@ class PurgeTable:
             # A message that left the job needs nothing; one that is purged has a replacement.
             " AND NOT EXISTS (SELECT 1 FROM held AS other JOIN message AS m"
             "   ON m.message = other.message WHERE other.content_digest = p.content_digest"
-            "   AND m.presence <> 'gone' AND (m.state <> 'purged' OR other.is_kept)"
+            "   AND m.presence <> 'gone' AND (NOT m.purged OR other.is_kept)"
             f"   AND NOT {_FREED.format(held='other')})",
             (message,),
         )
@@ -169,7 +167,7 @@ class PurgeTable:
             "   AND tombstone.digest = o.digest AND step = 'removed')"
             " AND NOT EXISTS (SELECT 1 FROM original AS other JOIN message AS m"
             "   ON m.message = other.message WHERE other.digest = o.digest"
-            "   AND m.state <> 'purged' AND NOT EXISTS"
+            "   AND NOT m.purged AND NOT EXISTS"
             "     (SELECT 1 FROM temp.freed"
             "       WHERE kind = 'original' AND freed.message = m.message))",
             (message,),
@@ -189,8 +187,8 @@ class PurgeTable:
     def count_abandoned(self) -> int:
         """How many messages in the mailbox lost their checkpoint before they were replaced."""
         (count,) = self._connection.execute(
-            "SELECT count(*) FROM counted WHERE word = 'purged'"
-            " AND (identity = original_identity OR substr(identity, 1, 9) = 'in-clear:')"
+            "SELECT count(*) FROM counted WHERE purged AND presence = 'present'"
+            " AND stored_copy <> 'encrypted'"
         ).fetchone()
         return int(count)
 
@@ -216,13 +214,13 @@ class PurgeTable:
     def finish(self) -> None:
         """All that was intended is gone, durably."""
         execute = self._connection.execute
-        rows = execute(
-            "SELECT message, state, proof FROM message JOIN purging USING (message)"
-        ).fetchall()
-        for message, state, proof in rows:
+        rows = execute("SELECT message, state FROM message JOIN purging USING (message)").fetchall()
+        for message, state in rows:
+            self._messages.note_step(message, "purged")
             if State(state) in ABANDONED:
-                self._messages.advance(message, State.PURGED, proof=Proof(proof) if proof else None)
-            else:
-                self._messages.note_step(message, State.PURGED)
+                execute("UPDATE message SET purged = 1 WHERE message = ?", (message,))
+            if State(state) is State.CHECKPOINTED:
+                # It opens with its old keys, and nothing of it is kept.
+                self._messages.advance(message, State.READABLE)
         execute("UPDATE tombstone SET step = 'removed'")
         execute("DELETE FROM purging")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any, Self
 
 from sectool.errors import JobLogDamaged
-from sectool.message import MessageRef
-from sectool.outcome import Integrity, Proof, RecipientKey, State
+from sectool.message import Flags, Intent, Listing, MessageRef
+from sectool.outcome import Integrity, RecipientKey, State
 
 IN_CLEAR = "in-clear:"
 """Begins the identity of a plaintext copy that sectool put into the mailbox: three digests follow,
-of what it describes and holds, of which mail it is, and of all of it. Logs of version 1 and 2
-have the first one alone."""
+of what it describes and holds, of which mail it is, and of all of it."""
 UNREAD = "unread:"
 """Begins the identity of a copy that could not be read; nothing is found again by it."""
-PASSED_OVER = "place:"
-"""Begins the identity of a place of the mailbox that was passed over, as messages are given up."""
+PASSED_OVER = "passed-over:"
+"""Begins the identity of what a walk passed over, as messages are given up."""
 UNREACHED = "#"
 """Begins the path of a layer record of an envelope that cannot be put back where it lies."""
 NOTICED = "noticed: "
@@ -25,6 +26,36 @@ NOTICED = "noticed: "
 
 ON_TRIAL = "on trial"
 """In the place of the digest of a key history: its trial has not come to an end yet."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def number_of(moment: datetime) -> int:
+    """A moment as the log has it: microseconds since 1970, in UTC."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment_of(number: int) -> datetime:
+    """The moment that ``number_of`` made a number of; in UTC."""
+    return _EPOCH + timedelta(microseconds=number)
+
+
+def now() -> int:
+    """The present moment, to the second, as the log has it."""
+    return number_of(datetime.now(UTC).replace(microsecond=0))
+
+
+class StoredCopy(StrEnum):
+    """Which copy of a message lies in the mailbox now."""
+
+    UNREAD = "unread"
+    """One that could not be read, so that nobody knows what it is."""
+    FOUND = "found"
+    """The one that the job first found, or that is there again."""
+    PLAINTEXT = "plaintext"
+    """Its plaintext, which sectool put in the place of that."""
+    ENCRYPTED = "encrypted"
+    """The new message, which sectool put there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +143,16 @@ class LayerRecord:
 class Examination:
     """What an examination found of one stored message."""
 
-    ref: MessageRef
-    hint: str
-    size: int
+    listing: Listing
+    """Where it lies, with the bytes that were read and the date that came with them."""
     identity: str
     state: State
     reason: str = ""
     year: str = ""
     """Of the header date, else of the internal date."""
-    internal_date: str = ""
-    """ISO 8601 with offset."""
     message_id: str = ""
+    is_read: bool = True
+    """Whether its bytes could be read."""
     parts: tuple[PartRecord, ...] = ()
     recipients: tuple[RecipientKey, ...] = ()
     in_history: frozenset[RecipientKey] = frozenset()
@@ -147,6 +177,27 @@ class Examination:
     """What is odd about the encoding of its encrypted parts, each once; they were read all the
     same."""
 
+    @property
+    def ref(self) -> MessageRef:
+        """Where it lies."""
+        return self.listing.ref
+
+
+LISTING_COLUMNS = "folder, key, size, hint, internal_date"
+"""Where a message lies, of the table of messages, in the order that ``listing_of`` takes."""
+
+MESSAGE_COLUMNS = (
+    f"message, {LISTING_COLUMNS}, identity, original_identity, stored_copy, further, state, purged,"
+    " message_id, tried_with"
+)
+"""Of the table of messages, in the order that ``MessageRecord.of_row`` takes."""
+
+
+def listing_of(folder: str, key: str, size: int, hint: str, date: int | None) -> Listing:
+    """Where a message lies, from what the log has of it."""
+    moment = None if date is None else moment_of(date)
+    return Listing(MessageRef(folder, key), size, Flags(), hint, moment)
+
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
@@ -154,44 +205,60 @@ class MessageRecord:
 
     message: int
     """Number of the row."""
+    listing: Listing
+    """Where it was seen last; the log knows no flags."""
     identity: str
+    """Of the copy that lies there."""
+    original_identity: str
+    """Of the copy the job first found."""
+    stored_copy: StoredCopy
+    is_further: bool
+    """Whether the copy the job first found was a further one of a plaintext that it had put
+    into the mailbox."""
     state: State
-    reason: str
-    ref: MessageRef
-    """Where it was seen last."""
-    hint: str
-    size: int
+    is_purged: bool
+    """Whether its original and its checkpoints were removed from the job."""
+    message_id: str
     tried_with: str
-    replaced: bool
-    """Whether its copy is another than the one the job first found."""
+
+    @classmethod
+    def of_row(cls, row: tuple[Any, ...]) -> Self:
+        """A row of ``MESSAGE_COLUMNS`` as what it says."""
+        message, folder, key, size, hint, date, *rest = row
+        identity, original_identity, stored_copy, further, state, purged, *names = rest
+        return cls(
+            message,
+            listing_of(folder, key, size, hint, date),
+            identity,
+            original_identity,
+            StoredCopy(stored_copy),
+            bool(further),
+            State(state),
+            bool(purged),
+            *names,
+        )
+
+    @property
+    def ref(self) -> MessageRef:
+        """Where it was seen last."""
+        return self.listing.ref
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether its copy is one that sectool put into the mailbox."""
+        return self.stored_copy in {StoredCopy.PLAINTEXT, StoredCopy.ENCRYPTED}
 
     @property
     def is_own_copy(self) -> bool:
         """Whether its copy is one that sectool wrote, or a further one of such a copy."""
-        return self.replaced or self.identity.startswith(IN_CLEAR)
+        return self.is_replaced or self.is_further
 
-
-MESSAGE_COLUMNS = (
-    "message, identity, state, reason, folder, key, hint, size, tried_with,"
-    " identity <> original_identity"
-)
-"""Of the table of messages, in the order that ``message_record`` takes."""
-
-
-def message_record(row: tuple[object, ...]) -> MessageRecord:
-    """A row of ``MESSAGE_COLUMNS`` as what it says."""
-    message, identity, state, reason, folder, key, hint, size, tried_with, replaced = row
-    return MessageRecord(
-        message=int(str(message)),
-        identity=str(identity),
-        state=State(str(state)),
-        reason=str(reason),
-        ref=MessageRef(str(folder), str(key)),
-        hint=str(hint),
-        size=int(str(size)),
-        tried_with=str(tried_with),
-        replaced=bool(replaced),
-    )
+    @property
+    def in_clear(self) -> bool:
+        """Whether its copy is a plaintext that sectool wrote, or a further one of it."""
+        return self.stored_copy is StoredCopy.PLAINTEXT or (
+            self.is_further and self.stored_copy is StoredCopy.FOUND
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,46 +284,36 @@ class SealablePart:
 
 
 @dataclass(frozen=True, slots=True)
-class SealableMessage:
-    """A message that waits to be encrypted to the new recipients."""
+class JobMessage(MessageRecord):
+    """A message that is worked on, with all that the log has for that."""
 
-    message: int
-    identity: str
-    """Of the present copy."""
-    original_identity: str
-    """Of the copy the job first found."""
-    ref: MessageRef
-    size: int
-    internal_date: str
-    """ISO 8601 with offset."""
-    parts: tuple[SealablePart, ...]
+    parts: tuple[SealablePart, ...] = ()
+    original: str = ""
+    """SHA-256 of the original; empty where none was kept."""
     found_as: str = ""
     """Identity of the message that its parts were found in, where the copy the job first found
     was in clear already; else empty."""
 
-    def __post_init__(self) -> None:
-        _hold_date(self.message, self.internal_date)
+    @property
+    def internal_date(self) -> datetime:
+        """Of the copy.
+
+        Raises:
+            JobLogDamaged: it has none, as only a copy that was never read.
+        """
+        if self.listing.internal_date is None:
+            raise JobLogDamaged(f"message {self.message} of the job log has no date")
+        return self.listing.internal_date
 
     @property
-    def is_own_copy(self) -> bool:
-        """Whether the stored copy is one that this job put there, so that it is no original."""
-        return self.identity != self.original_identity
+    def size(self) -> int:
+        """Bytes as stored."""
+        return self.listing.size
 
     @property
     def encrypted_identity(self) -> str:
         """Of the message as its parts were found in it."""
         return self.found_as or self.original_identity
-
-    @property
-    def in_clear(self) -> bool:
-        """Whether the stored copy is the plaintext, put there by sectool."""
-        return self.identity.startswith(IN_CLEAR)
-
-
-def _hold_date(message: int, date: str) -> None:
-    """Only a message that could not be read has none, and nothing is made of such a one."""
-    if not date:
-        raise JobLogDamaged(f"message {message} of the job log has no date")
 
 
 class Purpose(StrEnum):
@@ -269,8 +326,15 @@ class Purpose(StrEnum):
     """The new copy is the original."""
     DECRYPT = "decrypt"
     """The new copy is the plaintext."""
-    RESTORE = "restore"
+    BRING_BACK = "bring-back"
     """The message was lost; the new copy comes in the place of none."""
+
+    @property
+    def stored_copy(self) -> StoredCopy:
+        """What lies in the mailbox afterwards."""
+        if self is Purpose.ROLLBACK:
+            return StoredCopy.FOUND
+        return StoredCopy.PLAINTEXT if self is Purpose.DECRYPT else StoredCopy.ENCRYPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,83 +342,14 @@ class ReplacementRecord:
     """One message that has, or may have, two copies in the mailbox."""
 
     message: int
-    old: MessageRef
-    old_revision: str
-    folder: str
-    """Where the new copy was to come."""
-    where: str
-    """The store's own text for it."""
-    new: MessageRef | None
-    """The new copy; None while nothing met it."""
-    new_digest: str
-    """SHA-256 of the new copy."""
-    new_size: int
-    new_identity: str
-    purpose: Purpose = Purpose.ENCRYPT
-    new_opens_to: tuple[tuple[str, str], ...] = ()
+    purpose: Purpose
+    intent: Intent
+    identity: str
+    """What the new copy is known by."""
+    opens_to: tuple[tuple[str, str], ...] = ()
     """Path of each part with the SHA-256 it opens to, where that is not what it was."""
     original: str = ""
     """SHA-256 of the original that was kept of the message; empty: none is."""
-
-
-@dataclass(frozen=True, slots=True)
-class OriginalRecord:
-    """An original that lies durably in the job directory."""
-
-    message: int
-    digest: str
-    size: int
-    folder: str
-    internal_date: str
-    """ISO 8601 with offset."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A replacement whose old copy was removed."""
-
-    message: int
-    ref: MessageRef
-    hint: str
-    size: int
-    identity: str
-    proof: Proof | None
-    """None where the new copy is the original."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplacedMessage:
-    """A message whose stored copy is one that sectool wrote."""
-
-    message: int
-    identity: str
-    """Of the present copy."""
-    original_identity: str
-    """Of the copy the job first found."""
-    ref: MessageRef
-    size: int
-    internal_date: str
-    """ISO 8601 with offset."""
-    message_id: str
-    original: str
-    """SHA-256 of the original; empty where none was kept."""
-    parts: tuple[SealablePart, ...]
-
-    def __post_init__(self) -> None:
-        _hold_date(self.message, self.internal_date)
-
-    @property
-    def as_sealable(self) -> SealableMessage:
-        """The same message, to be encrypted from its checkpoints."""
-        return SealableMessage(
-            message=self.message,
-            identity=self.identity,
-            original_identity=self.original_identity,
-            ref=self.ref,
-            size=self.size,
-            internal_date=self.internal_date,
-            parts=self.parts,
-        )
 
 
 @dataclass(frozen=True, slots=True)

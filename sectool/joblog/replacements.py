@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import Any
 
 from sectool.errors import JobLogDamaged
 from sectool.joblog.messages import MessageTable
-from sectool.joblog.records import (
-    Examination,
-    Finished,
-    OriginalRecord,
-    Purpose,
-    ReplacementRecord,
-)
-from sectool.message import MessageRef
-from sectool.outcome import State
+from sectool.joblog.records import Examination, Purpose, ReplacementRecord
+from sectool.message import Intent, Listing, MessageRef
+from sectool.outcome import Proof, State
 
 
 class ReplacementTable:
     """The replacement rows of a job log; all writing happens inside ``JobLog.group``.
 
-    A row is announced before anything is written to the mailbox, says
+    A row is there before anything is written to the mailbox, says
     ``placed`` and where once the new copy is proven to lie there durably, and
     goes when the old copy is gone.
 
@@ -35,27 +30,31 @@ class ReplacementTable:
         self._connection = connection
         self._messages = messages
 
-    def announce(self, record: ReplacementRecord) -> None:
+    def intend(self, record: ReplacementRecord) -> None:
         """The intent: which copy is replaced, where the new one will come, with which bytes."""
+        intent = record.intent
         self._connection.execute(
             "INSERT INTO replacement (message, purpose, step, old_folder, old_key, old_revision,"
-            " intended_folder, intended_where, new_digest, new_size, new_identity, new_opens_to)"
-            " VALUES (?, ?, 'announced', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " intended_folder, intended_where, new_digest, new_size, new_identity)"
+            " VALUES (?, ?, 'intended', ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.message,
                 record.purpose,
-                record.old.folder,
-                record.old.key,
-                record.old_revision,
-                record.folder,
-                record.where,
-                record.new_digest,
-                record.new_size,
-                record.new_identity,
-                json.dumps(dict(record.new_opens_to)),
+                intent.replaced.folder,
+                intent.replaced.key,
+                intent.revision,
+                intent.folder,
+                intent.where,
+                intent.digest,
+                intent.size,
+                record.identity,
             ),
         )
-        self._messages.note_step(record.message, "announced")
+        self._connection.executemany(
+            "INSERT INTO replacement_part VALUES (?, ?, ?)",
+            [(record.message, *part) for part in record.opens_to],
+        )
+        self._messages.note_step(record.message, "intended")
 
     def place(self, message: int, new: MessageRef | None) -> None:
         """The new copy lies durably at ``new``, or beside (None), and was read back."""
@@ -65,7 +64,7 @@ class ReplacementTable:
             (*place, message),
         )
         if cursor.rowcount != 1:
-            raise JobLogDamaged(f"message {message} was placed without having been announced")
+            raise JobLogDamaged(f"message {message} was placed without having been intended")
         self._messages.note_step(message, "placed")
 
     def withdraw(self, message: int) -> None:
@@ -76,36 +75,45 @@ class ReplacementTable:
 
     def expect_late(self, message: int) -> None:
         """The new copy is not there, and may still turn up."""
-        self._connection.execute(
+        cursor = self._connection.execute(
             f"INSERT INTO abandoned (is_superseded, {_COLUMNS})"
             f" SELECT 0, {_COLUMNS} FROM replacement WHERE message = ?",
             (message,),
         )
+        self._connection.execute(
+            "INSERT INTO abandoned_part SELECT ?, path, opens_to FROM replacement_part"
+            " WHERE message = ?",
+            (cursor.lastrowid, message),
+        )
 
-    def finish(self, finished: Finished, *, state: State, reason: str = "") -> None:
+    def finish(self, message: int, listing: Listing, *, state: State, proof: Proof | None) -> None:
         """Only the new copy counts from now on.
 
         Args:
-            finished: where it lies.
-            state: ``reencrypted``, ``rewrapped``, ``decrypted`` or ``rolled-back``, or ``changed``
-                where the old copy was not removed by us.
-            reason: what happened to the old copy then.
+            message: number of the row.
+            listing: where it lies.
+            state: ``reencrypted``, ``rewrapped``, ``decrypted`` or ``rolled-back``.
+            proof: of the new copy; None where it is the original or the plaintext.
         """
-        (opens_to,) = self._connection.execute(
-            "SELECT max(new_opens_to) FROM replacement WHERE message = ?", (finished.message,)
-        ).fetchone()
-        self._remove(finished.message)
         self._connection.execute(
-            "UPDATE abandoned SET is_superseded = 1 WHERE message = ?", (finished.message,)
+            "UPDATE part SET opens_to = coalesce((SELECT opens_to FROM replacement_part AS new"
+            "   WHERE new.message = part.message AND new.path = part.path), '') WHERE message = ?",
+            (message,),
         )
-        self._messages.parts.set_opens_to(finished.message, json.loads(opens_to or "{}"))
-        self._connection.execute("DELETE FROM restarted WHERE message = ?", (finished.message,))
-        place = (finished.ref, finished.hint, finished.size)
+        row = self._connection.execute(
+            "SELECT purpose, new_identity FROM replacement WHERE message = ?", (message,)
+        ).fetchone()
+        self._remove(message)
+        purpose, identity = row
+        self._connection.execute(
+            "UPDATE abandoned SET is_superseded = 1 WHERE message = ?", (message,)
+        )
+        self._connection.execute("DELETE FROM restarted WHERE message = ?", (message,))
         # A row there can only be this very copy, which a walk met before it was known.
-        self._messages.relocate(finished.message, *place, displaced="gone")
-        self._messages.see(finished.message)
-        self._messages.set_identity(finished.message, finished.identity)
-        self._messages.advance(finished.message, state, reason=reason, proof=finished.proof)
+        self._messages.relocate(message, listing, displaced="gone")
+        self._messages.see(message)
+        self._messages.set_copy(message, Purpose(purpose).stored_copy, identity)
+        self._messages.advance(message, state, proof=proof)
 
     def _remove(self, message: int) -> None:
         cursor = self._connection.execute("DELETE FROM replacement WHERE message = ?", (message,))
@@ -113,14 +121,12 @@ class ReplacementTable:
             raise JobLogDamaged(f"message {message} is not being replaced")
 
     def open(self) -> list[ReplacementRecord]:
-        """All that an interrupted run left announced or placed."""
-        return [
-            _record(row)
-            for row in self._connection.execute(
-                f"SELECT {_COLUMNS}, coalesce(digest, '')"
-                " FROM replacement LEFT JOIN original USING (message) ORDER BY message"
-            )
-        ]
+        """All that an interrupted run left intended or placed."""
+        rows = self._connection.execute(
+            f"SELECT {_OPENS_TO}, {_COLUMNS}, coalesce(digest, '')"
+            " FROM replacement LEFT JOIN original USING (message) ORDER BY message"
+        )
+        return [_record(row) for row in rows]
 
     def is_open(self, message: int) -> bool:
         """Whether a message has, or may have, two copies."""
@@ -174,7 +180,7 @@ class ReplacementTable:
             (examination.identity, examination.in_clear, json.dumps(list(met))),
         ).fetchone()
         if row is None:
-            return self._follow_late(examination.ref, examination.identity, examination.in_clear)
+            return self._follow_late(examination)
         self._connection.execute(
             "UPDATE replacement SET new_folder = ?, new_key = ? WHERE message = ?",
             (examination.ref.folder, examination.ref.key, row[0]),
@@ -187,7 +193,9 @@ class ReplacementTable:
     def abandoned(self) -> dict[int, ReplacementRecord]:
         """What may still turn up, by the number of its row; from now on none was met yet."""
         self._connection.execute("UPDATE abandoned SET new_folder = NULL, new_key = NULL")
-        rows = self._connection.execute(f"SELECT abandoned, {_COLUMNS} FROM abandoned")
+        rows = self._connection.execute(
+            f"SELECT abandoned, {_OPENS_TO_LATE}, {_COLUMNS} FROM abandoned"
+        )
         return {int(number): _record(tuple(row)) for number, *row in rows}
 
     def meet_late(self, number: int, new: MessageRef) -> int | None:
@@ -207,19 +215,27 @@ class ReplacementTable:
         ).fetchone()
         if row is None:
             return None
+        execute(
+            "INSERT INTO replacement_part SELECT ?, path, opens_to FROM abandoned_part"
+            " WHERE abandoned = ?",
+            (row[0], number),
+        )
         execute("DELETE FROM abandoned WHERE abandoned = ?", (number,))
         return int(row[0])
 
-    def _follow_late(self, ref: MessageRef, identity: str, in_clear: str) -> bool:
+    def _follow_late(self, examination: Examination) -> bool:
         # Of what was superseded the owner may have made a copy, elsewhere.
         row = self._connection.execute(
             "SELECT abandoned FROM abandoned WHERE new_identity IN (?, nullif(?, ''))"
             " AND new_key IS NULL AND (NOT is_superseded OR intended_folder = ?)",
-            (identity, in_clear, ref.folder),
+            (examination.identity, examination.in_clear, examination.ref.folder),
         ).fetchone()
-        if row is not None and (message := self.meet_late(int(row[0]), ref)) is not None:
+        if row is None:
+            return False
+        message = self.meet_late(int(row[0]), examination.ref)
+        if message is not None:
             self.meet(message)
-        return row is not None
+        return True
 
     def is_late_at(self, ref: MessageRef) -> bool:
         """Whether what lies at a place is a copy too many of a message of the job."""
@@ -235,7 +251,7 @@ class ReplacementTable:
             Each with the place and the identity of the other copy, the one that counts.
         """
         rows = self._connection.execute(
-            f"SELECT message.folder, message.key, message.identity, {_COLUMNS}"
+            f"SELECT message.folder, message.key, message.identity, {_OPENS_TO_LATE}, {_COLUMNS}"
             " FROM abandoned JOIN message USING (message)"
             " WHERE is_superseded AND new_folder = intended_folder AND presence = 'present'"
             " AND message IN (SELECT message FROM temp.seen)"
@@ -252,54 +268,50 @@ class ReplacementTable:
 
     # --- originals ------------------------------------------------------------------
 
-    def keep_original(self, original: OriginalRecord) -> None:
+    def keep_original(self, message: int, digest: str) -> None:
         """An original lies durably in the job directory.
 
         It takes the place of another one of its message: that copy is no more in the mailbox.
         """
         self._connection.execute(
-            "DELETE FROM tombstone WHERE kind = 'original' AND digest = ?", (original.digest,)
+            "DELETE FROM tombstone WHERE kind = 'original' AND digest = ?", (digest,)
         )
-        self._connection.execute(
-            "INSERT INTO original VALUES (?, ?, ?, ?, ?) ON CONFLICT (message) DO UPDATE SET"
-            " digest = excluded.digest, size = excluded.size, folder = excluded.folder,"
-            " internal_date = excluded.internal_date",
-            (
-                original.message,
-                original.digest,
-                original.size,
-                original.folder,
-                original.internal_date,
-            ),
-        )
-
-    def originals(self) -> Iterator[OriginalRecord]:
-        """All originals, in the order of their messages."""
-        for row in self._connection.execute("SELECT * FROM original ORDER BY message"):
-            yield OriginalRecord(*row)
+        self._connection.execute("INSERT OR REPLACE INTO original VALUES (?, ?)", (message, digest))
 
 
 _COLUMNS = (
-    "message, purpose, old_folder, old_key, old_revision, intended_folder,"
-    " intended_where, new_folder, new_key, new_digest, new_size, new_identity, new_opens_to"
+    "message, purpose, new_identity, old_folder, old_key, old_revision,"
+    " intended_folder, intended_where, new_digest, new_size, new_folder, new_key"
+)
+"""What an open replacement and an abandoned one say alike."""
+
+_OPENS_TO = (
+    "(SELECT json_group_object(path, opens_to) FROM replacement_part AS new"
+    " WHERE new.message = replacement.message)"
+)
+
+_OPENS_TO_LATE = (
+    "(SELECT json_group_object(path, opens_to) FROM abandoned_part AS new"
+    " WHERE new.abandoned = abandoned.abandoned)"
 )
 
 
-def _record(row: tuple[object, ...]) -> ReplacementRecord:
-    message, purpose, old_folder, old_key, old_revision, *new = row
-    folder, where, new_folder, new_key, new_digest, new_size, *rest = new
-    new_identity, new_opens_to, *original = rest
+def _record(row: tuple[Any, ...]) -> ReplacementRecord:
+    opens_to, message, purpose, identity, old_folder, old_key, revision, *others = row
+    folder, where, digest, size, new_folder, new_key, *original = others
     return ReplacementRecord(
-        message=int(str(message)),
-        purpose=Purpose(str(purpose)),
-        old=MessageRef(str(old_folder), str(old_key)),
-        old_revision=str(old_revision),
-        folder=str(folder),
-        where=str(where),
-        new=None if new_key is None else MessageRef(str(new_folder), str(new_key)),
-        new_digest=str(new_digest),
-        new_size=int(str(new_size)),
-        new_identity=str(new_identity),
-        new_opens_to=tuple(json.loads(str(new_opens_to)).items()),
-        original=str(original[0]) if original else "",
+        message,
+        Purpose(purpose),
+        Intent(
+            replaced=MessageRef(old_folder, old_key),
+            revision=revision,
+            folder=folder,
+            where=where,
+            digest=digest,
+            size=size,
+            met=None if new_key is None else MessageRef(new_folder, new_key),
+        ),
+        identity,
+        tuple(json.loads(opens_to).items()),
+        *original,
     )

@@ -1,10 +1,8 @@
 """Stores of mail, behind one seam; ``recognise`` and ``open_mailbox`` are the doors."""
 
 from sectool.mailbox.base import (
-    NOTHING,
     Add,
     Capabilities,
-    Intent,
     Keeps,
     Mailbox,
     MailboxSpecification,
@@ -17,6 +15,7 @@ from sectool.mailbox.base import (
 )
 from sectool.mailbox.recognise import open_mailbox, recognise
 from sectool.mailbox.retrying import Retrying, Tries, stopped_by
+from sectool.message import NOTHING, Intent
 
 __all__ = [
     "NOTHING",

@@ -45,7 +45,7 @@ from types import TracebackType
 from typing import Self
 
 from sectool.errors import MessageError
-from sectool.message import Content, Flags, Listing, MessageRef, StoredMessage
+from sectool.message import Content, Flags, Intent, Listing, MessageRef, StoredMessage
 
 
 class Unit(Enum):
@@ -122,31 +122,6 @@ class Add:
     """ASCII letters and digits where it is not there yet; it is made with the message."""
     content: Content
     internal_date: datetime
-
-
-NOTHING = MessageRef("", "")
-"""What an addition replaces; no store has a message of this name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """Where a new copy will come and what it will hold; logged before anything is written."""
-
-    replaced: MessageRef
-    """``NOTHING`` of an addition."""
-    revision: str
-    """Of the copy to be replaced; empty of an addition."""
-    folder: str
-    """Where the new copy comes."""
-    where: str
-    """The store's own text, by which it finds the new copy after a crash."""
-    digest: str
-    """SHA-256 of the new copy's bytes."""
-    size: int
-    internal_date: datetime | None = None
-    """Of an addition; a replacement has the date of the copy it replaces."""
-    met: MessageRef | None = None
-    """Where the new copy was met since; None: nowhere yet."""
 
 
 @dataclass(frozen=True, slots=True)

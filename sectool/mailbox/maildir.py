@@ -18,10 +18,8 @@ from sectool import durable
 from sectool.errors import MailboxError, MessageError, NoSuchMailbox, ReadOnlyMailbox
 from sectool.locks import DirectoryLock
 from sectool.mailbox.base import (
-    NOTHING,
     Add,
     Capabilities,
-    Intent,
     Mailbox,
     MailboxSpecification,
     Placed,
@@ -35,8 +33,10 @@ from sectool.mailbox.maildir_names import unique_name
 from sectool.mailbox.maildir_replacing import MaildirReplacer
 from sectool.mailbox.maildir_view import Entry
 from sectool.message import (
+    NOTHING,
     BytesContent,
     Content,
+    Intent,
     Listing,
     MessageRef,
     StoredMessage,

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sectool.errors import Again, MessageError, SectoolError
-from sectool.mailbox.base import Add, Intent, Mailbox, Placed, Replace, Whereabouts, Written
-from sectool.message import Content, Listing, MessageRef, StoredMessage
+from sectool.mailbox.base import Add, Mailbox, Placed, Replace, Whereabouts, Written
+from sectool.message import Content, Intent, Listing, MessageRef, StoredMessage
 
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each further try; after the last of them the error stands."""

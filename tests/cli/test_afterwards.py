@@ -81,7 +81,8 @@ def test_purge_tells_what_would_go_and_what_went(
     assert (rehearsed["checkpoints"], rehearsed["originals"], rehearsed["kept"]) == (1, 1, 0)
     answer = document(capsys, *words)
     assert answer["purged"] == rehearsed
-    assert answer["counts"] == {"clear": 1, "purged": 1}
+    assert answer["counts"] == {"clear": 1, "verified": 1}
+    assert answer["job_data_removed"] == 1
 
 
 def test_rollback_closes_the_job_to_encrypt(

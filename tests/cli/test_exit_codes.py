@@ -130,6 +130,13 @@ def _newer_job_log_in_a_run(place: Place) -> Arguments:
     return place.encrypt()
 
 
+def _job_log_of_a_development_version(place: Place) -> Arguments:
+    with sqlite3.connect(place.job / "job.db") as log:
+        log.execute("PRAGMA user_version = 3")
+    log.close()
+    return ("status", place.job)
+
+
 def _job_directory_that_is_none(place: Place) -> Arguments:
     return ("status", place.scratch)
 
@@ -200,6 +207,7 @@ SITUATIONS: dict[str, tuple[int, Callable[[Place], Arguments]]] = {
     "no certificate file": (15, _no_certificate_file),
     "newer job log": (21, _newer_job_log),
     "newer job log in a run": (21, _newer_job_log_in_a_run),
+    "job log of a development version": (21, _job_log_of_a_development_version),
 }
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from sectool.joblog.forms import COLUMNS, VALUES
+from sectool.joblog.schema import TABLES
+from sectool.joblog.values import VALUES
 from tests.support.copies import copy_as_moved
 
 Fixture = Any
@@ -71,12 +72,19 @@ ODD: dict[str, object] = {
     "deep JSON": DEEP,
 }
 
-PLACES = [
-    (table, column, "")
-    for table, columns in COLUMNS.items()
-    for column in columns
-    if (table, column) != ("job", "value")
-] + [("job", "value", name) for name in sorted({*VALUES, "certificates"})]
+
+def columns() -> list[tuple[str, str]]:
+    """Every column of every table that is written."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(TABLES)
+        return connection.execute(
+            "SELECT tables.name, columns.name FROM sqlite_schema AS tables,"
+            " pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"
+        ).fetchall()
+
+
+PLACES = [(*column, "") for column in columns() if column != ("job", "value")]
+PLACES += [("job", "value", name) for name in sorted({*VALUES, "certificates"})]
 
 PRODUCT = [(*place, odd) for place in PLACES for odd in ODD]
 
@@ -115,27 +123,31 @@ class Attacked:
 
 
 ROWS = """
-INSERT INTO original SELECT message, '{a}', 100, folder, internal_date FROM message
-    WHERE state = 'checkpointed' LIMIT 1;
-INSERT INTO replacement SELECT message, 'encrypt', 'announced', folder, key, '{a}', folder,
-    '1700000000.M1P1Q1R0123456789abcdef.host,S=100', NULL, NULL, '{b}', 100, '{b}', '{{}}'
+INSERT INTO original SELECT message, '{a}' FROM message WHERE state = 'checkpointed' LIMIT 1;
+INSERT INTO replacement SELECT message, 'encrypt', 'intended', folder, key, '{a}', folder,
+    '1700000000.M1P1Q1R0123456789abcdef.host,S=100', NULL, NULL, '{b}', 100, '{b}'
     FROM message
     WHERE state = 'checkpointed' ORDER BY message DESC LIMIT 1;
+INSERT INTO replacement_part SELECT message, '', '{a}' FROM replacement;
+INSERT INTO abandoned SELECT 1, message, 'rewrap', 1, folder, key, '{a}', folder,
+    '1700000000.M1P1Q1R0123456789abcdef.host,S=100', NULL, NULL, '{b}', 100, '{b}'
+    FROM message
+    WHERE state = 'checkpointed' ORDER BY message DESC LIMIT 1;
+INSERT INTO abandoned_part VALUES (1, '', '{a}');
 INSERT INTO purging SELECT min(message) FROM message;
 INSERT INTO restarted SELECT min(message) FROM message;
 INSERT INTO tombstone VALUES ('checkpoint', '{a}', 'intended'), ('original', '{b}', 'intended');
-INSERT INTO migration VALUES (3, 2, '2024-01-01T00:00:00+00:00');
 INSERT INTO acknowledgement SELECT original_identity, '' FROM message;
 INSERT INTO reader SELECT content_digest, '{a}' FROM checkpoint;
-INSERT INTO binding VALUES ('CN=Old', '01', '', '{a}', '2024-01-01T00:00:00+00:00');
-INSERT INTO give_up SELECT original_identity, '{a}', 'why', 'who', '2024-01-01T00:00:00+00:00'
+INSERT INTO binding VALUES ('CN=Old', '01', '', '{a}', 1704067200000000);
+INSERT INTO give_up SELECT original_identity, '{a}', 'why', 'who', 1704067200000000
     FROM message;
 INSERT INTO layer SELECT message, path, '1', '{a}', 'it stays', 1 FROM part;
 INSERT INTO layer_recipient SELECT message, path, '1', (SELECT min(recipient) FROM recipient)
     FROM part;
 INSERT INTO job VALUES ('certificates', '{{}}'), ('sealed-to', ''),
-    ('retired-names', '{{"{a}": [["CN=Old", "01", ""]]}}'),
-    ('retire', '[{{"key": ["CN=Old", "01", ""], "file": "old.p12",
+    ('old-key-names', '{{"{a}": [["CN=Old", "01", ""]]}}'),
+    ('old-keys', '[{{"key": ["CN=Old", "01", ""], "file": "old.p12",
     "public_key": "{a}", "needed": 1, "unclear": 0, "given_up": [], "mailbox": "maildir:/x",
     "messages": 1, "folders": 1, "at": "2024-01-01T00:00:00+00:00"}}]')
     ON CONFLICT DO NOTHING;
@@ -154,7 +166,7 @@ def attacked(sample: Fixture, tmp_path_factory: pytest.TempPathFactory) -> Attac
     (place / "victim" / "letter.eml").write_text("dear diary")
     with closing(sqlite3.connect(place / "job" / "job.db")) as connection, connection:
         connection.executescript(ROWS.format(a="a" * 64, b="b" * 64))
-        for table in COLUMNS:
+        for table, _ in columns():
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0], table
     whole = tmp_path_factory.mktemp("whole")
     for name in ("job", "Maildir"):
@@ -340,6 +352,7 @@ def written_as_utf_16(log: Path) -> None:
     log.unlink()
     with closing(sqlite3.connect(log)) as connection:
         connection.execute("PRAGMA encoding = 'UTF-16'")
+        connection.execute("PRAGMA ignore_check_constraints = ON")
         connection.executescript(script)
         for mark in marks:
             connection.execute(mark)
@@ -355,7 +368,9 @@ def test_what_is_set_in_the_file_changes_nothing(
 ) -> None:
     log = attacked.job / "job.db"
     with closing(sqlite3.connect(log)) as connection:
-        connection.executescript("DELETE FROM replacement; DELETE FROM tombstone;")
+        connection.executescript(
+            "DELETE FROM replacement_part; DELETE FROM replacement; DELETE FROM tombstone;"
+        )
         connection.execute(f"PRAGMA {pragma}")
         connection.execute("VACUUM")
     try:

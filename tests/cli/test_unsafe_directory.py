@@ -110,7 +110,6 @@ DIRECTORIES = ("checkpoints", "checkpoints/incoming", "originals", "spool")
 PLANTED: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     **{f"{name} is a link": (name, link) for name in DIRECTORIES},
     **{f"{name} is a link": (name, link_to_own_copy) for name in FILES},
-    "the copy of an old log is a link": ("job.db.v1", link_to_own_copy),
     **{f"{name} is somebody's file": (name, second_name) for name in FILES},
     **{f"{name} is a pipe": (name, pipe) for name in FILES},
     **{f"{name} is for all to write": (name, writable) for name in (*FILES, *DIRECTORIES)},

@@ -106,7 +106,7 @@ def of_the_store(names: list[str]) -> list[int]:
     [
         ("decrypt", State.CHECKPOINTED),
         ("verify", State.VERIFIED),
-        ("purge", State.PURGED),
+        ("purge", State.VERIFIED),
     ],
 )
 def test_what_replaces_nothing_leaves_the_mailbox_wherever_it_is_killed(

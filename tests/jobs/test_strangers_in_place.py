@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -293,22 +292,3 @@ def test_what_is_not_taken_is_told(box: Box) -> None:
     assert summary.counts[State.NOT_IN_JOB] == 4
     (warning,) = told.warnings
     assert warning.startswith("3 messages in clear have the text of decrypted ones")
-
-
-@pytest.mark.parametrize("situation", ["there", "moved", "moved, a field added"])
-def test_a_job_of_an_older_version_knows_its_copies_by_their_marks(
-    situation: str, box: Box, tmp_path: Path
-) -> None:
-    log = sqlite3.connect(tmp_path / "job" / "job.db")
-    log.execute(
-        "UPDATE message SET identity = substr(identity, 1, length('in-clear:') + 64)"
-        " WHERE identity LIKE 'in-clear:%'"
-    )
-    log.commit()
-    log.close()
-    first, second, _ = box.copies().values()
-    box.arrives("a stranger's", FOREIGN["the same body"](first, second))
-    SITUATIONS[situation](box)
-    assert box.run("encrypt")[State.REENCRYPTED] == 3
-    box.run("rollback")
-    box.check_all_are_here()

@@ -12,5 +12,5 @@ def copy_as_moved(job: Path, to: Path) -> Path:
     """Copies a job directory and lets the copy forget where it comes from."""
     shutil.copytree(job, to)
     with closing(sqlite3.connect(to / "job.db")) as connection, connection:
-        connection.execute("DELETE FROM job WHERE name = 'place'")
+        connection.execute("DELETE FROM job WHERE name = 'directory'")
     return to

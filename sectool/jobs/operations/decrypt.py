@@ -131,22 +131,22 @@ class _Decryption:
     def _is_done(self, known: MessageRecord, listing: Listing) -> bool:
         if known.state is State.CHECKPOINTED and not self._has_checkpoints(known):
             return False
-        if known.hint != listing.hint:
+        if known.listing.hint != listing.hint:
             return False
         if known.state is State.REVIEW and is_released(self._job, known, self._spec.released):
             return False
         if known.state is State.CHECKPOINTED and self._may_open_more(known):
             return False
-        if known.state in DONE or known.replaced:
+        if known.state in DONE or known.is_replaced:
             return True
         same_again = known.state in SAME_AGAIN and is_tried_with(known.tried_with, self._tried_with)
         return same_again and not self._spec.retry
 
     def _may_open_more(self, known: MessageRecord) -> bool:
         """Whether a layer inside keeps its recipients, and it was tried with other keys."""
-        if known.replaced or is_tried_with(known.tried_with, self._tried_with):
+        if known.is_replaced or is_tried_with(known.tried_with, self._tried_with):
             return False
-        return bool(self._log.messages.parts.layers.places(known.message, kept=True))
+        return bool(self._log.messages.parts.layers.positions(known.message, kept=True))
 
     def _has_checkpoints(self, known: MessageRecord) -> bool:
         """Whether they are there; the log hears where someone removed them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from sectool.errors import UsageError
-from sectool.joblog import SealableMessage
+from sectool.joblog import JobMessage
 from sectool.jobs.passes.bring_back_lost import Restored
 from sectool.jobs.passes.match import Matcher, check_found
 from sectool.jobs.passes.reseal import Resealing
@@ -52,10 +52,10 @@ class _Encryption:
             restore_subject=spec.restore_subject,
         )
 
-    def _waiting(self) -> Iterator[SealableMessage]:
+    def _waiting(self) -> Iterator[JobMessage]:
         yield from self._log.waiting.sealable()
         if self._spec.include_clear:
-            yield from self._log.clear.waiting()
+            yield from self._log.waiting.never_encrypted()
 
     def run(self, progress: Progress) -> EncryptSummary:
         self._check_phases()

@@ -176,11 +176,11 @@ class _Rewrap:
     def _is_done(self, known: MessageRecord, listing: Listing) -> bool:
         if self._log.replacements.is_open(known.message):
             return True  # of its two copies the one that was there first; its state says why
-        if known.hint != listing.hint:
+        if known.listing.hint != listing.hint:
             return False
         if known.state is State.REVIEW and is_released(self._job, known, self._spec.released):
             return False
-        if known.state in DONE or known.replaced:
+        if known.state in DONE or known.is_replaced:
             return True
         same_again = known.state in _SAME_AGAIN and is_tried_with(
             known.tried_with, self._tried_with

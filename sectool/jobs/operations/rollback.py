@@ -11,10 +11,10 @@ import contextlib
 from collections.abc import Iterator
 
 from sectool.errors import MessageError, SectoolError, UsageError
-from sectool.joblog import Purpose, ReplacedMessage
+from sectool.joblog import JobMessage, Purpose
 from sectool.jobs.passes.in_place import InPlace, is_in_place
 from sectool.jobs.passes.match import match_again
-from sectool.jobs.passes.selection import Selector, listing_of
+from sectool.jobs.passes.selection import Selector
 from sectool.jobs.replacing.grouping import Grouping, in_order
 from sectool.jobs.replacing.replacer import Replacer, check_writable
 from sectool.jobs.replacing.spool import Spool
@@ -49,12 +49,12 @@ class _Rollback:
             self._replacer.recover()
         if self._spec.to_stage == "decrypted":
             self._decrypt_again(progress)
-        elif next(self._log.replaced.to_restore(), None) is not None:
+        elif next(self._log.replaced.to_roll_back(), None) is not None:
             with self._log.group():
                 self._log.set_phase(Operation.ROLLBACK, "begun", "")
             progress.warn("the mail that is put back needs the old keys again", hint="keep them")
             try:
-                self._restore_all(progress)
+                self._put_back_all(progress)
             finally:
                 if not self._spec.dry_run:
                     with contextlib.suppress(SectoolError):
@@ -89,7 +89,7 @@ class _Rollback:
         self._space = in_place.space
         self._failure_code = in_place.failure_code
 
-    def _restore_all(self, progress: Progress) -> None:
+    def _put_back_all(self, progress: Progress) -> None:
         if self._spec.dry_run:
             self._space = sum(self._job.originals.size(one.original) for one in self._tasks())
             return
@@ -105,15 +105,15 @@ class _Rollback:
             if isinstance(answer, NotDone):
                 self._take_down(message.message, answer)
             else:
-                group.add(answer, answer.content.size)
+                group.add(answer, answer.written.content.size)
         group.finish()
         self._replacer.finish()
         progress.end()
 
-    def _tasks(self) -> Iterator[ReplacedMessage]:
+    def _tasks(self) -> Iterator[JobMessage]:
         selector = Selector(self._spec.selection)
-        for message in in_order(self._mailbox, self._log.replaced.to_restore()):
-            if selector.takes(listing_of(message)):
+        for message in in_order(self._mailbox, self._log.replaced.to_roll_back()):
+            if selector.takes(message.listing):
                 yield message
 
     def _take_down(self, message: int, answer: NotDone) -> None:
@@ -125,7 +125,7 @@ class _Rollback:
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
             begun = self._log.phase(Operation.ROLLBACK) is not None
-            left = self._log.replaced.to_restore()
+            left = self._log.replaced.to_roll_back()
             if self._spec.to_stage == "decrypted":
                 left = self._log.replaced.to_decrypt()
             is_left = next(left, None) is not None

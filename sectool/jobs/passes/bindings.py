@@ -24,7 +24,7 @@ from sectool.jobs.work.open_with import workers_for
 from sectool.jobs.work.trials import TRY_KEYS, TrialTask, Tried
 from sectool.jobs.work.work import NotDone
 from sectool.keys import HeldKey, KeyHistory
-from sectool.message import Flags, Listing, MessageRef
+from sectool.message import Listing, MessageRef
 from sectool.outcome import Binding, State
 from sectool.progress import Progress
 from sectool.summary import BoundKey, NotTried, OpeningSummary
@@ -52,10 +52,6 @@ RESERVE = 10
 
 CERTIFICATES = 50_000
 """Unknown certificates that are kept count of; beyond, those that one message names are left."""
-
-
-def _listing(examination: Examination) -> Listing:
-    return Listing(examination.ref, examination.size, Flags(), examination.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +142,7 @@ class Trials:
             if certificate.keys:
                 named.append(certificate)
             if len(certificate.listings) < MESSAGES:
-                certificate.listings[examination.identity] = _listing(examination)
+                certificate.listings[examination.identity] = examination.listing
         return tuple(named)
 
     def _certificate(self, unknown: UnknownRecipient) -> UnknownCertificate | None:
@@ -271,7 +267,7 @@ class Trials:
         """Where messages lie that what was found is of use to."""
         bound = {binding.recipient for binding in self.bindings}
         return [
-            _listing(one)
+            one.listing
             for one in examinations
             if one.ref in self.guesses or not bound.isdisjoint(one.recipients)
         ]

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from sectool.joblog import ReplacedMessage
-from sectool.jobs.passes.selection import Selector, listing_of
+from sectool.joblog import JobMessage
+from sectool.jobs.passes.selection import Selector
 from sectool.jobs.replacing.grouping import Grouping
 from sectool.jobs.replacing.replacer import Replacer
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel, Selection
 from sectool.jobs.work.make_anew import MAKE_ANEW, LostArgument
-from sectool.jobs.work.new_message import NewMessage
-from sectool.jobs.work.seal import WrittenMessage
+from sectool.jobs.work.new_message import NewMessage, WrittenMessage
 from sectool.jobs.work.work import NotDone
 from sectool.mailbox import NOTHING, Add
 from sectool.progress import Progress
@@ -24,10 +22,10 @@ RECOVERED = "Recovered"
 """Folder for what was lost."""
 
 
-def lost_messages(selection: Selection, job: Job) -> list[ReplacedMessage]:
+def lost_messages(selection: Selection, job: Job) -> list[JobMessage]:
     """What there is to put back of a walk that ended; the selection applies to where it was."""
     selector = Selector(selection)
-    return [lost for lost in job.log.replaced.lost() if selector.takes(listing_of(lost))]
+    return [lost for lost in job.log.replaced.lost() if selector.takes(lost.listing)]
 
 
 @dataclass(slots=True)
@@ -42,7 +40,7 @@ class Restored:
 
 
 def restore_lost(
-    messages: Sequence[ReplacedMessage],
+    messages: Sequence[JobMessage],
     argument: LostArgument,
     replacer: Replacer,
     *,
@@ -67,7 +65,7 @@ def restore_lost(
     restored = Restored()
     progress.begin("restore", len(messages))
 
-    def add(group: Sequence[tuple[ReplacedMessage, WrittenMessage]]) -> None:
+    def add(group: Sequence[tuple[JobMessage, WrittenMessage]]) -> None:
         refused = replacer.add([_entry(*one) for one in group])
         restored.messages += len(group) - len(refused)
         restored.not_restored.update(refused)
@@ -93,15 +91,6 @@ def restore_lost(
     return restored
 
 
-def _entry(message: ReplacedMessage, written: WrittenMessage) -> tuple[NewMessage, Add]:
-    new = NewMessage(
-        message=message.message,
-        ref=NOTHING,
-        revision="",
-        content=written.content,
-        identity=written.identity,
-        opens_to=written.opens_to,
-        keeps_original=False,
-    )
-    date = datetime.fromisoformat(message.internal_date)
-    return new, Add(RECOVERED, written.content, date)
+def _entry(message: JobMessage, written: WrittenMessage) -> tuple[NewMessage, Add]:
+    new = NewMessage(message.message, NOTHING, "", written, keeps_original=False)
+    return new, Add(RECOVERED, written.content, message.internal_date)

@@ -15,7 +15,7 @@ from sectool.errors import LimitExceeded, SectoolError, UnsupportedMessage, Usag
 from sectool.joblog import JobLog, Purpose
 from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.match import Matcher
-from sectool.jobs.passes.selection import Selector, listing_of
+from sectool.jobs.passes.selection import Selector
 from sectool.jobs.replacing.grouping import Grouping, in_order
 from sectool.jobs.replacing.replacer import Replacer, check_writable
 from sectool.jobs.replacing.spool import Spool
@@ -25,7 +25,6 @@ from sectool.jobs.session.spec import Decrypt, Operation, Selection
 from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.put_in_clear import (
     PUT_IN_CLEAR,
-    AnyMessage,
     PlaintextArgument,
     PlaintextTask,
 )
@@ -218,11 +217,10 @@ class InPlace:
 
     def _tasks(self) -> Iterator[PlaintextTask]:
         selector = Selector(self._selection)
-        messages: Iterator[AnyMessage] = self._log.waiting.sealable(in_clear=False)
-        if self._again:
-            messages = self._log.replaced.to_decrypt()
+        waiting, replaced = self._log.waiting, self._log.replaced
+        messages = replaced.to_decrypt() if self._again else waiting.sealable(in_clear=False)
         for message in in_order(self._mailbox, messages):
-            if selector.takes(listing_of(message)):
+            if selector.takes(message.listing):
                 yield PlaintextTask(message, self._again)
             else:
                 self.leaves_work = True
@@ -245,14 +243,14 @@ class InPlace:
             if isinstance(answer, NotDone):
                 self._take_down(task.message.message, answer)
             else:
-                group.add(answer, answer.content.size)
+                group.add(answer, answer.written.content.size)
         group.finish()
         self._replacer.finish()
 
     def _unless_left(self, tasks: list[PlaintextTask]) -> Iterator[PlaintextTask]:
         for task in tasks:
             message = task.message
-            listing = listing_of(message)
+            listing = message.listing
             # They were selected when they became tasks. Undoing has no such limit.
             if not self._again and self.failures.leaves(listing, Selection()):
                 self.leaves_work = True

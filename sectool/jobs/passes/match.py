@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from sectool.errors import MessageError, NotThisMailbox
-from sectool.joblog import UNREAD, Examination, MessageRecord
+from sectool.joblog import Examination, StoredCopy
 from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.selection import count, walk
 from sectool.jobs.replacing.in_flight import in_flight
@@ -24,7 +24,7 @@ from sectool.jobs.work.examine import (
     examine_all,
 )
 from sectool.mailbox import Mailbox
-from sectool.message import Flags, Listing, MessageRef
+from sectool.message import MessageRef
 from sectool.outcome import State
 from sectool.progress import NoProgress, Progress
 from sectool.summary import Summary
@@ -147,7 +147,7 @@ class Matcher:
                 # The new copy of a message that an interrupted run was replacing.
                 self._met.append(replaced)
                 progress.advance()
-            elif known is not None and known.hint == listing.hint and not self._deep:
+            elif known is not None and known.listing.hint == listing.hint and not self._deep:
                 self._log.messages.see(known.message)
                 progress.advance()
             else:
@@ -167,10 +167,10 @@ class Matcher:
                 self._log.replacements.meet(message)
             is_complete = True
             for examination in self._unmatched:
-                is_complete = is_complete and not _is_unread(examination)
-                if _is_unread(examination) and (known := messages.stays(examination.ref)):
+                is_complete = is_complete and examination.is_read
+                if not examination.is_read and (known := messages.stays(examination.ref)):
                     # Of what was never read the job keeps nothing.
-                    if not _is_unread(known):
+                    if known.stored_copy is not StoredCopy.UNREAD:
                         self._unread[known.message] = examination
                     continue
                 if self._log.replacements.follow(examination, self._met):
@@ -182,7 +182,7 @@ class Matcher:
         self._met.clear()
 
     def _settle(self, examination: Examination) -> None:
-        messages, listing = self._log.messages, _listing(examination)
+        messages, listing = self._log.messages, examination.listing
         is_own = has_header_of_original(self._job, examination)
         if messages.copies.claim(examination, is_own) is not None:
             return
@@ -202,7 +202,7 @@ class Matcher:
 
     def _newcomer(self, examination: Examination) -> Examination:
         """What to call a copy that is none of the job's messages."""
-        if _is_unread(examination):
+        if not examination.is_read:
             return examination
         parts = examination.parts
         known = [self._log.messages.parts.checkpoint(part.content_digest) for part in parts]
@@ -224,14 +224,6 @@ class Matcher:
             reason = "it came later, and only an old key opens it"
             return replace(examination, state=State.OLD_KEY, reason=reason)
         return replace(examination, state=State.NOT_IN_JOB)
-
-
-def _is_unread(message: Examination | MessageRecord) -> bool:
-    return message.identity.startswith(UNREAD)
-
-
-def _listing(examination: Examination) -> Listing:
-    return Listing(examination.ref, examination.size, Flags(), examination.hint)
 
 
 def match_again(on: JobSession, *, partial: bool, deep: bool) -> Match:

@@ -61,10 +61,10 @@ class Survey:
 
     def add(self, examination: Examination, state: State) -> None:
         """Takes one examined message into account, under ``state``."""
-        self.examined_bytes += examination.size
+        self.examined_bytes += examination.listing.size
         if state in CLEAR:
             return
-        self.encrypted_bytes += examination.size
+        self.encrypted_bytes += examination.listing.size
         self.overheads += self.overhead * len(examination.parts)
         if state in BY_NAME and self._stays_readable(examination):
             return

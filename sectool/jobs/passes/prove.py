@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 
 from sectool.errors import MessageChanged, MessageVanished
-from sectool.joblog import ReplacedMessage
-from sectool.jobs.passes.selection import Selector, listing_of
+from sectool.joblog import JobMessage
+from sectool.jobs.passes.selection import Selector
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.session import JobSession
 from sectool.jobs.work.open_with import workers_for
 from sectool.jobs.work.prove import PROVE, ProveArgument
 from sectool.jobs.work.work import NotDone
 from sectool.keys import KeyHistory
-from sectool.outcome import Proof
+from sectool.outcome import Proof, State
 
 GROUP = 256
 """Proofs logged together."""
@@ -45,10 +45,10 @@ def prove_replaced(
     on.progress.end()
 
 
-def _messages(on: JobSession, *, again: bool) -> Iterator[ReplacedMessage]:
+def _messages(on: JobSession, *, again: bool) -> Iterator[JobMessage]:
     selector = Selector(on.selection)
     for message in on.job.log.replaced.to_prove(again=again):
-        if selector.takes(listing_of(message)):
+        if selector.takes(message.listing):
             yield message
 
 
@@ -57,7 +57,7 @@ def _take_down(job: Job, group: list[tuple[int, NotDone | None]]) -> None:
     with job.log.group():
         for message, answer in group:
             if answer is None:
-                messages.prove(message, Proof.OPENED)
+                messages.advance(message, State.VERIFIED, proof=Proof.OPENED)
             elif issubclass(answer.error, MessageVanished):
                 messages.unsee(message)
             elif issubclass(answer.error, MessageChanged):

@@ -9,12 +9,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
 from sectool.errors import MessageError, SectoolError, UsageError
-from sectool.joblog import REPLACED, SealableMessage, SealablePart
+from sectool.joblog import REPLACED, JobMessage, SealablePart
 from sectool.jobs.passes.bring_back_lost import Restored, lost_messages, restore_lost
 from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.prove import prove_replaced
 from sectool.jobs.passes.retry import Retry
-from sectool.jobs.passes.selection import Selector, listing_of
+from sectool.jobs.passes.selection import Selector
 from sectool.jobs.replacing.grouping import Grouping, in_order
 from sectool.jobs.replacing.replacer import Replacer, check_writable
 from sectool.jobs.replacing.spool import Spool
@@ -41,7 +41,7 @@ from sectool.summary import EncryptingSummary
 GROWTH = 1.02
 """New size of a message by its old one, at most, in the estimate of a dry run."""
 
-Waiting = Callable[[], Iterator[SealableMessage]]
+Waiting = Callable[[], Iterator[JobMessage]]
 """The messages that wait; asked more than once, and each time as the log has them then."""
 
 
@@ -98,7 +98,7 @@ class Resealing:
         self._spool = Spool(job, on.mailbox)
         self._failure_code = 0
         self._space = 0
-        self._rehearsed: list[SealableMessage] = []
+        self._rehearsed: list[JobMessage] = []
         self._taken: dict[int, SealablePart] = {}
 
     def take_from(self, method: SealingMethod) -> None:
@@ -162,7 +162,7 @@ class Resealing:
                 "a message has two copies, so that the phase cannot be restarted",
                 hint="run `sectool encrypt` with the former --to and --profile first",
             )
-        in_clear_before = self._log.restarts.count_in_clear_before() if restarts else 0
+        in_clear_before = self._log.waiting.count_in_clear_before() if restarts else 0
         if in_clear_before:
             # Half of the job for other recipients would be what nobody asked for.
             raise UsageError(
@@ -173,7 +173,7 @@ class Resealing:
             self._log.set_value(MAILBOX_VALUE, self._mailbox.specification.url)
             self._log.set_phase(self._on.operation, "begun", self._fixed_options())
             if restarts:
-                self._log.restarts.restart()
+                self._log.waiting.restart()
                 self._note_options()
 
     def finish_if_done(self) -> None:
@@ -227,7 +227,7 @@ class Resealing:
                 self._spool.sweep()
 
     def _tell_left_behind(self, progress: Progress) -> None:
-        left = self._log.restarts.count_left_behind() if self._restart_phase else 0
+        left = self._log.waiting.count_left_behind() if self._restart_phase else 0
         if left:
             self._failure_code = MessageError.exit_code
             progress.warn(
@@ -249,7 +249,7 @@ class Resealing:
             if isinstance(answer, NotDone):
                 self._take_down(message, answer)
                 continue
-            group.add(answer.new, answer.new.content.size)
+            group.add(answer.new, answer.new.written.content.size)
             if answer.taken is not None:
                 self._taken[answer.new.message] = answer.taken
         group.finish()
@@ -267,10 +267,10 @@ class Resealing:
             shared_job=self._job.name if is_shared(self._job) else "",
         )
 
-    def _tasks(self) -> Iterator[SealableMessage]:
+    def _tasks(self) -> Iterator[JobMessage]:
         selector = Selector(self._on.selection)
         for message in in_order(self._on.mailbox, self._retry.narrow(self._waiting())):
-            listing = listing_of(message)
+            listing = message.listing
             if self._failures.leaves(listing, self._on.selection):
                 continue
             if selector.takes(listing):
@@ -290,7 +290,7 @@ class Resealing:
         if self._taken:
             with self._log.group():
                 for message, part in self._taken.items():
-                    self._log.clear.take(message, part)
+                    self._log.messages.parts.take_clear(message, part)
             self._taken.clear()
 
     def _fix_options(self) -> None:
@@ -303,7 +303,7 @@ class Resealing:
         self._log.set_phase(self._on.operation, "begun", self._options())
         record_certificates(self._log, self._recipients, self._new.owners)
 
-    def _take_down(self, message: SealableMessage, answer: NotDone) -> None:
+    def _take_down(self, message: JobMessage, answer: NotDone) -> None:
         self._failure_code = self._failure_code or answer.failure_code
         self._failures.saw(message.ref.folder, answer.state)
         with self._log.group():

@@ -127,7 +127,7 @@ class _Evidence:
                 task = NeedTask(
                     listing, (), is_new=known is None or known.state is State.NOT_IN_JOB
                 )
-                if known is not None and known.replaced:
+                if known is not None and known.is_replaced:
                     parts = self.job.log.messages.parts
                     kept = parts.of(known.message)
                     checkpoints = tuple((one.path, one.checkpoint.content_digest) for one in kept)
@@ -142,7 +142,6 @@ class _Evidence:
             answer = Needs((Finding(Answer.UNCLEAR, reason, A_LOOK),))
         if not answer.findings:
             return
-        date = listing.internal_date.isoformat() if listing.internal_date else ""
         known = self.job.log.give_ups.at(listing.ref)
         claim = _claim(known) if known else Claim(Answer.UNCLEAR, "", "")
         claim = replace(
@@ -150,7 +149,7 @@ class _Evidence:
             folder=listing.ref.folder,
             ref=listing.ref.key,
             message_id=answer.message_id or claim.message_id,
-            date=answer.date or claim.date or date,
+            date=answer.date or claim.date or _date(listing),
             identity=claim.identity or answer.identity,
         )
         self._add(str(listing.ref), claim, answer.findings)
@@ -171,7 +170,7 @@ class _Evidence:
             f"{NEW_KEYS}, or --accept-unproven",
         )
         for standing in () if accept_unproven else table.unproven():
-            self._add(str(standing.ref), _claim(standing), (unproven,))
+            self._add(str(standing.listing.ref), _claim(standing), (unproven,))
         passed_over = Finding(
             Answer.UNCLEAR,
             "it may be mail and was passed over",
@@ -194,15 +193,19 @@ class _Evidence:
                 yield grounds.by(next(one for one in own if one.answer is worst))
 
 
+def _date(listing: Listing) -> str:
+    return listing.internal_date.isoformat() if listing.internal_date else ""
+
+
 def _claim(standing: Standing) -> Claim:
     return Claim(
         Answer.UNCLEAR,
         "",
         "",
-        folder=standing.ref.folder,
-        ref=standing.ref.key,
+        folder=standing.listing.ref.folder,
+        ref=standing.listing.ref.key,
         message_id=standing.message_id,
-        date=standing.internal_date,
+        date=_date(standing.listing),
         identity=standing.identity,
         acknowledged=standing.acknowledged,
     )

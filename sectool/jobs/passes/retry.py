@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from sectool.errors import UsageError
-from sectool.joblog import JobLog, MessageRecord, SealableMessage
+from sectool.joblog import JobLog, JobMessage, MessageRecord
 from sectool.jobs.session.spec import Operation
 from sectool.message import Listing
 from sectool.outcome import State
@@ -70,9 +70,9 @@ class Retry:
         if known is None:
             # It may be one that its owner moved to another folder.
             return listing.ref.key not in self._names
-        return known.state not in RETRIED or known.replaced
+        return known.state not in RETRIED or known.is_replaced
 
-    def narrow(self, waiting: Iterable[SealableMessage]) -> Iterator[SealableMessage]:
+    def narrow(self, waiting: Iterable[JobMessage]) -> Iterator[JobMessage]:
         """Those that an earlier run could not replace."""
         for message in waiting:
             if self._is_asked_for:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
-from sectool.joblog import ReplacedMessage, SealableMessage
 from sectool.jobs.session.spec import Cancel, Selection
 from sectool.mailbox import Mailbox
-from sectool.message import Flags, Listing
+from sectool.message import Listing
 from sectool.progress import Progress
 
 
@@ -23,12 +21,6 @@ def walk(mailbox: Mailbox, cancel: Cancel) -> Iterator[Listing]:
 def count(mailbox: Mailbox, progress: Progress, cancel: Cancel) -> int | None:
     """How many messages a walk will find; None where nobody wants to see it."""
     return sum(1 for _ in walk(mailbox, cancel)) if progress.shows_totals else None
-
-
-def listing_of(message: SealableMessage | ReplacedMessage) -> Listing:
-    """What a selection asks of a message of the job."""
-    date = datetime.fromisoformat(message.internal_date)
-    return Listing(message.ref, message.size, Flags(), "", date)
 
 
 class Selector:

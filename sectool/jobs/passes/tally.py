@@ -11,7 +11,7 @@ from sectool.summary import LeftPart, NeedsOldKeys, NotDone, Summary
 def count_examination(summary: Summary, examination: Examination, state: State) -> None:
     """Adds one examined message to ``summary``, under ``state``."""
     ref = examination.ref
-    _count(summary, ref.folder, examination.size, state)
+    _count(summary, ref.folder, examination.listing.size, state)
     if examination.year:
         summary.years[examination.year] += 1
     for part in examination.parts:

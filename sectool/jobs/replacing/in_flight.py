@@ -15,7 +15,7 @@ from sectool.joblog import Purpose, ReplacementRecord
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
 from sectool.jobs.work.work import NotDone
-from sectool.mailbox import Intent, Keeps, Mailbox, Placed, Whereabouts
+from sectool.mailbox import Keeps, Mailbox, Placed, Whereabouts
 from sectool.message import MessageRef
 
 Looks = Mapping[MessageRef, KnownCopy | NotDone]
@@ -30,19 +30,6 @@ class FoundCopies:
     old_present: bool
     unclear: MessageError | None
     """Why it cannot be told; the others say nothing then."""
-
-
-def intent_of(record: ReplacementRecord) -> Intent:
-    """The intent as it was announced, with the place where the new copy was met since."""
-    return Intent(
-        replaced=record.old,
-        revision=record.old_revision,
-        folder=record.folder,
-        where=record.where,
-        met=record.new,
-        digest=record.new_digest,
-        size=record.new_size,
-    )
 
 
 def find_copies(
@@ -64,11 +51,11 @@ def find_copies(
     """
     if not records:
         return []
-    found = mailbox.find([intent_of(record) for record in records])
+    found = mailbox.find([record.intent for record in records])
     looks: Looks = {}
     if mailbox.capabilities.keeps is not Keeps.EXACT:
         tasks = [
-            CopyTask(copy.ref, record.new_size)
+            CopyTask(copy.ref, record.intent.size)
             for record, where in zip(records, found, strict=True)
             for copy in where.copies
         ]
@@ -89,7 +76,7 @@ def _settled(
         if isinstance(look, NotDone):
             if not issubclass(look.error, MessageVanished):
                 unread = MessageError(f"{copy.ref} may be its new copy: {look.reason}")
-        elif copy.ref not in taken and (look is None or record.new_identity in look.names):
+        elif copy.ref not in taken and (look is None or record.identity in look.names):
             new = copy
             taken.add(copy.ref)
             break
@@ -113,14 +100,14 @@ def _with_moved(
         for record, found in zip(records, copies, strict=True)
         if found.new is not None
         and not found.old_present
-        and record.purpose is not Purpose.RESTORE
+        and record.purpose is not Purpose.BRING_BACK
         and record.original
-        and record.old != found.new.ref
+        and record.intent.replaced != found.new.ref
     ]
-    tasks = [CopyTask(record.old, record.new_size) for record in gone]
+    tasks = [CopyTask(record.intent.replaced, record.intent.size) for record in gone]
     looks = look_at_copies(mailbox, tasks, workers=workers)
     return [
-        _moved(record, found, looks.get(record.old))
+        _moved(record, found, looks.get(record.intent.replaced))
         for record, found in zip(records, copies, strict=True)
     ]
 
@@ -162,9 +149,10 @@ def _places(
     records: Sequence[ReplacementRecord], found: Sequence[FoundCopies]
 ) -> Iterator[tuple[MessageRef, int]]:
     for record, copies in zip(records, found, strict=False):
-        if copies.new is not None and copies.new.ref == record.old and copies.old_present:
+        old = record.intent.replaced
+        if copies.new is not None and copies.new.ref == old and copies.old_present:
             continue  # it lies beside, and at this place is the old one
         if copies.new is not None:
             yield copies.new.ref, record.message
-        elif copies.unclear is not None and record.new is not None:
-            yield record.new, record.message
+        elif copies.unclear is not None and record.intent.met is not None:
+            yield record.intent.met, record.message

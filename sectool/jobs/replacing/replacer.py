@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from sectool import durable
 from sectool.checkpoint import OriginalToKeep
@@ -25,8 +24,8 @@ from sectool.errors import (
     ReadOnlyMailbox,
     SectoolError,
 )
-from sectool.joblog import Finished, OriginalRecord, Purpose, ReplacementRecord
-from sectool.jobs.replacing.in_flight import find_copies, intent_of
+from sectool.joblog import Purpose, ReplacementRecord
+from sectool.jobs.replacing.in_flight import find_copies
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
@@ -43,7 +42,7 @@ from sectool.mailbox import (
     Unit,
     Written,
 )
-from sectool.message import FileContent, Flags, MessageRef
+from sectool.message import Flags, Listing, MessageRef
 from sectool.outcome import Proof, State
 
 
@@ -62,35 +61,33 @@ _MEANINGS = {
     Purpose.REWRAP: _Meaning(State.REWRAPPED, Proof.STRUCTURAL, keeps_original=True),
     Purpose.ROLLBACK: _Meaning(State.ROLLED_BACK, None, keeps_original=False),
     Purpose.DECRYPT: _Meaning(State.DECRYPTED, None, keeps_original=True),
-    Purpose.RESTORE: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=False),
+    Purpose.BRING_BACK: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=False),
 }
 
 
 _ACTED = (MessageChanged, MessageVanished)
 """What tells that somebody did something to the message meanwhile."""
 
-_GONE = Path("/nonexistent")
-"""Stands for the file of a new message that an earlier run wrote: it was swept."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Step:
     """One message on its way through a group."""
 
-    new: NewMessage
-    intent: Intent
-    purpose: Purpose
-    original: str = ""
-    """As ``ReplacementRecord`` has it, of what an earlier run left."""
+    record: ReplacementRecord
+    new: NewMessage | None = None
+    """None after an interruption: only what the log and the mailbox have of it counts then."""
 
     @property
-    def is_at_hand(self) -> bool:
-        """Whether the new bytes can be written once more."""
-        return self.new.content.path != _GONE
+    def message(self) -> int:
+        return self.record.message
 
     @property
-    def meaning(self) -> _Meaning:
-        return _MEANINGS[self.purpose]
+    def intent(self) -> Intent:
+        return self.record.intent
+
+    @property
+    def is_addition(self) -> bool:
+        return self.record.purpose is Purpose.BRING_BACK
 
 
 def check_writable(mailbox: Mailbox) -> None:
@@ -144,7 +141,7 @@ class Replacer:
         if _MEANINGS[self._purpose].keeps_original:
             others = [new for new in group if not new.keeps_original]
             group = others + self._keep_originals([new for new in group if new.keeps_original])
-        changes = [Replace(new.ref, new.content, new.revision) for new in group]
+        changes = [Replace(new.ref, new.written.content, new.revision) for new in group]
         steps = self._intend(group, changes, self._purpose)
         if self._mailbox.capabilities.unit is Unit.MESSAGE:
             self._see_through(steps, self._bring_in, self._retire)
@@ -177,7 +174,7 @@ class Replacer:
         """
         self._not_added.clear()
         changes = [addition for _, addition in group]
-        steps = self._intend([new for new, _ in group], changes, Purpose.RESTORE)
+        steps = self._intend([new for new, _ in group], changes, Purpose.BRING_BACK)
         self._see_through(steps, self._bring_in, self._retire)
         return list(self._not_added)
 
@@ -194,13 +191,13 @@ class Replacer:
                 end(act(steps))
             except SectoolError as error:
                 tries.wait_after(error)
-                steps = [each for each in steps if self._log.replacements.is_open(each.new.message)]
+                steps = [each for each in steps if self._log.replacements.is_open(each.message)]
                 act = self._go_on
             else:
                 return
 
     def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
-        keep: list[tuple[NewMessage, OriginalToKeep, OriginalRecord]] = []
+        keep: list[tuple[NewMessage, OriginalToKeep]] = []
         for new in group:
             try:
                 stored = self._mailbox.fetch(new.ref)
@@ -213,42 +210,40 @@ class Replacer:
             original = OriginalToKeep(
                 stored.content.digest, stored.content, self._mailbox.file_of(new.ref)
             )
-            record = OriginalRecord(
-                new.message,
-                original.digest,
-                stored.content.size,
-                new.ref.folder,
-                stored.internal_date.isoformat(),
-            )
-            keep.append((new, original, record))
-        refused = self._job.originals.keep([original for _, original, _ in keep])
-        for new, original, _ in keep:
+            keep.append((new, original))
+        refused = self._job.originals.keep([original for _, original in keep])
+        for new, original in keep:
             if original.digest in refused:
                 self._give_up(new, State.CHANGED, refused[original.digest].message)
         kept = [entry for entry in keep if entry[1].digest not in refused]
         with self._log.group():
-            for _, _, record in kept:
-                self._log.replacements.keep_original(record)
-        return [new for new, _, _ in kept]
+            for new, original in kept:
+                self._log.replacements.keep_original(new.message, original.digest)
+        return [new for new, _ in kept]
 
     def _intend(
         self, group: Sequence[NewMessage], changes: Sequence[Replace | Add], purpose: Purpose
     ) -> list[_Step]:
         intents = self._mailbox.intend(changes)
-        steps = [
-            _Step(new, intent, Purpose.REWRAP if new.is_rewrapped else purpose)
-            for new, intent in zip(group, intents, strict=True)
-        ]
+        steps: list[_Step] = []
         with self._log.group():
-            for step in steps:
-                self._log.replacements.announce(_record(step))
-                if step.new.note:
-                    self._log.messages.note_step(step.new.message, step.new.note)
+            for new, intent in zip(group, intents, strict=True):
+                written = new.written
+                meant = Purpose.REWRAP if written.is_rewrapped else purpose
+                record = ReplacementRecord(
+                    new.message, meant, intent, written.identity, written.opens_to
+                )
+                self._log.replacements.intend(record)
+                if new.note:
+                    self._log.messages.note_step(new.message, new.note)
+                steps.append(_Step(record, new))
         return steps
 
     def _bring_in(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
         """Writes and places the new copies; what was written by a worker is kept until then."""
-        answers = self._mailbox.write([(step.intent, step.new.content) for step in steps])
+        answers = self._mailbox.write(
+            [(step.intent, step.new.written.content) for step in steps if step.new]
+        )
         written: list[tuple[_Step, Written]] = []
         for step, answer in zip(steps, answers, strict=True):
             if isinstance(answer, Written):
@@ -277,7 +272,7 @@ class Replacer:
         proven: list[tuple[_Step, Placed]] = []
         for step, copy in placed:
             look = looks[copy.ref]
-            if isinstance(look, KnownCopy) and step.new.identity in look.names:
+            if isinstance(look, KnownCopy) and step.record.identity in look.names:
                 proven.append((step, copy))
             elif isinstance(look, KnownCopy):
                 self._take_back(step, copy)
@@ -305,12 +300,11 @@ class Replacer:
 
     def _log_placed(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         for step, _ in placed:
-            if step.is_at_hand:
-                self._remove_spooled(step.new.content.path)  # where it was copied, not renamed
+            self._remove_spooled(step.new)  # where it was copied, not renamed
         with self._log.group():
             for step, copy in placed:
                 is_beside = copy.ref == step.intent.replaced
-                self._log.replacements.place(step.new.message, None if is_beside else copy.ref)
+                self._log.replacements.place(step.message, None if is_beside else copy.ref)
 
     def _finish(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         """Nothing is to be retired, or it is gone: the new copies alone count from now on."""
@@ -319,8 +313,8 @@ class Replacer:
                 self._finish_one(step, copy)
 
     def _retire(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
-        self._finish([entry for entry in placed if entry[0].purpose is Purpose.RESTORE])
-        placed = [entry for entry in placed if entry[0].purpose is not Purpose.RESTORE]
+        self._finish([entry for entry in placed if entry[0].is_addition])
+        placed = [entry for entry in placed if not entry[0].is_addition]
         answers = self._mailbox.retire([copy for _, copy in placed])
         withdrawn: list[tuple[_Step, MessageError]] = []
         with self._log.group():
@@ -348,37 +342,34 @@ class Replacer:
         goes on saying that there are two: the next run looks what is left of them.
         """
         state = State.CHANGED if isinstance(error, _ACTED) else State.FAILED
-        self._log.messages.advance(step.new.message, state, reason=error.message)
+        self._log.messages.advance(step.message, state, reason=error.message)
 
     def _withdraw(self, step: _Step, state: State, reason: str) -> None:
         self._mailbox.abandon([step.intent])
-        self._remove_spooled(step.new.content.path)
+        self._remove_spooled(step.new)
         with self._log.group():
-            self._log.replacements.withdraw(step.new.message)
-            if step.purpose is Purpose.RESTORE:
+            self._log.replacements.withdraw(step.message)
+            if step.is_addition:
                 self._not_added.append(reason)  # it is as lost as it was
             else:
-                self._log.messages.advance(step.new.message, state, reason=reason)
+                self._log.messages.advance(step.message, state, reason=reason)
 
     def _give_up(self, new: NewMessage, state: State, reason: str) -> None:
-        self._remove_spooled(new.content.path)
+        self._remove_spooled(new)
         with self._log.group():
             self._log.messages.advance(new.message, state, reason=reason)
 
-    def _remove_spooled(self, path: Path) -> None:
-        with durable.explained("remove a new message that is not wanted"):
-            durable.unlink(path, "spool.discard", missing_ok=True)
+    def _remove_spooled(self, new: NewMessage | None) -> None:
+        if new is not None:
+            with durable.explained("remove a new message that is not wanted"):
+                durable.unlink(new.written.content.path, "spool.discard", missing_ok=True)
 
     def _finish_one(self, step: _Step, copy: Placed) -> None:
-        finished = Finished(
-            message=step.new.message,
-            ref=copy.ref,
-            hint=copy.hint,
-            size=step.intent.size,
-            identity=step.new.identity,
-            proof=step.meaning.proof,
+        meaning = _MEANINGS[step.record.purpose]
+        listing = Listing(copy.ref, step.intent.size, Flags(), copy.hint)
+        self._log.replacements.finish(
+            step.message, listing, state=meaning.state, proof=meaning.proof
         )
-        self._log.replacements.finish(finished, state=step.meaning.state)
 
     # --- after an interruption -----------------------------------------------------
 
@@ -388,7 +379,7 @@ class Replacer:
         After the walk: it has given each the places where its two copies are now,
         wherever the mailbox or the user moved them.
         """
-        steps = [_step(record) for record in self._log.replacements.open()]
+        steps = [_Step(record) for record in self._log.replacements.open()]
         self._see_through(steps, self._go_on, self._retire)
         for late in self._log.replacements.late():
             with contextlib.suppress(MessageError):  # it stays, and the next run meets it again
@@ -396,7 +387,8 @@ class Replacer:
 
     def _go_on(self, steps: list[_Step]) -> list[tuple[_Step, Placed]]:
         """Ends what is done, does what is not, and answers what is left to be retired."""
-        found = find_copies(self._mailbox, [_record(step) for step in steps], workers=self._workers)
+        records = [step.record for step in steps]
+        found = find_copies(self._mailbox, records, workers=self._workers)
         retire: list[tuple[_Step, Placed]] = []
         finish: list[tuple[_Step, Placed]] = []
         missing: list[_Step] = []
@@ -405,7 +397,7 @@ class Replacer:
                 self._leave_open(step, copies.unclear)
             elif copies.new is None:
                 missing.append(step)
-            elif copies.old_present and step.purpose is not Purpose.RESTORE:
+            elif copies.old_present and not step.is_addition:
                 retire.append((step, copies.new))
             else:
                 finish.append((step, copies.new))
@@ -415,12 +407,12 @@ class Replacer:
 
     def _bring_in_again(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
         """What is not at hand any more was never placed, and its message stands as before."""
-        at_hand = [step for step in steps if step.is_at_hand]
+        at_hand = [step for step in steps if step.new is not None]
         with self._log.group():
             for step in at_hand:
-                self._log.replacements.expect_late(step.new.message)
+                self._log.replacements.expect_late(step.message)
         for step in steps:
-            if not step.is_at_hand:
+            if step.new is None:
                 self._forget(step)
         return self._bring_in(at_hand) if at_hand else []
 
@@ -432,12 +424,12 @@ class Replacer:
         (late,) = find_copies(self._mailbox, [record], workers=self._workers)
         if late.new is None or late.new.ref == other:
             return
-        tasks = [CopyTask(other, record.new_size)]
+        tasks = [CopyTask(other, record.intent.size)]
         look = look_at_copies(self._mailbox, tasks, workers=self._workers)[other]
         if not isinstance(look, KnownCopy) or identity not in look.names:
             return
         intent = replace(
-            intent_of(record),
+            record.intent,
             replaced=late.new.ref,
             revision=late.new.revision,
             digest=look.digest,
@@ -446,7 +438,7 @@ class Replacer:
 
     def _leave_open(self, step: _Step, error: MessageError) -> None:
         """Of copies that cannot be read none is made again, and none is taken for gone."""
-        if step.purpose is Purpose.RESTORE:
+        if step.is_addition:
             self._not_added.append(error.message)  # it is as lost as it was
             return
         with self._log.group():
@@ -456,36 +448,4 @@ class Replacer:
         """The new copy was never placed: the message stands as before."""
         self._mailbox.abandon([step.intent])
         with self._log.group():
-            self._log.replacements.withdraw(step.new.message)
-
-
-def _record(step: _Step) -> ReplacementRecord:
-    return ReplacementRecord(
-        message=step.new.message,
-        purpose=step.purpose,
-        old=step.intent.replaced,
-        old_revision=step.intent.revision,
-        folder=step.intent.folder,
-        where=step.intent.where,
-        new=step.intent.met,
-        new_digest=step.intent.digest,
-        new_size=step.intent.size,
-        new_identity=step.new.identity,
-        new_opens_to=step.new.opens_to,
-        original=step.original,
-    )
-
-
-def _step(record: ReplacementRecord) -> _Step:
-    # The file it was written to is gone or swept by its name; only its place
-    # in the mailbox counts now.
-    content = FileContent(_GONE, known_digest=record.new_digest)
-    new = NewMessage(
-        record.message,
-        record.old,
-        record.old_revision,
-        content,
-        record.new_identity,
-        opens_to=record.new_opens_to,
-    )
-    return _Step(new, intent_of(record), record.purpose, record.original)
+            self._log.replacements.withdraw(step.message)

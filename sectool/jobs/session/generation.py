@@ -19,7 +19,7 @@ from sectool.jobs.session.job import Job, look_at_job
 GENERATION = "generation"
 """Named value of the job: how many runs it has had."""
 
-PLACE = "place"
+DIRECTORY = "directory"
 """Named value of the job: path, device and inode of its directory at the last run."""
 
 
@@ -30,12 +30,12 @@ def begin_generation(job: Job) -> None:
         UsageError: it is a copy of a job directory that is still there.
     """
     here = _place(job.directory)
-    known = job.log.value(PLACE)
+    known = job.log.value(DIRECTORY)
     if known is not None and known != here:
         _check_moved(job, json.loads(known), json.loads(here))
     with job.log.group():
         job.log.set_value(GENERATION, str(_generation(job) + 1))
-        job.log.set_value(PLACE, here)
+        job.log.set_value(DIRECTORY, here)
 
 
 def _generation(job: Job) -> int:

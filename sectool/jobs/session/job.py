@@ -12,7 +12,7 @@ from pathlib import Path
 from sectool import durable
 from sectool.checkpoint import INCOMING_NAME, CheckpointStore, OriginalStore
 from sectool.errors import NotThisMailbox, SectoolError, UsageError
-from sectool.joblog import OLDER_SCHEMAS, JobLog
+from sectool.joblog import MIGRATED_VERSIONS, JobLog
 from sectool.jobs.session.spec import Operation
 from sectool.jobs.work.checkpoint_access import CheckpointPlace, fixed_recipients
 from sectool.locks import Lock
@@ -30,7 +30,7 @@ MAILBOX_VALUE = "mailbox"
 
 _FILES = (
     *(f"{LOG_NAME}{end}" for end in ("", "-journal", "-wal", "-shm")),
-    *(f"{LOG_NAME}.v{version}" for version in OLDER_SCHEMAS),
+    *(f"{LOG_NAME}.v{version}" for version in MIGRATED_VERSIONS),
     STATUS_NAME,
     LOCK_NAME,
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from sectool import cms
-from sectool.joblog import JobLog, SealableMessage
+from sectool.joblog import JobLog, JobMessage
 from sectool.jobs.session.new_certificates import names_of
 from sectool.keys import KeyHistory, NewRecipient, recipient_of
 from sectool.outcome import RecipientKey
@@ -25,7 +25,7 @@ _SENT = re.compile(
 def describe_losing_access(
     summary: EncryptingSummary,
     log: JobLog,
-    messages: Iterable[SealableMessage],
+    messages: Iterable[JobMessage],
     recipients: Sequence[NewRecipient],
     histories: Iterable[KeyHistory | None],
 ) -> None:

@@ -231,13 +231,10 @@ def _unread(listing: Listing, reason: str) -> Examination:
     # Not known by content, since that could not be read; the place has to do.
     place = f"{listing.ref.folder}\0{listing.ref.key}\0{listing.hint}"
     identity = f"{UNREAD}{hashlib.sha256(place.encode('utf-8', 'surrogateescape')).hexdigest()}"
-    return Examination(
-        listing.ref, listing.hint, listing.size, identity, State.FAILED, reason=reason
-    )
+    return Examination(listing, identity, State.FAILED, reason=reason, is_read=False)
 
 
 def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) -> Examined:
-    listing = task.listing
     inventory = smime.take_inventory(stored.content, selection=context.part_selection)
     date = inventory.header_date or stored.internal_date
     recipients = _recipients(context.keys, stored.content, inventory.parts)
@@ -247,14 +244,11 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
         keys = keys.bind((), task.guesses)
     marked = inventory.mark.message if inventory.mark and inventory.mark.job == context.job else 0
     examination = Examination(
-        ref=listing.ref,
-        hint=listing.hint,
-        size=stored.content.size,
+        listing=replace(task.listing, size=stored.content.size, internal_date=stored.internal_date),
         identity=inventory.identity,
         state=inventory.state,
         reason=inventory.reason,
         year=str(date.year),
-        internal_date=stored.internal_date.isoformat(),
         message_id=inventory.message_id,
         parts=tuple(
             PartRecord(

@@ -9,8 +9,8 @@ from sectool import durable
 from sectool.checkpoint import OriginalStore
 from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, reason_of
-from sectool.joblog import ReplacedMessage
-from sectool.jobs.work.new_message import NewFiles, NewMessage
+from sectool.joblog import JobMessage
+from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
 from sectool.jobs.work.stored_copy import fetch_known
 from sectool.jobs.work.work import WorkKind
 from sectool.mailbox import MailboxSpecification, open_mailbox
@@ -36,7 +36,7 @@ class OriginalContext:
         self.files = argument.files
 
 
-def fetch_original(context: OriginalContext, message: ReplacedMessage) -> NewMessage:
+def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
     """Copies one original to the spool, and compares both it and the stored copy with the log.
 
     Raises:
@@ -54,9 +54,8 @@ def fetch_original(context: OriginalContext, message: ReplacedMessage) -> NewMes
             raise CheckpointDamaged(f"the original {message.original[:16]}… is not what was kept")
         crashpoint("restore.written")
     content = FileContent(path, known_digest=message.original)
-    return NewMessage(
-        message.message, message.ref, stored.revision, content, message.original_identity
-    )
+    written = WrittenMessage(content, message.original_identity)
+    return NewMessage(message.message, message.ref, stored.revision, written)
 
 
 FETCH_ORIGINAL = WorkKind(OriginalContext, fetch_original)

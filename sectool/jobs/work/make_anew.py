@@ -14,13 +14,13 @@ from pathlib import Path
 from sectool import smime
 from sectool.checkpoint import OriginalStore
 from sectool.errors import CheckpointDamaged, MessageError, reason_of
-from sectool.joblog import IN_CLEAR, ReplacedMessage, Storage
+from sectool.joblog import JobMessage, Storage
 from sectool.jobs.work.checkpoint_access import header_of
+from sectool.jobs.work.new_message import WrittenMessage
 from sectool.jobs.work.seal import (
     Frame,
     SealArgument,
     SealContext,
-    WrittenMessage,
     known_parts,
     write_clear,
     write_sealed,
@@ -57,7 +57,7 @@ class LostContext(SealContext):
         self.originals = OriginalStore(argument.originals)
 
 
-def make_anew(context: LostContext, message: ReplacedMessage) -> MadeAnew:
+def make_anew(context: LostContext, message: JobMessage) -> MadeAnew:
     """Writes a lost message for the new recipients and proves it (G1, ``structural``).
 
     Raises:
@@ -68,19 +68,19 @@ def make_anew(context: LostContext, message: ReplacedMessage) -> MadeAnew:
     original = _original(context, message)
     if any(part.checkpoint.storage is not Storage.NONE for part in message.parts):
         is_proven = True
-        if original is not None and message.original_identity.startswith(IN_CLEAR):
+        if original is not None and message.is_further:
             places = smime.places_of(original, [part.path for part in message.parts])
             frame = Frame(original, places, frozenset({smime.MARK_FIELD}))
         elif original is not None:
             frame = Frame(original, known_parts(message.parts, smime.take_inventory(original)))
         else:
             frame, is_proven = _frame(context, message)
-        return MadeAnew(write_sealed(context, message.as_sealable, frame), is_proven)
+        return MadeAnew(write_sealed(context, message, frame), is_proven)
     # It was in clear, and only the original holds what it was.
     if original is None:
         raise MessageError("its original is missing or damaged")
     inventory = smime.take_inventory(original)
-    written, part = write_clear(context, message.as_sealable, original, inventory)
+    written, part = write_clear(context, message, original, inventory)
     if [known.inner_sha256 for known in message.parts] != [part.inner_sha256]:
         raise MessageError("its original is not what was encrypted")
     return MadeAnew(written, is_header_proven=True)
@@ -89,7 +89,7 @@ def make_anew(context: LostContext, message: ReplacedMessage) -> MadeAnew:
 MAKE_ANEW = WorkKind(LostContext, make_anew)
 
 
-def _frame(context: LostContext, message: ReplacedMessage) -> tuple[Frame, bool]:
+def _frame(context: LostContext, message: JobMessage) -> tuple[Frame, bool]:
     """The header that lies with its plaintext, and whether the log vouches for that."""
     if [part.path for part in message.parts] != [""]:
         raise MessageError("only a part of it was encrypted, and the rest was not kept")
@@ -103,7 +103,7 @@ def _frame(context: LostContext, message: ReplacedMessage) -> tuple[Frame, bool]
     return Frame(content, [smime.root_entity(content)]), known.header_sha256 is not None
 
 
-def _original(context: LostContext, message: ReplacedMessage) -> Content | None:
+def _original(context: LostContext, message: JobMessage) -> Content | None:
     """The original, whole; None where there is none, or none any more.
 
     Raises:

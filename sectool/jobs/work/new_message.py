@@ -23,6 +23,19 @@ class NewFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenMessage:
+    """New bytes, unsynced and proven against what was to be written."""
+
+    content: FileContent
+    identity: str
+    """What they will be known by."""
+    opens_to: tuple[tuple[str, str], ...] = ()
+    """Path of each part with the SHA-256 it opens to, where that is not what it was."""
+    is_rewrapped: bool = False
+    """Whether the content of a part is encrypted as it was."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewMessage:
     """New bytes for one message of the job."""
 
@@ -32,15 +45,9 @@ class NewMessage:
     """The stored copy to be replaced."""
     revision: str
     """Of that copy."""
-    content: FileContent
-    identity: str
-    """What the new copy will be known by."""
+    written: WrittenMessage
     keeps_original: bool = True
     """Whether the copy that is replaced is kept where its purpose asks for that: a
     plaintext never is."""
-    opens_to: tuple[tuple[str, str], ...] = ()
-    """Path of each part with the SHA-256 it opens to, where that is not what it was."""
-    is_rewrapped: bool = False
-    """Whether something in it is encrypted as it was, for other recipients."""
     note: str = ""
     """Step to write down with it; empty: none."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sectool import cms, smime
 from sectool.errors import DecryptionFailed, MessageChanged, MessageError, MissingKey
-from sectool.joblog import ReplacedMessage, SealablePart
+from sectool.joblog import JobMessage, SealablePart
 from sectool.jobs.work.work import WorkKind
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.mailbox import MailboxSpecification, open_mailbox
@@ -34,7 +34,7 @@ class ProveContext:
         self.keys = KeyHistory.from_material(argument.material)
 
 
-def prove(context: ProveContext, message: ReplacedMessage) -> None:
+def prove(context: ProveContext, message: JobMessage) -> None:
     """Opens every part of one replaced message and compares it with the log.
 
     Raises:

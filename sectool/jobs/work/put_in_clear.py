@@ -12,18 +12,16 @@ from functools import partial
 
 from sectool import cms, smime
 from sectool.errors import UnsupportedMessage
-from sectool.joblog import IN_CLEAR, ReplacedMessage, SealableMessage
+from sectool.joblog import IN_CLEAR, JobMessage
 from sectool.jobs.work.checkpoint_access import CheckpointPlace
 from sectool.jobs.work.compose_plaintext import Plaintext, PlaintextComposer, write_and_check
-from sectool.jobs.work.new_message import NewFiles, NewMessage
+from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
 from sectool.jobs.work.seal import SUBJECT_RESTORED
 from sectool.jobs.work.stored_copy import fetch_known
 from sectool.jobs.work.work import WorkKind
 from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.message import Content
 from sectool.outcome import State
-
-AnyMessage = SealableMessage | ReplacedMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class PlaintextArgument:
 class PlaintextTask:
     """One message whose plaintext goes into the mailbox."""
 
-    message: AnyMessage
+    message: JobMessage
     again: bool
     """Whether it was replaced before, so that the present copy is no original."""
 
@@ -93,8 +91,7 @@ def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
         message=message.message,
         ref=message.ref,
         revision=stored.revision,
-        content=content,
-        identity=_identity(content, nested=context.selection.nested),
+        written=WrittenMessage(content, _identity(content, nested=context.selection.nested)),
         keeps_original=not task.again,
         note=note,
     )

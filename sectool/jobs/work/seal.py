@@ -14,9 +14,9 @@ from typing import BinaryIO
 from sectool import cms, durable, smime
 from sectool.crashpoints import crashpoint
 from sectool.errors import MalformedMessage, MessageError, UnsupportedMessage
-from sectool.joblog import CheckpointRecord, SealableMessage, SealablePart, Storage
+from sectool.joblog import CheckpointRecord, JobMessage, SealablePart, Storage
 from sectool.jobs.work.addresses import address_digests
-from sectool.jobs.work.new_message import NewFiles, NewMessage
+from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
 from sectool.jobs.work.seal_nested import SealedPlaintext, check_inside
 from sectool.jobs.work.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
 from sectool.jobs.work.stored_copy import fetch_known
@@ -119,7 +119,7 @@ class SealContext:
         return self._sealers[recipients]
 
 
-def seal(context: SealContext, message: SealableMessage) -> SealedMessage | NotDone:
+def seal(context: SealContext, message: JobMessage) -> SealedMessage | NotDone:
     """Makes the new message for one stored message and proves it (G1, ``structural``).
 
     Raises:
@@ -154,24 +154,21 @@ def known_parts(
 
 
 def _new_message(
-    message: SealableMessage, stored: StoredMessage, written: WrittenMessage, note: str = ""
+    message: JobMessage, stored: StoredMessage, written: WrittenMessage, note: str = ""
 ) -> NewMessage:
     return NewMessage(
         message=message.message,
         ref=message.ref,
         revision=stored.revision,
-        content=written.content,
-        identity=written.identity,
-        opens_to=written.opens_to,
-        is_rewrapped=written.is_rewrapped,
+        written=written,
         note=note,
-        keeps_original=not message.is_own_copy,
+        keeps_original=not message.is_replaced,
     )
 
 
 def _seal_clear(
     context: SealContext,
-    message: SealableMessage,
+    message: JobMessage,
     stored: StoredMessage,
     inventory: smime.Inventory,
 ) -> SealedMessage | NotDone:
@@ -186,7 +183,7 @@ def _seal_clear(
 
 
 def write_clear(
-    context: SealContext, message: SealableMessage, content: Content, inventory: smime.Inventory
+    context: SealContext, message: JobMessage, content: Content, inventory: smime.Inventory
 ) -> tuple[WrittenMessage, SealablePart]:
     """As ``write_sealed``, of a message in clear as a whole.
 
@@ -218,7 +215,7 @@ def write_clear(
 
 
 def _with_subject(
-    context: SealContext, message: SealableMessage, content: Content
+    context: SealContext, message: JobMessage, content: Content
 ) -> tuple[Content, str]:
     """The stored message with the Subject it is to show, and what was done to that."""
     is_whole = [part.path for part in message.parts] == [""]
@@ -235,22 +232,9 @@ def _with_subject(
     return (content, "") if changed is None else (changed, SUBJECT_OBSCURED)
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenMessage:
-    """A new message as it was written and proven."""
-
-    content: FileContent
-    identity: str
-    """What it will be known by."""
-    opens_to: tuple[tuple[str, str], ...]
-    """Path of each part with what it opens to, where that is not what it was."""
-    is_rewrapped: bool
-    """Whether the content of a part is encrypted as it was."""
-
-
 def write_sealed(
     context: SealContext,
-    message: SealableMessage,
+    message: JobMessage,
     frame: Frame,
     sealer: PartSealer | None = None,
 ) -> WrittenMessage:
@@ -285,7 +269,7 @@ def write_sealed(
 
 def _write(
     context: SealContext,
-    message: SealableMessage,
+    message: JobMessage,
     frame: Frame,
     stream: BinaryIO,
     sealer: PartSealer | None,
@@ -312,7 +296,7 @@ def _write(
 
 def _prove(
     context: SealContext,
-    message: SealableMessage,
+    message: JobMessage,
     sealed: dict[str, WrittenCMS],
     content: FileContent,
 ) -> str:

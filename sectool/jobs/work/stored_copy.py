@@ -7,26 +7,19 @@ from dataclasses import dataclass
 
 from sectool import smime
 from sectool.errors import MessageChanged
-from sectool.joblog import IN_CLEAR, ReplacedMessage, SealableMessage
+from sectool.joblog import IN_CLEAR, JobMessage
 from sectool.jobs.work.work import NotDone, WorkKind
 from sectool.mailbox import Mailbox, open_mailbox
 from sectool.message import MessageRef, StoredMessage
 
 
-def known_as(inventory: smime.Inventory) -> tuple[str, str, str]:
-    """What a message is known by as it lies there, and as a plaintext copy of a job.
-
-    The last one is what jobs of an older version know such a copy by.
-    """
+def known_as(inventory: smime.Inventory) -> tuple[str, str]:
+    """What a message is known by as it lies there, and as a plaintext copy of a job."""
     copy = inventory.as_copy
-    if copy is None:
-        return inventory.identity, "", ""
-    return inventory.identity, f"{IN_CLEAR}{copy}", f"{IN_CLEAR}{copy.content}"
+    return inventory.identity, "" if copy is None else f"{IN_CLEAR}{copy}"
 
 
-def fetch_known(
-    mailbox: Mailbox, message: SealableMessage | ReplacedMessage
-) -> tuple[StoredMessage, smime.Inventory]:
+def fetch_known(mailbox: Mailbox, message: JobMessage) -> tuple[StoredMessage, smime.Inventory]:
     """The stored copy of a message of the job, and what is in it.
 
     Raises:
@@ -53,7 +46,7 @@ class CopyTask:
 class KnownCopy:
     """What a stored copy is."""
 
-    names: tuple[str, str, str]
+    names: tuple[str, str]
     """As ``known_as`` has them."""
     digest: str
     """SHA-256 of its bytes."""

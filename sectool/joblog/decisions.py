@@ -1,7 +1,11 @@
-"""What old keys are answered for by the log: messages given up, and what was said last.
+"""What persons decided: messages that cannot be done, and those given up for old keys.
 
-A person gives a message up for one key: it counts against that key no more. The
-message is named by the identity it was first found with, the key by its public half.
+An acknowledgement names a message by the identity it was first found with,
+which a move does not change, and is good for the states it was given for: what
+was acknowledged as ``missing-key`` and is ``lost`` now is reported again. An acknowledged message
+stays counted, and fails no run.
+
+A message is given up for one key, named by its public half, and counts against that key no more.
 """
 
 from __future__ import annotations
@@ -10,30 +14,76 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sectool.joblog.acknowledgements import IS_ACKNOWLEDGED
-from sectool.joblog.layers import IS_KEPT
-from sectool.message import MessageRef
-from sectool.outcome import Proof, RecipientKey, blotted
+from sectool.joblog.layers import IS_ACKNOWLEDGED, IS_KEPT
+from sectool.joblog.records import LISTING_COLUMNS, listing_of, moment_of, now
+from sectool.message import Listing, MessageRef
+from sectool.outcome import NOT_DONE, Proof, RecipientKey, State, blotted
 from sectool.retirement import GivenUp, LookedAt
 from sectool.summary import RetiredKey
 
-_LAST = "retire"
+HAPPENED = frozenset({State.LOST, State.CHANGED})
+"""States that come of what someone did: only acknowledged where they are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """One message that a person knows cannot be done."""
+
+    identity: str
+    """As ``NotDone`` tells it."""
+    state: State | None = None
+    """The only state it is good for; None: any but those of ``HAPPENED``."""
+
+
+class AcknowledgementTable:
+    """What a person acknowledged; all writing happens inside ``JobLog.group``."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def add(self, acknowledgements: Iterable[Acknowledgement]) -> None:
+        """Later commands of the job honour these, too."""
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO acknowledgement VALUES (?, ?)",
+            [(one.identity, one.state or "") for one in acknowledgements],
+        )
+
+    def is_matched(self, acknowledgement: Acknowledgement) -> bool:
+        """Whether a message of the job is not done, or needs an old key, and is the one meant."""
+        states = NOT_DONE - HAPPENED if acknowledgement.state is None else {acknowledgement.state}
+        row = self._connection.execute(
+            "SELECT 1 FROM counted WHERE original_identity = ?"
+            " AND (word IN (SELECT value FROM json_each(?)) OR (? AND EXISTS"
+            "   (SELECT 1 FROM layer WHERE layer.message = counted.message"
+            "     AND layer.reason <> ''))) LIMIT 1",
+            (
+                acknowledgement.identity,
+                json.dumps(sorted(states & NOT_DONE)),
+                acknowledgement.state is None,
+            ),
+        ).fetchone()
+        return row is not None
+
+
+# --- given up for old keys ----------------------------------------------------------------------
+
+_LAST = "old-keys"
 """Value of the job: what the last answer was, as JSON; empty since a run acted on the mailbox."""
 
-_NAMES = "retired-names"
+_NAMES = "old-key-names"
 """Value of the job: what mail may call each key by that something was given up for, as JSON."""
 
-_COLUMNS = f"original_identity, message_id, folder, key, internal_date, {IS_ACKNOWLEDGED}"
+_COLUMNS = f"{LISTING_COLUMNS}, original_identity, message_id, {IS_ACKNOWLEDGED}"
 
 _HELD_KEPT_LAYER = (
     f"EXISTS (SELECT 1 FROM layer WHERE layer.message = counted.message AND {IS_KEPT})"
 )
 
 _NEVER_REPLACED = (
-    "identity = original_identity AND (state NOT IN ('clear', 'signed')"
+    "NOT replaced AND (state NOT IN ('clear', 'signed')"
     "   OR EXISTS (SELECT 1 FROM message_recipient AS named"
     "     WHERE named.message = counted.message))"
 )
@@ -43,12 +93,11 @@ _NEVER_REPLACED = (
 class Standing:
     """What the log knows of a message that speaks for keeping an old key."""
 
+    listing: Listing
+    """Where it was seen last."""
     identity: str
     """It was first found with."""
     message_id: str
-    ref: MessageRef
-    internal_date: str
-    """ISO 8601 with offset, or empty."""
     acknowledged: bool
 
 
@@ -80,16 +129,15 @@ class GiveUpTable:
     def unproven(self) -> Iterator[Standing]:
         """Replaced messages in the mailbox that no new key has opened."""
         yield from self._standings(
-            "presence = 'present' AND identity <> original_identity AND proof <> ?"
-            " AND substr(identity, 1, 9) <> 'in-clear:'"
+            "presence = 'present' AND stored_copy = 'encrypted' AND proof <> ?"
             " AND EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = counted.message)",
             Proof.OPENED,
         )
 
     def _standings(self, condition: str, *values: str) -> Iterator[Standing]:
         rows = self._connection.execute(f"SELECT {_COLUMNS} FROM counted WHERE {condition}", values)
-        for identity, message_id, folder, key, date, acknowledged in rows:
-            yield Standing(identity, message_id, MessageRef(folder, key), date, bool(acknowledged))
+        for *place, identity, message_id, acknowledged in rows:
+            yield Standing(listing_of(*place), identity, message_id, bool(acknowledged))
 
     # --- giving up -----------------------------------------------------------------------
 
@@ -113,7 +161,7 @@ class GiveUpTable:
         self._connection.execute(
             "INSERT OR IGNORE INTO give_up (identity, public_key, reason, by_whom, at)"
             " VALUES (?, ?, ?, ?, ?)",
-            (identity, public_key, reason, by_whom, datetime.now(UTC).isoformat("T", "seconds")),
+            (identity, public_key, reason, by_whom, now()),
         )
         known = self._names()
         texts = [_texts(name) for name in names]
@@ -126,7 +174,7 @@ class GiveUpTable:
             "SELECT identity, reason, by_whom, at FROM give_up WHERE public_key = ?", (public_key,)
         )
         return {
-            identity: GivenUp(identity, reason, by_whom, datetime.fromisoformat(at))
+            identity: GivenUp(identity, reason, by_whom, moment_of(at))
             for identity, reason, by_whom, at in rows
         }
 
@@ -163,7 +211,7 @@ class GiveUpTable:
             "   (SELECT recipient FROM layer JOIN layer_recipient USING (message, part, path)"
             f"     WHERE message = ?1 AND {IS_KEPT}"
             "   UNION SELECT recipient FROM message_recipient JOIN message USING (message)"
-            "     WHERE message = ?1 AND identity = original_identity)",
+            "     WHERE message = ?1 AND NOT replaced)",
             (message,),
         ).fetchall()
         return bool(rows) and called.issuperset(rows)
