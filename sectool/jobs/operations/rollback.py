@@ -7,17 +7,16 @@ acts is that of every replacement (``replacer``).
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
-from sectool.errors import MessageError, SectoolError, UsageError
+from sectool.errors import MessageError, UsageError
 from sectool.joblog import JobMessage, Purpose
 from sectool.jobs.passes.in_place import InPlace, is_in_place
 from sectool.jobs.passes.match import match_again
+from sectool.jobs.passes.replacing_pass import ReplacingPass
 from sectool.jobs.passes.selection import Selector
-from sectool.jobs.replacing.grouping import Grouping, in_order
-from sectool.jobs.replacing.replacer import Replacer, check_writable
-from sectool.jobs.replacing.spool import Spool
+from sectool.jobs.replacing.grouping import in_order
+from sectool.jobs.replacing.replacer import check_writable
 from sectool.jobs.session.session import JobSession, Session
 from sectool.jobs.session.spec import Operation, Rollback
 from sectool.jobs.work.fetch_original import FETCH_ORIGINAL, OriginalArgument
@@ -35,30 +34,22 @@ class _Rollback:
         self._job = on.job
         self._log = on.job.log
         self._mailbox = on.mailbox
-        self._replacer = Replacer(on.job, on.mailbox, Purpose.ROLLBACK, workers=on.workers)
-        self._spool = Spool(on.job, on.mailbox)
+        self._replacing = ReplacingPass(on, Purpose.ROLLBACK)
         self._failure_code = 0
         self._space = 0
 
     def run(self, progress: Progress) -> Summary:
         self._check()
-        if not self._spec.dry_run:
-            self._spool.sweep()
+        self._replacing.sweep()
         match_again(self._on, partial=self._spec.partial, deep=False)
-        if not self._spec.dry_run:
-            self._replacer.recover()
+        self._replacing.recover()
         if self._spec.to_stage == "decrypted":
             self._decrypt_again(progress)
         elif next(self._log.replaced.to_roll_back(), None) is not None:
             with self._log.group():
                 self._log.set_phase(Operation.ROLLBACK, "begun", "")
             progress.warn("the mail that is put back needs the old keys again", hint="keep them")
-            try:
-                self._put_back_all(progress)
-            finally:
-                if not self._spec.dry_run:
-                    with contextlib.suppress(SectoolError):
-                        self._spool.sweep()
+            self._put_back_all(progress)
         self._finish()
         if self._spec.to_stage == "original":
             self._tell_what_stays(progress)
@@ -95,19 +86,17 @@ class _Rollback:
         tasks = list(self._tasks())
         progress.begin(Operation.ROLLBACK, len(tasks))
         argument = OriginalArgument(
-            self._mailbox.access, self._job.directory / "originals", self._spool.files
+            self._mailbox.access, self._job.directory / "originals", self._replacing.files
         )
-        group = Grouping(self._replacer.carry_out)
-        for message, answer in FETCH_ORIGINAL.run(tasks, argument, workers=self._on.workers):
-            self._on.cancel.check()
-            progress.advance()
-            if isinstance(answer, NotDone):
-                self._take_down(message.message, answer)
-            else:
-                group.add(answer, answer.written.content.size)
-        group.finish()
-        self._replacer.finish()
-        progress.end()
+        self._replacing.run(
+            FETCH_ORIGINAL,
+            tasks,
+            argument,
+            take=lambda _, new: new,
+            give_up=self._take_down,
+            act=self._replacing.replacer.carry_out,
+            progress=progress,
+        )
 
     def _tasks(self) -> Iterator[JobMessage]:
         selector = Selector(self._spec.selection)
@@ -115,10 +104,10 @@ class _Rollback:
             if selector.takes(message.listing):
                 yield message
 
-    def _take_down(self, message: int, answer: NotDone) -> None:
+    def _take_down(self, message: JobMessage, answer: NotDone) -> None:
         self._failure_code = self._failure_code or answer.failure_code
         with self._log.group():
-            self._log.messages.advance(message, answer.state, reason=answer.reason)
+            self._log.messages.advance(message.message, answer.state, reason=answer.reason)
 
     def _finish(self) -> None:
         with self._log.group():

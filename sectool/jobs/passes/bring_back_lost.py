@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sectool.joblog import JobMessage
+from sectool.jobs.passes.replacing_pass import ReplacingPass
 from sectool.jobs.passes.selection import Selector
-from sectool.jobs.replacing.grouping import Grouping
-from sectool.jobs.replacing.replacer import Replacer
 from sectool.jobs.session.job import Job
-from sectool.jobs.session.spec import Cancel, Selection
+from sectool.jobs.session.spec import Selection
 from sectool.jobs.work.make_anew import MAKE_ANEW, LostArgument
-from sectool.jobs.work.new_message import NewMessage, WrittenMessage
+from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.work import NotDone
 from sectool.mailbox import NOTHING, Add
 from sectool.progress import Progress
@@ -42,48 +41,43 @@ class Restored:
 def restore_lost(
     messages: Sequence[JobMessage],
     argument: LostArgument,
-    replacer: Replacer,
-    *,
-    workers: int,
+    replacing: ReplacingPass,
     progress: Progress,
-    cancel: Cancel,
 ) -> Restored:
     """Adds what the walk that just ended did not find, in the folder ``Recovered``.
 
     Args:
         messages: of ``lost_messages``.
         argument: for whom, from what, and where to write.
-        replacer: adds them.
-        workers: processes; 0: this one.
+        replacing: adds them.
         progress: told of each message.
-        cancel: asked between messages.
 
     Raises:
         NoSpace: disk or quota full; the same command resumes.
         Interrupted: the run was asked to stop; the same command resumes.
     """
     restored = Restored()
-    progress.begin("restore", len(messages))
+    dates = {lost.message: lost.internal_date for lost in messages}
 
-    def add(group: Sequence[tuple[JobMessage, WrittenMessage]]) -> None:
-        refused = replacer.add([_entry(*one) for one in group])
+    def add(group: Sequence[NewMessage]) -> None:
+        refused = replacing.replacer.add(
+            [(new, Add(RECOVERED, new.written.content, dates[new.message])) for new in group]
+        )
         restored.messages += len(group) - len(refused)
         restored.not_restored.update(refused)
 
-    group = Grouping(add)
-    for message, answer in MAKE_ANEW.run(messages, argument, workers=workers):
-        cancel.check()
-        progress.advance()
-        if isinstance(answer, NotDone):
-            restored.not_restored[answer.reason] += 1
-            restored.failure_code = restored.failure_code or answer.failure_code
-            continue
-        group.add((message, answer), answer.content.size)
-    group.finish()
-    progress.end()
+    def give_up(_: JobMessage, answer: NotDone) -> None:
+        restored.not_restored[answer.reason] += 1
+        restored.failure_code = restored.failure_code or answer.failure_code
+
+    progress.begin("restore", len(messages))
+    replacing.run(
+        MAKE_ANEW,
+        messages,
+        argument,
+        take=lambda lost, made: NewMessage(lost.message, NOTHING, "", made, keeps_original=False),
+        give_up=give_up,
+        act=add,
+        progress=progress,
+    )
     return restored
-
-
-def _entry(message: JobMessage, written: WrittenMessage) -> tuple[NewMessage, Add]:
-    new = NewMessage(message.message, NOTHING, "", written, keeps_original=False)
-    return new, Add(RECOVERED, written.content, message.internal_date)

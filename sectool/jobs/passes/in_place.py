@@ -6,19 +6,17 @@ replacement (``replacer``).
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from sectool.errors import LimitExceeded, SectoolError, UnsupportedMessage, UsageError
+from sectool.errors import LimitExceeded, UnsupportedMessage, UsageError
 from sectool.joblog import JobLog, Purpose
 from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.match import Matcher
+from sectool.jobs.passes.replacing_pass import ReplacingPass
 from sectool.jobs.passes.selection import Selector
-from sectool.jobs.replacing.grouping import Grouping, in_order
-from sectool.jobs.replacing.replacer import Replacer
-from sectool.jobs.replacing.spool import Spool
+from sectool.jobs.replacing.grouping import in_order
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.session import JobSession
 from sectool.jobs.session.spec import Decrypt, Operation, Selection
@@ -163,8 +161,7 @@ class InPlace:
         self._log = job.log
         self._mailbox = mailbox
         self._cancel = on.cancel
-        self._replacer = Replacer(job, mailbox, Purpose.DECRYPT, workers=on.workers)
-        self._spool = Spool(job, mailbox)
+        self._replacing = ReplacingPass(on, Purpose.DECRYPT)
 
     @property
     def _clear_selection(self) -> ClearSelection:
@@ -180,10 +177,10 @@ class InPlace:
         opened = self._log.replacements.open()
         if self._dry_run or all(one.purpose is not Purpose.DECRYPT for one in opened):
             return
-        self._spool.sweep()
+        self._replacing.sweep()
         matcher = Matcher(self._job, self._mailbox, workers=self._workers, cancel=self._cancel)
         matcher.run(progress)
-        self._replacer.recover()
+        self._replacing.recover()
 
     def run(self, progress: Progress) -> None:
         """Replaces every message that waits for it.
@@ -197,12 +194,15 @@ class InPlace:
             return
         self.failures.tell(progress)
         progress.begin("in place", len(tasks))
-        try:
-            self._replace(tasks, progress)
-        finally:
-            with contextlib.suppress(SectoolError):
-                self._spool.sweep()
-        progress.end()
+        self._replacing.run(
+            PUT_IN_CLEAR,
+            self._unless_left(tasks),
+            self._argument(),
+            take=lambda _, new: new,
+            give_up=self._take_down,
+            act=self._carry_out,
+            progress=progress,
+        )
         for reason, messages in self._staying.items():
             progress.warn(f"{messages} messages are not put back in clear: {reason}")
 
@@ -216,27 +216,15 @@ class InPlace:
             else:
                 self.leaves_work = True
 
-    def _replace(self, tasks: list[PlaintextTask], progress: Progress) -> None:
-        argument = PlaintextArgument(
+    def _argument(self) -> PlaintextArgument:
+        return PlaintextArgument(
             mailbox=self._mailbox.access,
             checkpoints=self._job.place,
-            files=self._spool.files,
+            files=self._replacing.files,
             job=self._job.name,
             restore_subject=self._restore_subject,
             selection=self._clear_selection,
         )
-        group = Grouping(self._carry_out)
-        for task, answer in PUT_IN_CLEAR.run(
-            self._unless_left(tasks), argument, workers=self._workers
-        ):
-            self._cancel.check()
-            progress.advance()
-            if isinstance(answer, NotDone):
-                self._take_down(task.message.message, answer)
-            else:
-                group.add(answer, answer.written.content.size)
-        group.finish()
-        self._replacer.finish()
 
     def _unless_left(self, tasks: list[PlaintextTask]) -> Iterator[PlaintextTask]:
         for task in tasks:
@@ -257,18 +245,19 @@ class InPlace:
         if _options(self._log) != options:
             with self._log.group():
                 self._log.set_phase(Operation.DECRYPT, "begun", _as_text(options))
-        self._replacer.carry_out(group)
+        self._replacing.replacer.carry_out(group)
         states = self._log.standings.of(new.message for new in group)
         for new in group:
             self.failures.saw(self._folders.pop(new.message), states[new.message])
 
-    def _take_down(self, message: int, answer: NotDone) -> None:
+    def _take_down(self, task: PlaintextTask, answer: NotDone) -> None:
         self.failure_code = self.failure_code or answer.failure_code or 3
         state, reason = answer.state, answer.reason
         stays = issubclass(answer.error, (UnsupportedMessage, LimitExceeded))
         if stays:
             # It is what it was, and only cannot stand there in clear.
             state, reason = State.CHECKPOINTED, f"it stays encrypted: {reason}"
+        message = task.message.message
         self.failures.saw(self._folders.pop(message), state)
         if stays and self._again:
             # That is no failure that a list of these would show.

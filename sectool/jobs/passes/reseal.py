@@ -5,19 +5,18 @@ The first replacement fixes recipients and profile for the whole job.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
-from sectool.errors import MessageError, SectoolError, UsageError
+from sectool.errors import MessageError, UsageError
 from sectool.joblog import REPLACED, JobMessage, SealablePart
 from sectool.jobs.passes.bring_back_lost import Restored, lost_messages, restore_lost
 from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.prove import prove_replaced
+from sectool.jobs.passes.replacing_pass import ReplacingPass
 from sectool.jobs.passes.retry import Retry
 from sectool.jobs.passes.selection import Selector
-from sectool.jobs.replacing.grouping import Grouping, in_order
-from sectool.jobs.replacing.replacer import Replacer, check_writable
-from sectool.jobs.replacing.spool import Spool
+from sectool.jobs.replacing.grouping import in_order
+from sectool.jobs.replacing.replacer import check_writable
 from sectool.jobs.session.fixed import NOT_FIXED, check_fixed, options_of
 from sectool.jobs.session.job import MAILBOX_VALUE
 from sectool.jobs.session.losing_access import describe_losing_access
@@ -31,7 +30,7 @@ from sectool.jobs.session.spec import NewCertificates, Undone
 from sectool.jobs.session.succession import OldSide, Succession
 from sectool.jobs.work.make_anew import LostArgument
 from sectool.jobs.work.new_message import NewMessage
-from sectool.jobs.work.seal import SEAL, SealArgument
+from sectool.jobs.work.seal import SEAL, SealArgument, SealedMessage
 from sectool.jobs.work.sealers import FromCheckpoints, SealingMethod
 from sectool.jobs.work.work import NotDone
 from sectool.keys import KeyHistory, NewRecipient
@@ -94,8 +93,7 @@ class Resealing:
         self._retry = retry or Retry(job.log, on.operation, is_asked_for=undone.retry)
         percent = on.failure_percent(undone.max_failures)
         self._failures = FailureLimit(percent, job.log.standings.of_all(REPLACED))
-        self._replacer = Replacer(job, on.mailbox, workers=on.workers)
-        self._spool = Spool(job, on.mailbox)
+        self._replacing = ReplacingPass(on)
         self._failure_code = 0
         self._space = 0
         self._rehearsed: list[JobMessage] = []
@@ -136,8 +134,7 @@ class Resealing:
 
     def sweep(self) -> None:
         """Removes what an interrupted run left half written; while nobody writes any."""
-        if not self._on.dry_run:
-            self._spool.sweep()
+        self._replacing.sweep()
 
     def recover(self) -> None:
         """Ends what an interrupted run left open, after a walk that found both copies.
@@ -145,8 +142,7 @@ class Resealing:
         Not before it is certain that this is the mailbox: what is open is given up
         where no copy of it is found.
         """
-        if not self._on.dry_run:
-            self._replacer.recover()
+        self._replacing.recover()
 
     def begin(self) -> None:
         """Notes that the phase is on, and where the mailbox is; starts it over where asked to.
@@ -194,11 +190,17 @@ class Resealing:
             self._rehearse()
             return
         self._tell_left_behind(progress)
-        try:
-            self._replace(progress)
-        finally:
-            with contextlib.suppress(SectoolError):
-                self._spool.sweep()
+        self._failures.tell(progress)
+        progress.begin(self._on.operation, sum(1 for _ in self._retry.narrow(self._waiting())))
+        self._replacing.run(
+            SEAL,
+            self._tasks(),
+            self._argument(),
+            take=self._take,
+            give_up=self._take_down,
+            act=self._carry_out,
+            progress=progress,
+        )
 
     def restore_lost(self, checkpoints: FromCheckpoints, progress: Progress) -> Restored:
         """Puts back what the walk, which has ended, did not find; in a dry run counts it.
@@ -212,18 +214,8 @@ class Resealing:
             return Restored(len(lost))
         self._fix_options()
         originals = self._job.directory / "originals"
-        try:
-            return restore_lost(
-                lost,
-                LostArgument(self._argument(), checkpoints, originals),
-                self._replacer,
-                workers=self._on.workers,
-                progress=progress,
-                cancel=self._cancel,
-            )
-        finally:
-            with contextlib.suppress(SectoolError):
-                self._spool.sweep()
+        argument = LostArgument(self._argument(), checkpoints, originals)
+        return restore_lost(lost, argument, self._replacing, progress)
 
     def _tell_left_behind(self, progress: Progress) -> None:
         left = self._log.waiting.count_left_behind() if self._restart_phase else 0
@@ -238,28 +230,16 @@ class Resealing:
         self._rehearsed = list(self._tasks())
         self._space = sum(int(message.size * GROWTH) * 2 for message in self._rehearsed)
 
-    def _replace(self, progress: Progress) -> None:
-        self._failures.tell(progress)
-        progress.begin(self._on.operation, sum(1 for _ in self._retry.narrow(self._waiting())))
-        group = Grouping(self._carry_out)
-        for message, answer in SEAL.run(self._tasks(), self._argument(), workers=self._on.workers):
-            self._cancel.check()
-            progress.advance()
-            if isinstance(answer, NotDone):
-                self._take_down(message, answer)
-                continue
-            group.add(answer.new, answer.new.written.content.size)
-            if answer.taken is not None:
-                self._taken[answer.new.message] = answer.taken
-        group.finish()
-        self._replacer.finish()
-        progress.end()
+    def _take(self, message: JobMessage, answer: SealedMessage) -> NewMessage:
+        if answer.taken is not None:
+            self._taken[message.message] = answer.taken
+        return answer.new
 
     def _argument(self) -> SealArgument:
         return SealArgument(
             mailbox=self._mailbox.access,
             method=self._method,
-            files=self._spool.files,
+            files=self._replacing.files,
             recipients=self._recipients,
             profile=self._new.profile,
             restore_subject=self._restore_subject,
@@ -279,7 +259,7 @@ class Resealing:
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
         self._fix_options()
         self._note_taken()
-        self._replacer.carry_out(group)
+        self._replacing.replacer.carry_out(group)
         states = self._log.standings.of(new.message for new in group)
         for new in group:
             self._failures.saw(new.ref.folder, states[new.message])

@@ -92,7 +92,7 @@ class WorkKind(Generic[ArgumentT, ContextT, TaskT, AnswerT]):
 
     open: Callable[[ArgumentT], ContextT]
     """Makes the context, once in each worker."""
-    do: Callable[[ContextT, TaskT], AnswerT]
+    do: Callable[[ContextT, TaskT], AnswerT | NotDone]
     """Does a task. What it raises costs the message as ``of_one_message`` has it, or the run."""
 
     def run(
