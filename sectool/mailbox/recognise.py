@@ -12,8 +12,8 @@ from sectool import durable
 from sectool.errors import NoSuchMailbox, reason_of
 from sectool.mailbox import maildir
 from sectool.mailbox.base import Access, Credentials, Mailbox, MailboxSpecification
-from sectool.mailbox.maildir_folders import NOTHING_THERE
-from sectool.mailbox.maildir_names import printable
+from sectool.mailbox.maildir.folders import NOTHING_THERE
+from sectool.mailbox.maildir.names import printable
 
 STORES: dict[str, Callable[[Access], Mailbox]] = {
     maildir.KIND: lambda access: maildir.Maildir(access.specification)

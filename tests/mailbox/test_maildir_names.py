@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sectool.mailbox.maildir_names import (
+from sectool.mailbox.maildir.names import (
     FlagLetters,
     decode_level,
     is_unique_name,

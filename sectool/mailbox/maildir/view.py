@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sectool.errors import MessageError, SectoolError
-from sectool.mailbox.maildir_folders import NOTHING_THERE, Folder, Skipped, cannot_list
-from sectool.mailbox.maildir_names import FlagLetters, delivery_order, printable, split_name
+from sectool.mailbox.maildir.folders import NOTHING_THERE, Folder, Skipped, cannot_list
+from sectool.mailbox.maildir.names import FlagLetters, delivery_order, printable, split_name
 from sectool.message import open_regular_file
 
 READINGS = 6

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.errors import MailboxError, SectoolError, reason_of
-from sectool.mailbox.maildir_names import decode_level, printable, safe_level
+from sectool.mailbox.maildir.names import decode_level, printable, safe_level
 
 INBOX = "INBOX"
 """Name of the folder that is the Maildir's own directory."""

@@ -2,7 +2,7 @@
 
 Follows https://cr.yp.to/proto/maildir.html and the folder layouts of Courier
 (Maildir++) and Dovecot (``LAYOUT=fs``). Knows no MIME and no CMS, and takes
-no lock that a delivery waits for (``maildir_view`` says why none is needed).
+no lock that a delivery waits for (``view`` says why none is needed).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from sectool.mailbox.base import (
     Whereabouts,
     Written,
 )
-from sectool.mailbox.maildir_files import MaildirFiles, internal_date
-from sectool.mailbox.maildir_folders import MESSAGE_DIRECTORIES, Skipped, is_directory
-from sectool.mailbox.maildir_names import unique_name
-from sectool.mailbox.maildir_replacing import MaildirReplacer
-from sectool.mailbox.maildir_view import Entry
+from sectool.mailbox.maildir.files import MaildirFiles, internal_date
+from sectool.mailbox.maildir.folders import MESSAGE_DIRECTORIES, Skipped, is_directory
+from sectool.mailbox.maildir.names import unique_name
+from sectool.mailbox.maildir.replacing import MaildirReplacer
+from sectool.mailbox.maildir.view import Entry
 from sectool.message import (
     NOTHING,
     BytesContent,

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
-from sectool.mailbox.maildir_folders import Folder, Skipped, find_folders
-from sectool.mailbox.maildir_view import GONE, Entry, FolderView
+from sectool.mailbox.maildir.folders import Folder, Skipped, find_folders
+from sectool.mailbox.maildir.view import GONE, Entry, FolderView
 from sectool.message import Flags, Listing, MessageRef, digest_stream, open_regular_file
 
 LOOKS = 32

@@ -23,10 +23,10 @@ from sectool import durable
 from sectool.crashpoints import crashpoint
 from sectool.errors import MessageChanged, MessageError, MessageVanished, RunError, reason_of
 from sectool.mailbox.base import Placed, Whereabouts, Written
-from sectool.mailbox.maildir_adding import folder_for, make_part, mode_of_messages
-from sectool.mailbox.maildir_files import EPOCH, LOOKS, Found, MaildirFiles, hint
-from sectool.mailbox.maildir_names import INFO, is_unique_name
-from sectool.mailbox.maildir_view import Entry
+from sectool.mailbox.maildir.adding import folder_for, make_part, mode_of_messages
+from sectool.mailbox.maildir.files import EPOCH, LOOKS, Found, MaildirFiles, hint
+from sectool.mailbox.maildir.names import INFO, is_unique_name
+from sectool.mailbox.maildir.view import Entry
 from sectool.message import (
     COPY_BLOCK,
     Content,

@@ -10,8 +10,8 @@ from pathlib import Path
 from sectool import durable
 from sectool.crashpoints import crashpoint
 from sectool.errors import MailboxError, MessageError
-from sectool.mailbox.maildir_files import MaildirFiles
-from sectool.mailbox.maildir_folders import INBOX, MESSAGE_DIRECTORIES, Folder, is_directory
+from sectool.mailbox.maildir.files import MaildirFiles
+from sectool.mailbox.maildir.folders import INBOX, MESSAGE_DIRECTORIES, Folder, is_directory
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]{1,64}")
 _MARKER = "maildirfolder"
