@@ -199,7 +199,8 @@ def test_verifying_after_a_kill_does_no_harm(interrupted: Interrupted, whole: bo
         assert summary.messages == sum(summary.counts.values()) == 8, where
         assert checker.census(interrupted.maildir) == census, where
         finished = jobs.run(spec)
-        assert finished.counts[State.REENCRYPTED] == 5, where
+        states = finished.counts
+        assert states[State.REENCRYPTED] + states[State.REWRAPPED] == 5, where
         assert finished.messages == 8, where
         assert len(list(checker.stored_mail(interrupted.maildir))) == 8, where
     assert verified
