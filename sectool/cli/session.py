@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from sectool.cli.layout import shorten
 from sectool.cli.options import Manners
-from sectool.cli.shell import note_warning, plain, say
+from sectool.cli.shell import note_warning, plain, say, warnings_after
 from sectool.cli.stopping import SignalCancel, handling, stopping_at_once
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from sectool.jobs import Run
-    from sectool.summary import Summary
+    from sectool.summary import StatusSummary, Summary
 
 AnySummary = TypeVar("AnySummary", bound="Summary")
 
@@ -120,10 +120,15 @@ def run_job(spec: Run[AnySummary], manners: Manners) -> AnySummary:
     from sectool.hardening import harden
 
     harden()
+    before = len(warnings_after(0))
+
+    def document(summary: StatusSummary) -> dict[str, Any]:
+        return as_json(summary, warnings=warnings_after(before))
+
     cancel = SignalCancel(quiet=manners.quiet)
     progress = TerminalProgress(manners)
     with handling(cancel.receive):
         try:
-            return jobs.run(spec, progress, cancel, passphrase_prompt(), as_json)
+            return jobs.run(spec, progress, cancel, passphrase_prompt(), document)
         finally:
             progress.end()

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from sectool.cli.layout import counted, wrapped
-from sectool.outcome import NOT_DONE
-from sectool.summary import OpeningSummary, Summary, VerifySummary, WorkingSummary
+from sectool.outcome import NOT_DONE, State
+from sectool.summary import OpeningSummary, StatusSummary, Summary, VerifySummary, WorkingSummary
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -39,6 +39,13 @@ def _reasons(summary: Summary) -> Iterable[str]:
     left = sum(summary.counts[state] - summary.acknowledged[state] for state in NOT_DONE)
     if left:
         yield f"{counted(left, 'message')} not done"
+    if isinstance(summary, StatusSummary):
+        if not summary.is_finished:
+            yield f"{summary.phase} is not finished"
+    elif isinstance(summary, VerifySummary):
+        waiting = sum(summary.counts[state] for state in (State.CHECKPOINTED, State.DECRYPTED))
+        if waiting:
+            yield f"{counted(waiting, 'message')} not encrypted yet"
     needing = sum(not entry.acknowledged for entry in summary.needs_old_keys)
     if needing:
         yield f"{counted(needing, 'message')} {'needs' if needing == 1 else 'need'} old keys"

@@ -43,6 +43,9 @@ _CONTENTS = 8
 _MOMENTS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 """Microseconds from 1970 to the first and the last moment that a date can be."""
 
+_RECENT = (0, 253_370_764_799_999_999)
+"""The same of what a run notes; told in any time zone it is a date still."""
+
 # --- the steps --------------------------------------------------------------------------------
 
 _EXAMINED = frozenset(
@@ -226,6 +229,7 @@ FORMS: dict[str, tuple[str, Callable[[str], str]]] = {
     "SIZE": ("INTEGER", _between(0, (1 << 63) - 1)),
     "FLAG": ("INTEGER", _between(0, 1)),
     "MOMENT": ("INTEGER", _between(*_MOMENTS)),
+    "RECENT": ("INTEGER", _between(*_RECENT)),
 }
 """What the words of ``TABLES`` stand for: a type, and what a value of it must be. A mere ``TEXT``
 is any: mail and certificates decide on it, and on its characters."""
@@ -356,7 +360,7 @@ CREATE TABLE checkpoint (
     content_type OBJECT_IDENTIFIER NOT NULL,
     integrity INTEGRITY NOT NULL,
     storage STORAGE NOT NULL,
-    written MOMENT NOT NULL,
+    written RECENT NOT NULL,
     header_sha256 DIGEST
 ) STRICT, WITHOUT ROWID;
 
@@ -379,7 +383,8 @@ CREATE TABLE replacement (
     new_key TEXT,
     new_digest DIGEST NOT NULL,
     new_size SIZE NOT NULL,
-    new_identity IDENTITY NOT NULL
+    new_identity IDENTITY NOT NULL,
+    CHECK ((new_folder IS NULL) = (new_key IS NULL))
 ) STRICT;
 CREATE INDEX replacement_by_identity ON replacement (new_identity);
 
@@ -404,7 +409,8 @@ CREATE TABLE abandoned (
     new_key TEXT,
     new_digest DIGEST NOT NULL,
     new_size SIZE NOT NULL,
-    new_identity IDENTITY NOT NULL
+    new_identity IDENTITY NOT NULL,
+    CHECK ((new_folder IS NULL) = (new_key IS NULL))
 ) STRICT;
 
 CREATE TABLE abandoned_part (
@@ -446,7 +452,7 @@ CREATE TABLE binding (
     serial_number TEXT NOT NULL,
     subject_key_identifier TEXT NOT NULL,
     public_key DIGEST NOT NULL,
-    at MOMENT NOT NULL,
+    at RECENT NOT NULL,
     PRIMARY KEY (issuer, serial_number, subject_key_identifier, public_key)
 ) STRICT, WITHOUT ROWID;
 
@@ -455,13 +461,13 @@ CREATE TABLE give_up (
     public_key DIGEST NOT NULL,
     reason TEXT NOT NULL,
     by_whom TEXT NOT NULL,
-    at MOMENT NOT NULL,
+    at RECENT NOT NULL,
     PRIMARY KEY (identity, public_key)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE step (
     step ROW PRIMARY KEY,
-    at MOMENT NOT NULL,
+    at RECENT NOT NULL,
     message ROW NOT NULL,
     name TEXT NOT NULL
 ) STRICT;

@@ -11,13 +11,13 @@ finished lies durably beside.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sectool import durable
 from sectool.checkpoint import OriginalToKeep
 from sectool.errors import (
+    Again,
     MessageChanged,
     MessageError,
     MessageVanished,
@@ -124,6 +124,8 @@ class Replacer:
         self._log = job.log
         self._mailbox = mailbox
         self._not_added: list[str] = []
+        self._brought_in: set[int] = set()
+        """Messages whose new copy was placed, so that its bytes are not at hand any more."""
         self._of_folder: list[tuple[_Step, Placed]] = []
         """Placed beside a folder that is written anew at once."""
 
@@ -303,6 +305,7 @@ class Replacer:
     def _log_placed(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         for step, _ in placed:
             self._remove_spooled(step.new)  # where it was copied, not renamed
+            self._brought_in.add(step.message)
         with self._log.group():
             for step, copy in placed:
                 is_beside = copy.ref == step.intent.replaced
@@ -384,8 +387,12 @@ class Replacer:
         steps = [_Step(record) for record in self._log.replacements.open()]
         self._see_through(steps, self._go_on, self._retire)
         for late in self._log.replacements.late():
-            with contextlib.suppress(MessageError):  # it stays, and the next run meets it again
+            try:
                 self._remove_late(*late)
+            except SectoolError as error:
+                # It stays, and the next run meets it again.
+                if not isinstance(error, MessageError) and error.again is not Again.NOW:
+                    raise
 
     def _go_on(self, steps: list[_Step]) -> list[tuple[_Step, Placed]]:
         """Ends what is done, does what is not, and answers what is left to be retired."""
@@ -408,13 +415,13 @@ class Replacer:
         return retire + self._bring_in_again(missing)
 
     def _bring_in_again(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
-        """What is not at hand any more was never placed, and its message stands as before."""
-        at_hand = [step for step in steps if step.new is not None]
+        """What is not at hand any more is given up, and its message stands as before."""
+        at_hand = [step for step in steps if step.new and step.message not in self._brought_in]
         with self._log.group():
             for step in at_hand:
                 self._log.replacements.expect_late(step.message)
         for step in steps:
-            if step.new is None:
+            if step not in at_hand:
                 self._forget(step)
         return self._bring_in(at_hand) if at_hand else []
 
