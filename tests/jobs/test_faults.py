@@ -58,7 +58,7 @@ def die_inside_a_commit(log: Path) -> None:
         connection.execute("PRAGMA cache_size = 1")
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("UPDATE message SET state = 'clear'")
-        rows = [(number, "then", 1, "nonsense" * 20) for number in range(10_000, 12_000)]
+        rows = [(number, 0, 1, "nonsense" * 20) for number in range(10_000, 12_000)]
         connection.executemany("INSERT INTO step VALUES (?, ?, ?, ?)", rows)
         os.kill(os.getpid(), signal.SIGKILL)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL

@@ -98,7 +98,10 @@ def states(work: Path) -> Counter[str]:
     with closing(sqlite3.connect(log)) as rows:
         return Counter(
             state
-            for (state,) in rows.execute("SELECT state FROM message WHERE presence = 'present'")
+            for (state,) in rows.execute(
+                "SELECT state || iif(purged, ', purged', '') FROM message"
+                " WHERE presence = 'present'"
+            )
         )
 
 
