@@ -19,6 +19,7 @@ from sectool import budget, cms, keys, smime
 from sectool.cms.seams import PKCS1v15
 from sectool.errors import MessageError, SectoolError
 from sectool.message import BytesContent, Content, FileContent, Sink
+from sectool.outcome import PlaintextDigest
 
 SECONDS = 1.0
 """Of processor time for one message."""
@@ -191,7 +192,8 @@ def put_in_place(data: bytes) -> None:
 
 def _in_clear(content: Content, inventory: smime.Inventory, inner: Content) -> Content | None:
     """A plaintext copy that was proven; None: it has to stay encrypted."""
-    parts = [smime.DecryptedPart(part, inner, inner.digest) for part in inventory.parts]
+    digest = PlaintextDigest(inner.digest)
+    parts = [smime.DecryptedPart(part, inner, digest) for part in inventory.parts]
     mark = smime.Mark("0", 1)
     with tempfile.NamedTemporaryFile() as file, suppress(MessageError):
         smime.write_plaintext(content, parts, file, mark=mark)

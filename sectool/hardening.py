@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from multiprocessing import util
 
 SECRET_VARIABLES = frozenset({"SECTOOL_PASSPHRASE", "SECTOOL_PIN", "SECTOOL_IMAP_PASSWORD"})
@@ -92,3 +94,40 @@ def environment_for_others() -> dict[str, str]:
     absolute = [folder for folder in folders if os.path.isabs(folder)]  # noqa: PTH117
     environment["PATH"] = os.pathsep.join(absolute) or os.defpath
     return environment
+
+
+# --- secrets -------------------------------------------------------------------------
+
+
+_handing_over: ContextVar[bool] = ContextVar("handing_over", default=False)
+
+
+class Secret:
+    """A text that is shown nowhere, and pickled only while a worker process is given it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        if not _handing_over.get():
+            raise TypeError("a secret travels by the argument of a worker process alone")
+        return Secret, (self._text,)
+
+
+@contextmanager
+def handing_over() -> Iterator[None]:
+    """Secrets may be pickled meanwhile: what comes of it goes to a new process, by no file."""
+    token = _handing_over.set(True)
+    try:
+        yield
+    finally:
+        _handing_over.reset(token)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sectool.errors import reason_of
-from sectool.outcome import Integrity
+from sectool.outcome import Integrity, PlaintextDigest
 
 COPY_BLOCK = 256 * 1024
 """Bytes read at a time wherever content is copied or hashed."""
@@ -298,7 +298,7 @@ class InnerEntity:
     """
 
     size: int
-    sha256: str
+    sha256: PlaintextDigest
     """Of the exact bytes that were encrypted, lower-case hexadecimal."""
     content_type: str
     """``encryptedContentInfo.contentType`` as a dotted object identifier."""

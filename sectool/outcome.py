@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NewType
 
 
 class State(StrEnum):
@@ -100,6 +101,24 @@ def blotted(text: str) -> str:
     return _ADDRESS.sub("(address)", text) if "@" in text else text
 
 
+ContentDigest = NewType("ContentDigest", str)
+"""SHA-256 of a decoded CMS envelope exactly as encoded; names its checkpoint. All of these in
+lower-case hexadecimal."""
+PlaintextDigest = NewType("PlaintextDigest", str)
+"""SHA-256 of the exact bytes that were encrypted."""
+HeaderDigest = NewType("HeaderDigest", str)
+"""SHA-256 of the header that lies with a checkpoint."""
+MessageDigest = NewType("MessageDigest", str)
+"""SHA-256 of a message as it is stored; names an original."""
+Identity = NewType("Identity", str)
+"""What a stored copy is known by, wherever it lies: a digest of what no move changes, or what
+begins with a word and a colon."""
+CertificateFingerprint = NewType("CertificateFingerprint", str)
+"""SHA-256 of a certificate."""
+PublicKeyDigest = NewType("PublicKeyDigest", str)
+"""SHA-256 of a SubjectPublicKeyInfo."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecipientKey:
     """One recipient of an encrypted message, as its RecipientInfo names it."""
@@ -112,6 +131,11 @@ class RecipientKey:
     subject_key_identifier: str
     """Lower-case hexadecimal; empty where issuer and serial number name the key."""
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """All three, as ``RecipientKey`` takes them."""
+        return self.issuer, self.serial_number, self.subject_key_identifier
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "issuer", blotted(self.issuer))
 
@@ -122,5 +146,5 @@ class Binding:
 
     recipient: RecipientKey
     """As mail names it."""
-    public_key: str
+    public_key: PublicKeyDigest
     """SHA-256 of the key's SubjectPublicKeyInfo, lower-case hexadecimal."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from sectool.outcome import Identity
+
 NOT_LOOKED_AT = ("other mailboxes", "shared folders", "backups", "holds", "files")
 """Where mail may lie that needs an old key, and where nobody looked."""
 
@@ -44,7 +46,7 @@ class Claim:
     message_id: str = ""
     date: str = ""
     """Of its header, else of its arrival, ISO 8601; empty where it is not known."""
-    identity: str = ""
+    identity: Identity = Identity("")
     """What a person names it by to give it up; empty where nobody can."""
     acknowledged: bool = False
     """Whether a person said that they know of it; that settles nothing."""
@@ -54,7 +56,7 @@ class Claim:
 class GivenUp:
     """What a person will do without, so that it counts against a key no more."""
 
-    identity: str
+    identity: Identity
     reason: str
     by_whom: str
     """User name and number."""

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from sectool.outcome import NOT_DONE, UNINSPECTED, Integrity, RecipientKey, State
+from sectool.outcome import (
+    NOT_DONE,
+    UNINSPECTED,
+    CertificateFingerprint,
+    Identity,
+    Integrity,
+    PublicKeyDigest,
+    RecipientKey,
+    State,
+)
 from sectool.retirement import Answer, Claim, GivenUp, LookedAt
 
 
@@ -53,7 +62,7 @@ class NotDone:
     message_id: str
     state: State
     reason: str
-    identity: str = ""
+    identity: Identity = Identity("")
     """Digest it was first found with: the same wherever the mailbox is moved to."""
     acknowledged: bool = False
     """Whether a person said that they know of it."""
@@ -71,7 +80,7 @@ class NeedsOldKeys:
     """Why the layer stays as it is; of several layers the first."""
     keys: tuple[RecipientKey, ...]
     """Recipients of all such layers; none where they could not be told."""
-    identity: str = ""
+    identity: Identity = Identity("")
     """Digest it was first found with: the same wherever the mailbox is moved to."""
     acknowledged: bool = False
     """Whether a person said that they know of it."""
@@ -91,7 +100,7 @@ class LeftPart:
     reason: str
     keys: tuple[RecipientKey, ...]
     """Recipients, as far as they are named by certificates."""
-    identity: str = ""
+    identity: Identity = Identity("")
     """Digest the message was first found with."""
 
 
@@ -102,7 +111,7 @@ class RetiredKey:
     key: RecipientKey
     file: str
     """Name of the file it was read from."""
-    public_key: str
+    public_key: PublicKeyDigest
     """SHA-256 of its SubjectPublicKeyInfo, lower-case hexadecimal."""
     needed: int
     """Messages that name it or that it opens, less those given up."""
@@ -288,7 +297,7 @@ class NewCertificate:
     """RFC 4514 string."""
     addresses: tuple[str, ...]
     """Mail addresses it names."""
-    fingerprint: str
+    fingerprint: CertificateFingerprint
     """SHA-256, lower-case hexadecimal."""
     key_kind: str
     """Algorithm and size: ``RSA 2048``."""

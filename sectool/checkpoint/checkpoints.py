@@ -21,6 +21,7 @@ from sectool.checkpoint.layout import Checkpoint, file_name, header_of
 from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, UsageError
 from sectool.message import InnerEntity
+from sectool.outcome import ContentDigest, HeaderDigest, PlaintextDigest
 
 INCOMING_NAME = "incoming"
 """Directory that workers write to."""
@@ -30,11 +31,11 @@ INCOMING_NAME = "incoming"
 class IncomingCheckpoint:
     """A checkpoint that a worker wrote, not yet durable."""
 
-    content_digest: str
+    content_digest: ContentDigest
     path: Path
     file_digest: str
     """SHA-256 of the whole file."""
-    header_sha256: str
+    header_sha256: HeaderDigest
     """Of the header it begins with, lower-case hexadecimal."""
 
 
@@ -65,12 +66,12 @@ class CheckpointStore:
             for leftover in self.incoming.iterdir():
                 durable.unlink(leftover, "checkpoint.sweep", missing_ok=True)
 
-    def path(self, content_digest: str) -> Path:
+    def path(self, content_digest: ContentDigest) -> Path:
         """Where the checkpoint of a part lies."""
         return self._directory / file_name(content_digest, self._files.suffix)
 
     def write(
-        self, content_digest: str, outer_header: bytes, inner: InnerEntity
+        self, content_digest: ContentDigest, outer_header: bytes, inner: InnerEntity
     ) -> IncomingCheckpoint:
         """Writes a checkpoint, unsynced, among the incoming ones; any process may.
 
@@ -89,7 +90,7 @@ class CheckpointStore:
         with durable.new_output(path, "write a checkpoint", denied=UsageError) as stream:
             digest = self._files.write(path, stream, outer_header, inner)
             crashpoint("checkpoint.written")
-        header = hashlib.sha256(header_of(outer_header)).hexdigest()
+        header = HeaderDigest(hashlib.sha256(header_of(outer_header)).hexdigest())
         return IncomingCheckpoint(content_digest, path, digest, header)
 
     def adopt(self, incoming: Sequence[IncomingCheckpoint]) -> None:
@@ -126,7 +127,7 @@ class CheckpointStore:
         for entry in incoming:
             durable.unlink(entry.path, "checkpoint.discard", missing_ok=True)
 
-    def purge(self, content_digests: Sequence[str]) -> None:
+    def purge(self, content_digests: Sequence[ContentDigest]) -> None:
         """Removes checkpoints, durably; one that is gone already does no harm."""
         with durable.explained("remove checkpoints", denied=UsageError):
             for digest in content_digests:
@@ -134,11 +135,11 @@ class CheckpointStore:
             if content_digests:
                 durable.sync_directories([self._directory], "checkpoint.purged")
 
-    def size(self, content_digest: str) -> int:
+    def size(self, content_digest: ContentDigest) -> int:
         """Bytes that the file of a checkpoint takes; 0 where there is none."""
         return durable.size_of(self.path(content_digest))
 
-    def open(self, content_digest: str) -> Checkpoint:
+    def open(self, content_digest: ContentDigest) -> Checkpoint:
         """The checkpoint of a part, from the file alone.
 
         The digest of the inner entity is not computed here: whoever reads the
@@ -149,12 +150,16 @@ class CheckpointStore:
         """
         return self._files.open(self.path(content_digest))
 
-    def may_hold(self, content_digest: str, inner_size: int) -> bool:
+    def may_hold(self, content_digest: ContentDigest, inner_size: int) -> bool:
         """Whether the file of a checkpoint is as long as it was; needs no key."""
         return self._files.may_hold(self.path(content_digest), inner_size)
 
     def is_whole(
-        self, content_digest: str, inner_sha256: str, inner_size: int, header_sha256: str | None
+        self,
+        content_digest: ContentDigest,
+        inner_sha256: PlaintextDigest,
+        inner_size: int,
+        header_sha256: HeaderDigest | None,
     ) -> bool:
         """Whether a checkpoint is what it was, as far as that can be told without a key.
 
@@ -167,7 +172,7 @@ class CheckpointStore:
         path = self.path(content_digest)
         return self._files.is_whole(path, inner_sha256, inner_size, header_sha256)
 
-    def is_for_keys(self, content_digest: str) -> bool | None:
+    def is_for_keys(self, content_digest: ContentDigest) -> bool | None:
         """Whether the keys at hand open a checkpoint; None: it is missing or damaged."""
         return self._files.is_for_keys(self.path(content_digest))
 

@@ -9,6 +9,7 @@ from typing import BinaryIO, Protocol
 from sectool.checkpoint.layout import Checkpoint, damaged, head, read_layout
 from sectool.errors import CheckpointDamaged, MessageError, reason_of
 from sectool.message import DigestingSink, FileContent, InnerEntity, open_regular_file
+from sectool.outcome import HeaderDigest, PlaintextDigest
 
 
 class CheckpointFiles(Protocol):
@@ -49,7 +50,11 @@ class CheckpointFiles(Protocol):
         """Whether the file is there and as long as it must be for so large an inner entity."""
 
     def is_whole(
-        self, path: Path, inner_sha256: str, inner_size: int, header_sha256: str | None
+        self,
+        path: Path,
+        inner_sha256: PlaintextDigest,
+        inner_size: int,
+        header_sha256: HeaderDigest | None,
     ) -> bool:
         """Whether a checkpoint is what it was, as far as that can be told without a key.
 
@@ -97,7 +102,11 @@ class PlainFiles:
             return False
 
     def is_whole(
-        self, path: Path, inner_sha256: str, inner_size: int, header_sha256: str | None
+        self,
+        path: Path,
+        inner_sha256: PlaintextDigest,
+        inner_size: int,
+        header_sha256: HeaderDigest | None,
     ) -> bool:
         try:
             checkpoint = self.open(path)

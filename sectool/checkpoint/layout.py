@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from sectool.errors import CheckpointDamaged, JobLogDamaged
 from sectool.message import Content, InnerEntity
+from sectool.outcome import HeaderDigest, PlaintextDigest
 
 FIELD = b"X-Sectool-Checkpoint"
 
@@ -40,16 +41,16 @@ class Checkpoint:
 
     inner: Content
     """The exact bytes that were encrypted."""
-    inner_sha256: str
+    inner_sha256: PlaintextDigest
     content_type: str
     """Dotted object identifier of what was encrypted."""
     outer_header: bytes
     """Of the message the part was first seen in, each line with its end, without blank line."""
 
     @property
-    def header_sha256(self) -> str:
+    def header_sha256(self) -> HeaderDigest:
         """Of that header, lower-case hexadecimal."""
-        return hashlib.sha256(self.outer_header).hexdigest()
+        return HeaderDigest(hashlib.sha256(self.outer_header).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Layout:
 
     offset: int
     """Of the inner entity, in bytes."""
-    inner_sha256: str
+    inner_sha256: PlaintextDigest
     content_type: str
     """Dotted."""
     outer_header: bytes
@@ -116,7 +117,9 @@ def read_layout(name: str, stream: BinaryIO, size: int) -> Layout:
     between = text[match.end() : offset]
     if between not in {b"", b"\n", b"\r\n"} or offset > size or offset < match.end():
         raise damaged(name, "its X-Sectool-Checkpoint line does not fit the file")
-    return Layout(offset, match[2].decode(), match[3].decode(), text[: match.start()])
+    return Layout(
+        offset, PlaintextDigest(match[2].decode()), match[3].decode(), text[: match.start()]
+    )
 
 
 def file_name(digest: str, ending: str) -> str:

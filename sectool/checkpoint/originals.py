@@ -17,13 +17,14 @@ from sectool import durable
 from sectool.checkpoint.layout import file_name
 from sectool.errors import CheckpointDamaged, MessageError, UsageError, why_unread
 from sectool.message import Content, FileContent, copy
+from sectool.outcome import MessageDigest
 
 
 @dataclass(frozen=True, slots=True)
 class OriginalToKeep:
     """A stored message that is about to be replaced."""
 
-    digest: str
+    digest: MessageDigest
     """SHA-256 of its bytes."""
     content: Content
     file: Path | None
@@ -47,7 +48,7 @@ class OriginalStore:
             for leftover in self._directory.glob("*.new"):
                 durable.unlink(leftover, "original.sweep", missing_ok=True)
 
-    def path(self, digest: str) -> Path:
+    def path(self, digest: MessageDigest) -> Path:
         """Where an original lies."""
         return self._directory / file_name(digest, ".eml")
 
@@ -73,7 +74,7 @@ class OriginalStore:
             durable.sync_directories([self._directory], "original.directory")
         return refused
 
-    def _is_kept(self, digest: str) -> bool:
+    def _is_kept(self, digest: MessageDigest) -> bool:
         """Whether the file of this name holds the message; whatever else does is replaced."""
         try:
             return durable.read_back_digest(self.path(digest)) == digest
@@ -114,7 +115,7 @@ class OriginalStore:
             hint="the disk may be failing; nothing was removed from the mailbox",
         )
 
-    def purge(self, digests: Sequence[str]) -> None:
+    def purge(self, digests: Sequence[MessageDigest]) -> None:
         """Removes originals, durably; one that is gone already does no harm."""
         with durable.explained("remove originals", denied=UsageError):
             for digest in digests:
@@ -122,11 +123,11 @@ class OriginalStore:
             if digests:
                 durable.sync_directories([self._directory], "original.purged")
 
-    def size(self, digest: str) -> int:
+    def size(self, digest: MessageDigest) -> int:
         """Bytes that the file of an original takes; 0 where there is none."""
         return durable.size_of(self.path(digest))
 
-    def open(self, digest: str) -> FileContent:
+    def open(self, digest: MessageDigest) -> FileContent:
         """The bytes of an original.
 
         Raises:
@@ -140,7 +141,7 @@ class OriginalStore:
             )
         return FileContent(path)
 
-    def _new(self, digest: str) -> Path:
+    def _new(self, digest: MessageDigest) -> Path:
         return self._directory / file_name(digest, ".new")
 
     def _write(self, entry: OriginalToKeep) -> None:

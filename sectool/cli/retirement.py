@@ -9,6 +9,7 @@ from typing import Any
 
 from sectool.cli.layout import WIDTH, counted, shorten, table, wrapped
 from sectool.cli.recipients import key_name
+from sectool.outcome import PublicKeyDigest
 from sectool.retirement import NOT_LOOKED_AT, Answer, Claim, GivenUp
 from sectool.summary import RetiredKey, VerifySummary
 
@@ -219,7 +220,7 @@ class _Combined:
 
 def _combined(jobs: Sequence[JobAnswers]) -> Iterable[_Combined]:
     """Each key once, by its public half."""
-    found: dict[str, _Combined] = {}
+    found: dict[PublicKeyDigest, _Combined] = {}
     for job in jobs:
         for key in job.keys or ():
             found.setdefault(key.public_key, _Combined(key))

@@ -35,6 +35,7 @@ from sectool.cms.seams import (
     SubjectKeyIdentifier,
 )
 from sectool.errors import LimitExceeded, MalformedMessage
+from sectool.outcome import ContentDigest
 
 _CONTENT_INFO = "ContentInfo"
 _ENCRYPTED_CONTENT_INFO = "encryptedContentInfo"
@@ -58,7 +59,7 @@ class Envelope:
     """authAttrs as encoded, under its own tag; empty where absent."""
     mac: bytes
     """Empty in EnvelopedData."""
-    digest: str
+    digest: ContentDigest
     """SHA-256 of the outer element as encoded, lower-case hexadecimal."""
     size: int
     """Bytes of the outer element as encoded."""
@@ -168,7 +169,7 @@ def read_envelope(
         encrypted_content_size=size,
         authenticated_attributes=attributes,
         mac=mac,
-        digest=reader.digest(),
+        digest=ContentDigest(reader.digest()),
         size=reader.offset,
         trailing_bytes=reader.count_trailing(),
         other_attributes=others,
@@ -305,7 +306,7 @@ class EnvelopeDescription:
     """Dotted."""
     encrypted_content_size: int | None
     """Bytes; None: the content is absent (detached)."""
-    digest: str
+    digest: ContentDigest
     """SHA-256 of the outer element exactly as encoded: the content digest."""
     size: int
     """Bytes of the outer element as encoded."""

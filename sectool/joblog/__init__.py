@@ -10,6 +10,7 @@ from sectool.joblog.log import JobLog
 from sectool.joblog.messages import KEPT, REPLACED
 from sectool.joblog.records import (
     IN_CLEAR,
+    NOT_KNOWN,
     ON_TRIAL,
     PASSED_OVER,
     UNREACHED,
@@ -35,6 +36,7 @@ __all__ = [
     "KEPT",
     "MIGRATED_VERSIONS",
     "NOT_EVERYBODYS",
+    "NOT_KNOWN",
     "ON_TRIAL",
     "PASSED_OVER",
     "REPLACED",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from sectool.joblog.parts import CHECKPOINTS_STAND
 from sectool.joblog.records import Examination, MessageRecord
-from sectool.outcome import State
+from sectool.outcome import MessageDigest, State
 
 if TYPE_CHECKING:
     from sectool.joblog.messages import MessageTable
@@ -68,7 +68,7 @@ class CopyTable:
         return row is None
 
     def claim(
-        self, examination: Examination, is_own: Callable[[str], bool]
+        self, examination: Examination, is_own: Callable[[MessageDigest], bool]
     ) -> MessageRecord | None:
         """As ``MessageTable.claim``, of a mail that waited; after all others had their claim.
 
@@ -98,11 +98,11 @@ class CopyTable:
             return None  # a further copy of that one, whatever else has this body
         return self._messages.claim(examination.listing, examination.identity)
 
-    def _original(self, message: int) -> str:
+    def _original(self, message: int) -> MessageDigest:
         row = self._connection.execute(
             "SELECT digest FROM original WHERE message = ?", (message,)
         ).fetchone()
-        return "" if row is None else str(row[0])
+        return MessageDigest("" if row is None else row[0])
 
     def join(self, examination: Examination) -> int | None:
         """Takes a further plaintext copy into the job: left out, it would stay in clear unnoticed.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sectool.joblog.layers import IS_ACKNOWLEDGED, LayerTable
 from sectool.joblog.parts import STANDING
-from sectool.joblog.records import NOTICED, Storage, moment_of
+from sectool.joblog.records import NOTICED, RECIPIENT_COLUMNS, Storage, moment_of
 from sectool.outcome import NOT_DONE, Integrity, RecipientKey, State
 from sectool.summary import Lying, NotDone, Summary
 
@@ -92,14 +92,14 @@ class Counts:
 
     def _summarise_recipients(self, summary: Summary) -> None:
         rows = self._connection.execute(
-            "SELECT issuer, serial_number, subject_key_identifier, in_history, count(*)"
+            f"SELECT {RECIPIENT_COLUMNS}, in_history, count(*)"
             " FROM recipient JOIN"
             "   (SELECT message, recipient FROM message_recipient"
             "     UNION SELECT message, recipient FROM layer_recipient) USING (recipient)"
             " JOIN counted USING (message) GROUP BY recipient"
         )
-        for issuer, serial_number, subject_key_identifier, in_history, count in rows:
-            key = RecipientKey(issuer, serial_number, subject_key_identifier)
+        for *names, in_history, count in rows:
+            key = RecipientKey(*names)
             summary.keys[key] = count
             if in_history:
                 summary.keys_in_history.add(key)
@@ -181,8 +181,7 @@ class _Keys:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         rows = connection.execute(
-            "SELECT recipient, issuer, serial_number, subject_key_identifier FROM recipient"
-            " WHERE in_history"
+            f"SELECT recipient, {RECIPIENT_COLUMNS} FROM recipient WHERE in_history"
         )
         self._keys = {str(number): RecipientKey(*names) for number, *names in rows}
 

@@ -37,6 +37,9 @@ from sectool.joblog.schema import APPLICATION_ID, SCHEMA, Schema
 from sectool.joblog.values import odd_values
 from sectool.message import digest_stream, open_regular_file
 
+ROW_LIMIT = 32 * 1024 * 1024
+"""Bytes of one row: four times the largest header block that a Message-ID is taken from."""
+
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for a reader of the job log before giving up."""
 
@@ -48,7 +51,7 @@ _FAILED_READ = re.compile(r"error code=(10|266)\b")
 
 _SPACE_ERRORS = {"SQLITE_FULL"}
 _DENIED_ERRORS = {"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH"}
-_DAMAGE_ERRORS = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT"}
+_DAMAGE_ERRORS = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_TOOBIG"}
 
 
 def explain(error: sqlite3.Error, path: Path) -> SectoolError:
@@ -288,6 +291,7 @@ def check_contents(connection: sqlite3.Connection, path: Path) -> None:
         JobLogDamaged: something is not; it is told what.
         sqlite3.Error: it cannot be read.
     """
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, ROW_LIMIT)
     # Of types and constraints as well: they may have been off when a row was written.
     (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":

@@ -18,9 +18,17 @@ from datetime import datetime
 from typing import Any
 
 from sectool.joblog.layers import IS_ACKNOWLEDGED, IS_KEPT
-from sectool.joblog.records import LISTING_COLUMNS, listing_of, moment_of, now
+from sectool.joblog.records import LISTING_COLUMNS, RECIPIENT_COLUMNS, listing_of, moment_of, now
 from sectool.message import Listing, MessageRef
-from sectool.outcome import NOT_DONE, Proof, RecipientKey, State, blotted
+from sectool.outcome import (
+    NOT_DONE,
+    Identity,
+    Proof,
+    PublicKeyDigest,
+    RecipientKey,
+    State,
+    blotted,
+)
 from sectool.retirement import GivenUp, LookedAt
 from sectool.summary import RetiredKey
 
@@ -32,7 +40,7 @@ HAPPENED = frozenset({State.LOST, State.CHANGED})
 class Acknowledgement:
     """One message that a person knows cannot be done."""
 
-    identity: str
+    identity: Identity
     """As ``NotDone`` tells it."""
     state: State | None = None
     """The only state it is good for; None: any but those of ``HAPPENED``."""
@@ -95,7 +103,7 @@ class Standing:
 
     listing: Listing
     """Where it was seen last."""
-    identity: str
+    identity: Identity
     """It was first found with."""
     message_id: str
     acknowledged: bool
@@ -143,8 +151,8 @@ class GiveUpTable:
 
     def add(
         self,
-        identity: str,
-        public_key: str,
+        identity: Identity,
+        public_key: PublicKeyDigest,
         reason: str,
         by_whom: str,
         names: Iterable[RecipientKey],
@@ -164,11 +172,11 @@ class GiveUpTable:
             (identity, public_key, reason, by_whom, now()),
         )
         known = self._names()
-        texts = [_texts(name) for name in names]
+        texts = [name.names for name in names]
         known[public_key] = [list(text) for text in dict.fromkeys(texts)]
         self._set_value(_NAMES, json.dumps(known))
 
-    def of(self, public_key: str) -> dict[str, GivenUp]:
+    def of(self, public_key: PublicKeyDigest) -> dict[str, GivenUp]:
         """What was given up for a key, by the identities of the messages."""
         rows = self._connection.execute(
             "SELECT identity, reason, by_whom, at FROM give_up WHERE public_key = ?", (public_key,)
@@ -197,16 +205,15 @@ class GiveUpTable:
             called.update(self._bound_to(public_key))
         return [at for at, called in given_up.items() if self._is_covered(at[0], called)]
 
-    def _bound_to(self, public_key: str) -> Iterator[tuple[str, ...]]:
+    def _bound_to(self, public_key: PublicKeyDigest) -> Iterator[tuple[str, ...]]:
         yield from self._connection.execute(
-            "SELECT issuer, serial_number, subject_key_identifier FROM binding"
-            " WHERE public_key = ?",
+            f"SELECT {RECIPIENT_COLUMNS} FROM binding WHERE public_key = ?",
             (public_key,),
         )
 
     def _is_covered(self, message: int, called: set[tuple[str, ...]]) -> bool:
         rows = self._connection.execute(
-            "SELECT issuer, serial_number, subject_key_identifier FROM recipient"
+            f"SELECT {RECIPIENT_COLUMNS} FROM recipient"
             " WHERE in_history AND recipient IN"
             "   (SELECT recipient FROM layer JOIN layer_recipient USING (message, part, path)"
             f"     WHERE message = ?1 AND {IS_KEPT}"
@@ -264,13 +271,9 @@ class GiveUpTable:
         )
 
 
-def _texts(key: RecipientKey) -> tuple[str, str, str]:
-    return key.issuer, key.serial_number, key.subject_key_identifier
-
-
 def _noted(key: RetiredKey) -> dict[str, Any]:
     return {
-        "key": _texts(key.key),
+        "key": key.key.names,
         "file": blotted(key.file),
         "public_key": key.public_key,
         "needed": key.needed,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from sectool.joblog.records import UNREACHED, LayerRecord
-from sectool.outcome import RecipientKey, State, blotted
+from sectool.joblog.records import RECIPIENT_COLUMNS, UNREACHED, LayerRecord
+from sectool.outcome import ContentDigest, RecipientKey, State, blotted
 from sectool.summary import LeftPart, NeedsOldKeys
 
 NOT_EVERYBODYS = (
@@ -33,7 +33,6 @@ _NEEDS_OLD_KEY = (
 )
 """Condition on a layer: what names strangers alone was never its owner's to read."""
 
-_NAMES = "issuer, serial_number, subject_key_identifier"
 _KEY = "message, part, path"
 
 
@@ -71,7 +70,7 @@ class LayerTable:
                     (*position, add_recipient(recipient)),
                 )
 
-    def keep_from_others(self, content_digest: str) -> None:
+    def keep_from_others(self, content_digest: ContentDigest) -> None:
         """A layer in a part keeps its recipients, where not everybody opens it who opens the part.
 
         Keys that came in a later run may open the part, wherever it lies, and not the layer.
@@ -96,7 +95,7 @@ class LayerTable:
             (NOT_EVERYBODYS, content_digest),
         )
 
-    def of_part(self, content_digest: str) -> list[LayerRecord]:
+    def of_part(self, content_digest: ContentDigest) -> list[LayerRecord]:
         """The layers in the plaintext of a part, as one of the messages has them that hold it."""
         rows = self._connection.execute(
             "SELECT part, path, layer.content_digest, reason, hides_recipients FROM layer"
@@ -113,9 +112,10 @@ class LayerTable:
             for part, path, digest, reason, hides in rows
         ]
 
-    def _recipients(self, content_digest: str, path: str) -> tuple[RecipientKey, ...]:
+    def _recipients(self, content_digest: ContentDigest, path: str) -> tuple[RecipientKey, ...]:
         rows = self._connection.execute(
-            f"SELECT DISTINCT {_NAMES} FROM layer_recipient JOIN recipient USING (recipient)"
+            f"SELECT DISTINCT {RECIPIENT_COLUMNS}"
+            " FROM layer_recipient JOIN recipient USING (recipient)"
             " WHERE path = ? AND (message, part) IN"
             "   (SELECT message, path FROM part WHERE content_digest = ?)",
             (path, content_digest),
@@ -150,10 +150,10 @@ class LayerTable:
         """
         execute = self._connection.execute
         for key in held:
-            names = (key.issuer, key.serial_number, key.subject_key_identifier)
             row = execute(
-                f"SELECT recipient FROM recipient WHERE ({_NAMES}) = (?, ?, ?) AND NOT in_history",
-                names,
+                f"SELECT recipient FROM recipient WHERE ({RECIPIENT_COLUMNS}) = (?, ?, ?)"
+                " AND NOT in_history",
+                key.names,
             ).fetchone()
             if row is None:
                 continue
@@ -204,7 +204,7 @@ class LayerTable:
         return self._connection.execute(
             "SELECT counted.message, layer.part, layer.path, folder, key, message_id, word,"
             " original_identity,"
-            f" {IS_ACKNOWLEDGED}, layer.reason, {_NAMES}"
+            f" {IS_ACKNOWLEDGED}, layer.reason, {RECIPIENT_COLUMNS}"
             f" FROM counted JOIN layer USING (message) LEFT JOIN layer_recipient USING ({_KEY})"
             f" LEFT JOIN recipient USING (recipient) WHERE {condition}"
             " AND word NOT IN ('lost', 'rolled-back')"

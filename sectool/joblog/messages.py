@@ -29,7 +29,7 @@ from sectool.joblog.records import (
 )
 from sectool.joblog.schema import LEGAL_STEPS
 from sectool.message import Listing, MessageRef
-from sectool.outcome import Proof, State, blotted
+from sectool.outcome import Identity, MessageDigest, Proof, State, blotted
 
 REPLACED = frozenset({State.REENCRYPTED, State.REWRAPPED, State.VERIFIED})
 """States of a message whose stored copy is one that sectool wrote."""
@@ -194,7 +194,7 @@ class MessageTable:
             examination.listing, examination.in_clear if read_like else examination.identity
         )
 
-    def claim(self, listing: Listing, identity: str) -> MessageRecord | None:
+    def claim(self, listing: Listing, identity: Identity) -> MessageRecord | None:
         """The row of the stored copy at ``listing``, found by identity and moved to its place.
 
         A row at this very place comes first, then one with the same name in
@@ -259,7 +259,7 @@ class MessageTable:
             self.see(known.message)
         return known
 
-    def claim_returned(self, listing: Listing, original_identity: str) -> MessageRecord | None:
+    def claim_returned(self, listing: Listing, original_identity: Identity) -> MessageRecord | None:
         """A replaced message whose new copy the walk did not find, but whose old copy is back.
 
         Happens when a mailbox is restored from a backup. The row becomes
@@ -297,7 +297,7 @@ class MessageTable:
             (*place, listing.hint, listing.size, message),
         )
 
-    def set_copy(self, message: int, copy: StoredCopy, identity: str) -> None:
+    def set_copy(self, message: int, copy: StoredCopy, identity: Identity) -> None:
         """Such a copy lies in the mailbox from now on, and is known by this identity."""
         self._connection.execute(
             "UPDATE message SET stored_copy = ?, identity = ? WHERE message = ?",
@@ -364,7 +364,7 @@ class MessageTable:
     # --- what an examination found ------------------------------------------------
 
     def record(
-        self, examination: Examination, is_own: Callable[[str], bool] = lambda _: False
+        self, examination: Examination, is_own: Callable[[MessageDigest], bool] = lambda _: False
     ) -> int:
         """Takes down what an examination found, in the row of its message or a new one.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sectool.joblog.layers import IS_KEPT, LayerTable
 from sectool.joblog.records import (
+    RECIPIENT_COLUMNS,
     CheckpointRecord,
     Examination,
     MessageRecord,
@@ -15,7 +16,7 @@ from sectool.joblog.records import (
     Storage,
     now,
 )
-from sectool.outcome import Binding, Integrity, RecipientKey, State
+from sectool.outcome import Binding, ContentDigest, Integrity, RecipientKey, State
 
 STORED = "checkpoint.storage <> 'none'"
 """Condition on a checkpoint: there is, or was, a file of it."""
@@ -60,11 +61,7 @@ def _record(columns: Sequence[Any]) -> CheckpointRecord:
     )
 
 
-_NAMED = "(issuer, serial_number, subject_key_identifier) = (?1, ?2, ?3)"
-
-
-def _names(recipient: RecipientKey) -> tuple[str, str, str]:
-    return recipient.issuer, recipient.serial_number, recipient.subject_key_identifier
+_NAMED = f"({RECIPIENT_COLUMNS}) = (?1, ?2, ?3)"
 
 
 def _numbers(path: str) -> list[int]:
@@ -161,25 +158,25 @@ class PartTable:
 
     def _add_recipient(self, recipient: RecipientKey, in_history: bool) -> int:
         (number,) = self._connection.execute(
-            "INSERT INTO recipient (issuer, serial_number, subject_key_identifier, in_history)"
-            " VALUES (?, ?, ?, ?) ON CONFLICT (issuer, serial_number, subject_key_identifier)"
+            f"INSERT INTO recipient ({RECIPIENT_COLUMNS}, in_history)"
+            f" VALUES (?, ?, ?, ?) ON CONFLICT ({RECIPIENT_COLUMNS})"
             " DO UPDATE SET in_history = max(in_history, excluded.in_history)"
             " RETURNING recipient",
-            (*_names(recipient), in_history),
+            (*recipient.names, in_history),
         ).fetchone()
         return int(number)
 
     def held_recipients(self) -> frozenset[RecipientKey]:
         """Recipients whose keys the history held when the mail was decrypted."""
         rows = self._connection.execute(
-            "SELECT issuer, serial_number, subject_key_identifier FROM recipient WHERE in_history"
+            f"SELECT {RECIPIENT_COLUMNS} FROM recipient WHERE in_history"
         )
         return frozenset(RecipientKey(*row) for row in rows)
 
     def strangers(self, message: int) -> list[RecipientKey]:
         """Recipients of a message, as it was found, whose keys the history did not hold."""
         rows = self._connection.execute(
-            "SELECT issuer, serial_number, subject_key_identifier FROM recipient"
+            f"SELECT {RECIPIENT_COLUMNS} FROM recipient"
             " JOIN message_recipient USING (recipient) WHERE message = ? AND NOT in_history",
             (message,),
         )
@@ -188,14 +185,14 @@ class PartTable:
     def strangers_of_replaced(self) -> Iterator[tuple[RecipientKey, str, int]]:
         """The same of all messages that are encrypted anew, with folder and number of messages."""
         rows = self._connection.execute(
-            "SELECT issuer, serial_number, subject_key_identifier, folder, count(*)"
+            f"SELECT {RECIPIENT_COLUMNS}, folder, count(*)"
             " FROM recipient JOIN message_recipient USING (recipient)"
             " JOIN message USING (message) WHERE NOT in_history AND presence = 'present'"
             " AND state IN ('reencrypted', 'rewrapped', 'verified') AND replaced"
             " GROUP BY recipient, folder"
         )
-        for issuer, serial_number, subject_key_identifier, folder, count in rows:
-            yield RecipientKey(issuer, serial_number, subject_key_identifier), folder, count
+        for *names, folder, count in rows:
+            yield RecipientKey(*names), folder, count
 
     def copy(self, source: int, target: int) -> None:
         """Gives a message the parts, recipients and layers of another that has the same content."""
@@ -247,14 +244,14 @@ class PartTable:
             ),
         )
 
-    def content_digests(self, message: int) -> list[str]:
+    def content_digests(self, message: int) -> list[ContentDigest]:
         """Content digests of what is encrypted again of a message: its parts, and layers inside."""
         rows = self._connection.execute(
             "SELECT content_digest FROM part WHERE message = ?"
             f" UNION SELECT content_digest FROM layer WHERE message = ? AND NOT ({IS_KEPT})",
             (message, message),
         )
-        return [str(digest) for (digest,) in rows]
+        return [ContentDigest(digest) for (digest,) in rows]
 
     def are_stored(self, message: int) -> bool:
         """Whether checkpoints were kept of a message, and not only their digests."""
@@ -273,7 +270,7 @@ class PartTable:
         ).fetchone()
         return row is not None
 
-    def checkpoint(self, content_digest: str) -> CheckpointRecord | None:
+    def checkpoint(self, content_digest: ContentDigest) -> CheckpointRecord | None:
         """The checkpoint of an encrypted part, where there is one."""
         row = self._connection.execute(
             f"SELECT {_COLUMNS} FROM checkpoint WHERE content_digest = ? AND {STANDING}",
@@ -281,12 +278,7 @@ class PartTable:
         ).fetchone()
         return None if row is None else _record(row)
 
-    def any_stored(self) -> bool:
-        """Whether there is, or was, a file of any checkpoint."""
-        sql = f"SELECT EXISTS (SELECT 1 FROM checkpoint WHERE {STORED})"
-        return bool(self._connection.execute(sql).fetchone()[0])
-
-    def sealed(self, limit: int) -> list[str]:
+    def sealed(self, limit: int) -> list[ContentDigest]:
         """Content digests of sealed checkpoints that were not purged.
 
         Args:
@@ -297,7 +289,7 @@ class PartTable:
             f" WHERE storage = 'sealed' AND {STANDING} LIMIT ?",
             (limit,),
         )
-        return [str(digest) for (digest,) in rows]
+        return [ContentDigest(digest) for (digest,) in rows]
 
     def of(self, message: int) -> Iterator[SealablePart]:
         """The encrypted parts the message had at first, in its order, as the log knows them."""
@@ -317,7 +309,7 @@ class PartTable:
                 resealed_sha256=opens_to,
             )
 
-    def _readers(self, content_digest: str) -> frozenset[str]:
+    def _readers(self, content_digest: ContentDigest) -> frozenset[str]:
         rows = self._connection.execute(
             "SELECT address FROM reader WHERE content_digest = ?", (content_digest,)
         )
@@ -361,14 +353,13 @@ class BindingTable:
         """Later runs of the job use these at once."""
         self._connection.executemany(
             "INSERT OR IGNORE INTO binding VALUES (?, ?, ?, ?, ?)",
-            [(*_names(one.recipient), one.public_key, now()) for one in bindings],
+            [(*one.recipient.names, one.public_key, now()) for one in bindings],
         )
 
     def all(self) -> list[Binding]:
         """In the order in which they were found."""
         rows = self._connection.execute(
-            "SELECT issuer, serial_number, subject_key_identifier, public_key FROM binding"
-            " ORDER BY at, issuer, serial_number, subject_key_identifier"
+            f"SELECT {RECIPIENT_COLUMNS}, public_key FROM binding ORDER BY at, {RECIPIENT_COLUMNS}"
         )
         return [Binding(RecipientKey(*names), public_key) for *names, public_key in rows]
 
@@ -377,7 +368,7 @@ class BindingTable:
         (count,) = self._connection.execute(
             "SELECT count(DISTINCT message) FROM message_recipient JOIN counted USING (message)"
             f" JOIN recipient USING (recipient) WHERE {_NAMED}",
-            _names(binding.recipient),
+            binding.recipient.names,
         ).fetchone()
         return int(count)
 
@@ -389,6 +380,6 @@ class BindingTable:
             " WHERE recipient IN named AND state IN (?4, ?5)"
             " UNION SELECT message FROM layer_recipient JOIN layer USING (message, part, path)"
             f" WHERE recipient IN named AND {IS_KEPT}",
-            (*_names(binding.recipient), State.MISSING_KEY, State.REVIEW),
+            (*binding.recipient.names, State.MISSING_KEY, State.REVIEW),
         )
         return frozenset(int(message) for (message,) in rows)

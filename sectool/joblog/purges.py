@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from sectool.joblog.messages import MessageTable
 from sectool.joblog.parts import STORED
 from sectool.joblog.records import Removal
-from sectool.outcome import State
+from sectool.outcome import ContentDigest, MessageDigest, State
 
 ABANDONED = frozenset(
     {
@@ -127,8 +127,8 @@ class PurgeTable:
         purged yet because its files went with those of another.
         """
         chosen: list[int] = []
-        checkpoints: dict[str, None] = {}
-        originals: dict[str, None] = {}
+        checkpoints: dict[ContentDigest, None] = {}
+        originals: dict[MessageDigest, None] = {}
         for message in messages:
             own = self._checkpoints_of(message), self._originals_of(message)
             checkpoints.update(dict.fromkeys(own[0]))
@@ -143,7 +143,7 @@ class PurgeTable:
         ).fetchone()
         return not purged and State(state) in ABANDONED
 
-    def _checkpoints_of(self, message: int) -> list[str]:
+    def _checkpoints_of(self, message: int) -> list[ContentDigest]:
         rows = self._connection.execute(
             "SELECT DISTINCT content_digest FROM held AS p JOIN checkpoint USING (content_digest)"
             f" WHERE p.message = ? AND {STORED} AND {_FREED.format(held='p')}"
@@ -156,9 +156,9 @@ class PurgeTable:
             f"   AND NOT {_FREED.format(held='other')})",
             (message,),
         )
-        return [str(digest) for (digest,) in rows]
+        return [ContentDigest(digest) for (digest,) in rows]
 
-    def _originals_of(self, message: int) -> list[str]:
+    def _originals_of(self, message: int) -> list[MessageDigest]:
         rows = self._connection.execute(
             "SELECT digest FROM original AS o WHERE o.message = ?"
             " AND EXISTS (SELECT 1 FROM temp.freed"
@@ -172,7 +172,7 @@ class PurgeTable:
             "       WHERE kind = 'original' AND freed.message = m.message))",
             (message,),
         )
-        return [str(digest) for (digest,) in rows]
+        return [MessageDigest(digest) for (digest,) in rows]
 
     def count_kept(self) -> int:
         """How many checkpoints and originals of the job stand."""
@@ -198,6 +198,7 @@ class PurgeTable:
         """Before anything is removed: what will be."""
         execute = self._connection.executemany
         execute("INSERT OR IGNORE INTO purging VALUES (?)", [(m,) for m in removal.messages])
+        tombstones: list[tuple[str, str]]
         tombstones = [("checkpoint", digest) for digest in removal.checkpoints]
         tombstones += [("original", digest) for digest in removal.originals]
         execute("INSERT OR IGNORE INTO tombstone VALUES (?, ?, 'intended')", tombstones)
@@ -209,7 +210,11 @@ class PurgeTable:
         for kind, digest in execute("SELECT kind, digest FROM tombstone WHERE step = 'intended'"):
             digests[kind].append(digest)
         messages = tuple(message for (message,) in execute("SELECT message FROM purging"))
-        return Removal(messages, tuple(digests["checkpoint"]), tuple(digests["original"]))
+        return Removal(
+            messages,
+            tuple(map(ContentDigest, digests["checkpoint"])),
+            tuple(map(MessageDigest, digests["original"])),
+        )
 
     def finish(self) -> None:
         """All that was intended is gone, durably."""

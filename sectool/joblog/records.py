@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -10,7 +10,16 @@ from typing import Any, Self
 
 from sectool.errors import JobLogDamaged
 from sectool.message import Flags, Intent, Listing, MessageRef
-from sectool.outcome import Integrity, RecipientKey, State
+from sectool.outcome import (
+    ContentDigest,
+    HeaderDigest,
+    Identity,
+    Integrity,
+    MessageDigest,
+    PlaintextDigest,
+    RecipientKey,
+    State,
+)
 
 IN_CLEAR = "in-clear:"
 """Begins the identity of a plaintext copy that sectool put into the mailbox: three digests follow,
@@ -64,7 +73,7 @@ class PartRecord:
 
     path: str
     """Part path; empty for the root entity."""
-    content_digest: str
+    content_digest: ContentDigest
     """SHA-256 of the decoded CMS, lower-case hexadecimal."""
     content_encryption_algorithm: str
     integrity: Integrity | None = None
@@ -98,17 +107,20 @@ class CheckpointRecord:
     It lies durably in the job directory, unless ``storage`` says otherwise.
     """
 
-    content_digest: str
-    inner_sha256: str
+    content_digest: ContentDigest
+    inner_sha256: PlaintextDigest
     inner_size: int
     content_type: str
     """Dotted object identifier of what was encrypted."""
     integrity: Integrity
     """What the decryption alone proves, whoever signed."""
     storage: Storage = Storage.PLAIN
-    header_sha256: str | None = None
-    """Of the header that lies with it, lower-case hexadecimal; None where nothing lies there, or
-    an older version wrote it and did not say."""
+    header_sha256: HeaderDigest | None = None
+    """Of the header that lies with it, lower-case hexadecimal; None where nothing lies there."""
+
+
+NOT_KNOWN = ContentDigest("")
+"""Of a layer that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +131,7 @@ class LayerRecord:
     """Path of the part it lies in."""
     path: str
     """Where in the plaintext of that part; empty for the part itself."""
-    content_digest: str
+    content_digest: ContentDigest
     """SHA-256 of the decoded CMS, lower-case hexadecimal; empty where it is not known."""
     recipients: tuple[RecipientKey, ...]
     reason: str
@@ -145,7 +157,7 @@ class Examination:
 
     listing: Listing
     """Where it lies, with the bytes that were read and the date that came with them."""
-    identity: str
+    identity: Identity
     state: State
     reason: str = ""
     year: str = ""
@@ -162,7 +174,7 @@ class Examination:
     """Digest of the key history it was tried with; empty: to be tried again."""
     released: tuple[str, ...] = ()
     """Content digests of parts that a person said were to be taken as they are."""
-    in_clear: str = ""
+    in_clear: Identity = Identity("")
     """Identity it has if it is a plaintext copy; empty where it cannot be one."""
     marked: int = 0
     """Number of the row that it says it is the plaintext copy of; 0: it says nothing."""
@@ -183,11 +195,14 @@ class Examination:
         return self.listing.ref
 
 
+RECIPIENT_COLUMNS = "issuer, serial_number, subject_key_identifier"
+"""What names a recipient, in the order that ``RecipientKey`` takes."""
+
 LISTING_COLUMNS = "folder, key, size, hint, internal_date"
 """Where a message lies, of the table of messages, in the order that ``listing_of`` takes."""
 
 MESSAGE_COLUMNS = (
-    f"message, {LISTING_COLUMNS}, identity, original_identity, stored_copy, further, state, purged,"
+    f"message, {LISTING_COLUMNS}, identity, original_identity, stored_copy, further, state,"
     " message_id, tried_with"
 )
 """Of the table of messages, in the order that ``MessageRecord.of_row`` takes."""
@@ -207,25 +222,23 @@ class MessageRecord:
     """Number of the row."""
     listing: Listing
     """Where it was seen last; the log knows no flags."""
-    identity: str
+    identity: Identity
     """Of the copy that lies there."""
-    original_identity: str
+    original_identity: Identity
     """Of the copy the job first found."""
     stored_copy: StoredCopy
     is_further: bool
     """Whether the copy the job first found was a further one of a plaintext that it had put
     into the mailbox."""
     state: State
-    is_purged: bool
-    """Whether its original and its checkpoints were removed from the job."""
     message_id: str
     tried_with: str
 
     @classmethod
-    def of_row(cls, row: tuple[Any, ...]) -> Self:
-        """A row of ``MESSAGE_COLUMNS`` as what it says."""
+    def of_row(cls, row: Sequence[Any], *more: Any) -> Self:
+        """A row of ``MESSAGE_COLUMNS`` as what it says, and what else the class has."""
         message, folder, key, size, hint, date, *rest = row
-        identity, original_identity, stored_copy, further, state, purged, *names = rest
+        identity, original_identity, stored_copy, further, state, *names = rest
         return cls(
             message,
             listing_of(folder, key, size, hint, date),
@@ -234,8 +247,8 @@ class MessageRecord:
             StoredCopy(stored_copy),
             bool(further),
             State(state),
-            bool(purged),
             *names,
+            *more,
         )
 
     @property
@@ -273,12 +286,12 @@ class SealablePart:
     """How it stood in the message, as ``smime.Placement`` has it; empty: not known."""
     readers: frozenset[str] = frozenset()
     """Digests of the addresses of those whose keys open it; of a shared mailbox only."""
-    resealed_sha256: str = ""
+    resealed_sha256: PlaintextDigest = PlaintextDigest("")
     """SHA-256 of the plaintext since layers in it were encrypted again, lower-case
     hexadecimal; empty where none were."""
 
     @property
-    def inner_sha256(self) -> str:
+    def inner_sha256(self) -> PlaintextDigest:
         """SHA-256 of what the part opens to where it was replaced, lower-case hexadecimal."""
         return self.resealed_sha256 or self.checkpoint.inner_sha256
 
@@ -288,9 +301,9 @@ class JobMessage(MessageRecord):
     """A message that is worked on, with all that the log has for that."""
 
     parts: tuple[SealablePart, ...] = ()
-    original: str = ""
+    original: MessageDigest = MessageDigest("")
     """SHA-256 of the original; empty where none was kept."""
-    found_as: str = ""
+    found_as: Identity = Identity("")
     """Identity of the message that its parts were found in, where the copy the job first found
     was in clear already; else empty."""
 
@@ -311,7 +324,7 @@ class JobMessage(MessageRecord):
         return self.listing.size
 
     @property
-    def encrypted_identity(self) -> str:
+    def encrypted_identity(self) -> Identity:
         """Of the message as its parts were found in it."""
         return self.found_as or self.original_identity
 
@@ -344,7 +357,7 @@ class ReplacementRecord:
     message: int
     purpose: Purpose
     intent: Intent
-    identity: str
+    identity: Identity
     """What the new copy is known by."""
     opens_to: tuple[tuple[str, str], ...] = ()
     """Path of each part with the SHA-256 it opens to, where that is not what it was."""
@@ -358,9 +371,9 @@ class Removal:
 
     messages: tuple[int, ...] = ()
     """Rows they belong to."""
-    checkpoints: tuple[str, ...] = ()
+    checkpoints: tuple[ContentDigest, ...] = ()
     """Content digests."""
-    originals: tuple[str, ...] = ()
+    originals: tuple[MessageDigest, ...] = ()
     """SHA-256 of the originals."""
 
     def __bool__(self) -> bool:

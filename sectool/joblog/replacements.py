@@ -11,7 +11,7 @@ from sectool.errors import JobLogDamaged
 from sectool.joblog.messages import MessageTable
 from sectool.joblog.records import Examination, Purpose, ReplacementRecord
 from sectool.message import Intent, Listing, MessageRef
-from sectool.outcome import Proof, State
+from sectool.outcome import MessageDigest, Proof, State
 
 
 class ReplacementTable:
@@ -268,7 +268,7 @@ class ReplacementTable:
 
     # --- originals ------------------------------------------------------------------
 
-    def keep_original(self, message: int, digest: str) -> None:
+    def keep_original(self, message: int, digest: MessageDigest) -> None:
         """An original lies durably in the job directory.
 
         It takes the place of another one of its message: that copy is no more in the mailbox.

@@ -31,9 +31,6 @@ from sectool.outcome import Integrity, Proof, State
 APPLICATION_ID = 0x5EC70001
 """Marks the SQLite file as a job log (``PRAGMA application_id``)."""
 
-TEXT_LIMIT = 32 * 1024 * 1024
-"""Bytes of one text: four times the largest header block that a Message-ID is taken from."""
-
 _DIGITS = 64
 """Of a SHA-256, in hexadecimal."""
 
@@ -128,11 +125,6 @@ LEGAL_STEPS: dict[State | None, frozenset[State]] = {
 # --- what a value may be, in SQL ----------------------------------------------------------------
 
 
-def _text(column: str) -> str:
-    # Mail and certificates decide on most of it, so that all characters are among it.
-    return f"length(CAST({column} AS BLOB)) <= {TEXT_LIMIT}"
-
-
 def _digest(column: str) -> str:
     # Two lengths: what SQLite calls the length of a text ends before a NUL, and so does GLOB.
     return (
@@ -206,7 +198,6 @@ _identity = _any_of(
 )
 
 FORMS: dict[str, tuple[str, Callable[[str], str]]] = {
-    "TEXT": ("TEXT", _text),
     "DIGEST": ("TEXT", _digest),
     "DIGEST_OR_NONE": ("TEXT", _any_of(_none, _digest)),
     "IDENTITY": ("TEXT", _identity),
@@ -236,7 +227,8 @@ FORMS: dict[str, tuple[str, Callable[[str], str]]] = {
     "FLAG": ("INTEGER", _between(0, 1)),
     "MOMENT": ("INTEGER", _between(*_MOMENTS)),
 }
-"""What the words of ``TABLES`` stand for: a type, and what a value of it must be."""
+"""What the words of ``TABLES`` stand for: a type, and what a value of it must be. A mere ``TEXT``
+is any: mail and certificates decide on it, and on its characters."""
 
 
 def _spelled_out(tables: str) -> str:

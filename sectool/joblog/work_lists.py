@@ -67,33 +67,28 @@ class _WorkList:
         while True:
             rows = self._connection.execute(
                 f"SELECT {MESSAGE_COLUMNS}, coalesce(original.digest, '')"
-                " FROM message LEFT JOIN original USING (message)"
+                # In the order of rows: by another index each page would sort all the rest.
+                " FROM message NOT INDEXED LEFT JOIN original USING (message)"
                 f" WHERE message.message > ? AND {condition} ORDER BY message.message LIMIT ?",
                 (after, *values, PAGE),
             ).fetchall()
             for *columns, original in rows:
-                message = JobMessage.of_row(tuple(columns))
-                yield replace(
-                    message,
-                    parts=tuple(self._messages.parts.of(message.message)),
-                    original=original,
-                    found_as=self._found_as(message),
-                )
+                parts = tuple(self._messages.parts.of(columns[0]))
+                message = JobMessage.of_row(columns, parts, original)
+                yield self._as_found(message) if message.is_further else message
             if len(rows) < PAGE:
                 return
             after = rows[-1][0]
 
-    def _found_as(self, message: JobMessage) -> str:
-        """Identity of the message that the parts of a further plaintext copy were found in."""
-        if not message.is_further:
-            return ""
+    def _as_found(self, message: JobMessage) -> JobMessage:
+        """With the identity of the message that the parts of a further copy were found in."""
         row = self._connection.execute(
             "SELECT first.original_identity FROM part AS own JOIN part AS other"
             " USING (path, content_digest) JOIN message AS first ON first.message = other.message"
             " WHERE own.message = ? AND NOT first.further ORDER BY first.message LIMIT 1",
             (message.message,),
         ).fetchone()
-        return "" if row is None else str(row[0])
+        return message if row is None else replace(message, found_as=row[0])
 
     def _count(self, condition: str, *values: object) -> int:
         sql = f"SELECT count(*) FROM message WHERE {condition}"

@@ -30,6 +30,7 @@ from sectool.cms.names import display_name
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import damaged
+from sectool.outcome import CertificateFingerprint
 
 _AGREEING_KEYS = frozenset({oids.EC_PUBLIC_KEY, oids.X25519, oids.X448})
 
@@ -50,9 +51,9 @@ class HeldCertificate:
     """DER of the SubjectPublicKeyInfo."""
 
     @cached_property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> CertificateFingerprint:
         """SHA-256 of the certificate, lower-case hexadecimal."""
-        return hashlib.sha256(self.der).hexdigest()
+        return CertificateFingerprint(hashlib.sha256(self.der).hexdigest())
 
     @cached_property
     def parsed(self) -> x509.Certificate | None:

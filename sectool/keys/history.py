@@ -36,7 +36,12 @@ from sectool.keys.held import HeldOperations, PortableKey
 from sectool.keys.names import normalised_name, unsigned_serial_number
 from sectool.keys.odd_names import odd_key_identifiers, odd_name
 from sectool.keys.problems import KeyProblem
-from sectool.outcome import Binding, RecipientKey
+from sectool.outcome import (
+    Binding,
+    CertificateFingerprint,
+    PublicKeyDigest,
+    RecipientKey,
+)
 
 _Name = bytes | tuple[Hashable, int]
 """Subject key identifier, or issuer as it is compared and serial number."""
@@ -60,9 +65,9 @@ class HeldKey:
         return self.operations.public_key_info
 
     @cached_property
-    def public_key_digest(self) -> str:
+    def public_key_digest(self) -> PublicKeyDigest:
         """SHA-256 of that, lower-case hexadecimal: what a person names the key by."""
-        return hashlib.sha256(self.public_key_info).hexdigest()
+        return PublicKeyDigest(hashlib.sha256(self.public_key_info).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class HistoryEntry:
     """Lower-case hexadecimal: of the certificate, else SHA-1 of the public key."""
     not_before: datetime | None = None
     not_after: datetime | None = None
-    fingerprint: str = ""
+    fingerprint: CertificateFingerprint = CertificateFingerprint("")
     """SHA-256 of the certificate, lower-case hexadecimal."""
 
 
@@ -261,7 +266,7 @@ class KeyHistory:
             bindings=self.bindings.union(bindings), guesses=self.guesses.union(guesses)
         )
 
-    def alone(self, public_key: str, recipient: RecipientKey) -> KeyHistory:
+    def alone(self, public_key: PublicKeyDigest, recipient: RecipientKey) -> KeyHistory:
         """One of the keys, on trial for a recipient, and nothing else.
 
         Args:

@@ -46,6 +46,7 @@ from sectool.keys.private_keys import describe_key, encode_public_key
 from sectool.keys.problems import KeyFileError, ProblemKind
 from sectool.keys.specification import KeySpecification
 from sectool.keys.unsound import why_unsound
+from sectool.outcome import CertificateFingerprint
 
 CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 """Elliptic curves that are encrypted to; which profile takes which is not judged here."""
@@ -58,7 +59,7 @@ class NewRecipient:
     der: bytes
     path: Path
     """The file it was taken from."""
-    fingerprint: str
+    fingerprint: CertificateFingerprint
     """SHA-256 of the certificate, lower-case hexadecimal."""
     subject: str
     """RFC 4514 string."""
@@ -226,7 +227,9 @@ def _check(recipient: NewRecipient, now: datetime, accepted: frozenset[str]) -> 
 
 
 def override(
-    recipient: NewRecipient, faults: Sequence[Fault], accept_fingerprints: frozenset[str]
+    recipient: NewRecipient,
+    faults: Sequence[Fault],
+    accept_fingerprints: frozenset[str],
 ) -> NewRecipient:
     """The certificate with the checks it fails noted as overridden.
 
@@ -256,7 +259,7 @@ def override(
     )
 
 
-def _how_to_override(fingerprint: str, failed: Sequence[Check]) -> str:
+def _how_to_override(fingerprint: CertificateFingerprint, failed: Sequence[Check]) -> str:
     if len(failed) == 1:
         return f"--accept-certificate {fingerprint} overrides this check ({failed[0]})"
     options = (f"--accept-certificate {fingerprint}:{check}" for check in failed)
@@ -293,7 +296,9 @@ def override_all(
 
 
 def _check_owner(
-    recipients: tuple[NewRecipient, ...], owners: Sequence[str], accepted: frozenset[str]
+    recipients: tuple[NewRecipient, ...],
+    owners: Sequence[str],
+    accepted: frozenset[str],
 ) -> tuple[NewRecipient, ...]:
     """Holds that the owner of the mailbox is among those who can read it afterwards."""
     if not owners or any(recipient.names(*owners) for recipient in recipients):

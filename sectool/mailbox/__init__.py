@@ -1,8 +1,10 @@
 """Stores of mail, behind one seam; ``recognise`` and ``open_mailbox`` are the doors."""
 
 from sectool.mailbox.base import (
+    Access,
     Add,
     Capabilities,
+    Credentials,
     Keeps,
     Mailbox,
     MailboxSpecification,
@@ -19,8 +21,10 @@ from sectool.message import NOTHING, Intent
 
 __all__ = [
     "NOTHING",
+    "Access",
     "Add",
     "Capabilities",
+    "Credentials",
     "Intent",
     "Keeps",
     "Mailbox",

@@ -29,7 +29,8 @@ After a crash ``find`` tells for intents which of these happened, and
 Batch calls answer one value per entry, in order: the result, or the
 ``MessageError`` that cost this message. An error that concerns the whole
 batch (a full disk, a failed sync) is raised, and then nothing of the batch
-may be relied on.
+may be relied on. ``errors.Again`` grades it: one that is for now is gone on with
+by the code that runs after a crash.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from types import TracebackType
 from typing import Self
 
 from sectool.errors import MessageError
+from sectool.hardening import Secret
 from sectool.message import Content, Flags, Intent, Listing, MessageRef, StoredMessage
 
 
@@ -83,6 +85,8 @@ class Capabilities:
     unit: Unit = Unit.MESSAGE
     retirement: Retirement = Retirement.UNLINK
     keeps: Keeps = Keeps.EXACT
+    connections: int | None = None
+    """So many processes may have it open at once, the run's own among them; None: any number."""
     spool_directory: Path | None = None
     """A directory on the mailbox's file system from which ``write`` can take a
     file over by renaming it; None: ``write`` copies."""
@@ -101,6 +105,31 @@ class MailboxSpecification:
     def url(self) -> str:
         """``kind:location``, as the command line takes it."""
         return f"{self.kind}:{self.location}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a store lets somebody in by."""
+
+    user: str
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """All that opens a mailbox, also in a worker, which is given it as it starts (``Secret``)."""
+
+    specification: MailboxSpecification
+    credentials: Credentials | None = None
+    """None: the store asks for none."""
+    connections: int | None = None
+    """As ``Capabilities`` has it."""
+
+    def workers(self, wanted: int) -> int:
+        """How many worker processes may have the mailbox open beside the run itself."""
+        if self.connections is None:
+            return wanted
+        return min(wanted, max(self.connections - 1, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +193,8 @@ class Mailbox(ABC):
 
     specification: MailboxSpecification
     capabilities: Capabilities
+    access: Access
+    """How another process opens it; set by ``open_mailbox``."""
 
     @abstractmethod
     def lock(self) -> AbstractContextManager[object]:
@@ -207,6 +238,14 @@ class Mailbox(ABC):
         None where there is no such file, or it is gone.
         """
         return None
+
+    def free_bytes(self) -> int | None:
+        """How many more bytes it takes; None: nobody knows."""
+        return None
+
+    def overlaps(self, path: Path) -> bool:  # noqa: ARG002  # for stores of files
+        """Whether a directory lies in what the mailbox is kept in, or the other way round."""
+        return False
 
     # --- writing -------------------------------------------------------------
 

@@ -159,6 +159,17 @@ class Maildir(Mailbox):
         except MessageError:
             return None
 
+    def free_bytes(self) -> int | None:
+        try:
+            return durable.free_bytes(self._root)
+        except OSError:
+            return None
+
+    def overlaps(self, path: Path) -> bool:
+        # Not resolve(), to which links in a circle are no OSError.
+        other, own = (Path(os.path.realpath(each)) for each in (path, self._root))
+        return other.is_relative_to(own) or own.is_relative_to(other)
+
     # --- writing -------------------------------------------------------------------
 
     def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:

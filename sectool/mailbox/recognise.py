@@ -11,11 +11,13 @@ from pathlib import Path
 from sectool import durable
 from sectool.errors import NoSuchMailbox, reason_of
 from sectool.mailbox import maildir
-from sectool.mailbox.base import Mailbox, MailboxSpecification
+from sectool.mailbox.base import Access, Credentials, Mailbox, MailboxSpecification
 from sectool.mailbox.maildir_folders import NOTHING_THERE
 from sectool.mailbox.maildir_names import printable
 
-STORES: dict[str, Callable[[MailboxSpecification], Mailbox]] = {maildir.KIND: maildir.Maildir}
+STORES: dict[str, Callable[[Access], Mailbox]] = {
+    maildir.KIND: lambda access: maildir.Maildir(access.specification)
+}
 """What opens a mailbox, by its kind."""
 
 NOT_SUPPORTED = {
@@ -53,11 +55,19 @@ def recognise(location: str) -> MailboxSpecification:
     return _recognise_path(rest)
 
 
-def open_mailbox(specification: MailboxSpecification) -> Mailbox:
+def open_mailbox(
+    specification: MailboxSpecification, credentials: Credentials | None = None
+) -> Mailbox:
     """Opens a mailbox, in any process.
+
+    Args:
+        specification: of ``recognise``.
+        credentials: where its store asks for some.
 
     Raises:
         NoSuchMailbox: it is not there, or of a kind this version does not know.
+        LoginRefused: the store does not take the credentials, or asks for some.
+        ServerUnavailable: the store is away.
     """
     opener = STORES.get(specification.kind)
     if opener is None:
@@ -65,7 +75,9 @@ def open_mailbox(specification: MailboxSpecification) -> Mailbox:
             f"mailboxes of the kind {specification.kind!r} are not supported by this version",
             hint=_COPY_HINT,
         )
-    return opener(specification)
+    mailbox = opener(Access(specification, credentials))
+    mailbox.access = Access(mailbox.specification, credentials, mailbox.capabilities.connections)
+    return mailbox
 
 
 def _recognise_path(text: str) -> MailboxSpecification:

@@ -118,6 +118,12 @@ class Retrying(Mailbox):
     def file_of(self, ref: MessageRef) -> Path | None:
         return self._store.file_of(ref)
 
+    def free_bytes(self) -> int | None:
+        return _repeat(self._store.free_bytes)
+
+    def overlaps(self, path: Path) -> bool:
+        return self._store.overlaps(path)
+
     # --- writing -------------------------------------------------------------------
 
     def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:

@@ -17,6 +17,7 @@ from sectool.message import Content
 from sectool.mime.header import CONTENT_FIELDS, HeaderBlock, read_header
 from sectool.mime.lines import CanonicalLines, LineScanner
 from sectool.mime.ranges import ForwardReader
+from sectool.outcome import Identity
 from sectool.smime.parts import EncryptedPart
 from sectool.smime.writing.plaintext_mark import MARK_FIELD
 
@@ -120,7 +121,7 @@ class CopyIdentity:
         return f"{self.content}:{self.author}:{self.whole}"
 
 
-def identities_in_clear(content: Content, header: HeaderBlock) -> tuple[str, CopyIdentity]:
+def identities_in_clear(content: Content, header: HeaderBlock) -> tuple[Identity, CopyIdentity]:
     """The identity of a message by its body, and the one it has as a plaintext copy.
 
     Args:
@@ -176,7 +177,7 @@ def _words(header: HeaderBlock, names: frozenset[bytes]) -> list[str]:
     return [f"{one.name.decode()} {b' '.join(one.value.split()).hex()}" for one in fields]
 
 
-def identity_of_body(content: Content, body_start: int) -> str:
+def identity_of_body(content: Content, body_start: int) -> Identity:
     """The identity of a message that is known by its body: clear, signed or not understood.
 
     Args:
@@ -191,7 +192,9 @@ def identity_of_body(content: Content, body_start: int) -> str:
     return _combined("body", [digest.hexdigest()])
 
 
-def identity_of_parts(content: Content, body_start: int, parts: Sequence[EncryptedPart]) -> str:
+def identity_of_parts(
+    content: Content, body_start: int, parts: Sequence[EncryptedPart]
+) -> Identity:
     """The identity of a message with encrypted parts.
 
     What counts of the rest is what ``write_spliced`` copies, so that encrypting
@@ -214,7 +217,7 @@ def differs_by_envelopes_only(
     content: Content,
     parts: Sequence[EncryptedPart],
     words: Sequence[tuple[str, str]],
-    identity: str,
+    identity: Identity,
 ) -> bool:
     """Whether a message is another one but for its header and envelopes, and its last line ends.
 
@@ -238,13 +241,13 @@ def differs_by_envelopes_only(
     return any(_of_parts(words, one) == identity for one in trimmed.with_line_ends())
 
 
-def _of_parts(words: Sequence[tuple[str, str]], *around: str) -> str:
+def _of_parts(words: Sequence[tuple[str, str]], *around: str) -> Identity:
     return _combined("encrypted", [*(f"{word} {digest}" for word, digest in words), *around])
 
 
-def _combined(kind: str, words: Sequence[str]) -> str:
+def _combined(kind: str, words: Sequence[str]) -> Identity:
     text = "\n".join((f"sectool identity 1 {kind}", *words))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return Identity(hashlib.sha256(text.encode()).hexdigest())
 
 
 def _read_surroundings(

@@ -11,10 +11,10 @@ import pytest
 from sectool.checkpoint import CheckpointStore, OriginalStore, OriginalToKeep, SealedFiles
 from sectool.errors import CheckpointDamaged
 from sectool.message import BytesContent, FileContent, InnerEntity, Sink
-from sectool.outcome import Integrity
+from sectool.outcome import ContentDigest, Integrity, MessageDigest, PlaintextDigest
 from tests.support.forge import key_ring, make_holder
 
-DIGEST = "d1" * 32
+DIGEST = ContentDigest("d1" * 32)
 HEADER = b"From: workshop@example.org\nSubject: plans\n"
 INNER = b"Content-Type: text/plain\r\n\r\nthe plans\r\n"
 
@@ -25,7 +25,7 @@ def entity(raw: bytes, *, has_header_block: bool = True) -> InnerEntity:
 
     return InnerEntity(
         size=len(raw),
-        sha256=hashlib.sha256(raw).hexdigest(),
+        sha256=PlaintextDigest(hashlib.sha256(raw).hexdigest()),
         content_type="1.2.840.113549.1.7.1",
         integrity=Integrity.NONE,
         has_header_block=has_header_block,
@@ -185,7 +185,7 @@ def test_an_original_is_a_second_name_of_the_file_where_it_can_be(
 ) -> None:
     file = tmp_path / "mail"
     file.write_bytes(INNER)
-    digest = hashlib.sha256(INNER).hexdigest()
+    digest = MessageDigest(hashlib.sha256(INNER).hexdigest())
     originals.keep([OriginalToKeep(digest, FileContent(file), file)])
     assert originals.path(digest).samefile(file)
     file.unlink()
@@ -194,13 +194,13 @@ def test_an_original_is_a_second_name_of_the_file_where_it_can_be(
 
 
 def test_an_original_without_a_file_is_copied(originals: OriginalStore) -> None:
-    digest = hashlib.sha256(INNER).hexdigest()
+    digest = MessageDigest(hashlib.sha256(INNER).hexdigest())
     originals.keep([OriginalToKeep(digest, BytesContent(INNER), None)])
     assert originals.path(digest).read_bytes() == INNER
 
 
 def test_two_messages_with_the_same_bytes_share_one_original(originals: OriginalStore) -> None:
-    digest = hashlib.sha256(INNER).hexdigest()
+    digest = MessageDigest(hashlib.sha256(INNER).hexdigest())
     entry = OriginalToKeep(digest, BytesContent(INNER), None)
     originals.keep([entry, entry])
     originals.keep([entry])
@@ -209,10 +209,10 @@ def test_two_messages_with_the_same_bytes_share_one_original(originals: Original
 
 def test_an_original_of_other_bytes_than_the_message_is_refused(originals: OriginalStore) -> None:
     with pytest.raises(CheckpointDamaged):
-        originals.keep([OriginalToKeep("00" * 32, BytesContent(INNER), None)])
-    assert not originals.path("00" * 32).exists()
+        originals.keep([OriginalToKeep(MessageDigest("00" * 32), BytesContent(INNER), None)])
+    assert not originals.path(MessageDigest("00" * 32)).exists()
 
 
 def test_a_missing_original_is_told(originals: OriginalStore) -> None:
     with pytest.raises(CheckpointDamaged):
-        originals.open("00" * 32)
+        originals.open(MessageDigest("00" * 32))

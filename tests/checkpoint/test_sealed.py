@@ -16,10 +16,10 @@ from sectool.checkpoint import CheckpointStore, SealedFiles, profile_for
 from sectool.checkpoint.sealed import HELD_IN_MEMORY
 from sectool.errors import CertificateUnusable, CheckpointDamaged, MessageError
 from sectool.message import BytesContent, FileContent, InnerEntity, Sink
-from sectool.outcome import Integrity
+from sectool.outcome import ContentDigest, Integrity, PlaintextDigest
 from tests.support.forge import Holder, key_ring, make_holder
 
-DIGEST = "d1" * 32
+DIGEST = ContentDigest("d1" * 32)
 HEADER = b"From: workshop@example.org\nSubject: plans\n"
 SMALL = b"Content-Type: text/plain\r\n\r\nthe plans\r\n"
 LARGE = SMALL + b"0123456789abcdef" * (HELD_IN_MEMORY // 16)
@@ -33,7 +33,7 @@ def entity(raw: bytes, *, says: int | None = None) -> InnerEntity:
 
     return InnerEntity(
         size=len(raw) if says is None else says,
-        sha256=hashlib.sha256(raw).hexdigest(),
+        sha256=PlaintextDigest(hashlib.sha256(raw).hexdigest()),
         content_type=cms.ID_DATA,
         integrity=Integrity.NONE,
         has_header_block=True,

@@ -12,7 +12,7 @@ import pytest
 
 from sectool.cli import retirement
 from sectool.cli.app import run_app
-from sectool.outcome import RecipientKey
+from sectool.outcome import Identity, PublicKeyDigest, RecipientKey
 from sectool.retirement import Answer, Claim, LookedAt
 from sectool.summary import RetiredKey
 from tests.support.checker import Key
@@ -172,7 +172,7 @@ def test_long_lists_end_for_a_person_and_not_for_a_program() -> None:
             f"{number}.host",
             "",
             "",
-            f"unread:{number:064x}",
+            Identity(f"unread:{number:064x}"),
         )
         for number in range(50)
     )
@@ -180,7 +180,10 @@ def test_long_lists_end_for_a_person_and_not_for_a_program() -> None:
         "maildir:/home/alice/Maildir", 48_211, 14, datetime(2026, 12, 1, tzinfo=UTC)
     )
     key = RetiredKey(
-        RecipientKey("CN=old", "0a", ""), "old.p12", "cd" * 32, 0, 50, (), looked_at, claims
+        RecipientKey("CN=old", "0a", ""),
+        "old.p12",
+        PublicKeyDigest("cd" * 32),
+        *(0, 50, (), looked_at, claims),
     )
     lines = list(retirement.as_table([key, key]))
     assert max(map(len, lines)) <= 80

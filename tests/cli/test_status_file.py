@@ -83,7 +83,7 @@ def test_after_a_run_was_killed_status_says_so(
     run: Fixture, run_process: Fixture, sample: Fixture, move: Fixture
 ) -> None:
     command = ("encrypt", move.maildir, "--job", move.job, "--to", sample.new, "--workers=0")
-    assert run_process(*command, fault="crash@joblog.commit.after:4").code == -9
+    assert run_process(*command, fault="crash@joblog.commit.after:6").code == -9
     answer = run("status", move.job)
     assert "stopped   encrypt" in answer.out
     assert "the same command goes on" in answer.out

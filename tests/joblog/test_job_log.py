@@ -26,32 +26,41 @@ from sectool.joblog import (
 )
 from sectool.joblog.schema import TABLES
 from sectool.message import Flags, Intent, Listing, MessageRef
-from sectool.outcome import Integrity, Proof, RecipientKey, State
+from sectool.outcome import (
+    ContentDigest,
+    Identity,
+    Integrity,
+    PlaintextDigest,
+    Proof,
+    RecipientKey,
+    State,
+)
 from sectool.summary import Summary
 
 INBOX_COPY = MessageRef("INBOX", "1.M1P1.host")
 SENT_COPY = MessageRef("Sent", "2.M1P1.host")
 
 
-def named(name: str) -> str:
-    """A digest, for identities and parts."""
-    return hashlib.sha256(name.encode()).hexdigest()
+def named(name: str) -> Identity:
+    """An identity."""
+    return Identity(hashlib.sha256(name.encode()).hexdigest())
 
 
 ONE, TWO, NEW = map(named, ("one", "two", "new"))
 
 
 def examined(
-    ref: MessageRef = INBOX_COPY, state: State = State.CHECKPOINTED, identity: str = ONE
+    ref: MessageRef = INBOX_COPY, state: State = State.CHECKPOINTED, identity: Identity = ONE
 ) -> Examination:
+    digest = ContentDigest(named(f"{identity}-digest"))
     return Examination(
         listing=Listing(ref, 100, Flags(), "100:1:1", datetime(2019, 1, 2, 3, 4, 5, tzinfo=UTC)),
         identity=identity,
         state=state,
         year="2019",
-        parts=(PartRecord("", named(f"{identity}-digest"), "aes-256-cbc"),),
+        parts=(PartRecord("", digest, "aes-256-cbc"),),
         checkpoints=(
-            CheckpointRecord(named(f"{identity}-digest"), "ab" * 32, 50, "1.2.3", Integrity.NONE),
+            CheckpointRecord(digest, PlaintextDigest("ab" * 32), 50, "1.2.3", Integrity.NONE),
         ),
     )
 
@@ -179,7 +188,7 @@ def test_what_waits_to_be_sealed_was_seen_and_has_all_its_checkpoints(log: JobLo
         log.messages.claim(listing(INBOX_COPY), ONE)
     (waiting,) = log.waiting.sealable()
     assert waiting.ref == INBOX_COPY
-    assert waiting.parts[0].checkpoint.content_digest == named(f"{ONE}-digest")
+    assert waiting.parts[0].checkpoint.content_digest == ContentDigest(named(f"{ONE}-digest"))
 
 
 def test_a_finished_replacement_is_known_by_its_new_identity_and_place(log: JobLog) -> None:
@@ -310,7 +319,7 @@ def test_an_illegal_step_is_refused(log: JobLog, start: State, end: State) -> No
 def test_an_address_in_an_issuer_does_not_get_into_the_log(log: JobLog, path: Path) -> None:
     issuer = "1.2.840.113549.1.9.1=somebody@example.org,CN=Self Signed"
     reason = f"no key for any recipient: issuer {issuer}, serial number 01"
-    layer = LayerRecord("", "1", TWO, (), reason)
+    layer = LayerRecord("", "1", ContentDigest(TWO), (), reason)
     named = replace(examined(), recipients=(RecipientKey(issuer, "01", ""),), layers=(layer,))
     missing = replace(named, state=State.MISSING_KEY, reason=reason)
     (message,) = recorded(log, missing)
@@ -404,7 +413,7 @@ def test_a_half_made_log_does_not_stand_in_the_way(path: Path) -> None:
 # --- thousands of equal mails -----------------------------------------------------
 
 
-def _claiming_time(path: Path, identities: list[str]) -> float:
+def _claiming_time(path: Path, identities: list[Identity]) -> float:
     """Processor seconds it takes to find messages again of which every name and folder is new."""
     log = JobLog.create(path)
     log.messages.begin_walk()
@@ -439,13 +448,24 @@ def test_equal_mails_are_found_again_about_as_fast_as_different_ones(tmp_path: P
 
 
 def test_every_column_of_every_table_is_held_to_a_form() -> None:
-    """But those that are worked out from others."""
+    """But texts of which mail decides, and what is worked out from others."""
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(TABLES)
         for table, sql in connection.execute(
             "SELECT name, sql FROM sqlite_schema WHERE type = 'table'"
         ).fetchall():
             for _, column, *_ in connection.execute(f"PRAGMA table_info({table})"):
-                assert re.search(rf"^    {column} (TEXT|INTEGER) CONSTRAINT ", sql, re.MULTILINE), (
-                    column
-                )
+                held = rf"^    {column} (TEXT|(TEXT|INTEGER) CONSTRAINT \"{column}\" CHECK) "
+                assert re.search(held, sql.replace("TEXT,", "TEXT "), re.MULTILINE), column
+
+
+def test_a_row_beyond_the_limit_is_damage(path: Path) -> None:
+    with JobLog.create(path) as log:
+        log.messages.begin_walk()
+        recorded(log, examined())
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "UPDATE message SET hint = replace(hex(zeroblob(?)), '00', 'x')", (2**26,)
+        )
+    with pytest.raises(JobLogDamaged), JobLog.open(path) as log:
+        log.messages.at(INBOX_COPY)

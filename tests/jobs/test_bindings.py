@@ -17,7 +17,7 @@ from sectool.cli.app import app
 from sectool.jobs.passes import bindings
 from sectool.keys import KeyHistory, KeySpecification, load_key_history
 from sectool.keys.token_access import close_sessions
-from sectool.outcome import Binding, RecipientKey, State
+from sectool.outcome import Binding, PublicKeyDigest, RecipientKey, State
 from sectool.summary import OpeningSummary, Summary
 from tests.support import checker, crash, softhsm
 from tests.support.documents import parsed
@@ -528,7 +528,7 @@ def test_a_history_carries_what_was_bound_to_its_workers(rsa: Recertified, tmp_p
     (key,) = history.keys
     bound = history.bind([Binding(RecipientKey("CN=x", "01", ""), key.public_key_digest)])
     assert KeyHistory.from_material(bound.material).bindings == bound.bindings
-    foreign = history.bind([Binding(RecipientKey("CN=x", "01", ""), "0" * 64)])
+    foreign = history.bind([Binding(RecipientKey("CN=x", "01", ""), PublicKeyDigest("0" * 64))])
     assert foreign.bindings == frozenset()
 
 

@@ -12,7 +12,6 @@ import pytest
 from sectool import jobs
 from sectool.keys import KeySpecification
 from sectool.outcome import State
-from sectool.progress import NoProgress
 from sectool.summary import EncryptSummary, Summary
 from tests.support.mailboxes import Keys, Mail, encrypted, fill
 from tests.support.specifications import Fields, Specify
@@ -172,28 +171,3 @@ def header_digests(job: Path) -> list[str | None]:
     rows = log.execute("SELECT header_sha256 FROM checkpoint").fetchall()
     log.close()
     return [digest for (digest,) in rows]
-
-
-def test_a_header_of_an_older_log_is_used_and_that_is_told(
-    specify: Specify, real: bytes, tmp_path: Path
-) -> None:
-    maildir = tmp_path / "Maildir"
-    fill(maildir, [Mail("", "cur/1300000001.M1P1.host:2,S", real)])
-    jobs.run(specify("decrypt", maildir))
-    log = sqlite3.connect(tmp_path / "job" / "job.db")
-    log.execute("UPDATE checkpoint SET header_sha256 = NULL")
-    log.commit()
-    log.close()
-    empty(maildir)
-    told = Told()
-    summary = jobs.run(specify("encrypt", maildir, partial=True, restore_lost=True), told)
-    assert summary.restored == 1
-    assert any("nothing vouches for" in warning for warning in told.warnings)
-
-
-class Told(NoProgress):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str, *, hint: str = "") -> None:
-        self.warnings.append(text)

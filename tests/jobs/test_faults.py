@@ -22,7 +22,7 @@ from sectool import jobs
 from sectool.checkpoint import OriginalStore, OriginalToKeep
 from sectool.errors import Interrupted, MessageVanished, NotThisMailbox, UsageError
 from sectool.message import BytesContent
-from sectool.outcome import State
+from sectool.outcome import MessageDigest, State
 from sectool.summary import Summary
 from tests.support import checker
 from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
@@ -203,7 +203,7 @@ def test_nothing_stays_in_the_spool_where_it_is_not_in_the_mailbox(
 def test_an_original_whose_file_was_renamed_meanwhile_is_copied(tmp_path: Path) -> None:
     store = OriginalStore(tmp_path / "originals")
     store.prepare()
-    digest = sha256(CLEAR).hexdigest()
+    digest = MessageDigest(sha256(CLEAR).hexdigest())
     assert store.keep([OriginalToKeep(digest, BytesContent(CLEAR), tmp_path / "gone")]) == {}
     assert store.path(digest).read_bytes() == CLEAR
 
@@ -211,7 +211,7 @@ def test_an_original_whose_file_was_renamed_meanwhile_is_copied(tmp_path: Path) 
 def test_an_original_whose_name_another_file_has_now_is_copied(tmp_path: Path) -> None:
     store = OriginalStore(tmp_path / "originals")
     store.prepare()
-    digest = sha256(CLEAR).hexdigest()
+    digest = MessageDigest(sha256(CLEAR).hexdigest())
     (tmp_path / "file").write_bytes(b"another message")
     store.keep([OriginalToKeep(digest, BytesContent(CLEAR), tmp_path / "file")])
     assert store.path(digest).read_bytes() == CLEAR
@@ -230,7 +230,7 @@ class VanishedContent:
 def test_a_message_that_vanished_costs_the_others_no_original(tmp_path: Path) -> None:
     store = OriginalStore(tmp_path / "originals")
     store.prepare()
-    digest = sha256(CLEAR).hexdigest()
+    digest = MessageDigest(sha256(CLEAR).hexdigest())
     gone = OriginalToKeep("00" * 32, VanishedContent(), None)  # type: ignore[arg-type]
     refused = store.keep([gone, OriginalToKeep(digest, BytesContent(CLEAR), None)])
     assert list(refused) == ["00" * 32]

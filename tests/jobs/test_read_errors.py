@@ -96,13 +96,10 @@ def states(work: Path) -> Counter[str]:
     if not log.exists():
         return Counter()
     with closing(sqlite3.connect(log)) as rows:
-        return Counter(
-            state
-            for (state,) in rows.execute(
-                "SELECT state || iif(purged, ', purged', '') FROM message"
-                " WHERE presence = 'present'"
-            )
+        found = rows.execute(
+            "SELECT state || iif(purged, ', purged', '') FROM message WHERE presence = 'present'"
         )
+        return Counter(state for (state,) in found)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ import pytest
 
 from sectool import jobs
 from sectool.errors import Again, Interrupted, SectoolError, ServerUnavailable
-from sectool.mailbox import Mailbox, MailboxSpecification, Retrying, retrying
-from sectool.mailbox.maildir import Maildir
+from sectool.mailbox import Access, Mailbox, Retrying, retrying
 from sectool.mailbox.recognise import STORES
 from sectool.message import Flags, MessageRef
 from sectool.outcome import State
@@ -103,19 +102,19 @@ def place(
 ) -> Place:
     faults: list[Callable[[str, Moment], None]] = [Faults()]
     kind = str(request.param)
-    store: Callable[[MailboxSpecification], Mailbox] = KINDS.get(kind, Maildir)
+    store = STORES[kind]
 
     def fault(name: str, moment: Moment) -> None:
         faults[0](name, moment)
 
-    def open_failing(specification: MailboxSpecification) -> Mailbox:
-        return Retrying(Failing(store(specification), fault))
+    def open_failing(access: Access) -> Mailbox:
+        return Retrying(Failing(store(access), fault))
 
     monkeypatch.setitem(STORES, kind, open_failing)
     (tmp_path / "trial").mkdir()
     mailbox = tmp_path / "trial" / "box"
     fill(tmp_path / "filled", sample)
-    if store is Maildir:
+    if kind == "maildir":
         shutil.move(tmp_path / "filled", mailbox)
     else:
         fill_one_file(mailbox, kind, tmp_path / "filled")

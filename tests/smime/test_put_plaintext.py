@@ -14,6 +14,7 @@ import pytest
 from sectool import smime
 from sectool.errors import MalformedMessage, MessageError, UnsupportedMessage
 from sectool.message import BytesContent, Content, FileContent
+from sectool.outcome import PlaintextDigest
 from sectool.smime.identity import identities_in_clear
 
 MARK = smime.Mark("0b0e-1", 7)
@@ -31,7 +32,7 @@ def stored(envelope: bytes, line_end: bytes) -> bytes:
 def opened(raw: bytes, *inner: Content) -> list[smime.DecryptedPart]:
     parts = smime.take_inventory(BytesContent(raw)).parts
     return [
-        smime.DecryptedPart(part, content, content.digest)
+        smime.DecryptedPart(part, content, PlaintextDigest(content.digest))
         for part, content in zip(parts, inner, strict=True)
     ]
 

@@ -88,6 +88,12 @@ class Failing(Mailbox):
     def file_of(self, ref: MessageRef) -> Path | None:
         return self._store.file_of(ref)
 
+    def free_bytes(self) -> int | None:
+        return self._call("free_bytes", self._store.free_bytes)
+
+    def overlaps(self, path: Path) -> bool:
+        return self._store.overlaps(path)
+
     def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:
         return self._call("intend", lambda: self._store.intend(changes))
 

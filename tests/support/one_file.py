@@ -30,6 +30,7 @@ from sectool.errors import (
 )
 from sectool.mailbox import (
     NOTHING,
+    Access,
     Add,
     Capabilities,
     Intent,
@@ -479,7 +480,13 @@ KINDS: dict[str, type[OneFileMailbox]] = {
     "emllike": EmlLike,
     "imaplike": ImapLike,
 }
-STORES.update(KINDS)
+
+
+def opener(store: type[OneFileMailbox]) -> Callable[[Access], Mailbox]:
+    return lambda access: store(access.specification)
+
+
+STORES.update({kind: opener(store) for kind, store in KINDS.items()})
 
 
 def merged(written: Written, old: Copy, new: Copy) -> Flags:

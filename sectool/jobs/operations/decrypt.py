@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from sectool.joblog import REPLACED, Examination, JobLog, MessageRecord
 from sectool.jobs.passes.in_place import InPlace, check_in_place, check_options
-from sectool.jobs.passes.preflight import Survey, readable_if_opened
+from sectool.jobs.passes.preflight import Survey, free_bytes, readable_if_opened
 from sectool.jobs.passes.take_in import SAME_AGAIN, Group, Intake, is_released, keep_first
+from sectool.jobs.replacing.replacer import check_writable
 from sectool.jobs.session.acknowledge import read_acknowledgements
 from sectool.jobs.session.owner import keys_for
 from sectool.jobs.session.reopen import close_reopening, reopen
@@ -76,7 +76,7 @@ class _Decryption:
     def _begin(self, progress: Progress) -> None:
         options = check_in_place(self._spec, self._job)
         if self._spec.in_place:
-            self._in_place.check_writable()
+            check_writable(self._mailbox, dry_run=self._spec.dry_run)
         note_history(self._job, old_side(self._job, self._keys))
         if not self._spec.retry:
             reopen(self._job)
@@ -107,7 +107,7 @@ class _Decryption:
 
     def _intake(self) -> Intake:
         argument = ExamineArgument(
-            mailbox=self._mailbox.specification,
+            mailbox=self._mailbox.access,
             material=self._keys.material,
             tried_with=self._tried_with,
             checkpoints=None if self._spec.dry_run else self._job.place,
@@ -200,11 +200,9 @@ class _Decryption:
             self._survey.add(examination, examination.state)
         self._survey.not_selected = summary.counts[State.NOT_SELECTED]
         self._survey.passed_over = len(self._mailbox.passed_over)
-        places = [Path(self._mailbox.specification.location)]
-        if self._spec.job is not None:
-            places.append(self._spec.job)
+        space_free = free_bytes(self._mailbox, self._spec.job)
         whole = self._survey.examined_bytes + self._left_out_bytes
-        return self._survey.verdict(places, time.monotonic() - self._started, whole)
+        return self._survey.verdict(space_free, time.monotonic() - self._started, whole)
 
 
 def decrypt(spec: Decrypt, session: Session) -> DecryptSummary:

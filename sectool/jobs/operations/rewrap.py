@@ -150,7 +150,7 @@ class _Rewrap:
 
     def _intake(self) -> Intake:
         argument = ExamineArgument(
-            mailbox=self._on.mailbox.specification,
+            mailbox=self._on.mailbox.access,
             material=self._keys.material,
             tried_with=self._tried_with,
             checkpoints=None,

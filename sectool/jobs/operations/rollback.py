@@ -76,8 +76,7 @@ class _Rollback:
                 "no message of this job was replaced, so there is nothing to put back",
                 hint="`sectool status` shows where the job stands",
             )
-        if not self._spec.dry_run:
-            check_writable(self._mailbox)
+        check_writable(self._mailbox, dry_run=self._spec.dry_run)
 
     def _decrypt_again(self, progress: Progress) -> None:
         if next(self._log.replaced.to_decrypt(), None) is None:
@@ -96,7 +95,7 @@ class _Rollback:
         tasks = list(self._tasks())
         progress.begin(Operation.ROLLBACK, len(tasks))
         argument = OriginalArgument(
-            self._mailbox.specification, self._job.directory / "originals", self._spool.files
+            self._mailbox.access, self._job.directory / "originals", self._spool.files
         )
         group = Grouping(self._replacer.carry_out)
         for message, answer in FETCH_ORIGINAL.run(tasks, argument, workers=self._on.workers):

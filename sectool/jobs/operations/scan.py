@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from sectool.joblog import Examination
 from sectool.jobs.passes import bindings
-from sectool.jobs.passes.preflight import Survey, readable_if_opened
+from sectool.jobs.passes.preflight import Survey, free_bytes, readable_if_opened
 from sectool.jobs.passes.selection import Selector, count, walk
 from sectool.jobs.passes.tally import count_examination, count_not_selected
 from sectool.jobs.session.session import Session, name_shut_key_files
@@ -74,8 +73,8 @@ def scan(spec: Scan, session: Session) -> OpeningSummary:
         _count(summary, survey, examination)
     survey.not_selected = summary.counts[State.NOT_SELECTED]
     survey.passed_over = len(mailbox.passed_over)
-    places = [Path(mailbox.specification.location)]
-    summary.preflight = survey.verdict(places, time.monotonic() - started, summary.bytes)
+    space_free = free_bytes(mailbox, None)
+    summary.preflight = survey.verdict(space_free, time.monotonic() - started, summary.bytes)
     if summary.missing_a_key:
         name_shut_key_files(summary, keys)
     return summary
@@ -83,7 +82,7 @@ def scan(spec: Scan, session: Session) -> OpeningSummary:
 
 def _argument(spec: Scan, mailbox: Mailbox, keys: KeyHistory | None) -> ExamineArgument:
     return ExamineArgument(
-        mailbox=mailbox.specification,
+        mailbox=mailbox.access,
         material=None if keys is None else keys.material,
         tried_with=tried_with(keys, spec.part_selection),
         checkpoints=None,

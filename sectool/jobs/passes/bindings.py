@@ -25,7 +25,13 @@ from sectool.jobs.work.trials import TRY_KEYS, TrialTask, Tried
 from sectool.jobs.work.work import NotDone
 from sectool.keys import HeldKey, KeyHistory
 from sectool.message import Listing, MessageRef
-from sectool.outcome import Binding, State
+from sectool.outcome import (
+    Binding,
+    ContentDigest,
+    Identity,
+    PublicKeyDigest,
+    State,
+)
 from sectool.progress import Progress
 from sectool.summary import BoundKey, NotTried, OpeningSummary
 
@@ -58,7 +64,7 @@ CERTIFICATES = 50_000
 class Guess:
     """A key that opened one message on trial, where that is not enough to bind it."""
 
-    content_digest: str
+    content_digest: ContentDigest
     """Of the part that it opened."""
     binding: Binding
 
@@ -72,21 +78,23 @@ class UnknownCertificate:
     on_tokens: bool
     """Whether a key on a token might be the one, and is not to be tried."""
     messages: int = 0
-    listings: dict[str, Listing] = field(default_factory=dict)
+    listings: dict[Identity, Listing] = field(default_factory=dict)
     """Up to ``MESSAGES`` of them, by identity: a copy proves nothing more."""
     tried: int = 0
-    opened: dict[str, set[str]] = field(default_factory=dict)
+    opened: dict[PublicKeyDigest, set[ContentDigest]] = field(default_factory=dict)
     """Content digests that each key opened."""
-    guesses: dict[MessageRef, tuple[str, str]] = field(default_factory=dict)
+    guesses: dict[MessageRef, tuple[ContentDigest, PublicKeyDigest]] = field(default_factory=dict)
     """Content digest and key of each message that opened, or is for a person to look at."""
-    proven: str = ""
+    proven: PublicKeyDigest = PublicKeyDigest("")
     """The key that proved itself."""
 
     @property
-    def bound(self) -> str:
+    def bound(self) -> PublicKeyDigest:
         """The key that its mail counts as mail to; empty: none."""
         enough = [key for key, digests in self.opened.items() if len(digests) >= ENOUGH]
-        return self.proven or (enough[0] if len(enough) == len(self.opened) == 1 else "")
+        return self.proven or (
+            enough[0] if len(enough) == len(self.opened) == 1 else PublicKeyDigest("")
+        )
 
     def take(self, ref: MessageRef, tried: Tried) -> None:
         """Notes what came of a trial on a message."""
@@ -237,7 +245,7 @@ class Trials:
                 self._tried_on[identity] += 1
                 yield TrialTask(listing, unknown.recipient, unknown.kind, keys)
 
-    def _is_enough(self, identity: str, octets: int) -> bool:
+    def _is_enough(self, identity: Identity, octets: int) -> bool:
         """Whether a message has been tried on enough certificates, or too much has been read.
 
         One large message may always be tried.
@@ -281,7 +289,7 @@ class Trials:
     def describe(self, summary: OpeningSummary) -> None:
         """Adds what was found, and what was not tried."""
         for unknown, one in self._certificates.items():
-            key = one.bound or next(iter(one.opened), "")
+            key = one.bound or next(iter(one.opened), PublicKeyDigest(""))
             if key:
                 opened = len(set().union(*one.opened.values()))
                 summary.bindings.append(

@@ -70,7 +70,6 @@ def restore_lost(
         restored.messages += len(group) - len(refused)
         restored.not_restored.update(refused)
 
-    unproven = 0
     group = Grouping(add)
     for message, answer in MAKE_ANEW.run(messages, argument, workers=workers):
         cancel.check()
@@ -79,15 +78,9 @@ def restore_lost(
             restored.not_restored[answer.reason] += 1
             restored.failure_code = restored.failure_code or answer.failure_code
             continue
-        unproven += not answer.is_header_proven
-        group.add((message, answer.written), answer.written.content.size)
+        group.add((message, answer), answer.content.size)
     group.finish()
     progress.end()
-    if unproven:
-        progress.warn(
-            f"{unproven} messages came back under a header that nothing vouches for",
-            hint="their checkpoints are of an older version; look whom they say they are from",
-        )
     return restored
 
 

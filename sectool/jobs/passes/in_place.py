@@ -17,7 +17,7 @@ from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.match import Matcher
 from sectool.jobs.passes.selection import Selector
 from sectool.jobs.replacing.grouping import Grouping, in_order
-from sectool.jobs.replacing.replacer import Replacer, check_writable
+from sectool.jobs.replacing.replacer import Replacer
 from sectool.jobs.replacing.spool import Spool
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.session import JobSession
@@ -175,15 +175,6 @@ class InPlace:
             wrapped=self._chosen.wrapped or fixed.wrapped,
         )
 
-    def check_writable(self) -> None:
-        """Holds that the mailbox can be written, before hours are spent on checkpoints.
-
-        Raises:
-            ReadOnlyMailbox: it cannot.
-        """
-        if not self._dry_run:
-            check_writable(self._mailbox)
-
     def recover(self, progress: Progress) -> None:
         """Ends what an interrupted run left open, wherever both copies lie now."""
         opened = self._log.replacements.open()
@@ -227,7 +218,7 @@ class InPlace:
 
     def _replace(self, tasks: list[PlaintextTask], progress: Progress) -> None:
         argument = PlaintextArgument(
-            mailbox=self._mailbox.specification,
+            mailbox=self._mailbox.access,
             checkpoints=self._job.place,
             files=self._spool.files,
             job=self._job.name,

@@ -127,7 +127,7 @@ class Matcher:
 
     def _examinations(self, progress: Progress) -> Iterator[Examination]:
         argument = ExamineArgument(
-            mailbox=self._mailbox.specification,
+            mailbox=self._mailbox.access,
             material=None,
             tried_with="",
             checkpoints=None,

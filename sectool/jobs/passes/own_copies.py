@@ -9,9 +9,10 @@ from sectool import smime
 from sectool.errors import CheckpointDamaged, LimitExceeded
 from sectool.joblog import Examination
 from sectool.jobs.session.job import Job
+from sectool.outcome import MessageDigest
 
 
-def has_header_of_original(job: Job, examination: Examination) -> Callable[[str], bool]:
+def has_header_of_original(job: Job, examination: Examination) -> Callable[[MessageDigest], bool]:
     """Tells by the digest of an original whether a mail has all fields of its header.
 
     A server adds fields to a mail. Where one of the original is missing or says something else,
@@ -22,7 +23,7 @@ def has_header_of_original(job: Job, examination: Examination) -> Callable[[str]
         examination: of the mail.
     """
 
-    def is_own(digest: str) -> bool:
+    def is_own(digest: MessageDigest) -> bool:
         if not digest or not examination.header_words:
             return False
         try:

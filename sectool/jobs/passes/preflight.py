@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sectool import durable
 from sectool.joblog import Examination
 from sectool.keys import KeyHistory, authority_names
+from sectool.mailbox import Mailbox
 from sectool.outcome import RecipientKey, State
 from sectool.summary import Preflight, Scenario
 
@@ -85,12 +85,11 @@ class Survey:
         ]
         return bool(examination.parts) and not any(map(self._names.isdisjoint, named))
 
-    def verdict(self, places: Sequence[Path], seconds: float, whole: int) -> Preflight:
+    def verdict(self, space_free: int | None, seconds: float, whole: int) -> Preflight:
         """What the messages so far come to.
 
         Args:
-            places: on whose file systems there has to be room: the mailbox, and the
-                job directory where there is one.
+            space_free: of ``free_bytes``.
             seconds: that opening them took.
             whole: bytes of the mailbox, with what was not looked at.
         """
@@ -106,7 +105,7 @@ class Survey:
             # Checkpoints are no larger than the mail, and of the old and the new
             # copies together one more than now stays until the purge.
             space_needed=int(space * _whole_by(looked_at, whole)),
-            space_free=_free(places),
+            space_free=space_free,
             seconds=None if self.old is None else seconds * _whole_by(looked_at, whole),
         )
 
@@ -143,7 +142,7 @@ def _needs_old_keys(examination: Examination) -> bool:
 
 def _by_count(item: tuple[RecipientKey, int]) -> tuple[int, str, str, str]:
     key, count = item
-    return -count, key.issuer, key.serial_number, key.subject_key_identifier
+    return -count, *key.names
 
 
 def _whole_by(looked_at: int, whole: int) -> float:
@@ -151,16 +150,21 @@ def _whole_by(looked_at: int, whole: int) -> float:
     return max(whole / looked_at, 1) if looked_at else 1
 
 
-def _free(places: Sequence[Path]) -> int | None:
-    """On the fullest of the file systems; a directory that is still to be made counts, too."""
-    found = []
-    for place in places:
-        path = place.absolute()
+def free_bytes(mailbox: Mailbox, job: Path | None) -> int | None:
+    """Room in the fuller of a mailbox and the place of its job, in bytes; None: not known.
+
+    Args:
+        mailbox: asked itself.
+        job: its directory, which may be still to be made; None: there is none.
+    """
+    found = [mailbox.free_bytes()]
+    if job is not None:
+        path = job.absolute()
         while not path.exists():
             path = path.parent
         with contextlib.suppress(OSError):
             found.append(durable.free_bytes(path))
-    return min(found, default=None)
+    return min((free for free in found if free is not None), default=None)
 
 
 def _names(history: KeyHistory) -> set[RecipientKey]:

@@ -33,7 +33,7 @@ def prove_replaced(
     messages = [one for one in _messages(on, again=again) if one.message not in unread]
     on.progress.begin("open", len(messages))
     group: list[tuple[int, NotDone | None]] = []
-    argument = ProveArgument(on.mailbox.specification, keys.material)
+    argument = ProveArgument(on.mailbox.access, keys.material)
     for message, answer in PROVE.run(messages, argument, workers=workers_for(on.workers, keys)):
         group.append((message.message, answer))
         on.progress.advance()

@@ -123,8 +123,7 @@ class Resealing:
             check_fixed(self._fixed_options(), self._options(), self._on.operation)
         succession = Succession(self._on, self._new, old, progress)
         self._recipients = succession.check(self._recipients)
-        if not self._on.dry_run:
-            check_writable(self._mailbox)
+        check_writable(self._mailbox, dry_run=self._on.dry_run)
 
     def _options(self) -> str:
         return options_of(self._recipients, self._new.profile)
@@ -258,7 +257,7 @@ class Resealing:
 
     def _argument(self) -> SealArgument:
         return SealArgument(
-            mailbox=self._mailbox.specification,
+            mailbox=self._mailbox.access,
             method=self._method,
             files=self._spool.files,
             recipients=self._recipients,

@@ -35,7 +35,7 @@ from sectool.jobs.work.work import NotDone
 from sectool.keys import HeldKey, KeyHistory, newest_entry
 from sectool.mailbox import Mailbox
 from sectool.message import Listing
-from sectool.outcome import RecipientKey, State
+from sectool.outcome import Identity, RecipientKey, State
 from sectool.progress import Progress
 from sectool.retirement import Answer, Claim, GivenUp, LookedAt
 from sectool.summary import RetiredKey
@@ -63,7 +63,7 @@ def retire(
     evidence = _Evidence(on.job, on.mailbox, on.cancel)
     on.progress.begin("retire", count(on.mailbox, on.progress, on.cancel))
     argument = NeedArgument(
-        mailbox=on.mailbox.specification,
+        mailbox=on.mailbox.access,
         retired=retired.material,
         current=None if current is None else current.material,
         checkpoints=on.job.place,
@@ -178,7 +178,9 @@ class _Evidence:
         )
         for path in self.mailbox.passed_over:
             digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
-            claim = Claim(Answer.UNCLEAR, "", "", ref=path, identity=f"{PASSED_OVER}{digest}")
+            claim = Claim(
+                Answer.UNCLEAR, "", "", ref=path, identity=Identity(f"{PASSED_OVER}{digest}")
+            )
             self._add(claim.identity, claim, (passed_over,))
 
     def _add(self, place: str, claim: Claim, findings: Sequence[Finding]) -> None:

@@ -43,7 +43,7 @@ from sectool.mailbox import (
     Written,
 )
 from sectool.message import Flags, Listing, MessageRef
-from sectool.outcome import Proof, State
+from sectool.outcome import MessageDigest, Proof, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,15 @@ class _Step:
         return self.record.purpose is Purpose.BRING_BACK
 
 
-def check_writable(mailbox: Mailbox) -> None:
+def check_writable(mailbox: Mailbox, *, dry_run: bool) -> None:
     """Holds that messages can be replaced at all, before hours are spent on them.
+
+    Each operation that writes passes here, whatever the store.
 
     Raises:
         ReadOnlyMailbox: they cannot.
     """
-    if not mailbox.capabilities.writable:
+    if not (mailbox.capabilities.writable or dry_run):
         raise ReadOnlyMailbox(
             f"the mailbox {mailbox.specification.location} cannot be written",
             hint="check its owner, mode and mount options",
@@ -208,7 +210,7 @@ class Replacer:
                 self._give_up(new, State.CHANGED, "it was changed while its new copy was made")
                 continue
             original = OriginalToKeep(
-                stored.content.digest, stored.content, self._mailbox.file_of(new.ref)
+                MessageDigest(stored.content.digest), stored.content, self._mailbox.file_of(new.ref)
             )
             keep.append((new, original))
         refused = self._job.originals.keep([original for _, original in keep])

@@ -10,7 +10,7 @@ from pathlib import Path
 from sectool.errors import UsageError, reason_of
 from sectool.joblog import Acknowledgement
 from sectool.jobs.session.job import Job
-from sectool.outcome import NOT_DONE, State
+from sectool.outcome import NOT_DONE, Identity, State
 from sectool.progress import Progress
 from sectool.trust import open_named
 
@@ -61,14 +61,14 @@ def _parse(path: Path, number: int, words: list[str]) -> Acknowledgement:
     if not _IDENTITY.fullmatch(identity):
         raise UsageError(f"line {number} of {path} is no identity of a message", hint=_HINT)
     if not states:
-        return Acknowledgement(identity)
+        return Acknowledgement(Identity(identity))
     if len(states) > 1 or states[0] not in NOT_DONE:
         names = ", ".join(sorted(NOT_DONE))
         raise UsageError(
             f"line {number} of {path} names no state that can be acknowledged",
             hint=f"one of: {names}; or none",
         )
-    return Acknowledgement(identity, State(states[0]))
+    return Acknowledgement(Identity(identity), State(states[0]))
 
 
 @contextmanager

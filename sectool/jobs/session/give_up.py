@@ -12,6 +12,7 @@ from pathlib import Path
 from sectool.errors import UsageError
 from sectool.jobs.session.acknowledge import lines_of
 from sectool.keys import KeyHistory
+from sectool.outcome import CertificateFingerprint, Identity, PublicKeyDigest
 
 _HINT = (
     "a line is the identity of a message and the public_key, as `sectool verify --retire --json`"
@@ -29,12 +30,12 @@ class GiveUp:
 
     line: int
     """Number of the line that says so."""
-    identity: str
+    identity: Identity
     """As a claim has it."""
-    fingerprint: str
+    fingerprint: CertificateFingerprint
     """SHA-256 of a certificate of the key, or of its SubjectPublicKeyInfo."""
     reason: str
-    public_keys: frozenset[str] = frozenset()
+    public_keys: frozenset[PublicKeyDigest] = frozenset()
     """SHA-256 of the SubjectPublicKeyInfo of each key that is meant."""
 
 
@@ -73,20 +74,26 @@ def _parse(path: Path, number: int, line: str, retired: KeyHistory) -> GiveUp:
     reason = "".join(character for character in reason if character.isprintable())
     if not reason:
         raise UsageError(f"line {number} of {path} gives no reason", hint=_HINT)
-    public_keys = frozenset(_meant(fingerprint, retired))
+    public_keys = frozenset(_meant(CertificateFingerprint(fingerprint), retired))
     if not public_keys:
         raise UsageError(
             f"line {number} of {path} names a key that is not among those of --retire",
             hint="the fingerprint is the SHA-256 of a certificate of the key, or of its public key",
         )
-    return GiveUp(number, identity, fingerprint, reason[:_LONGEST_REASON], public_keys)
+    return GiveUp(
+        number,
+        Identity(identity),
+        CertificateFingerprint(fingerprint),
+        reason[:_LONGEST_REASON],
+        public_keys,
+    )
 
 
-def _meant(fingerprint: str, retired: KeyHistory) -> list[str]:
-    found: list[str] = []
+def _meant(fingerprint: CertificateFingerprint, retired: KeyHistory) -> list[PublicKeyDigest]:
+    found: list[PublicKeyDigest] = []
     for key in retired.keys:
         infos = (one.public_key_info for one in key.certificates)
-        own = {key.public_key_digest, *(one.fingerprint for one in key.certificates)}
+        own: set[str] = {key.public_key_digest, *(one.fingerprint for one in key.certificates)}
         own.update(hashlib.sha256(info).hexdigest() for info in infos)
         if fingerprint in own:
             found.append(key.public_key_digest)

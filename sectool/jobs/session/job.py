@@ -16,7 +16,7 @@ from sectool.joblog import MIGRATED_VERSIONS, JobLog
 from sectool.jobs.session.spec import Operation
 from sectool.jobs.work.checkpoint_access import CheckpointPlace, fixed_recipients
 from sectool.locks import Lock
-from sectool.mailbox import Mailbox, MailboxSpecification
+from sectool.mailbox import Mailbox
 from sectool.trust import PLACE, Trust, Way
 
 LOG_NAME = "job.db"
@@ -240,17 +240,15 @@ def _check_place(directory: Path, way: Way) -> None:
         )
 
 
-def check_apart(directory: Path, specification: MailboxSpecification) -> None:
+def check_apart(directory: Path, mailbox: Mailbox) -> None:
     """Refuses a job directory inside the mailbox, or the other way round.
 
     Raises:
         UsageError: one lies in the other.
     """
-    # Not resolve(), to which links in a circle are no OSError.
-    job, mailbox = (Path(os.path.realpath(path)) for path in (directory, specification.location))
-    if job.is_relative_to(mailbox) or mailbox.is_relative_to(job):
+    if mailbox.overlaps(directory):
         raise UsageError(
-            f"the job directory {directory} and the mailbox {specification.location}"
+            f"the job directory {directory} and the mailbox {mailbox.specification.location}"
             " lie one inside the other",
             hint="put the job directory elsewhere: as root below"
             f" {PLACE}, else into a directory of your own",

@@ -187,7 +187,7 @@ class Session:
         elif run.job is None:
             raise UsageError("no job directory was given", hint="name it with --job")
         else:
-            check_apart(run.job, mailbox.specification)
+            check_apart(run.job, mailbox)
             job = self.stack.enter_context(open_job(run.job, create=create, trust=trust))
             check_way(job.log, run.operation)
             self._lock(job, mailbox, run.operation)

@@ -33,6 +33,7 @@ from sectool.keys import (
     override_all,
     public_key_identity,
 )
+from sectool.outcome import CertificateFingerprint
 from sectool.progress import Progress
 
 RECORD = "key_history"
@@ -46,7 +47,7 @@ _SHOWN = 5
 class OldCertificate:
     """A certificate of the key history, as a job may know it."""
 
-    fingerprint: str
+    fingerprint: CertificateFingerprint
     """SHA-256, lower-case hexadecimal."""
     key: str
     """SHA-256 of what is equal for all certificates of its key."""

@@ -10,6 +10,7 @@ from sectool.checkpoint import Checkpoint, CheckpointStore, SealedFiles
 from sectool.errors import CheckpointDamaged
 from sectool.joblog import CheckpointRecord, JobLog, Storage
 from sectool.keys import KeyHistory, KeyMaterial, NewRecipient
+from sectool.outcome import ContentDigest
 
 SEALED_TO = "sealed-to"
 """Value of the job: fingerprints of the certificates its checkpoints are sealed to,
@@ -58,22 +59,21 @@ def fixed_recipients(log: JobLog) -> tuple[str, ...] | None:
     value = log.value(SEALED_TO)
     if value is not None:
         return tuple(value.split())
-    # Jobs of before there were sealed ones do not say so.
-    return () if log.messages.parts.any_stored() else None
+    return None
 
 
 def header_of(checkpoint: Checkpoint, known: CheckpointRecord) -> bytes:
-    """The header that lies with a plaintext, held against the log where that knows it.
+    """The header that lies with a plaintext, held against the log.
 
     Raises:
         CheckpointDamaged: it is another one.
     """
-    if known.header_sha256 not in {None, checkpoint.header_sha256}:
+    if known.header_sha256 != checkpoint.header_sha256:
         raise not_as_known(known.content_digest)
     return checkpoint.outer_header
 
 
-def not_as_known(content_digest: str) -> CheckpointDamaged:
+def not_as_known(content_digest: ContentDigest) -> CheckpointDamaged:
     """The error for a checkpoint that holds something else than was decrypted."""
     return CheckpointDamaged(
         f"the checkpoint {content_digest[:16]}… is not what the job log knows",

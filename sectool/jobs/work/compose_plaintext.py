@@ -15,6 +15,7 @@ from sectool.joblog import CheckpointRecord, SealablePart
 from sectool.jobs.work.checkpoint_access import not_as_known
 from sectool.jobs.work.seal_nested import layers_inside
 from sectool.message import Content, DigestingSink, FileContent
+from sectool.outcome import PlaintextDigest
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Plaintext:
     """What is to stand in the place of a part, and its SHA-256 as it was taken down."""
 
     content: Content
-    sha256: str
+    sha256: PlaintextDigest
 
     def in_place_of(self, part: smime.Place) -> smime.DecryptedPart:
         """For ``smime.write_plaintext``."""
@@ -87,7 +88,7 @@ class PlaintextComposer:
         path = self.new_file()
         self._written.append(path)
         content = write_and_check(path, inner, parts)
-        return Plaintext(content, content.digest)
+        return Plaintext(content, PlaintextDigest(content.digest))
 
 
 def write_and_check(

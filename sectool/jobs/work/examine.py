@@ -27,6 +27,7 @@ from sectool.errors import (
     UnsupportedMessage,
 )
 from sectool.joblog import (
+    NOT_KNOWN,
     UNREACHED,
     UNREAD,
     CheckpointRecord,
@@ -40,11 +41,11 @@ from sectool.jobs.work.open_with import find_opening, limited
 from sectool.jobs.work.readers import Reader, find_readers, readers_of
 from sectool.jobs.work.search_layers import LayerSearch, described, held, recipient_key
 from sectool.jobs.work.stored_copy import known_as
-from sectool.jobs.work.work import NotDone, WorkKind
+from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.keys import KeyHistory, KeyMaterial, recipient_of
-from sectool.mailbox import MailboxSpecification, open_mailbox
+from sectool.mailbox import Access
 from sectool.message import Content, InnerEntity, Listing, StoredMessage
-from sectool.outcome import Binding, RecipientKey, State
+from sectool.outcome import Binding, ContentDigest, HeaderDigest, Identity, RecipientKey, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Exchange:
 class ExamineArgument:
     """What a worker that examines messages is made from."""
 
-    mailbox: MailboxSpecification
+    mailbox: Access
     material: KeyMaterial | None
     """The key history; None: no keys were given."""
     tried_with: str
@@ -132,11 +133,11 @@ class Examined:
     """Recipients that no key answers to, of parts that stayed shut for it."""
 
 
-class ExamineContext:
+class ExamineContext(MailboxContext):
     """The mailbox, the keys and the place for checkpoints, opened once in each worker."""
 
     def __init__(self, argument: ExamineArgument) -> None:
-        self.mailbox = open_mailbox(argument.mailbox)
+        super().__init__(argument.mailbox)
         self.keys = (
             None if argument.material is None else KeyHistory.from_material(argument.material)
         )
@@ -230,7 +231,8 @@ def _unread(listing: Listing, reason: str) -> Examination:
     """What to say of a message whose bytes could not be read."""
     # Not known by content, since that could not be read; the place has to do.
     place = f"{listing.ref.folder}\0{listing.ref.key}\0{listing.hint}"
-    identity = f"{UNREAD}{hashlib.sha256(place.encode('utf-8', 'surrogateescape')).hexdigest()}"
+    digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()
+    identity = Identity(f"{UNREAD}{digest}")
     return Examination(listing, identity, State.FAILED, reason=reason, is_read=False)
 
 
@@ -287,7 +289,7 @@ def _unreached(inventory: smime.Inventory) -> Iterator[LayerRecord]:
     for number, found in enumerate(inventory.unreached, 1):
         names = tuple(map(recipient_key, found.recipients))
         path, hides = f"{UNREACHED}{number}", not found.is_complete
-        yield LayerRecord(found.path, path, "", names, found.reason, hides)
+        yield LayerRecord(found.path, path, NOT_KNOWN, names, found.reason, hides)
 
 
 @dataclass(slots=True)
@@ -432,7 +434,7 @@ def _keep_checkpoints(
     incoming: list[IncomingCheckpoint] = []
     records: list[CheckpointRecord] = []
 
-    def keep(digest: str, header: Callable[[], bytes], inner: InnerEntity) -> None:
+    def keep(digest: ContentDigest, header: Callable[[], bytes], inner: InnerEntity) -> None:
         header_sha256 = None
         if context.checkpoints is not None:
             incoming.append(context.checkpoints.write(digest, header(), inner))
@@ -471,7 +473,10 @@ def _marked(
 
 
 def _checkpoint_record(
-    content_digest: str, inner: InnerEntity, storage: Storage, header_sha256: str | None
+    content_digest: ContentDigest,
+    inner: InnerEntity,
+    storage: Storage,
+    header_sha256: HeaderDigest | None,
 ) -> CheckpointRecord:
     return CheckpointRecord(
         content_digest=content_digest,

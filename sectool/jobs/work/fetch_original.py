@@ -12,8 +12,8 @@ from sectool.errors import CheckpointDamaged, reason_of
 from sectool.joblog import JobMessage
 from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
 from sectool.jobs.work.stored_copy import fetch_known
-from sectool.jobs.work.work import WorkKind
-from sectool.mailbox import MailboxSpecification, open_mailbox
+from sectool.jobs.work.work import MailboxContext, WorkKind
+from sectool.mailbox import Access
 from sectool.message import DigestingSink, FileContent, copy
 
 
@@ -21,17 +21,17 @@ from sectool.message import DigestingSink, FileContent, copy
 class OriginalArgument:
     """What a worker that fetches originals is made from."""
 
-    mailbox: MailboxSpecification
+    mailbox: Access
     originals: Path
     files: NewFiles
     """The copies of originals."""
 
 
-class OriginalContext:
+class OriginalContext(MailboxContext):
     """The mailbox and the originals, opened once in each worker."""
 
     def __init__(self, argument: OriginalArgument) -> None:
-        self.mailbox = open_mailbox(argument.mailbox)
+        super().__init__(argument.mailbox)
         self.originals = OriginalStore(argument.originals)
         self.files = argument.files
 

@@ -27,6 +27,7 @@ from sectool.jobs.work.seal import (
 )
 from sectool.jobs.work.sealers import FromCheckpoints
 from sectool.jobs.work.work import WorkKind
+from sectool.mailbox import Access
 from sectool.message import BytesContent, Content
 
 
@@ -38,14 +39,10 @@ class LostArgument:
     checkpoints: FromCheckpoints
     originals: Path
 
-
-@dataclass(frozen=True, slots=True)
-class MadeAnew:
-    """A lost message, written unsynced and proven."""
-
-    written: WrittenMessage
-    is_header_proven: bool
-    """False: nothing says that its header is the one it was first seen with."""
+    @property
+    def mailbox(self) -> Access:
+        """Where they were."""
+        return self.seal.mailbox
 
 
 class LostContext(SealContext):
@@ -57,7 +54,7 @@ class LostContext(SealContext):
         self.originals = OriginalStore(argument.originals)
 
 
-def make_anew(context: LostContext, message: JobMessage) -> MadeAnew:
+def make_anew(context: LostContext, message: JobMessage) -> WrittenMessage:
     """Writes a lost message for the new recipients and proves it (G1, ``structural``).
 
     Raises:
@@ -67,15 +64,14 @@ def make_anew(context: LostContext, message: JobMessage) -> MadeAnew:
     """
     original = _original(context, message)
     if any(part.checkpoint.storage is not Storage.NONE for part in message.parts):
-        is_proven = True
         if original is not None and message.is_further:
             places = smime.places_of(original, [part.path for part in message.parts])
             frame = Frame(original, places, frozenset({smime.MARK_FIELD}))
         elif original is not None:
             frame = Frame(original, known_parts(message.parts, smime.take_inventory(original)))
         else:
-            frame, is_proven = _frame(context, message)
-        return MadeAnew(write_sealed(context, message, frame), is_proven)
+            frame = _frame(context, message)
+        return write_sealed(context, message, frame)
     # It was in clear, and only the original holds what it was.
     if original is None:
         raise MessageError("its original is missing or damaged")
@@ -83,14 +79,14 @@ def make_anew(context: LostContext, message: JobMessage) -> MadeAnew:
     written, part = write_clear(context, message, original, inventory)
     if [known.inner_sha256 for known in message.parts] != [part.inner_sha256]:
         raise MessageError("its original is not what was encrypted")
-    return MadeAnew(written, is_header_proven=True)
+    return written
 
 
 MAKE_ANEW = WorkKind(LostContext, make_anew)
 
 
-def _frame(context: LostContext, message: JobMessage) -> tuple[Frame, bool]:
-    """The header that lies with its plaintext, and whether the log vouches for that."""
+def _frame(context: LostContext, message: JobMessage) -> Frame:
+    """The header that lies with its plaintext."""
     if [part.path for part in message.parts] != [""]:
         raise MessageError("only a part of it was encrypted, and the rest was not kept")
     (part,) = message.parts
@@ -100,7 +96,7 @@ def _frame(context: LostContext, message: JobMessage) -> tuple[Frame, bool]:
     if smime.take_inventory(content).message_id != message.message_id:
         # The same ciphertext was first seen in a forward, or in a mail of somebody who had it.
         raise MessageError("the header that was kept with its plaintext is of another message")
-    return Frame(content, [smime.root_entity(content)]), known.header_sha256 is not None
+    return Frame(content, [smime.root_entity(content)])
 
 
 def _original(context: LostContext, message: JobMessage) -> Content | None:

@@ -23,10 +23,11 @@ from sectool.errors import (
 )
 from sectool.jobs.work.checkpoint_access import CheckpointPlace
 from sectool.jobs.work.open_with import open_part
-from sectool.jobs.work.work import WorkKind, of_one_message
+from sectool.jobs.work.work import MailboxContext, WorkKind, of_one_message
 from sectool.keys import HeldKey, KeyHistory, KeyMaterial
-from sectool.mailbox import MailboxSpecification, open_mailbox
+from sectool.mailbox import Access
 from sectool.message import Content, Listing
+from sectool.outcome import ContentDigest, Identity
 from sectool.retirement import Answer
 
 LAYERS = 7
@@ -48,7 +49,7 @@ _SHARED = frozenset({cms.RecipientKind.KEY_ENCRYPTION_KEY, cms.RecipientKind.PAS
 class NeedArgument:
     """What a worker that looks for needed keys is made from."""
 
-    mailbox: MailboxSpecification
+    mailbox: Access
     retired: KeyMaterial
     """The old keys."""
     current: KeyMaterial | None
@@ -61,7 +62,7 @@ class NeedTask:
     """One stored message to look at."""
 
     listing: Listing
-    checkpoints: tuple[tuple[str, str], ...]
+    checkpoints: tuple[tuple[str, ContentDigest], ...]
     """Part path and content digest of the checkpoint, where it is a replaced message."""
     resealed: frozenset[str] = frozenset()
     """Content digests of the layers in those checkpoints that were encrypted again."""
@@ -92,18 +93,18 @@ class Needs:
     """Which old keys one message may need."""
 
     findings: tuple[Finding, ...] = ()
-    identity: str = ""
+    identity: Identity = Identity("")
     """As the message lies there; empty where it could not be read."""
     message_id: str = ""
     date: str = ""
     """ISO 8601, or empty."""
 
 
-class NeedContext:
+class NeedContext(MailboxContext):
     """The mailbox, both histories and the checkpoints, opened once in each worker."""
 
     def __init__(self, argument: NeedArgument) -> None:
-        self.mailbox = open_mailbox(argument.mailbox)
+        super().__init__(argument.mailbox)
         self.retired = KeyHistory.from_material(argument.retired)
         self.current = _others(argument.current, self.retired)
         self.checkpoints = argument.checkpoints.store()
@@ -209,7 +210,7 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
 FIND_NEEDS = WorkKind(NeedContext, find_needs)
 
 
-_Layer = tuple[Content, smime.EncryptedPart, str | None]
+_Layer = tuple[Content, smime.EncryptedPart, ContentDigest | None]
 """An encrypted part, the content it lies in, and the content digest of its checkpoint if any."""
 
 _Plaintext = tuple[Content, str]
@@ -275,7 +276,11 @@ class _Search:
                 self.unclear(error.message, A_LOOK)
 
     def _look_at_layer(
-        self, content: Content, part: smime.EncryptedPart, checkpoint: str | None, depth: int
+        self,
+        content: Content,
+        part: smime.EncryptedPart,
+        checkpoint: ContentDigest | None,
+        depth: int,
     ) -> None:
         context = self.context
         if part.envelope.digest in self.task.resealed:
@@ -386,7 +391,7 @@ def _where(part: smime.EncryptedPart) -> str:
     return f"the encrypted part {part.path}" if part.path else "its body"
 
 
-def _kept(context: NeedContext, content_digest: str | None) -> _Plaintext | None:
+def _kept(context: NeedContext, content_digest: ContentDigest | None) -> _Plaintext | None:
     if content_digest is None:
         return None
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sectool.message import FileContent, MessageRef
+from sectool.outcome import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class WrittenMessage:
     """New bytes, unsynced and proven against what was to be written."""
 
     content: FileContent
-    identity: str
+    identity: Identity
     """What they will be known by."""
     opens_to: tuple[tuple[str, str], ...] = ()
     """Path of each part with the SHA-256 it opens to, where that is not what it was."""

@@ -15,6 +15,7 @@ import errno
 import itertools
 import multiprocessing
 import os
+import pickle
 import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,12 +23,13 @@ from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import util
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from sectool import budget, durable
 from sectool.errors import RunError, SectoolError, UnsafeDirectory, UsageError
-from sectool.hardening import harden, isolate_children
+from sectool.hardening import handing_over, harden, isolate_children
 from sectool.trust import Trust
 
 TaskT = TypeVar("TaskT", bound="Sized")
@@ -104,14 +106,18 @@ def run_tasks(
         work: function of a module, called with the context and a task. May
             raise nothing but what ends the whole run.
         tasks: taken as workers get free, so a generator stays lazy.
-        make_context: function of a module, called once in each worker.
+        make_context: function of a module, called once in each worker; where what it
+            makes has a ``close``, that is called there at the end.
         context_argument: its argument; pickled, and the only way for secrets.
         workers: processes; 0: this one.
     """
     if workers == 0:
         context = make_context(context_argument)
-        for task in tasks:
-            yield task, _one(work, context, task)
+        try:
+            for task in tasks:
+                yield task, _one(work, context, task)
+        finally:
+            _close(context)
         return
     waiting = batches(tasks)
     first = next(waiting, None)
@@ -133,21 +139,25 @@ class _Pool:
         self._workers = workers
         with durable.explained("find the working directory, in which workers start"):
             Path.cwd()
+        with handing_over():
+            pickled = pickle.dumps(argument)
         with durable.explained(STARTING, denied=RunError):
             if method == "forkserver":
                 _start_server(context)
             self._pool = ProcessPool(
                 max_workers=workers,
                 initializer=_initialise,
-                initargs=(make_context, argument, budget.limit_factor()),
+                initargs=(make_context, pickled, budget.limit_factor()),
                 context=context,
             )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it unannotated
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # All that was asked is answered, or nobody waits for it any more.
+        end = self._pool.close if kind is None else self._pool.stop
+        end()  # type: ignore[no-untyped-call]  # pebble leaves it unannotated
         self._pool.join()
 
     def run(
@@ -277,15 +287,22 @@ def _interrupts_ignored() -> Iterator[None]:
 _context: list[Any] = []
 
 
-def _initialise(make_context: Callable[[Any], Any], argument: object, factor: int) -> None:
+def _initialise(make_context: Callable[[Any], Any], pickled: bytes, factor: int) -> None:
     budget.set_limit_factor(factor)
     # The parent alone decides what an interrupt means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     harden(memory=WORKER_MEMORY)
     try:
-        _context[:] = [make_context(argument)]
+        _context[:] = [make_context(pickle.loads(pickled))]  # noqa: S301  # our own parent's
+        util.Finalize(None, _close, args=_context, exitpriority=0)
     except Exception as error:  # noqa: BLE001  # raised where someone listens: by the first task
         _context[:] = [error]
+
+
+def _close(context: object) -> None:
+    close = getattr(context, "close", None)
+    if close is not None:
+        close()
 
 
 def _do(work: Callable[[Any, TaskT], AnswerT], batch: Sequence[TaskT]) -> list[AnswerT]:

@@ -12,25 +12,25 @@ from dataclasses import dataclass
 from sectool import cms, smime
 from sectool.errors import DecryptionFailed, MessageChanged, MessageError, MissingKey
 from sectool.joblog import JobMessage, SealablePart
-from sectool.jobs.work.work import WorkKind
+from sectool.jobs.work.work import MailboxContext, WorkKind
 from sectool.keys import KeyHistory, KeyMaterial
-from sectool.mailbox import MailboxSpecification, open_mailbox
+from sectool.mailbox import Access
 
 
 @dataclass(frozen=True, slots=True)
 class ProveArgument:
     """What a worker that proves messages is made from."""
 
-    mailbox: MailboxSpecification
+    mailbox: Access
     material: KeyMaterial
     """The new private keys."""
 
 
-class ProveContext:
+class ProveContext(MailboxContext):
     """The mailbox and the new keys, opened once in each worker."""
 
     def __init__(self, argument: ProveArgument) -> None:
-        self.mailbox = open_mailbox(argument.mailbox)
+        super().__init__(argument.mailbox)
         self.keys = KeyHistory.from_material(argument.material)
 
 

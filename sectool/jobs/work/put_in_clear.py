@@ -18,17 +18,17 @@ from sectool.jobs.work.compose_plaintext import Plaintext, PlaintextComposer, wr
 from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
 from sectool.jobs.work.seal import SUBJECT_RESTORED
 from sectool.jobs.work.stored_copy import fetch_known
-from sectool.jobs.work.work import WorkKind
-from sectool.mailbox import MailboxSpecification, open_mailbox
+from sectool.jobs.work.work import MailboxContext, WorkKind
+from sectool.mailbox import Access
 from sectool.message import Content
-from sectool.outcome import State
+from sectool.outcome import Identity, State
 
 
 @dataclass(frozen=True, slots=True)
 class PlaintextArgument:
     """What a worker that makes plaintext copies is made from."""
 
-    mailbox: MailboxSpecification
+    mailbox: Access
     checkpoints: CheckpointPlace
     files: NewFiles
     """The new messages."""
@@ -54,11 +54,11 @@ class PlaintextTask:
         return self.message.size
 
 
-class PlaintextContext:
+class PlaintextContext(MailboxContext):
     """The mailbox and the checkpoints, opened once in each worker."""
 
     def __init__(self, argument: PlaintextArgument) -> None:
-        self.mailbox = open_mailbox(argument.mailbox)
+        super().__init__(argument.mailbox)
         self.checkpoints = argument.checkpoints.store()
         self.files = argument.files
         self.job = argument.job
@@ -116,13 +116,13 @@ def _encrypted(
     return content, [plaintexts[one.path].in_place_of(one) for one in inventory.parts], note
 
 
-def _identity(content: Content, *, nested: bool) -> str:
+def _identity(content: Content, *, nested: bool) -> Identity:
     """What a plaintext copy is known by, provided that nothing in it is encrypted any more."""
     inventory = smime.take_inventory(content)
     if inventory.parts or inventory.covered or inventory.state is State.UNDER_SIGNATURE:
         remedy = "" if nested else f"; {smime.TO_OPEN_NESTED}"
         raise UnsupportedMessage(f"another encrypted layer lies inside{remedy}")
-    return f"{IN_CLEAR}{inventory.as_copy}"
+    return Identity(f"{IN_CLEAR}{inventory.as_copy}")
 
 
 def _outer(context: PlaintextContext, content: Content, inner: Content) -> tuple[Content, str]:

@@ -17,7 +17,7 @@ from sectool.jobs.work.open_with import find_opening
 from sectool.jobs.work.sealers import PartSealer, Subject, WrittenCMS
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.message import Content
-from sectool.outcome import Binding
+from sectool.outcome import Binding, ContentDigest
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class FromMailbox:
     exchange: Exchange
     released: frozenset[str]
     """Content digests that a person takes although nothing proves them mail."""
-    guesses: Mapping[str, tuple[Binding, ...]] = field(default_factory=dict)
+    guesses: Mapping[ContentDigest, tuple[Binding, ...]] = field(default_factory=dict)
     """Keys that opened a part on trial, by its content digest."""
 
     def sealer(self, recipients: Sequence[cms.Recipient], profile: cms.Profile) -> PartSealer:

@@ -20,11 +20,11 @@ from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
 from sectool.jobs.work.seal_nested import SealedPlaintext, check_inside
 from sectool.jobs.work.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
 from sectool.jobs.work.stored_copy import fetch_known
-from sectool.jobs.work.work import NotDone, WorkKind
+from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.keys import NewRecipient
-from sectool.mailbox import Mailbox, MailboxSpecification, open_mailbox
+from sectool.mailbox import Access
 from sectool.message import Content, DigestingSink, FileContent, StoredMessage
-from sectool.outcome import Integrity, State
+from sectool.outcome import ContentDigest, Identity, Integrity, PlaintextDigest, State
 
 SUBJECT_RESTORED = "subject restored"
 SUBJECT_OBSCURED = "subject obscured"
@@ -35,7 +35,7 @@ SUBJECT_OBSCURED = "subject obscured"
 class SealArgument:
     """What a worker that seals messages is made from."""
 
-    mailbox: MailboxSpecification
+    mailbox: Access
     method: SealingMethod
     files: NewFiles
     """The new messages."""
@@ -68,11 +68,11 @@ class Frame:
     """Names, lower case, of fields that go."""
 
 
-class SealContext:
+class SealContext(MailboxContext):
     """The mailbox, the new recipients and what seals, made once in each worker."""
 
     def __init__(self, argument: SealArgument) -> None:
-        self.mailbox: Mailbox = open_mailbox(argument.mailbox)
+        super().__init__(argument.mailbox)
         self.files = argument.files
         self.recipients = tuple(cms.Recipient(new.certificate) for new in argument.recipients)
         self.profile = argument.profile
@@ -203,7 +203,9 @@ def write_clear(
     """
     entity = smime.ClearEntity(content)
     known = CheckpointRecord(
-        *(entity.digest, entity.digest, entity.size, cms.ID_DATA, Integrity.NONE),
+        ContentDigest(entity.digest),
+        PlaintextDigest(entity.digest),
+        *(entity.size, cms.ID_DATA, Integrity.NONE),
         storage=Storage.NONE,
     )
     part = SealablePart("", known, readers=context.everybody)
@@ -299,7 +301,7 @@ def _prove(
     message: JobMessage,
     sealed: dict[str, WrittenCMS],
     content: FileContent,
-) -> str:
+) -> Identity:
     inventory = smime.take_inventory(content)
     known = {part.path: part for part in message.parts}
     found = known_parts(message.parts, inventory)
@@ -319,7 +321,7 @@ def _prove(
             raise MalformedMessage("the new message does not hold the CMS that was written")
         if isinstance(written, SealedPlaintext) and written.inside:
             check_inside(source, written, recipients)
-            wanted = written.content_sha256
+            wanted = PlaintextDigest(written.content_sha256)
         if checked.content_sha256 != wanted:
             raise MalformedMessage("the new message does not open to what was encrypted")
     return inventory.identity

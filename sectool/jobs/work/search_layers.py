@@ -12,11 +12,11 @@ from itertools import chain
 
 from sectool import cms, smime
 from sectool.errors import MessageError
-from sectool.joblog import LayerRecord
+from sectool.joblog import NOT_KNOWN, LayerRecord
 from sectool.jobs.work.open_with import open_part
 from sectool.keys import HeldKey, KeyHistory, identifiers_of
 from sectool.message import Content, InnerEntity
-from sectool.outcome import RecipientKey
+from sectool.outcome import ContentDigest, RecipientKey
 
 DEEPEST = 6
 """Envelopes inside each other that are opened; a triple wrap in a forward has three."""
@@ -29,7 +29,7 @@ _BARE = "an encrypted layer lies inside without a MIME header, and keeps its rec
 class OpenedLayer:
     """A layer that was opened, and what its checkpoint takes."""
 
-    content_digest: str
+    content_digest: ContentDigest
     outer_header: bytes
     inner: InnerEntity
     place: tuple[str, str]
@@ -82,7 +82,7 @@ class LayerSearch:
     def note(self, path: str, reason: str, *, hides_recipients: bool) -> None:
         """Something in an entity of the message that may be encrypted cannot be looked into."""
         if all(one.path for one in self._records.get(path, ())):
-            self._add(LayerRecord(path, "", "", (), reason, hides_recipients))
+            self._add(LayerRecord(path, "", NOT_KNOWN, (), reason, hides_recipients))
 
     def look(self, plaintext: Content, content_type: str, part: str, reason: str = "") -> None:
         """Looks for layers in the plaintext of a part, and in theirs.
@@ -127,12 +127,12 @@ class LayerSearch:
         for number, found in enumerate(inside.unreached, 1):
             names = tuple(map(recipient_key, found.recipients))
             hides = not found.is_complete
-            record = LayerRecord(part, f"{prefix}?{number}", "", names, found.reason, hides)
+            record = LayerRecord(part, f"{prefix}?{number}", NOT_KNOWN, names, found.reason, hides)
             self._add(record)
             self.in_history.update(held(self.keys, found.recipients))
         if inside.problem and inside.problem not in {one.reason for one in inside.unreached}:
             what = f"what lies inside is not known: {inside.problem}"
-            self._add(LayerRecord(part, f"{prefix}?", "", (), reason or what, True))
+            self._add(LayerRecord(part, f"{prefix}?", NOT_KNOWN, (), reason or what, True))
         for one in inside.parts:
             why = reason or self.selection.why_left(one) or self._why_kept(one)
             self._open(plaintext, one, (part, f"{prefix}{smime.layer_path(one)}"), depth, why)

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from sectool import smime
 from sectool.errors import MessageChanged
 from sectool.joblog import IN_CLEAR, JobMessage
-from sectool.jobs.work.work import NotDone, WorkKind
-from sectool.mailbox import Mailbox, open_mailbox
+from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
+from sectool.mailbox import Access, Mailbox
 from sectool.message import MessageRef, StoredMessage
+from sectool.outcome import Identity
 
 
-def known_as(inventory: smime.Inventory) -> tuple[str, str]:
+def known_as(inventory: smime.Inventory) -> tuple[Identity, Identity]:
     """What a message is known by as it lies there, and as a plaintext copy of a job."""
     copy = inventory.as_copy
-    return inventory.identity, "" if copy is None else f"{IN_CLEAR}{copy}"
+    return inventory.identity, Identity("" if copy is None else f"{IN_CLEAR}{copy}")
 
 
 def fetch_known(mailbox: Mailbox, message: JobMessage) -> tuple[StoredMessage, smime.Inventory]:
@@ -53,13 +54,27 @@ class KnownCopy:
     revision: str
 
 
-def _look_at(mailbox: Mailbox, task: CopyTask) -> KnownCopy:
-    stored = mailbox.fetch(task.ref)
+@dataclass(frozen=True, slots=True)
+class CopyArgument:
+    """What a worker that looks at copies is made from."""
+
+    mailbox: Access
+
+
+class CopyContext(MailboxContext):
+    """The mailbox, opened once in each worker."""
+
+    def __init__(self, argument: CopyArgument) -> None:
+        super().__init__(argument.mailbox)
+
+
+def _look_at(context: CopyContext, task: CopyTask) -> KnownCopy:
+    stored = context.mailbox.fetch(task.ref)
     names = known_as(smime.take_inventory(stored.content))
     return KnownCopy(names, stored.content.digest, stored.revision)
 
 
-_LOOK_AT = WorkKind(open_mailbox, _look_at)
+_LOOK_AT = WorkKind(CopyContext, _look_at)
 
 
 def look_at_copies(
@@ -73,5 +88,5 @@ def look_at_copies(
         workers: processes; 0: this one.
     """
     once = {task.ref: task for task in tasks}
-    answers = _LOOK_AT.run(once.values(), mailbox.specification, workers=min(workers, 1))
+    answers = _LOOK_AT.run(once.values(), CopyArgument(mailbox.access), workers=min(workers, 1))
     return {task.ref: answer for task, answer in answers}

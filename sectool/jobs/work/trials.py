@@ -17,7 +17,7 @@ from sectool.jobs.work.search_layers import recipient_key
 from sectool.jobs.work.work import WorkKind
 from sectool.keys import KeyHistory
 from sectool.message import Content, Listing
-from sectool.outcome import RecipientKey
+from sectool.outcome import ContentDigest, PublicKeyDigest, RecipientKey
 
 MOST_NAMED = 3
 """RecipientInfos of one part that may name the certificate; each is a private-key operation."""
@@ -32,7 +32,7 @@ class TrialTask:
     """Without an address."""
     kind: cms.KeyKind
     """Of the key it asks for."""
-    public_keys: tuple[str, ...]
+    public_keys: tuple[PublicKeyDigest, ...]
     """SHA-256 of each SubjectPublicKeyInfo, in the order in which they are tried."""
 
     @property
@@ -45,13 +45,13 @@ class TrialTask:
 class Tried:
     """What came of one trial."""
 
-    content_digest: str = ""
+    content_digest: ContentDigest = ContentDigest("")
     """Of the part it was tried on; empty: there is none any more."""
-    opens: tuple[str, ...] = ()
+    opens: tuple[PublicKeyDigest, ...] = ()
     """The keys that opened it to what is accepted, by SHA-256 as in the task."""
     is_proven: bool = False
     """Whether the decryption itself proves the first of them to be the right one."""
-    for_review: tuple[str, ...] = ()
+    for_review: tuple[PublicKeyDigest, ...] = ()
     """The keys that opened it to what a person has to look at."""
 
 
@@ -91,8 +91,8 @@ def _try_on(
     task: TrialTask,
     released: frozenset[str],
 ) -> Tried:
-    opens: dict[str, str] = {}
-    for_review: list[str] = []
+    opens: dict[PublicKeyDigest, str] = {}
+    for_review: list[PublicKeyDigest] = []
     digest = part.envelope.digest
     for public_key in task.public_keys:
         alone = keys.alone(public_key, task.recipient)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from sectool import durable
 from sectool.errors import (
@@ -23,9 +23,19 @@ from sectool.errors import (
     why_unread,
 )
 from sectool.jobs.work.pool import AnswerT, Died, TaskT, run_tasks
+from sectool.mailbox import Access, open_mailbox
 from sectool.outcome import State
 
-ArgumentT = TypeVar("ArgumentT")
+
+class _Argument(Protocol):
+    """All work is on one mailbox."""
+
+    @property
+    def mailbox(self) -> Access:
+        """How it is opened."""
+
+
+ArgumentT = TypeVar("ArgumentT", bound=_Argument)
 ContextT = TypeVar("ContextT")
 
 
@@ -42,6 +52,21 @@ class NotDone:
     def failure_code(self) -> int:
         """Exit code of what the run is told to have failed by; 0: a failed message says enough."""
         return self.error.exit_code if issubclass(self.error, CheckpointDamaged) else 0
+
+
+class MailboxContext:
+    """What a worker holds open: the mailbox, until its work ends.
+
+    Args:
+        access: opens it.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self.mailbox = open_mailbox(access.specification, access.credentials)
+
+    def close(self) -> None:
+        """Lets go of the mailbox."""
+        self.mailbox.close()
 
 
 @contextmanager
@@ -78,7 +103,7 @@ class WorkKind(Generic[ArgumentT, ContextT, TaskT, AnswerT]):
         Args:
             tasks: taken as workers get free, so a generator stays lazy.
             argument: pickled, and the only way for secrets.
-            workers: processes; 0: this one.
+            workers: processes, where the store lets as many in; 0: this one.
 
         Raises:
             SectoolError: it concerns the whole run.
@@ -88,7 +113,7 @@ class WorkKind(Generic[ArgumentT, ContextT, TaskT, AnswerT]):
             tasks,
             make_context=self.open,
             context_argument=argument,
-            workers=workers,
+            workers=argument.mailbox.workers(workers),
         ):
             yield task, NotDone(answer.reason) if isinstance(answer, Died) else answer
 

@@ -16,7 +16,7 @@ from sectool.message import Content
 from sectool.mime.header import HeaderBlock, has_bare_cr_lines, read_header
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import LineScanner
-from sectool.outcome import UNINSPECTED, State
+from sectool.outcome import UNINSPECTED, Identity, State
 from sectool.smime.finding.findings import Finding, Findings
 from sectool.smime.finding.recognition import foreign_storage
 from sectool.smime.finding.survey import survey
@@ -54,7 +54,7 @@ class Inventory:
     parts: tuple[EncryptedPart, ...]
     """Every whole EnvelopedData and AuthEnvelopedData, in order, also where the
     state says that they are not taken."""
-    identity: str
+    identity: Identity
     """What the message is known by, lower-case hexadecimal; no header line counts."""
     message_id: str
     """Of the first such field, with its angle brackets; empty where there is none."""
@@ -133,7 +133,7 @@ def _of_message(
         )
     state, reason = _judge(findings, selection)
     mark = find_mark(header)
-    identity, as_copy = "", None
+    identity, as_copy = Identity(""), None
     if not findings.parts or mark is not None:
         identity, as_copy = identities_in_clear(content, header)
     if findings.parts:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from sectool import cms
 from sectool.errors import DecryptionFailed, NotAccepted
 from sectool.message import InnerEntity, Sink
-from sectool.outcome import Integrity
+from sectool.outcome import Integrity, PlaintextDigest
 from sectool.smime.opening.strict_test import PlaintextWitness, Verdict
 
 SHORT = 100
@@ -60,7 +60,7 @@ def accept(
             )
     return InnerEntity(
         size=opened.size,
-        sha256=opened.sha256,
+        sha256=PlaintextDigest(opened.sha256),
         content_type=opened.content_type,
         integrity=Integrity.AEAD if opened.aead else Integrity.NONE,
         has_header_block=witness.has_header_block(),

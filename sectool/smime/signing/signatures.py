@@ -25,6 +25,7 @@ from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import CanonicalLines, LineScanner
 from sectool.mime.ranges import ForwardReader
 from sectool.mime.transfer_encoding import HEAD_SIZE, find_layers, stream_of
+from sectool.outcome import CertificateFingerprint
 from sectool.smime.parts import BodySource, NestedContent
 
 _NOT_READ = "the signature cannot be read"
@@ -36,7 +37,7 @@ class SignatureCheck:
 
     is_valid: bool
     """Whether at least one signer's signature verifies over the content."""
-    fingerprint: str
+    fingerprint: CertificateFingerprint
     """SHA-256 of the signer's certificate, lower-case hexadecimal; empty where the
     message does not hold it. Of several signers the first one that verifies."""
     addresses: tuple[str, ...]
@@ -218,9 +219,11 @@ def _judged(verify: Callable[[], tuple[cms.Signer, ...]]) -> SignatureCheck:
     try:
         signers = verify()
     except MessageError as error:
-        return SignatureCheck(False, "", (), f"{_NOT_READ}: {error.message}")
+        return SignatureCheck(
+            False, CertificateFingerprint(""), (), f"{_NOT_READ}: {error.message}"
+        )
     if not signers:
-        return SignatureCheck(False, "", (), "nobody signed it")
+        return SignatureCheck(False, CertificateFingerprint(""), (), "nobody signed it")
     signer = next((one for one in signers if not one.failure), signers[0])
     return SignatureCheck(
         is_valid=not signer.failure,
@@ -230,5 +233,6 @@ def _judged(verify: Callable[[], tuple[cms.Signer, ...]]) -> SignatureCheck:
     )
 
 
-def _fingerprint(certificate: x509.Certificate | None) -> str:
-    return "" if certificate is None else certificate.fingerprint(hashes.SHA256()).hex()
+def _fingerprint(certificate: x509.Certificate | None) -> CertificateFingerprint:
+    digest = b"" if certificate is None else certificate.fingerprint(hashes.SHA256())
+    return CertificateFingerprint(digest.hex())

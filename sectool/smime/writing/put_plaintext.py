@@ -20,6 +20,7 @@ from sectool.mime.header import CONTENT_FIELDS, HeaderBlock, read_header
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import LineScanner, StoreLines
 from sectool.mime.ranges import ForwardReader
+from sectool.outcome import PlaintextDigest
 from sectool.smime.finding.find_again import places_to_find_again
 from sectool.smime.parts import Place, WholeEntity, fields_named, root_entity
 from sectool.smime.writing.containment import check_containment, check_fields
@@ -39,7 +40,7 @@ class DecryptedPart:
     """As the inventory of the message, or a look into the plaintext, gave it."""
     inner: Content
     """The inner entity, a MIME entity."""
-    inner_sha256: str
+    inner_sha256: PlaintextDigest
     """Of it, as it was taken down when it was decrypted."""
 
 
