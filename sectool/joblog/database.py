@@ -263,12 +263,16 @@ def _check_schema(connection: sqlite3.Connection, path: Path, schema: Schema) ->
             f"the job log {path} was made by a development version of sectool (schema {version})",
             hint="begin another job, with another --job directory; or use the version that made it",
         )
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
-    # What is missing reads as zeros, which may be a page without rows.
     with durable.explained(f"read the job log {path}", denied=UsageError):
-        if path.stat().st_size < pages * size:
-            raise damaged(path, "its end is missing")
+        there = path.stat().st_size
+    # Before the tables are read, which the number of pages takes: a part of them may be missing.
+    if there % size:
+        raise damaged(path, "its end is missing")
+    # What is missing reads as zeros, which may be a page without rows.
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if there < pages * size:
+        raise damaged(path, "its end is missing")
     known = {**schema.older, schema.version: digest_of_tables(schema.tables)}
     # Not against what the file says of itself: who adds a trigger can change that, too. And
     # before anything is read through it: a check or a generated column is code.
