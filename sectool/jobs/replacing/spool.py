@@ -21,7 +21,8 @@ class Spool:
     def __init__(self, job: Job, mailbox: Mailbox) -> None:
         self.prefix = f"sectool.{job.name}."
         """By which a later run knows the files for this job's."""
-        self._directory = mailbox.capabilities.spool_directory or job.directory / SPOOL_NAME
+        self._own = job.directory / SPOOL_NAME
+        self._directory = mailbox.capabilities.spool_directory or self._own
 
     @property
     def directory(self) -> Path:
@@ -38,5 +39,7 @@ class Spool:
     def sweep(self) -> None:
         """Removes new messages that an interrupted run wrote and never announced."""
         with durable.explained("clean the spool directory"):
-            for leftover in self.directory.glob(f"{self.prefix}*"):
-                durable.unlink(leftover, "spool.sweep", missing_ok=True)
+            # An earlier run may have found no room in the mailbox.
+            for directory in {self.directory, self._own}:
+                for leftover in directory.glob(f"{self.prefix}*"):
+                    durable.unlink(leftover, "spool.sweep", missing_ok=True)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from sectool import cms, durable, smime
 from sectool.crashpoints import crashpoint
-from sectool.errors import MalformedMessage, MessageError, UnsupportedMessage
+from sectool.errors import CheckpointDamaged, MalformedMessage, MessageError, UnsupportedMessage
 from sectool.joblog import CheckpointRecord, JobMessage, SealablePart, Storage
 from sectool.jobs.work.addresses import address_digests
 from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
@@ -133,7 +133,7 @@ def seal(context: SealContext, message: JobMessage) -> SealedMessage | NotDone:
     content, note = _with_subject(context, message, stored.content)
     if note:
         inventory = smime.take_inventory(content)
-    frame = Frame(content, known_parts(message.parts, inventory))
+    frame = Frame(content, _held(message, inventory))
     if message.in_clear:
         # Of a plaintext copy only what is around it is taken, never the plaintext.
         places = smime.places_of(content, [part.path for part in message.parts])
@@ -151,6 +151,21 @@ def known_parts(
     """Those of the encrypted parts that are taken; the others stay as they are."""
     paths = {part.path for part in known}
     return [part for part in inventory.parts if part.path in paths]
+
+
+def _held(message: JobMessage, inventory: smime.Inventory) -> list[smime.EncryptedPart]:
+    """The parts that are taken, each of which the job must have opened as it lies there.
+
+    Raises:
+        CheckpointDamaged: the job's plaintext is that of another envelope.
+    """
+    found = known_parts(message.parts, inventory)
+    digests = {part.path: part.checkpoint.content_digest for part in message.parts}
+    if not message.is_own_copy and any(
+        part.envelope.digest != digests[part.path] for part in found
+    ):
+        raise CheckpointDamaged("the checkpoint in the job log is that of another envelope")
+    return found
 
 
 def _new_message(
