@@ -53,14 +53,17 @@ def die_inside_a_commit(log: Path) -> None:
     """A process writes half a transaction into the file and is killed."""
     child = os.fork()
     if not child:
-        connection = sqlite3.connect(log, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = TRUNCATE")
-        connection.execute("PRAGMA cache_size = 1")
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("UPDATE message SET state = 'clear'")
-        rows = [(number, 0, 1, "nonsense" * 20) for number in range(10_000, 12_000)]
-        connection.executemany("INSERT INTO step VALUES (?, ?, ?, ?)", rows)
-        os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            connection = sqlite3.connect(log, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = TRUNCATE")
+            connection.execute("PRAGMA cache_size = 1")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE message SET state = 'clear'")
+            rows = [(number, 0, 1, "nonsense" * 20) for number in range(10_000, 12_000)]
+            connection.executemany("INSERT INTO step VALUES (?, ?, ?, ?)", rows)
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)  # else the tests would go on in two processes
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
 
 

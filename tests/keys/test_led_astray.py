@@ -274,18 +274,21 @@ def test_exchanges_by_another_process_gain_nothing(place: Place) -> None:
     home = os.open(place.home, os.O_RDONLY | os.O_DIRECTORY)
     child = os.fork()
     if not child:
-        os.fchdir(home)
-        os.setgroups([])
-        os.setgid(USER)
-        os.setuid(USER)
-        while True:
-            for source, target in (
-                ("keys/own.key", "spare"),
-                ("link", "keys/own.key"),
-                ("keys/own.key", "link"),
-                ("spare", "keys/own.key"),
-            ):
-                Path(source).rename(target)
+        try:
+            os.fchdir(home)
+            os.setgroups([])
+            os.setgid(USER)
+            os.setuid(USER)
+            while True:
+                for source, target in (
+                    ("keys/own.key", "spare"),
+                    ("link", "keys/own.key"),
+                    ("keys/own.key", "link"),
+                    ("spare", "keys/own.key"),
+                ):
+                    Path(source).rename(target)
+        finally:
+            os._exit(1)  # else the tests would go on in two processes
     os.close(home)
     ended: dict[str, int] = {}
     try:
