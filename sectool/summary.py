@@ -465,9 +465,9 @@ class DecryptSummary(OpeningSummary, WorkingSummary):
 class EncryptSummary(EncryptingSummary):
     """Of ``encrypt``."""
 
-    restored: int | None = None
+    brought_back: int | None = None
     """How many lost messages were, or in a dry run would be, put back; None: nobody asked."""
-    not_restored: Counter[str] = field(default_factory=Counter)
+    not_brought_back: Counter[str] = field(default_factory=Counter)
     """How many could not be, by reason."""
 
 

@@ -49,9 +49,9 @@ def as_json(summary: Summary) -> dict[str, Any]:
             "bytes": summary.purged.bytes,
             "kept": summary.purged.kept,
         }
-    if isinstance(summary, EncryptSummary) and summary.restored is not None:
-        document["brought_back"] = summary.restored
-        document["not_brought_back"] = dict(summary.not_restored)
+    if isinstance(summary, EncryptSummary) and summary.brought_back is not None:
+        document["brought_back"] = summary.brought_back
+        document["not_brought_back"] = dict(summary.not_brought_back)
     if isinstance(summary, EncryptingSummary):
         document.update(_encrypting_as_json(summary))
     if summary.unused_key_files:
@@ -128,10 +128,10 @@ def as_table(summary: Summary) -> Iterable[str]:
     if isinstance(summary, EncryptingSummary) and summary.losing_access:
         yield ""
         yield from _losing_access(summary)
-    if isinstance(summary, EncryptSummary) and summary.restored is not None:
+    if isinstance(summary, EncryptSummary) and summary.brought_back is not None:
         yield ""
-        yield f"brought back: {summary.restored} lost messages, in the folder Recovered"
-        for reason, count in summary.not_restored.most_common():
+        yield f"brought back: {summary.brought_back} lost messages, in the folder Recovered"
+        for reason, count in summary.not_brought_back.most_common():
             yield f"  {count} not: {reason}"
     if isinstance(summary, PurgeSummary):
         yield ""

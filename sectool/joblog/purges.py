@@ -46,7 +46,9 @@ _FREED = (
 """The message needs this checkpoint no more; that of a layer that keeps its recipients is needed
 as long as the message is."""
 
-_RESTORED = f"m.presence = 'present' AND {_SEEN} AND NOT {_IN_FLIGHT} AND m.state = 'rolled-back'"
+_ROLLED_BACK = (
+    f"m.presence = 'present' AND {_SEEN} AND NOT {_IN_FLIGHT} AND m.state = 'rolled-back'"
+)
 """The original lies in the mailbox again; its checkpoint has no replacement."""
 
 
@@ -103,7 +105,7 @@ class PurgeTable:
         if abandon:
             execute(f"{insert} NOT {_IN_FLIGHT}", ("layer",))
         else:
-            execute(f"{insert} {_RESTORED}", ("original",))
+            execute(f"{insert} {_ROLLED_BACK}", ("original",))
             for message in given_up:
                 execute(f"{insert} {_NO_MORE_WORK}", ("checkpoint", message, *_WAITING))
                 execute(f"{insert} {_LAYERS_GO}", ("layer", message, *_WAITING))

@@ -76,7 +76,7 @@ def test_a_later_replay_changes_no_header(
     empty(maildir)
     summary = run("encrypt", maildir, partial=True, restore_lost=True)
     assert isinstance(summary, EncryptSummary)
-    assert summary.restored
+    assert summary.brought_back
     for raw in restored(maildir):
         assert TRUE in raw
         assert b"mallory" not in raw
@@ -91,8 +91,8 @@ def test_two_in_one_run_keep_the_first(run: Run, real: bytes, tmp_path: Path) ->
     summary = run("encrypt", maildir, partial=True, restore_lost=True)
     assert isinstance(summary, EncryptSummary)
     # Whichever was seen first: nobody's text is shown as from somebody else.
-    assert (summary.restored, sum(summary.not_restored.values())) == (1, 1)
-    (reason,) = summary.not_restored
+    assert (summary.brought_back, sum(summary.not_brought_back.values())) == (1, 1)
+    (reason,) = summary.not_brought_back
     assert reason == "the header that was kept with its plaintext is of another message"
 
 
@@ -113,10 +113,10 @@ def test_a_header_that_is_not_the_one_of_the_log_restores_nothing(
     empty(maildir)
     lost = specify("encrypt", maildir, partial=True, restore_lost=True)
     summary = jobs.run(lost)
-    assert (summary.restored, summary.exit_code) == (0, 16)
+    assert (summary.brought_back, summary.exit_code) == (0, 16)
     assert not restored(maildir)
     file.write_bytes(whole)
-    assert jobs.run(lost).restored == 1
+    assert jobs.run(lost).brought_back == 1
 
 
 def test_a_subject_is_obscured_by_no_other_header_than_that_of_the_log(

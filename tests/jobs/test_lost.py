@@ -57,7 +57,7 @@ def test_mail_lost_before_it_was_encrypted_comes_back(
     before = meaning_without_flags(decrypted, keys)
     remove(decrypted, 1, 3)
     summary = jobs.run(specify("encrypt", decrypted, restore_lost=True))
-    assert (counts(summary), summary.restored) == (ENCRYPTED, 2)
+    assert (counts(summary), summary.brought_back) == (ENCRYPTED, 2)
     assert len(recovered(decrypted)) == 2
     assert meaning_without_flags(decrypted, keys) == before
 
@@ -85,7 +85,7 @@ def test_mail_lost_after_it_was_encrypted_comes_back_as_it_was(
     remove(decrypted, 2, 4)
     summary = jobs.run(specify("encrypt", decrypted, restore_lost=True, workers=workers))
     # Number 4 is mail to oneself: two messages.
-    assert (counts(summary), summary.restored) == (ENCRYPTED, 3)
+    assert (counts(summary), summary.brought_back) == (ENCRYPTED, 3)
     assert meaning_without_flags(decrypted, keys) == before
 
 
@@ -94,7 +94,7 @@ def test_a_second_run_changes_nothing(decrypted: Path, specify: Specify) -> None
     jobs.run(specify("encrypt", decrypted, restore_lost=True))
     census = checker.census(decrypted)
     summary = jobs.run(specify("encrypt", decrypted, restore_lost=True))
-    assert (counts(summary), summary.restored) == (ENCRYPTED, 0)
+    assert (counts(summary), summary.brought_back) == (ENCRYPTED, 0)
     assert checker.census(decrypted) == census
 
 
@@ -125,14 +125,14 @@ def test_a_dry_run_counts_and_adds_nothing(decrypted: Path, specify: Specify) ->
     remove(decrypted, 1, 2)
     census = checker.census(decrypted)
     summary = jobs.run(specify("encrypt", decrypted, restore_lost=True, dry_run=True))
-    assert summary.restored == 2
+    assert summary.brought_back == 2
     assert checker.census(decrypted) == census
 
 
 def test_without_being_asked_nothing_comes_back(decrypted: Path, specify: Specify) -> None:
     remove(decrypted, 1)
     summary = jobs.run(specify("encrypt", decrypted))
-    assert (summary.counts[State.LOST], summary.restored) == (1, None)
+    assert (summary.counts[State.LOST], summary.brought_back) == (1, None)
     assert not (decrypted / ".Recovered").exists()
 
 
@@ -161,7 +161,7 @@ def test_of_a_forward_lost_too_early_it_is_told_that_the_rest_was_not_kept(
     jobs.run(specify("decrypt", with_forward))
     next((with_forward / "cur").glob("1300000009*")).unlink()
     summary = jobs.run(specify("encrypt", with_forward, restore_lost=True))
-    assert (summary.restored, sum(summary.not_restored.values())) == (0, 1)
+    assert (summary.brought_back, sum(summary.not_brought_back.values())) == (0, 1)
     assert (summary.counts[State.LOST], summary.exit_code) == (1, 3)
 
 
@@ -175,7 +175,7 @@ def test_a_forward_comes_back_whole_from_its_original(
         if b"see below" in path.read_bytes():
             path.unlink()
     summary = jobs.run(specify("encrypt", with_forward, restore_lost=True))
-    assert (summary.restored, summary.counts[State.LOST]) == (1, 0)
+    assert (summary.brought_back, summary.counts[State.LOST]) == (1, 0)
     assert meaning_without_flags(with_forward, keys) == before
 
 
@@ -190,7 +190,7 @@ def test_clear_mail_that_was_encrypted_comes_back_from_its_original(
     path.unlink()
     assert jobs.run(included).counts[State.LOST] == 1
     summary = jobs.run(specify("encrypt", decrypted, include_clear=True, restore_lost=True))
-    assert (summary.restored, summary.counts[State.LOST]) == (1, 0)
+    assert (summary.brought_back, summary.counts[State.LOST]) == (1, 0)
     (path,) = recovered(decrypted)
     (envelope,) = checker.envelopes(path.read_bytes())
     assert checker.opened(envelope, keys.new) == inner
@@ -210,7 +210,7 @@ def test_where_the_original_is_damaged_the_checkpoint_is_enough(
     remove(decrypted, 1)
     for path in (tmp_path / "job" / "originals").iterdir():
         damage(path)
-    assert jobs.run(specify("encrypt", decrypted, restore_lost=True)).restored == 1
+    assert jobs.run(specify("encrypt", decrypted, restore_lost=True)).brought_back == 1
     assert meaning_without_flags(decrypted, keys) == before
 
 
@@ -222,8 +222,8 @@ def test_a_damaged_checkpoint_is_told_and_nothing_is_made_of_it(
     for path in (tmp_path / "job" / "checkpoints").glob("*.eml"):
         damage(path)
     summary = jobs.run(specify("encrypt", decrypted, restore_lost=True))
-    assert (summary.restored, summary.counts[State.LOST]) == (0, 1)
-    assert any("checkpoint" in reason for reason in summary.not_restored)
+    assert (summary.brought_back, summary.counts[State.LOST]) == (0, 1)
+    assert any("checkpoint" in reason for reason in summary.not_brought_back)
     assert not recovered(decrypted)
 
 

@@ -331,7 +331,7 @@ def test_what_was_lost_comes_back_from_its_sealed_checkpoint(
     (lost,) = (maildir / "cur").glob("1300000001*")
     lost.unlink()
     summary = jobs.run(seal("encrypt", maildir, restore_lost=True))
-    assert (summary.restored, summary.counts[State.REENCRYPTED]) == (1, 5)
+    assert (summary.brought_back, summary.counts[State.REENCRYPTED]) == (1, 5)
     (mail,) = (each for each in checker.stored_mail(maildir) if each.folder == ".Recovered")
     inner = hashlib.sha256(INNER % 1).hexdigest()
     assert checker.inner_digests(mail.raw, [keys.new]) == (inner,)

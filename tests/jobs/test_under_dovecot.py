@@ -135,7 +135,7 @@ def test_a_lost_message_comes_back_in_a_folder_that_the_mail_program_can_open(
     client.select("Work")
     client.uid("STORE", "1:*", "+FLAGS", r"(\Deleted)")
     client.expunge()
-    assert jobs.run(specify("encrypt", dovecot.maildir, restore_lost=True)).restored == 1
+    assert jobs.run(specify("encrypt", dovecot.maildir, restore_lost=True)).brought_back == 1
     assert client.select("Recovered") == ("OK", [b"1"])
     _, answer = client.uid("FETCH", "1:*", "(INTERNALDATE BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
     text = b"".join(b"".join(part) for part in answer if isinstance(part, tuple))

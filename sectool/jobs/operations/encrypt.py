@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sectool.errors import UsageError
 from sectool.joblog import JobMessage
-from sectool.jobs.passes.bring_back_lost import Restored
+from sectool.jobs.passes.bring_back_lost import BroughtBack
 from sectool.jobs.passes.match import Matcher, check_found
 from sectool.jobs.passes.reseal import Resealing
 from sectool.jobs.session.acknowledge import read_acknowledgements
@@ -39,7 +39,7 @@ class _Encryption:
         self._job = on.job
         self._log = on.job.log
         self._checkpoints = FromCheckpoints(on.job.place)
-        self._restored: Restored | None = None
+        self._brought_back: BroughtBack | None = None
         self._resealing = Resealing(
             on,
             spec,
@@ -112,7 +112,7 @@ class _Encryption:
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
         if self._spec.restore_lost:
-            self._restored = self._resealing.restore_lost(self._checkpoints, progress)
+            self._brought_back = self._resealing.bring_back_lost(self._checkpoints, progress)
 
     def _finish(self) -> None:
         with self._log.group():
@@ -123,10 +123,10 @@ class _Encryption:
     def _summary(self) -> EncryptSummary:
         summary = self._on.summary(EncryptSummary)
         self._resealing.describe(summary)
-        if self._restored is not None:
-            summary.restored = self._restored.messages
-            summary.failure_code = summary.failure_code or self._restored.failure_code
-            summary.not_restored = self._restored.not_restored
+        if self._brought_back is not None:
+            summary.brought_back = self._brought_back.messages
+            summary.failure_code = summary.failure_code or self._brought_back.failure_code
+            summary.not_brought_back = self._brought_back.not_brought_back
         if self._log.purges.count_abandoned():
             summary.failure_code = summary.failure_code or 3
         return summary

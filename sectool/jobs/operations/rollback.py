@@ -1,6 +1,6 @@
 """``rollback``: puts the originals back, wherever the mailbox is now.
 
-A message is restored in place of its replacement, with the flags and in the
+A message is put back in place of its replacement, with the flags and in the
 folder that this has now; what the user deleted stays deleted. The order of
 acts is that of every replacement (``replacer``).
 """

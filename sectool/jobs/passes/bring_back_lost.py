@@ -28,22 +28,22 @@ def lost_messages(selection: Selection, job: Job) -> list[JobMessage]:
 
 
 @dataclass(slots=True)
-class Restored:
+class BroughtBack:
     """What came of it."""
 
     messages: int = 0
-    not_restored: Counter[str] = field(default_factory=Counter)
+    not_brought_back: Counter[str] = field(default_factory=Counter)
     """How many were not, by reason."""
     failure_code: int = 0
     """Exit code of what is missing or damaged; 0: nothing is."""
 
 
-def restore_lost(
+def bring_back_lost(
     messages: Sequence[JobMessage],
     argument: LostArgument,
     replacing: ReplacingPass,
     progress: Progress,
-) -> Restored:
+) -> BroughtBack:
     """Adds what the walk that just ended did not find, in the folder ``Recovered``.
 
     Args:
@@ -56,21 +56,21 @@ def restore_lost(
         NoSpace: disk or quota full; the same command resumes.
         Interrupted: the run was asked to stop; the same command resumes.
     """
-    restored = Restored()
+    brought_back = BroughtBack()
     dates = {lost.message: lost.internal_date for lost in messages}
 
     def add(group: Sequence[NewMessage]) -> None:
         refused = replacing.replacer.add(
             [(new, Add(RECOVERED, new.written.content, dates[new.message])) for new in group]
         )
-        restored.messages += len(group) - len(refused)
-        restored.not_restored.update(refused)
+        brought_back.messages += len(group) - len(refused)
+        brought_back.not_brought_back.update(refused)
 
     def give_up(_: JobMessage, answer: NotDone) -> None:
-        restored.not_restored[answer.reason] += 1
-        restored.failure_code = restored.failure_code or answer.failure_code
+        brought_back.not_brought_back[answer.reason] += 1
+        brought_back.failure_code = brought_back.failure_code or answer.failure_code
 
-    progress.begin("restore", len(messages))
+    progress.begin("bring back", len(messages))
     replacing.run(
         MAKE_ANEW,
         messages,
@@ -80,4 +80,4 @@ def restore_lost(
         act=add,
         progress=progress,
     )
-    return restored
+    return brought_back

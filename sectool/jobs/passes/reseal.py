@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from sectool.errors import MessageError, UsageError
 from sectool.joblog import REPLACED, JobMessage, SealablePart
-from sectool.jobs.passes.bring_back_lost import Restored, lost_messages, restore_lost
+from sectool.jobs.passes.bring_back_lost import BroughtBack, bring_back_lost, lost_messages
 from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.prove import prove_replaced
 from sectool.jobs.passes.replacing_pass import ReplacingPass
@@ -202,7 +202,7 @@ class Resealing:
             progress=progress,
         )
 
-    def restore_lost(self, checkpoints: FromCheckpoints, progress: Progress) -> Restored:
+    def bring_back_lost(self, checkpoints: FromCheckpoints, progress: Progress) -> BroughtBack:
         """Puts back what the walk, which has ended, did not find; in a dry run counts it.
 
         Raises:
@@ -211,11 +211,11 @@ class Resealing:
         """
         lost = lost_messages(self._on.selection, self._job)
         if self._on.dry_run or not lost:
-            return Restored(len(lost))
+            return BroughtBack(len(lost))
         self._fix_options()
         originals = self._job.directory / "originals"
         argument = LostArgument(self._argument(), checkpoints, originals)
-        return restore_lost(lost, argument, self._replacing, progress)
+        return bring_back_lost(lost, argument, self._replacing, progress)
 
     def _tell_left_behind(self, progress: Progress) -> None:
         left = self._log.waiting.count_left_behind() if self._restart_phase else 0

@@ -52,7 +52,7 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
         _copy(original, digesting)
         if digesting.hexdigest() != message.original:
             raise CheckpointDamaged(f"the original {message.original[:16]}… is not what was kept")
-        crashpoint("restore.written")
+        crashpoint("roll_back.written")
     content = FileContent(path, known_digest=message.original)
     written = WrittenMessage(content, message.original_identity)
     return NewMessage(message.message, message.ref, stored.revision, written)
