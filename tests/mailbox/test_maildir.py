@@ -331,6 +331,18 @@ def test_a_missing_tmp_is_made_for_the_owner_of_the_folder(maildir: World, root:
 # --- content ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_what_waits_in_a_folder_that_was_renamed_is_removed(
+    maildir: World, mailbox: Maildir, root: Path, again: bool
+) -> None:
+    ref = maildir.deliver("Work", OLD)
+    (staged,) = write(mailbox, [ref])
+    (root / ".Work").rename(root / ".Office")
+    assert len(list((root / ".Office" / "tmp").iterdir())) == 1
+    (open_mailbox(maildir.specification) if again else mailbox).abandon([staged.intent])
+    assert not list((root / ".Office" / "tmp").iterdir())
+
+
 def spooled(mailbox: Maildir, raw: bytes = NEW) -> FileContent:
     assert mailbox.capabilities.spool_directory is not None
     path = mailbox.capabilities.spool_directory / "sectool.test.1"

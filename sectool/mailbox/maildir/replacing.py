@@ -13,7 +13,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,10 +21,18 @@ from typing import BinaryIO, TypeVar
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
-from sectool.errors import MessageChanged, MessageError, MessageVanished, RunError, reason_of
+from sectool.errors import (
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    RunError,
+    SectoolError,
+    reason_of,
+)
 from sectool.mailbox.base import Placed, Whereabouts, Written
 from sectool.mailbox.maildir.adding import folder_for, make_part, mode_of_messages
 from sectool.mailbox.maildir.files import EPOCH, LOOKS, Found, MaildirFiles, hint
+from sectool.mailbox.maildir.folders import Folder
 from sectool.mailbox.maildir.names import INFO, is_unique_name
 from sectool.mailbox.maildir.view import Entry
 from sectool.message import (
@@ -378,13 +386,23 @@ class MaildirReplacer:
     def _give_up(self, intents: Sequence[Intent]) -> None:
         """Removes what can be removed, on the way out with another error."""
         for intent in intents:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, SectoolError):
                 self._remove_staged(intent)
 
     def _remove_staged(self, intent: Intent) -> None:
-        with contextlib.suppress(MessageError):
-            path = self._staging_path(intent)
-            durable.unlink(path, "maildir.discard", missing_ok=True)
+        """By its name, which is unique, in every folder: its own may have another name by now."""
+        if not is_unique_name(intent.where):
+            return
+        for folder in self._own_folder_first(intent.folder):
+            path = folder.directory / "tmp" / intent.where
+            if _is_file(path):
+                durable.unlink(path, "maildir.discard", missing_ok=True)
+                return
+
+    def _own_folder_first(self, name: str) -> Iterator[Folder]:
+        if (own := self._files.folder(name)) is not None:
+            yield own
+        yield from filter(None, map(self._files.folder, self._files.folders()))
 
     def _staging_path(self, intent: Intent) -> Path:
         """Where a new copy waits; its name comes from a job log that may be a stranger's."""
@@ -450,5 +468,5 @@ def _was_taken_over(content: Content) -> bool:
 def _is_file(path: Path) -> bool:
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
