@@ -16,7 +16,6 @@ from sectool import jobs
 from sectool.cli.app import app
 from sectool.jobs.passes import bindings
 from sectool.keys import KeyHistory, KeySpecification, load_key_history
-from sectool.keys.token_access import close_sessions
 from sectool.outcome import Binding, PublicKeyDigest, RecipientKey, State
 from sectool.summary import OpeningSummary, Summary
 from tests.support import checker, crash, softhsm
@@ -480,7 +479,7 @@ def test_a_key_on_a_token_is_tried_only_where_a_person_asks_for_it(
         assert counts(asked) == {State.CHECKPOINTED: 2}
         assert asked.not_tried is None
     finally:
-        close_sessions()
+        softhsm.leave()
 
 
 # --- what a person and a program are told ---------------------------------------------------------

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from sectool.keys.token_access import close_sessions
+
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 PIN = "1234"
 
@@ -116,3 +118,11 @@ class Store:
 def uri(token: str, more: str = "", query: str = "") -> str:
     """A URI of a token here."""
     return f"pkcs11:token={token}{more}?module-path={MODULE}{query}"
+
+
+def leave() -> None:
+    """Unloads the module, which has read the configuration of a store that goes."""
+    import pkcs11
+
+    close_sessions()
+    pkcs11.unload(MODULE)
