@@ -107,7 +107,8 @@ def run_tasks(
             raise nothing but what ends the whole run.
         tasks: taken as workers get free, so a generator stays lazy.
         make_context: function of a module, called once in each worker; where what it
-            makes has a ``close``, that is called there at the end.
+            makes has a ``close``, that is called there at the end,
+            unless a worker is ended before it comes to it.
         context_argument: its argument; pickled, and the only way for secrets.
         workers: processes; 0: this one.
     """
@@ -154,10 +155,9 @@ class _Pool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # All that was asked is answered, or nobody waits for it any more.
-        end = self._pool.close if kind is None else self._pool.stop
-        end()  # type: ignore[no-untyped-call]  # pebble leaves it unannotated
+    def __exit__(self, *_: object) -> None:
+        # By a signal, on which a worker closes what it holds open unless it is on its way out.
+        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it unannotated
         self._pool.join()
 
     def run(
@@ -294,7 +294,7 @@ def _initialise(make_context: Callable[[Any], Any], pickled: bytes, factor: int)
     harden(memory=WORKER_MEMORY)
     try:
         _context[:] = [make_context(pickle.loads(pickled))]  # noqa: S301  # our own parent's
-        util.Finalize(None, _close, args=_context, exitpriority=0)
+        util.Finalize(None, _close, args=_context, exitpriority=1000)
     except Exception as error:  # noqa: BLE001  # raised where someone listens: by the first task
         _context[:] = [error]
 
