@@ -13,7 +13,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,6 @@ from sectool.errors import (
 from sectool.mailbox.base import Placed, Whereabouts, Written
 from sectool.mailbox.maildir.adding import folder_for, make_part, mode_of_messages
 from sectool.mailbox.maildir.files import EPOCH, LOOKS, Found, MaildirFiles, hint
-from sectool.mailbox.maildir.folders import Folder
 from sectool.mailbox.maildir.names import INFO, is_unique_name
 from sectool.mailbox.maildir.view import Entry
 from sectool.message import (
@@ -391,18 +390,17 @@ class MaildirReplacer:
 
     def _remove_staged(self, intent: Intent) -> None:
         """By its name, which is unique, in every folder: its own may have another name by now."""
-        if not is_unique_name(intent.where):
-            return
-        for folder in self._own_folder_first(intent.folder):
-            path = folder.directory / "tmp" / intent.where
-            if _is_file(path):
-                durable.unlink(path, "maildir.discard", missing_ok=True)
+        with contextlib.suppress(MessageError):
+            path = self._staging_path(intent)
+            is_here = _is_file(path)
+            durable.unlink(path, "maildir.discard", missing_ok=True)
+            if is_here:
                 return
-
-    def _own_folder_first(self, name: str) -> Iterator[Folder]:
-        if (own := self._files.folder(name)) is not None:
-            yield own
-        yield from filter(None, map(self._files.folder, self._files.folders()))
+        if is_unique_name(intent.where):
+            for folder in filter(None, map(self._files.folder, self._files.folders())):
+                path = folder.directory / "tmp" / intent.where
+                if _is_file(path):
+                    durable.unlink(path, "maildir.discard", missing_ok=True)
 
     def _staging_path(self, intent: Intent) -> Path:
         """Where a new copy waits; its name comes from a job log that may be a stranger's."""
