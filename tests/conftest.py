@@ -43,7 +43,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-MEASURED = frozenset({"cms", "keys"})
+MEASURED = frozenset({"asn1", "cms", "keys"})
 """Directories of the tests that count for the coverage, where it is measured."""
 
 MEASURED_BESIDE = frozenset(
