@@ -57,7 +57,7 @@ MEASURED_BESIDE = frozenset(
         "smime/test_wrappings.py",
     }
 )
-"""Modules elsewhere that count for it too: what is signed, opaque or compressed is read with mail."""
+"""Modules elsewhere that count for it too: what is signed or compressed is read with mail."""
 
 UNMEASURED = frozenset(
     {"cms/test_quick_recipients.py", "cms/test_streaming.py", "cms/test_wide_input.py"}
