@@ -58,6 +58,25 @@ def test_verify_prints_the_document_with_job_and_phase(
     assert "retire" not in answer
 
 
+def test_nothing_is_all_done_that_waits_or_is_not_finished(
+    keys: dict[str, Key], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"cur/130000000{number}.M1P1.host:2,S" for number in range(2)]
+    fill(tmp_path / "Maildir", [Mail("", name, encrypted(1, keys["old"])) for name in names])
+    job = tmp_path / "job"
+    document(capsys, "decrypt", tmp_path / "Maildir", "--job", job, *named("--keys", keys["old"]))
+    verdict = document(capsys, "verify", job)["verdict"]
+    assert verdict == {"good": False, "text": "2 messages not encrypted yet"}
+    document(capsys, "encrypt", "--job", job, "--to", keys["new"].certificate, "--limit", 1)
+    verdict = document(capsys, "verify", job)["verdict"]
+    assert verdict == {"good": False, "text": "1 message not encrypted yet"}
+    assert run_app(["status", str(job), "--json"]) == 0
+    verdict = parsed(capsys.readouterr().out)["verdict"]
+    assert verdict == {"good": False, "text": "encrypt is not finished"}
+    document(capsys, "encrypt", "--job", job, "--to", keys["new"].certificate)
+    assert document(capsys, "verify", job)["verdict"] == {"good": True, "text": "all done"}
+
+
 def test_retire_names_each_key_its_file_and_what_was_looked_at(
     job: Path, keys: dict[str, Key], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sectool.cli.stopping import Stopped
 from sectool.errors import Terminated
 from sectool.progress import NoProgress
 from sectool.summary import Activity
+from tests.support.copies import copy_as_moved
 from tests.support.documents import parsed
 
 Fixture = Any
@@ -42,6 +44,21 @@ def test_after_a_run_it_has_what_status_prints_and_says_how_the_run_ended(
     assert not activity["is_on"]
     assert document == run("status", move.job, "--json").document
     assert (move.job / "status.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_it_has_the_warnings_of_its_own_run_alone(
+    run: Fixture, move: Fixture, tmp_path: Path
+) -> None:
+    mailbox, job = tmp_path / "Other", tmp_path / "other"
+    shutil.copytree(move.maildir, mailbox)
+    copy_as_moved(move.job, job)
+    (move.maildir / "cur" / "1300000009.M9P1.host:2,S").symlink_to("elsewhere")
+    for moved, of in ((move.maildir, move.job), (mailbox, job)):
+        run("verify", of, moved)
+    run("verify", move.job, job)
+    (warning,) = told(move.job)["warnings"]
+    assert "passed over" in warning["message"]
+    assert told(job)["warnings"] == []
 
 
 class Looking(NoProgress):

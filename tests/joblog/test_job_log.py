@@ -459,6 +459,27 @@ def test_every_column_of_every_table_is_held_to_a_form() -> None:
                 assert re.search(held, sql.replace("TEXT,", "TEXT "), re.MULTILINE), column
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE replacement SET new_key = 'half a place'",
+        "UPDATE replacement SET new_folder = 'half a place'",
+        "UPDATE checkpoint SET written = -62135596800000000",
+        "UPDATE checkpoint SET written = 253402300799999999",
+    ],
+)
+def test_what_no_run_notes_is_damage(log: JobLog, path: Path, change: str) -> None:
+    (message,) = recorded(log, examined())
+    with log.group():
+        log.replacements.intend(replacement(message))
+    log.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        assert connection.execute(change).rowcount == 1
+    with pytest.raises(JobLogDamaged), JobLog.open(path):
+        pass
+
+
 def test_a_row_beyond_the_limit_is_damage(path: Path) -> None:
     with JobLog.create(path) as log:
         log.messages.begin_walk()

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 from sectool import jobs
 from sectool.checkpoint import OriginalStore, OriginalToKeep
 from sectool.errors import Interrupted, MessageVanished, NotThisMailbox, UsageError
+from sectool.jobs.session.job import look_at_job
 from sectool.message import BytesContent
 from sectool.outcome import MessageDigest, State
 from sectool.summary import Summary
@@ -201,6 +203,37 @@ def test_nothing_stays_in_the_spool_where_it_is_not_in_the_mailbox(
     (maildir / "tmp").rmdir()
     assert counts(jobs.run(specify("encrypt", maildir))) == ENCRYPTED
     assert list((tmp_path / "job" / "spool").iterdir()) == []
+
+
+def test_what_an_earlier_run_left_in_the_job_directory_goes_where_the_mailbox_has_room_by_now(
+    maildir: Path, specify: Specify, tmp_path: Path
+) -> None:
+    jobs.run(specify("decrypt", maildir))
+    with look_at_job(tmp_path / "job") as job:
+        left = tmp_path / "job" / "spool" / f"sectool.{job.name}.1"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(CLEAR)
+    jobs.run(specify("encrypt", maildir))
+    assert not left.exists()
+
+
+def test_no_message_is_encrypted_from_the_checkpoint_of_another_one(
+    maildir: Path, specify: Specify, keys: Keys, tmp_path: Path
+) -> None:
+    before = checker.meanings(maildir, [keys.old])
+    jobs.run(specify("decrypt", maildir))
+    with closing(sqlite3.connect(tmp_path / "job" / "job.db")) as log, log:
+        known = "SELECT content_digest FROM part JOIN checkpoint USING (content_digest)"
+        one, two = (row[0] for row in log.execute(f"SELECT DISTINCT * FROM ({known}) LIMIT 2"))
+        log.execute(
+            "UPDATE part SET content_digest = iif(content_digest = ?1, ?2, ?1)"
+            " WHERE content_digest IN (?1, ?2)",
+            (one, two),
+        )
+    summary = jobs.run(specify("encrypt", maildir))
+    assert summary.exit_code == 16
+    assert summary.counts[State.FAILED] >= 2
+    assert checker.meanings(maildir, [keys.old, keys.new]) == before
 
 
 def test_an_original_whose_file_was_renamed_meanwhile_is_copied(tmp_path: Path) -> None:

@@ -171,6 +171,43 @@ def test_what_fails_for_long_ends_the_run_and_the_next_one_resumes(
     assert place.meanings(keys.new) == before
 
 
+class DeletesNewCopies:
+    """An owner who deletes the new copies as the store fails to retire the old ones."""
+
+    def __init__(self, mailbox: Path) -> None:
+        self._mailbox = mailbox
+        self._before: set[int] | None = None
+        self.deleted = 0
+
+    def __call__(self, name: str, moment: Moment) -> None:
+        with closing(sqlite3.connect(self._mailbox)) as rows, rows:
+            there = {number for (number,) in rows.execute("SELECT number FROM message")}
+            if self._before is None:
+                self._before = there
+            if (name, moment) == ("retire", Moment.BEFORE) and not self.deleted:
+                new = [(number,) for number in there - self._before]
+                self.deleted = rows.executemany(
+                    "DELETE FROM message WHERE number = ?", new
+                ).rowcount
+            else:
+                return
+        raise ServerUnavailable("try again later")
+
+
+@pytest.mark.parametrize("place", ["maildirlike", "imaplike"], indirect=True)
+def test_new_copies_that_their_owner_deletes_are_not_made_of_bytes_that_are_gone(
+    place: Place, keys: Keys
+) -> None:
+    before = place.meanings(keys.old)
+    place.run("decrypt", Faults())
+    owner = DeletesNewCopies(place.mailbox)
+    place.run("encrypt", owner)
+    assert owner.deleted == 5
+    assert place.meanings(keys.old) == before
+    assert counts(place.run("encrypt", Faults()))[State.REENCRYPTED] == 5
+    assert place.meanings(keys.new) == before
+
+
 class Unsteady:
     """Fails a third of all calls, at any moment; never one more often than it is tried."""
 

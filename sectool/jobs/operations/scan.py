@@ -33,6 +33,7 @@ def scan(spec: Scan, session: Session) -> OpeningSummary:
     place the verdict says which of it would be readable there.
     """
     mailbox = session.mailbox(spec, spec.mailbox)
+    session.tell_passed_over(mailbox)
     keys = session.any_history(spec.keys)
     progress, cancel = session.progress, session.cancel
     summary = OpeningSummary(mailbox=mailbox.specification.url, phase=spec.operation)

@@ -149,15 +149,18 @@ class Session:
     # --- the mailbox and the job --------------------------------------------------------
 
     def mailbox(self, run: Run[Summary], location: str) -> Mailbox:
-        """Opens the mailbox; tells in the end what it passed over."""
+        """Opens the mailbox."""
         mailbox = self.stack.enter_context(open_mailbox(recognise(location)))
-        self.stack.callback(_tell_passed_over, mailbox, self.progress)
         if not run.selection.takes_any_of(mailbox.folders()):
             self.progress.warn(
                 f"the mailbox has no folder {run.selection.folder}",
                 hint="scan --json shows the folders; their case counts",
             )
         return mailbox
+
+    def tell_passed_over(self, mailbox: Mailbox) -> None:
+        """Tells in the end what the walks passed over; before the job says how the run ended."""
+        self.stack.callback(_tell_passed_over, mailbox, self.progress)
 
     def take_in(self, run: TakingRun[Summary]) -> JobSession:
         """Opens a mailbox and its job, which is made where there is none.
@@ -191,6 +194,7 @@ class Session:
             job = self.stack.enter_context(open_job(run.job, create=create, trust=trust))
             check_way(job.log, run.operation)
             self._lock(job, mailbox, run.operation)
+        self.tell_passed_over(mailbox)
         return JobSession(run, job, mailbox, run.workers, self.progress, self.cancel, self.stack)
 
     def _lock(self, job: Job, mailbox: Mailbox, operation: Operation) -> None:
