@@ -14,7 +14,6 @@ from sectool.summary import (
     EncryptingSummary,
     EncryptSummary,
     LeftFolder,
-    NeedsOldKeys,
     NewCertificate,
     OpeningSummary,
     Purged,
@@ -32,7 +31,7 @@ LISTED = 10
 def as_json(summary: Summary) -> dict[str, Any]:
     """Further members of the document of the command contract."""
     document: dict[str, Any] = {}
-    document["needs_old_keys"] = [_needs(entry, summary) for entry in summary.needs_old_keys]
+    document["needs_old_keys"] = parts.with_recipients(summary.needs_old_keys, summary)
     document["voided_signatures"] = summary.voided_signatures
     document["job_data_removed"] = summary.job_data_removed
     document["bindings"] = []
@@ -100,19 +99,6 @@ def _encrypting_as_json(summary: EncryptingSummary) -> dict[str, Any]:
             }
             for key, count in most_first(summary.losing_access)
         ],
-    }
-
-
-def _needs(entry: NeedsOldKeys, summary: Summary) -> dict[str, Any]:
-    return {
-        "folder": entry.folder,
-        "ref": entry.ref,
-        "message_id": entry.message_id,
-        "state": entry.state.value,
-        "reason": entry.reason,
-        "identity": entry.identity,
-        "acknowledged": entry.acknowledged,
-        "keys": parts.recipients(entry.keys, summary),
     }
 
 

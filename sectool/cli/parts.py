@@ -9,7 +9,7 @@ from typing import Any
 
 from sectool.cli.layout import table
 from sectool.outcome import RecipientKey
-from sectool.summary import LeftPart, Summary
+from sectool.summary import LeftPart, NeedsOldKeys, Summary
 
 LISTED = 10
 """Reasons are listed up to this number; JSON lists every part."""
@@ -19,20 +19,15 @@ def as_json(summary: Summary) -> dict[str, Any]:
     """Further members of the document of the command contract."""
     return {
         "encrypted_attachments": summary.documents,
-        "left_parts": [
-            {
-                "folder": entry.folder,
-                "ref": entry.ref,
-                "message_id": entry.message_id,
-                "state": entry.state.value,
-                "part": entry.part,
-                "reason": entry.reason,
-                "identity": entry.identity,
-                "keys": recipients(entry.keys, summary),
-            }
-            for entry in summary.left_parts
-        ],
+        "left_parts": with_recipients(summary.left_parts, summary),
     }
+
+
+def with_recipients(
+    entries: Iterable[LeftPart | NeedsOldKeys], summary: Summary
+) -> list[dict[str, Any]]:
+    """What is told of messages, with their recipients as the history knows them."""
+    return [{**asdict(entry), "keys": recipients(entry.keys, summary)} for entry in entries]
 
 
 def recipients(keys: Iterable[RecipientKey], summary: Summary) -> list[dict[str, Any]]:

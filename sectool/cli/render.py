@@ -83,18 +83,6 @@ def _failure(code: int, summary: Summary) -> SectoolError | None:
     return None
 
 
-def _message_left(entry: NotDone) -> dict[str, Any]:
-    return {
-        "folder": entry.folder,
-        "ref": entry.ref,
-        "message_id": entry.message_id,
-        "state": entry.state.value,
-        "reason": entry.reason,
-        "identity": entry.identity,
-        "acknowledged": entry.acknowledged,
-    }
-
-
 def as_json(
     summary: Summary, exit_code: int = 0, warnings: Sequence[dict[str, str]] | None = None
 ) -> dict[str, Any]:
@@ -134,7 +122,7 @@ def as_json(
     document["uninspected"] = summary.uninspected
     document["folders"] = dict(summary.folders)
     document["years"] = dict(sorted(summary.years.items()))
-    document["not_done"] = [_message_left(entry) for entry in summary.not_done]
+    document["not_done"] = [asdict(entry) for entry in summary.not_done]
     if summary.space is not None:
         document["space"] = summary.space
     if isinstance(summary, OpeningSummary) and summary.preflight is not None:

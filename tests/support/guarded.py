@@ -66,17 +66,10 @@ class Task:
     size: int = 1_500_000
 
 
-class Context(MailboxContext):
-    """As of every worker."""
-
-    def __init__(self, argument: Argument) -> None:
-        super().__init__(argument.mailbox)
-
-
-def count_mail(context: Context, task: Task) -> Counter[str]:
+def count_mail(context: MailboxContext, task: Task) -> Counter[str]:
     """How much there is in each folder."""
     folders = list(context.mailbox.folders())
     return Counter({folder: len(list(context.mailbox.walk(folder))) for folder in folders})
 
 
-COUNT_MAIL = WorkKind(Context, count_mail)
+COUNT_MAIL = WorkKind(MailboxContext, count_mail)

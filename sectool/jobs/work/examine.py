@@ -137,7 +137,7 @@ class ExamineContext(MailboxContext):
     """The mailbox, the keys and the place for checkpoints, opened once in each worker."""
 
     def __init__(self, argument: ExamineArgument) -> None:
-        super().__init__(argument.mailbox)
+        super().__init__(argument)
         self.keys = (
             None if argument.material is None else KeyHistory.from_material(argument.material)
         )

@@ -31,7 +31,7 @@ class OriginalContext(MailboxContext):
     """The mailbox and the originals, opened once in each worker."""
 
     def __init__(self, argument: OriginalArgument) -> None:
-        super().__init__(argument.mailbox)
+        super().__init__(argument)
         self.originals = OriginalStore(argument.originals)
         self.files = argument.files
 

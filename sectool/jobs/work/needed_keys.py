@@ -104,7 +104,7 @@ class NeedContext(MailboxContext):
     """The mailbox, both histories and the checkpoints, opened once in each worker."""
 
     def __init__(self, argument: NeedArgument) -> None:
-        super().__init__(argument.mailbox)
+        super().__init__(argument)
         self.retired = KeyHistory.from_material(argument.retired)
         self.current = _others(argument.current, self.retired)
         self.checkpoints = argument.checkpoints.store()

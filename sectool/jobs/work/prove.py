@@ -30,7 +30,7 @@ class ProveContext(MailboxContext):
     """The mailbox and the new keys, opened once in each worker."""
 
     def __init__(self, argument: ProveArgument) -> None:
-        super().__init__(argument.mailbox)
+        super().__init__(argument)
         self.keys = KeyHistory.from_material(argument.material)
 
 

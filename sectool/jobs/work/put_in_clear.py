@@ -58,7 +58,7 @@ class PlaintextContext(MailboxContext):
     """The mailbox and the checkpoints, opened once in each worker."""
 
     def __init__(self, argument: PlaintextArgument) -> None:
-        super().__init__(argument.mailbox)
+        super().__init__(argument)
         self.checkpoints = argument.checkpoints.store()
         self.files = argument.files
         self.job = argument.job

@@ -72,7 +72,7 @@ class SealContext(MailboxContext):
     """The mailbox, the new recipients and what seals, made once in each worker."""
 
     def __init__(self, argument: SealArgument) -> None:
-        super().__init__(argument.mailbox)
+        super().__init__(argument)
         self.files = argument.files
         self.recipients = tuple(cms.Recipient(new.certificate) for new in argument.recipients)
         self.profile = argument.profile

@@ -61,20 +61,13 @@ class CopyArgument:
     mailbox: Access
 
 
-class CopyContext(MailboxContext):
-    """The mailbox, opened once in each worker."""
-
-    def __init__(self, argument: CopyArgument) -> None:
-        super().__init__(argument.mailbox)
-
-
-def _look_at(context: CopyContext, task: CopyTask) -> KnownCopy:
+def _look_at(context: MailboxContext, task: CopyTask) -> KnownCopy:
     stored = context.mailbox.fetch(task.ref)
     names = known_as(smime.take_inventory(stored.content))
     return KnownCopy(names, stored.content.digest, stored.revision)
 
 
-_LOOK_AT = WorkKind(CopyContext, _look_at)
+_LOOK_AT = WorkKind(MailboxContext, _look_at)
 
 
 def look_at_copies(

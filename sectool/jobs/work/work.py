@@ -58,10 +58,11 @@ class MailboxContext:
     """What a worker holds open: the mailbox, until its work ends.
 
     Args:
-        access: opens it.
+        argument: says how it is opened.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, argument: _Argument) -> None:
+        access = argument.mailbox
         self.mailbox = open_mailbox(access.specification, access.credentials)
 
     def close(self) -> None:
