@@ -262,6 +262,13 @@ class ReplacementTable:
             for folder, key, identity, *row in rows
         ]
 
+    def count_late(self) -> int:
+        """How many copies too many the last walk met that are there still."""
+        (count,) = self._connection.execute(
+            "SELECT count(*) FROM abandoned WHERE is_superseded AND new_key IS NOT NULL"
+        ).fetchone()
+        return int(count)
+
     def forget_abandoned(self) -> None:
         """After a complete walk: what it did not meet does not come any more."""
         self._connection.execute("DELETE FROM abandoned WHERE new_key IS NULL")

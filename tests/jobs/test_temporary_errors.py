@@ -389,13 +389,16 @@ def test_a_copy_that_comes_after_another_took_its_place_is_removed(
     wanted = counts(slow.run("encrypt", Faults())) if lasts else {}
     late.deliver()
     assert slow.meanings(keys.new) != before
-    verified = counts(slow.run("verify", Faults()))
+    told = slow.run("verify", Faults())
+    assert told.failure_code == 3
+    verified = counts(told)
     assert verified == wanted or not lasts
     assert State.NOT_IN_JOB not in verified
     assert counts(slow.run("encrypt", Faults())) == verified
     assert slow.meanings(keys.new) == before
     slow.run("encrypt", Faults())
     assert abandoned(slow) == 0
+    assert slow.run("verify", Faults()).failure_code == 0
     slow.run("rollback", Faults())
     assert slow.meanings(keys.old) == before
 

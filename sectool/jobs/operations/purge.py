@@ -112,7 +112,7 @@ def purge(spec: Purge, session: Session) -> PurgeSummary:
     if summary.purged.kept:
         _tell_why(job, progress, is_told=bool(needing or match.unread))
         summary.failure_code = 3
-    match.tell_unread(progress, summary)
+    match.tell_left(progress, summary)
     return summary
 
 

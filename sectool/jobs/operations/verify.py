@@ -43,7 +43,7 @@ def verify(spec: Verify, session: Session) -> VerifySummary:
         on.job.log.messages.end_walk(unseen="lost")
     summary = _summary(on)
     # They are counted as what they were: nothing else is known of them.
-    match.tell_unread(on.progress, summary)
+    match.tell_left(on.progress, summary)
     if retired is not None:
         summary.retire = retire(
             on, retired, keys, given_up=given_up, accept_unproven=spec.accept_unproven

@@ -48,9 +48,17 @@ class Match:
     """Mail in clear that the job did not know, by message: whether it is signed."""
     unread: dict[int, Examination] = field(default_factory=dict)
     """Those of them again that lie where they were and cannot be read now, by message."""
+    doubled: int = 0
+    """Copies too many of them, which a server showed after their messages had another one."""
 
-    def tell_unread(self, progress: Progress, summary: Summary) -> None:
-        """Says of those that the run leaves them."""
+    def tell_left(self, progress: Progress, summary: Summary) -> None:
+        """Says what the run leaves: messages that it could not read, and copies too many."""
+        if self.doubled:
+            progress.warn(
+                f"of {self.doubled} messages of the job the mailbox has a copy too many",
+                hint="the command that replaced them removes those when it is run again",
+            )
+            summary.failure_code = MessageError.exit_code
         if not self.unread:
             return
         first = next(iter(self.unread.values()))
@@ -123,7 +131,9 @@ class Matcher:
                 " says that they are copies of these: they stay as they are",
                 hint="look at them; `sectool encrypt --include-clear` encrypts mail in clear",
             )
-        return Match(messages, found, self._in_clear, self._unread)
+        return Match(
+            messages, found, self._in_clear, self._unread, self._log.replacements.count_late()
+        )
 
     def _examinations(self, progress: Progress) -> Iterator[Examination]:
         argument = ExamineArgument(
