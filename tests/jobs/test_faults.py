@@ -176,6 +176,15 @@ def immovable(maildir: Path) -> Iterator[Path]:
     subprocess.run(["chattr", "-i", path], check=False)
 
 
+def test_encrypting_a_part_of_what_was_decrypted_is_not_all_done(
+    maildir: Path, specify: Specify
+) -> None:
+    jobs.run(specify("decrypt", maildir, selection=jobs.Selection(limit=1)))
+    summary = jobs.run(specify("encrypt", maildir, partial=True))
+    assert summary.counts[State.REENCRYPTED] == 1
+    assert summary.exit_code == 3
+
+
 @pytest.mark.parametrize("operation", ["encrypt", "rewrap"])
 def test_an_old_copy_that_cannot_be_removed_gets_one_new_copy_and_is_tried_again(
     operation: str, maildir: Path, specify: Specify, keys: Keys, immovable: Path

@@ -312,7 +312,7 @@ def test_what_is_labelled_as_smime_and_cannot_be_read_is_unclear(
 def test_a_message_that_costs_its_worker_is_unclear_with_its_place(
     retire: Retire, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = stored(message(2, entity(crowd(Envelope.to(keys.old), 4_000))))
+    raw = stored(message(2, entity(crowd(Envelope.to(keys.old), 12_000))))
     assert retire(raw).answer is not Answer.NOT_NEEDED
     # It takes far longer than others, and no longer than a worker may.
     monkeypatch.setattr(pool, "BASE_TIMEOUT", 0.2)

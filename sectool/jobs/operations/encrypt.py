@@ -85,7 +85,7 @@ class _Encryption:
             raise UsageError(
                 "this job has no decrypt phase", hint="run `sectool decrypt` on it first"
             )
-        if decrypted[0] != "finished" and not self._spec.partial:
+        if self._is_decrypted_in_part and not self._spec.partial:
             raise UsageError(
                 "decrypting is not finished on this job",
                 hint="run `sectool decrypt` on the whole mailbox, with a higher --max-failures if"
@@ -97,8 +97,18 @@ class _Encryption:
         matcher = Matcher(self._job, mailbox, workers=self._on.workers, cancel=self._on.cancel)
         match = matcher.run(progress)
         check_found(match, mailbox.specification.url, partial=self._spec.partial)
+        if self._is_decrypted_in_part:
+            progress.warn(
+                "decrypting is not finished, and what it did not come to is left as it is",
+                hint="run `sectool decrypt` on the whole mailbox, then this again",
+            )
         if self._spec.include_clear:
             self._take_in(match.in_clear)
+
+    @property
+    def _is_decrypted_in_part(self) -> bool:
+        decrypted = self._log.phase(Operation.DECRYPT)
+        return decrypted is not None and decrypted[0] != "finished"
 
     def _take_in(self, newcomers: Mapping[int, State]) -> None:
         """Mail in clear is of the job now; not before it is certain that this is its mailbox."""
@@ -127,7 +137,7 @@ class _Encryption:
             summary.brought_back = self._brought_back.messages
             summary.failure_code = summary.failure_code or self._brought_back.failure_code
             summary.not_brought_back = self._brought_back.not_brought_back
-        if self._log.purges.count_abandoned():
+        if self._is_decrypted_in_part or self._log.purges.count_abandoned():
             summary.failure_code = summary.failure_code or 3
         return summary
 
