@@ -26,7 +26,6 @@ from sectool.errors import (
     MessageError,
     MessageVanished,
     RunError,
-    SectoolError,
     reason_of,
 )
 from sectool.mailbox.base import Placed, Whereabouts, Written
@@ -380,27 +379,33 @@ class MaildirReplacer:
         """As ``Mailbox.abandon``."""
         with durable.explained("remove what was written and not placed"):
             for intent in intents:
-                self._remove_staged(intent)
+                if not self._remove_staged(intent):
+                    self._remove_elsewhere(intent)
 
     def _give_up(self, intents: Sequence[Intent]) -> None:
         """Removes what can be removed, on the way out with another error."""
         for intent in intents:
-            with contextlib.suppress(OSError, SectoolError):
+            with contextlib.suppress(OSError):
                 self._remove_staged(intent)
 
-    def _remove_staged(self, intent: Intent) -> None:
-        """By its name, which is unique, in every folder: its own may have another name by now."""
-        with contextlib.suppress(MessageError):
+    def _remove_staged(self, intent: Intent) -> bool:
+        """Whether there was something, where the intent says."""
+        try:
             path = self._staging_path(intent)
-            is_here = _is_file(path)
-            durable.unlink(path, "maildir.discard", missing_ok=True)
-            if is_here:
-                return
-        if is_unique_name(intent.where):
-            for folder in filter(None, map(self._files.folder, self._files.folders())):
-                path = folder.directory / "tmp" / intent.where
-                if _is_file(path):
-                    durable.unlink(path, "maildir.discard", missing_ok=True)
+        except MessageError:
+            return False
+        is_there = _is_file(path)
+        durable.unlink(path, "maildir.discard", missing_ok=True)
+        return is_there
+
+    def _remove_elsewhere(self, intent: Intent) -> None:
+        """By its name, which is unique: its folder may have another one by now."""
+        if not is_unique_name(intent.where):
+            return
+        for folder in filter(None, map(self._files.folder, self._files.folders())):
+            path = folder.directory / "tmp" / intent.where
+            if _is_file(path):
+                durable.unlink(path, "maildir.discard", missing_ok=True)
 
     def _staging_path(self, intent: Intent) -> Path:
         """Where a new copy waits; its name comes from a job log that may be a stranger's."""
