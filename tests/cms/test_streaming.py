@@ -94,7 +94,9 @@ def test_64_megabytes_pass_in_16_megabytes_of_memory(bob: Person, tmp_path: Path
     assert (done.stdout, done.stderr) == ("passed\n", "")
 
 
-@pytest.mark.parametrize("segment", [16, 76, 1000, 65_536])
+@pytest.mark.parametrize(
+    "segment", [pytest.param(16, marks=pytest.mark.all_only), 76, 1000, 65_536]
+)
 def test_content_in_segments_is_read_in_time_that_grows_with_its_size(
     segment: int, forge: Forge
 ) -> None:

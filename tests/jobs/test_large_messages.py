@@ -1,6 +1,6 @@
 """One large message passes through a whole move in little memory, as openssl streamed it.
 
-Budget: 25 seconds, with one way of each kind and 32 MB; ``--all`` has every way and 64 MB.
+Budget: 15 seconds, with one way of each kind and 16 MB; ``--all`` has every way and 64 MB.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support import checker
 from tests.support.mailboxes import Keys, Mail, fill
 
 MB = 1024 * 1024
-HEADROOM = 24 * MB
+HEADROOM = 12 * MB
 """Address space a run may take for the large message beyond what it takes for a small one."""
 
 HEAD = b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n"
@@ -86,7 +86,7 @@ Build = Callable[[str, int], Large]
 @pytest.fixture(scope="module")
 def size(whole: bool) -> int:
     """Bytes of a large content, more than ``HEADROOM``."""
-    return 64 * MB if whole else 32 * MB
+    return 64 * MB if whole else 16 * MB
 
 
 @pytest.fixture

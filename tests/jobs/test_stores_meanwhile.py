@@ -192,8 +192,18 @@ def test_whatever_is_run_after_a_crash_knows_what_is_there(
     assert checker.waiting(place.mailbox) == 0
 
 
-@pytest.mark.parametrize("which", ["old", "new", "all"])
-@pytest.mark.parametrize("point", ["placed", "retired"])
+@pytest.mark.parametrize(
+    ("point", "which"),
+    [
+        ("placed", "old"),
+        ("placed", "new"),
+        ("retired", "all"),
+        *(
+            pytest.param(*case, marks=pytest.mark.all_only)
+            for case in (("placed", "all"), ("retired", "old"), ("retired", "new"))
+        ),
+    ],
+)
 def test_copies_that_the_user_moved_after_a_crash_are_known_again(
     place: Place, keys: Keys, point: str, which: str
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Unpack
 
@@ -30,8 +31,12 @@ from tests.support.one_file import KINDS
 from tests.support.one_file_world import OneFileWorld, fill_one_file
 from tests.support.specifications import Fields, Specify
 
-USUAL = {("walk", Moment.HALFWAY), *((name, Moment.AFTER) for name in ("write", "place", "retire"))}
-"""What the normal run lets fail."""
+USUAL = {
+    ("maildir", "walk", Moment.HALFWAY),
+    ("imaplike", "walk", Moment.HALFWAY),
+    *((kind, name, Moment.AFTER) for kind in KINDS for name in ("write", "place", "retire")),
+} - {("maildirlike", name, Moment.AFTER) for name in ("write", "place")}
+"""What the normal run lets fail, and where."""
 READING = ("folders", "walk", "fetch", "find")
 WRITING = ("write", "place", "retire")
 
@@ -126,12 +131,12 @@ def counts(summary: Summary) -> dict[State, int]:
 
 
 @pytest.mark.parametrize(
-    ("name", "moment"),
+    ("place", "name", "moment"),
     [
-        pytest.param(name, moment, marks=() if (name, moment) in USUAL else pytest.mark.all_only)
-        for name in (*READING, *WRITING)
-        for moment in Moment
+        pytest.param(*case, marks=() if case in USUAL else pytest.mark.all_only)
+        for case in product(("maildir", *KINDS), (*READING, *WRITING), Moment)
     ],
+    indirect=["place"],
 )
 def test_a_call_that_fails_for_a_moment_leaves_no_trace(
     name: str, moment: Moment, place: Place, keys: Keys
@@ -155,7 +160,16 @@ def test_a_call_that_fails_for_a_moment_leaves_no_trace(
     "moment",
     [Moment.BEFORE, *(pytest.param(each, marks=pytest.mark.all_only) for each in list(Moment)[1:])],
 )
-@pytest.mark.parametrize("name", WRITING)
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        # The normal run has each call, each on another kind.
+        pytest.param(kind, name, marks=() if (n + m) % 4 == 0 else pytest.mark.all_only)
+        for n, kind in enumerate(("maildir", *KINDS))
+        for m, name in enumerate(WRITING)
+    ],
+    indirect=["place"],
+)
 def test_what_fails_for_long_ends_the_run_and_the_next_one_resumes(
     name: str, moment: Moment, place: Place, keys: Keys
 ) -> None:

@@ -37,8 +37,8 @@ PROCESSES = 2
 
 @pytest.fixture(scope="session")
 def trials(*, whole: bool) -> int:
-    """A quarter of them in the normal run."""
-    return WHOLE_TRIALS if whole else WHOLE_TRIALS // 4
+    """An eighth of them in the normal run."""
+    return WHOLE_TRIALS if whole else WHOLE_TRIALS // 8
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_no_wrong_private_key_is_accepted(
     kind: Kind, small: Keys, curve: Keys, whole: bool
 ) -> None:
     keys = curve if kind.key_encryption is KeyEncryption.ECDH else small
-    trials = 1500 if whole else 300
+    trials = 1500 if whole else 150
     figures = run_trials(kind, keys, (0, trials))
     assert (figures.trials, figures.accepted) == (trials, 0)
     assert figures.review <= figures.padded
@@ -111,7 +111,8 @@ def test_no_wrong_content_encryption_key_of_the_right_length_is_accepted(
     # What fits is left to a person, since the recipient names the key. The garbage follows
     # from the seeds, so these figures are the same every time.
     assert figures.review == figures.padded
-    assert trials / 400 < figures.padded < trials / 150
+    usual = trials / 256
+    assert abs(figures.padded - usual) < 4 * usual**0.5
 
 
 def test_no_random_plaintext_is_accepted_where_even_the_padding_passes(

@@ -95,14 +95,14 @@ def pair(rsa_key: rsa.RSAPrivateKey, certify: Any, encode: Any, tmp_path: Path) 
 def test_a_key_file_that_lacks_anything_is_told_in_one_line(
     *, kind: str, pair: dict[str, str], openssl: Any, load: Load, tmp_path: Path, whole: bool
 ) -> None:
-    # 10 seconds for all kinds; of what may lack, the sample has every third in the order written.
+    # 10 seconds for all kinds; of what may lack, the sample has every sixth in the order written.
     sound, path = tmp_path / "sound", tmp_path / "history"
     openssl(*(word.format(**pair) for word in FILES[kind]), "-out", sound)
     told: list[str] = []
-    for mutant in islice(_mutants(sound.read_bytes()), 0, None, 1 if whole else 3):
+    for mutant in islice(_mutants(sound.read_bytes()), 0, None, 1 if whole else 6):
         path.write_bytes(mutant)
         told += _told(load, path)
-    assert len(told) > 3
+    assert len(told) > 1
     assert [text for text in told if not text or "\n" in text] == []
 
 

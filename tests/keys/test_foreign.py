@@ -67,7 +67,14 @@ def opens(path: Path, passphrase: str = SECRET) -> bool:
     return [entry.algorithm for entry in history.entries] == ["RSA 2048"]
 
 
-@pytest.mark.parametrize("kind", ["JKS", "JCEKS", "BKS", "UBER", "BCFKS"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "JKS",
+        "BCFKS",
+        *(pytest.param(k, marks=pytest.mark.all_only) for k in ("JCEKS", "BKS", "UBER")),
+    ],
+)
 def test_the_command_for_a_java_key_store_converts_it(
     kind: str, bundle: Path, keytool: Any, tmp_path: Path
 ) -> None:

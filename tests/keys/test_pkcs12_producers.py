@@ -152,8 +152,8 @@ def nss(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 @pytest.mark.parametrize(
     ("whose", "form"),
     [
-        *(("debian", form) for form in NSS_FORMS),
         ("thunderbird", "defaults"),
+        *(pytest.param("debian", form, marks=pytest.mark.all_only) for form in NSS_FORMS),
         pytest.param("thunderbird", "PBES1, RC2-40 and 3DES", marks=pytest.mark.all_only),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_file_of_nss_opens(
 @pytest.mark.parametrize(
     "passphrase",
     [
-        pytest.param("", id="empty"),
+        pytest.param("", id="empty", marks=pytest.mark.all_only),
         pytest.param("Grüße", id="umlauts", marks=pytest.mark.all_only),
         pytest.param("пароль", id="BMP"),
     ],
