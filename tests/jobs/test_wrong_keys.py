@@ -92,8 +92,8 @@ def test_no_wrong_private_key_is_accepted(
         assert (figures.right_length, figures.review) == (0, 0)
 
 
-def test_no_message_to_another_key_of_the_same_name_is_accepted(renewed: Keys, trials: int) -> None:
-    figures = run_in_processes(Kind(Trial.WRONG_KEY), [renewed], trials, PROCESSES)
+def test_no_message_to_another_key_of_the_same_name_is_accepted(small: Keys, trials: int) -> None:
+    figures = run_in_processes(Kind(Trial.WRONG_KEY), [small], trials, PROCESSES)
     assert figures.trials == trials
     assert figures.accepted == 0
     assert figures.review <= figures.padded <= figures.right_length
