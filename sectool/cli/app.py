@@ -1,4 +1,4 @@
-"""The typer application: one command a module, each loaded when it is asked for.
+"""The typer application: one command a module of that name, loaded when it is asked for.
 
 ``sectool --help`` has to be quick, and most of its time went into options that it does
 not show.
@@ -17,6 +17,8 @@ import typer
 from typer.core import TyperGroup
 
 from sectool import __version__
+from sectool.cli.endings import ending
+from sectool.cli.groups import spread
 from sectool.cli.shell import carry_out, say, write
 from sectool.errors import UsageError
 
@@ -55,8 +57,9 @@ class _Commands(Mapping[str, Any]):
 
 @cache
 def _load(name: str) -> Any:
+    module = importlib.import_module(f"sectool.cli.{name}")
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-    importlib.import_module(f"sectool.cli.{name}").register(alone)
+    alone.command(epilog=ending(name, module.EXAMPLE))(spread(getattr(module, name)))
     return typer.main.get_command(alone)
 
 
