@@ -6,7 +6,6 @@ Reads BER and DER, writes DER. Knows keys only by their operations, and no mail.
 from sectool.cms.addresses import (
     certificate_addresses as certificate_addresses,
     comparable_address as comparable_address,
-    is_same_address as is_same_address,
 )
 from sectool.cms.envelope import (
     EnvelopeDescription as EnvelopeDescription,
@@ -42,7 +41,6 @@ from sectool.cms.opening import (
     Openings as Openings,
     Unproven as Unproven,
     find_openings as find_openings,
-    open_envelope as open_envelope,
 )
 from sectool.cms.profiles import Profile as Profile, Recipient as Recipient
 from sectool.cms.recipients import RecipientKind as RecipientKind

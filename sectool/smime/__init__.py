@@ -23,7 +23,6 @@ from sectool.smime.opening.open_part import (
     OpenedPart as OpenedPart,
     describe_for as describe_for,
     find_opening as find_opening,
-    open_part as open_part,
 )
 from sectool.smime.opening.pushed_content import (
     PushedContent as PushedContent,

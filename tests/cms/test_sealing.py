@@ -28,6 +28,7 @@ from sectool.errors import (
     MessageError,
 )
 from sectool.message import BytesContent
+from tests.support.opening import open_envelope
 
 if TYPE_CHECKING:
     from tests.cms.conftest import Forge, KeyRing, Person
@@ -132,7 +133,7 @@ def test_the_content_type_is_carried_through(ring: Ring, bob: Person) -> None:
     out = io.BytesIO()
     content = BytesContent(b"signed")
     cms.seal_envelope(content, out, [bob.recipient], content_type=cms.SIGNED_DATA)
-    result = cms.open_envelope(BytesContent(out.getvalue()), cms.DISCARD, ring(bob))
+    result = open_envelope(BytesContent(out.getvalue()), cms.DISCARD, ring(bob))
     assert result.content_type == cms.SIGNED_DATA
 
 
