@@ -13,7 +13,6 @@ from sectool import cms
 from sectool.errors import LimitExceeded
 from sectool.message import Content, InnerEntity
 from sectool.mime.header import HeaderBlock, read_header
-from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import LineScanner
 from sectool.outcome import Integrity
 from sectool.smime.parts import EncryptedPart
@@ -37,7 +36,6 @@ def integrity_of(
     part: EncryptedPart,
     inner: InnerEntity,
     plaintext: Content,
-    limits: Limits = DEFAULT_LIMITS,
 ) -> IntegrityMark:
     """Verifies the signature over a whole plaintext, and holds its signer against From.
 
@@ -49,19 +47,18 @@ def integrity_of(
         part: of the inventory of that very message.
         inner: what the part opened to.
         plaintext: the same, to be read.
-        limits: bounds on hostile input.
 
     Raises:
         MessageError: the plaintext cannot be read.
         OSError: likewise.
     """
-    check = check_signature(plaintext, content_type=inner.content_type, limits=limits)
+    check = check_signature(plaintext, content_type=inner.content_type)
     if check is None or not check.is_valid:
         return IntegrityMark(inner.integrity)
     around = _displayed(part.header)
-    shown = [_from_of(stored, limits) if around is None else around]
+    shown = [_from_of(stored) if around is None else around]
     if inner.content_type == cms.ID_DATA:
-        shown.append(_from_of(plaintext, limits))
+        shown.append(_from_of(plaintext))
     signer = frozenset(address.lower() for address in check.addresses)
     names = [addresses for addresses in shown if addresses is not None]
     is_matched = bool(names) and all(addresses and addresses <= signer for addresses in names)
@@ -69,10 +66,10 @@ def integrity_of(
     return IntegrityMark(mark, check.fingerprint)
 
 
-def _from_of(content: Content, limits: Limits) -> frozenset[str] | None:
+def _from_of(content: Content) -> frozenset[str] | None:
     try:
         with content.open() as stream:
-            return _displayed(read_header(LineScanner(stream), limits=limits))
+            return _displayed(read_header(LineScanner(stream)))
     except LimitExceeded:
         return frozenset()
 

@@ -21,7 +21,6 @@ from sectool.errors import LimitExceeded, MalformedMessage, MessageError
 from sectool.message import Content
 from sectool.mime.content_type import parse_content_type
 from sectool.mime.header import HeaderBlock, read_header
-from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import CanonicalLines, LineScanner
 from sectool.mime.ranges import ForwardReader
 from sectool.mime.transfer_encoding import HEAD_SIZE, find_layers, stream_of
@@ -46,15 +45,12 @@ class SignatureCheck:
     """Why it does not verify; empty where it does."""
 
 
-def check_signature(
-    content: Content, *, content_type: str = cms.ID_DATA, limits: Limits = DEFAULT_LIMITS
-) -> SignatureCheck | None:
+def check_signature(content: Content, *, content_type: str = cms.ID_DATA) -> SignatureCheck | None:
     """Verifies the signature that covers a whole entity, clear or opaque.
 
     Args:
         content: a message or another entity; or a bare SignedData.
         content_type: what ``content`` is, as the CMS that held it says.
-        limits: bounds on hostile input.
 
     Returns:
         None where the root entity is not signed with S/MIME. A signature that
@@ -71,25 +67,22 @@ def check_signature(
     with content.open() as stream:
         scanner = LineScanner(stream)
         try:
-            header = read_header(scanner, limits=limits)
+            header = read_header(scanner)
         except LimitExceeded:
             return None
-        boundary = _signed_boundary(header, limits)
+        boundary = _signed_boundary(header)
         if boundary is not None:
-            parts = _find_parts(scanner, b"--" + boundary, limits) if boundary else None
+            parts = _find_parts(scanner, b"--" + boundary) if boundary else None
             return None if parts is None else _check_clear(content, parts)
     return _check_opaque(content, header)
 
 
-def signed_entity(
-    content: Content, *, content_type: str = cms.ID_DATA, limits: Limits = DEFAULT_LIMITS
-) -> Content | None:
+def signed_entity(content: Content, *, content_type: str = cms.ID_DATA) -> Content | None:
     """What the signature covers that covers a whole entity; it is not verified.
 
     Args:
         content: a message or another entity; or a bare SignedData.
         content_type: what ``content`` is, as the CMS that held it says.
-        limits: bounds on hostile input.
 
     Returns:
         None where the root entity is not signed with S/MIME.
@@ -100,10 +93,10 @@ def signed_entity(
         return None
     with content.open() as stream:
         scanner = LineScanner(stream)
-        header = read_header(scanner, limits=limits)
-        boundary = _signed_boundary(header, limits)
+        header = read_header(scanner)
+        boundary = _signed_boundary(header)
         if boundary is not None:
-            parts = _find_parts(scanner, b"--" + boundary, limits) if boundary else None
+            parts = _find_parts(scanner, b"--" + boundary) if boundary else None
             if parts is None:
                 return None
             return NestedContent(BodySource(content, parts.start, parts.end, ()).open)
@@ -116,9 +109,9 @@ def _open_signed(source: Content | BodySource) -> BinaryIO:
     return stream_of(stream, signed_blocks(stream))
 
 
-def _signed_boundary(header: HeaderBlock, limits: Limits) -> bytes | None:
+def _signed_boundary(header: HeaderBlock) -> bytes | None:
     """Boundary of a multipart/signed; empty where it has none, None where it is no such."""
-    media_type = parse_content_type(header.first(b"content-type") or b"", limits)
+    media_type = parse_content_type(header.first(b"content-type") or b"")
     if media_type is None or media_type.value != "multipart/signed":
         return None
     return media_type.parameters.get("boundary", b"").rstrip(b" \t")
@@ -162,7 +155,7 @@ class _Parts:
     signature_end: int
 
 
-def _find_parts(scanner: LineScanner, boundary: bytes, limits: Limits) -> _Parts | None:
+def _find_parts(scanner: LineScanner, boundary: bytes) -> _Parts | None:
     boundaries = (boundary,)
     if (first := scanner.find_delimiter(boundaries)) is None or first.is_final:
         return None
@@ -170,7 +163,7 @@ def _find_parts(scanner: LineScanner, boundary: bytes, limits: Limits) -> _Parts
     if (second := scanner.find_delimiter(boundaries)) is None or second.is_final:
         return None
     try:
-        signature = read_header(scanner, boundaries, limits)
+        signature = read_header(scanner, boundaries)
     except LimitExceeded:
         return None
     last = scanner.find_delimiter(boundaries)

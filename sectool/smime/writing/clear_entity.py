@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 from sectool.errors import UnsupportedMessage
 from sectool.message import Content
 from sectool.mime.header import CONTENT_FIELDS
-from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import CanonicalLines
 from sectool.mime.ranges import ForwardReader
 from sectool.smime.parts import WholeEntity, root_entity
@@ -31,7 +30,6 @@ class ClearEntity:
 
     Args:
         content: the stored message.
-        limits: bounds on hostile input.
 
     Raises:
         MalformedMessage: the message has no header.
@@ -39,11 +37,11 @@ class ClearEntity:
         LimitExceeded: it has more parts or longer headers than is looked at.
     """
 
-    def __init__(self, content: Content, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, content: Content) -> None:
         self._content = content
         self.place: WholeEntity = root_entity(content)
         """Where it lies, for ``write_spliced``."""
-        if binary_bodies(content, limits):
+        if binary_bodies(content):
             raise UnsupportedMessage("a part of it is in binary encoding and would be altered")
         sha256, size = hashlib.sha256(), 0
         for block in self._blocks():
