@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sectool.asn1 import der, tags
 from sectool.cms import oids
-from sectool.cms.cek_hkdf import read_inner_algorithm
+from sectool.cms.algorithms import read_inner_algorithm
 from sectool.cms.envelope import Envelope, canonical_set
 from sectool.cms.limits import Limits
 from sectool.cms.opening import Opening

@@ -1,6 +1,5 @@
 """Key histories and the certificates to encrypt to; knows neither mail nor messages."""
 
-from sectool.keys.authorities import authority_names as authority_names
 from sectool.keys.certificate_checks import (
     Check as Check,
     Fault as Fault,
@@ -14,6 +13,7 @@ from sectool.keys.history import (
     HistoryEntry as HistoryEntry,
     KeyHistory as KeyHistory,
     KeyMaterial as KeyMaterial,
+    authority_names as authority_names,
     identifiers_of as identifiers_of,
     newest_entry as newest_entry,
     recipient_of as recipient_of,

@@ -45,13 +45,11 @@ from sectool.smime.parts import (
     part_word as part_word,
     root_entity as root_entity,
 )
-from sectool.smime.signing.integrity import (
-    IntegrityMark as IntegrityMark,
-    integrity_of as integrity_of,
-)
 from sectool.smime.signing.signatures import (
+    IntegrityMark as IntegrityMark,
     SignatureCheck as SignatureCheck,
     check_signature as check_signature,
+    integrity_of as integrity_of,
 )
 from sectool.smime.writing.check_plaintext import check_plaintext as check_plaintext
 from sectool.smime.writing.clear_entity import ClearEntity as ClearEntity
