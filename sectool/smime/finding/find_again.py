@@ -28,7 +28,7 @@ def places_of(content: Content, paths: Sequence[str]) -> list[WholeEntity]:
     line_end = header.line_end
     if [*paths] == [""]:
         # It has no parts that would have to be told from what is behind it.
-        return [WholeEntity("", header, content.size, True, line_end)]
+        return [WholeEntity("", header, header.body_start, content.size, True, line_end)]
     with content.open() as stream:
         found = EntityWalker(stream, content.size).find(paths)
     if len(found) != len(paths):
@@ -37,6 +37,7 @@ def places_of(content: Content, paths: Sequence[str]) -> list[WholeEntity]:
         WholeEntity(
             path=path,
             header=found[path].header,
+            body_start=found[path].header.body_start,
             body_end=found[path].end,
             is_last=found[path].end >= content.size,
             line_end=line_end,
