@@ -58,7 +58,9 @@ from sectool.cms.sealing import (
     sealed_size as sealed_size,
 )
 from sectool.cms.seams import (
+    DISCARD as DISCARD,
     OAEP as OAEP,
+    HashingSink as HashingSink,
     IssuerAndSerialNumber as IssuerAndSerialNumber,
     KeyOperations as KeyOperations,
     KeySource as KeySource,
@@ -66,7 +68,6 @@ from sectool.cms.seams import (
     RecipientIdentifier as RecipientIdentifier,
     RSAPadding as RSAPadding,
     SenderKeys as SenderKeys,
-    Sink as Sink,
     Source as Source,
     SubjectKeyIdentifier as SubjectKeyIdentifier,
 )
@@ -76,4 +77,4 @@ from sectool.cms.signatures import (
     Signer as Signer,
     verify_signers as verify_signers,
 )
-from sectool.cms.sinks import DISCARD as DISCARD, HashingSink as HashingSink
+from sectool.message import Sink as Sink

@@ -28,15 +28,14 @@ from sectool.cms.envelope import (
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.recipients import UnwrappedKey
 from sectool.cms.seams import (
+    HashingSink,
     KeyOperations,
     KeySource,
     RecipientIdentifier,
     SenderKeys,
-    Sink,
     Source,
 )
 from sectool.cms.shared_secrets import NO_SECRETS, SharedSecrets
-from sectool.cms.sinks import HashingSink
 from sectool.errors import (
     BudgetExceeded,
     DecryptionFailed,
@@ -45,6 +44,7 @@ from sectool.errors import (
     MissingKey,
     UnsupportedMessage,
 )
+from sectool.message import Sink
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from sectool.cms.limits import Limits
 from sectool.cms.opening import Opening
 from sectool.cms.profiles import Profile, Recipient
 from sectool.cms.sealing import envelope_head, envelope_version, wrap_for
-from sectool.cms.seams import Sink
-from sectool.cms.sinks import HashingSink
+from sectool.cms.seams import HashingSink
 from sectool.errors import UnsupportedMessage
+from sectool.message import Sink
 
 _KEPT_CONTENT = {
     oids.ENVELOPED_DATA: frozenset({oids.AES_128_CBC, oids.AES_192_CBC, oids.AES_256_CBC}),

@@ -31,8 +31,8 @@ from sectool.asn1 import der, tags
 from sectool.budget import Work, current
 from sectool.cms import oids
 from sectool.cms.addresses import PARSER_ERRORS
-from sectool.cms.hash_functions import HASHES
 from sectool.cms.identifiers import (
+    HASHES,
     AlgorithmIdentifier,
     hash_name,
     read_algorithm_identifier,
