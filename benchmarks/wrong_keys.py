@@ -156,9 +156,9 @@ class RecordingKeys:
         """As mail is opened that names the key.
 
         Raises:
-            MessageError: as ``smime.open_part``.
+            MessageError: as ``smime.find_opening``.
         """
-        smime.open_part(content, part, self)
+        smime.find_opening(content, part, self)
 
 
 class KeysOnTrial(RecordingKeys):

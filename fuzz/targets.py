@@ -20,6 +20,7 @@ from sectool.cms.seams import PKCS1v15
 from sectool.errors import MessageError, SectoolError
 from sectool.message import BytesContent, Content, FileContent, Sink
 from sectool.outcome import PlaintextDigest
+from tests.support.opening import open_envelope
 
 SECONDS = 1.0
 """Of processor time for one message."""
@@ -69,7 +70,7 @@ def read_cms(data: bytes) -> None:
     with suppress(MessageError):
         cms.describe_envelope(source)
     with suppress(MessageError), budget.spending(budget.Budget(_LIMITS)):
-        cms.open_envelope(source, cms.DISCARD, _AnyKeys(), secrets=_SECRETS)
+        open_envelope(source, cms.DISCARD, _AnyKeys(), secrets=_SECRETS)
     with suppress(MessageError):
         cms.verify_signers(source)
 
@@ -79,7 +80,7 @@ def read_message(data: bytes) -> None:
     content = BytesContent(data)
     for part in smime.take_inventory(content).parts:
         with suppress(MessageError):
-            smime.open_part(content, part, _AnyKeys())
+            smime.find_opening(content, part, _AnyKeys())
         smime.outer_header(content, part)
     smime.check_signature(content)
 
@@ -94,7 +95,7 @@ def read_plaintext(data: bytes) -> None:
             layers += [(covered.content, covered.part) for covered in inside.covered]
             for around, part in layers:
                 with suppress(MessageError):
-                    smime.open_part(around, part, _AnyKeys())
+                    smime.find_opening(around, part, _AnyKeys())
                 smime.outer_header(around, part)
             smime.check_signature(content, content_type=content_type)
             subject = smime.protected_subject(content, content_type)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator
 
-from sectool.cli.endings import EXIT_CODES
+from sectool.cli.app import EXIT_CODES
 from sectool.outcome import Integrity, State
 from tests.support.documents import SCHEMA, members, resolved
 

@@ -22,8 +22,7 @@ from typing import Any
 import pytest
 import typer
 
-from sectool.cli.app import app, run_app
-from sectool.cli.endings import EXIT_CODES
+from sectool.cli.app import EXIT_CODES, app, run_app
 from sectool.demo.sample import sample_directory, unpack_maildir
 
 ROOT = Path(__file__).parents[1]

@@ -1,4 +1,4 @@
-"""The typer application: one command a module, each loaded when it is asked for.
+"""The typer application: one command a module of that name, loaded when it is asked for.
 
 ``sectool --help`` has to be quick, and most of its time went into options that it does
 not show.
@@ -17,8 +17,49 @@ import typer
 from typer.core import TyperGroup
 
 from sectool import __version__
+from sectool.cli.groups import spread
 from sectool.cli.shell import carry_out, say, write
-from sectool.errors import UsageError
+from sectool.errors import SectoolError, UsageError
+
+_ALWAYS = {0, 1, 2, 130, 143}
+_LOG = {13, 21, 22}
+_RUN = {3, 10, 11, 14, 17, *_LOG}
+
+EXIT_CODES: dict[str, set[int]] = {
+    "scan": _ALWAYS | {3, 10, 12},
+    "keys": _ALWAYS | {10, 12},
+    "decrypt": _ALWAYS | _RUN | {12, 15, 16, 20},
+    "encrypt": _ALWAYS | _RUN | {12, 15, 16, 20},
+    "rewrap": _ALWAYS | _RUN | {12, 15, 20},
+    "status": _ALWAYS | _LOG,
+    "verify": _ALWAYS | _RUN | {12},
+    "rollback": _ALWAYS | _RUN | {12, 16, 20},
+    "purge": _ALWAYS | _RUN | {12},
+    "demo": _ALWAYS | {17, 22},
+}
+"""Of each command, every exit code that it can end with."""
+
+
+def ending(command: str, example: str) -> str:
+    """The last lines of a command's help.
+
+    Args:
+        command: its name.
+        example: a line that begins with ``Example: sectool``.
+
+    Returns:
+        Two paragraphs: the exit codes with their meaning, and the example.
+    """
+    meanings = {0: "all done", **dict(_summaries(SectoolError))}
+    codes = "; ".join(f"{code} {meanings[code]}" for code in sorted(EXIT_CODES[command]))
+    return f"Exit codes: {codes}.\n\n{example}"
+
+
+def _summaries(kind: type[SectoolError]) -> Iterator[tuple[int, str]]:
+    yield kind.exit_code, kind.summary
+    for narrower in kind.__subclasses__():
+        yield from _summaries(narrower)
+
 
 COMPLETION_VARIABLE = "_SECTOOL_COMPLETE"
 """Set by the completion script of the person's shell."""
@@ -55,8 +96,9 @@ class _Commands(Mapping[str, Any]):
 
 @cache
 def _load(name: str) -> Any:
+    module = importlib.import_module(f"sectool.cli.{name}")
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-    importlib.import_module(f"sectool.cli.{name}").register(alone)
+    alone.command(epilog=ending(name, module.EXAMPLE))(spread(getattr(module, name)))
     return typer.main.get_command(alone)
 
 

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sectool.cli import options
-from sectool.cli.endings import ending
-from sectool.cli.groups import spread
 from sectool.cli.paths import path_option
 from sectool.cli.undone import UndoneOptions
 
@@ -67,11 +65,6 @@ class InPlaceOptions:
             wrapped=self.wrapped,
             restore_subject=self.restore_subject,
         )
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    app.command(epilog=ending("decrypt", EXAMPLE))(spread(decrypt))
 
 
 def decrypt(

@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from sectool.cli import options
-from sectool.cli.endings import ending
 from sectool.cli.paths import path_argument
 from sectool.cli.shell import report
 
@@ -18,11 +15,6 @@ Directory = Annotated[
     Path | None,
     path_argument(metavar="DIR", help="Empty directory to play in. Default: a temporary one."),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    app.command(epilog=ending("demo", EXAMPLE))(demo)
 
 
 def demo(directory: Directory = None, verbose: options.Verbose = 0) -> None:

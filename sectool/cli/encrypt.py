@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sectool.cli import afterwards, options
-from sectool.cli.endings import ending
-from sectool.cli.groups import spread
 from sectool.cli.paths import path_option
 from sectool.cli.undone import UndoneOptions
 
@@ -81,11 +79,6 @@ class LostOptions:
     def added_to(self, run: Encrypt) -> Encrypt:
         """The same run with these."""
         return replace(run, accept_lost=self.accept_lost, restore_lost=self.restore_lost)
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    app.command(epilog=ending("encrypt", EXAMPLE))(spread(encrypt))
 
 
 def encrypt(

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sectool.cli import options
-from sectool.cli.endings import ending
-from sectool.cli.groups import spread
 from sectool.cli.layout import fact, table, wrapped
 from sectool.cli.paths import path_argument
 from sectool.cli.shell import answer, envelope, report
@@ -30,11 +28,6 @@ OfMailbox = Annotated[
     str | None,
     typer.Option("--mailbox", metavar="MAILBOX", help="Count the messages that need each key."),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    app.command(epilog=ending("keys", EXAMPLE))(spread(keys))
 
 
 def keys(

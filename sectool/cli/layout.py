@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from sectool.outcome import RecipientKey
 
 WIDTH = 80
 
@@ -83,3 +85,18 @@ def size_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
         size /= 1000
     raise AssertionError
+
+
+# --- the keys that mail names as recipients -------------------------------------------------------
+
+
+def key_name(key: RecipientKey) -> str:
+    """One line for a person who knows the key."""
+    if key.serial_number:
+        return f"{key.issuer} serial {key.serial_number}"
+    return f"subject key identifier {key.subject_key_identifier}"
+
+
+def most_first(counts: Mapping[RecipientKey, int]) -> list[tuple[RecipientKey, int]]:
+    """Keys with their counts, the largest first, then by issuer."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0].issuer))

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sectool.cli import bindings, parts, retirement
-from sectool.cli.layout import counted, fact, size_text, table, wrapped
-from sectool.cli.recipients import key_name, most_first
+from sectool.cli.layout import counted, fact, key_name, most_first, size_text, table, wrapped
 from sectool.outcome import RecipientKey
 from sectool.summary import (
     EncryptingSummary,

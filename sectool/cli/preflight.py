@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sectool.cli.layout import counted, size_text, wrapped
-from sectool.cli.recipients import key_name
+from sectool.cli.layout import counted, key_name, size_text, wrapped
 from sectool.summary import Preflight, Scenario
 
 _SCENARIOS = {

@@ -7,8 +7,6 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
-from sectool.cli.endings import ending
-from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool purge ~/move --verify-keys new.p12 --dry-run"
 
@@ -19,11 +17,6 @@ Abandon = Annotated[
         help="Remove everything, also what belongs to messages that were not replaced.",
     ),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    app.command(epilog=ending("purge", EXAMPLE))(spread(purge))
 
 
 def purge(

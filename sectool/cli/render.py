@@ -11,9 +11,8 @@ from typing import Any, NoReturn
 import typer
 
 from sectool.cli import activity, outcomes, parts, plaintext, preflight, verdict
-from sectool.cli.layout import WIDTH, shorten, size_text, table
+from sectool.cli.layout import WIDTH, key_name, most_first, shorten, size_text, table
 from sectool.cli.options import Manners
-from sectool.cli.recipients import key_name, most_first
 from sectool.cli.shell import answer, envelope, error_body, report, tell
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State

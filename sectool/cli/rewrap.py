@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sectool.cli import afterwards, options
-from sectool.cli.endings import ending
-from sectool.cli.groups import spread
 from sectool.cli.paths import path_option
 from sectool.cli.undone import UndoneOptions
 from sectool.errors import UsageError
@@ -60,11 +58,6 @@ class ExchangeOptions:
             raise UsageError(
                 f"there is no reason {self.reason_name!r}", hint=f"it is one of: {words}"
             ) from None
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    app.command(epilog=ending("rewrap", EXAMPLE))(spread(rewrap))
 
 
 def rewrap(

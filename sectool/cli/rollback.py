@@ -7,8 +7,6 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
-from sectool.cli.endings import ending
-from sectool.cli.groups import spread
 
 EXAMPLE = "Example: sectool rollback ~/move"
 
@@ -20,11 +18,6 @@ ToStage = Annotated[
         help="original: what was there first. decrypted: the plaintext of a job in place.",
     ),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    app.command(epilog=ending("rollback", EXAMPLE))(spread(rollback))
 
 
 def rollback(

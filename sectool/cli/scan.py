@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from sectool.cli import options
-from sectool.cli.endings import ending
-from sectool.cli.groups import spread
 from sectool.cli.paths import path_option
 
 EXAMPLE = "Example: sectool scan ~/Maildir --keys ~/keys --passphrase-file pass.txt"
@@ -25,11 +23,6 @@ NewKeys = Annotated[
 Check = Annotated[
     bool, typer.Option("--check", help="End with 3 unless the mailbox is safe to move now.")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    app.command(epilog=ending("scan", EXAMPLE))(spread(scan))
 
 
 def scan(

@@ -6,11 +6,7 @@ import functools
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from sectool.cli import options
-from sectool.cli.endings import ending
-from sectool.cli.groups import spread
 from sectool.cli.paths import path_argument
 
 EXAMPLE = "Example: sectool status ~/move"
@@ -19,11 +15,6 @@ Directories = Annotated[
     list[Path],
     path_argument(metavar="DIR...", help="Job directory; of several, a line each and a total."),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    app.command(epilog=ending("status", EXAMPLE))(spread(status))
 
 
 def status(

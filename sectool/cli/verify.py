@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from sectool.cli import afterwards, options
-from sectool.cli.endings import ending
-from sectool.cli.groups import spread
 from sectool.cli.paths import path_option
 from sectool.cli.undone import Acknowledge
 
@@ -66,11 +64,6 @@ Places = Annotated[
         help="Job directory, and where its mailbox is now; or several job directories.",
     ),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    app.command(epilog=ending("verify", EXAMPLE))(spread(verify))
 
 
 def verify(

@@ -3,131 +3,78 @@
 Reads BER and DER, writes DER. Knows keys only by their operations, and no mail.
 """
 
-from sectool.cms.addresses import certificate_addresses, comparable_address, is_same_address
-from sectool.cms.envelope import (
-    EnvelopeDescription,
-    IdentifierFilter,
-    RecipientDescription,
-    RecipientsSeen,
-    describe_envelope,
-    identify,
-    read_recipients,
+from sectool.cms.addresses import (
+    certificate_addresses as certificate_addresses,
+    comparable_address as comparable_address,
 )
-from sectool.cms.key_kinds import KeyKind, UnknownRecipient, UnknownRecipients, kind_of_key
-from sectool.cms.limits import DEFAULT_LIMITS, Limits
+from sectool.cms.envelope import (
+    EnvelopeDescription as EnvelopeDescription,
+    IdentifierFilter as IdentifierFilter,
+    RecipientDescription as RecipientDescription,
+    RecipientsSeen as RecipientsSeen,
+    describe_envelope as describe_envelope,
+    identify as identify,
+    read_recipients as read_recipients,
+)
+from sectool.cms.key_kinds import (
+    KeyKind as KeyKind,
+    UnknownRecipients as UnknownRecipients,
+    kind_of_key as kind_of_key,
+)
+from sectool.cms.limits import DEFAULT_LIMITS as DEFAULT_LIMITS, Limits as Limits
 from sectool.cms.oids import (
-    AUTH_ENVELOPED_DATA,
-    AUTHENTICATED_DATA,
-    COMPRESSED_DATA,
-    DIGESTED_DATA,
-    ENCRYPTED_DATA,
-    ENVELOPED_DATA,
-    ID_DATA,
-    SIGNED_AND_ENVELOPED_DATA,
-    SIGNED_DATA,
-    TST_INFO,
-    content_type_name,
+    AUTH_ENVELOPED_DATA as AUTH_ENVELOPED_DATA,
+    AUTHENTICATED_DATA as AUTHENTICATED_DATA,
+    COMPRESSED_DATA as COMPRESSED_DATA,
+    DIGESTED_DATA as DIGESTED_DATA,
+    ENCRYPTED_DATA as ENCRYPTED_DATA,
+    ENVELOPED_DATA as ENVELOPED_DATA,
+    ID_DATA as ID_DATA,
+    SIGNED_AND_ENVELOPED_DATA as SIGNED_AND_ENVELOPED_DATA,
+    SIGNED_DATA as SIGNED_DATA,
+    TST_INFO as TST_INFO,
+    content_type_name as content_type_name,
 )
 from sectool.cms.opening import (
-    Authenticated,
-    Opening,
-    Openings,
-    Unproven,
-    find_openings,
-    open_envelope,
+    Authenticated as Authenticated,
+    Opening as Opening,
+    Openings as Openings,
+    Unproven as Unproven,
+    find_openings as find_openings,
 )
-from sectool.cms.profiles import Profile, Recipient
-from sectool.cms.recipients import RecipientKind
-from sectool.cms.rewrapping import Rewrapped, rewrap_envelope, why_not_rewrapped
+from sectool.cms.profiles import Profile as Profile, Recipient as Recipient
+from sectool.cms.recipients import RecipientKind as RecipientKind
+from sectool.cms.rewrapping import (
+    Rewrapped as Rewrapped,
+    rewrap_envelope as rewrap_envelope,
+    why_not_rewrapped as why_not_rewrapped,
+)
 from sectool.cms.sealing import (
-    CheckedEnvelope,
-    Sealed,
-    Sealer,
-    check_sealed,
-    seal_envelope,
-    sealed_size,
+    CheckedEnvelope as CheckedEnvelope,
+    Sealed as Sealed,
+    Sealer as Sealer,
+    check_sealed as check_sealed,
+    seal_envelope as seal_envelope,
+    sealed_size as sealed_size,
 )
 from sectool.cms.seams import (
-    OAEP,
-    IssuerAndSerialNumber,
-    KeyOperations,
-    KeySource,
-    PKCS1v15,
-    RecipientIdentifier,
-    RSAPadding,
-    SenderKeys,
-    Sink,
-    SizedSource,
-    Source,
-    SubjectKeyIdentifier,
+    DISCARD as DISCARD,
+    OAEP as OAEP,
+    HashingSink as HashingSink,
+    IssuerAndSerialNumber as IssuerAndSerialNumber,
+    KeyOperations as KeyOperations,
+    KeySource as KeySource,
+    PKCS1v15 as PKCS1v15,
+    RecipientIdentifier as RecipientIdentifier,
+    RSAPadding as RSAPadding,
+    SenderKeys as SenderKeys,
+    Source as Source,
+    SubjectKeyIdentifier as SubjectKeyIdentifier,
 )
-from sectool.cms.shared_secrets import NO_SECRETS, SharedSecrets
-from sectool.cms.signatures import Digests, Signer, verify_signers
-from sectool.cms.sinks import DISCARD, HashingSink
-
-__all__ = [
-    "AUTHENTICATED_DATA",
-    "AUTH_ENVELOPED_DATA",
-    "COMPRESSED_DATA",
-    "DEFAULT_LIMITS",
-    "DIGESTED_DATA",
-    "DISCARD",
-    "ENCRYPTED_DATA",
-    "ENVELOPED_DATA",
-    "ID_DATA",
-    "NO_SECRETS",
-    "OAEP",
-    "SIGNED_AND_ENVELOPED_DATA",
-    "SIGNED_DATA",
-    "TST_INFO",
-    "Authenticated",
-    "CheckedEnvelope",
-    "Digests",
-    "EnvelopeDescription",
-    "HashingSink",
-    "IdentifierFilter",
-    "IssuerAndSerialNumber",
-    "KeyKind",
-    "KeyOperations",
-    "KeySource",
-    "Limits",
-    "Opening",
-    "Openings",
-    "PKCS1v15",
-    "Profile",
-    "RSAPadding",
-    "Recipient",
-    "RecipientDescription",
-    "RecipientIdentifier",
-    "RecipientKind",
-    "RecipientsSeen",
-    "Rewrapped",
-    "Sealed",
-    "Sealer",
-    "SenderKeys",
-    "SharedSecrets",
-    "Signer",
-    "Sink",
-    "SizedSource",
-    "Source",
-    "SubjectKeyIdentifier",
-    "UnknownRecipient",
-    "UnknownRecipients",
-    "Unproven",
-    "certificate_addresses",
-    "check_sealed",
-    "comparable_address",
-    "content_type_name",
-    "describe_envelope",
-    "find_openings",
-    "identify",
-    "is_same_address",
-    "kind_of_key",
-    "open_envelope",
-    "read_recipients",
-    "rewrap_envelope",
-    "seal_envelope",
-    "sealed_size",
-    "verify_signers",
-    "why_not_rewrapped",
-]
+from sectool.cms.shared_secrets import NO_SECRETS as NO_SECRETS, SharedSecrets as SharedSecrets
+from sectool.cms.signatures import (
+    Digests as Digests,
+    Signer as Signer,
+    verify_signers as verify_signers,
+)
+from sectool.message import Sink as Sink

@@ -42,19 +42,12 @@ def certificate_addresses(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def is_same_address(first: str, second: str) -> bool:
-    """Whether two mail addresses name one mailbox.
-
-    Case does not count, since hardly a server lets it; an internationalised
-    domain is the same in either of its forms (RFC 9598 section 5).
-    """
-    return comparable_address(first) == comparable_address(second)
-
-
 def comparable_address(address: str) -> str:
     """One text for all the ways in which a mail address may be written.
 
-    What is longer than any address is compared as it is.
+    Case does not count, since hardly a server lets it; an internationalised
+    domain is the same in either of its forms (RFC 9598 section 5). What is longer
+    than any address is compared as it is.
     """
     if len(address) > _LONGEST_ADDRESS:
         return address

@@ -6,9 +6,9 @@ RFC 5084, RFC 8103. Knows no keys and no structure around the encrypted content.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import Cryptodome.Cipher.AES
 from Cryptodome.Cipher import ChaCha20_Poly1305
@@ -21,6 +21,7 @@ from sectool.cms.ciphers import (
     ContentEncryption,
     Decryptor,
     Encryptor,
+    RowCipher,
     SealedContent,
     parameters_reader,
 )
@@ -100,14 +101,12 @@ def _check_length(size: int, longest: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class GCM:
+class GCM(RowCipher):
     """AES in Galois/Counter Mode (RFC 5084 section 3.2)."""
 
-    row: ContentEncryption
     nonce: bytes
     tag_size: int | None
     """aes-ICVlen; None where it is absent."""
-    is_aead: ClassVar[bool] = True
 
     @classmethod
     def read(cls, row: ContentEncryption, parameters: bytes | None) -> GCM:
@@ -125,10 +124,6 @@ class GCM:
     def algorithm(self) -> AlgorithmIdentifier:
         size = b"" if self.tag_size is None else der.integer(self.tag_size)
         return AlgorithmIdentifier(self.row.oid, der.sequence(der.octet_string(self.nonce), size))
-
-    @property
-    def key_sizes(self) -> Container[int]:
-        return self.row.key_sizes
 
     def check(self, sealed: SealedContent) -> None:
         _check_tag(sealed.mac, self.tag_size)
@@ -160,17 +155,15 @@ def _check_gcm(nonce: bytes, tag_size: int | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class GCMWithTag:
+class GCMWithTag(RowCipher):
     """AES-GCM in an EnvelopedData, which has no place for a tag: the content ends in it.
 
     No document describes it. OpenSSL leaves the tag out, and such content proves nothing:
     it is not opened.
     """
 
-    row: ContentEncryption
     nonce: bytes
     tag_size: int
-    is_aead: ClassVar[bool] = True
 
     @classmethod
     def read(cls, row: ContentEncryption, parameters: bytes | None) -> GCMWithTag:
@@ -178,10 +171,6 @@ class GCMWithTag:
         nonce, tag_size = _read_odd_parameters(parameters)
         _check_gcm(nonce, tag_size)
         return cls(row, nonce, _FULL_TAG_SIZE if tag_size is None else tag_size)
-
-    @property
-    def key_sizes(self) -> Container[int]:
-        return self.row.key_sizes
 
     def check(self, sealed: SealedContent) -> None:
         if sealed.size < self.tag_size:
@@ -226,14 +215,12 @@ class _GCMDecryptor:
 
 
 @dataclass(frozen=True, slots=True)
-class CCM:
+class CCM(RowCipher):
     """AES in Counter with CBC-MAC mode (RFC 5084 section 3.1); opened only."""
 
-    row: ContentEncryption
     nonce: bytes
     tag_size: int | None
     """aes-ICVlen; None where it is absent."""
-    is_aead: ClassVar[bool] = True
 
     @classmethod
     def read(cls, row: ContentEncryption, parameters: bytes | None) -> CCM:
@@ -244,10 +231,6 @@ class CCM:
         if tag_size is not None and tag_size not in _CCM_TAG_SIZES:
             raise MalformedMessage("the CCM tag length is not an even number from 4 to 16")
         return cls(row, nonce, tag_size)
-
-    @property
-    def key_sizes(self) -> Container[int]:
-        return self.row.key_sizes
 
     def check(self, sealed: SealedContent) -> None:
         _check_tag(sealed.mac, self.tag_size)
@@ -269,12 +252,10 @@ class CCM:
 
 
 @dataclass(frozen=True, slots=True)
-class ChaCha20Poly1305:
+class ChaCha20Poly1305(RowCipher):
     """ChaCha20 with Poly1305 (RFC 8103, RFC 8439); opened only."""
 
-    row: ContentEncryption
     nonce: bytes
-    is_aead: ClassVar[bool] = True
 
     @classmethod
     def read(cls, row: ContentEncryption, parameters: bytes | None) -> ChaCha20Poly1305:
@@ -284,10 +265,6 @@ class ChaCha20Poly1305:
         if len(nonce) != _CHACHA20_NONCE_SIZE:
             raise MalformedMessage("the ChaCha20-Poly1305 nonce has not 12 bytes")
         return cls(row, nonce)
-
-    @property
-    def key_sizes(self) -> Container[int]:
-        return self.row.key_sizes
 
     def check(self, sealed: SealedContent) -> None:
         _check_tag(sealed.mac, _FULL_TAG_SIZE)

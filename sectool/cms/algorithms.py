@@ -6,96 +6,140 @@ another row, and a class like ``ciphers.CBC`` or ``aead.CCM`` where its mode or 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Container
+from dataclasses import dataclass
+from functools import partial
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import SEED, Camellia
-from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm
 from cryptography.hazmat.primitives.ciphers.algorithms import AES, SM4
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from sectool.asn1 import der
 from sectool.cms import oids
 from sectool.cms.aead import CCM, GCM, ChaCha20Poly1305, GCMWithTag
-from sectool.cms.cek_hkdf import DerivedKeyCipher, read_inner_algorithm
-from sectool.cms.ciphers import CBC, ContentCipher, ContentEncryption
-from sectool.cms.identifiers import AlgorithmIdentifier
+from sectool.cms.ciphers import CBC, ContentCipher, ContentEncryption, Decryptor, SealedContent
+from sectool.cms.identifiers import AlgorithmIdentifier, read_algorithm_identifier
+from sectool.cms.reader import CMSReader
 from sectool.cms.weak import WEAK_CONTENT_ENCRYPTION
 from sectool.errors import MalformedMessage, UnsupportedMessage
 
+# --- a content-encryption key that is bound to its algorithm before use (RFC 9709) ----------------
+# The algorithm inside is judged by the table below like any other.
 
-def _cbc(
-    oid: str,
-    key_size: int,
-    block_cipher: Callable[[bytes], BlockCipherAlgorithm],
-    specification: str,
-    *,
-    is_written: bool = False,
-) -> ContentEncryption:
-    return ContentEncryption(
-        oid=oid,
-        key_sizes=(key_size,),
-        block_size=16,
-        is_aead=False,
-        parameters="initialization vector",
-        specification=specification,
-        read=CBC.read,
-        block_cipher=block_cipher,
-        new=CBC.new if is_written else None,
-    )
+_SALT = b"The Cryptographic Message Syntax"
 
 
-def _gcm(oid: str, key_size: int) -> ContentEncryption:
-    return ContentEncryption(
-        oid=oid,
-        key_sizes=(key_size,),
-        block_size=16,
-        is_aead=True,
-        parameters="GCMParameters",
-        specification="RFC 5084 section 3.2",
-        read=GCM.read,
-        read_with_tag=GCMWithTag.read,
-        new=GCM.new,
-    )
+def read_inner_algorithm(algorithm: AlgorithmIdentifier) -> AlgorithmIdentifier:
+    """The algorithm that encrypts the content, from the parameters (RFC 9709 section 3).
+
+    Raises:
+        MalformedMessage: it is missing, damaged, or derives a key in its turn.
+    """
+    what = "the content encryption within cek-hkdf-sha256"
+    if algorithm.parameters is None:
+        raise MalformedMessage(f"{what} is missing")
+    inner = read_algorithm_identifier(CMSReader.over(algorithm.parameters), what)
+    if inner.oid == oids.CEK_HKDF_SHA256:
+        raise MalformedMessage(f"{what} is cek-hkdf-sha256 again")
+    return inner
 
 
-def _ccm(oid: str, key_size: int) -> ContentEncryption:
-    return ContentEncryption(
-        oid=oid,
-        key_sizes=(key_size,),
-        block_size=16,
-        is_aead=True,
-        parameters="CCMParameters",
-        specification="RFC 5084 section 3.1",
-        read=CCM.read,
-    )
+def derive_key(content_encryption_key: bytes, inner: AlgorithmIdentifier) -> bytes:
+    """CEK' of RFC 9709 section 2, as long as the key it is made from."""
+    info = der.canonical(inner.encode())
+    hkdf = HKDF(SHA256(), length=len(content_encryption_key), salt=_SALT, info=info)
+    return hkdf.derive(content_encryption_key)
 
 
-_CHACHA20_POLY1305 = ContentEncryption(
-    oid=oids.CHACHA20_POLY1305,
-    key_sizes=(32,),
-    block_size=64,
+@dataclass(frozen=True, slots=True)
+class DerivedKeyCipher:
+    """A content cipher under the derived key."""
+
+    cipher: ContentCipher
+    inner: AlgorithmIdentifier
+
+    @property
+    def key_sizes(self) -> Container[int]:
+        return self.cipher.key_sizes
+
+    @property
+    def is_aead(self) -> bool:
+        return self.cipher.is_aead
+
+    def check(self, sealed: SealedContent) -> None:
+        self.cipher.check(sealed)
+
+    def decryptor(self, key: bytes, sealed: SealedContent) -> Decryptor:
+        return self.cipher.decryptor(derive_key(key, self.inner), sealed)
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+_aes_cbc = partial(
+    ContentEncryption,
+    block_size=16,
+    specification="RFC 3565 section 4.1",
+    read=CBC.read,
+    block_cipher=AES,
+    new=CBC.new,
+)
+_camellia_cbc = partial(
+    ContentEncryption,
+    block_size=16,
+    specification="RFC 3657 section 3.2",
+    read=CBC.read,
+    block_cipher=Camellia,
+)
+_gcm = partial(
+    ContentEncryption,
+    block_size=16,
+    specification="RFC 5084 section 3.2",
+    read=GCM.read,
+    parameters="GCMParameters",
     is_aead=True,
-    parameters="nonce of 12 bytes",
-    specification="RFC 8103 section 3",
-    read=ChaCha20Poly1305.read,
+    read_with_tag=GCMWithTag.read,
+    new=GCM.new,
+)
+_ccm = partial(
+    ContentEncryption,
+    block_size=16,
+    specification="RFC 5084 section 3.1",
+    read=CCM.read,
+    parameters="CCMParameters",
+    is_aead=True,
 )
 
 CONTENT_ENCRYPTION: dict[str, ContentEncryption] = {
     row.oid: row
     for row in (
-        _cbc(oids.AES_128_CBC, 16, AES, "RFC 3565 section 4.1", is_written=True),
-        _cbc(oids.AES_192_CBC, 24, AES, "RFC 3565 section 4.1", is_written=True),
-        _cbc(oids.AES_256_CBC, 32, AES, "RFC 3565 section 4.1", is_written=True),
-        _cbc(oids.CAMELLIA_128_CBC, 16, Camellia, "RFC 3657 section 3.2"),
-        _cbc(oids.CAMELLIA_192_CBC, 24, Camellia, "RFC 3657 section 3.2"),
-        _cbc(oids.CAMELLIA_256_CBC, 32, Camellia, "RFC 3657 section 3.2"),
-        _cbc(oids.SEED_CBC, 16, SEED, "RFC 4010 section 3"),
-        _cbc(oids.SM4_CBC, 16, SM4, "GM/T 0010; as OpenSSL writes it"),
-        _gcm(oids.AES_128_GCM, 16),
-        _gcm(oids.AES_192_GCM, 24),
-        _gcm(oids.AES_256_GCM, 32),
-        _ccm(oids.AES_128_CCM, 16),
-        _ccm(oids.AES_192_CCM, 24),
-        _ccm(oids.AES_256_CCM, 32),
-        _CHACHA20_POLY1305,
+        _aes_cbc(oids.AES_128_CBC, (16,)),
+        _aes_cbc(oids.AES_192_CBC, (24,)),
+        _aes_cbc(oids.AES_256_CBC, (32,)),
+        _camellia_cbc(oids.CAMELLIA_128_CBC, (16,)),
+        _camellia_cbc(oids.CAMELLIA_192_CBC, (24,)),
+        _camellia_cbc(oids.CAMELLIA_256_CBC, (32,)),
+        ContentEncryption(
+            oids.SEED_CBC, (16,), 16, "RFC 4010 section 3", CBC.read, block_cipher=SEED
+        ),
+        ContentEncryption(
+            oids.SM4_CBC, (16,), 16, "GM/T 0010; as OpenSSL writes it", CBC.read, block_cipher=SM4
+        ),
+        _gcm(oids.AES_128_GCM, (16,)),
+        _gcm(oids.AES_192_GCM, (24,)),
+        _gcm(oids.AES_256_GCM, (32,)),
+        _ccm(oids.AES_128_CCM, (16,)),
+        _ccm(oids.AES_192_CCM, (24,)),
+        _ccm(oids.AES_256_CCM, (32,)),
+        ContentEncryption(
+            oids.CHACHA20_POLY1305,
+            key_sizes=(32,),
+            block_size=64,
+            specification="RFC 8103 section 3",
+            read=ChaCha20Poly1305.read,
+            parameters="nonce of 12 bytes",
+            is_aead=True,
+        ),
         *WEAK_CONTENT_ENCRYPTION,
     )
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers import (
     BlockCipherAlgorithm,
@@ -116,20 +116,37 @@ class ContentEncryption:
     """Bytes a content-encryption key may have."""
     block_size: int
     """Bytes of a cipher block and of an initialization vector."""
-    is_aead: bool
-    """Whether it has a tag, so that it belongs into AuthEnvelopedData and nothing else does."""
-    parameters: str
-    """What its parameters are, in a few words."""
     specification: str
-    """The document that gives them."""
+    """The document that gives its parameters."""
     read: Callable[[ContentEncryption, bytes | None], ContentCipher]
     """Reads the encoded parameters; raises MalformedMessage or UnsupportedMessage."""
+    parameters: str = "initialization vector"
+    """What its parameters are, in a few words."""
+    is_aead: bool = False
+    """Whether it has a tag, so that it belongs into AuthEnvelopedData and nothing else does."""
     block_cipher: Callable[[bytes], BlockCipherAlgorithm] | None = None
     """The block cipher under a key; None where ``read`` brings its own."""
     read_with_tag: Callable[[ContentEncryption, bytes | None], ContentCipher] | None = None
     """As ``read``, of content in EnvelopedData that ends in its tag; None: it has no such form."""
     new: Callable[[ContentEncryption], SealingCipher] | None = None
     """Fresh parameters from the system's random source; None: never written."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCipher:
+    """What content ciphers have of their row of the table."""
+
+    row: ContentEncryption
+
+    @property
+    def key_sizes(self) -> Container[int]:
+        """As in ``ContentCipher``."""
+        return self.row.key_sizes
+
+    @property
+    def is_aead(self) -> bool:
+        """As in ``ContentCipher``."""
+        return self.row.is_aead
 
 
 # --- CBC ---------------------------------------------------------------------
@@ -159,11 +176,9 @@ def check_whole_blocks(size: int, block_size: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class CBC:
+class CBC(RowCipher):
     """A block cipher in CBC mode with the padding of RFC 5652 section 6.3."""
 
-    is_aead: ClassVar[bool] = False
-    row: ContentEncryption
     iv: bytes
 
     @classmethod
@@ -179,10 +194,6 @@ class CBC:
     @property
     def algorithm(self) -> AlgorithmIdentifier:
         return AlgorithmIdentifier(self.row.oid, der.octet_string(self.iv))
-
-    @property
-    def key_sizes(self) -> Container[int]:
-        return self.row.key_sizes
 
     def check(self, sealed: SealedContent) -> None:
         check_whole_blocks(sealed.size, self.row.block_size)

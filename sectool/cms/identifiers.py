@@ -4,12 +4,49 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+
 from sectool.asn1 import der, tags
-from sectool.cms.hash_functions import HASH_NAMES
+from sectool.cms import oids
 from sectool.cms.names import display_name
 from sectool.cms.reader import CMSReader
-from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
+from sectool.cms.seams import (
+    IssuerAndSerialNumber,
+    PKCS1v15,
+    RecipientIdentifier,
+    RSAPadding,
+    SubjectKeyIdentifier,
+)
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
+
+HASH_NAMES = {
+    oids.SHA1: "sha1",
+    oids.SHA224: "sha224",
+    oids.SHA256: "sha256",
+    oids.SHA384: "sha384",
+    oids.SHA512: "sha512",
+}
+"""As ``hashlib`` spells them."""
+
+HASHES: dict[str, type[hashes.HashAlgorithm]] = {
+    "sha1": hashes.SHA1,
+    "sha224": hashes.SHA224,
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
+
+
+def padding_of(asked: RSAPadding) -> padding.AsymmetricPadding:
+    """A padding of RSA as the library that computes it takes it."""
+    if isinstance(asked, PKCS1v15):
+        return padding.PKCS1v15()
+    return padding.OAEP(
+        mgf=padding.MGF1(HASHES[asked.mgf_hash_name]()),
+        algorithm=HASHES[asked.hash_name](),
+        label=asked.label or None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

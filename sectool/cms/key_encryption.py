@@ -11,7 +11,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from sectool.cms.hash_functions import padding_of
+from sectool.cms.identifiers import padding_of
 from sectool.cms.key_agreement import encode_key_agreement, key_agreement_algorithm
 from sectool.cms.key_encapsulation import (
     encode_key_encapsulation,

@@ -39,7 +39,7 @@ class Limits(ReaderLimits):
     """One certificate; a few have large pictures inside."""
     mac_size: int = 64
     """The authentication tag of an AuthEnvelopedData."""
-    buffered_content: int = 1024 * 1024
+    buffered_content: int = 4 * 1024 * 1024
     """Encrypted content up to this size is proven in memory; larger content is
     read twice instead."""
 

@@ -6,8 +6,7 @@ is mail is for others to judge.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -29,15 +28,14 @@ from sectool.cms.envelope import (
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.recipients import UnwrappedKey
 from sectool.cms.seams import (
+    HashingSink,
     KeyOperations,
     KeySource,
     RecipientIdentifier,
     SenderKeys,
-    Sink,
     Source,
 )
 from sectool.cms.shared_secrets import NO_SECRETS, SharedSecrets
-from sectool.cms.sinks import DISCARD, HashingSink
 from sectool.errors import (
     BudgetExceeded,
     DecryptionFailed,
@@ -46,6 +44,7 @@ from sectool.errors import (
     MissingKey,
     UnsupportedMessage,
 )
+from sectool.message import Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +137,48 @@ class SealedEnvelope:
         budget = current()
         decryptor = self._decryptor(content_encryption_key)
         plaintext = HashingSink(sink)
-        left = self.sealed.size
 
         def receive(block: bytes) -> None:
+            budget.spend(Work.READING, len(block))
+            plaintext.write(decryptor.update(block))
+
+        self.read_again(receive)
+        plaintext.write(decryptor.finish())
+        return DecryptedContent(plaintext.size, plaintext.digest())
+
+    def read_again(
+        self, receive: Callable[[bytes], object] | None = None, *, with_attributes: bool = False
+    ) -> Envelope:
+        """Reads the envelope once more, without its recipients.
+
+        Args:
+            receive: takes the encrypted content, never more of it than there was.
+            with_attributes: as in ``read_envelope``.
+
+        Raises:
+            MessageChanged: it is not what was read before.
+        """
+        left = self.sealed.size
+
+        def take(block: bytes) -> None:
             nonlocal left
             left -= len(block)
             if left < 0:
                 raise _changed()
-            budget.spend(Work.READING, len(block))
-            plaintext.write(decryptor.update(block))
+            if receive is not None:
+                receive(block)
 
         with self.source.open() as stream:
-            again = read_envelope(stream, self.limits, receive=receive, with_recipients=False)
+            again = read_envelope(
+                stream,
+                self.limits,
+                receive=take,
+                with_recipients=False,
+                with_attributes=with_attributes,
+            )
         if again.digest != self.envelope.digest:
             raise _changed()
-        plaintext.write(decryptor.finish())
-        return DecryptedContent(plaintext.size, plaintext.digest())
+        return again
 
     def blocks(self, content_encryption_key: bytes) -> Iterator[bytes]:
         """The plaintext a block at a time, unproven until the last was taken.
@@ -356,39 +381,3 @@ def find_openings(
     )
     sealed = SealedEnvelope.prepare(source, envelope, limits)
     return Openings(description, attempts, sealed)
-
-
-def open_envelope(
-    source: Source,
-    sink: Sink,
-    keys: KeySource,
-    limits: Limits = DEFAULT_LIMITS,
-    *,
-    secrets: SharedSecrets = NO_SECRETS,
-) -> Authenticated | Unproven:
-    """Opens an envelope with the first candidate key that fits.
-
-    The sink receives nothing before padding and tag were checked: content up to
-    ``limits.buffered_content`` bytes is held in memory, larger content is
-    decrypted twice, the first time to check it. That is all it promises: an
-    ``Unproven`` result may be garbage under a wrong key. Where several keys may
-    fit and content decides, use ``find_openings``.
-
-    Raises:
-        MissingKey, DecryptionFailed, MalformedMessage, UnsupportedMessage,
-        LimitExceeded, MessageChanged: as ``find_openings`` and ``Opening.decrypt``.
-    """
-    openings = find_openings(source, keys, limits, secrets=secrets)
-    is_small = (openings.description.encrypted_content_size or 0) <= limits.buffered_content
-    for opening in openings:
-        buffer = io.BytesIO()
-        try:
-            result = opening.decrypt(buffer if is_small else DISCARD)
-        except DecryptionFailed:
-            continue
-        if is_small:
-            sink.write(buffer.getvalue())
-        elif opening.decrypt(sink).sha256 != result.sha256:
-            raise _changed()
-        return result
-    raise openings.failure

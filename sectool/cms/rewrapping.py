@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 
 from sectool.asn1 import der, tags
 from sectool.cms import oids
-from sectool.cms.cek_hkdf import read_inner_algorithm
-from sectool.cms.envelope import Envelope, canonical_set, read_envelope
+from sectool.cms.algorithms import read_inner_algorithm
+from sectool.cms.envelope import Envelope, canonical_set
 from sectool.cms.limits import Limits
-from sectool.cms.opening import Opening, SealedEnvelope
+from sectool.cms.opening import Opening
 from sectool.cms.profiles import Profile, Recipient
 from sectool.cms.sealing import envelope_head, envelope_version, wrap_for
-from sectool.cms.seams import Sink
-from sectool.cms.sinks import HashingSink
-from sectool.errors import MessageChanged, UnsupportedMessage
+from sectool.cms.seams import HashingSink
+from sectool.errors import UnsupportedMessage
+from sectool.message import Sink
 
 _KEPT_CONTENT = {
     oids.ENVELOPED_DATA: frozenset({oids.AES_128_CBC, oids.AES_192_CBC, oids.AES_256_CBC}),
@@ -83,20 +83,13 @@ def rewrap_envelope(
     if reason := why_not_rewrapped(opening, profile):
         raise UnsupportedMessage(reason)
     sealed = opening.sealed
-    envelope = _with_attributes(sealed)
+    envelope = sealed.read_again(with_attributes=True)
     tail = _tail(envelope, sealed.limits)
     output = HashingSink(sink)
     output.write(_head(envelope, opening, recipients, profile, len(tail)))
-    _copy_content(sealed, output)
+    sealed.read_again(output.write)
     output.write(tail)
     return Rewrapped(output.digest(), output.size, opening.content_encryption_key)
-
-
-def _with_attributes(sealed: SealedEnvelope) -> Envelope:
-    with sealed.source.open() as stream:
-        again = read_envelope(stream, sealed.limits, with_recipients=False, with_attributes=True)
-    _check_same(again, sealed)
-    return again
 
 
 def _head(
@@ -135,27 +128,3 @@ def _attributes(number: int, attributes: bytes, limits: Limits) -> bytes:
     # An implicit tag: only the first octet differs from that of a SET.
     encoded = canonical_set(attributes, limits)
     return bytes((tags.context(number) | tags.CONSTRUCTED,)) + encoded[1:] if encoded else b""
-
-
-def _copy_content(sealed: SealedEnvelope, output: HashingSink) -> None:
-    left = sealed.sealed.size
-
-    def receive(block: bytes) -> None:
-        nonlocal left
-        left -= len(block)
-        if left < 0:
-            raise _changed()
-        output.write(block)
-
-    with sealed.source.open() as stream:
-        again = read_envelope(stream, sealed.limits, receive=receive, with_recipients=False)
-    _check_same(again, sealed)
-
-
-def _check_same(again: Envelope, sealed: SealedEnvelope) -> None:
-    if again.digest != sealed.envelope.digest:
-        raise _changed()
-
-
-def _changed() -> MessageChanged:
-    return MessageChanged("the encrypted message changed between two readings")

@@ -19,9 +19,9 @@ from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.opening import SealedEnvelope
 from sectool.cms.profiles import PROFILES, Profile, Recipient, distinct
 from sectool.cms.recipients import RecipientInfo
-from sectool.cms.seams import IssuerAndSerialNumber, Sink, SizedSource, Source
-from sectool.cms.sinks import DISCARD, HashingSink
+from sectool.cms.seams import DISCARD, HashingSink, IssuerAndSerialNumber, SizedSource, Source
 from sectool.errors import MalformedMessage, MessageChanged
+from sectool.message import Sink
 
 _BLOCK = 128 * 1024
 _TAG_SIZE = 16

@@ -6,6 +6,7 @@ well as a file. Nothing here knows mail.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -119,17 +120,29 @@ class SenderKeys(Protocol):
         """Contents of subjectPublicKey, whole bytes, of all certificates of that name."""
 
 
-__all__ = [
-    "OAEP",
-    "IssuerAndSerialNumber",
-    "KeyOperations",
-    "KeySource",
-    "PKCS1v15",
-    "RSAPadding",
-    "RecipientIdentifier",
-    "SenderKeys",
-    "Sink",
-    "SizedSource",
-    "Source",
-    "SubjectKeyIdentifier",
-]
+class HashingSink:
+    """Hands bytes on to a sink, and knows how many there were and their digest."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._sha256 = hashlib.sha256()
+        self.size = 0
+        """Bytes that were written."""
+
+    def write(self, data: bytes, /) -> None:
+        self._sha256.update(data)
+        self.size += len(data)
+        self._sink.write(data)
+
+    def digest(self) -> str:
+        """SHA-256 of what was written, lower-case hexadecimal."""
+        return self._sha256.hexdigest()
+
+
+class _Discard:
+    def write(self, _data: bytes, /) -> None:
+        pass
+
+
+DISCARD: Sink = _Discard()
+"""A sink for checking what is not to be kept."""

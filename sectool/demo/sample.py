@@ -12,19 +12,19 @@ import hashlib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import sectool
 from sectool.durable import explained
 from sectool.errors import RunError, UsageError
 from sectool.outcome import State
 
-_Value = TypeVar("_Value")
+_Entry = TypeVar("_Entry")
 
 FORMAT = 1
 """Of ``manifest.toml``."""
@@ -42,7 +42,7 @@ _MAXIMUM_FOLDER_KEYWORDS = 26
 """Dovecot has the letters a to z for the keywords of one folder."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SampleMessage:
     """One message of the sample, and what must become of it."""
 
@@ -65,19 +65,19 @@ class SampleMessage:
     """What a scan without keys says."""
     state_with_keys: State
     """What a scan with the owner's key history says."""
-    inner_sha256: str
+    inner_sha256: str = ""
     """Of the exact bytes that were encrypted; empty where none can be had."""
-    content_type: str
+    content_type: str = _ID_DATA
     """``encryptedContentInfo.contentType``, dotted; id-data where nothing is encrypted."""
-    algorithm: str
+    algorithm: str = ""
     """Content-encryption algorithm, such as ``aes-256-cbc``; empty where nothing is encrypted."""
     recipients: tuple[str, ...]
     """Names of keys, in no order."""
-    openssl: bool
+    openssl: bool = True
     """Whether the openssl command can open it, given the key."""
     covers: tuple[str, ...]
     """The kinds of mail it is an example of."""
-    note: str
+    note: str = ""
     """What is special about it, one line."""
 
 
@@ -162,82 +162,47 @@ def load_manifest(directory: Path) -> SampleManifest:
 
 def _manifest(table: Mapping[str, object]) -> SampleManifest:
     manifest = SampleManifest(
-        owner=_get(table, "owner", str),
-        folders=tuple(_get(entry, "name", str) for entry in _tables(table, "folder")),
-        keys=tuple(_key(entry) for entry in _tables(table, "key")),
-        messages=tuple(_message(entry) for entry in _tables(table, "message")),
+        owner=str(_value(table.get("owner"), "owner", str)),
+        folders=tuple(
+            str(_value(one.get("name"), "name", str)) for one in _tables(table, "folder")
+        ),
+        keys=tuple(_read(SampleKey, entry) for entry in _tables(table, "key")),
+        messages=tuple(_read(SampleMessage, entry) for entry in _tables(table, "message")),
     )
     for folder in manifest.folders:
         _check_folder(folder)
     for message in manifest.messages:
-        if message.folder not in manifest.folders:
-            raise ValueError(f"{message.file} lies in no folder of the manifest")
+        _check_message(message, manifest.folders)
     return manifest
 
 
-def _message(table: Mapping[str, object]) -> SampleMessage:
-    file = _get(table, "file", str)
-    if not re.fullmatch(r"mail/[0-9]{4,9}\.eml", file):
+def _check_message(message: SampleMessage, folders: Collection[str]) -> None:
+    if not re.fullmatch(r"mail/[0-9]{4,9}\.eml", message.file):
         raise ValueError("a message file is not called mail/NNNN.eml")
-    flags = _strings(table, "flags")
-    if unknown := set(flags) - set(_FLAG_LETTERS):
-        raise ValueError(f"{file} has an unknown flag {min(unknown)}")
-    return SampleMessage(
-        file=file,
-        sha256=_get(table, "sha256", str),
-        folder=_get(table, "folder", str),
-        flags=flags,
-        keywords=_strings(table, "keywords"),
-        internal_date=_date(table, "internal_date"),
-        name_size=_get(table, "name_size", bool),
-        name_virtual_size=_get(table, "name_virtual_size", bool),
-        state_without_keys=State(_get(table, "state_without_keys", str)),
-        state_with_keys=State(_get(table, "state_with_keys", str)),
-        inner_sha256=_get(table, "inner_sha256", str, ""),
-        content_type=_get(table, "content_type", str, _ID_DATA),
-        algorithm=_get(table, "algorithm", str, ""),
-        recipients=_strings(table, "recipients"),
-        openssl=_get(table, "openssl", bool, True),
-        covers=_strings(table, "covers"),
-        note=_get(table, "note", str, ""),
-    )
+    if unknown := set(message.flags) - set(_FLAG_LETTERS):
+        raise ValueError(f"{message.file} has an unknown flag {min(unknown)}")
+    if message.folder not in folders:
+        raise ValueError(f"{message.file} lies in no folder of the manifest")
 
 
-def _key(table: Mapping[str, object]) -> SampleKey:
-    return SampleKey(
-        name=_get(table, "name", str),
-        role=_get(table, "role", str),
-        address=_get(table, "address", str),
-        file=_get(table, "file", str),
-        private_key_file=_get(table, "private_key_file", str),
-        passphrase=_get(table, "passphrase", str),
-        fingerprint=_get(table, "fingerprint", str),
-        not_before=_date(table, "not_before"),
-        not_after=_date(table, "not_after"),
-    )
+def _read(kind: type[_Entry], table: Mapping[str, object]) -> _Entry:
+    """An entry of the manifest: each field has the value of its name, or its default."""
+    kinds = get_type_hints(kind)
+    known = {one.name: one.default for one in fields(kind)}  # type: ignore[arg-type]  # dataclasses
+    return kind(**{name: _value(table.get(name, known[name]), name, kinds[name]) for name in known})
 
 
-def _get(
-    table: Mapping[str, object], name: str, kind: type[_Value], default: _Value | None = None
-) -> _Value:
-    value = table.get(name, default)
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} is missing or not {kind.__name__}")
-    return value
-
-
-def _date(table: Mapping[str, object], name: str) -> datetime:
-    value = _get(table, name, datetime)
-    if value.utcoffset() is None:
-        raise ValueError(f"{name} has no offset")
-    return value
-
-
-def _strings(table: Mapping[str, object], name: str) -> tuple[str, ...]:
-    values = table.get(name, [])
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+def _value(value: object, name: str, kind: Any) -> object:
+    if kind == tuple[str, ...]:
+        values = [] if value is MISSING else value
+        if isinstance(values, tuple | list) and all(isinstance(one, str) for one in values):
+            return tuple(values)
         raise TypeError(f"{name} is not a list of strings")
-    return tuple(values)
+    if not isinstance(value, str if kind is State else kind):
+        raise TypeError(f"{name} is missing or not {kind.__name__}")
+    if isinstance(value, datetime) and value.utcoffset() is None:
+        raise ValueError(f"{name} has no offset")
+    return State(value) if kind is State else value
 
 
 def _tables(table: Mapping[str, object], name: str) -> list[Mapping[str, object]]:

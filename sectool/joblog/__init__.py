@@ -3,60 +3,30 @@
 Holds no subjects, no addresses, no key material and no plaintext.
 """
 
-from sectool.joblog.counts import MessagesAlike
-from sectool.joblog.decisions import Acknowledgement, Standing
-from sectool.joblog.layers import NOT_EVERYBODYS
-from sectool.joblog.log import JobLog
-from sectool.joblog.messages import KEPT, REPLACED
+from sectool.joblog.counts import MessagesAlike as MessagesAlike
+from sectool.joblog.decisions import Acknowledgement as Acknowledgement, Standing as Standing
+from sectool.joblog.layers import NOT_EVERYBODYS as NOT_EVERYBODYS
+from sectool.joblog.log import JobLog as JobLog
+from sectool.joblog.messages import KEPT as KEPT, REPLACED as REPLACED
 from sectool.joblog.records import (
-    IN_CLEAR,
-    NOT_KNOWN,
-    ON_TRIAL,
-    PASSED_OVER,
-    UNREACHED,
-    UNREAD,
-    CheckpointRecord,
-    Examination,
-    JobMessage,
-    LayerRecord,
-    MessageRecord,
-    PartRecord,
-    Purpose,
-    Removal,
-    ReplacementRecord,
-    SealablePart,
-    Storage,
-    StoredCopy,
+    IN_CLEAR as IN_CLEAR,
+    NOT_KNOWN as NOT_KNOWN,
+    ON_TRIAL as ON_TRIAL,
+    PASSED_OVER as PASSED_OVER,
+    UNREACHED as UNREACHED,
+    UNREAD as UNREAD,
+    CheckpointRecord as CheckpointRecord,
+    Examination as Examination,
+    JobMessage as JobMessage,
+    LayerRecord as LayerRecord,
+    MessageRecord as MessageRecord,
+    PartRecord as PartRecord,
+    Purpose as Purpose,
+    Removal as Removal,
+    ReplacementRecord as ReplacementRecord,
+    SealablePart as SealablePart,
+    Storage as Storage,
+    StoredCopy as StoredCopy,
 )
-from sectool.joblog.schema import MIGRATED_VERSIONS
-from sectool.outcome import blotted
-
-__all__ = [
-    "IN_CLEAR",
-    "KEPT",
-    "MIGRATED_VERSIONS",
-    "NOT_EVERYBODYS",
-    "NOT_KNOWN",
-    "ON_TRIAL",
-    "PASSED_OVER",
-    "REPLACED",
-    "UNREACHED",
-    "UNREAD",
-    "Acknowledgement",
-    "CheckpointRecord",
-    "Examination",
-    "JobLog",
-    "JobMessage",
-    "LayerRecord",
-    "MessageRecord",
-    "MessagesAlike",
-    "PartRecord",
-    "Purpose",
-    "Removal",
-    "ReplacementRecord",
-    "SealablePart",
-    "Standing",
-    "Storage",
-    "StoredCopy",
-    "blotted",
-]
+from sectool.joblog.schema import MIGRATED_VERSIONS as MIGRATED_VERSIONS
+from sectool.outcome import blotted as blotted

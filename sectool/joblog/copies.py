@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sectool.joblog.parts import CHECKPOINTS_STAND
 from sectool.joblog.records import Examination, MessageRecord
+from sectool.joblog.table import Table
 from sectool.outcome import MessageDigest, State
 
 if TYPE_CHECKING:
@@ -30,30 +31,26 @@ _IS_FURTHER = "stored_copy = 'found'"
 """The row is of a further copy, of which an original is kept before it is replaced."""
 
 
-class CopyTable:
+class CopyTable(Table):
     """The plaintext copies of a job; all writing happens inside ``JobLog.group``."""
 
     def __init__(self, connection: sqlite3.Connection, messages: MessageTable) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._messages = messages
 
     def read_like(self, examination: Examination) -> bool:
         """Whether a mail may be a plaintext copy of the job, by all but its other fields."""
         if not examination.in_clear:
             return False
-        row = self._connection.execute(
-            f"SELECT 1 FROM message WHERE {_READS_LIKE} LIMIT 1", _mail(examination)
-        ).fetchone()
-        return row is not None
+        return self._has(f"SELECT 1 FROM message WHERE {_READS_LIKE} LIMIT 1", *_mail(examination))
 
     def resemble(self, examination: Examination) -> bool:
         """Whether a mail has the text of a plaintext copy of the job, whoever it is from."""
         if not examination.in_clear:
             return False
-        row = self._connection.execute(
-            f"SELECT 1 FROM message WHERE {_READS_LIKE} LIMIT 1", _content(examination)
-        ).fetchone()
-        return row is not None
+        return self._has(
+            f"SELECT 1 FROM message WHERE {_READS_LIKE} LIMIT 1", *_content(examination)
+        )
 
     def is_late(self, examination: Examination) -> bool:
         """Whether a mail may be recorded only after all others of a walk: see ``read_like``.
@@ -62,10 +59,7 @@ class CopyTable:
         """
         if not self.read_like(examination):
             return False
-        row = self._connection.execute(
-            "SELECT 1 FROM message WHERE identity = ?", (examination.in_clear,)
-        ).fetchone()
-        return row is None
+        return not self._has("SELECT 1 FROM message WHERE identity = ?", examination.in_clear)
 
     def claim(
         self, examination: Examination, is_own: Callable[[MessageDigest], bool]
@@ -99,9 +93,7 @@ class CopyTable:
         return self._messages.claim(examination.listing, examination.identity)
 
     def _original(self, message: int) -> MessageDigest:
-        row = self._connection.execute(
-            "SELECT digest FROM original WHERE message = ?", (message,)
-        ).fetchone()
+        row = self._row("SELECT digest FROM original WHERE message = ?", message)
         return MessageDigest("" if row is None else row[0])
 
     def join(self, examination: Examination) -> int | None:
@@ -128,11 +120,9 @@ class CopyTable:
             return None
         select = f"SELECT message FROM message WHERE {_READS_LIKE} AND {CHECKPOINTS_STAND}"
         values = _mail(examination)
-        row = self._connection.execute(
-            f"{select} AND message = ?", (*values, examination.marked)
-        ).fetchone()
+        row = self._row(f"{select} AND message = ?", *values, examination.marked)
         if row is None and examination.message_id:
-            row = self._connection.execute(f"{select} LIMIT 1", values).fetchone()
+            row = self._row(f"{select} LIMIT 1", *values)
         return None if row is None else int(row[0])
 
 

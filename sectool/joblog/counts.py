@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sectool.joblog.layers import IS_ACKNOWLEDGED, LayerTable
 from sectool.joblog.parts import STANDING
 from sectool.joblog.records import NOTICED, RECIPIENT_COLUMNS, Storage, moment_of
+from sectool.joblog.table import Table
 from sectool.outcome import NOT_DONE, Integrity, RecipientKey, State
 from sectool.summary import Lying, NotDone, Summary
 
 
-class Counts:
+class Counts(Table):
     """Answers how many messages of a job are in which state, folder and year."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
 
     def found(self) -> tuple[int, int]:
         """How many messages the job has, and how many of them the walk has seen."""
-        execute = self._connection.execute
-        found_later = (State.NOT_IN_JOB, State.OLD_KEY)
-        (messages,) = execute(
-            "SELECT count(*) FROM counted WHERE state NOT IN (?, ?)", found_later
-        ).fetchone()
-        (seen,) = execute(
-            "SELECT count(*) FROM message JOIN temp.seen USING (message) WHERE state NOT IN (?, ?)",
-            found_later,
-        ).fetchone()
-        return int(messages), int(seen)
+        condition, *later = "state NOT IN (?, ?)", State.NOT_IN_JOB, State.OLD_KEY
+        return (
+            self._number(f"SELECT count(*) FROM counted WHERE {condition}", *later),
+            self._number(
+                f"SELECT count(*) FROM message JOIN temp.seen USING (message) WHERE {condition}",
+                *later,
+            ),
+        )
 
     def summarise(self, summary: Summary) -> None:
         """Adds the counts of all messages of the job to ``summary``."""
@@ -43,29 +38,26 @@ class Counts:
             summary.messages += count
             # Not sum(): a sparse file says that it has any number of bytes.
             summary.bytes += int(size)
-        for folder, count in execute("SELECT folder, count(*) FROM counted GROUP BY folder"):
-            summary.folders[folder] += count
-        for year, count in execute(
-            "SELECT year, count(*) FROM counted WHERE year <> '' GROUP BY year"
-        ):
-            summary.years[year] += count
-        for algorithm, count in execute(
+        summary.folders.update(
+            dict(execute("SELECT folder, count(*) FROM counted GROUP BY folder").fetchall())
+        )
+        years = execute("SELECT year, count(*) FROM counted WHERE year <> '' GROUP BY year")
+        summary.years.update(dict(years.fetchall()))
+        algorithms = execute(
             "SELECT content_encryption_algorithm, count(*) FROM part JOIN counted USING (message)"
             " WHERE content_encryption_algorithm <> '' GROUP BY content_encryption_algorithm"
-        ):
-            summary.content_encryption_algorithms[algorithm] += count
-        (summary.job_data_removed,) = execute(
-            "SELECT count(*) FROM counted WHERE purged"
-        ).fetchone()
+        )
+        summary.content_encryption_algorithms.update(dict(algorithms.fetchall()))
+        summary.job_data_removed = self._number("SELECT count(*) FROM counted WHERE purged")
         self._summarise_defects(summary)
         self._summarise_integrity(summary)
-        (summary.documents,) = execute(
+        summary.documents = self._number(
             "SELECT count(*) FROM part JOIN counted USING (message) WHERE placement = 'document'"
-        ).fetchone()
-        (summary.voided_signatures,) = execute(
+        )
+        summary.voided_signatures = self._number(
             "SELECT count(DISTINCT message) FROM counted JOIN part USING (message)"
             " WHERE voids_signature AND replaced"
-        ).fetchone()
+        )
         self._summarise_recipients(summary)
         self._summarise_not_done(summary)
         layers = LayerTable(self._connection)
@@ -126,34 +118,29 @@ _IN_CLEAR = "in_clear AND presence IN ('present', 'changed')"
 """Condition on a message: its plaintext lies in the mailbox."""
 
 
-class PlaintextTable:
+class PlaintextTable(Table):
     """Answers what of the mail lies where in clear, as the log knows it."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
 
     def checkpoints(self, storage: Storage) -> Lying:
         """The checkpoints that stand and are kept in this way."""
-        count, size, since = self._connection.execute(
+        count, size, since = self._row(
             "SELECT count(*), total(inner_size), min(written) FROM checkpoint"
             f" WHERE storage = ? AND {STANDING}",
-            (storage,),
-        ).fetchone()
+            storage,
+        )
         return Lying(count, int(size), None if since is None else moment_of(since))
 
     def in_mailbox(self) -> Lying:
         """The messages that were decrypted in place, and were not encrypted since."""
-        count, size = self._connection.execute(
-            f"SELECT count(*), total(size) FROM message WHERE {_IN_CLEAR}"
-        ).fetchone()
-        (since,) = self._connection.execute(
+        count, size = self._row(f"SELECT count(*), total(size) FROM message WHERE {_IN_CLEAR}")
+        (since,) = self._row(
             "WITH undone AS (SELECT message, max(step) AS last FROM step"
             "   WHERE name IN ('reencrypted', 'rewrapped', 'rolled-back', 'returned')"
             "   GROUP BY message)"
             " SELECT min(at) FROM step JOIN message USING (message)"
             "   LEFT JOIN undone USING (message)"
             f" WHERE name = 'decrypted' AND step.step > coalesce(undone.last, 0) AND {_IN_CLEAR}"
-        ).fetchone()
+        )
         return Lying(count, int(size), None if since is None else moment_of(since))
 
 
@@ -176,24 +163,8 @@ class MessagesAlike:
     messages: int
 
 
-class _Keys:
-    """The recipients of the job by their numbers."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        rows = connection.execute(
-            f"SELECT recipient, {RECIPIENT_COLUMNS} FROM recipient WHERE in_history"
-        )
-        self._keys = {str(number): RecipientKey(*names) for number, *names in rows}
-
-    def of(self, numbers: str) -> frozenset[RecipientKey]:
-        return frozenset(self._keys[number] for number in numbers.split(",") if number)
-
-
-class Standings:
+class Standings(Table):
     """Answers how far the messages of a job have come."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
 
     def names_of(self, states: frozenset[State]) -> frozenset[str]:
         """Names, within whatever folder, of messages in these states that were never replaced."""
@@ -213,7 +184,7 @@ class Standings:
             states: which.
             tried_with: digest of a key history; only those that were tried with it last.
         """
-        keys = _Keys(self._connection)
+        keys = self._keys()
         rows = self._connection.execute(
             f"SELECT folder, state, keys, count(*) FROM (SELECT folder, state, {_NAMED} AS keys"
             "   FROM message WHERE presence = 'present'"
@@ -222,18 +193,24 @@ class Standings:
             (json.dumps(sorted(states)), tried_with),
         ).fetchall()
         for folder, state, named, messages in rows:
-            yield MessagesAlike(folder, State(state), keys.of(named), messages)
+            yield MessagesAlike(folder, State(state), _those_in(named, keys), messages)
 
     def opened(self) -> Iterator[frozenset[RecipientKey]]:
         """The keys at hand that messages name which were opened, each such set once."""
-        keys = _Keys(self._connection)
+        keys = self._keys()
         rows = self._connection.execute(
             f"SELECT DISTINCT {_NAMED} FROM message WHERE EXISTS (SELECT 1 FROM part"
             " WHERE part.message = message.message AND integrity <> ''"
             " AND content_encryption_algorithm <> '')"
         ).fetchall()
         for (named,) in rows:
-            yield keys.of(named)
+            yield _those_in(named, keys)
+
+    def _keys(self) -> dict[str, RecipientKey]:
+        rows = self._connection.execute(
+            f"SELECT recipient, {RECIPIENT_COLUMNS} FROM recipient WHERE in_history"
+        )
+        return {str(number): RecipientKey(*names) for number, *names in rows}
 
     def of(self, messages: Iterable[int]) -> dict[int, State]:
         """The states of these rows."""
@@ -242,3 +219,7 @@ class Standings:
             (json.dumps(list(messages)),),
         )
         return {int(message): State(state) for message, state in rows}
+
+
+def _those_in(numbers: str, keys: Mapping[str, RecipientKey]) -> frozenset[RecipientKey]:
+    return frozenset(keys[number] for number in numbers.split(",") if number)

@@ -11,7 +11,6 @@ A message is given up for one key, named by its public half, and counts against 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +18,7 @@ from typing import Any
 
 from sectool.joblog.layers import IS_ACKNOWLEDGED, IS_KEPT
 from sectool.joblog.records import LISTING_COLUMNS, RECIPIENT_COLUMNS, listing_of, moment_of, now
+from sectool.joblog.table import Table, ValueTable
 from sectool.message import Listing, MessageRef
 from sectool.outcome import (
     NOT_DONE,
@@ -46,11 +46,8 @@ class Acknowledgement:
     """The only state it is good for; None: any but those of ``HAPPENED``."""
 
 
-class AcknowledgementTable:
+class AcknowledgementTable(Table):
     """What a person acknowledged; all writing happens inside ``JobLog.group``."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
 
     def add(self, acknowledgements: Iterable[Acknowledgement]) -> None:
         """Later commands of the job honour these, too."""
@@ -62,18 +59,15 @@ class AcknowledgementTable:
     def is_matched(self, acknowledgement: Acknowledgement) -> bool:
         """Whether a message of the job is not done, or needs an old key, and is the one meant."""
         states = NOT_DONE - HAPPENED if acknowledgement.state is None else {acknowledgement.state}
-        row = self._connection.execute(
+        return self._has(
             "SELECT 1 FROM counted WHERE original_identity = ?"
             " AND (word IN (SELECT value FROM json_each(?)) OR (? AND EXISTS"
             "   (SELECT 1 FROM layer WHERE layer.message = counted.message"
             "     AND layer.reason <> ''))) LIMIT 1",
-            (
-                acknowledgement.identity,
-                json.dumps(sorted(states & NOT_DONE)),
-                acknowledgement.state is None,
-            ),
-        ).fetchone()
-        return row is not None
+            acknowledgement.identity,
+            json.dumps(sorted(states & NOT_DONE)),
+            acknowledgement.state is None,
+        )
 
 
 # --- given up for old keys ----------------------------------------------------------------------
@@ -109,11 +103,8 @@ class Standing:
     acknowledged: bool
 
 
-class GiveUpTable:
+class GiveUpTable(ValueTable):
     """The give_up rows of a job log and its last answers; written inside ``JobLog.group``."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
 
     # --- which messages ------------------------------------------------------------------
 
@@ -174,7 +165,7 @@ class GiveUpTable:
         known = self._names()
         texts = [name.names for name in names]
         known[public_key] = [list(text) for text in dict.fromkeys(texts)]
-        self._set_value(_NAMES, json.dumps(known))
+        self.set_value(_NAMES, json.dumps(known))
 
     def of(self, public_key: PublicKeyDigest) -> dict[str, GivenUp]:
         """What was given up for a key, by the identities of the messages."""
@@ -224,22 +215,22 @@ class GiveUpTable:
         return bool(rows) and called.issuperset(rows)
 
     def _names(self) -> dict[str, list[list[str]]]:
-        return dict(json.loads(self._value(_NAMES) or "{}"))
+        return dict(json.loads(self.value(_NAMES) or "{}"))
 
     # --- the last answer -----------------------------------------------------------------
 
     def note_answers(self, keys: Iterable[RetiredKey]) -> None:
         """Takes down what was answered of each key; of the messages their numbers only."""
-        self._set_value(_LAST, json.dumps([_noted(key) for key in keys]))
+        self.set_value(_LAST, json.dumps([_noted(key) for key in keys]))
 
     def forget_answers(self) -> None:
         """The mailbox is about to change, so that no answer of before is true of it."""
-        if self._value(_LAST):
-            self._set_value(_LAST, "")
+        if self.value(_LAST):
+            self.set_value(_LAST, "")
 
     def last_answers(self) -> list[RetiredKey] | None:
         """What ``note_answers`` took down; None where nobody asked since the mailbox changed."""
-        value = self._value(_LAST)
+        value = self.value(_LAST)
         return [self._read(noted) for noted in json.loads(value)] if value else None
 
     def _read(self, noted: dict[str, Any]) -> RetiredKey:
@@ -257,17 +248,6 @@ class GiveUpTable:
                 noted["folders"],
                 datetime.fromisoformat(noted["at"]),
             ),
-        )
-
-    def _value(self, name: str) -> str:
-        row = self._connection.execute("SELECT value FROM job WHERE name = ?", (name,)).fetchone()
-        return "" if row is None else str(row[0])
-
-    def _set_value(self, name: str, value: str) -> None:
-        self._connection.execute(
-            "INSERT INTO job (name, value) VALUES (?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (name, value),
         )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
 from sectool.joblog.records import RECIPIENT_COLUMNS, UNREACHED, LayerRecord
+from sectool.joblog.table import Table
 from sectool.outcome import ContentDigest, RecipientKey, State, blotted
 from sectool.summary import LeftPart, NeedsOldKeys
 
@@ -36,11 +36,8 @@ _NEEDS_OLD_KEY = (
 _KEY = "message, part, path"
 
 
-class LayerTable:
+class LayerTable(Table):
     """The layer rows of a job log; written inside ``JobLog.group``."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
 
     def write(
         self,

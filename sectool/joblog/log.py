@@ -33,10 +33,11 @@ from sectool.joblog.parts import BindingTable
 from sectool.joblog.purges import PurgeTable
 from sectool.joblog.replacements import ReplacementTable
 from sectool.joblog.schema import SCHEMA, Schema
+from sectool.joblog.table import ValueTable
 from sectool.joblog.work_lists import ReplacedMessages, WaitingMessages
 
 
-class JobLog:
+class JobLog(ValueTable):
     """The job log of one job directory; one process, one connection.
 
     Attributes:
@@ -55,7 +56,7 @@ class JobLog:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
-        self._connection = connection
+        super().__init__(connection)
         self.messages = MessageTable(connection)
         self.replacements = ReplacementTable(connection, self.messages)
         self.replaced = ReplacedMessages(connection, self.messages)
@@ -168,24 +169,9 @@ class JobLog:
 
     # --- the job and its phases ----------------------------------------------
 
-    def value(self, name: str) -> str | None:
-        """A named value of the job; None where it was never set."""
-        row = self._connection.execute("SELECT value FROM job WHERE name = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
-
-    def set_value(self, name: str, value: str) -> None:
-        """Sets a named value of the job; inside a group."""
-        self._connection.execute(
-            "INSERT INTO job (name, value) VALUES (?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (name, value),
-        )
-
     def phase(self, name: str) -> tuple[str, str] | None:
         """State (``begun`` or ``finished``) and options of a phase; None before it began."""
-        row = self._connection.execute(
-            "SELECT state, options FROM phase WHERE name = ?", (name,)
-        ).fetchone()
+        row = self._row("SELECT state, options FROM phase WHERE name = ?", name)
         return None if row is None else (str(row[0]), str(row[1]))
 
     def set_phase(self, name: str, state: str, options: str) -> None:

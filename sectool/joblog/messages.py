@@ -28,6 +28,7 @@ from sectool.joblog.records import (
     number_of,
 )
 from sectool.joblog.schema import LEGAL_STEPS
+from sectool.joblog.table import Table
 from sectool.message import Listing, MessageRef
 from sectool.outcome import Identity, MessageDigest, Proof, State, blotted
 
@@ -47,11 +48,11 @@ _SEARCHES = 50_000
 """Searches whose end is remembered; forgetting one costs time only."""
 
 
-class MessageTable:
+class MessageTable(Table):
     """The message rows of a job log; all writing happens inside ``JobLog.group``."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self.parts = PartTable(connection)
         self.copies = CopyTable(connection, self)
         self._unseen = "gone"
@@ -80,9 +81,7 @@ class MessageTable:
         Raises:
             JobLogDamaged: the row is not there, or the step is not legal from its state.
         """
-        row = self._connection.execute(
-            "SELECT state FROM message WHERE message = ?", (message,)
-        ).fetchone()
+        row = self._row("SELECT state FROM message WHERE message = ?", message)
         if row is None or state not in LEGAL_STEPS[State(row[0])]:
             raise JobLogDamaged(
                 f"message {message} of the job log cannot go from {row and row[0]} to {state}"
@@ -118,11 +117,12 @@ class MessageTable:
 
     def changed_at(self, ref: MessageRef) -> int | None:
         """The replaced message whose copy at this place was changed by somebody."""
-        row = self._connection.execute(
+        row = self._row(
             "SELECT message FROM message WHERE folder = ? AND key = ? AND presence = 'changed'"
             " AND replaced",
-            (ref.folder, ref.key),
-        ).fetchone()
+            ref.folder,
+            ref.key,
+        )
         return None if row is None else int(row[0])
 
     def see(self, message: int) -> None:
@@ -176,11 +176,12 @@ class MessageTable:
 
     def at(self, ref: MessageRef) -> MessageRecord | None:
         """The message that was last seen at this place."""
-        row = self._connection.execute(
+        row = self._row(
             f"SELECT {MESSAGE_COLUMNS} FROM message"
             " WHERE folder = ? AND key = ? AND presence = 'present'",
-            (ref.folder, ref.key),
-        ).fetchone()
+            ref.folder,
+            ref.key,
+        )
         return None if row is None else MessageRecord.of_row(row)
 
     def claim_examined(self, examination: Examination) -> MessageRecord | None:
@@ -237,12 +238,13 @@ class MessageTable:
         through for each of them otherwise.
         """
         search = (condition, *values)
-        row: tuple[object, ...] | None = self._connection.execute(
+        row: tuple[object, ...] | None = self._row(
             f"SELECT {MESSAGE_COLUMNS} FROM message WHERE {condition} AND message >= ?"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)"
             " ORDER BY message LIMIT 1",
-            (*values, self._passed.get(search, 0)),
-        ).fetchone()
+            *values,
+            self._passed.get(search, 0),
+        )
         if len(self._passed) >= _SEARCHES:
             self._passed.clear()
         self._passed[search] = _NONE_LEFT if row is None else int(str(row[0]))
@@ -313,14 +315,17 @@ class MessageTable:
         of the message any more, and the message is ``changed`` until a copy with
         its content turns up.
         """
-        row = self._connection.execute(
+        row = self._row(
             "SELECT message FROM message WHERE folder = ? AND key = ? AND message_id = ?"
             " AND message_id <> '' AND state NOT IN ('not-in-job', 'old-key')"
             " AND presence <> 'gone'"
             " AND (NOT ? OR replaced)"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
-            (listing.ref.folder, listing.ref.key, message_id, only_replaced),
-        ).fetchone()
+            listing.ref.folder,
+            listing.ref.key,
+            message_id,
+            only_replaced,
+        )
         if row is not None:
             self.set_changed(int(row[0]))
         return row is not None
@@ -440,13 +445,13 @@ class MessageTable:
         Returns:
             Number of the row.
         """
-        row = self._connection.execute(
+        row = self._row(
             "SELECT message FROM message WHERE original_identity = ?"
             " AND state IN ('checkpointed', 'decrypted', 'reencrypted', 'rewrapped', 'verified')"
             f" AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
             f" AND {CHECKPOINTS_STAND}",
-            (examination.identity,),
-        ).fetchone()
+            examination.identity,
+        )
         if row is None:
             return None
         message = self.insert(replace(examination, state=State.CHECKPOINTED, reason=""))

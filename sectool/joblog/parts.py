@@ -16,6 +16,7 @@ from sectool.joblog.records import (
     Storage,
     now,
 )
+from sectool.joblog.table import Table
 from sectool.outcome import Binding, ContentDigest, Integrity, RecipientKey, State
 
 STORED = "checkpoint.storage <> 'none'"
@@ -69,11 +70,11 @@ def _numbers(path: str) -> list[int]:
     return [int(number) for number in path.split(".") if number]
 
 
-class PartTable:
+class PartTable(Table):
     """The part, recipient and checkpoint rows of a job log; written inside ``JobLog.group``."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self.layers = LayerTable(connection)
 
     def write(self, message: int, examination: Examination) -> None:
@@ -157,13 +158,14 @@ class PartTable:
             self.layers.keep_from_others(part.content_digest)
 
     def _add_recipient(self, recipient: RecipientKey, in_history: bool) -> int:
-        (number,) = self._connection.execute(
+        (number,) = self._row(
             f"INSERT INTO recipient ({RECIPIENT_COLUMNS}, in_history)"
             f" VALUES (?, ?, ?, ?) ON CONFLICT ({RECIPIENT_COLUMNS})"
             " DO UPDATE SET in_history = max(in_history, excluded.in_history)"
             " RETURNING recipient",
-            (*recipient.names, in_history),
-        ).fetchone()
+            *recipient.names,
+            in_history,
+        )
         return int(number)
 
     def held_recipients(self) -> frozenset[RecipientKey]:
@@ -255,27 +257,24 @@ class PartTable:
 
     def are_stored(self, message: int) -> bool:
         """Whether checkpoints were kept of a message, and not only their digests."""
-        row = self._connection.execute(
+        return not self._has(
             "SELECT 1 FROM part JOIN checkpoint USING (content_digest)"
             f" WHERE message = ? AND NOT ({STORED})",
-            (message,),
-        ).fetchone()
-        return row is None
+            message,
+        )
 
     def were_encrypted(self, message: int) -> bool:
         """Whether a message was found encrypted, and not in clear."""
-        row = self._connection.execute(
-            "SELECT 1 FROM part WHERE message = ? AND content_encryption_algorithm <> ''",
-            (message,),
-        ).fetchone()
-        return row is not None
+        return self._has(
+            "SELECT 1 FROM part WHERE message = ? AND content_encryption_algorithm <> ''", message
+        )
 
     def checkpoint(self, content_digest: ContentDigest) -> CheckpointRecord | None:
         """The checkpoint of an encrypted part, where there is one."""
-        row = self._connection.execute(
+        row = self._row(
             f"SELECT {_COLUMNS} FROM checkpoint WHERE content_digest = ? AND {STANDING}",
-            (content_digest,),
-        ).fetchone()
+            content_digest,
+        )
         return None if row is None else _record(row)
 
     def sealed(self, limit: int) -> list[ContentDigest]:
@@ -343,11 +342,8 @@ class PartTable:
         )
 
 
-class BindingTable:
+class BindingTable(Table):
     """What was found; all writing happens inside ``JobLog.group``."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
 
     def add(self, bindings: Iterable[Binding]) -> None:
         """Later runs of the job use these at once."""
@@ -365,12 +361,11 @@ class BindingTable:
 
     def named_by(self, binding: Binding) -> int:
         """How many messages name the certificate."""
-        (count,) = self._connection.execute(
+        return self._number(
             "SELECT count(DISTINCT message) FROM message_recipient JOIN counted USING (message)"
             f" JOIN recipient USING (recipient) WHERE {_NAMED}",
-            binding.recipient.names,
-        ).fetchone()
-        return int(count)
+            *binding.recipient.names,
+        )
 
     def shut_for(self, binding: Binding) -> frozenset[int]:
         """Messages that name it and are not open, or have a layer that names it and stays shut."""

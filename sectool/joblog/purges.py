@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from sectool.joblog.messages import MessageTable
 from sectool.joblog.parts import STORED
 from sectool.joblog.records import Removal
+from sectool.joblog.table import Table
 from sectool.outcome import ContentDigest, MessageDigest, State
 
 ABANDONED = frozenset(
@@ -64,11 +65,11 @@ _LAYERS_GO = (
 """Its layers were given up, and no run works on it from its checkpoints any more."""
 
 
-class PurgeTable:
+class PurgeTable(Table):
     """The tombstones of a job log; all writing happens inside ``JobLog.group``."""
 
     def __init__(self, connection: sqlite3.Connection, messages: MessageTable) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._messages = messages
 
     # --- what may go -----------------------------------------------------------
@@ -140,9 +141,7 @@ class PurgeTable:
         return Removal(tuple(chosen), tuple(checkpoints), tuple(originals))
 
     def _counts_as_kept(self, message: int) -> bool:
-        state, purged = self._connection.execute(
-            "SELECT state, purged FROM message WHERE message = ?", (message,)
-        ).fetchone()
+        state, purged = self._row("SELECT state, purged FROM message WHERE message = ?", message)
         return not purged and State(state) in ABANDONED
 
     def _checkpoints_of(self, message: int) -> list[ContentDigest]:
@@ -178,21 +177,19 @@ class PurgeTable:
 
     def count_kept(self) -> int:
         """How many checkpoints and originals of the job stand."""
-        (count,) = self._connection.execute(
+        return self._number(
             f"SELECT (SELECT count(*) FROM checkpoint WHERE {STORED} AND content_digest NOT IN"
             "   (SELECT digest FROM tombstone WHERE kind = 'checkpoint'))"
             " + (SELECT count(DISTINCT digest) FROM original WHERE digest NOT IN"
             "   (SELECT digest FROM tombstone WHERE kind = 'original'))"
-        ).fetchone()
-        return int(count)
+        )
 
     def count_abandoned(self) -> int:
         """How many messages in the mailbox lost their checkpoint before they were replaced."""
-        (count,) = self._connection.execute(
+        return self._number(
             "SELECT count(*) FROM counted WHERE purged AND presence = 'present'"
             " AND stored_copy <> 'encrypted'"
-        ).fetchone()
-        return int(count)
+        )
 
     # --- the steps -----------------------------------------------------------------
 

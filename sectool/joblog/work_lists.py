@@ -13,6 +13,7 @@ from dataclasses import replace
 from sectool.joblog.messages import PAGE, MessageTable
 from sectool.joblog.parts import CHECKPOINTS_STAND
 from sectool.joblog.records import MESSAGE_COLUMNS, JobMessage
+from sectool.joblog.table import Table
 from sectool.outcome import Proof, State
 
 _SEEN = (
@@ -56,11 +57,11 @@ _ENCRYPTED_AND_COUNTS = (
 """The stored copy is one that was encrypted by this job, and still counts."""
 
 
-class _WorkList:
+class _WorkList(Table):
     """Reads messages that meet a condition, a page at a time."""
 
     def __init__(self, connection: sqlite3.Connection, messages: MessageTable) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._messages = messages
 
     def _which(self, condition: str, *values: object, after: int = 0) -> Iterator[JobMessage]:
@@ -82,17 +83,16 @@ class _WorkList:
 
     def _as_found(self, message: JobMessage) -> JobMessage:
         """With the identity of the message that the parts of a further copy were found in."""
-        row = self._connection.execute(
+        row = self._row(
             "SELECT first.original_identity FROM part AS own JOIN part AS other"
             " USING (path, content_digest) JOIN message AS first ON first.message = other.message"
             " WHERE own.message = ? AND NOT first.further ORDER BY first.message LIMIT 1",
-            (message.message,),
-        ).fetchone()
+            message.message,
+        )
         return message if row is None else replace(message, found_as=row[0])
 
     def _count(self, condition: str, *values: object) -> int:
-        sql = f"SELECT count(*) FROM message WHERE {condition}"
-        return int(self._connection.execute(sql, values).fetchone()[0])
+        return self._number(f"SELECT count(*) FROM message WHERE {condition}", *values)
 
 
 class WaitingMessages(_WorkList):

@@ -1,50 +1,21 @@
 """The engine: what the commands do, from a frozen specification to a summary."""
 
-from sectool.jobs.operations.status import status
-from sectool.jobs.run import run
-from sectool.jobs.session.job import is_job, make_directory
+from sectool.jobs.operations.status import status as status
+from sectool.jobs.run import run as run
+from sectool.jobs.session.job import is_job as is_job, make_directory as make_directory
 from sectool.jobs.session.spec import (
-    Cancel,
-    Decrypt,
-    Encrypt,
-    NeverCancelled,
-    Operation,
-    Purge,
-    Reason,
-    Rewrap,
-    Rollback,
-    Run,
-    Scan,
-    Selection,
-    Specification,
-    Undone,
-    Verify,
-    default_workers,
+    Decrypt as Decrypt,
+    Encrypt as Encrypt,
+    Purge as Purge,
+    Reason as Reason,
+    Rewrap as Rewrap,
+    Rollback as Rollback,
+    Run as Run,
+    Scan as Scan,
+    Selection as Selection,
+    Specification as Specification,
+    Undone as Undone,
+    Verify as Verify,
+    default_workers as default_workers,
 )
-from sectool.keys import Ask
-from sectool.trust import Trust
-
-__all__ = [
-    "Ask",
-    "Cancel",
-    "Decrypt",
-    "Encrypt",
-    "NeverCancelled",
-    "Operation",
-    "Purge",
-    "Reason",
-    "Rewrap",
-    "Rollback",
-    "Run",
-    "Scan",
-    "Selection",
-    "Specification",
-    "Trust",
-    "Undone",
-    "Verify",
-    "default_workers",
-    "is_job",
-    "make_directory",
-    "run",
-    "status",
-]
+from sectool.trust import Trust as Trust

@@ -16,7 +16,7 @@ from functools import partial
 from sectool.asn1 import tags
 from sectool.asn1.tree import Node
 from sectool.budget import Work, current, limit_factor
-from sectool.cms.hash_functions import HASH_NAMES
+from sectool.cms.identifiers import HASH_NAMES
 from sectool.cms.oids import PSEUDORANDOM_FUNCTIONS
 from sectool.keys import limits
 from sectool.keys.problems import damaged, over_limit, unsupported

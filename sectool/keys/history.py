@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from sectool.cms import NO_SECRETS, SharedSecrets
 from sectool.cms.identifiers import serial_hex
 from sectool.cms.names import display_name
@@ -28,14 +30,20 @@ from sectool.cms.seams import (
 from sectool.keys.certificates import (
     HeldCertificate,
     computed_key_identifiers,
+    parse_certificate,
     public_key_bits,
     public_key_identity,
     read_certificate,
+    read_extension,
 )
 from sectool.keys.held import HeldOperations, PortableKey
-from sectool.keys.names import normalised_name, unsigned_serial_number
-from sectool.keys.odd_names import odd_key_identifiers, odd_name
-from sectool.keys.problems import KeyProblem
+from sectool.keys.names import (
+    normalised_name,
+    odd_key_identifiers,
+    odd_name,
+    unsigned_serial_number,
+)
+from sectool.keys.problems import KeyFileError, KeyProblem
 from sectool.outcome import (
     Binding,
     CertificateFingerprint,
@@ -403,3 +411,32 @@ def _from_material(key: MaterialKey) -> HeldKey:
         certificates=tuple(read_certificate(der) for der in key.certificates),
         source=key.source,
     )
+
+
+def authority_names(history: KeyHistory) -> dict[str, set[bytes]]:
+    """The issuers of all certificates whose key is held.
+
+    Returns:
+        For each issuer name (RFC 4514) the authority key identifiers
+        (RFC 5280 section 4.2.1.1) that its certificates carry. The set is
+        empty where a certificate carries none, since its authority may be any.
+    """
+    found: dict[str, set[bytes]] = {}
+    nameless = set()
+    for key in history.keys:
+        for certificate in key.certificates:
+            identifiers = found.setdefault(certificate.issuer_name, set())
+            identifier = _identifier(certificate.der)
+            if identifier is None:
+                nameless.add(certificate.issuer_name)
+            else:
+                identifiers.add(identifier)
+    return {name: set() if name in nameless else found[name] for name in found}
+
+
+def _identifier(der: bytes) -> bytes | None:
+    try:
+        found = read_extension(parse_certificate(der), x509.AuthorityKeyIdentifier)
+    except KeyFileError:
+        return None
+    return None if found is None else found.key_identifier

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sectool.asn1 import der, tags
 from sectool.budget import Work, current
-from sectool.cms.hash_functions import padding_of
+from sectool.cms.identifiers import padding_of
 from sectool.cms.seams import RSAPadding
 from sectool.errors import DecryptionFailed, SectoolError
 from sectool.keys import ber

@@ -7,20 +7,22 @@ certificate must allow. A mistake here would shut mail away from its owner.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sectool import cms
 from sectool.cms.addresses import PARSER_ERRORS
 from sectool.errors import CertificateUnusable, SectoolError
+from sectool.keys import limits
 from sectool.keys.certificate_checks import (
     AGREEING_KEYS,
     ENCIPHERING_KEYS,
@@ -45,7 +47,6 @@ from sectool.keys.passphrases import Ask, Passphrases
 from sectool.keys.private_keys import describe_key, encode_public_key
 from sectool.keys.problems import KeyFileError, ProblemKind
 from sectool.keys.specification import KeySpecification
-from sectool.keys.unsound import why_unsound
 from sectool.outcome import CertificateFingerprint
 
 CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
@@ -367,3 +368,57 @@ def _unreadable_key(certificate: x509.Certificate) -> str:
     if algorithm == x509.PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5:
         return "an RSA key whose modulus or public exponent can be none"
     return "a key that cannot be read, or of an unknown type"
+
+
+# --- keys that anybody could open the mail of -----------------------------------------------------
+
+
+MINIMUM_RSA_BITS = 2048
+LARGEST_TRIAL_DIVISOR = 65_536
+"""A modulus is the product of two large primes, so that each smaller divisor shows it is none."""
+
+
+def why_unsound(key: PublicKeyTypes) -> str:
+    """What is wrong with a public key, to stand behind "has"; empty where nothing shows.
+
+    The parser holds points against their curve (SEC 1 section 2.3.4) and refuses a public
+    exponent that is even or below 3; what is asked here is what it takes.
+    """
+    if isinstance(key, rsa.RSAPublicKey):
+        return _why_unsound_rsa(key)
+    if isinstance(key, x25519.X25519PublicKey):
+        return _why_unsound_x25519(key)
+    return ""
+
+
+def _why_unsound_rsa(key: rsa.RSAPublicKey) -> str:
+    """RFC 8017 section 3.1: the modulus is a product of distinct odd primes."""
+    modulus = key.public_numbers().n
+    if key.key_size < MINIMUM_RSA_BITS:
+        return f"an RSA key of {key.key_size} bits, under {MINIMUM_RSA_BITS}"
+    if key.key_size > limits.MAXIMUM_RSA_BITS:
+        return f"an RSA key of {key.key_size} bits, over {limits.MAXIMUM_RSA_BITS}"
+    if modulus % 2 == 0:
+        return "an RSA key with an even modulus"
+    if math.gcd(modulus, _small_primes()) != 1:
+        return "an RSA key whose modulus has small factors"
+    return ""
+
+
+@cache
+def _small_primes() -> int:
+    """The product of all odd primes up to the largest trial divisor."""
+    sieve = bytearray([1]) * (LARGEST_TRIAL_DIVISOR + 1)
+    for number in range(3, math.isqrt(LARGEST_TRIAL_DIVISOR) + 1, 2):
+        if sieve[number]:
+            sieve[number * number :: number] = bytes(len(sieve[number * number :: number]))
+    return math.prod(n for n in range(3, LARGEST_TRIAL_DIVISOR + 1, 2) if sieve[n])
+
+
+def _why_unsound_x25519(key: x25519.X25519PublicKey) -> str:
+    """RFC 7748 section 6.1: with a point of low order every secret agreed on is zero."""
+    try:
+        secret = x25519.X25519PrivateKey.generate().exchange(key)
+    except ValueError:
+        return "an X25519 key of low order"
+    return "" if any(secret) else "an X25519 key of low order"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from sectool.cms.hash_functions import HASHES
+from sectool.cms.identifiers import HASHES
 from sectool.cms.seams import OAEP, PKCS1v15, RSAPadding
 from sectool.errors import DecryptionFailed, MalformedMessage
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from sectool import cms
 from sectool.errors import MalformedMessage
@@ -120,12 +120,11 @@ NOTHING_ELSE = PartSelection()
 
 
 @dataclass(frozen=True, slots=True)
-class EncryptedPart:
-    """One EnvelopedData or AuthEnvelopedData and where it lies in the stored bytes."""
+class Place:
+    """An entity of a stored message that something else may be put in the place of."""
 
     path: str
     """Section as IMAP numbers it; empty for the root entity."""
-    placement: Placement
     header: HeaderBlock
     """Of the entity; ``header.start`` is where the entity begins."""
     body_start: int
@@ -135,6 +134,13 @@ class EncryptedPart:
     """Whether nothing follows it in the message."""
     line_end: bytes
     """As the header of the message has it: CRLF or LF."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedPart(Place):
+    """One EnvelopedData or AuthEnvelopedData and where it lies in the stored bytes."""
+
+    placement: Placement
     layers: tuple[Layer, ...]
     """Encodings around the CMS as found, outermost first."""
     defects: tuple[str, ...]
@@ -213,58 +219,16 @@ def fields_named(header: HeaderBlock, names: frozenset[bytes]) -> tuple[tuple[in
     return tuple((one.start, one.end) for one in header.fields if one.name in names)
 
 
-class Place(Protocol):
-    """An entity of a stored message that something else is to be put in the place of."""
-
-    @property
-    def path(self) -> str:
-        """Section as IMAP numbers it; empty for the root entity."""
-
-    @property
-    def header(self) -> HeaderBlock:
-        """Of the entity; ``header.start`` is where the entity begins."""
-
-    @property
-    def body_start(self) -> int:
-        """Offset of its body."""
-
-    @property
-    def body_end(self) -> int:
-        """Without the line end that belongs to a delimiter line."""
-
-    @property
-    def is_last(self) -> bool:
-        """Whether nothing follows it in the message."""
-
-    @property
-    def line_end(self) -> bytes:
-        """As the header of the message has it: CRLF or LF."""
-
-
 @dataclass(frozen=True, slots=True)
-class WholeEntity:
+class WholeEntity(Place):
     """An entity of a message with all its parts, encrypted or not."""
 
-    path: str
-    """Section as IMAP numbers it; empty for the root entity."""
-    header: HeaderBlock
-    body_end: int
-    """Without the line end that belongs to a delimiter line."""
-    is_last: bool
-    """Whether nothing follows it in the message."""
-    line_end: bytes
-    """As the header of the message has it: CRLF or LF."""
     enclosing: tuple[bytes, ...] = ()
     """Boundaries of the multiparts around it, outermost first, with their two hyphens."""
     around: tuple[HeaderBlock, ...] = ()
     """Headers of the entities around it, outermost first."""
     oddity: str = ""
     """Why not every reader finds it, in words; empty where all do."""
-
-    @property
-    def body_start(self) -> int:
-        """Offset of the body."""
-        return self.header.body_start
 
 
 def root_entity(content: Content) -> WholeEntity:
@@ -280,7 +244,7 @@ def root_entity(content: Content) -> WholeEntity:
         header = read_header(LineScanner(stream), is_message=True)
     if not header.fields:
         raise MalformedMessage("the message has no header")
-    return WholeEntity("", header, content.size, True, header.line_end)
+    return WholeEntity("", header, header.body_start, content.size, True, header.line_end)
 
 
 @dataclass(frozen=True, slots=True)

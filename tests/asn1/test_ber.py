@@ -6,8 +6,7 @@ import hashlib
 import io
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from sectool.asn1 import der, tags
 from sectool.asn1.reader import BERReader, ReaderLimits

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sectool.cli.endings import EXIT_CODES
+from sectool.cli.app import EXIT_CODES
 from sectool.locks import Lock
 from tests.support.documents import parsed
 

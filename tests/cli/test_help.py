@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 import typer
 
-from sectool.cli.app import SUMMARIES, app
-from sectool.cli.endings import EXIT_CODES
+from sectool.cli.app import EXIT_CODES, SUMMARIES, app
 
 Fixture = Any
 

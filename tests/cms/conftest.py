@@ -22,6 +22,7 @@ from tests.support.forge import (
     make_holder,
     make_person,
 )
+from tests.support.opening import open_envelope
 from tests.support.peers import OpenSSL, peer_missing
 
 __all__ = [
@@ -92,7 +93,7 @@ def open_bytes() -> Callable[..., tuple[cms.Authenticated | cms.Unproven, bytes]
     ) -> tuple[cms.Authenticated | cms.Unproven, bytes]:
         received: list[bytes] = []
         sink = _ListSink(received)
-        result = cms.open_envelope(BytesContent(raw), sink, keys, limits)
+        result = open_envelope(BytesContent(raw), sink, keys, limits)
         return result, b"".join(received)
 
     return open_bytes

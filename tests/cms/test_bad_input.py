@@ -9,8 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from sectool import cms
 from sectool.errors import DecryptionFailed, MalformedMessage, MessageError

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from sectool import cms
 from sectool.asn1 import der
 from sectool.cms import oids
-from sectool.cms.cek_hkdf import derive_key
+from sectool.cms.algorithms import derive_key
 from sectool.cms.identifiers import AlgorithmIdentifier
 from sectool.errors import DecryptionFailed, MalformedMessage, MessageError, UnsupportedMessage
 

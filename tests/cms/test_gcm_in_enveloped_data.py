@@ -15,6 +15,7 @@ from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessag
 from sectool.message import BytesContent
 from tests.cms.conftest import CONTENT, CONTENT_ENCRYPTION_KEY, Forge, Person
 from tests.support.forge import key_ring
+from tests.support.opening import open_envelope
 
 OpenAsBob = Callable[..., tuple[cms.Authenticated | cms.Unproven, bytes]]
 TEXT = "^the tag is missing or does not verify$"
@@ -127,7 +128,7 @@ def test_without_its_tag_nothing_is_released(name: str, forge: Forge, bob: Perso
     raw = envelope(forge, gcm_parameters(bytes(12), 16), UNPROVEN[name])
     sink: list[bytes] = []
     with pytest.raises(UnsupportedMessage, match=TEXT):
-        cms.open_envelope(BytesContent(raw), _Sink(sink), key_ring(bob))
+        open_envelope(BytesContent(raw), _Sink(sink), key_ring(bob))
     assert not sink
 
 

@@ -20,6 +20,7 @@ from sectool.errors import (
     MissingKey,
 )
 from sectool.message import BytesContent
+from tests.support.opening import open_envelope
 
 if TYPE_CHECKING:
     from tests.cms.conftest import Forge, KeyRing, Person
@@ -187,7 +188,7 @@ def test_nothing_reaches_the_sink_before_the_tag_is_checked(
 
     for limits in (cms.DEFAULT_LIMITS, cms.Limits(buffered_content=1000)):
         with pytest.raises(DecryptionFailed):
-            cms.open_envelope(BytesContent(raw), Sink(), ring(bob), limits)
+            open_envelope(BytesContent(raw), Sink(), ring(bob), limits)
     assert received == []
 
 
@@ -214,7 +215,7 @@ def test_a_source_that_changes_between_readings_is_noticed(
             return BytesContent(self.raws.pop(0)).open()
 
     with pytest.raises(MessageError, match="changed between two readings"):
-        cms.open_envelope(Changing(), cms.DISCARD, ring(bob))
+        open_envelope(Changing(), cms.DISCARD, ring(bob))
 
 
 def test_a_wrong_key_never_gives_an_authenticated_result(

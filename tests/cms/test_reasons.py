@@ -22,6 +22,7 @@ from sectool.message import BytesContent
 from tests.cms.conftest import CONTENT, Forge, Person
 from tests.support.agreements import Agreement
 from tests.support.forge import Holder, KeyRing, make_holder
+from tests.support.opening import open_envelope
 
 Make = Callable[[Forge], bytes]
 CURVE = "p-256"
@@ -188,7 +189,7 @@ def keys(bob: Person) -> CountingKeys:
 def refusal(raw: bytes, keys: cms.KeySource) -> str:
     sink = io.BytesIO()
     with pytest.raises(MessageError) as caught:
-        cms.open_envelope(BytesContent(raw), sink, keys)
+        open_envelope(BytesContent(raw), sink, keys)
     assert not sink.getvalue()
     return str(caught.value)
 
@@ -218,5 +219,5 @@ def test_the_same_envelope_opens_where_nothing_is_wrong(forge: Forge, keys: Coun
     """Otherwise the tables would say nothing."""
     for raw in (forge.cbc(), forge.gcm(), to_curve(forge, Agreement())):
         sink = io.BytesIO()
-        cms.open_envelope(BytesContent(raw), sink, keys)
+        open_envelope(BytesContent(raw), sink, keys)
         assert sink.getvalue() == CONTENT

@@ -141,6 +141,7 @@ _PROGRAM = """
 import re, sys
 from sectool import cms
 from sectool.keys import KeySpecification, load_key_history
+from tests.support.opening import open_envelope
 from pathlib import Path
 
 class Stored:
@@ -150,7 +151,7 @@ class Stored:
 keys = load_key_history(KeySpecification((Path(sys.argv[2]),)), None)
 sink = open(sys.argv[3], "wb")
 cms.describe_envelope(Stored(), wanted=keys.holds)
-cms.open_envelope(Stored(), sink, keys)
+open_envelope(Stored(), sink, keys)
 print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 

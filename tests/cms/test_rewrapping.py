@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from sectool import cms
 from sectool.asn1 import der, tags
 from sectool.cms import oids
-from sectool.cms.cek_hkdf import derive_key
+from sectool.cms.algorithms import derive_key
 from sectool.cms.envelope import read_envelope
 from sectool.cms.identifiers import AlgorithmIdentifier
 from sectool.cms.reader import CMSReader

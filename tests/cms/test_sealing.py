@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x448
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from sectool import cms
 from sectool.asn1 import der
@@ -29,6 +28,7 @@ from sectool.errors import (
     MessageError,
 )
 from sectool.message import BytesContent
+from tests.support.opening import open_envelope
 
 if TYPE_CHECKING:
     from tests.cms.conftest import Forge, KeyRing, Person
@@ -133,7 +133,7 @@ def test_the_content_type_is_carried_through(ring: Ring, bob: Person) -> None:
     out = io.BytesIO()
     content = BytesContent(b"signed")
     cms.seal_envelope(content, out, [bob.recipient], content_type=cms.SIGNED_DATA)
-    result = cms.open_envelope(BytesContent(out.getvalue()), cms.DISCARD, ring(bob))
+    result = open_envelope(BytesContent(out.getvalue()), cms.DISCARD, ring(bob))
     assert result.content_type == cms.SIGNED_DATA
 
 

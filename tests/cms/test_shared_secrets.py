@@ -21,6 +21,7 @@ from sectool.errors import (
     UnsupportedMessage,
 )
 from sectool.message import BytesContent
+from tests.support.opening import open_envelope
 
 if TYPE_CHECKING:
     from tests.cms.conftest import Forge, KeyRing, OpenSSL, Person
@@ -39,7 +40,7 @@ def open_with(
     limits: cms.Limits = cms.DEFAULT_LIMITS,
 ) -> tuple[cms.Authenticated | cms.Unproven, bytes]:
     sink = io.BytesIO()
-    result = cms.open_envelope(BytesContent(raw), sink, keys, limits, secrets=secrets)
+    result = open_envelope(BytesContent(raw), sink, keys, limits, secrets=secrets)
     return result, sink.getvalue()
 
 

@@ -17,6 +17,7 @@ from sectool.asn1 import der
 from sectool.cms import oids
 from sectool.message import BytesContent
 from tests.support.effort import effort
+from tests.support.opening import open_envelope
 
 if TYPE_CHECKING:
     from tests.cms.conftest import Forge, KeyRing, Person
@@ -33,6 +34,7 @@ ROUND_TRIP = """
     from pathlib import Path
     from sectool import cms
     from sectool.message import BytesContent, FileContent
+    from tests.support.opening import open_envelope
 
     SIZE, ROOM = 64 << 20, 16 << 20
     pem = Path(sys.argv[1]).read_bytes()
@@ -67,7 +69,7 @@ ROUND_TRIP = """
         source = FileContent(path)
         cms.check_sealed(source, sealed.content_encryption_key, [recipient])
         assert cms.describe_envelope(source).digest == sealed.digest
-        opened = cms.open_envelope(source, cms.DISCARD, Keys())
+        opened = open_envelope(source, cms.DISCARD, Keys())
         assert (opened.sha256, opened.size) == (sealed.content_sha256, content.size)
 
     path = Path(sys.argv[2])
@@ -130,7 +132,7 @@ def test_small_messages_cost_little_beside_the_key_operation(forge: Forge, ring:
     keys = ring().add(forge.person.recipient.identifier, Known())
     source = BytesContent(forge.cbc(bytes(20_000)))
     # A hundred of them took 0.7 where it was measured.
-    assert effort(lambda: [cms.open_envelope(source, cms.DISCARD, keys) for _ in range(100)]) < 5
+    assert effort(lambda: [open_envelope(source, cms.DISCARD, keys) for _ in range(100)]) < 5
 
 
 def test_a_description_holds_no_content(forge: Forge) -> None:

@@ -9,8 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from sectool import cms
 from sectool.asn1 import der
@@ -18,6 +17,7 @@ from sectool.budget import MESSAGE, Budget, Work, spending
 from sectool.cms import oids
 from sectool.errors import DecryptionFailed, MalformedMessage, MessageError
 from sectool.message import BytesContent
+from tests.support.opening import open_envelope
 
 if TYPE_CHECKING:
     from tests.cms.conftest import Forge, Holder, KeyRing
@@ -93,7 +93,7 @@ def messages(
 
 def open_message(raw: bytes, keys: KeyRing) -> None:
     with spending(Budget({**MESSAGE, Work.DERIVATION: 1_000})):
-        cms.open_envelope(BytesContent(raw), io.BytesIO(), keys, secrets=SECRETS)
+        open_envelope(BytesContent(raw), io.BytesIO(), keys, secrets=SECRETS)
 
 
 @given(

@@ -15,6 +15,7 @@ from tests.interop.table import OPENS, PeerName, Table
 from tests.interop.writing import SECRETS, WRITINGS, Form, Writing
 from tests.support.forge import key_ring
 from tests.support.identities import certified
+from tests.support.opening import open_envelope
 from tests.support.peers import Peer, PeerRefused
 
 PeerOf = Callable[[PeerName], Peer]
@@ -62,7 +63,7 @@ def test_what_a_peer_writes_opens(writing: Writing, peer_of: PeerOf, table: Tabl
     rings = [key_ring(certified(kind)) for kind in writing.kinds] or [key_ring()]
     for raw, ring in zip(written(writing, peer_of(writing.peer)), rings, strict=True):
         sink = io.BytesIO()
-        result = cms.open_envelope(BytesContent(raw), sink, ring, secrets=SECRETS)
+        result = open_envelope(BytesContent(raw), sink, ring, secrets=SECRETS)
         assert sink.getvalue() == CONTENT
         assert isinstance(result, cms.Authenticated) == writing.is_authenticated
         assert isinstance(result.identifier, writing.identified_by or type(None))
@@ -80,7 +81,7 @@ def test_what_sectool_does_not_know_of_a_peer_it_names(
     says = f"{writing.unsupported} (is|are) not supported"
     for raw in written(writing, peer_of(writing.peer)):
         with pytest.raises(UnsupportedMessage, match=says):
-            cms.open_envelope(BytesContent(raw), io.BytesIO(), ring)
+            open_envelope(BytesContent(raw), io.BytesIO(), ring)
     table.see(writing.cell, "unsupported")
 
 

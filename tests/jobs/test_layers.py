@@ -33,8 +33,7 @@ from tests.support.layers import (
     stored,
 )
 from tests.support.mailboxes import Keys, Mail, fill
-from tests.support.signing import Signatory, make_signatory
-from tests.support.signing import sign as openssl_sign
+from tests.support.signing import Signatory, make_signatory, sign as openssl_sign
 from tests.support.specifications import Specify
 
 NAME = "cur/1300000001.M1P1.host:2,S"

@@ -19,8 +19,7 @@ from sectool.retirement import Answer
 from sectool.summary import RetiredKey, Summary
 from tests.support import checker
 from tests.support.checker import Key
-from tests.support.layers import encrypt
-from tests.support.layers import message as whole
+from tests.support.layers import encrypt, message as whole
 from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
 from tests.support.specifications import Fields, Specify, fitting
 from tests.support.wrappings import ATTACHMENT, ATTACHMENT_DATA, attribute, tnef

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from sectool.asn1.der import element, sequence
 from sectool.keys.names import normalised_name

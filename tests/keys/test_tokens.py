@@ -34,7 +34,7 @@ from sectool.keys import KeyHistory, KeySpecification, load_key_history
 from sectool.keys.private_keys import SoftwareKey
 from sectool.keys.problems import ProblemKind
 from sectool.keys.token_access import close_sessions
-from sectool.keys.token_keys import TokenKey
+from sectool.keys.token_contents import TokenKey
 from tests.support import softhsm
 from tests.support.peers import peer_missing
 from tests.support.softhsm import PIN, Store, uri

@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sectool.asn1 import der, tags
 from sectool.errors import CertificateUnusable
 from sectool.keys import ber
-from sectool.keys.recipients import NewRecipient, load_new_recipients
-from sectool.keys.unsound import why_unsound
+from sectool.keys.recipients import NewRecipient, load_new_recipients, why_unsound
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RANDOM = random.Random(5)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from sectool.errors import LimitExceeded
 from sectool.mime.header import HeaderBlock, read_header

@@ -7,8 +7,7 @@ import io
 import quopri
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from sectool.message import BytesContent
 from sectool.mime import transfer_encoding

@@ -17,7 +17,7 @@ from sectool.errors import LimitExceeded
 from sectool.message import BytesContent
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.outcome import State
-from sectool.smime.finding.compound_file import CompoundFile
+from sectool.smime.finding.archives import CompoundFile
 from tests.support import odd_mail
 from tests.support.checker import Key
 from tests.support.mailboxes import make_key, openssl

@@ -123,7 +123,9 @@ def test_what_looks_like_garbage_is_for_a_person_where_the_key_is_named(
     content = BytesContent(raw)
     (part,) = smime.take_inventory(content).parts
     released = frozenset({part.envelope.digest})
-    assert plaintext(smime.open_part(content, part, bobs_keys, released=released)) == garbage
+    assert (
+        plaintext(smime.find_opening(content, part, bobs_keys, released=released).inner) == garbage
+    )
 
 
 def test_what_looks_like_garbage_is_garbage_where_nothing_names_the_key(
@@ -156,7 +158,7 @@ def test_no_wrong_key_opens_a_part(
     for number in range(300):
         key = hashlib.sha256(number.to_bytes(2)).digest()
         with pytest.raises((DecryptionFailed, NotAccepted)):
-            smime.open_part(content, part, wrong_key(bob, key))
+            smime.find_opening(content, part, wrong_key(bob, key))
 
 
 def test_the_right_key_is_found_among_wrong_ones(
@@ -210,7 +212,7 @@ class Wrong:
 def open_trying(raw: bytes, keys: cms.KeySource, *unnamed: cms.KeyOperations) -> InnerEntity:
     content = BytesContent(raw)
     (part,) = smime.take_inventory(content).parts
-    return smime.open_part(content, part, keys, unnamed_keys=unnamed)
+    return smime.find_opening(content, part, keys, unnamed_keys=unnamed).inner
 
 
 @pytest.mark.parametrize("profile", [cms.Profile.COMPATIBLE, cms.Profile.MODERN])
@@ -258,7 +260,7 @@ def test_what_a_person_released_is_taken(seal: Seal, mail: Mail, bobs_keys: cms.
     stored = BytesContent(mail(seal(text)))
     (part,) = smime.take_inventory(stored).parts
     released = frozenset({part.envelope.digest})
-    opened = smime.open_part(stored, part, bobs_keys, released=released)
+    opened = smime.find_opening(stored, part, bobs_keys, released=released).inner
     assert plaintext(opened) == text
     assert opened.integrity is Integrity.NONE
 
@@ -269,7 +271,7 @@ def test_a_message_that_changed_since_its_inventory_is_not_opened(
     raw, other = mail(seal()), mail(seal())
     (part,) = smime.take_inventory(BytesContent(raw)).parts
     with pytest.raises(MessageChanged):
-        smime.open_part(BytesContent(other), part, bobs_keys)
+        smime.find_opening(BytesContent(other), part, bobs_keys)
 
 
 def test_a_message_cut_since_its_inventory_is_malformed(
@@ -278,7 +280,7 @@ def test_a_message_cut_since_its_inventory_is_malformed(
     raw = mail(seal())
     (part,) = smime.take_inventory(BytesContent(raw)).parts
     with pytest.raises(MalformedMessage):
-        smime.open_part(BytesContent(raw[:-100]), part, bobs_keys)
+        smime.find_opening(BytesContent(raw[:-100]), part, bobs_keys)
 
 
 def test_large_content_that_changes_between_two_readings_is_refused(
@@ -295,7 +297,7 @@ def test_large_content_that_changes_between_two_readings_is_refused(
 
     content = Changing()
     (part,) = smime.take_inventory(content).parts
-    inner = smime.open_part(content, part, bobs_keys, buffered_content=0)
+    inner = smime.find_opening(content, part, bobs_keys, buffered_content=0).inner
     middle = len(raw) - 10_000
     raw[middle] = ord("A") if raw[middle] != ord("A") else ord("B")
     with pytest.raises(MessageChanged):

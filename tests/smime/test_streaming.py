@@ -48,7 +48,7 @@ if kind == "encrypted":
             return [self]
 
     (part,) = inventory.parts
-    inner = smime.open_part(content, part, Key())
+    inner = smime.find_opening(content, part, Key()).inner
     inner.write_to(cms.DISCARD)
     print(inner.size)
 

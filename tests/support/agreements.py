@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sectool.asn1 import der
 from sectool.cms import oids
-from tests.support.forge import CONTENT_ENCRYPTION_KEY as KEY
-from tests.support.forge import Holder
+from tests.support.forge import CONTENT_ENCRYPTION_KEY as KEY, Holder
 
 SCHEMES = {
     "ecdh-sha1kdf": ("1.3.133.16.840.63.0.2", "x963", "sha1"),

@@ -25,7 +25,7 @@ from sectool.jobs.session.spec import Operation, Reason, Rewrap
 from sectool.jobs.session.succession import note_history, old_side
 from sectool.jobs.work.examine import ExamineArgument, Exchange
 from sectool.jobs.work.open_with import is_tried_with, tried_with, workers_for
-from sectool.jobs.work.rewrap_part import FromMailbox
+from sectool.jobs.work.sealers import FromMailbox
 from sectool.keys import KeyHistory, NewRecipient
 from sectool.message import Listing
 from sectool.outcome import State

@@ -5,10 +5,16 @@ The first replacement fixes recipients and profile for the whole job.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
+from sectool import cms
+from sectool.cms import Profile
 from sectool.errors import MessageError, UsageError
-from sectool.joblog import REPLACED, JobMessage, SealablePart
+from sectool.joblog import REPLACED, JobLog, JobMessage, SealablePart
 from sectool.jobs.passes.bring_back_lost import BroughtBack, bring_back_lost, lost_messages
 from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.prove import prove_replaced
@@ -17,23 +23,23 @@ from sectool.jobs.passes.retry import Retry
 from sectool.jobs.passes.selection import Selector
 from sectool.jobs.replacing.grouping import in_order
 from sectool.jobs.replacing.replacer import check_writable
-from sectool.jobs.session.fixed import NOT_FIXED, check_fixed, options_of
 from sectool.jobs.session.job import MAILBOX_VALUE
-from sectool.jobs.session.losing_access import describe_losing_access
 from sectool.jobs.session.new_certificates import (
     describe_certificates,
+    names_of,
     record_certificates,
 )
 from sectool.jobs.session.owner import is_shared
 from sectool.jobs.session.session import JobSession
-from sectool.jobs.session.spec import NewCertificates, Undone
+from sectool.jobs.session.spec import NewCertificates, Operation, Undone
 from sectool.jobs.session.succession import OldSide, Succession
 from sectool.jobs.work.make_anew import LostArgument
 from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.seal import SEAL, SealArgument, SealedMessage
 from sectool.jobs.work.sealers import FromCheckpoints, SealingMethod
 from sectool.jobs.work.work import NotDone
-from sectool.keys import KeyHistory, NewRecipient
+from sectool.keys import KeyHistory, NewRecipient, recipient_of
+from sectool.outcome import RecipientKey
 from sectool.progress import Progress
 from sectool.summary import EncryptingSummary
 
@@ -309,3 +315,123 @@ class Resealing:
         )
         if self._on.dry_run:
             summary.space = self._space
+
+
+# --- what the first replacement of a phase fixes for the rest of it -------------------------------
+# Half a mailbox for one set of keys and half for another is what nobody wants,
+# so a run with other parameters is refused and told which; ``--restart-phase``
+# takes the new ones, and what was encrypted with the former is encrypted again.
+
+
+NOT_FIXED = ""
+"""Options of a phase that has replaced nothing yet: a later run may choose others."""
+
+_SHOWN = 16
+"""Digits of a fingerprint that are told."""
+
+
+def options_of(recipients: Sequence[NewRecipient], profile: Profile) -> str:
+    """Recipients and profile as the log keeps them."""
+    fingerprints = sorted(recipient.fingerprint for recipient in recipients)
+    return json.dumps({"to": fingerprints, "profile": profile.value}, sort_keys=True)
+
+
+def check_fixed(fixed: str, wanted: str, operation: Operation) -> None:
+    """Holds that a run has the parameters that the first replacement fixed.
+
+    Args:
+        fixed: as ``options_of`` gave them then, or ``NOT_FIXED``.
+        wanted: those of this run.
+        operation: the phase; only ``encrypt`` has kept what it can start over from.
+
+    Raises:
+        UsageError: they differ; it names each that does, with both values.
+    """
+    if fixed in {NOT_FIXED, wanted}:
+        return
+    told = "; ".join(_differences(json.loads(fixed), json.loads(wanted)))
+    hint = "give the same as before"
+    if operation is Operation.ENCRYPT:
+        hint += ", or add --restart-phase to encrypt all of it anew"
+    else:
+        hint += ", or undo it with `sectool rollback` and begin another job"
+    raise UsageError(
+        f"this job was begun with other recipients or another profile: {told}", hint=hint
+    )
+
+
+def _differences(fixed: dict[str, object], wanted: dict[str, object]) -> Iterator[str]:
+    for name in sorted(fixed.keys() | wanted.keys(), reverse=True):
+        before, now = fixed.get(name), wanted.get(name)
+        if before != now:
+            yield f"--{name} was {_told(before)} and is {_told(now)}"
+
+
+def _told(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(f"{text[:_SHOWN]}…" for text in value)
+    return str(value)
+
+
+# --- who could read the mail before, and cannot after ---------------------------------------------
+
+
+_SENT = re.compile(
+    "sent|outbox|gesendet|postausgang|envoy|enviad|inviat|posta in uscita|verzonden|skickat|"
+    "sendt|lähetetyt|wysłane|odeslan|отправленн|送信済|已发送|已傳送|보낸",
+    re.IGNORECASE,
+)
+"""What mail programs call the folder of sent mail: a Maildir has no ``\\Sent`` (RFC 6154)."""
+
+
+def describe_losing_access(
+    summary: EncryptingSummary,
+    log: JobLog,
+    messages: Iterable[JobMessage],
+    recipients: Sequence[NewRecipient],
+    histories: Iterable[KeyHistory | None],
+) -> None:
+    """Counts who could read messages with a key that is neither in the history nor a new one.
+
+    Who has another certificate at hand that names an address of a new one loses nothing.
+
+    Args:
+        summary: what is counted goes there.
+        log: knows the recipients of the messages as they were found.
+        messages: those that would be encrypted to ``recipients``, beside those that are.
+        recipients: the new ones.
+        histories: keys at hand, with the certificates that lay beside them.
+    """
+    covered = names_of(recipients)
+    addresses = dict(chain.from_iterable(map(_addresses_at_hand, histories)))
+    named = chain(
+        log.messages.parts.strangers_of_replaced(),
+        (
+            (key, message.ref.folder, 1)
+            for message in messages
+            for key in log.messages.parts.strangers(message.message)
+        ),
+    )
+    losing: Counter[RecipientKey] = Counter()
+    for key, folder, count in named:
+        known = addresses.get(key, ())
+        if key in covered or any(one.names(*known) for one in recipients):
+            continue
+        losing[key] += count
+        if _SENT.search(folder):
+            summary.losing_access_sent[key] += count
+    summary.losing_access = dict(losing)
+    summary.addresses_at_hand = {key: addresses[key] for key in losing if addresses.get(key)}
+
+
+def _addresses_at_hand(
+    history: KeyHistory | None,
+) -> Iterator[tuple[RecipientKey, tuple[str, ...]]]:
+    """The mail addresses of certificates that lay beside the keys, by how envelopes name them."""
+    for held in () if history is None else history.others:
+        if held.parsed is None:
+            continue
+        addresses = cms.certificate_addresses(held.parsed)
+        yield recipient_of(cms.IssuerAndSerialNumber(held.issuer, held.serial_number)), addresses
+        if held.subject_key_identifier is not None:
+            yield RecipientKey("", "", held.subject_key_identifier.hex()), addresses

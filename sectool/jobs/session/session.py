@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 from sectool.durable import explained
-from sectool.errors import PassphraseError, UsageError
+from sectool.errors import PassphraseError, SectoolError, UnsafeDirectory, UsageError
 from sectool.joblog import Acknowledgement
 from sectool.jobs.session.acknowledge import acknowledging
-from sectool.jobs.session.generation import begin_generation
 from sectool.jobs.session.job import (
     Job,
     check_apart,
@@ -238,3 +239,66 @@ def name_shut_key_files(summary: Summary, keys: KeyHistory | None) -> None:
     summary.shut_key_files = list(dict.fromkeys(map(_shut, shut)))
     if summary.shut_key_files and summary.failure_code in {0, 3}:
         summary.failure_code = PassphraseError.exit_code
+
+
+# --- the only directory of its job that is in use -------------------------------------------------
+# A job directory may be moved: paths are hints. A copy of it is another matter:
+# two logs of one job would each go on from what they know, and neither would
+# know what the other replaced. The log counts its runs (its generation) and
+# notes where its directory was. Where that is another directory than the one at
+# hand, and a job directory of the same job with as many runs still lies there,
+# the one at hand is the copy.
+
+
+GENERATION = "generation"
+"""Named value of the job: how many runs it has had."""
+
+DIRECTORY = "directory"
+"""Named value of the job: path, device and inode of its directory at the last run."""
+
+
+def begin_generation(job: Job) -> None:
+    """Counts a run and notes where the job is; the job is locked.
+
+    Raises:
+        UsageError: it is a copy of a job directory that is still there.
+    """
+    here = _place(job.directory)
+    known = job.log.value(DIRECTORY)
+    if known is not None and known != here:
+        _check_moved(job, json.loads(known), json.loads(here))
+    with job.log.group():
+        job.log.set_value(GENERATION, str(_generation(job) + 1))
+        job.log.set_value(DIRECTORY, here)
+
+
+def _generation(job: Job) -> int:
+    return int(job.log.value(GENERATION) or 0)
+
+
+def _place(directory: Path) -> str:
+    status = directory.stat()
+    place = [str(directory.resolve()), status.st_dev, status.st_ino]
+    return json.dumps(place)
+
+
+def _check_moved(job: Job, known: list[object], here: list[object]) -> None:
+    there = Path(str(known[0]))
+    if there == Path(str(here[0])) or known[1:] == here[1:]:
+        return  # restored from a backup in its own place, or renamed
+    if _is_live(there, job):
+        raise UsageError(
+            f"{job.directory} is a copy of the job in {there}, which is still there",
+            hint="go on with that one; to go on with the copy, remove that one first",
+        )
+
+
+def _is_live(directory: Path, job: Job) -> bool:
+    """Whether the same job lies there, and has come as far as this one at least."""
+    try:
+        with look_at_job(directory, job.trust) as other:
+            return other.name == job.name and _generation(other) >= _generation(job)
+    except UnsafeDirectory:
+        return True  # it cannot be told, and two logs of one job are the worse mistake
+    except (SectoolError, OSError):
+        return False  # whatever lies there now

@@ -8,39 +8,36 @@ from sectool.errors import MalformedMessage, UnsupportedMessage
 from sectool.message import Content
 from sectool.mime.entities import EntityWalker
 from sectool.mime.header import read_header
-from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import LineScanner
 from sectool.smime.parts import Place, WholeEntity
 
 
-def places_of(
-    content: Content, paths: Sequence[str], limits: Limits = DEFAULT_LIMITS
-) -> list[WholeEntity]:
+def places_of(content: Content, paths: Sequence[str]) -> list[WholeEntity]:
     """Where the entities with these paths lie, of several with one path the outermost.
 
     Args:
         content: a message or a plaintext.
         paths: in the order of the message; empty for the root.
-        limits: bounds on hostile input.
 
     Raises:
         MalformedMessage: there is no such entity.
         LimitExceeded: the message has more parts or longer headers than is looked at.
     """
     with content.open() as stream:
-        header = read_header(LineScanner(stream), limits=limits, is_message=True)
+        header = read_header(LineScanner(stream), is_message=True)
     line_end = header.line_end
     if [*paths] == [""]:
         # It has no parts that would have to be told from what is behind it.
-        return [WholeEntity("", header, content.size, True, line_end)]
+        return [WholeEntity("", header, header.body_start, content.size, True, line_end)]
     with content.open() as stream:
-        found = EntityWalker(stream, content.size, limits).find(paths)
+        found = EntityWalker(stream, content.size).find(paths)
     if len(found) != len(paths):
         raise MalformedMessage("the message does not have the parts that it had")
     return [
         WholeEntity(
             path=path,
             header=found[path].header,
+            body_start=found[path].header.body_start,
             body_end=found[path].end,
             is_last=found[path].end >= content.size,
             line_end=line_end,
@@ -52,21 +49,18 @@ def places_of(
     ]
 
 
-def places_to_find_again(
-    content: Content, parts: Sequence[Place], limits: Limits = DEFAULT_LIMITS
-) -> list[WholeEntity]:
+def places_to_find_again(content: Content, parts: Sequence[Place]) -> list[WholeEntity]:
     """The places of encrypted parts, provided that their paths will lead to them again.
 
     Args:
         content: a message or a plaintext.
         parts: of its inventory, in order.
-        limits: bounds on hostile input.
 
     Raises:
         UnsupportedMessage: a multipart around one has the same path.
         LimitExceeded: there are more parts or longer headers than is looked at.
     """
-    places = places_of(content, [part.path for part in parts], limits)
+    places = places_of(content, [part.path for part in parts])
     for place, part in zip(places, parts, strict=True):
         if (place.header.start, place.body_end) != (part.header.start, part.body_end):
             raise UnsupportedMessage(f"the part {part.path} is not the only one of that number")

@@ -19,11 +19,17 @@ from sectool.mime.limits import Limits
 from sectool.mime.lookahead import is_message_ahead
 from sectool.mime.transfer_encoding import Layer, declared_layers, looks_like_cms
 from sectool.smime.finding import needles, recognition
-from sectool.smime.finding.archives import ArchivedFile, files_of_zip, names_in_zip, unpack_gzip
-from sectool.smime.finding.compound_file import CompoundFile
+from sectool.smime.finding.archives import (
+    ENCRYPTION,
+    ArchivedFile,
+    CompoundFile,
+    files_of_zip,
+    names_in_zip,
+    recipients_of_pdf,
+    unpack_gzip,
+)
 from sectool.smime.finding.file_kinds import FileKind, is_text, kind_of
 from sectool.smime.finding.net import BLOCK, OVERLAP, Catch, Opener, envelopes_in
-from sectool.smime.finding.pdf import ENCRYPTION, recipients_of_pdf
 from sectool.smime.finding.uuencode import holds_uuencoded_cms
 from sectool.smime.parts import BodySource, Unreached
 

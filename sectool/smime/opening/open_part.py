@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TypedDict, Unpack
 
 from sectool import cms
 from sectool.errors import DecryptionFailed, MessageChanged, MessageError, NotAccepted
@@ -17,9 +16,6 @@ from sectool.message import Content, InnerEntity, Sink
 from sectool.smime.opening.acceptance import accept
 from sectool.smime.opening.strict_test import PlaintextWitness
 from sectool.smime.parts import EncryptedPart, PartSource
-
-BUFFERED_CONTENT = 4 * 1024 * 1024
-"""Content up to this size, in bytes, is held in memory while it is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +62,6 @@ class _Watched:
         self._buffer.write(data)
 
 
-class OpeningOptions(TypedDict, total=False):
-    """What ``find_opening`` takes beside keys."""
-
-    secrets: cms.SharedSecrets
-    unnamed_keys: Sequence[cms.KeyOperations]
-    senders: cms.SenderKeys | None
-    released: frozenset[str]
-    guessed: cms.IdentifierFilter | None
-    buffered_content: int
-
-
-def open_part(
-    content: Content,
-    part: EncryptedPart,
-    keys: cms.KeySource,
-    **options: Unpack[OpeningOptions],
-) -> InnerEntity:
-    """The plaintext of a part, as ``find_opening`` finds it.
-
-    Raises:
-        MessageError: as ``find_opening``.
-    """
-    return find_opening(content, part, keys, **options).inner
-
-
 def find_opening(
     content: Content,
     part: EncryptedPart,
@@ -101,7 +72,7 @@ def find_opening(
     senders: cms.SenderKeys | None = None,
     released: frozenset[str] = frozenset(),
     guessed: cms.IdentifierFilter | None = None,
-    buffered_content: int = BUFFERED_CONTENT,
+    buffered_content: int = cms.DEFAULT_LIMITS.buffered_content,
 ) -> OpenedPart:
     """Decrypts a part with each key its recipients name, until one is proven right.
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from email.utils import getaddresses
 from functools import partial
 from typing import BinaryIO
 
@@ -18,15 +19,14 @@ from cryptography.hazmat.primitives import hashes
 from sectool import cms
 from sectool.cms.signed_content import signed_blocks
 from sectool.errors import LimitExceeded, MalformedMessage, MessageError
-from sectool.message import Content
+from sectool.message import Content, InnerEntity
 from sectool.mime.content_type import parse_content_type
 from sectool.mime.header import HeaderBlock, read_header
-from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import CanonicalLines, LineScanner
 from sectool.mime.ranges import ForwardReader
 from sectool.mime.transfer_encoding import HEAD_SIZE, find_layers, stream_of
-from sectool.outcome import CertificateFingerprint
-from sectool.smime.parts import BodySource, NestedContent
+from sectool.outcome import CertificateFingerprint, Integrity
+from sectool.smime.parts import BodySource, EncryptedPart, NestedContent
 
 _NOT_READ = "the signature cannot be read"
 
@@ -46,15 +46,12 @@ class SignatureCheck:
     """Why it does not verify; empty where it does."""
 
 
-def check_signature(
-    content: Content, *, content_type: str = cms.ID_DATA, limits: Limits = DEFAULT_LIMITS
-) -> SignatureCheck | None:
+def check_signature(content: Content, *, content_type: str = cms.ID_DATA) -> SignatureCheck | None:
     """Verifies the signature that covers a whole entity, clear or opaque.
 
     Args:
         content: a message or another entity; or a bare SignedData.
         content_type: what ``content`` is, as the CMS that held it says.
-        limits: bounds on hostile input.
 
     Returns:
         None where the root entity is not signed with S/MIME. A signature that
@@ -71,25 +68,22 @@ def check_signature(
     with content.open() as stream:
         scanner = LineScanner(stream)
         try:
-            header = read_header(scanner, limits=limits)
+            header = read_header(scanner)
         except LimitExceeded:
             return None
-        boundary = _signed_boundary(header, limits)
+        boundary = _signed_boundary(header)
         if boundary is not None:
-            parts = _find_parts(scanner, b"--" + boundary, limits) if boundary else None
+            parts = _find_parts(scanner, b"--" + boundary) if boundary else None
             return None if parts is None else _check_clear(content, parts)
     return _check_opaque(content, header)
 
 
-def signed_entity(
-    content: Content, *, content_type: str = cms.ID_DATA, limits: Limits = DEFAULT_LIMITS
-) -> Content | None:
+def signed_entity(content: Content, *, content_type: str = cms.ID_DATA) -> Content | None:
     """What the signature covers that covers a whole entity; it is not verified.
 
     Args:
         content: a message or another entity; or a bare SignedData.
         content_type: what ``content`` is, as the CMS that held it says.
-        limits: bounds on hostile input.
 
     Returns:
         None where the root entity is not signed with S/MIME.
@@ -100,10 +94,10 @@ def signed_entity(
         return None
     with content.open() as stream:
         scanner = LineScanner(stream)
-        header = read_header(scanner, limits=limits)
-        boundary = _signed_boundary(header, limits)
+        header = read_header(scanner)
+        boundary = _signed_boundary(header)
         if boundary is not None:
-            parts = _find_parts(scanner, b"--" + boundary, limits) if boundary else None
+            parts = _find_parts(scanner, b"--" + boundary) if boundary else None
             if parts is None:
                 return None
             return NestedContent(BodySource(content, parts.start, parts.end, ()).open)
@@ -116,9 +110,9 @@ def _open_signed(source: Content | BodySource) -> BinaryIO:
     return stream_of(stream, signed_blocks(stream))
 
 
-def _signed_boundary(header: HeaderBlock, limits: Limits) -> bytes | None:
+def _signed_boundary(header: HeaderBlock) -> bytes | None:
     """Boundary of a multipart/signed; empty where it has none, None where it is no such."""
-    media_type = parse_content_type(header.first(b"content-type") or b"", limits)
+    media_type = parse_content_type(header.first(b"content-type") or b"")
     if media_type is None or media_type.value != "multipart/signed":
         return None
     return media_type.parameters.get("boundary", b"").rstrip(b" \t")
@@ -162,7 +156,7 @@ class _Parts:
     signature_end: int
 
 
-def _find_parts(scanner: LineScanner, boundary: bytes, limits: Limits) -> _Parts | None:
+def _find_parts(scanner: LineScanner, boundary: bytes) -> _Parts | None:
     boundaries = (boundary,)
     if (first := scanner.find_delimiter(boundaries)) is None or first.is_final:
         return None
@@ -170,7 +164,7 @@ def _find_parts(scanner: LineScanner, boundary: bytes, limits: Limits) -> _Parts
     if (second := scanner.find_delimiter(boundaries)) is None or second.is_final:
         return None
     try:
-        signature = read_header(scanner, boundaries, limits)
+        signature = read_header(scanner, boundaries)
     except LimitExceeded:
         return None
     last = scanner.find_delimiter(boundaries)
@@ -236,3 +230,82 @@ def _judged(verify: Callable[[], tuple[cms.Signer, ...]]) -> SignatureCheck:
 def _fingerprint(certificate: x509.Certificate | None) -> CertificateFingerprint:
     digest = b"" if certificate is None else certificate.fingerprint(hashes.SHA256())
     return CertificateFingerprint(digest.hex())
+
+
+# --- what is known of a plaintext's integrity when it is decrypted (G8) ---------------------------
+# Whoever encrypted it need not be who signed it, and neither need be who the
+# message says it is from.
+
+
+_LONGEST_FROM = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrityMark:
+    """What is known of one plaintext."""
+
+    integrity: Integrity
+    signer: str = ""
+    """SHA-256 of the certificate whose signature verifies, lower-case hexadecimal;
+    empty where none does."""
+
+
+def integrity_of(
+    stored: Content,
+    part: EncryptedPart,
+    inner: InnerEntity,
+    plaintext: Content,
+) -> IntegrityMark:
+    """Verifies the signature over a whole plaintext, and holds its signer against From.
+
+    The signer must be who the message around the part is from, and who the
+    plaintext itself says it is from, where it does: either may be shown.
+
+    Args:
+        stored: the message that holds the part.
+        part: of the inventory of that very message.
+        inner: what the part opened to.
+        plaintext: the same, to be read.
+
+    Raises:
+        MessageError: the plaintext cannot be read.
+        OSError: likewise.
+    """
+    check = check_signature(plaintext, content_type=inner.content_type)
+    if check is None or not check.is_valid:
+        return IntegrityMark(inner.integrity)
+    around = _displayed(part.header)
+    shown = [_from_of(stored) if around is None else around]
+    if inner.content_type == cms.ID_DATA:
+        shown.append(_from_of(plaintext))
+    signer = frozenset(address.lower() for address in check.addresses)
+    names = [addresses for addresses in shown if addresses is not None]
+    is_matched = bool(names) and all(addresses and addresses <= signer for addresses in names)
+    mark = Integrity.SIGNED if is_matched else Integrity.SIGNED_UNMATCHED
+    return IntegrityMark(mark, check.fingerprint)
+
+
+def _from_of(content: Content) -> frozenset[str] | None:
+    try:
+        with content.open() as stream:
+            return _displayed(read_header(LineScanner(stream)))
+    except LimitExceeded:
+        return frozenset()
+
+
+def _displayed(header: HeaderBlock) -> frozenset[str] | None:
+    """The addresses a header says it is from, in lower case; None: it has no From.
+
+    Empty where that cannot be told for certain, as with two such fields.
+    """
+    fields = [field for field in header.fields if field.name == b"from"]
+    if not fields:
+        return None
+    if len(fields) > 1 or len(fields[0].value) > _LONGEST_FROM:
+        return frozenset()
+    try:
+        pairs = getaddresses([fields[0].value.decode("utf-8", "replace")])
+    except (RecursionError, ValueError, IndexError):  # comments in comments in comments
+        return frozenset()
+    addresses = frozenset(address.lower() for _, address in pairs)
+    return addresses if all("@" in address for address in addresses) else frozenset()

@@ -9,7 +9,6 @@ from sectool import cms
 from sectool.errors import MalformedMessage, MessageError
 from sectool.message import Content, FileContent
 from sectool.mime.header import HeaderBlock
-from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import CanonicalLines, LineScanner
 from sectool.mime.ranges import ForwardReader
 from sectool.smime.finding.find_again import places_of
@@ -25,7 +24,6 @@ def check_plaintext(
     parts: Sequence[DecryptedPart],
     *,
     mark: Mark | None = None,
-    limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Reads back what ``write_plaintext`` wrote.
 
@@ -34,7 +32,6 @@ def check_plaintext(
         content: what it was written from.
         parts: as they were written.
         mark: as it was written.
-        limits: bounds on hostile input.
 
     Raises:
         MalformedMessage: it is not what was there before with the plaintexts in the place
@@ -42,11 +39,8 @@ def check_plaintext(
             before and does not any more.
         MessageError: a plaintext does not read as it was decrypted.
     """
-    places = places_of(written, [part.place.path for part in parts], limits)
-    forms = [
-        form_of(part, place.line_end, mark, limits)
-        for place, part in zip(places, parts, strict=True)
-    ]
+    places = places_of(written, [part.place.path for part in parts])
+    forms = [form_of(part, place.line_end, mark) for place, part in zip(places, parts, strict=True)]
     before = [(part.place, form.replaced) for part, form in zip(parts, forms, strict=True)]
     after = [(place, form.written) for place, form in zip(places, forms, strict=True)]
     marks = MARKS if mark is not None and places[0].path else frozenset[bytes]()
@@ -56,7 +50,7 @@ def check_plaintext(
         raise MalformedMessage("the new message is not marked")
     for place, part, form in zip(places, parts, forms, strict=True):
         _check_description(place.header, form)
-        _check_part(written, place, part, form, limits)
+        _check_part(written, place, part, form)
 
 
 def _around(
@@ -90,9 +84,7 @@ def _check_description(header: HeaderBlock, form: Form) -> None:
         raise MalformedMessage("the new message does not describe its plaintext")
 
 
-def _check_part(
-    written: FileContent, place: WholeEntity, part: DecryptedPart, form: Form, limits: Limits
-) -> None:
+def _check_part(written: FileContent, place: WholeEntity, part: DecryptedPart, form: Form) -> None:
     inner = part.inner
     start, end = _entity_in(written, place, form)
     inner_start = 0 if form.boundary else form.header.body_start
@@ -101,13 +93,13 @@ def _check_part(
         raise MessageError("the plaintext does not read as it was decrypted")
     if _digest(written, start, end) != _digest(inner, inner_start, inner.size):
         raise MalformedMessage("it would not be the same there")
-    before = check_signature(inner, content_type=cms.ID_DATA, limits=limits)
+    before = check_signature(inner, content_type=cms.ID_DATA)
     if before is None or not before.is_valid:
         return
     if not form.boundary:
         start = place.header.start
     whole = FileContent(written.path, start, end - start)
-    after = check_signature(whole, content_type=cms.ID_DATA, limits=limits)
+    after = check_signature(whole, content_type=cms.ID_DATA)
     if after is None or not after.is_valid:
         raise MalformedMessage("the signature over it would not verify there")
 

@@ -8,16 +8,15 @@ else of the header stays outside.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from sectool.errors import UnsupportedMessage
 from sectool.message import Content
 from sectool.mime.header import CONTENT_FIELDS
-from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import CanonicalLines
 from sectool.mime.ranges import ForwardReader
+from sectool.mime.transfer_encoding import stream_of
 from sectool.smime.parts import WholeEntity, root_entity
 from sectool.smime.writing.put_plaintext import binary_bodies
 
@@ -31,7 +30,6 @@ class ClearEntity:
 
     Args:
         content: the stored message.
-        limits: bounds on hostile input.
 
     Raises:
         MalformedMessage: the message has no header.
@@ -39,33 +37,34 @@ class ClearEntity:
         LimitExceeded: it has more parts or longer headers than is looked at.
     """
 
-    def __init__(self, content: Content, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, content: Content) -> None:
         self._content = content
         self.place: WholeEntity = root_entity(content)
         """Where it lies, for ``write_spliced``."""
-        if binary_bodies(content, limits):
+        if binary_bodies(content):
             raise UnsupportedMessage("a part of it is in binary encoding and would be altered")
         sha256, size = hashlib.sha256(), 0
-        for block in self._blocks():
-            if block.count(b"\r") != block.count(b"\r\n"):
-                raise UnsupportedMessage("it has a carriage return that ends no line")
-            sha256.update(block)
-            size += len(block)
+        with content.open() as stream:
+            for block in self._blocks(stream):
+                if block.count(b"\r") != block.count(b"\r\n"):
+                    raise UnsupportedMessage("it has a carriage return that ends no line")
+                sha256.update(block)
+                size += len(block)
         self.size = size
         self.digest = sha256.hexdigest()
 
     def open(self) -> BinaryIO:
         """A new stream from the first byte; the caller closes it."""
-        return io.BufferedReader(_BlockStream(self._blocks()))
+        stream = self._content.open()
+        return stream_of(stream, self._blocks(stream))
 
-    def _blocks(self) -> Iterator[bytes]:
+    def _blocks(self, stream: BinaryIO) -> Iterator[bytes]:
         lines = CanonicalLines()
         yield from self._header()
-        with self._content.open() as stream:
-            reader = ForwardReader(stream)
-            reader.pass_to(self.place.body_start)
-            for block in reader.blocks_to(self.place.body_end):
-                yield lines.update(block)
+        reader = ForwardReader(stream)
+        reader.pass_to(self.place.body_start)
+        for block in reader.blocks_to(self.place.body_end):
+            yield lines.update(block)
         yield lines.finish()
 
     def _header(self) -> Iterator[bytes]:
@@ -77,26 +76,3 @@ class ClearEntity:
             raw = lines.update(field.raw) + lines.finish()
             yield raw if raw.endswith(b"\r\n") else raw + b"\r\n"
         yield b"\r\n"
-
-
-class _BlockStream(io.RawIOBase):
-    """A stream over blocks."""
-
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        view = memoryview(buffer)
-        while not self._rest:
-            block = next(self._blocks, None)
-            if block is None:
-                return 0
-            self._rest = block
-        taken = self._rest[: len(view)]
-        self._rest = self._rest[len(view) :]
-        view[: len(taken)] = taken
-        return len(taken)

@@ -21,7 +21,6 @@ from sectool.errors import LimitExceeded, MalformedMessage
 from sectool.message import COPY_BLOCK, BytesContent, Content, digest_stream
 from sectool.mime.content_type import ParameterizedValue, parse_content_type
 from sectool.mime.header import Field, HeaderBlock, read_header
-from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import LineScanner
 from sectool.mime.ranges import ForwardReader
 from sectool.mime.transfer_encoding import stream_of
@@ -39,15 +38,12 @@ _WORD = 45
 """Octets that one encoded-word has room for, with UTF-8 and base64 (RFC 2047 section 2)."""
 
 
-def protected_subject(
-    plaintext: Content, content_type: str, limits: Limits = DEFAULT_LIMITS
-) -> bytes | None:
+def protected_subject(plaintext: Content, content_type: str) -> bytes | None:
     """The protected Subject of a plaintext as a header may show it: one line of ASCII.
 
     Args:
         plaintext: of a whole message.
         content_type: of it, dotted, as its envelope says.
-        limits: bounds on hostile input.
 
     Returns:
         None where none is protected, or more than one, or a signature over the plaintext
@@ -58,31 +54,31 @@ def protected_subject(
         OSError: it cannot be read.
     """
     try:
-        signed = signed_entity(plaintext, content_type=content_type, limits=limits)
+        signed = signed_entity(plaintext, content_type=content_type)
         if signed is None and content_type != cms.ID_DATA:
             return None
-        header = _protected_header(plaintext if signed is None else signed, limits)
+        header = _protected_header(plaintext if signed is None else signed)
     except MalformedMessage:
         return None
     field = None if header is None else _only_subject(header)
     if field is None:
         return None
     if signed is not None:
-        check = check_signature(plaintext, content_type=content_type, limits=limits)
+        check = check_signature(plaintext, content_type=content_type)
         if check is None or not check.is_valid:
             return None
     return _as_ascii(field.value)
 
 
-def _protected_header(payload: Content, limits: Limits) -> HeaderBlock | None:
+def _protected_header(payload: Content) -> HeaderBlock | None:
     with payload.open() as stream:
         scanner = LineScanner(stream)
-        header = read_header(scanner, limits=limits)
-        media_type = parse_content_type(header.first(b"content-type") or b"", limits)
+        header = read_header(scanner)
+        media_type = parse_content_type(header.first(b"content-type") or b"")
         if media_type is None:
             return None
         if media_type.value == "message/rfc822" and _is(media_type, "forwarded", b"no"):
-            return read_header(scanner, limits=limits)
+            return read_header(scanner)
     protects = (
         _is(media_type, "hp", b"cipher")
         or _is(media_type, "hp", b"clear")

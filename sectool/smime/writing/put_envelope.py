@@ -71,8 +71,6 @@ def write_spliced(
     write_cms: Callable[[AnyPlace, Sink], object],
     *,
     smime_type: str,
-    line_end: bytes | None = None,
-    name: str = "smime.p7m",
     without: frozenset[bytes] = frozenset(),
     is_message: bool = True,
 ) -> None:
@@ -85,8 +83,6 @@ def write_spliced(
         sink: takes the new message.
         write_cms: called once for each part, in order, with a sink for its CMS.
         smime_type: ``enveloped-data`` or ``authEnveloped-data``.
-        line_end: of the new lines; None: as the header of the message has it.
-        name: file name for mail programs, ASCII without quotes.
         without: names, lower case, of further fields of the message that go.
         is_message: False for a plaintext, which needs no MIME-Version.
 
@@ -98,8 +94,8 @@ def write_spliced(
         if without and parts and parts[0].path:
             copy_without(reader, fields_named(root_entity(content).header, without), sink)
         for part in parts:
-            end = part.line_end if line_end is None else line_end
-            fields = _new_fields(part, smime_type, name, end, is_message=is_message)
+            end = part.line_end
+            fields = _new_fields(part, smime_type, is_message=is_message)
             left_out = without if not part.path else frozenset[bytes]()
             replaced = content_fields(part.header, left_out)
             if is_document(part):
@@ -142,18 +138,16 @@ def digest_around(content: Content, parts: Sequence[Place]) -> str:
     return around.digest()
 
 
-def _new_fields(
-    part: Place, smime_type: str, name: str, line_end: bytes, *, is_message: bool
-) -> bytes:
+def _new_fields(part: Place, smime_type: str, *, is_message: bool) -> bytes:
     lines = [
         f"Content-Type: application/pkcs7-mime; smime-type={smime_type};",
-        f' name="{name}"',
+        ' name="smime.p7m"',
         "Content-Transfer-Encoding: base64",
-        f'Content-Disposition: attachment; filename="{name}"',
+        'Content-Disposition: attachment; filename="smime.p7m"',
     ]
     if is_message and not part.path and part.header.first(b"mime-version") is None:
         lines.insert(0, "MIME-Version: 1.0")
-    return b"".join(line.encode("ascii") + line_end for line in lines)
+    return b"".join(line.encode("ascii") + part.line_end for line in lines)
 
 
 def write_header(

@@ -17,7 +17,6 @@ from sectool.errors import UnsupportedMessage
 from sectool.message import Content, Sink
 from sectool.mime.entities import EntityWalker
 from sectool.mime.header import CONTENT_FIELDS, HeaderBlock, read_header
-from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import LineScanner, StoreLines
 from sectool.mime.ranges import ForwardReader
 from sectool.outcome import PlaintextDigest
@@ -63,14 +62,13 @@ class Form:
         return self.replaced | {name for name, _ in self.fields}
 
 
-def form_of(part: DecryptedPart, line_end: bytes, mark: Mark | None, limits: Limits) -> Form:
+def form_of(part: DecryptedPart, line_end: bytes, mark: Mark | None) -> Form:
     """How the plaintext of a part is to stand in its place.
 
     Args:
         part: the part.
         line_end: of the store.
         mark: for the header of the message; None: it is no message.
-        limits: bounds on hostile input.
 
     Raises:
         UnsupportedMessage: it begins with white space, or a field of its header may be misread.
@@ -80,7 +78,7 @@ def form_of(part: DecryptedPart, line_end: bytes, mark: Mark | None, limits: Lim
         scanner = LineScanner(stream)
         if scanner.peek(1) in {b" ", b"\t"}:
             raise UnsupportedMessage("its plaintext begins with a space and would be misread")
-        inner = read_header(scanner, limits=limits)
+        inner = read_header(scanner)
     check_fields(inner, part.inner.size)
     outer = part.place.header
     replaced, fields = CONTENT_FIELDS, list[tuple[bytes, bytes]]()
@@ -121,7 +119,6 @@ def write_plaintext(
     sink: Sink,
     *,
     mark: Mark | None = None,
-    limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Writes a message with plaintexts in the place of encrypted parts.
 
@@ -131,7 +128,6 @@ def write_plaintext(
         sink: takes the new message.
         mark: put into the header of the message in place of any that it has; None: it
             is no message, but a plaintext.
-        limits: bounds on hostile input.
 
     Raises:
         UnsupportedMessage: an inner entity begins with white space, so that it would
@@ -140,7 +136,7 @@ def write_plaintext(
         LimitExceeded: there are more parts or longer headers than is looked at.
         MessageChanged: a content became shorter meanwhile.
     """
-    places = places_to_find_again(content, [part.place for part in parts], limits)
+    places = places_to_find_again(content, [part.place for part in parts])
     for place, part in zip(places, parts, strict=True):
         check_containment(content, place, part.inner)
     with content.open() as stream:
@@ -150,8 +146,8 @@ def write_plaintext(
             marks = fields_named(header, MARKS)
             write_header(reader, marks, header, sink, mark.field(header.line_end))
         for place, part in zip(places, parts, strict=True):
-            form = form_of(part, place.line_end, mark, limits)
-            _write_part(reader, place, part.inner, form, sink, limits=limits)
+            form = form_of(part, place.line_end, mark)
+            _write_part(reader, place, part.inner, form, sink)
         copy_to(reader, content.size, sink)
 
 
@@ -161,11 +157,9 @@ def _write_part(
     inner: Content,
     form: Form,
     sink: Sink,
-    *,
-    limits: Limits,
 ) -> None:
     end = place.line_end
-    binary = binary_bodies(inner, limits)
+    binary = binary_bodies(inner)
     replaced = fields_named(place.header, form.replaced)
     write_header(reader, replaced, place.header, sink, b"".join(raw for _, raw in form.fields))
     write_separator(reader, place, sink, end)
@@ -185,12 +179,12 @@ def _converted(raw: bytes, line_end: bytes) -> bytes:
     return text if text.endswith(line_end) else text + line_end
 
 
-def binary_bodies(inner: Content, limits: Limits) -> list[tuple[int, int]]:
+def binary_bodies(inner: Content) -> list[tuple[int, int]]:
     """Where bodies lie whose bytes are no lines (RFC 2045 section 2.9)."""
     with inner.open() as stream:
         return [
             (entity.header.body_start, entity.body_end)
-            for entity in EntityWalker(stream, inner.size, limits).walk()
+            for entity in EntityWalker(stream, inner.size).walk()
             if not entity.is_multipart and _is_binary(entity.header)
         ]
 
