@@ -30,12 +30,7 @@ def as_json(summary: OpeningSummary) -> dict[str, Any]:
         ]
     }
     if summary.not_tried is not None:
-        document["not_tried"] = {
-            "certificates": summary.not_tried.certificates,
-            "messages": summary.not_tried.messages,
-            "on_tokens": summary.not_tried.on_tokens,
-            "operations": summary.not_tried.operations,
-        }
+        document["not_tried"] = asdict(summary.not_tried)
     return document
 
 

@@ -41,12 +41,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
     if isinstance(summary, WorkingSummary):
         document.update(_undone_as_json(summary))
     if isinstance(summary, PurgeSummary):
-        document["purged"] = {
-            "checkpoints": summary.purged.checkpoints,
-            "originals": summary.purged.originals,
-            "bytes": summary.purged.bytes,
-            "kept": summary.purged.kept,
-        }
+        document["purged"] = asdict(summary.purged)
+        del document["purged"]["is_rehearsal"]
     if isinstance(summary, EncryptSummary) and summary.brought_back is not None:
         document["brought_back"] = summary.brought_back
         document["not_brought_back"] = dict(summary.not_brought_back)

@@ -156,35 +156,20 @@ def as_table(summary: Summary) -> Iterable[str]:
             if summary.counts[state]
         ],
     )
-    if summary.keys:
-        title = "encrypted to" if summary.phase in {"scan", "decrypt"} else "was encrypted to"
-        yield ""
-        yield from table(
-            (title, "messages", "key"),
-            [
-                (key_name(key), str(count), "held" if key in summary.keys_in_history else "-")
-                for key, count in most_first(summary.keys)
-            ],
-        )
-    if summary.content_encryption_algorithms:
-        yield ""
-        title = "encrypted with" if summary.phase in {"scan", "decrypt"} else "was encrypted with"
-        yield from table(
-            (title, "parts"),
-            [(name, str(n)) for name, n in summary.content_encryption_algorithms.most_common()],
-        )
-    if summary.integrity:
-        yield ""
-        yield from table(
-            ("integrity of what opens", "parts"),
-            [(mark, str(n)) for mark, n in _integrity(summary).items()],
-        )
-    if summary.defects:
-        yield ""
-        yield from table(
-            ("odd, and read all the same", "messages"),
-            [(defect, str(n)) for defect, n in summary.defects.most_common()],
-        )
+    was = "" if summary.phase in {"scan", "decrypt"} else "was "
+    yield from _section(
+        (f"{was}encrypted to", "messages", "key"),
+        [
+            (key_name(key), str(count), "held" if key in summary.keys_in_history else "-")
+            for key, count in most_first(summary.keys)
+        ],
+    )
+    algorithms = summary.content_encryption_algorithms
+    yield from _section((f"{was}encrypted with", "parts"), _counted(algorithms.most_common()))
+    marks = _counted(_integrity(summary).items())
+    yield from _section(("integrity of what opens", "parts"), marks)
+    defects = _counted(summary.defects.most_common())
+    yield from _section(("odd, and read all the same", "messages"), defects)
     if summary.uninspected:
         yield ""
         yield _uninspected(summary.uninspected)
@@ -195,6 +180,16 @@ def as_table(summary: Summary) -> Iterable[str]:
     yield from outcomes.as_table(summary)
     yield from _not_done(summary)
     yield from verdict.as_table(summary)
+
+
+def _section(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    if rows:
+        yield ""
+        yield from table(head, rows)
+
+
+def _counted(counts: Iterable[tuple[str, int]]) -> list[tuple[str, str]]:
+    return [(name, str(count)) for name, count in counts]
 
 
 def _left(summary: Summary, state: State) -> str:

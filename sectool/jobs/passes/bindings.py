@@ -131,7 +131,7 @@ class Trials:
         self._reserve = max(2, operations // RESERVE)
         self._octets = operations * OCTETS_PER_OPERATION
         self._tried_on: Counter[str] = Counter()  # by the identity of the message
-        self._not_tried = NotTried(operations)
+        self._not_tried = NotTried(operations=operations)
         self._files = {key.public_key_digest: key for key in keys.keys}
 
     # --- during the walk ------------------------------------------------------------------
