@@ -35,7 +35,7 @@ from sectool import cms, smime
 from sectool.errors import DecryptionFailed, MissingKey, NotAccepted
 from sectool.jobs.work.open_with import find_opening
 from sectool.keys import KeyHistory, KeySpecification, load_key_history, recipient_of
-from sectool.keys.held import HeldOperations, PortableKey
+from sectool.keys.history import HeldOperations, PortableKey
 from sectool.message import BytesContent, Content
 from sectool.outcome import RecipientKey
 

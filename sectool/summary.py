@@ -43,24 +43,29 @@ class BoundKey:
 class NotTried:
     """Unknown certificates that keys of their kind were not tried on, or not all of them."""
 
-    operations: int
-    """Private-key operations that a run may spend on it."""
     certificates: int = 0
     """For want of those operations."""
     messages: int = 0
     """That name them; a message to several counts for each."""
     on_tokens: int = 0
     """Certificates that no key on a token was tried on, since nobody asked for it."""
+    operations: int = 0
+    """Private-key operations that a run may spend on it."""
 
 
 @dataclass(frozen=True, slots=True)
-class NotDone:
-    """One message that a run left as it was, and why."""
-
+class _OfMessage:
     folder: str
     ref: str
     message_id: str
     state: State
+    """Of the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone(_OfMessage):
+    """One message that a run left as it was, and why."""
+
     reason: str
     identity: Identity = Identity("")
     """Digest it was first found with: the same wherever the mailbox is moved to."""
@@ -69,13 +74,9 @@ class NotDone:
 
 
 @dataclass(frozen=True, slots=True)
-class NeedsOldKeys:
+class NeedsOldKeys(_OfMessage):
     """One message with an encrypted layer that keeps its old recipients."""
 
-    folder: str
-    ref: str
-    message_id: str
-    state: State
     reason: str
     """Why the layer stays as it is; of several layers the first."""
     keys: tuple[RecipientKey, ...]
@@ -87,14 +88,9 @@ class NeedsOldKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftPart:
+class LeftPart(_OfMessage):
     """One encrypted part of a message that stays as it is, byte for byte."""
 
-    folder: str
-    ref: str
-    message_id: str
-    state: State
-    """Of the message."""
     part: str
     """Section as IMAP numbers it; empty for the whole body."""
     reason: str

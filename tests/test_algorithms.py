@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from sectool.cms import oids
-from sectool.cms.algorithms import CONTENT_ENCRYPTION
+from sectool.cms.algorithms import CONTENT_ENCRYPTION, WEAK_CONTENT_ENCRYPTION
 from sectool.cms.key_agreement import SCHEMES
 from sectool.cms.key_encapsulation import KEMS
-from sectool.cms.key_encryption import KeyAgreement, KeyEncapsulation, KeyEncryption, KeyTransport
 from sectool.cms.key_transport import KEY_TRANSPORT, rsa_padding_algorithm
 from sectool.cms.key_wrap import AES_256_WRAP, KEY_WRAPS
-from sectool.cms.profiles import PROFILES
-from sectool.cms.weak import WEAK_CONTENT_ENCRYPTION
+from sectool.cms.profiles import (
+    PROFILES,
+    KeyAgreement,
+    KeyEncapsulation,
+    KeyEncryption,
+    KeyTransport,
+)
 
 PAGE = (Path(__file__).parents[1] / "docs" / "algorithms.md").read_text(encoding="utf-8")
 Row = tuple[str, ...]

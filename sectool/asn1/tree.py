@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 from sectool.asn1.der import element
 from sectool.asn1.octets import read_long_length, read_oid
-from sectool.asn1.tags import BIT_STRING, CONSTRUCTED, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING
+from sectool.asn1.tags import (
+    BIT_STRING,
+    CONSTRUCTED,
+    INTEGER,
+    OBJECT_IDENTIFIER,
+    OCTET_STRING,
+    SEQUENCE,
+)
 from sectool.errors import MalformedMessage
 
 _HIGH_TAG = 0x1F
@@ -80,6 +87,13 @@ class Node:
                 f"an ASN.1 value has tag 0x{self.tag:02x} in place of 0x{tag:02x}"
             )
         return self
+
+    def pair(self, fault: str) -> tuple[Node, Node]:
+        """The two parts of a SEQUENCE; ``fault`` is told where there are not two."""
+        parts = self.expect(SEQUENCE).children()
+        if len(parts) != 2:
+            raise self.reader.damaged(fault)
+        return parts[0], parts[1]
 
     def only_child(self) -> Node:
         """The one value in an explicit tag."""

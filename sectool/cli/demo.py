@@ -21,8 +21,4 @@ def demo(directory: Directory = None, verbose: options.Verbose = 0) -> None:
     """Tell the whole story of a move on a copy of the sample mailbox."""
     from sectool.demo.story import play
 
-    play(directory, _tell)
-
-
-def _tell(line: str) -> None:
-    report([line])
+    play(directory, lambda line: report([line]))

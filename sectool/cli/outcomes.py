@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sectool.cli import bindings, parts, retirement
+from sectool.cli import parts, retirement
 from sectool.cli.layout import counted, fact, key_name, most_first, size_text, table, wrapped
 from sectool.outcome import RecipientKey
 from sectool.summary import (
+    BoundKey,
     EncryptingSummary,
     EncryptSummary,
     LeftFolder,
     NewCertificate,
+    NotTried,
     OpeningSummary,
     Purged,
     PurgeSummary,
@@ -35,18 +37,14 @@ def as_json(summary: Summary) -> dict[str, Any]:
     document["job_data_removed"] = summary.job_data_removed
     document["bindings"] = []
     if isinstance(summary, OpeningSummary):
-        document.update(bindings.as_json(summary))
+        document.update(_bindings_as_json(summary))
     if isinstance(summary, VerifySummary):
         document.update(retirement.as_json(summary))
     if isinstance(summary, WorkingSummary):
         document.update(_undone_as_json(summary))
     if isinstance(summary, PurgeSummary):
-        document["purged"] = {
-            "checkpoints": summary.purged.checkpoints,
-            "originals": summary.purged.originals,
-            "bytes": summary.purged.bytes,
-            "kept": summary.purged.kept,
-        }
+        document["purged"] = asdict(summary.purged)
+        del document["purged"]["is_rehearsal"]
     if isinstance(summary, EncryptSummary) and summary.brought_back is not None:
         document["brought_back"] = summary.brought_back
         document["not_brought_back"] = dict(summary.not_brought_back)
@@ -104,7 +102,7 @@ def _encrypting_as_json(summary: EncryptingSummary) -> dict[str, Any]:
 def as_table(summary: Summary) -> Iterable[str]:
     """The same for a person, a line at a time."""
     if isinstance(summary, OpeningSummary):
-        yield from bindings.as_table(summary)
+        yield from _bindings_as_table(summary)
     yield from _numbers(summary)
     if isinstance(summary, EncryptingSummary):
         yield from _certificates(summary)
@@ -230,3 +228,78 @@ def _purged(purged: Purged) -> Iterable[str]:
         f" ({size_text(purged.bytes)})"
     )
     yield f"{stay:<12}{purged.kept} checkpoints and originals"
+
+
+# --- certificates that are not at hand and whose key is -------------------------------------------
+
+
+_BINDINGS = 20
+"""Certificates are listed up to this number; JSON lists them all."""
+
+
+def _bindings_as_json(summary: OpeningSummary) -> dict[str, Any]:
+    """Members ``bindings`` and ``not_tried`` of the document of the command contract."""
+    document: dict[str, Any] = {
+        "bindings": [
+            {
+                **asdict(one.recipient),
+                "file": one.file,
+                "label": one.label,
+                "messages": one.messages,
+                "opened": one.opened,
+                "tried": one.tried,
+                "bound": one.is_bound,
+            }
+            for one in summary.bindings
+        ]
+    }
+    if summary.not_tried is not None:
+        document["not_tried"] = asdict(summary.not_tried)
+    return document
+
+
+def _bindings_as_table(summary: OpeningSummary) -> Iterable[str]:
+    """The same for a person, a line at a time."""
+    if summary.bindings or summary.not_tried is not None:
+        yield ""
+    for one in summary.bindings[:_BINDINGS]:
+        yield from wrapped(_binding(one), indent=2)
+    if len(summary.bindings) > _BINDINGS:
+        yield f"  and {len(summary.bindings) - _BINDINGS} more certificates: --json lists them all"
+    if summary.not_tried is not None:
+        yield from _not_tried(summary.not_tried, goes_on=summary.phase != "scan")
+
+
+def _binding(one: BoundKey) -> str:
+    names = "name" if one.messages != 1 else "names"
+    certificate = _bound_certificate(one)
+    text = f"{counted(one.messages, 'message')} {names} {certificate}; key {one.file} opens"
+    if not one.is_bound:
+        return (
+            f"{text} {one.opened} of the {one.tried} that were tried: too few to be sure of others"
+        )
+    return f"{text} {'it' if one.messages == 1 else 'them'}"
+
+
+def _bound_certificate(one: BoundKey) -> str:
+    recipient = one.recipient
+    if recipient.serial_number:
+        return f"certificate {recipient.serial_number} of {recipient.issuer}"
+    return f"subject key identifier {recipient.subject_key_identifier}"
+
+
+def _not_tried(left: NotTried, *, goes_on: bool) -> Iterable[str]:
+    if left.certificates:
+        text = (
+            f"no key was tried on {counted(left.certificates, 'unknown certificate')} that"
+            f" {counted(left.messages, 'message')} name: it would take more than"
+            f" {left.operations} private-key operations"
+        )
+        text += "; the same command goes on" if goes_on else "; decrypt spends more"
+        yield from wrapped(text, indent=2)
+    if left.on_tokens:
+        text = (
+            f"no key on a token was tried on {counted(left.on_tokens, 'unknown certificate')}:"
+            " --try-tokens does"
+        )
+        yield from wrapped(text, indent=2)

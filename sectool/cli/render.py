@@ -6,17 +6,36 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, NoReturn
 
 import typer
 
-from sectool.cli import activity, outcomes, parts, plaintext, preflight, verdict
-from sectool.cli.layout import WIDTH, key_name, most_first, shorten, size_text, table
+from sectool.cli import outcomes, parts, plaintext, verdict
+from sectool.cli.layout import (
+    WIDTH,
+    counted,
+    key_name,
+    most_first,
+    shorten,
+    size_text,
+    table,
+    wrapped,
+)
 from sectool.cli.options import Manners
 from sectool.cli.shell import answer, envelope, error_body, report, tell
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State
-from sectool.summary import NeedsOldKeys, NotDone, OpeningSummary, StatusSummary, Summary
+from sectool.summary import (
+    Activity,
+    NeedsOldKeys,
+    NotDone,
+    OpeningSummary,
+    Preflight,
+    Scenario,
+    StatusSummary,
+    Summary,
+)
 
 SHOWN = 20
 """Messages that were not done are listed up to this number; JSON lists them all."""
@@ -125,11 +144,11 @@ def as_json(
     if summary.space is not None:
         document["space"] = summary.space
     if isinstance(summary, OpeningSummary) and summary.preflight is not None:
-        document["preflight"] = preflight.as_json(summary.preflight)
+        document["preflight"] = _preflight_as_json(summary.preflight)
     if summary.plaintext is not None:
         document["plaintext"] = plaintext.as_json(summary.plaintext)
     if isinstance(summary, StatusSummary) and summary.activity is not None:
-        document["activity"] = activity.as_json(summary.activity)
+        document["activity"] = _activity_as_json(summary.activity)
     document.update(parts.as_json(summary))
     document.update(outcomes.as_json(summary))
     document["verdict"] = verdict.as_json(summary)
@@ -156,45 +175,40 @@ def as_table(summary: Summary) -> Iterable[str]:
             if summary.counts[state]
         ],
     )
-    if summary.keys:
-        title = "encrypted to" if summary.phase in {"scan", "decrypt"} else "was encrypted to"
-        yield ""
-        yield from table(
-            (title, "messages", "key"),
-            [
-                (key_name(key), str(count), "held" if key in summary.keys_in_history else "-")
-                for key, count in most_first(summary.keys)
-            ],
-        )
-    if summary.content_encryption_algorithms:
-        yield ""
-        title = "encrypted with" if summary.phase in {"scan", "decrypt"} else "was encrypted with"
-        yield from table(
-            (title, "parts"),
-            [(name, str(n)) for name, n in summary.content_encryption_algorithms.most_common()],
-        )
-    if summary.integrity:
-        yield ""
-        yield from table(
-            ("integrity of what opens", "parts"),
-            [(mark, str(n)) for mark, n in _integrity(summary).items()],
-        )
-    if summary.defects:
-        yield ""
-        yield from table(
-            ("odd, and read all the same", "messages"),
-            [(defect, str(n)) for defect, n in summary.defects.most_common()],
-        )
+    was = "" if summary.phase in {"scan", "decrypt"} else "was "
+    yield from _section(
+        (f"{was}encrypted to", "messages", "key"),
+        [
+            (key_name(key), str(count), "held" if key in summary.keys_in_history else "-")
+            for key, count in most_first(summary.keys)
+        ],
+    )
+    algorithms = summary.content_encryption_algorithms
+    yield from _section((f"{was}encrypted with", "parts"), _counted(algorithms.most_common()))
+    marks = _counted(_integrity(summary).items())
+    yield from _section(("integrity of what opens", "parts"), marks)
+    defects = _counted(summary.defects.most_common())
+    yield from _section(("odd, and read all the same", "messages"), defects)
     if summary.uninspected:
         yield ""
         yield _uninspected(summary.uninspected)
     if isinstance(summary, OpeningSummary) and summary.preflight is not None:
         yield ""
-        yield from preflight.as_table(summary.preflight)
+        yield from _preflight_as_table(summary.preflight)
     yield from parts.as_table(summary)
     yield from outcomes.as_table(summary)
     yield from _not_done(summary)
     yield from verdict.as_table(summary)
+
+
+def _section(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    if rows:
+        yield ""
+        yield from table(head, rows)
+
+
+def _counted(counts: Iterable[tuple[str, int]]) -> list[tuple[str, str]]:
+    return [(name, str(count)) for name, count in counts]
 
 
 def _left(summary: Summary, state: State) -> str:
@@ -212,7 +226,7 @@ def _head(summary: Summary) -> Iterable[str]:
     if summary.phase:
         yield f"phase     {summary.phase}, {'finished' if summary.is_finished else 'begun'}"
     if isinstance(summary, StatusSummary) and summary.activity is not None:
-        yield from activity.as_table(summary.activity)
+        yield from _activity_as_table(summary.activity)
     yield f"messages  {summary.messages} ({size_text(summary.bytes)})"
     if summary.plaintext is not None:
         yield from plaintext.as_table(summary.plaintext)
@@ -249,3 +263,88 @@ def _listing(title: str, entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[
         )
     if len(entries) > SHOWN:
         yield f"  and {len(entries) - SHOWN} more: --json lists them all"
+
+
+# --- what a run on a job is doing, or how it ended ------------------------------------------------
+
+
+def _activity_as_json(activity: Activity) -> dict[str, Any]:
+    """A member of the document of ``status`` and of ``status.json``."""
+    return {
+        name: value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
+        for name, value in asdict(activity).items()
+    }
+
+
+def _activity_as_table(activity: Activity) -> Iterable[str]:
+    """The same in a line for a person."""
+    if activity.ended is not None:
+        code = activity.exit_code
+        yield f"last run  {activity.operation}, ended {_time(activity.ended)} with exit code {code}"
+        return
+    done = f"{activity.done}{'' if activity.total is None else f' of {activity.total}'}"
+    where = f"{activity.stage} {done}" if activity.stage else "beginning"
+    if activity.is_on:
+        yield f"running   {activity.operation}: {where}"
+        yield f"          process {activity.pid}, since {_time(activity.started)}"
+    else:
+        yield f"stopped   {activity.operation}: {where} at {_time(activity.updated)}, not ended"
+        yield "          the process is gone: the same command goes on where it stopped"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+# --- the verdict before a move --------------------------------------------------------------------
+
+
+_SCENARIOS = {
+    Scenario.UPGRADE: "upgrade: every old key is at the new place",
+    Scenario.RE_ENROLMENT: "re-enrolment: old keys are missing at the new place",
+    Scenario.CLEAN_INSTALLATION: "clean-installation: no old key, an authority made anew",
+    Scenario.NEW_SITE: "new-site: no old key, another authority",
+}
+
+
+def _preflight_as_json(verdict: Preflight) -> dict[str, Any]:
+    """Member ``preflight`` of the document of the command contract."""
+    return {
+        "safe_to_move": verdict.safe_to_move,
+        "reason": verdict.reason,
+        "unreadable_if_moved_now": verdict.unreadable_if_moved_now,
+        "unreadable_after_decrypting": verdict.unreadable_after_decrypting,
+        "missing_keys": [
+            {
+                **asdict(key),
+                "messages": count,
+            }
+            for key, count in verdict.missing_keys.items()
+        ],
+        "scenario": verdict.scenario and verdict.scenario.value,
+        "space_needed": verdict.space_needed,
+        "space_free": verdict.space_free,
+        "seconds": verdict.seconds,
+    }
+
+
+def _preflight_as_table(verdict: Preflight) -> Iterable[str]:
+    """The same for a person, a line at a time."""
+    why = f" ({verdict.reason})" if verdict.reason else ""
+    yield from wrapped(
+        f"safe to move now: {'yes' if verdict.safe_to_move else 'no'}{why}", indent=2
+    )
+    yield f"  unreadable if moved now: {counted(verdict.unreadable_if_moved_now, 'message')}"
+    if verdict.unreadable_after_decrypting is not None:
+        yield f"  unreadable also when decrypted first: {verdict.unreadable_after_decrypting}"
+    if verdict.scenario is not None:
+        yield f"  kind of move: {_SCENARIOS[verdict.scenario]}"
+    free = "" if verdict.space_free is None else f", {size_text(verdict.space_free)} free there"
+    yield f"  space for a move: about {size_text(verdict.space_needed)}{free}"
+    if verdict.space_free is not None and verdict.space_free < verdict.space_needed:
+        yield "  that is not enough: free some, or move in portions with --folder or --limit"
+    if verdict.seconds is not None:
+        seconds = counted(round(verdict.seconds), "second")
+        yield f"  time for each half of the move: about {seconds}"
+    for key, count in verdict.missing_keys.items():
+        yield from wrapped(f"  missing key: {key_name(key)}, {counted(count, 'message')}", indent=4)

@@ -76,11 +76,9 @@ class Envelope:
         """
         if self.encrypted_content_size is None:
             raise MalformedMessage("the encrypted content is detached or absent")
-        return SealedContent(self.encrypted_content_size, self.mac, self._additional_data(limits))
-
-    def _additional_data(self, limits: Limits) -> bytes:
         # RFC 5083 section 2.2: the DER encoding with the tag of a SET OF.
-        return canonical_set(self.authenticated_attributes, limits)
+        additional_data = canonical_set(self.authenticated_attributes, limits)
+        return SealedContent(self.encrypted_content_size, self.mac, additional_data)
 
 
 def canonical_set(attributes: bytes, limits: Limits) -> bytes:

@@ -39,11 +39,15 @@ def _is_moment(value: object) -> bool:
         return False
 
 
-def _list_of(fits: Callable[[object], bool], length: int | None = None) -> Callable[[object], bool]:
+def _list_of(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+def _row_of(*each: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: (
         isinstance(value, list)
-        and (length is None or len(value) == length)
-        and all(map(fits, value))
+        and len(value) == len(each)
+        and all(fits(one) for fits, one in zip(each, value, strict=True))
     )
 
 
@@ -59,19 +63,11 @@ def _record_of(**members: Callable[[object], bool]) -> Callable[[object], bool]:
     )
 
 
-def _is_directory(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 3
-        and _is_text(value[0])
-        and all(map(_is_number, value[1:]))
-    )
-
-
 def _is_option(value: object) -> bool:
     return _is_flag(value) or _is_text(value) or _list_of(_is_text)(value)
 
 
+_is_recipient = _row_of(_is_text, _is_text, _is_text)
 _is_old_certificate = _record_of(
     fingerprint=_is_digest,
     key=_is_digest,
@@ -84,7 +80,7 @@ _is_old_certificate = _record_of(
     file=_is_text,
 )
 _is_answer = _record_of(
-    key=_list_of(_is_text, 3),
+    key=_is_recipient,
     file=_is_text,
     public_key=_is_digest,
     needed=_is_number,
@@ -121,12 +117,12 @@ VALUES: dict[str, Callable[[str], bool]] = {
     "shared": lambda text: text in {"yes", "no"},
     "owners": _words,
     "sealed-to": _words,
-    "directory": _json(_is_directory),
+    "directory": _json(_row_of(_is_text, _is_number, _is_number)),
     "key_history": _json(
         _record_of(certificates=_list_of(_is_old_certificate), keys=_list_of(_is_digest))
     ),
     "old-keys": _json(_list_of(_is_answer), or_none=True),
-    "old-key-names": _json(_mapping_of(_list_of(_list_of(_is_text, 3))), or_none=True),
+    "old-key-names": _json(_mapping_of(_list_of(_is_recipient)), or_none=True),
 }
 """Of the named values of a job those of which not any text will do."""
 

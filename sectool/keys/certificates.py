@@ -169,10 +169,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _public_key_bits(public_key_info: Node) -> bytes:
-    parts = public_key_info.expect(tags.SEQUENCE).children()
-    if len(parts) != 2:
-        raise damaged("a public key is damaged")
-    return parts[1].bits()
+    return public_key_info.pair("a public key is damaged")[1].bits()
 
 
 def public_key_bits(public_key_info: bytes) -> bytes:

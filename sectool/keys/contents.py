@@ -134,11 +134,9 @@ class FileContents:
         raise passphrase_needed(what, given=self.passphrases.given)
 
     def _open_key(self, encoded: Node) -> PrivateKeyTypes:
-        parts = encoded.expect(tags.SEQUENCE).children()
-        if len(parts) != 2:
-            raise damaged("an encrypted private key is damaged")
-        algorithm, ciphertext = parts[0], parts[1].octets()
-        plaintext = self.open(algorithm, ciphertext, _is_private_key_info, "a private key")
+        algorithm, ciphertext = encoded.pair("an encrypted private key is damaged")
+        what = "a private key"
+        plaintext = self.open(algorithm, ciphertext.octets(), _is_private_key_info, what)
         return load_private_key(plaintext, self.known)
 
     def _keep(self, key: PrivateKeyTypes) -> None:

@@ -191,9 +191,7 @@ def read_derivation(algorithm: Node) -> KeyDerivation:
     Raises:
         KeyFileError: unknown, damaged or over a limit.
     """
-    parts = algorithm.expect(tags.SEQUENCE).children()
-    if len(parts) != 2:
-        raise damaged("a key derivation has no parameters")
+    parts = algorithm.pair("a key derivation has no parameters")
     name, parameters = parts[0].object_identifier(), parts[1].children()
     if name == _PBKDF2:
         return _read_pbkdf2(parameters)

@@ -129,10 +129,8 @@ def decryptions(algorithm: Node, ciphertext: bytes, passphrase: str) -> Iterator
         KeyFileError: the algorithm is unknown, damaged or over a limit.
         BudgetExceeded: no more is derived for the file.
     """
-    parts = algorithm.expect(tags.SEQUENCE).children()
-    if len(parts) != 2:
-        raise damaged("an encryption algorithm has no parameters")
-    name, parameters = parts[0].object_identifier(), parts[1]
+    kind, parameters = algorithm.pair("an encryption algorithm has no parameters")
+    name = kind.object_identifier()
     if name == _PBES2:
         plaintexts = _pbes2(parameters, ciphertext, passphrase)
     elif name in _PKCS12_PBE:
@@ -145,11 +143,9 @@ def decryptions(algorithm: Node, ciphertext: bytes, passphrase: str) -> Iterator
 
 
 def _pbes2(parameters: Node, ciphertext: bytes, passphrase: str) -> Iterator[bytes | None]:
-    parts = parameters.expect(tags.SEQUENCE).children()
-    if len(parts) != 2:
-        raise damaged("the parameters of PBES2 are not two")
-    derive = read_derivation(parts[0])
-    encryption, iv = _read_cipher(parts[1], parts[0])
+    derivation, cipher = parameters.pair("the parameters of PBES2 are not two")
+    derive = read_derivation(derivation)
+    encryption, iv = _read_cipher(cipher, derivation)
     # NSS before 3.31 derives from the form that is meant for the older encryptions.
     for form in dict.fromkeys([*text_forms(passphrase), *bmp_forms(passphrase)]):
         yield _opened(encryption, derive(form, encryption.key_bytes), iv, ciphertext)
@@ -157,9 +153,7 @@ def _pbes2(parameters: Node, ciphertext: bytes, passphrase: str) -> Iterator[byt
 
 def _read_cipher(algorithm: Node, derivation: Node) -> tuple[_Encryption, bytes]:
     """Cipher of PBES2 and its initialisation vector."""
-    parts = algorithm.expect(tags.SEQUENCE).children()
-    if len(parts) != 2:
-        raise damaged("the cipher of PBES2 has no parameters")
+    parts = algorithm.pair("the cipher of PBES2 has no parameters")
     name = parts[0].object_identifier()
     if name == _RC2_CBC:
         encryption, iv = _read_rc2(parts[1], derivation)
@@ -188,10 +182,8 @@ def _read_rc2(parameters: Node, derivation: Node) -> tuple[_Encryption, bytes]:
 
 
 def _salt_and_iterations(parameters: Node) -> tuple[bytes, int]:
-    parts = parameters.expect(tags.SEQUENCE).children()
-    if len(parts) != 2:
-        raise damaged("the parameters of an encryption are not two")
-    return parts[0].octets(), parts[1].integer()
+    salt, iterations = parameters.pair("the parameters of an encryption are not two")
+    return salt.octets(), iterations.integer()
 
 
 def _pkcs12(

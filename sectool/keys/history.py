@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography import x509
 
@@ -36,7 +36,6 @@ from sectool.keys.certificates import (
     read_certificate,
     read_extension,
 )
-from sectool.keys.held import HeldOperations, PortableKey
 from sectool.keys.names import (
     normalised_name,
     odd_key_identifiers,
@@ -50,6 +49,48 @@ from sectool.outcome import (
     PublicKeyDigest,
     RecipientKey,
 )
+
+# --- what is asked of each private key, wherever it lies: file or token ---------------------------
+
+
+class HeldOperations(KeyOperations, Protocol):
+    """One private key by what it can do, with what is public of it."""
+
+    @property
+    def public_key_info(self) -> bytes:
+        """DER of the SubjectPublicKeyInfo."""
+
+    @property
+    def algorithm(self) -> str:
+        """Algorithm and size, such as ``RSA 2048``."""
+
+    @property
+    def is_on_token(self) -> bool:
+        """Whether each use is one of a token: slow, and counted or asked about by some."""
+
+    def called(self, label: str) -> HeldOperations:
+        """The same key under another label."""
+
+    @property
+    def portable(self) -> PortableKey:
+        """The same key for another process; a secret."""
+
+
+class PortableKey(Protocol):
+    """A private key, or the way to it, as a value that pickles; a secret."""
+
+    def restore(self, label: str) -> HeldOperations:
+        """The key again, in milliseconds: it was checked when it was loaded.
+
+        Args:
+            label: of the key.
+
+        Raises:
+            RunError: it lies on a token that does not let this process in.
+        """
+
+
+# --- all of them ----------------------------------------------------------------------------------
 
 _Name = bytes | tuple[Hashable, int]
 """Subject key identifier, or issuer as it is compared and serial number."""

@@ -69,9 +69,7 @@ def _add_safes(safes: Node, contents: FileContents) -> None:
 
 def _content_info(node: Node) -> tuple[str, Node]:
     """Type and value of a ContentInfo."""
-    parts = node.expect(tags.SEQUENCE).children()
-    if len(parts) != 2:
-        raise damaged("a part of the PKCS#12 file is empty")
+    parts = node.pair("a part of the PKCS#12 file is empty")
     return parts[0].object_identifier(), parts[1].expect(tags.context(0)).only_child()
 
 
@@ -183,8 +181,6 @@ def _add_bag(bag: Node, contents: FileContents, nesting: int) -> None:
 
 
 def _add_certificate(bag: Node, contents: FileContents) -> None:
-    parts = bag.expect(tags.SEQUENCE).children()
-    if len(parts) != 2:
-        raise damaged("a certificate bag of the PKCS#12 file is empty")
+    parts = bag.pair("a certificate bag of the PKCS#12 file is empty")
     if parts[0].object_identifier() == _X509_CERTIFICATE:
         contents.add_certificate(parts[1].expect(tags.context(0)).only_child().octets())

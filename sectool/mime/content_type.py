@@ -73,7 +73,7 @@ def _parameters(value: bytes, position: int, limits: Limits) -> dict[str, bytes]
         text, position = _parameter_value(value, _skip_comments(value, match.end()), match[1])
         _note(plain, sections, match[1], text)
     for name, by_number in sections.items():
-        plain.setdefault(name, _joined(by_number))
+        plain.setdefault(name, b"".join(by_number[number] for number in sorted(by_number)))
     return plain
 
 
@@ -90,10 +90,6 @@ def _note(
         # Only the first section names a character set.
         text = unquote_to_bytes(text.split(b"'", 2)[-1] if number == 0 else text)
     sections.setdefault(match[1].decode("latin-1").lower(), {}).setdefault(number, text)
-
-
-def _joined(by_number: dict[int, bytes]) -> bytes:
-    return b"".join(by_number[number] for number in sorted(by_number))
 
 
 def _parameter_value(value: bytes, position: int, name: bytes) -> tuple[bytes, int]:

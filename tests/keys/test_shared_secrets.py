@@ -10,7 +10,7 @@ import pytest
 from sectool.cms import SharedSecrets
 from sectool.errors import UsageError
 from sectool.keys import KeySpecification, load_key_history
-from sectool.keys.shared_secrets import load_shared_secrets
+from sectool.keys.loading import load_shared_secrets
 
 KEY = bytes(range(16))
 BASE64 = base64.b64encode(KEY).decode()

@@ -7,7 +7,7 @@ import pytest
 from sectool import smime
 from sectool.errors import UnsupportedMessage
 from sectool.message import COPY_BLOCK, BytesContent
-from sectool.smime.writing.containment import check_containment
+from sectool.smime.writing.put_plaintext import check_containment
 
 PLAIN = b"Content-Type: text/html\r\n\r\n<p>The plans</p>\r\n"
 ROOT = b'Subject: x\nContent-Type: multipart/mixed; boundary="outer"\n'

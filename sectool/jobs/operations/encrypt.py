@@ -60,9 +60,9 @@ class _Encryption:
     def run(self, progress: Progress) -> EncryptSummary:
         self._check_phases()
         self._resealing.check(read_history(self._job), progress)
-        self._resealing.sweep()
+        self._resealing.replacing.sweep()
         self._match(progress)
-        self._resealing.recover()
+        self._resealing.replacing.recover()
         self._resealing.begin()
         self._resealing.run(progress)
         self._settle_losses(progress)

@@ -90,14 +90,14 @@ class _Rewrap:
         old = old_side(self._job, self._keys)
         self._resealing.check(old, progress)
         note_history(self._job, old)
-        self._resealing.sweep()
+        self._resealing.replacing.sweep()
         if self._log.phase(Operation.REWRAP) is not None:
             self._match(progress)
         if not self._spec.retry:
             self._resealing.begin()
         self._log.messages.begin_walk(unseen="lost")
         self._walk.run(progress)
-        self._resealing.take_from(self._method())
+        self._resealing.method = self._method()
         self._resealing.run(progress)
         self._finish()
         self._resealing.prove()
@@ -134,7 +134,7 @@ class _Rewrap:
             takes_newcomers=False,
         )
         matcher.run(progress)
-        self._resealing.recover()
+        self._resealing.replacing.recover()
 
     def _finish(self) -> None:
         if self._spec.retry:

@@ -8,7 +8,7 @@ and not every message: a mailbox names thousands of other people's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from sectool import cms
@@ -131,7 +131,7 @@ class Trials:
         self._reserve = max(2, operations // RESERVE)
         self._octets = operations * OCTETS_PER_OPERATION
         self._tried_on: Counter[str] = Counter()  # by the identity of the message
-        self._not_tried = NotTried(operations)
+        self._not_tried = NotTried(operations=operations)
         self._files = {key.public_key_digest: key for key in keys.keys}
 
     # --- during the walk ------------------------------------------------------------------
@@ -210,7 +210,7 @@ class Trials:
             return
         progress.begin("try keys", None)
         for number in range(MESSAGES):
-            tasks, processes = self._tasks(number), workers_for(workers, self.keys)
+            tasks, processes = list(self._next(number)), workers_for(workers, self.keys)
             for task, answer in TRY_KEYS.run(tasks, argument, workers=processes):
                 if not isinstance(answer, NotDone):
                     unknown = UnknownRecipient(task.recipient, task.kind)
@@ -220,11 +220,8 @@ class Trials:
         progress.end()
         self._decide()
 
-    def _tasks(self, number: int) -> Sequence[TrialTask]:
-        """One message of each certificate that is not decided yet, as far as operations go."""
-        return list(self._next(number))
-
     def _next(self, number: int) -> Iterator[TrialTask]:
+        """One message of each certificate that is not decided yet, as far as operations go."""
         order = sorted(
             self._certificates.items(),
             key=lambda item: (-bool(item[1].opened), -item[1].messages),

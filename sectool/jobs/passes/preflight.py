@@ -70,7 +70,9 @@ class Survey:
             return
         self.unreadable += 1
         self.unknown += state is State.ENCRYPTED
-        if state is not State.READABLE or _needs_old_keys(examination):
+        held, layers = examination.in_history, examination.layers
+        # What keeps its recipients that the owner can read now is left over as well.
+        if state is not State.READABLE or any(one.needs_old_key(held) for one in layers):
             self.left_over += 1
         if state is State.MISSING_KEY:
             self.missing.update(_missing_keys(examination))
@@ -133,11 +135,6 @@ def _missing_keys(examination: Examination) -> frozenset[RecipientKey]:
         if part.integrity is None and examination.in_history.isdisjoint(part.recipients)
         for key in part.recipients
     )
-
-
-def _needs_old_keys(examination: Examination) -> bool:
-    """Whether something in it keeps its recipients that the owner can read now."""
-    return any(layer.needs_old_key(examination.in_history) for layer in examination.layers)
 
 
 def _by_count(item: tuple[RecipientKey, int]) -> tuple[int, str, str, str]:

@@ -48,7 +48,11 @@ class ReplacingPass:
             self._spool.sweep()
 
     def recover(self) -> None:
-        """Ends what an interrupted run left open, after a walk that found both copies."""
+        """Ends what an interrupted run left open, after a walk that found both copies.
+
+        Not before it is certain that this is the mailbox: what is open is given up
+        where no copy of it is found.
+        """
         if not self._on.dry_run:
             self.replacer.recover()
 

@@ -89,25 +89,21 @@ class Resealing:
         self._log = job.log
         self._mailbox = on.mailbox
         self._recipients = tuple(recipients)
-        self._method = method
+        self.method = method
+        """Another one may be set as long as nothing was replaced, when a walk finds out more."""
         self._waiting = waiting
         self._new_keys = new_keys
         self._histories = (old_keys, new_keys)
         self._restart_phase = restart_phase
         self._restore_subject = restore_subject
-        self._cancel = on.cancel
         self._retry = retry or Retry(job.log, on.operation, is_asked_for=undone.retry)
         percent = on.failure_percent(undone.max_failures)
         self._failures = FailureLimit(percent, job.log.standings.of_all(REPLACED))
-        self._replacing = ReplacingPass(on)
+        self.replacing = ReplacingPass(on)
         self._failure_code = 0
         self._space = 0
         self._rehearsed: list[JobMessage] = []
         self._taken: dict[int, SealablePart] = {}
-
-    def take_from(self, method: SealingMethod) -> None:
-        """Where the new envelopes come from, since the walk has found out more."""
-        self._method = method
 
     # --- what is fixed ----------------------------------------------------------------
 
@@ -137,18 +133,6 @@ class Resealing:
         return NOT_FIXED if phase is None else phase[1]
 
     # --- the phase --------------------------------------------------------------------
-
-    def sweep(self) -> None:
-        """Removes what an interrupted run left half written; while nobody writes any."""
-        self._replacing.sweep()
-
-    def recover(self) -> None:
-        """Ends what an interrupted run left open, after a walk that found both copies.
-
-        Not before it is certain that this is the mailbox: what is open is given up
-        where no copy of it is found.
-        """
-        self._replacing.recover()
 
     def begin(self) -> None:
         """Notes that the phase is on, and where the mailbox is; starts it over where asked to.
@@ -198,7 +182,7 @@ class Resealing:
         self._tell_left_behind(progress)
         self._failures.tell(progress)
         progress.begin(self._on.operation, sum(1 for _ in self._retry.narrow(self._waiting())))
-        self._replacing.run(
+        self.replacing.run(
             SEAL,
             self._tasks(),
             self._argument(),
@@ -221,7 +205,7 @@ class Resealing:
         self._fix_options()
         originals = self._job.directory / "originals"
         argument = LostArgument(self._argument(), checkpoints, originals)
-        return bring_back_lost(lost, argument, self._replacing, progress)
+        return bring_back_lost(lost, argument, self.replacing, progress)
 
     def _tell_left_behind(self, progress: Progress) -> None:
         left = self._log.waiting.count_left_behind() if self._restart_phase else 0
@@ -244,8 +228,8 @@ class Resealing:
     def _argument(self) -> SealArgument:
         return SealArgument(
             mailbox=self._mailbox.access,
-            method=self._method,
-            files=self._replacing.files,
+            method=self.method,
+            files=self.replacing.files,
             recipients=self._recipients,
             profile=self._new.profile,
             restore_subject=self._restore_subject,
@@ -265,7 +249,7 @@ class Resealing:
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
         self._fix_options()
         self._note_taken()
-        self._replacing.replacer.carry_out(group)
+        self.replacing.replacer.carry_out(group)
         states = self._log.standings.of(new.message for new in group)
         for new in group:
             self._failures.saw(new.ref.folder, states[new.message])

@@ -163,10 +163,6 @@ _STATES: tuple[tuple[type[MessageError], State], ...] = (
 )
 
 
-def _state(error: MessageError) -> State:
-    return next((state for kind, state in _STATES if isinstance(error, kind)), State.FAILED)
-
-
 def examine(context: ExamineContext, task: ExamineTask) -> Examined:
     """Finds out what one stored message is, and opens its encrypted parts.
 
@@ -402,7 +398,8 @@ def _state_of(
         exchange = context.exchange
         if isinstance(error, MissingKey) and exchange and exchange.is_done(inventory.parts):
             return State.NOT_IN_JOB, ""
-        return _state(error), error.message
+        states = (state for kind, state in _STATES if isinstance(error, kind))
+        return next(states, State.FAILED), error.message
     if outcomes.refusal:
         return State.REFUSED, outcomes.refusal
     return inventory.state, inventory.reason
