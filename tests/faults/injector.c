@@ -7,8 +7,11 @@
  *   at      one path that alone counts
  *   calls   kinds of calls that count, separated by commas; without it all of them
  *   act     kill, fail, tear (half of a write is done, then kill), short (half of a write is
- *           done, as a system may), delay; without it nothing goes wrong
+ *           done, as a system may), delay, cut (a power cut of `disk`, then kill: what was not
+ *           synced is gone), cut-logged (the same, but the journal of the file system is written
+ *           out); without it nothing goes wrong
  *   first, last   numbers of the calls that go wrong, from 1; each process counts for itself
+ *   disk    mount point whose power is cut
  *   error   number of the error that `fail` answers with
  *   trace   file that gets a line for each call that went wrong, or for every one without `act`
  *
@@ -39,9 +42,14 @@
 #define STREAMS 64
 #define DELAY_NS 30000000L
 
-enum act { NOTHING, KILL, FAIL, TEAR, SHORT, DELAY };
+/* Of FS_IOC_SHUTDOWN, which ext4 and XFS know. */
+#define SHUTDOWN 0x8004587dUL
+#define LOG_WRITTEN 1u
+#define LOG_LOST 2u
 
-static char under[ROOM], at[PATH_MAX], calls[ROOM], trace[PATH_MAX];
+enum act { NOTHING, KILL, FAIL, TEAR, SHORT, DELAY, CUT, CUT_LOGGED };
+
+static char under[ROOM], at[PATH_MAX], calls[ROOM], trace[PATH_MAX], disk[PATH_MAX];
 static enum act wanted;
 static long first, last;
 static int error_wanted;
@@ -55,6 +63,7 @@ static void take(const char *name, size_t length, const char *value)
     if (IS("under")) snprintf(under, sizeof under, "%s", value);
     else if (IS("at")) snprintf(at, sizeof at, "%s", value);
     else if (IS("calls")) snprintf(calls, sizeof calls, "%s", value);
+    else if (IS("disk")) snprintf(disk, sizeof disk, "%s", value);
     else if (IS("trace")) snprintf(trace, sizeof trace, "%s", value);
     else if (IS("first")) first = atol(value);
     else if (IS("last")) last = atol(value);
@@ -62,7 +71,8 @@ static void take(const char *name, size_t length, const char *value)
     else if (IS("act"))
         wanted = !strcmp(value, "kill") ? KILL : !strcmp(value, "fail") ? FAIL
                : !strcmp(value, "tear") ? TEAR : !strcmp(value, "short") ? SHORT
-               : !strcmp(value, "delay") ? DELAY : NOTHING;
+               : !strcmp(value, "delay") ? DELAY : !strcmp(value, "cut") ? CUT
+               : !strcmp(value, "cut-logged") ? CUT_LOGGED : NOTHING;
 #undef IS
 }
 
@@ -158,6 +168,13 @@ static void die(void)
     for (;;) pause();
 }
 
+static void cut(unsigned flag)
+{
+    int root = (int)syscall(SYS_openat, AT_FDCWD, disk, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (root < 0 || syscall(SYS_ioctl, root, SHUTDOWN, &flag) < 0) _exit(98);
+    die();
+}
+
 /* What is to become of a call; `changes`: whether it may change a disk. */
 static enum act meet(const char *kind, const char *call, int changes, int one, const char *name,
                      int two, const char *other)
@@ -181,6 +198,8 @@ static enum act meet(const char *kind, const char *call, int changes, int one, c
     }
     inside = 0;
     if (act == KILL) die();
+    if (act == CUT) cut(LOG_LOST);
+    if (act == CUT_LOGGED) cut(LOG_WRITTEN);
     if (act == DELAY) {
         struct timespec while_ = {0, DELAY_NS};
         nanosleep(&while_, NULL);

@@ -5,13 +5,9 @@ F01, F14, F16, F17, F19-F28 and F33; the calls are counted and met by ``injector
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from pathlib import Path
-
 import pytest
 
-from tests.support.every_call import Judge, Stage, trials
+from tests.support.every_call import Judge, Stage, note_figures, trials
 from tests.support.faults import FaultyProcess
 from tests.support.mailboxes import Keys
 
@@ -35,15 +31,8 @@ SAMPLE = 6
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory, keys: Keys, faulty: FaultyProcess) -> Stage:
-    return Stage(tmp_path_factory.mktemp("calls"), faulty, keys)
-
-
-def note_figures(operation: str, calls: int, ways: Counter[str], violations: int) -> None:
-    """Adds a line to the file that SECTOOL_WRITE_FIGURES names: what docs/guarantees.md tells."""
-    if target := os.environ.get("SECTOOL_WRITE_FIGURES"):
-        tried = "\t".join(str(ways[way]) for way in ("kill", "tear", "short", "error"))
-        with Path(target).open("a", encoding="ascii") as figures:
-            figures.write(f"{operation}\t{calls}\t{tried}\t{violations}\n")
+    place = tmp_path_factory.mktemp("calls")
+    return Stage(place, faulty, keys, place / "work")
 
 
 # Budget: 15 seconds for the sample.
@@ -59,6 +48,5 @@ def test_a_call_that_goes_wrong_costs_no_message_and_the_same_command_resumes(
     chosen = list(trials(calls))
     chosen = chosen[part::PARTS] if whole else chosen[:: len(chosen) // SAMPLE]
     violations = [text for trial in chosen for text in judge.violations(trial)]
-    ways = Counter("error" if trial.way.isupper() else trial.way for trial in chosen)
-    note_figures(operation, len(calls), ways, len(violations))
+    note_figures(operation, calls, chosen, violations)
     assert violations == []

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from email import message_from_bytes
@@ -19,7 +20,8 @@ from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
 CODES = {0, 1, 2, 3, 10, 13, 16, 17, 18, 20, 22}
 """That a fault of a disk may end with."""
 
-INSTEAD = ("kill", "tear", "short", "delay")
+CUTS = ("cut", "cut-logged")
+INSTEAD = ("kill", "tear", "short", "delay", *CUTS)
 """What happens in the place of an error."""
 
 LOOKING = ("EIO", "EACCES", "ESTALE", "EINTR")
@@ -54,7 +56,7 @@ class Trial:
 
     call: Call
     way: str
-    """``kill``, ``tear``, ``short``, ``delay`` or the name of an error."""
+    """One of ``INSTEAD``, or the name of an error."""
 
     def __str__(self) -> str:
         return f"{self.way} at {self.call.number}, {self.call.name} {self.call.path}"
@@ -62,7 +64,8 @@ class Trial:
     def fault(self, work: Path) -> Fault:
         number, under = self.call.number, (work / "box", work / "job")
         if self.way in INSTEAD:
-            return Fault(act=self.way, first=number, under=under)
+            disk = work.parent if self.way in CUTS else None
+            return Fault(act=self.way, first=number, under=under, disk=disk)
         return Fault(error=self.way, first=number, under=under)
 
 
@@ -102,6 +105,17 @@ def _meaning(mail: checker.StoredMail, keys: Sequence[checker.Key]) -> tuple[obj
     return checker.meaning(replace(mail, raw=raw), keys)
 
 
+def cuts(calls: Sequence[Call]) -> Iterator[Trial]:
+    """All power cuts that are tried: before each sync and each change of a name.
+
+    What is written between two of them is gone in any case.
+    """
+    for call in calls:
+        is_log = "/job/job.db" in call.path
+        if call.kind == "sync" or (call.kind in {"rename", "link", "unlink"} and not is_log):
+            yield from (Trial(call, way) for way in CUTS)
+
+
 @dataclass(frozen=True)
 class Operation:
     """A command, and what it begins and ends with."""
@@ -130,6 +144,10 @@ class Stage:
     place: Path
     process: FaultyProcess
     keys: Keys
+    work: Path
+    """Always the same, so that the job is where it was."""
+    prepare: Callable[[], None] | None = None
+    """Called in the process before each command that meets a fault."""
     operations: dict[str, Operation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -170,18 +188,22 @@ class Stage:
             assert ended.code == 0, ended.err
             shutil.copytree(work, self.place / state)
 
-    @property
-    def work(self) -> Path:
-        """Always the same, so that the job is where it was."""
-        return self.place / "work"
-
     def set(self, state: str) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
         shutil.copytree(self.place / state, self.work)
 
+    def recover(self) -> None:
+        """What happens between a fault and the next command."""
+
     def run(self, name: str, fault: Fault | None = None, *, workers: int = 0) -> Ended:
         words = [*self.operations[name].words, f"--workers={workers}"]
-        return self.process.command(words, self.place, fault=fault, in_workers=workers > 0)
+        return self.process.command(
+            words,
+            self.place,
+            fault=fault,
+            in_workers=workers > 0,
+            prepare=None if fault is None else self.prepare,
+        )
 
     def end(self, operation: Operation) -> End:
         box, job, log = self.work / "box", self.work / "job", self.work / "job" / "job.db"
@@ -229,6 +251,7 @@ class Judge:
         """What does not hold after one fault; the call must have been reached."""
         self._stage.set(self._operation.state)
         ended = self._stage.run(self._name, trial.fault(self._stage.work), workers=workers)
+        self._stage.recover()
         found = [] if ended.met else ["the call was not reached"]
         found += [f"at the fault: {text}" for text in self._told(ended, trial)]
         found += [f"at the fault: {text}" for text in self._lost()]
@@ -252,7 +275,7 @@ class Judge:
         text = ended.err + ended.out
         if "error of its own" in text or "Traceback" in text:
             yield text
-        if trial.way in {"kill", "tear"} and ended.code == -9:
+        if trial.way in {"kill", "tear", *CUTS} and ended.code == -9:
             return
         if ended.code not in CODES:
             yield f"it ended with {ended.code}: {text}"
@@ -265,3 +288,14 @@ class Judge:
                 yield f"of {name} there is {now.get(name)}"
         if not set(now) <= set(self._before):
             yield f"there is other mail: {set(now) - set(self._before)}"
+
+
+def note_figures(
+    what: str, calls: Sequence[Call], tried: Sequence[Trial], violations: Sequence[str]
+) -> None:
+    """Adds a line to the file that SECTOOL_WRITE_FIGURES names: what docs/guarantees.md tells."""
+    if target := os.environ.get("SECTOOL_WRITE_FIGURES"):
+        ways = Counter("error" if trial.way.isupper() else trial.way for trial in tried)
+        counts = "\t".join(f"{way} {ways[way]}" for way in sorted(ways))
+        with Path(target).open("a", encoding="ascii") as figures:
+            figures.write(f"{what}\t{len(calls)}\t{counts}\tviolations {len(violations)}\n")

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from sectool import durable
 from sectool.cli.app import run_app
 from tests.faults.server import Request
 
@@ -36,7 +37,7 @@ class Fault:
     calls: tuple[str, ...] = ()
     """Kinds of calls that count; empty: all."""
     act: str = "fail"
-    """``kill``, ``fail``, ``tear``, ``short`` or ``delay``; empty: nothing, all calls are told."""
+    """As the library names it; empty: nothing, all calls are told."""
     error: str = "EIO"
     first: int = 1
     last: int = 0
@@ -45,6 +46,8 @@ class Fault:
     """The file or directory that the calls are about."""
     under: tuple[Path, ...] = ()
     """Where it is not one: what counts lies here."""
+    disk: Path | None = None
+    """Mount point, of a power cut."""
 
     def lines(self, trace: Path) -> str:
         """As the library takes it."""
@@ -55,6 +58,7 @@ class Fault:
             "first": self.first,
             "last": self.last or self.first,
             "at": self.at or "",
+            "disk": self.disk or "",
             "under": ":".join(map(str, self.under)),
             "trace": trace,
         }
@@ -210,6 +214,15 @@ def without_privileges() -> None:
     assert library.capget(header, sets) == 0
     sets[0] &= ~_DAC_OVERRIDE_AND_READ_SEARCH
     assert library.capset(header, sets) == 0
+
+
+def without_syncs_of_files() -> None:
+    """A planted bug: names become durable, and what stands in the files does not.
+
+    What is read back past the cache is written out for that, which hides it most of the time.
+    """
+    durable.sync_file = lambda path: None
+    del os.posix_fadvise
 
 
 def few_descriptors() -> None:
