@@ -72,37 +72,27 @@ class Trial:
 def trials(calls: Sequence[Call]) -> Iterator[Trial]:
     """All that is tried.
 
-    The process is killed before each call that changes something: killed before another one it
-    leaves what it leaves at the next that does. A call that changes something goes wrong in each
-    way of its kind; of the job log's, which come by hundreds, each in one of them by turns. One
-    that only looks does in one of them by turns, the first of its kind on a path after each
-    change outside of the log.
+    Each call that changes something goes wrong in each way of its kind, and the process is
+    killed before it: killed before another call, it leaves what it leaves at the next that
+    changes something. To the calls of the job log, which come by hundreds, one of these happens
+    by turns. A call that only looks goes wrong in one of its ways by turns, the first of its
+    kind on a path after each change outside of the log.
     """
     turns: Counter[str] = Counter()
     changes = 0
     looked = set()
     for call in calls:
         is_log = "/job/job.db" in call.path
-        ways = WAYS[call.kind]
-        if call.changes:
-            changes += not is_log
-            yield Trial(call, "kill")
-        else:
-            look = (call.kind, re.sub(r"[0-9a-f]{8,}|\d+", "#", call.path), changes)
-            if look in looked:
-                continue
-            looked.add(look)
+        ways = ("kill", *WAYS[call.kind]) if call.changes else WAYS[call.kind]
         if call.changes and not is_log:
+            changes += 1
             yield from (Trial(call, way) for way in ways)
-        else:
+            continue
+        look = (call.kind, re.sub(r"[0-9a-f]{8,}|\d+", "#", call.path), changes)
+        if call.changes or look not in looked:
+            looked.add(look)
             yield Trial(call, ways[turns[call.kind] % len(ways)])
             turns[call.kind] += 1
-
-
-def _meaning(mail: checker.StoredMail, keys: Sequence[checker.Key]) -> tuple[object, ...]:
-    """What it is to its owner, whichever job left its mark in it."""
-    raw = re.sub(rb"(?m)^X-Sectool-Id:.*\n", b"", mail.raw)
-    return checker.meaning(replace(mail, raw=raw), keys)
 
 
 def cuts(calls: Sequence[Call]) -> Iterator[Trial]:
@@ -124,6 +114,16 @@ class Operation:
     words: tuple[object, ...]
     opens: tuple[checker.Key, ...]
     """The keys that open all mail in the end."""
+
+
+def _meaning(mail: checker.StoredMail, keys: Sequence[checker.Key]) -> tuple[object, ...]:
+    """What it is to its owner, whichever job left its mark in it."""
+    raw = re.sub(rb"(?m)^X-Sectool-Id:.*\n", b"", mail.raw)
+    return checker.meaning(replace(mail, raw=raw), keys)
+
+
+PRESENT = "SELECT state FROM message WHERE presence = 'present'"
+"""A message that could not be read has a row of its own until it can be."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class Stage:
         states: Counter[str] = Counter()
         if log.exists():
             with closing(sqlite3.connect(log)) as rows:
-                states.update(state for (state,) in rows.execute("SELECT state FROM message"))
+                states.update(state for (state,) in rows.execute(PRESENT))
         kept = frozenset(path.name for path in job.glob("*/*.eml"))
         meanings = Counter(_meaning(mail, operation.opens) for mail in checker.stored_mail(box))
         return End(meanings, checker.waiting(box), states, kept)
