@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from tests.support.mailboxes import CLEAR
-
 MARKS = ("\\Seen", "\\Flagged", "\\Answered", "Work")
-PATIENCE = 20.0
+FEW = 6
+"""Messages that the user has at least."""
+
+PATIENCE = 60.0
 """Seconds in which what the user wants must be seen."""
 
 
@@ -42,6 +43,8 @@ class BusyClient:
 
     connect: Callable[[], imaplib.IMAP4]
     chance: random.Random
+    fresh: Callable[[int], bytes]
+    """Makes a message of this number, in which its Message-ID is ``<number@example.org>``."""
     known: dict[str, Known] = field(default_factory=dict)
     """By Message-ID."""
     folders: list[str] = field(default_factory=lambda: ["INBOX", "Work", "Lists"])
@@ -88,18 +91,19 @@ class BusyClient:
             "append": 1,
             "rename a folder": 1,
         }
+        # What was copied is left: of two copies none is the one that was meant.
+        single = sorted(name for name, known in self.known.items() if known.copies == 1)
         (kind,) = self.chance.choices(list(kinds), list(kinds.values()))
+        kind = "append" if len(single) < FEW else kind
         self.acts[kind] += 1
         if kind == "append":
             self._number += 1
             identity = f"<{self._number}@example.org>"
-            raw = CLEAR.replace(b"<clear@example.org>", identity.encode())
+            raw = self.fresh(self._number)
             self.append(identity, raw, self.chance.choice(self.folders), frozenset())
         elif kind == "rename a folder":
             self._rename(self.chance.choice(self.folders[1:]))
         else:
-            # What was copied is left: of two copies none is the one that was meant.
-            single = sorted(name for name, known in self.known.items() if known.copies == 1)
             identity = self.chance.choice(single)
             getattr(self, f"_{kind}")(identity, self.known[identity])
 
