@@ -32,7 +32,8 @@ def touch_everything(place: str) -> int:
     os.rename("two", "three", src_dir_fd=directory, dst_dir_fd=directory)
     os.mkdir("four", dir_fd=directory)
     os.stat("one", dir_fd=directory, follow_symlinks=False)
-    os.listdir(directory)
+    with os.scandir(directory) as entries:
+        list(entries)
     os.unlink("three", dir_fd=directory)
     os.chdir(place)
     Path("one").unlink()
