@@ -98,11 +98,16 @@ def trials(calls: Sequence[Call]) -> Iterator[Trial]:
 def cuts(calls: Sequence[Call]) -> Iterator[Trial]:
     """All power cuts that are tried: before each sync and each change of a name.
 
-    What is written between two of them is gone in any case.
+    What is written between two of them is gone in any case. Before a sync of the job log one of
+    the two cuts is made by turns.
     """
+    syncs = 0
     for call in calls:
         is_log = "/job/job.db" in call.path
-        if call.kind == "sync" or (call.kind in {"rename", "link", "unlink"} and not is_log):
+        if is_log and call.kind == "sync":
+            yield Trial(call, CUTS[syncs % len(CUTS)])
+            syncs += 1
+        elif call.kind in {"sync", "rename", "link", "unlink"} and not is_log:
             yield from (Trial(call, way) for way in CUTS)
 
 
