@@ -10,6 +10,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ KINDS = ("xfs", "ext4")
 SIZES = {"xfs": 320, "ext4": 48}
 """Megabytes, most of them never written; XFS is made from 300 on."""
 
+PATIENCE = 120.0
+"""Seconds until a file system is unmounted everywhere."""
+
 OPERATIONS = ("decrypt", "in place", "encrypt", "rewrap", "rollback", "purge")
 SAMPLE = 3
 """Cuts of an operation in the normal run."""
@@ -33,6 +37,7 @@ SAMPLE = 3
 class Disk:
     """A mounted file system."""
 
+    kind: str
     device: str
     place: Path
 
@@ -40,7 +45,12 @@ class Disk:
         subprocess.run(["mount", self.device, str(self.place)], check=True)
 
     def unmount(self) -> None:
+        """Waits until nobody has it: a mount namespace that was made meanwhile has it as well."""
         subprocess.run(["umount", str(self.place)], check=True)
+        limit = time.monotonic() + PATIENCE
+        while Path("/sys/fs", self.kind, Path(self.device).name).exists():
+            assert time.monotonic() < limit, f"{self.device} is still mounted somewhere"
+            time.sleep(0.01)
 
     def sync(self) -> None:
         descriptor = os.open(self.place, os.O_RDONLY)
@@ -97,7 +107,7 @@ def disk(
         _, why = _ask("mount", device, str(directory))
         if why:
             pytest.skip(f"power cuts: mount of {kind}: {why}")
-        made = Disk(device, directory)
+        made = Disk(kind, device, directory)
         try:
             yield made
         finally:
