@@ -7,11 +7,15 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.support.faults import FaultyProcess
 
 TESTS = Path(__file__).parent
 
@@ -151,3 +155,13 @@ def _pause(controller: Any) -> None:
 def whole(pytestconfig: pytest.Config) -> bool:
     """Whether a harness is to run all its cases (``--all``), and not its fixed sample."""
     return bool(pytestconfig.getoption("whole"))
+
+
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyProcess]:
+    """Runs commands whose calls fail."""
+    from tests.support.faults import FaultyProcess, compile_library
+
+    process = FaultyProcess(compile_library(tmp_path_factory.getbasetemp().parent))
+    yield process
+    process.close()

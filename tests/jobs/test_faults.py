@@ -1,6 +1,6 @@
 """Faults of disks and of people: nothing is lost, nothing is hidden, the same command resumes.
 
-F14, F16, F20-F22, F25, F27 and F39, the last three with strace or chattr where they are there.
+F14, F16, F20-F22, F25, F27 and F39, some of them with chattr where that is there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from sectool.message import BytesContent
 from sectool.outcome import MessageDigest, State
 from sectool.summary import Summary
 from tests.support import checker
+from tests.support.faults import FaultyProcess, fault
 from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
 from tests.support.specifications import Specify, fitting
 
@@ -285,82 +285,55 @@ def test_a_message_that_vanished_costs_the_others_no_original(tmp_path: Path) ->
 # --- faults of the disk, by the system call ---------------------------------------------------
 
 
-@pytest.fixture
-def strace() -> str:
-    found = shutil.which("strace")
-    trial = [found or "strace", "-o", os.devnull, "true"]
-    works = found is not None and subprocess.run(trial, check=False).returncode == 0
-    if not works and os.environ.get("SECTOOL_REQUIRE_PEERS") == "1":
-        pytest.fail("strace is not there, or may not trace")
-    if not works:
-        pytest.skip("strace is not there, or may not trace")
-    return str(found)
-
-
 FAULTS = [
-    ("fsync,fdatasync:error=EIO:when=9", 1),
-    ("fsync,fdatasync:error=EIO:when=21", 1),
-    ("rename:error=EIO:when=3+", 1),
-    ("rename:error=EXDEV:when=8", 3),
-    ("unlink:error=EIO:when=3", 1),
-    ("link,linkat:error=EIO:when=1+", 3),
-    ("pwrite64:error=ENOSPC:when=5", 17),
-    ("pwrite64:error=EDQUOT:when=5+", 17),
-    ("pwrite64:error=EIO:when=5+", 1),
-    ("write:error=ENOSPC:when=4..8", 17),
-    ("write:error=EDQUOT:when=1", 17),
+    ("sync=EIO@9", 1),
+    ("sync=EIO@21", 1),
+    ("rename=EIO@3+", 1),
+    ("rename=EXDEV@8", 3),
+    ("unlink=EIO@3", 1),
+    ("link=EIO@1+", 3),
+    ("write=ENOSPC@20", 17),
+    ("write=EDQUOT@20+", 17),
+    ("write=EIO@20+", 1),
+    ("write=ENOSPC@4..8", 17),
 ]
-"""What is injected into an encrypt run, and the code it ends with.
+"""What an encrypt run meets, and the code it ends with.
 
 The first calls are about ``status.json``, whose failure is no failure of the run.
 """
 
 
 @dataclass(frozen=True)
-class Injection:
-    """A fault that the system answers a call with."""
+class Meeting:
+    """A process that meets a fault in the mailbox or the job."""
 
-    strace: str
-    fault: str
-    trace: Path
+    process: FaultyProcess
+    text: str
+    place: Path
 
-
-def _to(keys: Keys) -> tuple[object, ...]:
-    return ("--to", keys.new.certificate, "--workers", "0")
-
-
-def _run_into(injection: Injection, code: int, *words: object) -> None:
-    """Runs a command into a fault, which must end it with this code and no traceback."""
-    fault, trace = injection.fault, injection.trace
-    command = [injection.strace, "-f", "-o", trace, "-e", f"trace={fault.partition(':')[0]}"]
-    command += ["-e", f"inject={fault}", sys.executable, "-m", "sectool", *words]
-    done = subprocess.run(
-        list(map(str, command)),
-        capture_output=True,
-        text=True,
-        check=False,
-        # The calls that keep compiled modules would be counted.
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    assert "(INJECTED)" in trace.read_text()
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
+    def run(self, code: int, *words: object) -> None:
+        """Runs a command, which must end with this code and no traceback."""
+        met = fault(self.text, under=(self.place / "Maildir", self.place / "job"))
+        ended = self.process.command([*words, "--workers", "0"], self.place, fault=met)
+        assert ended.met
+        assert ended.code == code, ended.err
+        assert "Traceback" not in ended.err
 
 
-@pytest.mark.parametrize(("fault", "code"), FAULTS)
+@pytest.mark.parametrize(("text", "code"), FAULTS)
 def test_a_disk_fault_loses_nothing_is_told_and_resumes(
-    strace: str,
+    faulty: FaultyProcess,
     maildir: Path,
     specify: Specify,
     keys: Keys,
     tmp_path: Path,
-    fault: str,
+    text: str,
     code: int,
 ) -> None:
     before = checker.meanings(maildir, [keys.old])
     jobs.run(specify("decrypt", maildir))
-    inject = Injection(strace, fault, tmp_path / "strace")
-    _run_into(inject, code, "encrypt", maildir, "--job", tmp_path / "job", *_to(keys))
+    words = ("encrypt", maildir, "--job", tmp_path / "job", "--to", keys.new.certificate)
+    Meeting(faulty, text, tmp_path).run(code, *words)
     at_the_fault = checker.meanings(maildir, [keys.old, keys.new])
     for mail, copies in before.items():
         assert copies <= at_the_fault[mail] <= 2 * copies
@@ -370,28 +343,28 @@ def test_a_disk_fault_loses_nothing_is_told_and_resumes(
 
 
 IN_REWRAP = [
-    ("fsync,fdatasync:error=EIO:when=9", 1),
-    ("rename:error=EIO:when=3+", 1),
-    ("link,linkat:error=EIO:when=1+", 3),
-    ("pwrite64:error=EDQUOT:when=5+", 17),
+    ("sync=EIO@9", 1),
+    ("rename=EIO@3+", 1),
+    ("link=EIO@1+", 3),
+    ("write=EDQUOT@20+", 17),
 ]
 """The same for one that makes its job log in the same run."""
 
 
-@pytest.mark.parametrize(("fault", "code"), IN_REWRAP)
+@pytest.mark.parametrize(("text", "code"), IN_REWRAP)
 def test_a_disk_fault_in_an_exchange_of_recipients_loses_nothing_is_told_and_resumes(
-    strace: str,
+    faulty: FaultyProcess,
     maildir: Path,
     specify: Specify,
     keys: Keys,
     tmp_path: Path,
-    fault: str,
+    text: str,
     code: int,
 ) -> None:
     before = checker.meanings(maildir, [keys.old])
-    inject = Injection(strace, fault, tmp_path / "strace")
-    words = ("--or-reencrypt", "--keys", keys.history, "--job", tmp_path / "job", *_to(keys))
-    _run_into(inject, code, "rewrap", maildir, *words)
+    words = ("--or-reencrypt", "--keys", keys.history, "--job", tmp_path / "job")
+    to = ("--to", keys.new.certificate)
+    Meeting(faulty, text, tmp_path).run(code, "rewrap", maildir, *words, *to)
     at_the_fault = checker.meanings(maildir, [keys.old, keys.new])
     for mail, copies in before.items():
         assert copies <= at_the_fault[mail] <= 2 * copies

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,10 +11,10 @@ import pytest
 
 from sectool.mailbox import Mailbox, open_mailbox
 from tests.support import crash, replacing_process
+from tests.support.faults import FaultyProcess, fault
 from tests.support.mailbox_contract import World
 from tests.support.replacing_process import new_bytes, read_notes
 
-REPOSITORY = Path(__file__).parents[2]
 OLD = {b"Subject: one\n\nold one\n": "INBOX", b"Subject: two\n\nold two\n": "Sent"}
 NEW = {new_bytes(raw): folder for raw, folder in OLD.items()}
 VARIANTS = [(), ("spool",), ("flag",), ("spool", "flag")]
@@ -85,51 +82,36 @@ def test_no_crash_costs_a_message(maildir: World, tmp_path: Path, options: tuple
 
 
 FAULTS = [
-    "fsync:error=EIO:when=1",
-    "fsync:error=EIO:when=2",
-    "fsync:error=EIO:when=3+",
-    "fsync:error=EIO:when=4",
-    "fsync:error=ENOSPC:when=1+",
-    "fchmod:error=EPERM:when=1+",
-    "utimensat:error=EROFS:when=2",
-    "rename:error=EIO:when=1",
-    "rename:error=EROFS:when=2",
-    "rename:error=ENOSPC:when=1+",
-    "unlink:error=EBUSY:when=3+",
-    "unlink:error=EPERM:when=4",
-    "write:error=ENOSPC:when=2+",
-    "write:error=EDQUOT:when=3+",
+    "sync=EIO@1",
+    "sync=EIO@2",
+    "sync=EIO@3+",
+    "sync=EIO@4",
+    "sync=ENOSPC@1+",
+    "rights=EPERM@1+",
+    "times=EROFS@2",
+    "rename=EIO@1",
+    "rename=EROFS@2",
+    "rename=ENOSPC@1+",
+    "unlink=EBUSY@1+",
+    "unlink=EPERM@2",
+    "write=ENOSPC@2+",
+    "write=EDQUOT@1+",
 ]
 
 
-@pytest.fixture
-def strace() -> str:
-    found = shutil.which("strace")
-    if found is None and os.environ.get("SECTOOL_REQUIRE_PEERS") == "1":
-        pytest.fail("strace is not there")
-    if found is None:
-        pytest.skip("strace is not there")
-    return found
-
-
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("text", FAULTS)
 @pytest.mark.parametrize("option", ["copy", "spool"])
 def test_no_failing_system_call_costs_a_message(
-    maildir: World, strace: str, tmp_path: Path, fault: str, option: str
+    maildir: World, faulty: FaultyProcess, tmp_path: Path, text: str, option: str
 ) -> None:
     root, notes = Path(maildir.specification.location), tmp_path / "notes"
     for raw, folder in OLD.items():
         maildir.deliver(folder, raw)
-    program = [sys.executable, "-m", "tests.support.replacing_process"]
-    command = [strace, "-f", "-o", "/dev/null", "-e", f"inject={fault}"]
-    done = subprocess.run(
-        [*command, *program, str(root), str(notes), option],
-        cwd=REPOSITORY,
-        check=False,
-        capture_output=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    assert done.returncode != 0
+    arguments = (str(root), str(notes), option)
+    met = fault(text, under=(root,))
+    ended = faulty.act(replacing_process.main, *arguments, place=tmp_path, fault=met)
+    assert ended.met
+    assert ended.code != 0
     check_copies(maildir)
     recover(maildir, open_mailbox(maildir.specification), notes)
     check_copies(maildir)
