@@ -168,7 +168,9 @@ class MaildirReplacer:
         ]
         placed = [answer for answer in answers if not isinstance(answer, MessageError)]
         with durable.explained("make the new names durable"):
-            durable.sync_directories((path.parent for path, _ in placed), "maildir.directory")
+            # In a folder that was renamed just now no old copy is found, so none is removed.
+            there = (path.parent for path, _ in placed if path.parent.is_dir())
+            durable.sync_directories(there, "maildir.directory")
         return [answer if isinstance(answer, MessageError) else answer[1] for answer in answers]
 
     def _staged_file(self, intent: Intent) -> Path:
