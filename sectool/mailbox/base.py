@@ -254,6 +254,10 @@ class Mailbox(ABC):
             Locked: on entering, when another run holds it.
         """
 
+    def is_in_use(self) -> bool:
+        """Whether another run of this program holds the lock, as far as that can be told."""
+        return False
+
     # --- reading: changes nothing, not a time, not a flag, takes no lock ------
 
     @abstractmethod

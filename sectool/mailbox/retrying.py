@@ -97,6 +97,9 @@ class Retrying(Mailbox):
     def lock(self) -> AbstractContextManager[object]:
         return self._store.lock()
 
+    def is_in_use(self) -> bool:
+        return self._store.is_in_use()
+
     # --- reading -------------------------------------------------------------------
 
     def folders(self) -> Iterator[str]:

@@ -78,6 +78,9 @@ class Failing(Mailbox):
     def lock(self) -> AbstractContextManager[object]:
         return self._store.lock()
 
+    def is_in_use(self) -> bool:
+        return self._store.is_in_use()
+
     def folders(self) -> Iterator[str]:
         yield from self._call("folders", lambda: list(self._store.folders()))
 

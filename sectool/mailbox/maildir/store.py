@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from sectool import durable
 from sectool.errors import MailboxError, MessageError, NoSuchMailbox, ReadOnlyMailbox
-from sectool.locks import DirectoryLock
+from sectool.locks import DirectoryLock, is_held
 from sectool.mailbox.base import (
     Add,
     Capabilities,
@@ -115,6 +115,9 @@ class Maildir(Mailbox):
             Locked: on entering, when another run holds it.
         """
         return DirectoryLock(self._root, what="mailbox")
+
+    def is_in_use(self) -> bool:
+        return is_held(self._root)
 
     @property
     def skipped(self) -> Sequence[Skipped]:
