@@ -40,6 +40,7 @@ from sectool.smime.writing.clear_entity import ClearEntity
 from sectool.smime.writing.plaintext_mark import MARK_FIELD, Mark
 from sectool.smime.writing.protected_subject import (
     protected_subject,
+    with_header_of,
     with_obscured_subject,
     with_protected_subject,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "root_entity",
     "smime_type_of",
     "take_inventory",
+    "with_header_of",
     "with_obscured_subject",
     "with_protected_subject",
     "write_plaintext",

@@ -52,8 +52,8 @@ class _Sightings:
 
     def follow(
         self, examine: Callable[[Iterable[Listing]], Iterator[Examined]]
-    ) -> Iterator[Examined]:
-        """What is examined, one answer for each message.
+    ) -> Iterator[tuple[Examined, Examination]]:
+        """What is examined, one answer for each message that did not vanish.
 
         Args:
             examine: examines what listings show.
@@ -62,10 +62,10 @@ class _Sightings:
         for number in range(_LISTINGS):
             vanished = False
             for answer in examine(listings):
-                one = answer.examination
-                vanished = vanished or one is None
-                if one is None or not self.knows(one.listing, one.identity):
-                    yield answer
+                if (one := answer.examination) is None:
+                    vanished = True
+                elif not self.knows(one.listing, one.identity):
+                    yield answer, one
             self._is_in_use = self._is_in_use or self._mailbox.is_in_use()
             listings = self._list_again()
             if not listings or (number and not vanished):
@@ -153,10 +153,7 @@ def scan(spec: Scan, session: Session) -> OpeningSummary:
 
     progress.begin("scan", count(mailbox, progress, cancel))
     sightings = _Sightings(mailbox, cancel)
-    for answer in sightings.follow(lambda listings: examined(selected(listings))):
-        examination = answer.examination
-        if examination is None:
-            continue
+    for answer, examination in sightings.follow(lambda several: examined(selected(several))):
         if trials is not None and trials.saw(answer):
             shut[examination.ref] = examination
         else:
