@@ -219,19 +219,40 @@ class Flags:
         return "deleted" in self.system
 
     def merged(self, *, base: Flags, other: Flags) -> Flags:
-        """What ``self`` and ``other``, both grown from ``base``, say together.
-
-        A flag that either side set or cleared since ``base`` is so in the result.
-        """
+        """These, with every flag that ``other`` has set or cleared since ``base``."""
         return Flags(
             _merge(self.system, base.system, other.system),
             _merge(self.keywords, base.keywords, other.keywords),
         )
 
+    def agreed(self, *, base: Flags, told: Flags) -> Flags:
+        """Of each flag what ``told`` says of it where these say the same, else what ``base`` does.
+
+        What these have of ``told`` was carried over to them; whether the rest was, nobody knows.
+        """
+        return Flags(
+            _agree(self.system, base.system, told.system),
+            _agree(self.keywords, base.keywords, told.keywords),
+        )
+
+    def __str__(self) -> str:
+        """As the job log has them: words apart, system flags with their backslash."""
+        return " ".join([*(f"\\{word}" for word in sorted(self.system)), *sorted(self.keywords)])
+
+    @classmethod
+    def of_text(cls, text: str) -> Flags:
+        """The flags that ``str`` made a text of."""
+        words = frozenset(text.split())
+        system = frozenset(word for word in words if word.startswith("\\"))
+        return cls(frozenset(word[1:] for word in system), words - system)
+
 
 def _merge(ours: frozenset[str], base: frozenset[str], theirs: frozenset[str]) -> frozenset[str]:
-    removed = (base - ours) | (base - theirs)
-    return (ours | theirs) - removed
+    return (ours | (theirs - base)) - (base - theirs)
+
+
+def _agree(ours: frozenset[str], base: frozenset[str], told: frozenset[str]) -> frozenset[str]:
+    return (ours & told) | (base & (ours ^ told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +306,11 @@ class Intent:
     size: int
     internal_date: datetime | None = None
     """Of an addition; a replacement has the date of the copy it replaces."""
+    flags: Flags = Flags()  # it is frozen
+    """Of the old copy: the new one is written with just these."""
+    told: Flags | None = None
+    """Of the old copy, as they were to be carried over to the new one when the log was last
+    told; None: they were not to be."""
     met: MessageRef | None = None
     """Where the new copy was met since; None: nowhere yet."""
 

@@ -361,8 +361,12 @@ class ReplacementRecord:
     """What the new copy is known by."""
     opens_to: tuple[tuple[str, str], ...] = ()
     """Path of each part with the SHA-256 it opens to, where that is not what it was."""
+    store: str = ""
+    """Kind of the store that intended it: no other knows what its ``where`` means."""
     original: str = ""
     """SHA-256 of the original that was kept of the message; empty: none is."""
+    replaced: str = field(default="", compare=False)
+    """What the old copy is known by; empty where the row was not read for that."""
 
 
 @dataclass(frozen=True, slots=True)

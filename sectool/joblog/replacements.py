@@ -10,7 +10,7 @@ from typing import Any
 from sectool.errors import JobLogDamaged
 from sectool.joblog.messages import MessageTable
 from sectool.joblog.records import Examination, Purpose, ReplacementRecord
-from sectool.message import Intent, Listing, MessageRef
+from sectool.message import Flags, Intent, Listing, MessageRef
 from sectool.outcome import MessageDigest, Proof, State
 
 
@@ -35,8 +35,8 @@ class ReplacementTable:
         intent = record.intent
         self._connection.execute(
             "INSERT INTO replacement (message, purpose, step, old_folder, old_key, old_revision,"
-            " intended_folder, intended_where, new_digest, new_size, new_identity)"
-            " VALUES (?, ?, 'intended', ?, ?, ?, ?, ?, ?, ?, ?)",
+            " intended_folder, intended_where, new_digest, new_size, new_identity, flags, store)"
+            " VALUES (?, ?, 'intended', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 record.message,
                 record.purpose,
@@ -48,6 +48,8 @@ class ReplacementTable:
                 intent.digest,
                 intent.size,
                 record.identity,
+                str(intent.flags),
+                record.store,
             ),
         )
         self._connection.executemany(
@@ -66,6 +68,25 @@ class ReplacementTable:
         if cursor.rowcount != 1:
             raise JobLogDamaged(f"message {message} was placed without having been intended")
         self._messages.note_step(message, "placed")
+
+    def note_flags(self, message: int, *, base: Flags, told: Flags) -> None:
+        """The new copy is about to be given what the old one has set or cleared.
+
+        Args:
+            message: number of the row.
+            base: flags of the old copy, as far as the new one has them.
+            told: flags of the old copy now.
+        """
+        self._connection.execute(
+            "UPDATE replacement SET flags = ?, told = ? WHERE message = ?",
+            (str(base), str(told), message),
+        )
+
+    def know_as(self, message: int, identity: str) -> None:
+        """The new copy is known by another identity: its owner changed its header."""
+        self._connection.execute(
+            "UPDATE replacement SET new_identity = ? WHERE message = ?", (identity, message)
+        )
 
     def withdraw(self, message: int) -> None:
         """The new copy is not there, as far as the store can tell; the message stands as before."""
@@ -123,8 +144,9 @@ class ReplacementTable:
     def open(self) -> list[ReplacementRecord]:
         """All that an interrupted run left intended or placed."""
         rows = self._connection.execute(
-            f"SELECT {_OPENS_TO}, {_COLUMNS}, coalesce(digest, '')"
-            " FROM replacement LEFT JOIN original USING (message) ORDER BY message"
+            f"SELECT {_OPENS_TO}, {_COLUMNS}, coalesce(digest, ''), identity"
+            " FROM replacement JOIN (SELECT message, identity FROM message) USING (message)"
+            " LEFT JOIN original USING (message) ORDER BY message"
         )
         return [_record(row) for row in rows]
 
@@ -288,7 +310,8 @@ class ReplacementTable:
 
 _COLUMNS = (
     "message, purpose, new_identity, old_folder, old_key, old_revision,"
-    " intended_folder, intended_where, new_digest, new_size, new_folder, new_key"
+    " intended_folder, intended_where, new_digest, new_size, new_folder, new_key,"
+    " flags, told, store"
 )
 """What an open replacement and an abandoned one say alike."""
 
@@ -305,7 +328,7 @@ _OPENS_TO_LATE = (
 
 def _record(row: tuple[Any, ...]) -> ReplacementRecord:
     opens_to, message, purpose, identity, old_folder, old_key, revision, *others = row
-    folder, where, digest, size, new_folder, new_key, *original = others
+    folder, where, digest, size, new_folder, new_key, flags, told, store, *original = others
     return ReplacementRecord(
         message,
         Purpose(purpose),
@@ -316,9 +339,12 @@ def _record(row: tuple[Any, ...]) -> ReplacementRecord:
             where=where,
             digest=digest,
             size=size,
+            flags=Flags.of_text(flags),
+            told=None if told is None else Flags.of_text(told),
             met=None if new_key is None else MessageRef(new_folder, new_key),
         ),
         identity,
         tuple(json.loads(opens_to).items()),
+        store,
         *original,
     )

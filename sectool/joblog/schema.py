@@ -384,6 +384,9 @@ CREATE TABLE replacement (
     new_digest DIGEST NOT NULL,
     new_size SIZE NOT NULL,
     new_identity IDENTITY NOT NULL,
+    flags TEXT NOT NULL,
+    told TEXT,
+    store TEXT NOT NULL,
     CHECK ((new_folder IS NULL) = (new_key IS NULL))
 ) STRICT;
 CREATE INDEX replacement_by_identity ON replacement (new_identity);
@@ -410,6 +413,9 @@ CREATE TABLE abandoned (
     new_digest DIGEST NOT NULL,
     new_size SIZE NOT NULL,
     new_identity IDENTITY NOT NULL,
+    flags TEXT NOT NULL,
+    told TEXT,
+    store TEXT NOT NULL,
     CHECK ((new_folder IS NULL) = (new_key IS NULL))
 ) STRICT;
 

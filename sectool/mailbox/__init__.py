@@ -8,12 +8,15 @@ from sectool.mailbox.base import (
     Keeps,
     Mailbox,
     MailboxSpecification,
+    Merge,
+    Note,
     Placed,
     Replace,
     Retirement,
     Unit,
     Whereabouts,
     Written,
+    note_nothing,
 )
 from sectool.mailbox.recognise import open_mailbox, recognise
 from sectool.mailbox.retrying import Retrying, Tries, stopped_by
@@ -29,6 +32,8 @@ __all__ = [
     "Keeps",
     "Mailbox",
     "MailboxSpecification",
+    "Merge",
+    "Note",
     "Placed",
     "Replace",
     "Retirement",
@@ -37,6 +42,7 @@ __all__ = [
     "Unit",
     "Whereabouts",
     "Written",
+    "note_nothing",
     "open_mailbox",
     "recognise",
     "stopped_by",

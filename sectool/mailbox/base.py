@@ -36,16 +36,16 @@ by the code that runs after a crash.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sectool.errors import MessageError
+from sectool.errors import MessageChanged, MessageError
 from sectool.hardening import Secret
 from sectool.message import Content, Flags, Intent, Listing, MessageRef, StoredMessage
 
@@ -159,7 +159,57 @@ class Written:
 
     intent: Intent
     flags: Flags
-    """Of the old copy when the new one was written: the base of the later merge."""
+    """Of the old copy, as far as the new one has them: the base of the later merge."""
+
+    @classmethod
+    def as_intended(cls, intent: Intent) -> Written:
+        """One of which no more is known than its intent."""
+        return cls(intent, intent.flags)
+
+    def merged(self, *, old: Flags, new: Flags) -> Merge:
+        """What the new copy is to have of the flags that both copies have now.
+
+        Raises:
+            MessageChanged: the old one was marked as deleted meanwhile.
+        """
+        told = self.intent.told
+        base = self.flags if told is None else new.agreed(base=self.flags, told=told)
+        if old.deleted and not (base.deleted or new.deleted):
+            raise MessageChanged(f"the message {self.intent.replaced} was marked as deleted")
+        return Merge(self.intent, base, old, new.merged(base=base, other=old))
+
+    def carried(self, merge: Merge) -> Written:
+        """After a merge: the new copy has all that the old one had then."""
+        return replace(self, intent=replace(self.intent, told=None), flags=merge.old)
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Flags on their way from an old copy to a new one.
+
+    The log is told before the new copy is given any: after a kill it says which flags of the
+    new copy came from the old one, so that what is cleared since is not set again.
+    """
+
+    intent: Intent
+    base: Flags
+    """Of the old copy, as far as the new one has them."""
+    old: Flags
+    """Of the old copy now."""
+    new: Flags
+    """What the new copy is to have."""
+
+    @property
+    def is_needed(self) -> bool:
+        return self.old != self.base
+
+
+Note = Callable[[Sequence[Merge]], object]
+"""Told of merges before they are carried out."""
+
+
+def note_nothing(_: Sequence[Merge]) -> None:
+    """Where no log is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +253,10 @@ class Mailbox(ABC):
         Raises:
             Locked: on entering, when another run holds it.
         """
+
+    def is_in_use(self) -> bool:
+        """Whether another run of this program holds the lock, as far as that can be told."""
+        return False
 
     # --- reading: changes nothing, not a time, not a flag, takes no lock ------
 
@@ -257,7 +311,7 @@ class Mailbox(ABC):
     def write(self, intended: Sequence[tuple[Intent, Content]]) -> list[Written | MessageError]:
         """Writes the new copies, unsynced.
 
-        With the flags, date, owner and mode of the old; an addition with its own
+        With the flags of the intent, date, owner and mode of the old; an addition with its own
         date, no flag, and owner and mode as its folder asks.
 
         Raises:
@@ -274,8 +328,13 @@ class Mailbox(ABC):
         """
 
     @abstractmethod
-    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
+    def retire(
+        self, placed: Sequence[Placed], note: Note = note_nothing
+    ) -> list[Placed | MessageError]:
         """Removes the old copies whose new ones were placed, durably.
+
+        Where the flags of an old copy changed, ``note`` hears of it before the new one is
+        given any; not where the new copy was seen by nobody yet (``Retirement.RENAME``).
 
         Answers the new copy as it lies afterwards (flags merged), or
         ``MessageChanged`` / ``MessageVanished``, and then nothing was removed.
@@ -286,8 +345,9 @@ class Mailbox(ABC):
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         """Finds out after a crash how far each came; what it found placed is made durable.
 
-        The flags at the time of the writing are not known any more: what is found
-        is written with none, so that a merge keeps the flags of both copies.
+        A copy at the place where it was ``met`` is answered whatever its bytes are, with its
+        own revision: somebody may have edited it, and the engine proves what it is. An intent
+        without ``where`` was another kind of store's: only where it was met is looked at.
 
         Raises:
             SectoolError: a sync failed; nothing of the batch counts as durable.

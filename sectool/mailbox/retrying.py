@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from sectool.errors import Again, MessageError, SectoolError
-from sectool.mailbox.base import Add, Mailbox, Placed, Replace, Whereabouts, Written
+from sectool.mailbox.base import (
+    Add,
+    Mailbox,
+    Note,
+    Placed,
+    Replace,
+    Whereabouts,
+    Written,
+    note_nothing,
+)
 from sectool.message import Content, Intent, Listing, MessageRef, StoredMessage
 
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -88,6 +97,9 @@ class Retrying(Mailbox):
     def lock(self) -> AbstractContextManager[object]:
         return self._store.lock()
 
+    def is_in_use(self) -> bool:
+        return self._store.is_in_use()
+
     # --- reading -------------------------------------------------------------------
 
     def folders(self) -> Iterator[str]:
@@ -135,8 +147,10 @@ class Retrying(Mailbox):
     def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:
         return self._store.place(written)
 
-    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
-        return self._store.retire(placed)
+    def retire(
+        self, placed: Sequence[Placed], note: Note = note_nothing
+    ) -> list[Placed | MessageError]:
+        return self._store.retire(placed, note)
 
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         return _repeat(lambda: self._store.find(intents))

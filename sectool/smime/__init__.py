@@ -56,6 +56,7 @@ from sectool.smime.writing.clear_entity import ClearEntity as ClearEntity
 from sectool.smime.writing.plaintext_mark import MARK_FIELD as MARK_FIELD, Mark as Mark
 from sectool.smime.writing.protected_subject import (
     protected_subject as protected_subject,
+    with_header_of as with_header_of,
     with_obscured_subject as with_obscured_subject,
     with_protected_subject as with_protected_subject,
 )

@@ -62,7 +62,7 @@ def in_child(act: Callable[[], object], fault: str = "") -> int:
     Returns:
         Its exit code; minus the number of the signal that it died of.
     """
-    return _forked(act, hook_of(fault) if fault else None)
+    return in_child_with(hook_of(fault) if fault else None, act)
 
 
 def command_in_child(words: Sequence[str], output: Path, fault: str = "") -> int:
@@ -86,10 +86,11 @@ def command_in_child(words: Sequence[str], output: Path, fault: str = "") -> int
                 sys.stdout.flush()
                 os._exit(ending.code if isinstance(ending.code, int) else 1)
 
-    return _forked(act, hook_of(fault) if fault else None)
+    return in_child_with(hook_of(fault) if fault else None, act)
 
 
-def _forked(act: Callable[[], object], hook: Hook | None) -> int:
+def in_child_with(hook: Hook | None, act: Callable[[], object]) -> int:
+    """The same, with what is to happen at each point."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -172,14 +173,14 @@ class Trial:
 
         def hook(name: str) -> None:
             with self._trace.open("a", encoding="ascii") as trace:
-                trace.write(f"{name} {_digest(self._directory)}\n")
+                trace.write(f"{name} {digest_of(self._directory)}\n")
 
-        assert _forked(lambda: jobs.run(spec), hook) == 0
+        assert in_child_with(hook, lambda: jobs.run(spec)) == 0
         lines = self._trace.read_text(encoding="ascii").splitlines()
         return [(name, digest) for name, digest in map(str.split, lines)]
 
 
-def _digest(directory: Path) -> str:
+def digest_of(directory: Path) -> str:
     """Changes with every name, size, mode, time and byte below a directory."""
     total = hashlib.sha256()
     for path in sorted(directory.rglob("*")):

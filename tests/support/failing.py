@@ -10,7 +10,17 @@ from typing import TypeVar
 
 from sectool.crashpoints import crashpoint
 from sectool.errors import MessageError
-from sectool.mailbox import Add, Intent, Mailbox, Placed, Replace, Whereabouts, Written
+from sectool.mailbox import (
+    Add,
+    Intent,
+    Mailbox,
+    Note,
+    Placed,
+    Replace,
+    Whereabouts,
+    Written,
+    note_nothing,
+)
 from sectool.message import Content, Listing, MessageRef, StoredMessage
 
 Entry = TypeVar("Entry")
@@ -68,6 +78,9 @@ class Failing(Mailbox):
     def lock(self) -> AbstractContextManager[object]:
         return self._store.lock()
 
+    def is_in_use(self) -> bool:
+        return self._store.is_in_use()
+
     def folders(self) -> Iterator[str]:
         yield from self._call("folders", lambda: list(self._store.folders()))
 
@@ -103,8 +116,10 @@ class Failing(Mailbox):
     def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:
         return self._batch("place", self._store.place, written)
 
-    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
-        return self._batch("retire", self._store.retire, placed)
+    def retire(
+        self, placed: Sequence[Placed], note: Note = note_nothing
+    ) -> list[Placed | MessageError]:
+        return self._batch("retire", lambda part: self._store.retire(part, note), placed)
 
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         return self._batch("find", self._store.find, intents)

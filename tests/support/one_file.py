@@ -37,12 +37,14 @@ from sectool.mailbox import (
     Keeps,
     Mailbox,
     MailboxSpecification,
+    Note,
     Placed,
     Replace,
     Retirement,
     Unit,
     Whereabouts,
     Written,
+    note_nothing,
 )
 from sectool.mailbox.recognise import STORES
 from sectool.message import BytesContent, Content, Flags, Listing, MessageRef, StoredMessage
@@ -154,8 +156,11 @@ class OneFileMailbox(Mailbox):
         if isinstance(change, Add):
             date = change.internal_date
             return Intent(NOTHING, "", change.folder, where, content.digest, content.size, date)
-        folder = change.ref.folder
-        return Intent(change.ref, change.revision, folder, where, content.digest, content.size)
+        old = answer(self._copy, change.ref)
+        return Intent(
+            *(change.ref, change.revision, change.ref.folder, where, content.digest, content.size),
+            flags=old.flags if isinstance(old, Copy) else Flags(),
+        )
 
     def where(self) -> str:
         return os.urandom(8).hex()
@@ -169,12 +174,9 @@ class OneFileMailbox(Mailbox):
             raise
 
     def _write(self, intent: Intent, content: Content) -> Written:
-        flags, date = Flags(), intent.internal_date
-        if date is None:
-            old = self._examined(intent)
-            flags, date = old.flags, old.date
-        self.keep(intent, content, flags, date)
-        return Written(intent, flags)
+        date = intent.internal_date or self._examined(intent).date
+        self.keep(intent, content, intent.flags, date)
+        return Written.as_intended(intent)
 
     def keep(self, intent: Intent, content: Content, flags: Flags, date: datetime) -> None:
         self.abandon([intent])
@@ -200,14 +202,22 @@ class OneFileMailbox(Mailbox):
             return Placed(written, intent.replaced, intent.digest, "")
         return self._placed(written, waiting[0])
 
-    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
+    def retire(
+        self, placed: Sequence[Placed], note: Note = note_nothing
+    ) -> list[Placed | MessageError]:
         self._require_writable()
-        return [answer(self._retire, copy) for copy in placed]
+        return [answer(self._retire, copy, note) for copy in placed]
 
-    def _retire(self, placed: Placed) -> Placed:
+    def _retire(self, placed: Placed, note: Note) -> Placed:
         old = self._examined(placed.written.intent)
         new = self._examine(placed.ref, placed.revision)
-        self._flag(new, merged(placed.written, old, new))
+        merge = placed.written.merged(old=old.flags, new=new.flags)
+        if merge.is_needed:
+            note([merge])
+        self._flag(new, merge.new)
+        crashpoint("store.look.before")
+        if self._copy(old.ref).flags != old.flags:
+            return self._retire(replace(placed, written=placed.written.carried(merge)), note)
         with self._act("retire"):
             self._remove(old)
         return self._placed(placed.written, self._copy(new.ref))
@@ -216,7 +226,7 @@ class OneFileMailbox(Mailbox):
         return [self._find(intent) for intent in intents]
 
     def _find(self, intent: Intent) -> Whereabouts:
-        written = Written(intent, Flags())
+        written = Written.as_intended(intent)
         old_present = isinstance(answer(self._examined, intent), Copy)
         copies = [self._placed(written, copy) for copy in self.candidates(intent)]
         if self.retirement is Retirement.RENAME and not copies and old_present:
@@ -226,9 +236,14 @@ class OneFileMailbox(Mailbox):
 
     def candidates(self, intent: Intent) -> list[Copy]:
         """What mail programs see of a new copy."""
-        met = intent.met or NOTHING
-        there = "NOT beside AND ((folder = ? AND key = ?) OR (? = '' AND token = ?))"
-        found = self._copies(there, met.folder, met.key, met.key, intent.where)
+        if intent.met is not None:
+            met = answer(self._copy, intent.met)
+            return [] if isinstance(met, MessageError) else [met]
+        return self.unmet(intent)
+
+    def unmet(self, intent: Intent) -> list[Copy]:
+        """The same where nobody has met it yet."""
+        found = self._copies("NOT beside AND token = ? AND token <> ''", intent.where)
         return [copy for copy in found if self._is_whole(copy, intent)]
 
     def abandon(self, intents: Sequence[Intent]) -> None:
@@ -350,7 +365,8 @@ class EmlLike(OneFileMailbox):
 
     retirement = Retirement.RENAME
 
-    def _retire(self, placed: Placed) -> Placed:
+    def _retire(self, placed: Placed, note: Note) -> Placed:
+        del note
         old, new = self._ready(placed)
         with self._act("rename"):
             self._rename(old, new)
@@ -364,8 +380,8 @@ class EmlLike(OneFileMailbox):
         if not waiting:
             raise MessageVanished("the new copy was removed while it waited")
         # Beside the old one nobody could give the new one flags.
-        new = replace(waiting[0], flags=placed.written.flags)
-        return old, replace(new, flags=merged(placed.written, old, new))
+        base = placed.written.flags
+        return old, replace(waiting[0], flags=placed.written.merged(old=old.flags, new=base).new)
 
     def _rename(self, old: Copy, new: Copy) -> None:
         self._remove(old)
@@ -386,7 +402,10 @@ class MboxLike(EmlLike):
 
     unit = Unit.FOLDER
 
-    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
+    def retire(
+        self, placed: Sequence[Placed], note: Note = note_nothing
+    ) -> list[Placed | MessageError]:
+        del note
         self._require_writable()
         answers: dict[int, Placed | MessageError] = {}
         numbered = sorted(enumerate(placed), key=lambda one: one[1].ref.folder)
@@ -462,10 +481,9 @@ class ImapLike(OneFileMailbox):
         """What the server makes of a message."""
         return raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
-    def candidates(self, intent: Intent) -> list[Copy]:
-        if intent.met is not None:
-            met = answer(self._copy, intent.met)
-            return [] if isinstance(met, MessageError) else [met]
+    def unmet(self, intent: Intent) -> list[Copy]:
+        if not intent.where:
+            return []
         first = int(intent.where.split(":")[1])
         return self._copies("folder = ? AND number >= ? AND NOT beside", intent.folder, first)
 
@@ -487,17 +505,6 @@ def opener(store: type[OneFileMailbox]) -> Callable[[Access], Mailbox]:
 
 
 STORES.update({kind: opener(store) for kind, store in KINDS.items()})
-
-
-def merged(written: Written, old: Copy, new: Copy) -> Flags:
-    """The flags of a new copy as the old one goes.
-
-    Raises:
-        MessageChanged: the old one was marked as deleted meanwhile.
-    """
-    if old.flags.deleted and not (written.flags.deleted or new.flags.deleted):
-        raise MessageChanged(f"the message {old.ref} was marked as deleted")
-    return new.flags.merged(base=written.flags, other=old.flags)
 
 
 def parsed(flags: str) -> Flags:

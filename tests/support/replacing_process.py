@@ -25,7 +25,7 @@ from sectool.mailbox import (
     open_mailbox,
     recognise,
 )
-from sectool.message import BytesContent, Content, FileContent, MessageRef
+from sectool.message import BytesContent, Content, FileContent, Flags, MessageRef
 
 Good = TypeVar("Good")
 
@@ -44,6 +44,7 @@ def read_notes(path: Path) -> list[Intent]:
             **{
                 **note,
                 "replaced": MessageRef(**note["replaced"]),
+                "flags": Flags.of_text(note["flags"]),
             }
         )
         for note in json.loads(path.read_text())
@@ -59,7 +60,8 @@ def main(location: str, notes: str, *options: str) -> None:
         for listing in mailbox.walk(folder)
     ]
     intended = mailbox.intend(replacements)
-    Path(notes).write_text(json.dumps([dataclasses.asdict(entry) for entry in intended]))
+    told = [{**dataclasses.asdict(entry), "flags": str(entry.flags)} for entry in intended]
+    Path(notes).write_text(json.dumps(told))
     contents = [replacement.content for replacement in replacements]
     staged = _good(Written, mailbox.write(list(zip(intended, contents, strict=True))))
     if "flag" in options:

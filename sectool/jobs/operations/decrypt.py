@@ -129,9 +129,10 @@ class _Decryption:
         )
 
     def _is_done(self, known: MessageRecord, listing: Listing) -> bool:
-        if known.state is State.CHECKPOINTED and not self._has_checkpoints(known):
-            return False
-        if known.listing.hint != listing.hint:
+        if self._log.replacements.is_open(known.message):
+            return True  # of its two copies the one that was there first; its state says why
+        is_missing = known.state is State.CHECKPOINTED and not self._has_checkpoints(known)
+        if is_missing or known.listing.hint != listing.hint:
             return False
         if known.state is State.REVIEW and is_released(self._job, known, self._spec.released):
             return False

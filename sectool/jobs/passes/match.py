@@ -7,13 +7,13 @@ copy is read and known by its content.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from sectool.errors import MessageError, NotThisMailbox
 from sectool.joblog import Examination, StoredCopy
 from sectool.jobs.passes.own_copies import has_header_of_original
-from sectool.jobs.passes.selection import count, walk
+from sectool.jobs.passes.selection import FURTHER_LISTINGS, count, walk, walk_again
 from sectool.jobs.replacing.in_flight import in_flight
 from sectool.jobs.session.job import MAILBOX_VALUE, Job, rehearse_job
 from sectool.jobs.session.session import JobSession
@@ -24,7 +24,7 @@ from sectool.jobs.work.examine import (
     examine_all,
 )
 from sectool.mailbox import Mailbox
-from sectool.message import MessageRef
+from sectool.message import Listing, MessageRef
 from sectool.outcome import State
 from sectool.progress import NoProgress, Progress
 from sectool.summary import Summary
@@ -102,6 +102,7 @@ class Matcher:
         self._workers = workers
         self._cancel = cancel
         self._unmatched: list[Examination] = []
+        self._unclaimed: set[MessageRef] = set()
         self._unread: dict[int, Examination] = {}
         self._in_clear: dict[int, State] = {}
         self._in_flight: dict[MessageRef, int] = {}
@@ -113,15 +114,13 @@ class Matcher:
         self._in_flight = in_flight(self._job, self._mailbox, workers=self._workers)
         progress.begin("match", count(self._mailbox, progress, self._cancel))
         self._log.messages.begin_walk(unseen="lost")
-        group: list[Examination] = []
-        for examination in self._examinations(progress):
-            progress.advance()
-            self._cancel.check()
-            group.append(examination)
-            if len(group) >= GROUP:
-                self._claim(group)
-                group = []
-        self._claim(group)
+        self._look_at(walk(self._mailbox, self._cancel), progress)
+        for _ in range(FURTHER_LISTINGS):
+            self._log.messages.begin_listing()
+            missed = walk_again(self._mailbox, self._cancel, self._was_seen)
+            if not missed:
+                break
+            self._look_at(missed, progress)
         self._settle_unmatched()
         messages, found = self._log.counts.found()
         progress.end()
@@ -135,7 +134,26 @@ class Matcher:
             messages, found, self._in_clear, self._unread, self._log.replacements.count_late()
         )
 
-    def _examinations(self, progress: Progress) -> Iterator[Examination]:
+    def _look_at(self, listings: Iterable[Listing], progress: Progress) -> None:
+        group: list[Examination] = []
+        for examination in self._examinations(listings, progress):
+            progress.advance()
+            self._cancel.check()
+            group.append(examination)
+            if len(group) >= GROUP:
+                self._claim(group)
+                group = []
+        self._claim(group)
+
+    def _was_seen(self, listing: Listing) -> bool:
+        ref = listing.ref
+        if ref in self._unclaimed or ref in self._in_flight:
+            return True
+        return self._log.replacements.is_late_at(ref) or self._log.messages.look_back(listing)
+
+    def _examinations(
+        self, listings: Iterable[Listing], progress: Progress
+    ) -> Iterator[Examination]:
         argument = ExamineArgument(
             mailbox=self._mailbox.access,
             material=None,
@@ -143,12 +161,13 @@ class Matcher:
             checkpoints=None,
             job=self._job.name,
         )
-        for answer in examine_all(self._unfamiliar(progress), argument, workers=self._workers):
+        tasks = self._unfamiliar(listings, progress)
+        for answer in examine_all(tasks, argument, workers=self._workers):
             if answer.examination is not None:
                 yield answer.examination
 
-    def _unfamiliar(self, progress: Progress) -> Iterator[ExamineTask]:
-        for listing in walk(self._mailbox, self._cancel):
+    def _unfamiliar(self, listings: Iterable[Listing], progress: Progress) -> Iterator[ExamineTask]:
+        for listing in listings:
             known = self._log.messages.at(listing.ref)
             replaced = self._in_flight.get(listing.ref)
             if self._log.replacements.is_late_at(listing.ref):
@@ -168,6 +187,7 @@ class Matcher:
             for examination in group:
                 if self._log.messages.claim_examined(examination) is None:
                     self._unmatched.append(examination)
+                    self._unclaimed.add(examination.ref)
 
     def _settle_unmatched(self) -> None:
         # Only now is it certain which messages of the job no copy claimed.
@@ -186,6 +206,7 @@ class Matcher:
                 if self._log.replacements.follow(examination, self._met):
                     continue
                 self._settle(examination)
+            messages.join_moved()
             if is_complete:
                 self._log.replacements.forget_abandoned()
         self._unmatched.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sectool.jobs.session.spec import Cancel, Selection
 from sectool.mailbox import Mailbox
@@ -18,9 +18,29 @@ def walk(mailbox: Mailbox, cancel: Cancel) -> Iterator[Listing]:
             yield listing
 
 
+def walk_again(
+    mailbox: Mailbox, cancel: Cancel, was_seen: Callable[[Listing], bool]
+) -> list[Listing]:
+    """What a further listing shows that a walk did not.
+
+    A message that is moved during a walk, to a folder that was listed already, is in none of
+    its listings.
+
+    Args:
+        mailbox: that was walked.
+        cancel: asked between messages.
+        was_seen: told of each message; whether the walk knows what became of it.
+    """
+    return [listing for listing in walk(mailbox, cancel) if not was_seen(listing)]
+
+
 def count(mailbox: Mailbox, progress: Progress, cancel: Cancel) -> int | None:
     """How many messages a walk will find; None where nobody wants to see it."""
     return sum(1 for _ in walk(mailbox, cancel)) if progress.shows_totals else None
+
+
+FURTHER_LISTINGS = 3
+"""After a walk, as long as each shows what those before it did not."""
 
 
 class Selector:

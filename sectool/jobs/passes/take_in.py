@@ -19,7 +19,13 @@ from sectool.jobs.passes import bindings
 from sectool.jobs.passes.failure_limit import FAILURES, FailureLimit
 from sectool.jobs.passes.own_copies import has_header_of_original
 from sectool.jobs.passes.retry import Retry
-from sectool.jobs.passes.selection import Selector, count, walk
+from sectool.jobs.passes.selection import (
+    FURTHER_LISTINGS,
+    Selector,
+    count,
+    walk,
+    walk_again,
+)
 from sectool.jobs.passes.tally import count_not_selected
 from sectool.jobs.replacing.in_flight import in_flight
 from sectool.jobs.session.job import Job
@@ -187,6 +193,8 @@ class Intake:
         """New copies of such messages, where somebody moved them."""
         self._late: list[Examination] = []
         """What reads like a plaintext copy of the job, and waits for all others."""
+        self._without_row: set[MessageRef] = set()
+        """What was seen and has no row, or none yet."""
         self._is_done = is_done
         self._before_logging = before_logging
         self._is_settled = is_settled
@@ -202,8 +210,13 @@ class Intake:
         self._find_late_keys()
         self._in_flight = in_flight(self._job, self._mailbox, workers=self._workers)
         progress.begin(self._stage, count(self._mailbox, progress, self._cancel))
-        self._take(self._watched(self._answers(self._tasks(progress), self._argument)), progress)
-        self._take_aside(progress)
+        self._look_at(walk(self._mailbox, self._cancel), progress)
+        for _ in range(FURTHER_LISTINGS):
+            self._log.messages.begin_listing()
+            missed = walk_again(self._mailbox, self._cancel, self._was_seen)
+            if not missed:
+                break
+            self._look_at(missed, progress)
         with self._log.group():
             for message in self._met:
                 self._log.replacements.meet(message)
@@ -212,11 +225,23 @@ class Intake:
             for examination in self._late:
                 is_own = has_header_of_original(self._job, examination)
                 self._log.messages.record(examination, is_own)
+            self._log.messages.join_moved()
         progress.end()
         self.trials.run(
             self._argument, workers=self._workers, progress=progress, cancel=self._cancel
         )
         self._take_again(progress)
+
+    def _look_at(self, listings: Iterable[Listing], progress: Progress) -> None:
+        tasks = self._tasks(listings, progress)
+        self._take(self._watched(self._answers(tasks, self._argument)), progress)
+        self._take_aside(progress)
+
+    def _was_seen(self, listing: Listing) -> bool:
+        ref = listing.ref
+        if ref in self._without_row or ref in self._in_flight:
+            return True
+        return self._log.replacements.is_late_at(ref) or self._log.messages.look_back(listing)
 
     def _find_late_keys(self) -> None:
         """Says of what was left in messages that are replaced that its key is there now."""
@@ -245,6 +270,7 @@ class Intake:
                 examination, placed = answer.examination, self._in_flight.values()
                 if examination and self._log.replacements.is_new_copy(examination.identity, placed):
                     self._moved.append(examination)
+                    self._without_row.add(examination.ref)
                 else:
                     group.add(answer)
                 if group.is_full:
@@ -311,8 +337,8 @@ class Intake:
 
     # --- what is walked -------------------------------------------------------------------
 
-    def _tasks(self, progress: Progress) -> Iterator[ExamineTask]:
-        for listing in walk(self._mailbox, self._cancel):
+    def _tasks(self, listings: Iterable[Listing], progress: Progress) -> Iterator[ExamineTask]:
+        for listing in listings:
             replaced = self._in_flight.get(listing.ref)
             if replaced is not None:
                 self._met.append(replaced)
@@ -394,6 +420,7 @@ class Intake:
         if known is not None:
             self._log.messages.see(known.message)
         else:
+            self._without_row.add(listing.ref)
             count_not_selected(self._left_out, listing)
 
     def _commit(self, group: Group) -> None:
@@ -404,6 +431,7 @@ class Intake:
             for examination in group.examinations:
                 if self._log.messages.copies.is_late(examination):
                     self._late.append(examination)
+                    self._without_row.add(examination.ref)
                     continue
                 message = self._log.messages.record(examination)
                 if certificates := self._on_trial.pop(examination.ref, ()):

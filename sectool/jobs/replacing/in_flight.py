@@ -26,10 +26,23 @@ class FoundCopies:
     """What there is of one replacement."""
 
     new: Placed | None
-    """Proven to be what was written; no other row has the same one."""
+    """Proven to be what was written, or what its owner made of it; no other row has the same."""
     old_present: bool
     unclear: MessageError | None
     """Why it cannot be told; the others say nothing then."""
+    is_outdated: bool = False
+    """Whether the owner edited the old copy, or put it elsewhere: the new one is made anew."""
+    identity: str = ""
+    """What the new copy is known by, where that is not what was written."""
+
+
+def of_store(mailbox: Mailbox, records: Sequence[ReplacementRecord]) -> list[ReplacementRecord]:
+    """The rows, with nothing in them that only another kind of store could read."""
+    kind = mailbox.specification.kind
+    return [
+        record if record.store == kind else replace(record, intent=replace(record.intent, where=""))
+        for record in records
+    ]
 
 
 def find_copies(
@@ -43,7 +56,7 @@ def find_copies(
 
     Args:
         mailbox: where they are.
-        records: rows that an interrupted run left open.
+        records: rows that an interrupted run left open, of ``of_store``.
         workers: processes that look at copies; 0: this one.
 
     Raises:
@@ -52,76 +65,102 @@ def find_copies(
     if not records:
         return []
     found = mailbox.find([record.intent for record in records])
-    looks: Looks = {}
-    if mailbox.capabilities.keeps is not Keeps.EXACT:
-        tasks = [
-            CopyTask(copy.ref, record.intent.size)
-            for record, where in zip(records, found, strict=True)
-            for copy in where.copies
-        ]
-        looks = look_at_copies(mailbox, tasks, workers=workers)
+    keeps_bytes = mailbox.capabilities.keeps is Keeps.EXACT
+    tasks = [
+        CopyTask(copy.ref, record.intent.size)
+        for record, where in zip(records, found, strict=True)
+        for copy in where.copies
+        if not (keeps_bytes and copy.revision == record.intent.digest)
+    ]
+    looks = look_at_copies(mailbox, tasks, workers=workers)
     taken: set[MessageRef] = set()
     copies = [
         _settled(record, where, looks, taken) for record, where in zip(records, found, strict=True)
     ]
-    return _with_moved(mailbox, records, copies, workers=workers)
+    return _with_touched(mailbox, records, copies, workers=workers)
 
 
 def _settled(
     record: ReplacementRecord, where: Whereabouts, looks: Looks, taken: set[MessageRef]
 ) -> FoundCopies:
-    new, unread = None, None
+    new, unread, identity = None, None, ""
     for copy in where.copies:
         look = looks.get(copy.ref)
         if isinstance(look, NotDone):
             if not issubclass(look.error, MessageVanished):
                 unread = MessageError(f"{copy.ref} may be its new copy: {look.reason}")
-        elif copy.ref not in taken and (look is None or record.identity in look.names):
+        elif copy.ref not in taken and (look is None or (identity := _known_as(record, look))):
             new = copy
             taken.add(copy.ref)
             break
     unclear = where.unclear or (unread if new is None else None)
-    return FoundCopies(new, where.old_present, unclear)
+    other = "" if identity == record.identity else identity
+    return FoundCopies(new, where.old_present, unclear, identity=other)
 
 
-def _with_moved(
+def _known_as(record: ReplacementRecord, look: KnownCopy) -> str:
+    """What a copy is known by that is the new one of a row; empty: it is another mail.
+
+    The plaintext of a message that says of whom, when and by which name it is stays that where
+    it was met, whatever its owner made of the rest of its header.
+    """
+    if record.identity in look.names:
+        return record.identity
+    _, in_clear = look.names
+    is_same = in_clear and in_clear.rpartition(":")[0] == record.identity.rpartition(":")[0]
+    return in_clear if is_same and record.intent.met is not None else ""
+
+
+def _with_touched(
     mailbox: Mailbox,
     records: Sequence[ReplacementRecord],
     copies: list[FoundCopies],
     *,
     workers: int,
 ) -> list[FoundCopies]:
-    """Knows an old copy that the walk met elsewhere, where its revision is another one now.
+    """Knows an old copy that the walk met where the store finds none with its revision.
 
-    By the bytes of the original that was kept: what differs in a header alone is somebody's work.
+    Somebody moved it, so that it has another one, or edited it.
     """
-    gone = [
-        record
+    tasks = [
+        CopyTask(record.intent.replaced, record.intent.size)
         for record, found in zip(records, copies, strict=True)
-        if found.new is not None
-        and not found.old_present
-        and record.purpose is not Purpose.BRING_BACK
-        and record.original
-        and record.intent.replaced != found.new.ref
+        if _is_out_of_sight(record, found)
     ]
-    tasks = [CopyTask(record.intent.replaced, record.intent.size) for record in gone]
     looks = look_at_copies(mailbox, tasks, workers=workers)
     return [
-        _moved(record, found, looks.get(record.intent.replaced))
+        _touched(record, found, looks.get(record.intent.replaced))
         for record, found in zip(records, copies, strict=True)
     ]
 
 
-def _moved(
+def _is_out_of_sight(record: ReplacementRecord, found: FoundCopies) -> bool:
+    return (
+        found.new is not None
+        and not found.old_present
+        and record.purpose is not Purpose.BRING_BACK
+        and record.intent.replaced != found.new.ref
+    )
+
+
+def _touched(
     record: ReplacementRecord, found: FoundCopies, look: KnownCopy | NotDone | None
 ) -> FoundCopies:
-    if found.new is None or found.old_present or not isinstance(look, KnownCopy):
+    new, old, intended = found.new, record.intent.replaced, record.intent.folder
+    if new is None or record.purpose is Purpose.BRING_BACK:
         return found
-    if record.original != look.digest:
-        return found
-    intent = replace(found.new.written.intent, revision=look.revision)
-    written = replace(found.new.written, intent=intent)
-    return replace(found, new=replace(found.new, written=written), old_present=True)
+    is_edited = False
+    if not found.old_present:
+        if not isinstance(look, KnownCopy):
+            return found
+        original = "" if record.purpose is Purpose.ROLLBACK else record.original
+        is_edited = look.digest not in {original, record.intent.revision}
+        if is_edited and record.replaced not in look.names:
+            return found
+        intent = replace(new.written.intent, revision=look.revision)
+        new = replace(new, written=replace(new.written, intent=intent))
+    was_moved = old.folder != intended and (new.ref == old or new.ref.folder == intended)
+    return replace(found, new=new, old_present=True, is_outdated=is_edited or was_moved)
 
 
 def in_flight(job: Job, mailbox: Mailbox, *, workers: int) -> dict[MessageRef, int]:
@@ -133,7 +172,8 @@ def in_flight(job: Job, mailbox: Mailbox, *, workers: int) -> dict[MessageRef, i
     records = replacements.open()
     with job.log.group():
         abandoned = replacements.abandoned()
-    found = find_copies(mailbox, [*records, *abandoned.values()], workers=workers)
+    known = of_store(mailbox, [*records, *abandoned.values()])
+    found = find_copies(mailbox, known, workers=workers)
     places = dict(_places(records, found))
     with job.log.group():
         for number, late in zip(abandoned, found[len(records) :], strict=True):

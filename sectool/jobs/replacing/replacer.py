@@ -11,7 +11,7 @@ finished lies durably beside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sectool import durable
@@ -25,7 +25,7 @@ from sectool.errors import (
     SectoolError,
 )
 from sectool.joblog import Purpose, ReplacementRecord
-from sectool.jobs.replacing.in_flight import find_copies
+from sectool.jobs.replacing.in_flight import FoundCopies, find_copies, of_store
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
@@ -35,6 +35,7 @@ from sectool.mailbox import (
     Intent,
     Keeps,
     Mailbox,
+    Merge,
     Placed,
     Replace,
     Retirement,
@@ -195,10 +196,20 @@ class Replacer:
                 end(act(steps))
             except SectoolError as error:
                 tries.wait_after(error)
-                steps = [each for each in steps if self._log.replacements.is_open(each.message)]
+                steps = self._still_open(steps)
                 act = self._go_on
             else:
                 return
+
+    def _still_open(self, steps: Sequence[_Step]) -> list[_Step]:
+        """Those that are not through, with what the log was told of them meanwhile."""
+        records = {record.message: record.intent for record in self._log.replacements.open()}
+        still = []
+        for step in steps:
+            if (known := records.get(step.message)) is not None:
+                intent = replace(step.intent, flags=known.flags, told=known.told, met=known.met)
+                still.append(replace(step, record=replace(step.record, intent=intent)))
+        return still
 
     def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
         keep: list[tuple[NewMessage, OriginalToKeep]] = []
@@ -235,7 +246,8 @@ class Replacer:
                 written = new.written
                 meant = Purpose.REWRAP if written.is_rewrapped else purpose
                 record = ReplacementRecord(
-                    new.message, meant, intent, written.identity, written.opens_to
+                    *(new.message, meant, intent, written.identity, written.opens_to),
+                    store=self._mailbox.specification.kind,
                 )
                 self._log.replacements.intend(record)
                 if new.note:
@@ -290,17 +302,22 @@ class Replacer:
         It is this very copy: the store said a moment ago where it put it.
         """
         reason = "the mailbox made something else of the new copy"
-        old, new = step.intent.replaced, copy.ref
-        if old == NOTHING:
+        if step.intent.replaced == NOTHING:
             self._not_added.append(reason)
             return
-        swapped = replace(step.intent, replaced=new, revision=copy.revision)
-        stays = Placed(replace(copy.written, intent=swapped), old, step.intent.revision, "")
-        (answer,) = self._mailbox.retire([stays])
+        answer = self._remove_new(copy)
         if isinstance(answer, Placed):
             self._withdraw(step, State.FAILED, reason)
         else:
             self._leave_open(step, answer)
+
+    def _remove_new(self, copy: Placed) -> Placed | MessageError:
+        """Removes a new copy by the way that retires; the old one stays in its place."""
+        intent = copy.written.intent
+        swapped = replace(intent, replaced=copy.ref, revision=copy.revision)
+        stays = Placed(replace(copy.written, intent=swapped), intent.replaced, intent.revision, "")
+        (answer,) = self._mailbox.retire([stays])
+        return answer
 
     def _log_placed(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         for step, _ in placed:
@@ -320,7 +337,16 @@ class Replacer:
     def _retire(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         self._finish([entry for entry in placed if entry[0].is_addition])
         placed = [entry for entry in placed if not entry[0].is_addition]
-        answers = self._mailbox.retire([copy for _, copy in placed])
+        messages = {copy.written.intent.replaced: step.message for step, copy in placed}
+
+        def note(merges: Sequence[Merge]) -> None:
+            with self._log.group():
+                for merge in merges:
+                    self._log.replacements.note_flags(
+                        messages[merge.intent.replaced], base=merge.base, told=merge.old
+                    )
+
+        answers = self._mailbox.retire([copy for _, copy in placed], note)
         withdrawn: list[tuple[_Step, MessageError]] = []
         with self._log.group():
             for (step, _), answer in zip(placed, answers, strict=True):
@@ -384,7 +410,8 @@ class Replacer:
         After the walk: it has given each the places where its two copies are now,
         wherever the mailbox or the user moved them.
         """
-        steps = [_Step(record) for record in self._log.replacements.open()]
+        records = of_store(self._mailbox, self._log.replacements.open())
+        steps = [_Step(record) for record in records]
         self._see_through(steps, self._go_on, self._retire)
         for late in self._log.replacements.late():
             try:
@@ -401,18 +428,42 @@ class Replacer:
         retire: list[tuple[_Step, Placed]] = []
         finish: list[tuple[_Step, Placed]] = []
         missing: list[_Step] = []
+        outdated: list[tuple[_Step, Placed]] = []
         for step, copies in zip(steps, found, strict=True):
             if copies.unclear is not None:
                 self._leave_open(step, copies.unclear)
             elif copies.new is None:
                 missing.append(step)
+            elif copies.old_present and copies.is_outdated:
+                outdated.append((step, copies.new))
             elif copies.old_present and not step.is_addition:
                 retire.append((step, copies.new))
             else:
                 finish.append((step, copies.new))
         self._log_placed([*finish, *retire])
+        self._log_identities(zip(steps, found, strict=True))
         self._finish(finish)
+        for step, copy in outdated:
+            self._make_way(step, copy)
         return retire + self._bring_in_again(missing)
+
+    def _log_identities(self, found: Iterable[tuple[_Step, FoundCopies]]) -> None:
+        with self._log.group():
+            for step, copies in found:
+                if copies.new is not None and copies.identity:
+                    self._log.replacements.know_as(step.message, copies.identity)
+
+    def _make_way(self, step: _Step, copy: Placed) -> None:
+        """Removes the new copy of a message whose owner moved or edited the old one since.
+
+        That is their last word, so the message waits again, as it is now.
+        """
+        if copy.ref != copy.written.intent.replaced:
+            answer = self._remove_new(copy)
+            if isinstance(answer, MessageError):
+                self._leave_open(step, answer)
+                return
+        self._forget(step)
 
     def _bring_in_again(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
         """What is not at hand any more is given up, and its message stands as before."""
@@ -430,7 +481,8 @@ class Replacer:
 
         It is one of two whole ones: the other is looked at here, and by the store once more.
         """
-        (late,) = find_copies(self._mailbox, [record], workers=self._workers)
+        known = of_store(self._mailbox, [record])
+        (late,) = find_copies(self._mailbox, known, workers=self._workers)
         if late.new is None or late.new.ref == other:
             return
         tasks = [CopyTask(other, record.intent.size)]
@@ -443,7 +495,7 @@ class Replacer:
             revision=late.new.revision,
             digest=look.digest,
         )
-        self._mailbox.retire([Placed(Written(intent, Flags()), other, look.revision, "")])
+        self._mailbox.retire([Placed(Written.as_intended(intent), other, look.revision, "")])
 
     def _leave_open(self, step: _Step, error: MessageError) -> None:
         """Of copies that cannot be read none is made again, and none is taken for gone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sectool import durable
+from sectool import durable, smime
 from sectool.checkpoint import OriginalStore
 from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, reason_of
@@ -14,7 +14,8 @@ from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
 from sectool.jobs.work.stored_copy import fetch_known
 from sectool.jobs.work.work import MailboxContext, WorkKind
 from sectool.mailbox import Access
-from sectool.message import DigestingSink, FileContent, copy
+from sectool.message import Content, DigestingSink, FileContent, copy
+from sectool.outcome import MessageDigest
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,30 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
         if digesting.hexdigest() != message.original:
             raise CheckpointDamaged(f"the original {message.original[:16]}… is not what was kept")
         crashpoint("roll_back.written")
-    content = FileContent(path, known_digest=message.original)
+    digest = message.original
+    if (changed := _with_present_header(path, stored.content, message)) is not None:
+        path = context.files.of(message.message)
+        with durable.new_output(path, "write an original") as stream:
+            digesting = DigestingSink(stream)
+            _copy(changed, digesting)
+        digest = MessageDigest(digesting.hexdigest())
+    content = FileContent(path, known_digest=digest)
     written = WrittenMessage(content, message.original_identity)
     return NewMessage(message.message, message.ref, stored.revision, written)
+
+
+def _with_present_header(path: Path, present: Content, message: JobMessage) -> Content | None:
+    """The original with what its owner made of the header since; None: as it was, or in doubt."""
+    changed = smime.with_header_of(FileContent(path), present)
+    if changed is None or smime.take_inventory(changed).identity != message.original_identity:
+        return None
+    return changed
 
 
 FETCH_ORIGINAL = WorkKind(OriginalContext, fetch_original)
 
 
-def _copy(original: FileContent, sink: DigestingSink) -> None:
+def _copy(original: Content, sink: DigestingSink) -> None:
     try:
         source = original.open()
     except OSError as error:

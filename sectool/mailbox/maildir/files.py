@@ -180,11 +180,11 @@ class MaildirFiles:
 
         Raises:
             MessageVanished: there is no such message.
-            MessageChanged: its bytes do not have the SHA-256 ``expected``.
+            MessageChanged: its bytes do not have the SHA-256 ``expected``, which is not empty.
             MessageError: it cannot be read.
         """
         found = self.with_file(ref, lambda path, entry: self._read(ref, path, entry))
-        if found.digest != expected:
+        if expected not in {"", found.digest}:
             raise MessageChanged(f"the message {ref} is not the one that was read before")
         return found
 
@@ -194,6 +194,15 @@ class MaildirFiles:
             digest = digest_stream(stream)
         flags = self.view(ref.folder).letters().flags(entry.letters)
         return Found(entry, status, digest, flags)
+
+    def flags(self, ref: MessageRef) -> Flags:
+        """Flags of a message as its folder was last read; none where it was not there."""
+        try:
+            view = self.view(ref.folder)
+            entry = view.find(ref.key)
+        except MessageError:
+            return Flags()
+        return Flags() if entry is None else view.letters().flags(entry.letters)
 
     def is_unchanged(self, path: Path, found: Found) -> bool:
         """Whether the very file that was read is there, as it was then.

@@ -28,7 +28,7 @@ from sectool.errors import (
     RunError,
     reason_of,
 )
-from sectool.mailbox.base import Placed, Whereabouts, Written
+from sectool.mailbox.base import Merge, Note, Placed, Whereabouts, Written
 from sectool.mailbox.maildir.adding import folder_for, make_part, mode_of_messages
 from sectool.mailbox.maildir.files import EPOCH, LOOKS, Found, MaildirFiles, hint
 from sectool.mailbox.maildir.names import INFO, is_unique_name
@@ -70,12 +70,14 @@ class _Inheritance:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A replacement whose old copy may go: both copies were read and carry the same flags."""
+    """A replacement whose old copy may go: both copies were read."""
 
     placed: Placed
     old: Found
     new: Found
-    renamed: bool
+    merge: Merge
+    """The flags that the new copy is to have; once ``renamed``, has."""
+    renamed: bool = False
     """Whether the new copy was given another name for its flags."""
 
 
@@ -104,15 +106,14 @@ class MaildirReplacer:
             raise
 
     def _write(self, intent: Intent, content: Content) -> Written:
-        flags = Flags()
         if intent.internal_date is None:
             old = self._files.examine(intent.replaced, intent.revision)
-            flags, inheritance = old.flags, _Inheritance.of(old.status)
+            inheritance = _Inheritance.of(old.status)
         else:
             folder = folder_for(self._files, self._root, intent.folder)
             inheritance = _Inheritance.in_folder(folder.directory, intent.internal_date)
         self._write_staged(intent, content, inheritance)
-        return Written(intent, flags)
+        return Written.as_intended(intent)
 
     def _write_staged(self, intent: Intent, content: Content, old: _Inheritance) -> None:
         staged = self._staging_path(intent)
@@ -167,7 +168,9 @@ class MaildirReplacer:
         ]
         placed = [answer for answer in answers if not isinstance(answer, MessageError)]
         with durable.explained("make the new names durable"):
-            durable.sync_directories((path.parent for path, _ in placed), "maildir.directory")
+            # In a folder that was renamed just now no old copy is found, so none is removed.
+            there = (path.parent for path, _ in placed if path.parent.is_dir())
+            durable.sync_directories(there, "maildir.directory")
         return [answer if isinstance(answer, MessageError) else answer[1] for answer in answers]
 
     def _staged_file(self, intent: Intent) -> Path:
@@ -219,12 +222,11 @@ class MaildirReplacer:
 
     # --- retire ---------------------------------------------------------------------
 
-    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
+    def retire(self, placed: Sequence[Placed], note: Note) -> list[Placed | MessageError]:
         """As ``Mailbox.retire``."""
-        ready = [_answer(self._prepare, copy) for copy in placed]
-        self._sync_renamed([entry for entry in ready if isinstance(entry, _Ready)])
+        ready = self._prepare(placed, note)
         answers = [
-            entry if isinstance(entry, MessageError) else _answer(self._remove, entry)
+            entry if isinstance(entry, MessageError) else _answer(self._remove, entry, note)
             for entry in ready
         ]
         removed = [
@@ -239,24 +241,40 @@ class MaildirReplacer:
             )
         return answers
 
-    def _prepare(self, copy: Placed) -> _Ready:
-        """Reads both copies again and carries over the flags that changed meanwhile.
+    def _prepare(self, placed: Sequence[Placed], note: Note) -> list[_Ready | MessageError]:
+        """Reads both copies again and carries over the flags that changed meanwhile."""
+        looks = [_answer(self._look, copy) for copy in placed]
+        merges = [look.merge for look in looks if isinstance(look, _Ready)]
+        if changed := [merge for merge in merges if merge.is_needed]:
+            note(changed)
+        ready = [
+            look if isinstance(look, MessageError) else _answer(self._carry_over, look)
+            for look in looks
+        ]
+        self._sync_renamed([entry for entry in ready if isinstance(entry, _Ready)])
+        return ready
+
+    def _look(self, copy: Placed) -> _Ready:
+        """Reads both copies.
 
         Raises:
             MessageVanished: one of them is gone.
             MessageChanged: one is not what it was, or the old one was deleted by the user.
         """
-        written, intent = copy.written, copy.written.intent
+        intent = copy.written.intent
         old = self._files.examine(intent.replaced, intent.revision)
-        new = self._files.examine(copy.ref, intent.digest)
-        if old.flags.deleted and not (written.flags.deleted or new.flags.deleted):
-            raise MessageChanged(f"the message {intent.replaced} was marked as deleted")
-        merged = new.flags.merged(base=written.flags, other=old.flags)
-        moved = new.entry.part == "new" and old.entry.part == "cur"
-        if merged == new.flags and not moved:
-            return _Ready(copy, old, new, renamed=False)
-        entry = self._set_flags(copy.ref, merged)
-        return _Ready(copy, old, Found(entry, new.status, new.digest, merged), renamed=True)
+        new = self._files.examine(copy.ref, copy.revision)
+        return _Ready(copy, old, new, copy.written.merged(old=old.flags, new=new.flags))
+
+    def _carry_over(self, look: _Ready) -> _Ready:
+        new, merge = look.new, look.merge
+        placed = replace(look.placed, written=look.placed.written.carried(merge))
+        moved = new.entry.part == "new" and look.old.entry.part == "cur"
+        if merge.new == new.flags and not moved:
+            return replace(look, placed=placed)
+        entry = self._set_flags(placed.ref, merge.new)
+        found = Found(entry, new.status, new.digest, merge.new)
+        return replace(look, placed=placed, new=found, renamed=True)
 
     def _set_flags(self, ref: MessageRef, flags: Flags) -> Entry:
         view = self._files.view(ref.folder)
@@ -283,7 +301,7 @@ class MaildirReplacer:
                 (path for folder in renamed for path in self._parts(folder)), "maildir.flagged"
             )
 
-    def _remove(self, ready: _Ready) -> Placed:
+    def _remove(self, ready: _Ready, note: Note) -> Placed:
         """Unlinks the old copy if both are still as they were read, else reads them again."""
         new, old = ready.placed.ref, ready.placed.written.intent.replaced
         for _ in range(LOOKS):
@@ -300,8 +318,10 @@ class MaildirReplacer:
                 ) from error
             except OSError as error:
                 raise durable.explain(error, "remove an old copy") from error
-            ready = self._prepare(ready.placed)
-            self._sync_renamed([ready])
+            (again,) = self._prepare([ready.placed], note)
+            if isinstance(again, MessageError):
+                raise again
+            ready = again
         raise MessageChanged(f"the message {old} does not stand still")
 
     def _is_as_read(self, ref: MessageRef, found: Found) -> bool:
@@ -371,9 +391,10 @@ class MaildirReplacer:
         return found
 
     def _find(self, intent: Intent) -> tuple[Path, Placed]:
-        found = self._files.examine(_ref(intent), intent.digest)
+        found = self._files.examine(_ref(intent), "" if intent.met else intent.digest)
         path = self._files.view(_ref(intent).folder).path(found.entry)
-        return path, _placed(Written(intent, Flags()), found.status)
+        placed = _placed(Written.as_intended(intent), found.status)
+        return path, replace(placed, revision=found.digest)
 
     def abandon(self, intents: Sequence[Intent]) -> None:
         """As ``Mailbox.abandon``."""

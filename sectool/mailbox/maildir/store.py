@@ -16,16 +16,18 @@ from typing import BinaryIO
 
 from sectool import durable
 from sectool.errors import MailboxError, MessageError, NoSuchMailbox, ReadOnlyMailbox
-from sectool.locks import DirectoryLock
+from sectool.locks import DirectoryLock, is_held
 from sectool.mailbox.base import (
     Add,
     Capabilities,
     Mailbox,
     MailboxSpecification,
+    Note,
     Placed,
     Replace,
     Whereabouts,
     Written,
+    note_nothing,
 )
 from sectool.mailbox.maildir.files import MaildirFiles, internal_date
 from sectool.mailbox.maildir.folders import MESSAGE_DIRECTORIES, Skipped, is_directory
@@ -114,6 +116,9 @@ class Maildir(Mailbox):
         """
         return DirectoryLock(self._root, what="mailbox")
 
+    def is_in_use(self) -> bool:
+        return is_held(self._root)
+
     @property
     def skipped(self) -> Sequence[Skipped]:
         """What was seen so far and not read as mail: links, devices, FIFOs, directories."""
@@ -174,7 +179,23 @@ class Maildir(Mailbox):
 
     def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:
         with durable.explained("read the new copies"):
-            return [_intent(change) for change in changes]
+            return [self._intent(change) for change in changes]
+
+    def _intent(self, change: Replace | Add) -> Intent:
+        content = change.content
+        where = unique_name(content.size)
+        if isinstance(change, Add):
+            date = change.internal_date
+            return Intent(NOTHING, "", change.folder, where, content.digest, content.size, date)
+        return Intent(
+            replaced=change.ref,
+            revision=change.revision,
+            folder=change.ref.folder,
+            where=where,
+            digest=content.digest,
+            size=content.size,
+            flags=self._files.flags(change.ref),
+        )
 
     def write(self, intended: Sequence[tuple[Intent, Content]]) -> list[Written | MessageError]:
         self._require_writable()
@@ -184,9 +205,11 @@ class Maildir(Mailbox):
         self._require_writable()
         return self._replacer.place(written)
 
-    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
+    def retire(
+        self, placed: Sequence[Placed], note: Note = note_nothing
+    ) -> list[Placed | MessageError]:
         self._require_writable()
-        return self._replacer.retire(placed)
+        return self._replacer.retire(placed, note)
 
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         return self._replacer.find(intents)
@@ -200,16 +223,6 @@ class Maildir(Mailbox):
                 f"the mailbox {self.specification.location} cannot be written",
                 hint="check the owner, the mode and the mount options",
             )
-
-
-def _intent(change: Replace | Add) -> Intent:
-    content = change.content
-    name = unique_name(content.size)
-    if isinstance(change, Add):
-        date = change.internal_date
-        return Intent(NOTHING, "", change.folder, name, content.digest, content.size, date)
-    folder = change.ref.folder
-    return Intent(change.ref, change.revision, folder, name, content.digest, content.size)
 
 
 def is_maildir(path: Path) -> bool:

@@ -20,12 +20,14 @@ from sectool import cms
 from sectool.errors import LimitExceeded, MalformedMessage
 from sectool.message import COPY_BLOCK, BytesContent, Content, digest_stream
 from sectool.mime.content_type import ParameterizedValue, parse_content_type
-from sectool.mime.header import Field, HeaderBlock, read_header
+from sectool.mime.header import CONTENT_FIELDS, Field, HeaderBlock, read_header
 from sectool.mime.lines import LineScanner
 from sectool.mime.ranges import ForwardReader
 from sectool.mime.transfer_encoding import stream_of
 from sectool.smime.identity import OBSCURED_SUBJECTS
+from sectool.smime.parts import fields_named
 from sectool.smime.signing.signatures import check_signature, signed_entity
+from sectool.smime.writing.plaintext_mark import MARK_FIELD
 
 _LONGEST = 16 * 1024
 _LINE = 900
@@ -165,6 +167,51 @@ def with_obscured_subject(content: Content, subject: bytes, outer_header: bytes)
     if _decoded(shown.value) != _decoded(subject) or not _is_obscured(obscured):
         return None
     return _replaced(content, header, shown, obscured.value)
+
+
+def with_header_of(original: Content, present: Content) -> Content | None:
+    """An original with the header that its message has now; None: it says the same.
+
+    Of the original are the fields that describe its body, and a Subject that tells nothing,
+    since another may have been shown in its place.
+
+    Args:
+        original: as it was before it was replaced.
+        present: the copy that took its place, to which its owner may have added.
+    """
+    then, now = _header(original), _header(present)
+    if then is None or now is None:
+        return None
+    own = CONTENT_FIELDS | {b"mime-version"}
+    subject = _only_subject(then)
+    if subject is not None and _is_obscured(subject):
+        own = own | {b"subject"}
+    kept = _lines(present, now, own | {MARK_FIELD}, wanted=False)
+    if _said(kept) == _said(_lines(original, then, own | {MARK_FIELD}, wanted=False)):
+        return None
+    kept = kept.replace(b"\r\n", b"\n").replace(b"\n", then.line_end)
+    return _Replaced(original, 0, then.end, kept + _lines(original, then, own, wanted=True))
+
+
+def _lines(
+    content: Content, header: HeaderBlock, names: frozenset[bytes], *, wanted: bool
+) -> bytes:
+    """The lines of a header that are of some fields, or are not."""
+    with content.open() as stream:
+        raw = stream.read(header.end)
+    parts, at = [], 0
+    for start, end in fields_named(header, names):
+        parts.append(raw[start:end] if wanted else raw[at:start])
+        at = end
+    rest = b"" if wanted else raw[at:]
+    text = b"".join([*parts, rest])
+    return text if not text or text.endswith(b"\n") else text + header.line_end
+
+
+def _said(header: bytes) -> list[bytes]:
+    """What the fields of a header say, whatever their order and their line ends."""
+    unfolded = header.replace(b"\r\n", b"\n").replace(b"\n ", b" ").replace(b"\n\t", b" ")
+    return sorted(b" ".join(line.split()) for line in unfolded.split(b"\n"))
 
 
 def _is_obscured(field: Field) -> bool:
