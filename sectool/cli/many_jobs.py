@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 
 import typer
 
-from sectool.cli import plaintext, retirement, verdict
+from sectool.cli import retirement
 from sectool.cli.layout import WIDTH, shorten, size_text, table
 from sectool.cli.options import Manners
-from sectool.cli.render import as_json
+from sectool.cli.render import as_json, plaintext_as_json, plaintext_as_table, verdict_as_json
 from sectool.cli.shell import answer, envelope, error_body, report, tell, warnings_after
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import NOT_DONE, State
@@ -39,7 +39,7 @@ class JobSeen:
     @property
     def verdict(self) -> dict[str, Any]:
         """Of a job that cannot be read it is no good one."""
-        return {"good": False} if self.summary is None else verdict.as_json(self.summary)
+        return {"good": False} if self.summary is None else verdict_as_json(self.summary)
 
 
 def see_each(directories: Sequence[Path], look: Callable[[Path], VerifySummary]) -> list[JobSeen]:
@@ -161,7 +161,7 @@ def _total_document(total: Summary) -> dict[str, Any]:
         "counts": {state.value: total.counts[state] for state in State if total.counts[state]},
     }
     if total.plaintext is not None:
-        document["plaintext"] = plaintext.as_json(total.plaintext)
+        document["plaintext"] = plaintext_as_json(total.plaintext)
     return document
 
 
@@ -172,7 +172,7 @@ def _lines(found: Sequence[JobSeen], total: Summary) -> Iterable[str]:
     if total.plaintext is not None:
         yield ""
         yield f"messages  {total.messages} ({size_text(total.bytes)})"
-        yield from plaintext.as_table(total.plaintext)
+        yield from plaintext_as_table(total.plaintext)
 
 
 def _row(name: str, summary: Summary | None) -> tuple[str, ...]:

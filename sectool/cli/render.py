@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from sectool.cli import outcomes, parts, plaintext, verdict
+from sectool.cli import outcomes, parts
 from sectool.cli.layout import (
     WIDTH,
     counted,
@@ -28,13 +28,17 @@ from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, Sec
 from sectool.outcome import NOT_DONE, State
 from sectool.summary import (
     Activity,
+    Lying,
     NeedsOldKeys,
     NotDone,
     OpeningSummary,
+    Plaintext,
     Preflight,
     Scenario,
     StatusSummary,
     Summary,
+    VerifySummary,
+    WorkingSummary,
 )
 
 SHOWN = 20
@@ -146,12 +150,12 @@ def as_json(
     if isinstance(summary, OpeningSummary) and summary.preflight is not None:
         document["preflight"] = _preflight_as_json(summary.preflight)
     if summary.plaintext is not None:
-        document["plaintext"] = plaintext.as_json(summary.plaintext)
+        document["plaintext"] = plaintext_as_json(summary.plaintext)
     if isinstance(summary, StatusSummary) and summary.activity is not None:
         document["activity"] = _activity_as_json(summary.activity)
     document.update(parts.as_json(summary))
     document.update(outcomes.as_json(summary))
-    document["verdict"] = verdict.as_json(summary)
+    document["verdict"] = verdict_as_json(summary)
     document["next"] = None
     return document
 
@@ -198,7 +202,7 @@ def as_table(summary: Summary) -> Iterable[str]:
     yield from parts.as_table(summary)
     yield from outcomes.as_table(summary)
     yield from _not_done(summary)
-    yield from verdict.as_table(summary)
+    yield from verdict_as_table(summary)
 
 
 def _section(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
@@ -229,7 +233,7 @@ def _head(summary: Summary) -> Iterable[str]:
         yield from _activity_as_table(summary.activity)
     yield f"messages  {summary.messages} ({size_text(summary.bytes)})"
     if summary.plaintext is not None:
-        yield from plaintext.as_table(summary.plaintext)
+        yield from plaintext_as_table(summary.plaintext)
     if summary.space is not None:
         yield f"space     {size_text(summary.space)} on disk for a real run"
 
@@ -348,3 +352,104 @@ def _preflight_as_table(verdict: Preflight) -> Iterable[str]:
         yield f"  time for each half of the move: about {seconds}"
     for key, count in verdict.missing_keys.items():
         yield from wrapped(f"  missing key: {key_name(key)}, {counted(count, 'message')}", indent=4)
+
+
+# --- what lies in clear, and for how long ---------------------------------------------------------
+
+
+def plaintext_as_json(plaintext: Plaintext) -> dict[str, Any]:
+    """A member of the document of ``decrypt``, ``status`` and ``purge``."""
+    return {
+        "since": _iso(plaintext.since),
+        "days": plaintext.days,
+        "checkpoints": plaintext.checkpoints.count,
+        "bytes": plaintext.checkpoints.bytes,
+        "sealed": plaintext.sealed.count,
+        "sealed_to": list(plaintext.sealed_to),
+        "in_mailbox": {
+            "since": _iso(plaintext.in_mailbox.since),
+            "messages": plaintext.in_mailbox.count,
+            "bytes": plaintext.in_mailbox.bytes,
+        },
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")
+
+
+def plaintext_as_table(plaintext: Plaintext) -> Iterable[str]:
+    """The same in lines for a person."""
+    lying = plaintext.checkpoints, plaintext.in_mailbox
+    if not any(each.count for each in lying):
+        yield "plaintext none lies in the job or, decrypted by it, in the mailbox"
+    if plaintext.checkpoints.count:
+        yield f"plaintext {_told(plaintext.checkpoints, 'checkpoints', plaintext)}"
+    if plaintext.in_mailbox.count:
+        yield f"in clear  {_told(plaintext.in_mailbox, 'messages in the mailbox', plaintext)}"
+    if plaintext.sealed.count:
+        told = f"sealed    {plaintext.sealed.count} checkpoints"
+        to = f", to {' '.join(plaintext.sealed_to)}" if plaintext.sealed_to else ""
+        yield from wrapped(told + to, indent=10)
+
+
+def _told(lying: Lying, what: str, plaintext: Plaintext) -> str:
+    told = f"{lying.count} {what} ({size_text(lying.bytes)})"
+    if lying.since is None:
+        return told
+    days = plaintext.days_since(lying.since)
+    return f"{told} for {counted(days, 'day')}, since {lying.since.astimezone():%Y-%m-%d}"
+
+
+# --- whether a person may be content --------------------------------------------------------------
+
+
+def verdict_as_json(summary: Summary) -> dict[str, Any]:
+    """Member ``verdict`` of the document of the command contract."""
+    reasons = list(_verdict_reasons(summary))
+    return {"good": not reasons, "text": "; ".join(reasons) or _good_verdict(summary)}
+
+
+def verdict_as_table(summary: Summary) -> Iterable[str]:
+    """The same for a person; a scan says it with what it rests on."""
+    if summary.phase != "scan":
+        yield ""
+        yield from wrapped(f"verdict   {verdict_as_json(summary)['text']}", indent=10)
+
+
+def _good_verdict(summary: Summary) -> str:
+    if summary.phase == "scan":
+        return "safe to move now"
+    return "all done" if summary.is_finished else "done as far as it was asked for"
+
+
+def _verdict_reasons(summary: Summary) -> Iterable[str]:
+    """Why it is not good, as ``Summary.exit_code`` has it."""
+    if summary.phase == "scan":
+        preflight = summary.preflight if isinstance(summary, OpeningSummary) else None
+        if preflight is not None and not preflight.safe_to_move:
+            yield f"not safe to move now: {preflight.reason}"
+        return
+    left = sum(summary.counts[state] - summary.acknowledged[state] for state in NOT_DONE)
+    if left:
+        yield f"{counted(left, 'message')} not done"
+    if isinstance(summary, StatusSummary):
+        if not summary.is_finished:
+            yield f"{summary.phase} is not finished"
+    elif isinstance(summary, VerifySummary):
+        waiting = sum(summary.counts[state] for state in (State.CHECKPOINTED, State.DECRYPTED))
+        if waiting:
+            yield f"{counted(waiting, 'message')} not encrypted yet"
+    needing = sum(not entry.acknowledged for entry in summary.needs_old_keys)
+    if needing:
+        yield f"{counted(needing, 'message')} {'needs' if needing == 1 else 'need'} old keys"
+    retired = summary.retire or () if isinstance(summary, VerifySummary) else ()
+    claims = [claim for key in retired for claim in key.claims]
+    claiming = sum(not claim.acknowledged for claim in claims)
+    if claiming:
+        yield f"old keys are or may be needed in {counted(claiming, 'case')}"
+    left_folders = summary.left_folders if isinstance(summary, WorkingSummary) else ()
+    if left_folders:
+        yield f"{counted(len(left_folders), 'folder')} left"
+    if not (left or needing or claiming or left_folders) and summary.failure_code:
+        yield "not all was done"

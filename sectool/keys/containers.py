@@ -21,9 +21,8 @@ from sectool.keys.contents import FileContents
 from sectool.keys.encryption import pem_decryptions
 from sectool.keys.files import read_file
 from sectool.keys.foreign import ARMOUR, recognise_foreign
-from sectool.keys.objects import add_object, recognise_object
+from sectool.keys.objects import add_object, read_pkcs12, recognise_object
 from sectool.keys.passphrases import FilePassphrases
-from sectool.keys.pkcs12 import read_pkcs12
 from sectool.keys.private_structures import KnownKeys
 from sectool.keys.problems import KeyFileError, ProblemKind, damaged, over_limit, unsupported
 

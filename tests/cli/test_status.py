@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sectool.cli import plaintext
+from sectool.cli.render import plaintext_as_json, plaintext_as_table
 from sectool.summary import Lying, Plaintext
 
 Fixture = Any
@@ -25,7 +25,7 @@ NOTHING = Plaintext(Lying(), Lying(), Lying(), NOW)
 
 def test_the_oldest_plaintext_counts_wherever_it_lies() -> None:
     told = dataclasses.replace(NOTHING, checkpoints=lying(5, 3), in_mailbox=lying(2, 12))
-    document = plaintext.as_json(told)
+    document = plaintext_as_json(told)
     assert (document["since"], document["days"]) == ("2024-06-18T11:00:00+00:00", 12)
     assert (document["checkpoints"], document["bytes"]) == (5, 500)
     assert document["in_mailbox"]["messages"] == 2
@@ -33,17 +33,17 @@ def test_the_oldest_plaintext_counts_wherever_it_lies() -> None:
 
 def test_sealed_checkpoints_are_no_plaintext() -> None:
     told = dataclasses.replace(NOTHING, sealed=lying(5, 30), sealed_to=("ab" * 32,))
-    document = plaintext.as_json(told)
+    document = plaintext_as_json(told)
     assert (document["since"], document["days"], document["checkpoints"]) == (None, 0, 0)
     assert (document["sealed"], document["sealed_to"]) == (5, ["ab" * 32])
-    lines = list(plaintext.as_table(told))
+    lines = list(plaintext_as_table(told))
     assert lines[0].startswith("plaintext none")
     assert max(map(len, lines)) <= 80
 
 
 def test_a_person_is_told_for_how_many_days() -> None:
     told = dataclasses.replace(NOTHING, checkpoints=lying(5, 3), in_mailbox=lying(2, 12))
-    first, second = plaintext.as_table(told)
+    first, second = plaintext_as_table(told)
     assert first.startswith("plaintext 5 checkpoints (500 bytes) for 3 days, since 2024-06-2")
     assert second.startswith("in clear  2 messages in the mailbox (200 bytes) for 12 days, since")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from sectool.jobs.passes.match import match_again
 from sectool.jobs.passes.prove import prove_replaced
 from sectool.jobs.passes.retire_keys import retire
-from sectool.jobs.session.acknowledge import read_acknowledgements
-from sectool.jobs.session.give_up import read_give_ups
+from sectool.jobs.session.acknowledge import read_acknowledgements, read_give_ups
 from sectool.jobs.session.session import JobSession, Session, name_shut_key_files
 from sectool.jobs.session.spec import Operation, Verify
 from sectool.outcome import State

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from sectool.joblog import PASSED_OVER, Standing
 from sectool.jobs.passes.selection import count
-from sectool.jobs.session.give_up import GiveUp, whoever_runs_this
+from sectool.jobs.session.acknowledge import GiveUp, whoever_runs_this
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.session import JobSession
 from sectool.jobs.session.spec import Cancel

@@ -7,8 +7,7 @@ from functools import partial
 from itertools import chain
 from typing import BinaryIO
 
-from sectool.cms.compressed_data import decompressed_blocks
-from sectool.cms.signed_content import signed_blocks
+from sectool.cms.contents import decompressed_blocks, signed_blocks
 from sectool.message import BytesContent, Content
 from sectool.mime.entities import Entity
 from sectool.mime.transfer_encoding import BLOCK, stream_of

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from sectool import cms
-from sectool.cms.compressed_data import bare_decompressed_blocks
-from sectool.cms.signed_content import signed_blocks
+from sectool.cms.contents import bare_decompressed_blocks, signed_blocks
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 from sectool.message import Content
 from sectool.mime.header import read_header

@@ -13,7 +13,7 @@ from functools import partial
 from typing import BinaryIO
 
 from sectool import cms
-from sectool.cms.signed_content import has_more_behind, is_certificates_only
+from sectool.cms.contents import has_more_behind, is_certificates_only
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 from sectool.message import Content
 from sectool.mime.entities import FORWARDED, Entity, EntityWalker
@@ -33,11 +33,10 @@ from sectool.mime.transfer_encoding import (
 from sectool.outcome import State
 from sectool.smime.finding import recognition, tnef
 from sectool.smime.finding.contents import drain, held, open_compressed, open_multipart, open_signed
-from sectool.smime.finding.detached_signatures import DetachedSignatures
 from sectool.smime.finding.findings import Finding, Findings
 from sectool.smime.finding.leftovers import Leftovers, beginning_of
-from sectool.smime.finding.list_footer import ListFooters
 from sectool.smime.finding.net import several_in
+from sectool.smime.finding.surroundings import DetachedSignatures, ListFooters
 from sectool.smime.finding.uuencode import holds_uuencoded_cms, is_uuencoding
 from sectool.smime.parts import (
     BodySource,

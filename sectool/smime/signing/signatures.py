@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from sectool import cms
-from sectool.cms.signed_content import signed_blocks
+from sectool.cms.contents import signed_blocks
 from sectool.errors import LimitExceeded, MalformedMessage, MessageError
 from sectool.message import Content, InnerEntity
 from sectool.mime.content_type import parse_content_type

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from sectool.mime.content_type import parse_disposition
 from sectool.mime.entities import Entity
-from sectool.smime.finding.recognition import PKCS7_MIME
+from sectool.smime.finding.recognition import PKCS7_MIME, is_detached_signature
 
 TEXT_SIZE = 16 * 1024
 """Bytes of a header or footer, encoded; those of real lists have some hundred."""
@@ -103,3 +103,35 @@ def _is_short_text(part: Entity) -> bool:
     if any(not name.startswith(b"content-") for name in names):
         return False
     return part.body_end - part.header.body_start <= TEXT_SIZE
+
+
+# --- detached signatures --------------------------------------------------------------------------
+# Those that stand among the parts of a message without a multipart/signed may be over an
+# encrypted part beside them, which must then stay as it is.
+
+
+class DetachedSignatures:
+    """Watches the entities of one message go by."""
+
+    def __init__(self) -> None:
+        self._messages = {""}
+        self._signatures: set[str] = set()
+
+    def add(self, entity: Entity) -> None:
+        """Takes the next entity, in the order of a walk."""
+        if entity.is_message:
+            self._messages.add(entity.path.rpartition(".")[0])
+        elif not entity.is_signed and is_detached_signature(entity):
+            self._signatures.add(entity.path)
+
+    def is_beside(self, path: str) -> bool:
+        """Whether the message that a part belongs to has a detached signature; after the walk."""
+        message = self._message_of(path)
+        return any(self._message_of(signature) == message for signature in self._signatures)
+
+    def _message_of(self, path: str) -> str:
+        """Section of the innermost message, forwarded or not, that a part belongs to."""
+        while path := path.rpartition(".")[0]:
+            if path in self._messages:
+                return path
+        return ""
