@@ -57,6 +57,14 @@ OPERATIONS = {
             "old",
         ),
         Operation("rollback from clear", (_IN_PLACE,), ("rollback", {}), State.ROLLED_BACK, "old"),
+        Operation("decrypt", (), ("decrypt", {}), State.CHECKPOINTED, "old"),
+        Operation(
+            "verify",
+            (("decrypt", {}), ("encrypt", {})),
+            ("verify", {}),
+            State.REENCRYPTED,
+            "new",
+        ),
         Operation(
             "rollback to clear",
             (_IN_PLACE, ("encrypt", {})),
