@@ -23,6 +23,9 @@ from tests.support.specifications import Specify
 FOLDERS = ("INBOX", ARCHIVE, WORK)
 """In the order in which they are listed."""
 
+RENAMED = "Renamed"
+"""What the folder is called in the end whose name its owner changes."""
+
 
 class Meanwhile:
     """Acts once, at the N-th call of one kind that a store answers."""
@@ -48,10 +51,11 @@ def watched(monkeypatch: pytest.MonkeyPatch, kind: str, meanwhile: Meanwhile) ->
     monkeypatch.setitem(STORES, kind, lambda access: Failing(store(access), meanwhile))
 
 
-def moved_at(
-    trial: OwnerTrial, monkeypatch: pytest.MonkeyPatch, way: tuple[str, str], at: int
-) -> str:
-    """What is wrong where the message is moved before the N-th listing; ``-`` where there is none."""
+Way = tuple[str, str]
+
+
+def moved_at(trial: OwnerTrial, monkeypatch: pytest.MonkeyPatch, way: Way, at: int) -> str:
+    """What is wrong where it is moved before the N-th listing; ``-`` where there is none."""
     source, target = way
     trial.put_back()
     owner = trial.owner()
@@ -62,7 +66,14 @@ def moved_at(
         owner.move(owner.copies()[0], source)
         if trial.operation.before:
             jobs.run(trial.run_of("verify"))
-    meanwhile = Meanwhile("walk", at, lambda: owner.move(owner.copies()[0], target))
+
+    def act() -> None:
+        if target == RENAMED:
+            owner.rename_folder(source, target)
+        else:
+            owner.move(owner.copies()[0], target)
+
+    meanwhile = Meanwhile("walk", at, act)
     with monkeypatch.context() as patch:
         watched(patch, trial.kind, meanwhile)
         first = jobs.run(trial.spec)
@@ -78,9 +89,9 @@ def moved_at(
     return problems
 
 
-def ways(*, whole: bool) -> Iterator[tuple[tuple[str, str], int]]:
+def ways(*, whole: bool) -> Iterator[tuple[Way, int]]:
     """Each pair of folders, and the listing before which the message goes from one to the other."""
-    pairs = list(permutations(FOLDERS, 2))
+    pairs = [*permutations(FOLDERS, 2), (WORK, RENAMED)]
     for number, pair in enumerate(pairs):
         for at in range(1, 40):
             if whole or at == 2 + 4 * (number % 2) + number % 3:
