@@ -74,8 +74,13 @@ class CopyTable(Table):
             return None
         values, source = _mail(examination), self._source(examination)
         first_unseen = self._messages.first_unseen
-        marked, row = str(examination.marked), None
-        if is_own(self._original(examination.marked)):
+        marked, ref = str(examination.marked), examination.ref
+        # What lies at its very place was edited there: nobody can deliver under that name.
+        row = first_unseen(
+            f"{_READS_LIKE} AND message = ? AND folder = ? AND key = ?",
+            *(*values, marked, ref.folder, ref.key),
+        )
+        if row is None and is_own(self._original(examination.marked)):
             row = first_unseen(f"{_READS_LIKE} AND message = ?", *values, marked)
         if row is None and source is not None:
             row = first_unseen(f"{_READS_LIKE} AND {_IS_FURTHER}", *values)

@@ -201,6 +201,14 @@ class ReplacementTable:
             " AND message NOT IN (SELECT value FROM json_each(?))",
             (examination.identity, examination.in_clear, json.dumps(list(met))),
         ).fetchone()
+        if row is None and examination.marked and examination.in_clear:
+            # The plaintext of that row, whose owner changed its header since.
+            mail = examination.in_clear.rpartition(":")[0]
+            row = self._connection.execute(
+                "SELECT message FROM replacement WHERE message = ? AND new_identity >= ?"
+                " AND new_identity < ? AND message NOT IN (SELECT value FROM json_each(?))",
+                (examination.marked, f"{mail}:", f"{mail};", json.dumps(list(met))),
+            ).fetchone()
         if row is None:
             return self._follow_late(examination)
         self._connection.execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from sectool.errors import MailboxError
 from sectool.jobs.session.spec import Cancel, Selection
 from sectool.mailbox import Mailbox
 from sectool.message import Listing
@@ -11,11 +12,18 @@ from sectool.progress import Progress
 
 
 def walk(mailbox: Mailbox, cancel: Cancel) -> Iterator[Listing]:
-    """Every message of every folder, until the run is cancelled."""
+    """Every message of every folder, until the run is cancelled.
+
+    A folder that was removed or renamed since the folders were told has none.
+    """
     for folder in mailbox.folders():
-        for listing in mailbox.walk(folder):
-            cancel.check()
-            yield listing
+        try:
+            for listing in mailbox.walk(folder):
+                cancel.check()
+                yield listing
+        except MailboxError:
+            if folder in mailbox.folders():
+                raise
 
 
 def walk_again(

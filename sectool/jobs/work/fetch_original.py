@@ -45,7 +45,7 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
         CheckpointDamaged: likewise.
         NoSpace: the copy could not be written.
     """
-    stored, _ = fetch_known(context.mailbox, message)
+    stored, inventory = fetch_known(context.mailbox, message)
     original = context.originals.open(message.original)
     path = context.files.of(message.message)
     with durable.new_output(path, "write an original") as stream:
@@ -55,7 +55,8 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
             raise CheckpointDamaged(f"the original {message.original[:16]}… is not what was kept")
         crashpoint("roll_back.written")
     digest = message.original
-    if (changed := _with_present_header(path, stored.content, message)) is not None:
+    changed = _with_present_header(path, stored.content, message) if inventory.parts else None
+    if changed is not None:
         path = context.files.of(message.message)
         with durable.new_output(path, "write an original") as stream:
             digesting = DigestingSink(stream)
@@ -67,7 +68,10 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
 
 
 def _with_present_header(path: Path, present: Content, message: JobMessage) -> Content | None:
-    """The original with what its owner made of the header since; None: as it was, or in doubt."""
+    """The original with what its owner made of the header since; None: as it was, or in doubt.
+
+    Not of a copy in clear: of its header a server may have made anything.
+    """
     changed = smime.with_header_of(FileContent(path), present)
     if changed is None or smime.take_inventory(changed).identity != message.original_identity:
         return None

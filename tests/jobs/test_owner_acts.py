@@ -1,0 +1,79 @@
+"""The owner moves, flags, edits and deletes copies around a kill: their last word counts (G10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import checker
+from tests.support.mailboxes import Keys
+from tests.support.owner import ACTS
+from tests.support.owner_trial import OPERATIONS, Case, OwnerTrial
+
+SAMPLE = [
+    ("maildir", "encrypt"),
+    ("maildir", "decrypt in place"),
+    ("maildir", "rollback"),
+    ("imaplike", "encrypt"),
+]
+"""Stores and operations of the normal run; with ``--all`` each store with each operation."""
+
+WITH_TWO_COPIES = {"imaplike": "store.look.before", "maildir": "maildir.retire.before"}
+"""The last point at which both copies are there, of the stores of the sample."""
+
+TOLD = [
+    *(("move", "old"), ("move", "new"), ("unread", "old"), ("unread", "new")),
+    *(("tag the Subject", "old"), ("tag the Subject", "new"), ("rename the folder", "old")),
+    *(("delete", "old"), ("delete", "new"), ("copy", "old"), ("mark as deleted", "old")),
+]
+"""What the owner does to one of two copies in the normal run, a third of it on each trial."""
+
+
+def trial_of(tmp_path: Path, kind: str, operation: str, keys: Keys) -> OwnerTrial:
+    return OwnerTrial(tmp_path / "trial", kind, operation, keys)
+
+
+def hold(trial: OwnerTrial, cases: Iterator[Case]) -> None:
+    wrong = {}
+    for case in cases:
+        if problem := trial.judge(case):
+            wrong[f"{trial.passed[case.point - 1][0]}, {case}"] = problem
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(("kind", "operation"), SAMPLE)
+def test_what_the_owner_does_to_one_of_two_copies_is_the_last_word(
+    tmp_path: Path, keys: Keys, kind: str, operation: str
+) -> None:
+    trial = trial_of(tmp_path, kind, operation, keys)
+    point = trial.last(WITH_TWO_COPIES[kind])
+    mine = TOLD[SAMPLE.index((kind, operation)) % 3 :: 3]
+    cases = [Case(point, act, which, point, is_dead=True) for act, which in mine]
+    cases.append(Case(point, "flag", "old", point + 1, then="unflag"))
+    hold(trial, iter(cases))
+
+
+def at_every_point(trial: OwnerTrial) -> Iterator[Case]:
+    points = trial.distinct()
+    for index, point in enumerate(points):
+        later = points[min(index + 3, len(points) - 1)]
+        for act in ACTS:
+            for which in ("old", "new"):
+                yield Case(point, act, which, point, is_dead=True)
+                yield Case(point, act, which, None)
+                yield Case(point, act, which, later)
+        for which in ("old", "new"):
+            yield Case(point, "flag", which, later, then="unflag")
+            yield Case(point, "unread", which, later, then="flag")
+
+
+@pytest.mark.all_only
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("kind", ["maildir", *checker.KINDS])
+def test_at_every_point_of_every_operation_the_owner_has_the_last_word(
+    tmp_path: Path, keys: Keys, kind: str, operation: str
+) -> None:
+    trial = trial_of(tmp_path, kind, operation, keys)
+    hold(trial, at_every_point(trial))
