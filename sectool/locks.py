@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sectool.directories import Directory
 from sectool.errors import Locked
 
 DESCRIPTION_LIMIT = 512
@@ -141,17 +142,13 @@ class DirectoryLock(_KernelLock):
         what: what to call it in the error text, such as ``mailbox``.
     """
 
-    def __init__(self, directory: Path, *, what: str) -> None:
-        super().__init__(f"{what} {directory}")
+    def __init__(self, directory: Directory, *, what: str) -> None:
+        super().__init__(f"{what} {directory.path}")
         self._directory = directory
 
-    def acquire(self) -> None:
-        """As ``Lock.acquire``; without effect where a directory cannot be opened."""
-        if os.name != "nt":
-            super().acquire()
-
     def _open(self) -> int:
-        return os.open(self._directory, os.O_RDONLY)
+        # Open once more: that is what a lock is held by.
+        return (self._directory / ".").open(os.O_RDONLY)
 
     def _holder(self, descriptor: int) -> str:
         return _process_holding(descriptor)

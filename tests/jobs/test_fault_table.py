@@ -185,7 +185,7 @@ FAULTS = [
         ONE,
         is_further=True,
     ),
-    Fault("F19", "scan", 1, "cannot list .*: input/output", f"{STAT}:error=EIO", "box/.Sent/cur"),
+    Fault("F19", "scan", 1, "cannot list .*: input/output", f"{STAT}:error=EIO", "box/.Sent"),
     Fault("F19", "scan", 1, "cannot list cur of .*: input/output", f"{LIST}:error=EIO", "box/cur"),
     Fault("F33", "scan", 1, "cannot list new of .*: stale", f"{OPEN}:error=ESTALE", "box/new"),
     Fault(
@@ -216,7 +216,7 @@ FAULTS = [
     ),
     Fault("F49", "scan", 0, "", arrange=lambda work: (work / "box/loop").symlink_to("loop")),
     Fault("F27", "encrypt", 3, "operation not permitted", "unlink,unlinkat:error=EPERM", ONE),
-    Fault("F29", "encrypt", 0, "", "link,linkat:error=EMLINK:when=1+", ONE),
+    Fault("F29", "encrypt", 0, "", "link,linkat:error=EMLINK:when=1+", "job/originals"),
     # The job log: a fault of the disk is none of the log.
     Fault("F19", "encrypt", 1, "job log .*: disk I/O", "pread64:error=EIO:when=1", LOG, hint=DISK),
     Fault(

@@ -97,7 +97,8 @@ def _tracing(child: int, inject: str, at: Path | None, trace: Path) -> subproces
     command = ["strace", "-qq", "-y", "-o", str(trace), "-p", str(child)]
     command += ["-e", f"trace={inject.partition(':')[0]}", "-e", f"inject={inject}"]
     tracer = subprocess.Popen(
-        [*command, *([] if at is None else ["-P", str(at)])],
+        # By its path, or by its name in an open directory.
+        [*command, *(() if at is None else ("-P", str(at), "-P", at.name))],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
