@@ -97,6 +97,12 @@ def swap_staged(scene: Scene, act: Callable[[Path], object]) -> None:
         act(path)
 
 
+def swap_made(scene: Scene) -> None:
+    for path in scene.root.rglob("*"):
+        if path.is_dir() and path.stat().st_uid == 0:
+            swap(path, scene.other)
+
+
 def swap_messages(scene: Scene, act: Callable[[Path], object]) -> None:
     for path in scene.root.glob("**/cur/*"):
         path.unlink()
@@ -112,6 +118,7 @@ EXCHANGES: dict[str, Callable[[Scene], object]] = {
     "the parent of a folder": lambda scene: swap(scene.root / "Archive", scene.other / "Archive"),
     "the mailbox": lambda scene: swap(scene.root, scene.other),
     "a missing tmp": lambda scene: (scene.root / "tmp").rename(scene.root / "aside"),
+    "what is made": lambda scene: swap_made(scene),
     "staged: a FIFO": lambda scene: swap_staged(scene, os.mkfifo),
     "staged: a link": lambda scene: swap_staged(
         scene, lambda path: path.symlink_to(scene.other / "cur" / NAME)
@@ -216,6 +223,9 @@ def test_no_exchange_at_any_point_reaches_what_is_anothers(
     for number in itertools.count(len(exchange) % step, step):
         place = tmp_path / str(number)
         scene = Scene(place)
+        if exchange == "what is made":
+            for folder in FOLDERS:
+                (scene.root / folder / "tmp").rmdir()
         spool = place / "spool"
         spool.mkdir()
         mailbox = open_again(scene.root)

@@ -85,6 +85,7 @@ def ensure_directory(entry: DirectoryEntry) -> Directory:
         ) from error
     except FileNotFoundError:
         entry.mkdir(0o700)
+        crashpoint("maildir.made")
         directory, is_new = entry.open_directory(), True
     status = directory.status()
     # One that a killed run made may not have been given yet.
