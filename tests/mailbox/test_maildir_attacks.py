@@ -118,7 +118,7 @@ EXCHANGES: dict[str, Callable[[Scene], object]] = {
     "the parent of a folder": lambda scene: swap(scene.root / "Archive", scene.other / "Archive"),
     "the mailbox": lambda scene: swap(scene.root, scene.other),
     "a missing tmp": lambda scene: (scene.root / "tmp").rename(scene.root / "aside"),
-    "what is made": lambda scene: swap_made(scene),
+    "what is made": swap_made,
     "staged: a FIFO": lambda scene: swap_staged(scene, os.mkfifo),
     "staged: a link": lambda scene: swap_staged(
         scene, lambda path: path.symlink_to(scene.other / "cur" / NAME)

@@ -61,6 +61,9 @@ class Found:
     flags: Flags
     attributes: Mapping[str, bytes | None]
     """Extended attributes that a new copy is to have."""
+    is_settled: bool
+    """Whether a change since the reading shows in its status: one within the same grain of the
+    clock as the change before leaves that as it is."""
 
 
 class MaildirFiles:
@@ -240,39 +243,27 @@ class MaildirFiles:
 
     def _read(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> Found:
         with self.open_at(ref, file, entry) as stream:
-            status = _status_at_rest(stream)
+            status, now = os.fstat(stream.fileno()), time.time_ns()
             attributes = attributes_of(stream.fileno())
             digest = digest_stream(stream)
         flags = self.view(ref.folder).letters().flags(entry.letters)
-        return Found(entry, status, digest, flags, attributes)
+        is_settled = status.st_ctime_ns + grain_of(status.st_ctime_ns) < now
+        return Found(entry, status, digest, flags, attributes, is_settled)
 
-    def is_unchanged(self, file: DirectoryEntry, found: Found) -> bool:
-        """Whether the very file that was read is there, as it was then.
 
-        Raises:
-            OSError: there is none.
-        """
-        return _as_it_is(file.lstat()) == _as_it_is(found.status)
+def is_unchanged(file: DirectoryEntry, found: Found) -> bool:
+    """Whether the very file that was read is there, and nothing of it was changed since.
+
+    Raises:
+        OSError: there is none.
+    """
+    return _as_it_is(file.lstat()) == _as_it_is(found.status)
 
 
 def _as_it_is(status: os.stat_result) -> tuple[int, ...]:
     """Differs where anything of a file was changed, and by whatever was done to its names."""
     place = status.st_dev, status.st_ino, status.st_mode
     return *place, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _status_at_rest(stream: BinaryIO) -> os.stat_result:
-    """Status of a file once the next change to it will show in its time of change.
-
-    A change within the same grain of the clock as the one before leaves that as it is.
-    """
-    status = os.fstat(stream.fileno())
-    grain = grain_of(status.st_ctime_ns)
-    left = status.st_ctime_ns + grain - time.time_ns()
-    if left <= 0:
-        return status
-    time.sleep(min(left, grain) / 1e9)
-    return os.fstat(stream.fileno())
 
 
 def _unreadable(ref: MessageRef, error: OSError) -> MessageError:

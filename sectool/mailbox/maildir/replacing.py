@@ -30,7 +30,7 @@ from sectool.errors import (
 )
 from sectool.mailbox.base import Placed, Whereabouts, Written
 from sectool.mailbox.maildir.adding import directory_for, ensure_directory
-from sectool.mailbox.maildir.files import LOOKS, Found, MaildirFiles, hint
+from sectool.mailbox.maildir.files import LOOKS, Found, MaildirFiles, hint, is_unchanged
 from sectool.mailbox.maildir.folders import INBOX, NOTHING_THERE
 from sectool.mailbox.maildir.inheriting import Inheritance
 from sectool.mailbox.maildir.names import INFO, is_unique_name
@@ -259,9 +259,15 @@ class MaildirReplacer:
     def _remove(self, ready: _Ready) -> Placed:
         """Unlinks the old copy if both are still as they were read, else reads them again."""
         new, old = ready.placed.ref, ready.placed.written.intent.replaced
-        for _ in range(LOOKS):
+        for look in range(LOOKS):
             try:
-                if self._is_as_read(new, ready.new) and self._is_as_read(old, ready.old):
+                # What was read a moment ago need not be read again.
+                is_certain = look > 0 or (ready.new.is_settled and ready.old.is_settled)
+                if (
+                    is_certain
+                    and self._is_as_read(new, ready.new)
+                    and self._is_as_read(old, ready.old)
+                ):
                     self._unlink(old, ready.old)
                     return self._after(ready.placed)
             except FileNotFoundError:
@@ -279,7 +285,7 @@ class MaildirReplacer:
 
     def _is_as_read(self, ref: MessageRef, found: Found) -> bool:
         file = self._files.view(ref.folder).at(found.entry)
-        return self._files.is_unchanged(file, found)
+        return is_unchanged(file, found)
 
     def _unlink(self, ref: MessageRef, found: Found) -> None:
         view = self._files.view(ref.folder)
