@@ -20,11 +20,12 @@ import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from sectool.crashpoints import crashpoint
+from sectool.directories import Directory, DirectoryEntry, FilePath, open_at
 from sectool.errors import (
     MessageError,
     NoSpace,
@@ -35,6 +36,8 @@ from sectool.errors import (
     why_unread,
 )
 from sectool.message import COPY_BLOCK, digest_stream, open_regular_file
+
+AnyPath = TypeVar("AnyPath", Path, DirectoryEntry)
 
 SYNC_THREADS = 8
 """Syncs under way at once: journalling file systems commit them together."""
@@ -121,19 +124,17 @@ def explained(what: str, *, denied: type[SectoolError] = ReadOnlyMailbox) -> Ite
 
 
 @contextmanager
-def new_file(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+def new_file(path: FilePath, *, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A new file for writing, unsynced; it must not exist. Removed if the block fails.
 
     Args:
         path: where; never follows a link.
         mode: exactly this mode, whatever the umask is.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), mode & 0o600)
+    descriptor = open_at(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode & 0o600)
     try:
         with os.fdopen(descriptor, "wb", COPY_BLOCK) as stream:
-            if hasattr(os, "fchmod"):
-                os.fchmod(descriptor, mode)
+            os.fchmod(descriptor, mode)
             yield stream
     except BaseException:
         with contextlib.suppress(OSError):
@@ -180,27 +181,27 @@ class _Output:
             self._stream.flush()
 
 
-def sync_file(path: Path) -> None:
+def sync_file(file: Path | BinaryIO) -> None:
     """Makes the bytes of one file durable.
+
+    Args:
+        file: open, or its path.
 
     Raises:
         OSError: they may not be; the file must be written anew, not synced again.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with open_regular_file(file) if isinstance(file, Path) else nullcontext(file) as stream:
+        os.fsync(stream.fileno())
 
 
-def sync_files(paths: Iterable[Path], point: str) -> None:
+def sync_files(files: Iterable[Path | BinaryIO], point: str) -> None:
     """Makes the bytes of several files durable, several at a time.
 
     Raises:
         OSError: of the first that failed; then none of them counts as durable.
     """
     crashpoint(f"{point}.before")
-    files = list(paths)
+    files = list(files)
     if len(files) == 1:
         sync_file(files[0])
     elif files:
@@ -210,47 +211,53 @@ def sync_files(paths: Iterable[Path], point: str) -> None:
     crashpoint(f"{point}.after")
 
 
-def sync_directories(paths: Iterable[Path], point: str) -> None:
+def sync_directories(directories: Iterable[Path | Directory], point: str) -> None:
     """Makes the names in several directories durable; each directory is synced once."""
     crashpoint(f"{point}.before")
-    for path in dict.fromkeys(paths):
-        _sync_directory(path)
+    for directory in dict.fromkeys(directories):
+        _sync_directory(directory)
     crashpoint(f"{point}.after")
 
 
-def _sync_directory(path: Path) -> None:
-    if os.name == "nt":  # pragma: no cover  # a directory cannot be opened there
+def _sync_directory(directory: Path | Directory) -> None:
+    if isinstance(directory, Directory):
+        os.fsync(directory.descriptor)
         return
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def rename(source: Path, target: Path, point: str) -> None:
+def rename(source: AnyPath, target: AnyPath, point: str) -> None:
     """Renames within a file system; an existing ``target`` is replaced."""
     crashpoint(f"{point}.before")
     source.replace(target)
     crashpoint(f"{point}.after")
 
 
-def unlink(path: Path, point: str, *, missing_ok: bool = False) -> None:
+def unlink(path: FilePath, point: str, *, missing_ok: bool = False) -> None:
     """Removes one name."""
     crashpoint(f"{point}.before")
     path.unlink(missing_ok=missing_ok)
     crashpoint(f"{point}.after")
 
 
-def link(source: Path, target: Path, point: str) -> None:
-    """Gives a file a second name, which is not synced; it must not exist.
+def link(source: BinaryIO, target: Path, point: str) -> None:
+    """Gives an open file another name, which is not synced; it must not exist.
 
     Raises:
         OSError: as where the file system is another one, or has no links, or too many, or where
             ``fs.protected_hardlinks`` forbids it.
     """
     crashpoint(f"{point}.before")
-    os.link(source, target, follow_symlinks=False)
+    directory = os.open(target.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        # Whatever its name leads to by now. Only with a directory the call follows that link.
+        os.link(f"/proc/self/fd/{source.fileno()}", target.name, dst_dir_fd=directory)
+    finally:
+        os.close(directory)
     crashpoint(f"{point}.after")
 
 
@@ -274,15 +281,17 @@ def replace_file(path: Path, data: bytes, point: str, *, durable: bool = True) -
         sync_directories([path.parent], f"{point}.directory")
 
 
-def read_back_digest(path: Path) -> str:
+def read_back_digest(file: Path | BinaryIO) -> str:
     """SHA-256 of a synced file as the disk holds it, past the page cache where that can be.
+
+    Args:
+        file: open at its first byte, or its path.
 
     Returns:
         Lower-case hexadecimal.
     """
-    with open_regular_file(path) as stream:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    with open_regular_file(file) if isinstance(file, Path) else nullcontext(file) as stream:
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         return digest_stream(stream)
 
 
@@ -333,8 +342,8 @@ def space_error(path: Path) -> OSError | None:
     return None
 
 
-def free_bytes(path: Path) -> int:
-    """Bytes that this user can still write on the file system of ``path``."""
+def free_bytes(path: Path | int) -> int:
+    """Bytes that this user can still write on the file system of a path or descriptor."""
     return shutil.disk_usage(path).free
 
 

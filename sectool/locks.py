@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sectool.directories import Directory, FilePath, open_at
 from sectool.errors import Locked
 
 DESCRIPTION_LIMIT = 512
@@ -113,14 +114,14 @@ class Lock(_KernelLock):
         os.write(descriptor, f"{self._text}\n".encode("utf-8", "replace")[:DESCRIPTION_LIMIT])
 
 
-def is_held(path: Path) -> bool:
-    """Whether a process holds the lock on this file; it is not asked for, so nobody is kept out.
+def is_held(path: FilePath) -> bool:
+    """Whether a process holds the lock on a file or directory; nobody is kept out by the question.
 
     Args:
-        path: the lock file.
+        path: the lock file, or the directory that is locked.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
+        descriptor = open_at(path, os.O_RDONLY | _AT_ONCE)
     except OSError:
         return False
     try:
@@ -141,17 +142,13 @@ class DirectoryLock(_KernelLock):
         what: what to call it in the error text, such as ``mailbox``.
     """
 
-    def __init__(self, directory: Path, *, what: str) -> None:
-        super().__init__(f"{what} {directory}")
+    def __init__(self, directory: Directory, *, what: str) -> None:
+        super().__init__(f"{what} {directory.path}")
         self._directory = directory
 
-    def acquire(self) -> None:
-        """As ``Lock.acquire``; without effect where a directory cannot be opened."""
-        if os.name != "nt":
-            super().acquire()
-
     def _open(self) -> int:
-        return os.open(self._directory, os.O_RDONLY)
+        # Open once more: that is what a lock is held by.
+        return (self._directory / ".").open(os.O_RDONLY)
 
     def _holder(self, descriptor: int) -> str:
         return _process_holding(descriptor)

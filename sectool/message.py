@@ -6,6 +6,7 @@ again, so one of a gigabyte passes as easily as one of a kilobyte.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -17,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sectool.directories import FilePath, open_at
 from sectool.errors import reason_of
 from sectool.outcome import Integrity, PlaintextDigest
 
@@ -139,18 +141,17 @@ class FileContent:
         return io.BufferedReader(_Slice(stream, self.offset, self.size), COPY_BLOCK)
 
 
-def open_regular_file(path: Path) -> BinaryIO:
+def open_regular_file(path: FilePath) -> BinaryIO:
     """Opens a regular file for reading; a link, FIFO or device at ``path`` is refused.
 
     Raises:
         OSError: as ``open`` does, and ELOOP or EINVAL for what is not a file.
     """
     # O_NONBLOCK: a FIFO planted in a mailbox must not hang the run.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    descriptor = open_at(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(22, "not a regular file", str(path))
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)

@@ -80,10 +80,16 @@ class Trust:
 
     # --- a way -----------------------------------------------------------------------------
 
-    def walk(self, path: Path) -> Way:
+    def walk(self, path: Path, *, judges_links_only: bool = False) -> Way:
         """Follows a path through directories that nobody else can write to.
 
         Where it leads is not judged itself: see ``check_own_directory``.
+
+        Args:
+            path: may be relative.
+            judges_links_only: for what may lie in anybody's directory, and is reached from open
+                directory to open directory afterwards: only where a link is followed nobody
+                else may be able to have made it.
 
         Raises:
             UnsafeDirectory: somebody else could lead it elsewhere.
@@ -99,7 +105,7 @@ class Trust:
             if name == "..":
                 real = real.parent
                 continue
-            is_shared = self._check_passed(real)
+            is_shared = not judges_links_only and self._check_passed(real)
             here = real / name
             try:
                 status = here.lstat()
@@ -110,6 +116,8 @@ class Trust:
             if not stat.S_ISLNK(status.st_mode):
                 real = here
                 continue
+            if judges_links_only:
+                self._check_link(here, status, path)
             links += 1
             if links > MAXIMUM_LINKS:
                 raise UsageError(f"{path} goes through too many links", hint="name what is meant")
@@ -117,6 +125,18 @@ class Trust:
             names.extendleft(reversed(components(target)))
             real = Path("/") if target.is_absolute() else real
         return Way(real)
+
+    def _check_link(self, link: Path, status: os.stat_result, way: Path) -> None:
+        try:
+            for directory in reversed(link.parents):
+                self._check_passed(directory)
+            if status.st_uid not in _trusted():
+                raise _planted(link, status)
+        except UnsafeDirectory as error:
+            raise UnsafeDirectory(
+                f"{link} is a link that somebody else could have made: {error.message}",
+                hint=f"name what is meant itself: {_quoted(Path(os.path.realpath(way)))}",
+            ) from error
 
     def _check_passed(self, directory: Path) -> bool:
         """Judges a directory in which a name is looked up.

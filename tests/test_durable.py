@@ -141,10 +141,13 @@ def test_unlinking_what_is_gone_is_an_error_unless_allowed(tmp_path: Path) -> No
 
 def test_a_second_name_is_of_the_same_file_and_takes_no_others_place(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
-    durable.link(tmp_path / "a", tmp_path / "b", "act")
-    assert (tmp_path / "b").samefile(tmp_path / "a")
-    with pytest.raises(FileExistsError):
-        durable.link(tmp_path / "a", tmp_path / "b", "act")
+    with (tmp_path / "a").open("rb") as file:
+        (tmp_path / "a").rename(tmp_path / "c")
+        (tmp_path / "a").write_bytes(b"y")
+        durable.link(file, tmp_path / "b", "act")
+        assert (tmp_path / "b").samefile(tmp_path / "c")
+        with pytest.raises(FileExistsError):
+            durable.link(file, tmp_path / "a", "act")
 
 
 def test_of_a_new_file_errors_of_writing_end_the_run_and_those_of_reading_cost_a_message(

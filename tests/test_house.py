@@ -130,6 +130,35 @@ def test_only_durable_renames_links_unlinks_and_syncs() -> None:
     assert found == []
 
 
+def test_a_maildir_is_reached_by_open_directories_alone() -> None:
+    on_descriptors = {
+        *("os.fstat", "os.fchown", "os.fchmod", "os.utime", "os.path.samestat"),
+        *("os.listxattr", "os.getxattr", "os.setxattr", "os.removexattr"),
+        *("os.geteuid", "os.getpid", "os.urandom", "os.strerror", "os.access"),
+        "os.path.realpath",  # only to compare what two paths lead to
+    }
+    by_path = {
+        *("exists", "is_file", "is_dir", "is_symlink", "stat", "iterdir", "glob", "rglob"),
+        *("read_bytes", "read_text", "write_bytes", "write_text", "touch", "chmod", "samefile"),
+        *("resolve", "readlink", "symlink_to", "hardlink_to", "rmdir"),
+    }
+    found = []
+    for path in sorted((ROOT / "sectool" / "mailbox" / "maildir").glob("*.py")):
+        for call in _calls(path):
+            text = ast.unparse(call.func)
+            method = text.rpartition(".")[2]
+            is_other_act = text.startswith(("os.", "shutil.")) and text not in on_descriptors
+            if (
+                (is_other_act and text != "shutil.copyfileobj")
+                or text == "open"
+                or ("." in text and method in by_path)
+            ):
+                found.append(f"{path.name}:{call.lineno} {text}")
+            elif text in {"os.access", "os.utime"}:
+                assert {"dir_fd", "ns"} & {word.arg for word in call.keywords}
+    assert found == []
+
+
 def test_every_call_of_durable_that_changes_a_disk_passes_a_crash_point() -> None:
     tree = ast.parse((ROOT / "sectool" / "durable.py").read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]

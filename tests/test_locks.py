@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sectool.directories import Directory
 from sectool.errors import Locked
 from sectool.locks import DESCRIPTION_LIMIT, DirectoryLock, Lock
 
@@ -30,8 +31,9 @@ with Lock(Path(sys.argv[1]), what="job", holder="the other run"):
 HOLDING_DIRECTORY = """
 import sys, time
 from pathlib import Path
+from sectool.directories import Directory
 from sectool.locks import DirectoryLock
-with DirectoryLock(Path(sys.argv[1]), what="mailbox"):
+with DirectoryLock(Directory.at(Path(sys.argv[1])), what="mailbox"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -127,19 +129,22 @@ def test_a_directory_is_locked_without_a_trace_in_it(tmp_path: Path) -> None:
     before = tmp_path.stat()
     with another_process(HOLDING_DIRECTORY, tmp_path) as process:
         with pytest.raises(Locked, match=f"in use by process {process.pid}"):
-            DirectoryLock(tmp_path, what="mailbox").__enter__()
+            DirectoryLock(Directory.at(tmp_path), what="mailbox").__enter__()
         assert list(tmp_path.iterdir()) == []
         assert tmp_path.stat().st_mtime_ns == before.st_mtime_ns
-    with DirectoryLock(tmp_path, what="mailbox"):
+    with DirectoryLock(Directory.at(tmp_path), what="mailbox"):
         pass
 
 
 def test_a_locked_directory_takes_files(tmp_path: Path) -> None:
-    with DirectoryLock(tmp_path, what="mailbox"):
+    with DirectoryLock(Directory.at(tmp_path), what="mailbox"):
         (tmp_path / "delivered").write_text("mail")
 
 
 def test_two_directories_are_two_locks(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with DirectoryLock(tmp_path, what="mailbox"), DirectoryLock(tmp_path / "a", what="mailbox"):
+    with (
+        DirectoryLock(Directory.at(tmp_path), what="mailbox"),
+        DirectoryLock(Directory.at(tmp_path / "a"), what="mailbox"),
+    ):
         pass

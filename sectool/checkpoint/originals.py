@@ -1,17 +1,20 @@
 """Originals: replaced messages, byte for byte, until purge.
 
 Named by the SHA-256 of their bytes. Where the mailbox lies on the same file
-system and belongs to the same user, an original is a second name of the very
-file that is being replaced; its times and mode are therefore those of the
-message, and are not touched here.
+system and nobody but whoever runs this may write to the message, an original
+is a second name of the very file that is being replaced; its times and mode are
+therefore those of the message, and are not touched here. Any other is copied:
+its owner could still change it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from sectool import durable
 from sectool.checkpoint.layout import file_name
@@ -27,8 +30,8 @@ class OriginalToKeep:
     digest: MessageDigest
     """SHA-256 of its bytes."""
     content: Content
-    file: Path | None
-    """The file that holds just these bytes and may get a second name; None: copy."""
+    open_file: Callable[[], BinaryIO | None] = lambda: None
+    """Opens the file that holds just these bytes and may get a second name; None: copy."""
 
 
 class OriginalStore:
@@ -104,12 +107,11 @@ class OriginalStore:
         path = self._new(entry.digest)
         if durable.read_back_digest(path) == entry.digest:
             return
-        if entry.file is not None:
-            # The name may have been given to another file before it was linked.
-            self._copy(entry)
-            durable.sync_files([path], "original.sync")
-            if durable.read_back_digest(path) == entry.digest:
-                return
+        # The name may have been given to another file before it was linked.
+        self._copy(entry)
+        durable.sync_files([path], "original.sync")
+        if durable.read_back_digest(path) == entry.digest:
+            return
         raise CheckpointDamaged(
             "an original reads back otherwise than the message it was made from",
             hint="the disk may be failing; nothing was removed from the mailbox",
@@ -147,13 +149,17 @@ class OriginalStore:
     def _write(self, entry: OriginalToKeep) -> None:
         target = self._new(entry.digest)
         durable.unlink(target, "original.overwrite", missing_ok=True)
-        # A server may have renamed the file since: its content is found again. A real fault
-        # shows again in the copy.
-        with contextlib.suppress(OSError):
-            if entry.file is not None and self._may_link(entry.file):
-                durable.link(entry.file, target, "original.link")
-                return
-        self._copy(entry)
+        if not self._link(entry, target):
+            self._copy(entry)
+
+    def _link(self, entry: OriginalToKeep, target: Path) -> bool:
+        file = entry.open_file()
+        # A real fault shows again in the copy.
+        with file or contextlib.nullcontext(), contextlib.suppress(OSError):
+            if file is not None and self._may_link(file):
+                durable.link(file, target, "original.link")
+                return True
+        return False
 
     def _copy(self, entry: OriginalToKeep) -> None:
         target = self._new(entry.digest)
@@ -161,6 +167,8 @@ class OriginalStore:
         with entry.content.open() as reader, durable.new_file(target) as writer:
             copy(reader, writer, lambda reason: MessageError(f"it cannot be read: {reason}"))
 
-    def _may_link(self, file: Path) -> bool:
-        # A link counts against the quota of the file's owner until purge.
-        return file.lstat().st_uid == self._directory.stat().st_uid
+    @staticmethod
+    def _may_link(file: BinaryIO) -> bool:
+        """Whether nobody but whoever runs this can write to a file, under whatever name."""
+        status = os.fstat(file.fileno())
+        return status.st_uid == os.geteuid() and not status.st_mode & 0o022

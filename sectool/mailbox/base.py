@@ -43,7 +43,7 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from sectool.errors import MessageChanged, MessageError
 from sectool.hardening import Secret
@@ -286,10 +286,10 @@ class Mailbox(ABC):
         """What other programs may take for mail and the walks so far did not read; printable."""
         return ()
 
-    def file_of(self, ref: MessageRef) -> Path | None:  # noqa: ARG002  # for stores of files
-        """The file that holds just the bytes of this message and may get a second name.
+    def open_file(self, ref: MessageRef) -> BinaryIO | None:  # noqa: ARG002  # for stores of files
+        """The file, open, that holds just the bytes of this message and may get a second name.
 
-        None where there is no such file, or it is gone.
+        None where there is no such file, or it is gone. The caller closes it.
         """
         return None
 

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sectool import durable
-from sectool.errors import NoSuchMailbox, reason_of
+from sectool.errors import NoSuchMailbox, SectoolError, UsageError, reason_of
 from sectool.mailbox import maildir
 from sectool.mailbox.base import Access, Credentials, Mailbox, MailboxSpecification
 from sectool.mailbox.maildir.folders import NOTHING_THERE
 from sectool.mailbox.maildir.names import printable
+from sectool.message import open_regular_file
+from sectool.trust import Trust
 
 STORES: dict[str, Callable[[Access], Mailbox]] = {
     maildir.KIND: lambda access: maildir.Maildir(access.specification)
@@ -95,11 +97,9 @@ def _resolve(text: str) -> Path:
         raise NoSuchMailbox("no mailbox was given", hint="name a directory that holds cur and new")
     try:
         text.encode("utf-8")
-        return Path(text).resolve(strict=True)
-    except FileNotFoundError as error:
-        raise NoSuchMailbox(
-            f"there is nothing at {printable(text)}", hint="check the path"
-        ) from error
+        way = Trust().walk(Path(text), judges_links_only=True)
+    except UsageError as error:
+        raise NoSuchMailbox(error.message, hint=error.hint) from error
     except OSError as error:
         if error.errno not in NOTHING_THERE:
             raise durable.explain(
@@ -109,10 +109,21 @@ def _resolve(text: str) -> Path:
         raise NoSuchMailbox(
             f"cannot look at {printable(text)}: {reason}", hint="check the path"
         ) from error
-    except (ValueError, RuntimeError) as error:  # a NUL, not UTF-8, links in a circle
+    except ValueError as error:  # a NUL, not UTF-8
         raise NoSuchMailbox(
             f"{text!a} is not a usable path", hint="give the directory another name"
         ) from error
+    if way.missing:
+        raise NoSuchMailbox(f"there is nothing at {printable(text)}", hint="check the path")
+    return way.real
+
+
+def _is_maildir(path: Path) -> bool:
+    """Whether it is one for sure."""
+    try:
+        return maildir.is_maildir(path)
+    except SectoolError:
+        return False
 
 
 # --- what it is instead ----------------------------------------------------------
@@ -132,7 +143,7 @@ def _describe(path: Path) -> tuple[str, str]:
 
 
 def _describe_file(path: Path) -> tuple[str, str]:
-    with path.open("rb") as stream:
+    with open_regular_file(path) as stream:
         start = stream.read(5)
     if start == b"From ":
         return "an mbox file, which this version does not read", _COPY_HINT
@@ -155,14 +166,14 @@ def _describe_directory(path: Path) -> tuple[str, str]:
 
 
 def _describe_near_maildir(path: Path, names: set[str]) -> tuple[str, str]:
-    if path.name in {"cur", "new", "tmp"} and maildir.is_maildir(path.parent):
+    if path.name in {"cur", "new", "tmp"} and _is_maildir(path.parent):
         return "a part of one", f"name {printable(str(path.parent))}"
     if any((path / part).is_symlink() for part in ("cur", "new")):
         return "a directory whose cur or new is a link", "links are not followed; copy the mailbox"
-    inside = next((name for name in sorted(names) if maildir.is_maildir(path / name)), None)
+    inside = next((name for name in sorted(names) if _is_maildir(path / name)), None)
     if inside is not None:
         return "a directory that holds one", f"name {printable(str(path / inside))}"
-    users = [name for name in sorted(names) if maildir.is_maildir(path / name / "Maildir")]
+    users = [name for name in sorted(names) if _is_maildir(path / name / "Maildir")]
     if users:
         first = printable(str(path / users[0] / "Maildir"))
         return (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from sectool.errors import Again, MessageError, SectoolError
 from sectool.mailbox.base import (
@@ -127,8 +127,8 @@ class Retrying(Mailbox):
     def passed_over(self) -> Sequence[str]:
         return self._store.passed_over
 
-    def file_of(self, ref: MessageRef) -> Path | None:
-        return self._store.file_of(ref)
+    def open_file(self, ref: MessageRef) -> BinaryIO | None:
+        return self._store.open_file(ref)
 
     def free_bytes(self) -> int | None:
         return _repeat(self._store.free_bytes)

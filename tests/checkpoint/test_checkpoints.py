@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from sectool.checkpoint import CheckpointStore, OriginalStore, OriginalToKeep, SealedFiles
 from sectool.errors import CheckpointDamaged
-from sectool.message import BytesContent, FileContent, InnerEntity, Sink
+from sectool.message import BytesContent, FileContent, InnerEntity, Sink, open_regular_file
 from sectool.outcome import ContentDigest, Integrity, MessageDigest, PlaintextDigest
 from tests.support.forge import key_ring, make_holder
 
@@ -186,7 +187,7 @@ def test_an_original_is_a_second_name_of_the_file_where_it_can_be(
     file = tmp_path / "mail"
     file.write_bytes(INNER)
     digest = MessageDigest(hashlib.sha256(INNER).hexdigest())
-    originals.keep([OriginalToKeep(digest, FileContent(file), file)])
+    originals.keep([OriginalToKeep(digest, FileContent(file), partial(open_regular_file, file))])
     assert originals.path(digest).samefile(file)
     file.unlink()
     with originals.open(digest).open() as stream:
@@ -195,13 +196,13 @@ def test_an_original_is_a_second_name_of_the_file_where_it_can_be(
 
 def test_an_original_without_a_file_is_copied(originals: OriginalStore) -> None:
     digest = MessageDigest(hashlib.sha256(INNER).hexdigest())
-    originals.keep([OriginalToKeep(digest, BytesContent(INNER), None)])
+    originals.keep([OriginalToKeep(digest, BytesContent(INNER))])
     assert originals.path(digest).read_bytes() == INNER
 
 
 def test_two_messages_with_the_same_bytes_share_one_original(originals: OriginalStore) -> None:
     digest = MessageDigest(hashlib.sha256(INNER).hexdigest())
-    entry = OriginalToKeep(digest, BytesContent(INNER), None)
+    entry = OriginalToKeep(digest, BytesContent(INNER))
     originals.keep([entry, entry])
     originals.keep([entry])
     assert originals.path(digest).read_bytes() == INNER
@@ -209,7 +210,7 @@ def test_two_messages_with_the_same_bytes_share_one_original(originals: Original
 
 def test_an_original_of_other_bytes_than_the_message_is_refused(originals: OriginalStore) -> None:
     with pytest.raises(CheckpointDamaged):
-        originals.keep([OriginalToKeep(MessageDigest("00" * 32), BytesContent(INNER), None)])
+        originals.keep([OriginalToKeep(MessageDigest("00" * 32), BytesContent(INNER))])
     assert not originals.path(MessageDigest("00" * 32)).exists()
 
 

@@ -181,7 +181,7 @@ FAULTS = [
         ONE,
         is_further=True,
     ),
-    Row("F19", "scan", 1, "cannot list .*: input/output", "stat=EIO", "box/.Sent/cur"),
+    Row("F19", "scan", 1, "cannot list .*: input/output", "stat=EIO", "box/.Sent"),
     Row("F19", "scan", 1, "cannot list cur of .*: input/output", "list=EIO", "box/cur"),
     Row("F33", "scan", 1, "cannot list new of .*: stale", "open,create=ESTALE", "box/new"),
     Row(
@@ -210,7 +210,7 @@ FAULTS = [
     Row("F25", "decrypt", 3, f"{READ}: permission", arrange=shut(ONE), prepare=without_privileges),
     Row("F49", "scan", 0, "", arrange=lambda work: (work / "box/loop").symlink_to("loop")),
     Row("F27", "encrypt", 3, "operation not permitted", "unlink=EPERM", ONE),
-    Row("F29", "encrypt", 0, "", "link=EMLINK@1+", ONE),
+    Row("F29", "encrypt", 0, "", "link=EMLINK@1+", "job/originals"),
     # The job log: a fault of the disk is none of the log.
     Row("F19", "encrypt", 1, "job log .*: disk I/O", "read=EIO@1", LOG, hint=DISK),
     Row("F19", "encrypt", 1, "job log", "read=EIO@4", LOG, hint=DISK, is_further=True),

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sectool import jobs
 from sectool.checkpoint import OriginalStore, OriginalToKeep
 from sectool.errors import Interrupted, MessageVanished, NotThisMailbox, UsageError
 from sectool.jobs.session.job import look_at_job
-from sectool.message import BytesContent
+from sectool.message import BytesContent, open_regular_file
 from sectool.outcome import MessageDigest, State
 from sectool.summary import Summary
 from tests.support import checker
@@ -249,7 +250,7 @@ def test_an_original_whose_file_was_renamed_meanwhile_is_copied(tmp_path: Path) 
     store = OriginalStore(tmp_path / "originals")
     store.prepare()
     digest = MessageDigest(sha256(CLEAR).hexdigest())
-    assert store.keep([OriginalToKeep(digest, BytesContent(CLEAR), tmp_path / "gone")]) == {}
+    assert store.keep([OriginalToKeep(digest, BytesContent(CLEAR))]) == {}
     assert store.path(digest).read_bytes() == CLEAR
 
 
@@ -258,7 +259,9 @@ def test_an_original_whose_name_another_file_has_now_is_copied(tmp_path: Path) -
     store.prepare()
     digest = MessageDigest(sha256(CLEAR).hexdigest())
     (tmp_path / "file").write_bytes(b"another message")
-    store.keep([OriginalToKeep(digest, BytesContent(CLEAR), tmp_path / "file")])
+    store.keep(
+        [OriginalToKeep(digest, BytesContent(CLEAR), partial(open_regular_file, tmp_path / "file"))]
+    )
     assert store.path(digest).read_bytes() == CLEAR
     assert (tmp_path / "file").read_bytes() == b"another message"
 
@@ -276,8 +279,8 @@ def test_a_message_that_vanished_costs_the_others_no_original(tmp_path: Path) ->
     store = OriginalStore(tmp_path / "originals")
     store.prepare()
     digest = MessageDigest(sha256(CLEAR).hexdigest())
-    gone = OriginalToKeep("00" * 32, VanishedContent(), None)  # type: ignore[arg-type]
-    refused = store.keep([gone, OriginalToKeep(digest, BytesContent(CLEAR), None)])
+    gone = OriginalToKeep("00" * 32, VanishedContent())  # type: ignore[arg-type]
+    refused = store.keep([gone, OriginalToKeep(digest, BytesContent(CLEAR))])
     assert list(refused) == ["00" * 32]
     assert store.path(digest).exists()
 

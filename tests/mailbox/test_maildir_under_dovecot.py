@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from sectool.mailbox import Mailbox, MailboxSpecification, Placed, open_mailbox
-from sectool.message import BytesContent, FileContent, MessageRef
+from sectool.message import BytesContent, MessageRef
 from tests.support.dovecot import Dovecot, running_dovecot
 from tests.support.mailbox_contract import NEW, OLD, all_placed, intend
 
@@ -42,17 +42,9 @@ def fetch(client: imaplib.IMAP4, items: str) -> list[str]:
 def replace_all(mailbox: Mailbox) -> None:
     refs = [listing.ref for listing in mailbox.walk("INBOX")]
     intended = intend(mailbox, refs)
-    contents = [spooled(mailbox, number) for number in range(len(refs))]
-    staged = mailbox.write(list(zip(intended, contents, strict=True)))
+    staged = mailbox.write([(intent, BytesContent(NEW)) for intent in intended])
     answers = mailbox.retire(all_placed(mailbox.place(staged)))  # type: ignore[arg-type]
     assert all(isinstance(answer, Placed) for answer in answers), answers
-
-
-def spooled(mailbox: Mailbox, number: int) -> FileContent:
-    assert mailbox.capabilities.spool_directory is not None
-    path = mailbox.capabilities.spool_directory / f"sectool.test.{number}"
-    path.write_bytes(NEW)
-    return FileContent(path)
 
 
 def test_a_client_that_stays_connected_sees_new_messages_with_old_marks(dovecot: Dovecot) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from sectool.crashpoints import crashpoint
 from sectool.errors import MessageError
@@ -98,8 +98,8 @@ class Failing(Mailbox):
     def passed_over(self) -> Sequence[str]:
         return self._store.passed_over
 
-    def file_of(self, ref: MessageRef) -> Path | None:
-        return self._store.file_of(ref)
+    def open_file(self, ref: MessageRef) -> BinaryIO | None:
+        return self._store.open_file(ref)
 
     def free_bytes(self) -> int | None:
         return self._call("free_bytes", self._store.free_bytes)

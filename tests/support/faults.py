@@ -221,8 +221,8 @@ def without_syncs_of_files() -> None:
 
     What is read back past the cache is written out for that, which hides it most of the time.
     """
-    durable.sync_file = lambda path: None
-    del os.posix_fadvise
+    durable.sync_file = lambda file: None
+    os.posix_fadvise = lambda *_: None
 
 
 def few_descriptors() -> None:

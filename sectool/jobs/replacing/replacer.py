@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from sectool import durable
 from sectool.checkpoint import OriginalToKeep
@@ -223,7 +224,9 @@ class Replacer:
                 self._give_up(new, State.CHANGED, "it was changed while its new copy was made")
                 continue
             original = OriginalToKeep(
-                MessageDigest(stored.content.digest), stored.content, self._mailbox.file_of(new.ref)
+                MessageDigest(stored.content.digest),
+                stored.content,
+                partial(self._mailbox.open_file, new.ref),
             )
             keep.append((new, original))
         refused = self._job.originals.keep([original for _, original in keep])

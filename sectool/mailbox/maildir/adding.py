@@ -4,97 +4,100 @@ from __future__ import annotations
 
 import os
 import re
-import stat
-from pathlib import Path
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
+from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MailboxError, MessageError
 from sectool.mailbox.maildir.files import MaildirFiles
-from sectool.mailbox.maildir.folders import INBOX, MESSAGE_DIRECTORIES, Folder, is_directory
+from sectool.mailbox.maildir.folders import INBOX, MESSAGE_DIRECTORIES
+from sectool.mailbox.maildir.inheriting import Inheritance
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]{1,64}")
 _MARKER = "maildirfolder"
 """File that tells Maildir++ delivery agents that a directory is a folder, not a mailbox."""
 
 
-def folder_for(files: MaildirFiles, root: Path, name: str) -> Folder:
-    """A folder by name; made, durably, where there is none.
+def directory_for(files: MaildirFiles, name: str) -> Directory:
+    """The directory of a folder by name; made, durably, where there is none.
 
     Raises:
         ValueError: a name that has to be made is not ASCII letters and digits.
         MailboxError: something else lies where the folder would.
         OSError: it cannot be made.
     """
-    found = files.folder(name)
-    if found is not None:
-        return found
+    if files.folder(name) is not None:
+        try:
+            return files.directory(name)
+        except FileNotFoundError:
+            pass  # it was removed since it was found
     if not _PLAIN_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a plain name")
-    nested = _is_nested(files, root)
-    directory = root / (name if nested else f".{name}")
-    if os.path.lexists(directory) and not is_directory(directory):
+    nested = _is_nested(files)
+    entry = files.root / (name if nested else f".{name}")
+    try:
+        directory = ensure_directory(entry)
+    except MessageError as error:
         raise MailboxError(
-            f"{directory.name} in the mailbox is not a folder", hint="rename it or move it away"
-        )
+            f"{entry.name} in the mailbox is not a folder", hint="rename it or move it away"
+        ) from error
     for part in MESSAGE_DIRECTORIES:
-        make_part(directory / part)
+        ensure_directory(directory / part)
     if not nested:
         _mark(directory)
     files.folders()
-    made = files.folder(name)
-    if made is None:
-        raise MailboxError(f"the folder {name} was made and is not there")
-    return made
+    return files.directory(name)
 
 
-def _is_nested(files: MaildirFiles, root: Path) -> bool:
+def _is_nested(files: MaildirFiles) -> bool:
     """Whether folders lie as Dovecot's ``LAYOUT=fs`` has them; Maildir++ where there is none."""
-    directories = [
-        found.directory
-        for found in map(files.folder, files.folders())
-        if found is not None and found.name != INBOX
-    ]
-    below = [directory.relative_to(root).parts[0] for directory in directories]
-    return bool(below) and not any(part.startswith(".") for part in below)
+    folders = [files.folder(name) for name in files.folders() if name != INBOX]
+    below = [folder.components[0] for folder in folders if folder is not None]
+    return bool(below) and not any(name.startswith(".") for name in below)
 
 
-def _mark(directory: Path) -> None:
+def _mark(directory: Directory) -> None:
     try:
-        with durable.new_file(directory / _MARKER):
+        with durable.new_file(directory / _MARKER) as stream:
             crashpoint("maildir.folder")
+            Inheritance.in_folder(directory).give(stream.fileno())
     except FileExistsError:
         return
-    _as_parent(directory / _MARKER, mode=mode_of_messages(directory))
     durable.sync_directories([directory], "maildir.folder")
 
 
-def make_part(path: Path) -> None:
-    """Makes a missing ``tmp``, ``new`` or ``cur``, with the owner and mode of its folder.
+def ensure_directory(entry: DirectoryEntry) -> Directory:
+    """Opens a directory, made where it is missing, with the owner and rights of the one it lies in.
 
-    Copied mailboxes lack those that were empty; one that belongs to another
-    user would keep their mail server from delivering. The folder itself is made
-    like the mailbox.
+    Copied mailboxes lack a ``tmp``, ``new`` or ``cur`` that was empty; one that belongs to
+    another user would keep their mail server from delivering.
 
     Raises:
-        MessageError: a link lies there, which may lead anywhere.
+        MessageError: a link or a file lies there, or what was made was exchanged at once.
+        OSError: it cannot be made or opened.
     """
-    for directory in (path.parent, path):
-        if directory.is_symlink():
-            raise MessageError(
-                f"{directory.name} in the mailbox is a link", hint="put a directory in its place"
-            )
-        if not directory.is_dir():
-            durable.make_directory(directory)
-            _as_parent(directory)
-
-
-def _as_parent(path: Path, mode: int | None = None) -> None:
-    parent = path.parent.lstat()
-    os.chown(path, parent.st_uid, parent.st_gid)
-    path.chmod(stat.S_IMODE(parent.st_mode) if mode is None else mode)
-
-
-def mode_of_messages(directory: Path) -> int:
-    """What may be read by whom in a folder, as the mode of a file."""
-    return 0o600 | (stat.S_IMODE(directory.lstat().st_mode) & 0o066)
+    try:
+        directory, is_new = entry.open_directory(), False
+    except NotADirectoryError as error:
+        raise MessageError(
+            f"{entry.name} in the mailbox is no directory, or a link to one",
+            hint="put a directory in its place",
+        ) from error
+    except FileNotFoundError:
+        entry.mkdir(0o700)
+        crashpoint("maildir.made")
+        directory, is_new = entry.open_directory(), True
+    status = directory.status()
+    # One that a killed run made may not have been given yet.
+    if not is_new and status.st_uid == entry.directory.status().st_uid:
+        return directory
+    # Whose directory it lies in may have put another there: to nothing else is anything given.
+    is_ours = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    with directory.scan() as entries:
+        is_ours = is_ours and next(entries, None) is None
+    if is_ours:
+        Inheritance.of_directory(entry.directory).give(directory.descriptor)
+        durable.sync_directories([entry.directory], "maildir.folder")
+    elif is_new:
+        raise MessageError(f"{entry.name} in the mailbox was exchanged while it was made")
+    return directory

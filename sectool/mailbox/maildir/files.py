@@ -1,6 +1,6 @@
 """Finds and reads the files of a Maildir's messages, whatever a server renames meanwhile.
 
-The one place that goes from a ``MessageRef`` to a path, through the tables of
+The one place that goes from a ``MessageRef`` to a file, through the tables of
 folders and files; it writes nothing.
 """
 
@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
-from sectool.mailbox.maildir.folders import Folder, Skipped, find_folders
-from sectool.mailbox.maildir.view import GONE, Entry, FolderView
+from sectool.mailbox.maildir.folders import Folder, OpenFolders, Skipped, find_folders
+from sectool.mailbox.maildir.inheriting import EPOCH, attributes_of
+from sectool.mailbox.maildir.view import GONE, Entry, FolderView, grain_of
 from sectool.message import Flags, Listing, MessageRef, digest_stream, open_regular_file
 
 LOOKS = 32
@@ -30,7 +31,6 @@ MISSES = 3
 VIEW_LIMIT = 4
 """Folders whose file names are kept in memory."""
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNREADABLE = "unreadable"
 """Hint of a file that nothing could be told of."""
 
@@ -59,17 +59,23 @@ class Found:
     digest: str
     """SHA-256 of its bytes."""
     flags: Flags
+    attributes: Mapping[str, bytes | None]
+    """Extended attributes that a new copy is to have."""
+    is_settled: bool
+    """Whether a change since the reading shows in its status: one within the same grain of the
+    clock as the change before leaves that as it is."""
 
 
 class MaildirFiles:
     """The folders and files of one Maildir.
 
     Args:
-        root: its directory, absolute.
+        root: its directory.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Directory) -> None:
+        self.root = root
+        self._directories = OpenFolders(root)
         self._folders: dict[str, Folder] = {}
         self._views: OrderedDict[str, FolderView] = OrderedDict()
         self._skipped_folders: list[Skipped] = []
@@ -79,7 +85,7 @@ class MaildirFiles:
 
     def folders(self) -> list[str]:
         """Names of all folders, ``INBOX`` first; those seen before stay known."""
-        folders, self._skipped_folders = find_folders(self._root)
+        folders, self._skipped_folders = find_folders(self.root)
         self._folders.update((folder.name, folder) for folder in folders)
         return [folder.name for folder in folders]
 
@@ -102,15 +108,29 @@ class MaildirFiles:
         """
         view = self._views.pop(name, None)
         if view is None:
-            folder = self.folder(name)
-            if folder is None:
-                raise MessageVanished(f"the mailbox has no folder {name}")
-            view = FolderView(folder)
+            folder = self._known(name)
+            view = FolderView(folder, self._directories)
             view.refresh()
         self._views[name] = view
         while len(self._views) > VIEW_LIMIT:
             self._views.popitem(last=False)
         return view
+
+    def directory(self, name: str, part: str = "") -> Directory:
+        """A folder's directory, or one in it.
+
+        Raises:
+            MessageVanished: there is no such folder.
+            MessageError: it is another one than was found.
+            OSError: it cannot be opened.
+        """
+        return self._directories.open(self._known(name), part)
+
+    def _known(self, name: str) -> Folder:
+        folder = self.folder(name)
+        if folder is None:
+            raise MessageVanished(f"the mailbox has no folder {name}")
+        return folder
 
     # --- walking --------------------------------------------------------------------
 
@@ -125,12 +145,17 @@ class MaildirFiles:
             raise MailboxError(
                 f"the mailbox has no folder {name}", hint="`sectool scan` shows the folders"
             )
-        view = FolderView(folder)
-        view.refresh()
+        try:
+            yield from self._walk(folder)
+        except MessageError as error:
+            raise MailboxError(error.message, hint=error.hint) from error
+
+    def _walk(self, folder: Folder) -> Generator[Listing, None, None]:
+        view = self._read_folder(folder)
         if view.skipped:
-            self._skipped_files[name] = view.skipped
-        self._views[name] = view
-        self._views.move_to_end(name)
+            self._skipped_files[folder.name] = view.skipped
+        self._views[folder.name] = view
+        self._views.move_to_end(folder.name)
         listings = _Listings(view)
         missing = yield from listings.of(view.keys())
         if missing:
@@ -139,10 +164,21 @@ class MaildirFiles:
             missing = yield from listings.of(_namesakes(view, missing))
         yield from listings.hunt(set(missing))
 
+    def _read_folder(self, folder: Folder) -> FolderView:
+        view = FolderView(folder, self._directories)
+        try:
+            view.refresh()
+        except MessageError:
+            # Such as one that was removed and made anew while others were walked.
+            self.folders()
+            view = FolderView(self._known(folder.name), self._directories)
+            view.refresh()
+        return view
+
     # --- one message ------------------------------------------------------------------
 
-    def with_file(self, ref: MessageRef, act: Callable[[Path, Entry], Answer]) -> Answer:
-        """Calls ``act`` with the path of a message; again if it was renamed meanwhile.
+    def with_file(self, ref: MessageRef, act: Callable[[DirectoryEntry, Entry], Answer]) -> Answer:
+        """Calls ``act`` with the file of a message; again if it was renamed meanwhile.
 
         Raises:
             MessageVanished: there is no such message.
@@ -155,7 +191,7 @@ class MaildirFiles:
             entry = view.find(ref.key)
             if entry is not None:
                 try:
-                    return act(view.path(entry), entry)
+                    return act(view.at(entry), entry)
                 except OSError as error:
                     if error.errno not in {*GONE, errno.ESTALE}:
                         raise _unreadable(ref, error) from error
@@ -173,7 +209,7 @@ class MaildirFiles:
 
     def open(self, ref: MessageRef) -> BinaryIO:
         """The bytes of a message; the caller closes the stream."""
-        return self.with_file(ref, lambda path, _: open_regular_file(path))
+        return self.with_file(ref, lambda file, entry: self.open_at(ref, file, entry))
 
     def examine(self, ref: MessageRef, expected: str) -> Found:
         """Reads a message and holds that it is what it should be.
@@ -183,17 +219,10 @@ class MaildirFiles:
             MessageChanged: its bytes do not have the SHA-256 ``expected``, which is not empty.
             MessageError: it cannot be read.
         """
-        found = self.with_file(ref, lambda path, entry: self._read(ref, path, entry))
+        found = self.with_file(ref, lambda file, entry: self._read(ref, file, entry))
         if expected not in {"", found.digest}:
             raise MessageChanged(f"the message {ref} is not the one that was read before")
         return found
-
-    def _read(self, ref: MessageRef, path: Path, entry: Entry) -> Found:
-        with open_regular_file(path) as stream:
-            status = os.fstat(stream.fileno())
-            digest = digest_stream(stream)
-        flags = self.view(ref.folder).letters().flags(entry.letters)
-        return Found(entry, status, digest, flags)
 
     def flags(self, ref: MessageRef) -> Flags:
         """Flags of a message as its folder was last read; none where it was not there."""
@@ -204,16 +233,46 @@ class MaildirFiles:
             return Flags()
         return Flags() if entry is None else view.letters().flags(entry.letters)
 
-    def is_unchanged(self, path: Path, found: Found) -> bool:
-        """Whether the very file that was read is there, as it was then.
+    def open_at(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> BinaryIO:
+        """Opens the file of a message, for the function that ``with_file`` calls.
 
         Raises:
-            OSError: there is none.
+            MessageError: it is not the mail of the owner of the mailbox, and root reads no other.
+            OSError: it cannot be opened.
         """
-        status = os.lstat(path)
-        return stat.S_ISREG(status.st_mode) and (
-            (status.st_dev, hint(status)) == (found.status.st_dev, hint(found.status))
-        )
+        stream = open_regular_file(file)
+        try:
+            folder = self.view(ref.folder).folder
+            status = os.fstat(stream.fileno())
+            self._directories.check_owner(folder, entry.part, entry.name, status)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def _read(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> Found:
+        with self.open_at(ref, file, entry) as stream:
+            status, now = os.fstat(stream.fileno()), time.time_ns()
+            attributes = attributes_of(stream.fileno())
+            digest = digest_stream(stream)
+        flags = self.view(ref.folder).letters().flags(entry.letters)
+        is_settled = status.st_ctime_ns + grain_of(status.st_ctime_ns) < now
+        return Found(entry, status, digest, flags, attributes, is_settled)
+
+
+def is_unchanged(file: DirectoryEntry, found: Found) -> bool:
+    """Whether the very file that was read is there, and nothing of it was changed since.
+
+    Raises:
+        OSError: there is none.
+    """
+    return _as_it_is(file.lstat()) == _as_it_is(found.status)
+
+
+def _as_it_is(status: os.stat_result) -> tuple[int, ...]:
+    """Differs where anything of a file was changed, and by whatever was done to its names."""
+    place = status.st_dev, status.st_ino, status.st_mode
+    return *place, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _unreadable(ref: MessageRef, error: OSError) -> MessageError:

@@ -1,22 +1,26 @@
-"""Finds the folders of a Maildir: Maildir++ and Dovecot's nested layout (``LAYOUT=fs``).
+"""Finds and opens the folders of a Maildir: Maildir++ and Dovecot's nested layout (``LAYOUT=fs``).
 
 The table from folder name to directory made here is the only way from a name
-to a path: a name given from outside is looked up, never joined to a path.
-Links are not followed; what is passed over is told.
+to a directory: a name given from outside is looked up, never joined to a path.
+All are opened from the root, a component at a time. Links are not followed;
+what is passed over is told.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from sectool import durable
-from sectool.errors import MailboxError, SectoolError, reason_of
+from sectool.directories import Directory, DirectoryEntry
+from sectool.errors import MailboxError, MessageError, SectoolError, reason_of
 from sectool.mailbox.maildir.names import decode_level, printable, safe_level
+from sectool.trust import person
 
 INBOX = "INBOX"
 """Name of the folder that is the Maildir's own directory."""
@@ -35,13 +39,20 @@ FOLDER_LIMIT = 200_000
 """Directories that are looked at in one mailbox."""
 
 
+OPEN_LIMIT = 32
+"""Directories of folders that one process keeps open."""
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """One folder and where it lies."""
 
     name: str
     """Decoded, ``/`` between levels; printable, unique in the mailbox."""
-    directory: Path
+    components: tuple[str, ...]
+    """Names of the directories that lead to it from the root; none of ``INBOX``."""
+    identity: tuple[int, int]
+    """Device and inode of its directory when it was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,40 +66,133 @@ class Skipped:
     """Whether a program that follows links might read mail there."""
 
 
-def is_directory(path: Path | str) -> bool:
+def is_directory(entry: DirectoryEntry) -> bool:
     """Whether a real directory is there: a link to one is not.
 
     Raises:
         OSError: it cannot be told; mail in it would be passed over.
     """
-    return stat.S_ISDIR(_mode(path))
+    return stat.S_ISDIR(_mode(entry))
 
 
-def _mode(path: Path | str) -> int:
+def _mode(entry: DirectoryEntry) -> int:
     """Kind and rights of what is there, itself; 0: nothing is."""
     try:
-        return os.lstat(path).st_mode
-    except ValueError:  # a name that no file can have
-        return 0
+        return entry.lstat().st_mode
     except OSError as error:
         if error.errno in NOTHING_THERE:
             return 0
         raise
 
 
-def find_folders(root: Path) -> tuple[list[Folder], list[Skipped]]:
+class OpenFolders:
+    """The directories of folders, opened from the root; a bounded number stays open.
+
+    Args:
+        root: of the mailbox.
+    """
+
+    def __init__(self, root: Directory) -> None:
+        self.root = root
+        self._open: OrderedDict[tuple[Folder, str], _Opened] = OrderedDict()
+
+    def open(self, folder: Folder, part: str = "") -> Directory:
+        """The directory of a folder, or one in it.
+
+        Args:
+            folder: as it was found.
+            part: ``new``, ``cur`` or ``tmp``; empty: its own directory.
+
+        Raises:
+            MessageError: another directory lies in its place by now.
+            OSError: it cannot be opened; ENOENT, ENOTDIR or ELOOP where it is no directory.
+        """
+        return self._opened(folder, part).directory
+
+    def _opened(self, folder: Folder, part: str) -> _Opened:
+        opened = self._open.pop((folder, part), None)
+        if opened is None:
+            opened = self._opened(folder, "").child(part) if part else self._reach(folder)
+        self._open[folder, part] = opened
+        while len(self._open) > OPEN_LIMIT:
+            self._open.popitem(last=False)
+        return opened
+
+    def close(self, folder: Folder) -> None:
+        """Opens a folder anew when it is asked for again."""
+        for part in ("", *MESSAGE_DIRECTORIES):
+            self._open.pop((folder, part), None)
+
+    def _reach(self, folder: Folder) -> _Opened:
+        opened = _Opened(self.root, self.root.status().st_uid)
+        for name in folder.components:
+            opened = opened.child(name)
+        if _identity(opened.directory) != folder.identity:
+            raise MessageError(
+                f"the folder {folder.name} is another directory than when the mailbox was listed",
+                hint="run the same command again",
+            )
+        return opened
+
+    def check_owner(self, folder: Folder, part: str, name: str, status: os.stat_result) -> None:
+        """Holds that root is led to nobody's mail but that of the owner of the mailbox.
+
+        Args:
+            folder: where the message lies.
+            part: of the folder.
+            name: of its file.
+            status: of that file, which is open.
+
+        Raises:
+            MessageError: it, or a directory on the way, belongs to another user.
+        """
+        if os.geteuid() != 0:
+            return
+        opened = self._opened(folder, part)
+        path = opened.directory.path / name
+        if opened.stranger is not None:
+            path, status = opened.stranger.path, opened.stranger.status()
+        if status.st_uid == opened.owner:
+            return
+        reason = f"{printable(str(path))} belongs to {person(status.st_uid)}, and the mailbox to"
+        reason += f" {person(opened.owner)}, so root leaves it"
+        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+            raise MessageError(f"{reason}; it has another name elsewhere")
+        command = f"chown -h {opened.owner} {shlex.quote(printable(str(path)))}"
+        raise MessageError(f"{reason}; if it is theirs: {command}", hint=command)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A directory on the way to mail."""
+
+    directory: Directory
+    owner: int
+    """Of the mailbox."""
+    stranger: Directory | None = None
+    """The first one on the way that is another user's."""
+
+    def child(self, name: str) -> _Opened:
+        directory = self.directory.child(name)
+        is_theirs = directory.status().st_uid == self.owner
+        stranger = self.stranger or (None if is_theirs else directory)
+        return _Opened(directory, self.owner, stranger)
+
+
+def find_folders(root: Directory) -> tuple[list[Folder], list[Skipped]]:
     """All folders below a Maildir, ``INBOX`` first, then by directory name.
 
     Raises:
         MailboxError: a directory cannot be listed; mail in it would be passed over.
     """
-    finder = _Finder(root)
-    folders = [Folder(INBOX, root)]
+    finder = _Finder()
+    status = root.status()
+    folders = [Folder(INBOX, (), (status.st_dev, status.st_ino))]
     taken = {INBOX}
-    for directory, levels in finder.find():
-        name = _unique("/".join(levels), directory.name, taken)
+    for components, levels, identity in finder.find(root):
+        name = _unique("/".join(levels), components[-1], taken)
         taken.add(name)
-        folders.append(Folder(name, directory))
+        folders.append(Folder(name, components, identity))
     return folders, finder.skipped
 
 
@@ -99,81 +203,94 @@ def _unique(name: str, raw: str, taken: set[str]) -> str:
     return name
 
 
+_Names = tuple[str, ...]
+_Found = tuple[_Names, list[str], tuple[int, int]]
+"""Components, levels of the folder's name, device and inode."""
+
+
 class _Finder:
-    def __init__(self, root: Path) -> None:
+    def __init__(self) -> None:
         self.skipped: list[Skipped] = []
-        self._root = root
         self._left = FOLDER_LIMIT
 
-    def find(self) -> Iterator[tuple[Path, list[str]]]:
-        for name in self._directories(self._root):
-            path = self._root / name
+    def find(self, root: Directory) -> Iterator[_Found]:
+        for name, directory in self._directories(root, ()):
             if not name.startswith("."):
-                yield from self._nested(path, [_level(name)])
+                yield from self._nested(directory, (name,), [_level(name)])
                 continue
-            if self._holds_mail(path):
-                yield path, _maildir_plus_levels(name[1:])
-            self._tell_below(path, 1)
+            if self._holds_mail(directory, (name,)):
+                yield (name,), _maildir_plus_levels(name[1:]), _identity(directory)
+            self._tell_below(directory, (name,))
 
-    def _nested(self, path: Path, levels: list[str]) -> Iterator[tuple[Path, list[str]]]:
-        if self._holds_mail(path):
-            yield path, levels
+    def _nested(self, directory: Directory, names: _Names, levels: list[str]) -> Iterator[_Found]:
+        if self._holds_mail(directory, names):
+            yield names, levels, _identity(directory)
         if len(levels) == DEPTH_LIMIT:
-            self._skip(path, f"more than {DEPTH_LIMIT} levels deep")
+            self._skip(names, f"more than {DEPTH_LIMIT} levels deep")
             return
-        for name in self._directories(path):
+        for name, child in self._directories(directory, names):
             if not name.startswith("."):
-                yield from self._nested(path / name, [*levels, _level(name)])
+                yield from self._nested(child, (*names, name), [*levels, _level(name)])
             else:
-                self._tell(path / name, len(levels))
+                self._tell(child, (*names, name))
 
-    def _tell(self, path: Path, depth: int) -> None:
+    def _tell(self, directory: Directory, names: _Names) -> None:
         """Tells of mail where neither kind of folder has any, as KMail's below dot folders."""
-        if self._holds_mail(path):
-            self._skip(path, "a folder inside a dot folder, or a dot folder inside another")
-        self._tell_below(path, depth + 1)
+        if self._holds_mail(directory, names):
+            self._skip(names, "a folder inside a dot folder, or a dot folder inside another")
+        self._tell_below(directory, names)
 
-    def _tell_below(self, path: Path, depth: int) -> None:
-        if depth < DEPTH_LIMIT:
-            for name in self._directories(path):
-                self._tell(path / name, depth)
+    def _tell_below(self, directory: Directory, names: _Names) -> None:
+        if len(names) < DEPTH_LIMIT:
+            for name, child in self._directories(directory, names):
+                self._tell(child, (*names, name))
 
-    def _directories(self, path: Path) -> list[str]:
-        """Names of the real directories in ``path`` that may be folders."""
-        names = []
+    def _directories(self, directory: Directory, names: _Names) -> Iterator[tuple[str, Directory]]:
+        """The real directories in ``directory`` that may be folders, by name, open."""
+        found = []
         try:
-            with os.scandir(path) as entries:
+            with directory.scan() as entries:
                 for entry in entries:
                     if entry.name in MESSAGE_DIRECTORIES:
                         continue
                     if entry.is_dir(follow_symlinks=False):
-                        names.append(entry.name)
+                        found.append(entry.name)
                     elif entry.is_symlink() and _may_lead_to_directory(entry):
-                        self._skip(path / entry.name, "a link to a directory is not followed")
-        except FileNotFoundError:
-            return []
+                        self._skip((*names, entry.name), "a link to a directory is not followed")
         except OSError as error:
-            raise cannot_list(printable(str(path)), error) from error
-        self._left -= len(names)
+            raise cannot_list(printable(str(directory.path)), error) from error
+        self._left -= len(found)
         if self._left < 0:
             raise MailboxError(
                 f"the mailbox has more than {FOLDER_LIMIT} directories",
                 hint="name a Maildir, not a directory far above it",
             )
-        return sorted(names)
+        for name in sorted(found):
+            try:
+                child = directory.child(name)
+            except OSError as error:
+                if error.errno in NOTHING_THERE:  # removed meanwhile
+                    continue
+                raise cannot_list(printable(str(directory.path / name)), error) from error
+            yield name, child
 
-    def _holds_mail(self, path: Path) -> bool:
+    def _holds_mail(self, directory: Directory, names: _Names) -> bool:
         try:
-            modes = {part: _mode(path / part) for part in ("cur", "new")}
+            modes = {part: _mode(directory / part) for part in ("cur", "new")}
         except OSError as error:
-            raise cannot_list(printable(str(path)), error) from error
+            raise cannot_list(printable(str(directory.path)), error) from error
         for part, mode in modes.items():
             if stat.S_ISLNK(mode):
-                self._skip(path / part, "a link to a directory is not followed")
+                self._skip((*names, part), "a link to a directory is not followed")
         return any(map(stat.S_ISDIR, modes.values()))
 
-    def _skip(self, path: Path, reason: str) -> None:
-        self.skipped.append(Skipped(printable(str(path.relative_to(self._root))), reason))
+    def _skip(self, names: _Names, reason: str) -> None:
+        self.skipped.append(Skipped(printable("/".join(names)), reason))
+
+
+def _identity(directory: Directory) -> tuple[int, int]:
+    status = directory.status()
+    return status.st_dev, status.st_ino
 
 
 def _may_lead_to_directory(link: os.DirEntry[str]) -> bool:

@@ -12,15 +12,15 @@ import contextlib
 import errno
 import os
 import shutil
-import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
+from sectool.directories import Directory, DirectoryEntry, is_regular
 from sectool.errors import (
     MessageChanged,
     MessageError,
@@ -29,10 +29,12 @@ from sectool.errors import (
     reason_of,
 )
 from sectool.mailbox.base import Merge, Note, Placed, Whereabouts, Written
-from sectool.mailbox.maildir.adding import folder_for, make_part, mode_of_messages
-from sectool.mailbox.maildir.files import EPOCH, LOOKS, Found, MaildirFiles, hint
+from sectool.mailbox.maildir.adding import directory_for, ensure_directory
+from sectool.mailbox.maildir.files import LOOKS, Found, MaildirFiles, hint, is_unchanged
+from sectool.mailbox.maildir.folders import INBOX, NOTHING_THERE
+from sectool.mailbox.maildir.inheriting import Inheritance
 from sectool.mailbox.maildir.names import INFO, is_unique_name
-from sectool.mailbox.maildir.view import Entry
+from sectool.mailbox.maildir.view import GONE, Entry
 from sectool.message import (
     COPY_BLOCK,
     Content,
@@ -45,27 +47,7 @@ from sectool.message import (
 
 Answer = TypeVar("Answer")
 
-
-@dataclass(frozen=True, slots=True)
-class _Inheritance:
-    """What a new file is given of the one it replaces, or of its folder."""
-
-    owner: int
-    group: int
-    mode: int
-    times: tuple[int, int]
-    """Of access and modification, in nanoseconds."""
-
-    @classmethod
-    def of(cls, old: os.stat_result) -> _Inheritance:
-        mode = stat.S_IMODE(old.st_mode) & 0o777
-        return cls(old.st_uid, old.st_gid, mode, (old.st_atime_ns, old.st_mtime_ns))
-
-    @classmethod
-    def in_folder(cls, directory: Path, date: datetime) -> _Inheritance:
-        status = directory.lstat()
-        when = (date - EPOCH) // timedelta(microseconds=1) * 1000
-        return cls(status.st_uid, status.st_gid, mode_of_messages(directory), (when, when))
+_REMOVED = "the new copy was removed while it waited in tmp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +68,13 @@ class MaildirReplacer:
 
     Args:
         files: the reading half.
-        root: its directory; files in the ``tmp`` there may be taken over by renaming.
+        spool: path of the ``tmp`` of its root, from which files may be taken over by
+            renaming; None: all are copied.
     """
 
-    def __init__(self, files: MaildirFiles, root: Path) -> None:
+    def __init__(self, files: MaildirFiles, spool: Path | None) -> None:
         self._files = files
-        self._root = root
-        self._spool = root / "tmp"
+        self._spool = spool
 
     # --- write -----------------------------------------------------------------
 
@@ -108,81 +90,68 @@ class MaildirReplacer:
     def _write(self, intent: Intent, content: Content) -> Written:
         if intent.internal_date is None:
             old = self._files.examine(intent.replaced, intent.revision)
-            inheritance = _Inheritance.of(old.status)
+            inheritance = Inheritance.of_copy(old.status, old.attributes)
         else:
-            folder = folder_for(self._files, self._root, intent.folder)
-            inheritance = _Inheritance.in_folder(folder.directory, intent.internal_date)
+            folder = directory_for(self._files, intent.folder)
+            inheritance = Inheritance.in_folder(folder, intent.internal_date)
         self._write_staged(intent, content, inheritance)
         return Written.as_intended(intent)
 
-    def _write_staged(self, intent: Intent, content: Content, old: _Inheritance) -> None:
-        staged = self._staging_path(intent)
-        make_part(staged.parent)
-        if _was_taken_over(content) and _is_file(staged):
-            return  # by a try that failed after it; placing compares it with its intent
-        self._remove_staged(intent)  # what an interrupted run may have left there
-        if not self._take_over(content, staged, old):
-            self._copy(content, staged, old)
+    def _write_staged(self, intent: Intent, content: Content, inheritance: Inheritance) -> None:
+        _check_name(intent)
+        tmp = ensure_directory(self._files.directory(intent.folder) / "tmp")
+        staged, spooled = tmp / intent.where, self._spooled(content)
+        if spooled is not None and not is_regular(spooled) and is_regular(staged):
+            return  # taken over by a try that failed after it; placing compares it
+        durable.unlink(staged, "maildir.discard", missing_ok=True)  # of an interrupted run
+        if spooled is None or not _take_over(spooled, content, staged, inheritance):
+            _copy(content, staged, inheritance)
 
-    def _take_over(self, content: Content, staged: Path, old: _Inheritance) -> bool:
-        """Renames a whole file of the spool directory; False where it must be copied."""
+    def _spooled(self, content: Content) -> DirectoryEntry | None:
+        """A whole file of the spool directory; None: it is another content."""
         if not isinstance(content, FileContent) or content.path.parent != self._spool:
-            return False
-        with _open_new(lambda: open_regular_file(content.path)) as stream:
-            status = os.fstat(stream.fileno())
-            if content.offset or content.size != status.st_size or status.st_nlink != 1:
-                return False
-            _inherit(stream.fileno(), old)
-        try:
-            durable.rename(content.path, staged, "maildir.stage")
-        except OSError as error:
-            if error.errno != errno.EXDEV:  # the folder is a file system of its own
-                raise
-            return False
-        return True
-
-    def _copy(self, content: Content, staged: Path, old: _Inheritance) -> None:
-        with _open_new(content.open) as source, durable.new_file(staged) as stream:
-            crashpoint("maildir.stage")
-            shutil.copyfileobj(source, stream, COPY_BLOCK)
-            stream.flush()  # a later write would change the time again
-            _inherit(stream.fileno(), old)
+            return None
+        return self._files.directory(INBOX, "tmp") / content.path.name
 
     # --- place --------------------------------------------------------------------
 
     def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:
         """As ``Mailbox.place``."""
-        paths = [_answer(self._staged_file, copy.intent) for copy in written]
-        try:
-            with durable.explained("make the new copies durable"):
-                durable.sync_files(
-                    [path for path in paths if isinstance(path, Path)], "maildir.sync"
-                )
-        except BaseException:
-            # What a failed sync covered is never trusted again, so none is kept.
-            self._give_up([copy.intent for copy in written])
-            raise
-        answers = [
-            path if isinstance(path, MessageError) else _answer(self._place, copy, path)
-            for copy, path in zip(written, paths, strict=True)
-        ]
-        placed = [answer for answer in answers if not isinstance(answer, MessageError)]
+        with ExitStack() as stack:
+            # Open until they are placed: what was synced and compared is what is placed.
+            streams = [_answer(self._open_staged, copy.intent, stack) for copy in written]
+            try:
+                with durable.explained("make the new copies durable"):
+                    durable.sync_files(_without_errors(streams), "maildir.sync")
+            except BaseException:
+                # What a failed sync covered is never trusted again, so none is kept.
+                self._give_up([copy.intent for copy in written])
+                raise
+            answers = [
+                stream if isinstance(stream, MessageError) else _answer(self._place, copy, stream)
+                for copy, stream in zip(written, streams, strict=True)
+            ]
         with durable.explained("make the new names durable"):
-            # In a folder that was renamed just now no old copy is found, so none is removed.
-            there = (path.parent for path, _ in placed if path.parent.is_dir())
-            durable.sync_directories(there, "maildir.directory")
+            durable.sync_directories(
+                (file.directory for file, _ in _without_errors(answers)), "maildir.directory"
+            )
         return [answer if isinstance(answer, MessageError) else answer[1] for answer in answers]
 
-    def _staged_file(self, intent: Intent) -> Path:
-        path = self._staging_path(intent)
-        if not _is_file(path):
-            raise MessageVanished("the new copy was removed while it waited in tmp")
-        return path
+    def _open_staged(self, intent: Intent, stack: ExitStack) -> BinaryIO:
+        try:
+            stream = open_regular_file(self._staged(intent))
+        except FileNotFoundError as error:
+            raise MessageVanished(_REMOVED) from error
+        except OSError as error:
+            if durable.is_shortage(error):
+                raise durable.explain(error, "read the new copies") from error
+            raise MessageError(f"the new copy cannot be read: {reason_of(error)}") from error
+        return stack.enter_context(stream)
 
-    def _place(self, copy: Written, path: Path) -> tuple[Path, Placed]:
+    def _place(self, copy: Written, stream: BinaryIO) -> tuple[DirectoryEntry, Placed]:
         """Compares a synced copy with its intent and gives it its name."""
         try:
-            digest = durable.read_back_digest(path)
+            digest = durable.read_back_digest(stream)
         except OSError as error:
             self._remove_staged(copy.intent)
             raise MessageError(f"the new copy does not read back: {reason_of(error)}") from error
@@ -192,25 +161,27 @@ class MaildirReplacer:
                 "the new copy reads back otherwise than it was written",
                 hint="the disk may be failing",
             )
-        return self._move_in(copy, path)
+        return self._move_in(copy, os.fstat(stream.fileno()))
 
-    def _move_in(self, copy: Written, path: Path) -> tuple[Path, Placed]:
+    def _move_in(self, copy: Written, status: os.stat_result) -> tuple[DirectoryEntry, Placed]:
         intent = copy.intent
         view = self._files.view(intent.folder)
         letters = view.letters().letters(copy.flags)
         entry = Entry("cur", f"{intent.where}{INFO}{letters}")
         if not letters and self._is_new(intent.replaced):
             entry = Entry("new", intent.where)
-        target = view.path(entry)
         try:
-            status = path.lstat()  # renaming changes nothing of what is told of it
             with durable.explained("place the new copy"):
-                make_part(target.parent)
-                durable.rename(path, target, "maildir.place")
-        except (FileNotFoundError, RunError) as error:
-            if isinstance(error, RunError) and not isinstance(error.__cause__, FileNotFoundError):
+                staged = self._staged(intent)
+                folder = self._files.directory(intent.folder)
+                target = ensure_directory(folder / entry.part) / entry.name
+                if not os.path.samestat(staged.lstat(), status):
+                    raise MessageVanished(_REMOVED)
+                durable.rename(staged, target, "maildir.place")
+        except RunError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
                 raise
-            raise MessageVanished("the new copy was removed while it waited in tmp") from error
+            raise MessageVanished(_REMOVED) from error
         view.note(intent.where, entry)
         return target, _placed(copy, status)
 
@@ -272,27 +243,26 @@ class MaildirReplacer:
         moved = new.entry.part == "new" and look.old.entry.part == "cur"
         if merge.new == new.flags and not moved:
             return replace(look, placed=placed)
-        entry = self._set_flags(placed.ref, merge.new)
-        found = Found(entry, new.status, new.digest, merge.new)
-        return replace(look, placed=placed, new=found, renamed=True)
+        self._set_flags(placed.ref, merge.new)
+        # Read again, since the new name gave the file a new time.
+        new = self._files.examine(placed.ref, placed.revision)
+        return replace(look, placed=placed, new=new, renamed=True)
 
-    def _set_flags(self, ref: MessageRef, flags: Flags) -> Entry:
+    def _set_flags(self, ref: MessageRef, flags: Flags) -> None:
         view = self._files.view(ref.folder)
         target = Entry("cur", f"{ref.key}{INFO}{view.letters().letters(flags)}")
 
-        def rename(path: Path, _: Entry) -> Entry:
+        def rename(file: DirectoryEntry, entry: Entry) -> Entry:
             try:
-                if path != view.path(target):
-                    durable.rename(path, view.path(target), "maildir.flags")
+                if entry != target:
+                    durable.rename(file, view.at(target), "maildir.flags")
             except FileNotFoundError:
                 raise  # a server was quicker; the file is looked for again
             except OSError as error:
                 raise durable.explain(error, "carry flags over to the new copy") from error
             return target
 
-        entry = self._files.with_file(ref, rename)
-        view.note(ref.key, entry)
-        return entry
+        view.note(ref.key, self._files.with_file(ref, rename))
 
     def _sync_renamed(self, ready: Sequence[_Ready]) -> None:
         renamed = [entry.placed.ref.folder for entry in ready if entry.renamed]
@@ -304,9 +274,15 @@ class MaildirReplacer:
     def _remove(self, ready: _Ready, note: Note) -> Placed:
         """Unlinks the old copy if both are still as they were read, else reads them again."""
         new, old = ready.placed.ref, ready.placed.written.intent.replaced
-        for _ in range(LOOKS):
+        for look in range(LOOKS):
             try:
-                if self._is_as_read(new, ready.new) and self._is_as_read(old, ready.old):
+                # What was read a moment ago need not be read again.
+                is_certain = look > 0 or (ready.new.is_settled and ready.old.is_settled)
+                if (
+                    is_certain
+                    and self._is_as_read(new, ready.new)
+                    and self._is_as_read(old, ready.old)
+                ):
                     self._unlink(old, ready.old)
                     return self._after(ready.placed)
             except FileNotFoundError:
@@ -325,28 +301,31 @@ class MaildirReplacer:
         raise MessageChanged(f"the message {old} does not stand still")
 
     def _is_as_read(self, ref: MessageRef, found: Found) -> bool:
-        path = self._files.view(ref.folder).path(found.entry)
-        return self._files.is_unchanged(path, found)
+        file = self._files.view(ref.folder).at(found.entry)
+        return is_unchanged(file, found)
 
     def _unlink(self, ref: MessageRef, found: Found) -> None:
         view = self._files.view(ref.folder)
-        names = [found.entry, *view.twins(ref.key)]
-        for entry in dict.fromkeys(names):
-            durable.unlink(view.path(entry), "maildir.retire", missing_ok=entry != found.entry)
+        durable.unlink(view.at(found.entry), "maildir.retire")
+        for entry in view.twins(ref.key):
+            # By now another message may have the name.
+            if entry != found.entry and _has_file(view.at(entry), found.status):
+                durable.unlink(view.at(entry), "maildir.retire", missing_ok=True)
         view.forget(ref.key)
 
     def _after(self, copy: Placed) -> Placed:
         """The new copy after the old one went, whatever a server made of its name since."""
         try:
-            status = self._files.with_file(copy.ref, lambda path, _: os.lstat(path))
+            status = self._files.with_file(copy.ref, lambda file, _: file.lstat())
         except MessageVanished:
             # The user removed the message the moment after; that is their right.
             return replace(copy, hint="")
         return replace(copy, hint=hint(status))
 
-    def _parts(self, folder: str) -> list[Path]:
-        directory = self._files.view(folder).folder.directory
-        return [path for path in (directory / "new", directory / "cur") if path.is_dir()]
+    def _parts(self, folder: str) -> Iterator[Directory]:
+        for part in ("new", "cur"):
+            with contextlib.suppress(FileNotFoundError):
+                yield self._files.directory(folder, part)
 
     # --- after a crash ----------------------------------------------------------------
 
@@ -357,7 +336,9 @@ class MaildirReplacer:
             for intent, found in zip(intents, self._find_durable(intents), strict=True)
         ]
 
-    def _whereabouts(self, intent: Intent, new: tuple[Path, Placed] | MessageError) -> Whereabouts:
+    def _whereabouts(
+        self, intent: Intent, new: tuple[DirectoryEntry, Placed] | MessageError
+    ) -> Whereabouts:
         old = _answer(self._files.examine, intent.replaced, intent.revision)
         unread = [
             answer
@@ -371,30 +352,35 @@ class MaildirReplacer:
             unclear=unread[0] if unread else None,
         )
 
-    def _find_durable(self, intents: Sequence[Intent]) -> list[tuple[Path, Placed] | MessageError]:
+    def _find_durable(
+        self, intents: Sequence[Intent]
+    ) -> list[tuple[DirectoryEntry, Placed] | MessageError]:
         """What was placed before the crash may not be durable yet."""
         with durable.explained("make the new copies durable"):
             for looks_left in reversed(range(LOOKS)):
                 found = [_answer(self._find, intent) for intent in intents]
-                paths = [entry[0] for entry in found if not isinstance(entry, MessageError)]
+                files = [file for file, _ in _without_errors(found)]
                 try:
-                    if paths:
-                        durable.sync_files(paths, "maildir.sync")
-                        durable.sync_directories(
-                            (path.parent for path in paths), "maildir.directory"
-                        )
-                except FileNotFoundError:  # renamed by a server since it was looked at
-                    if not looks_left:
+                    with ExitStack() as stack:
+                        streams = [stack.enter_context(open_regular_file(file)) for file in files]
+                        if streams:
+                            durable.sync_files(streams, "maildir.sync")
+                            durable.sync_directories(
+                                (file.directory for file in files), "maildir.directory"
+                            )
+                except OSError as error:
+                    # Renamed by a server, or exchanged, since it was looked at.
+                    if not looks_left or error.errno not in {*GONE, *NOTHING_THERE}:
                         raise
                 else:
                     break
         return found
 
-    def _find(self, intent: Intent) -> tuple[Path, Placed]:
+    def _find(self, intent: Intent) -> tuple[DirectoryEntry, Placed]:
         found = self._files.examine(_ref(intent), "" if intent.met else intent.digest)
-        path = self._files.view(_ref(intent).folder).path(found.entry)
+        file = self._files.view(_ref(intent).folder).at(found.entry)
         placed = _placed(Written.as_intended(intent), found.status)
-        return path, replace(placed, revision=found.digest)
+        return file, replace(placed, revision=found.digest)
 
     def abandon(self, intents: Sequence[Intent]) -> None:
         """As ``Mailbox.abandon``."""
@@ -412,30 +398,62 @@ class MaildirReplacer:
     def _remove_staged(self, intent: Intent) -> bool:
         """Whether there was something, where the intent says."""
         try:
-            path = self._staging_path(intent)
+            return self._remove_in(intent.folder, intent)
         except MessageError:
             return False
-        is_there = _is_file(path)
-        durable.unlink(path, "maildir.discard", missing_ok=True)
-        return is_there
 
     def _remove_elsewhere(self, intent: Intent) -> None:
         """By its name, which is unique: its folder may have another one by now."""
-        if not is_unique_name(intent.where):
-            return
-        for folder in filter(None, map(self._files.folder, self._files.folders())):
-            path = folder.directory / "tmp" / intent.where
-            if _is_file(path):
-                durable.unlink(path, "maildir.discard", missing_ok=True)
+        for folder in self._files.folders():
+            with contextlib.suppress(MessageError):
+                self._remove_in(folder, intent)
 
-    def _staging_path(self, intent: Intent) -> Path:
+    def _remove_in(self, folder: str, intent: Intent) -> bool:
+        try:
+            staged = self._staged(intent, folder)
+            is_there = is_regular(staged)
+        except NotADirectoryError:
+            return False
+        except FileNotFoundError:
+            return False
+        durable.unlink(staged, "maildir.discard", missing_ok=True)
+        return is_there
+
+    def _staged(self, intent: Intent, folder: str = "") -> DirectoryEntry:
         """Where a new copy waits; its name comes from a job log that may be a stranger's."""
-        if not is_unique_name(intent.where):
-            raise MessageError(f"{intent.where!r} is not the name of a new copy")
-        folder = self._files.folder(intent.folder)
-        if folder is None:
-            raise MessageVanished(f"the mailbox has no folder {intent.folder}")
-        return folder.directory / "tmp" / intent.where
+        _check_name(intent)
+        return self._files.directory(folder or intent.folder, "tmp") / intent.where
+
+
+def _check_name(intent: Intent) -> None:
+    if not is_unique_name(intent.where):
+        raise MessageError(f"{intent.where!r} is not the name of a new copy")
+
+
+def _take_over(
+    spooled: DirectoryEntry, content: Content, staged: DirectoryEntry, inheritance: Inheritance
+) -> bool:
+    """Renames a file of the spool directory; False where it must be copied."""
+    with _open_new(lambda: open_regular_file(spooled)) as stream:
+        status = os.fstat(stream.fileno())
+        if content.size != status.st_size or status.st_nlink != 1:
+            return False
+        inheritance.give(stream.fileno())
+    try:
+        durable.rename(spooled, staged, "maildir.stage")
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # the folder is a file system of its own
+            raise
+        return False
+    return True
+
+
+def _copy(content: Content, staged: DirectoryEntry, inheritance: Inheritance) -> None:
+    with _open_new(content.open) as source, durable.new_file(staged) as stream:
+        crashpoint("maildir.stage")
+        shutil.copyfileobj(source, stream, COPY_BLOCK)
+        stream.flush()  # a later write would change the time again
+        inheritance.give(stream.fileno())
 
 
 def _answer(act: Callable[..., Answer], *arguments: object) -> Answer | MessageError:
@@ -444,6 +462,10 @@ def _answer(act: Callable[..., Answer], *arguments: object) -> Answer | MessageE
         return act(*arguments)
     except MessageError as error:
         return error
+
+
+def _without_errors(answers: Iterable[Answer | MessageError]) -> list[Answer]:
+    return [answer for answer in answers if not isinstance(answer, MessageError)]
 
 
 def _open_new(opener: Callable[[], BinaryIO]) -> BinaryIO:
@@ -461,36 +483,14 @@ def _placed(copy: Written, status: os.stat_result) -> Placed:
     return Placed(copy, _ref(copy.intent), copy.intent.digest, hint(status))
 
 
-def _part_of_existing(path: Path, entry: Entry) -> str:
-    os.lstat(path)
+def _part_of_existing(file: DirectoryEntry, entry: Entry) -> str:
+    file.lstat()
     return entry.part
 
 
-def _inherit(descriptor: int, old: _Inheritance) -> None:
-    """Gives a new file the owner, mode and modification time it is to have."""
-    new = os.fstat(descriptor)
-    mode = old.mode
-    if (new.st_uid, new.st_gid) != (old.owner, old.group):
-        try:
-            os.fchown(descriptor, old.owner, old.group)
-        except PermissionError as error:
-            if new.st_uid != old.owner:
-                raise MessageError(
-                    "the new copy cannot be given the owner of the old",
-                    hint="run as the owner of the mailbox, or as root",
-                ) from error
-            # Rights meant for one group are not given to another.
-            mode &= 0o707
-    os.fchmod(descriptor, mode)
-    os.utime(descriptor, ns=old.times)
-
-
-def _was_taken_over(content: Content) -> bool:
-    return isinstance(content, FileContent) and not _is_file(content.path)
-
-
-def _is_file(path: Path) -> bool:
+def _has_file(entry: DirectoryEntry, status: os.stat_result) -> bool:
+    """Whether a name is one of the file with this status."""
     try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
+        return os.path.samestat(entry.lstat(), status)
+    except FileNotFoundError:
         return False

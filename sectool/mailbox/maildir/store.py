@@ -7,6 +7,7 @@ no lock that a delivery waits for (``view`` says why none is needed).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +16,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sectool import durable
-from sectool.errors import MailboxError, MessageError, NoSuchMailbox, ReadOnlyMailbox
+from sectool.directories import Directory, DirectoryEntry
+from sectool.errors import (
+    MailboxError,
+    MessageError,
+    NoSuchMailbox,
+    ReadOnlyMailbox,
+    SectoolError,
+)
 from sectool.locks import DirectoryLock, is_held
 from sectool.mailbox.base import (
     Add,
@@ -30,7 +38,12 @@ from sectool.mailbox.base import (
     note_nothing,
 )
 from sectool.mailbox.maildir.files import MaildirFiles, internal_date
-from sectool.mailbox.maildir.folders import MESSAGE_DIRECTORIES, Skipped, is_directory
+from sectool.mailbox.maildir.folders import (
+    MESSAGE_DIRECTORIES,
+    NOTHING_THERE,
+    Skipped,
+    is_directory,
+)
 from sectool.mailbox.maildir.names import unique_name
 from sectool.mailbox.maildir.replacing import MaildirReplacer
 from sectool.mailbox.maildir.view import Entry
@@ -43,8 +56,8 @@ from sectool.message import (
     MessageRef,
     StoredMessage,
     digest_stream,
-    open_regular_file,
 )
+from sectool.trust import Trust
 
 KIND = "maildir"
 
@@ -84,29 +97,37 @@ class Maildir(Mailbox):
 
     def __init__(self, specification: MailboxSpecification) -> None:
         self.specification = specification
-        self._root = Path(specification.location)
-        self._files = MaildirFiles(self._root)
-        self._replacer = MaildirReplacer(self._files, self._root)
-        with durable.explained(f"look at {self._root}", denied=NoSuchMailbox):
-            if not is_maildir(self._root):
+        location = Path(specification.location)
+        with durable.explained(f"look at {location}", denied=NoSuchMailbox):
+            if not is_maildir(location):
                 raise NoSuchMailbox(
                     f"there is no Maildir at {specification.location}",
                     hint="a Maildir is a directory that holds cur and new",
                 )
+            self._root = open_root(location)
             self.capabilities = self._look_at_capabilities()
+        self._files = MaildirFiles(self._root)
+        self._replacer = MaildirReplacer(self._files, self.capabilities.spool_directory)
 
     def _look_at_capabilities(self) -> Capabilities:
-        parts = [self._root / part for part in MESSAGE_DIRECTORIES]
-        needed = [self._root, *(part for part in parts if is_directory(part))]
+        parts = [part for part in MESSAGE_DIRECTORIES if is_directory(self._root / part)]
         # The rights that count are those of the effective user, and its capabilities.
-        effective = os.access in os.supports_effective_ids
         rights = os.R_OK | os.W_OK | os.X_OK
-        writable = all(os.access(path, rights, effective_ids=effective) for path in needed)
-        spool = self._root / "tmp"
-        return Capabilities(
-            writable=writable,
-            spool_directory=spool if writable and is_directory(spool) else None,
+        descriptor = self._root.descriptor
+        writable = all(
+            os.access(name, rights, dir_fd=descriptor, effective_ids=True) for name in (".", *parts)
         )
+        return Capabilities(writable=writable, spool_directory=self._spool() if writable else None)
+
+    def _spool(self) -> Path | None:
+        """The ``tmp`` of the mailbox where nobody else can lead its path elsewhere."""
+        path = self._root.path / "tmp"
+        try:
+            way = Trust().walk(path)
+            Trust().check_own_names(way.real, directories=(".",))
+        except (OSError, SectoolError):
+            return None
+        return None if way.missing else path
 
     def lock(self) -> AbstractContextManager[object]:
         """Keeps other runs of this program out of the mailbox; mail programs do not notice it.
@@ -117,7 +138,7 @@ class Maildir(Mailbox):
         return DirectoryLock(self._root, what="mailbox")
 
     def is_in_use(self) -> bool:
-        return is_held(self._root)
+        return is_held(self._root / ".")
 
     @property
     def skipped(self) -> Sequence[Skipped]:
@@ -131,18 +152,18 @@ class Maildir(Mailbox):
     # --- reading -----------------------------------------------------------------
 
     def folders(self) -> Iterator[str]:
-        with durable.explained(f"list {self._root}", denied=MailboxError):
+        with durable.explained(f"list {self._root.path}", denied=MailboxError):
             yield from self._files.folders()
 
     def walk(self, folder: str) -> Iterator[Listing]:
-        with durable.explained(f"list {self._root}", denied=MailboxError):
+        with durable.explained(f"list {self._root.path}", denied=MailboxError):
             yield from self._files.walk(folder)
 
     def fetch(self, ref: MessageRef) -> StoredMessage:
-        return self._files.with_file(ref, lambda path, entry: self._fetch(ref, path, entry))
+        return self._files.with_file(ref, lambda file, entry: self._fetch(ref, file, entry))
 
-    def _fetch(self, ref: MessageRef, path: Path, entry: Entry) -> StoredMessage:
-        with open_regular_file(path) as stream:
+    def _fetch(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> StoredMessage:
+        with self._files.open_at(ref, file, entry) as stream:
             status = os.fstat(stream.fileno())
             raw = stream.read(MEMORY_LIMIT + 1)
             content: Content = BytesContent(raw)
@@ -157,22 +178,21 @@ class Maildir(Mailbox):
             revision=content.digest,
         )
 
-    def file_of(self, ref: MessageRef) -> Path | None:
-        """The file that holds just the bytes of a message now; None if it is gone."""
+    def open_file(self, ref: MessageRef) -> BinaryIO | None:
         try:
-            return self._files.with_file(ref, _existing)
+            return self._files.open(ref)
         except MessageError:
             return None
 
     def free_bytes(self) -> int | None:
         try:
-            return durable.free_bytes(self._root)
+            return durable.free_bytes(self._root.descriptor)
         except OSError:
             return None
 
     def overlaps(self, path: Path) -> bool:
         # Not resolve(), to which links in a circle are no OSError.
-        other, own = (Path(os.path.realpath(each)) for each in (path, self._root))
+        other, own = (Path(os.path.realpath(each)) for each in (path, self._root.path))
         return other.is_relative_to(own) or own.is_relative_to(other)
 
     # --- writing -------------------------------------------------------------------
@@ -225,15 +245,30 @@ class Maildir(Mailbox):
             )
 
 
+def open_root(path: Path) -> Directory:
+    """Opens the directory of a mailbox, whose path may lead through other people's directories.
+
+    Raises:
+        UnsafeDirectory: somebody else could have made a link on the way.
+        OSError: it cannot be opened.
+    """
+    way = Trust().walk(path, judges_links_only=True)
+    if way.missing:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return Directory.at(way.real)
+
+
 def is_maildir(path: Path) -> bool:
     """Whether ``path`` holds ``cur`` and ``new``; an empty ``tmp`` is lost by some ways to copy.
 
     Raises:
+        UnsafeDirectory: as ``open_root`` has it.
         OSError: it cannot be told.
     """
-    return is_directory(path / "cur") and is_directory(path / "new")
-
-
-def _existing(path: Path, _: Entry) -> Path:
-    os.lstat(path)
-    return path
+    try:
+        root = open_root(path)
+    except OSError as error:
+        if error.errno in NOTHING_THERE:
+            return False
+        raise
+    return is_directory(root / "cur") and is_directory(root / "new")

@@ -15,17 +15,22 @@ program does it that has no such lock.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
+from sectool.directories import DirectoryEntry
 from sectool.errors import MessageError, SectoolError
-from sectool.mailbox.maildir.folders import NOTHING_THERE, Folder, Skipped, cannot_list
+from sectool.mailbox.maildir.folders import (
+    NOTHING_THERE,
+    Folder,
+    OpenFolders,
+    Skipped,
+    cannot_list,
+)
 from sectool.mailbox.maildir.names import FlagLetters, delivery_order, printable, split_name
 from sectool.message import open_regular_file
 
@@ -49,6 +54,16 @@ GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 SKIPPED_LIMIT = 1000
 """Notes kept of what was passed over in one folder."""
+
+
+def grain_of(*times: int) -> int:
+    """Nanoseconds after which a change is told from the one before it.
+
+    Args:
+        times: nanoseconds that a file system gave one file.
+    """
+    is_coarse = all(moment % 1_000_000_000 == 0 for moment in times)
+    return COARSE_GRAIN if is_coarse else CLOCK_GRAIN
 
 
 class Entry(NamedTuple):
@@ -79,10 +94,15 @@ class FolderView:
     The key of a file is its printable base name. Where several files share
     one base name (a copy restored beside the first, say), each goes by its
     directory and whole name instead, so that none hides another.
+
+    Args:
+        folder: as it was found.
+        directories: open it.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, directories: OpenFolders) -> None:
         self.folder = folder
+        self._directories = directories
         self.settled = False
         """Whether nothing happened while the folder was last read."""
         self.skipped: list[Skipped] = []
@@ -91,7 +111,6 @@ class FolderView:
         self._ambiguous: dict[str, list[str]] = {}
         self._letters = FlagLetters()
         self._letters_seen = (0, 0)
-        self._directory = str(folder.directory)
 
     # --- looking up ------------------------------------------------------------
 
@@ -131,9 +150,14 @@ class FolderView:
         """Further names of the very same file."""
         return self._twins.get(key, [])
 
-    def path(self, entry: Entry) -> Path:
-        """Where a file was when the folder was last read."""
-        return Path(self._directory, entry.part, entry.name)
+    def at(self, entry: Entry) -> DirectoryEntry:
+        """Where a file was when the folder was last read.
+
+        Raises:
+            MessageError: the folder is another one by now.
+            OSError: its directory cannot be opened.
+        """
+        return self._directories.open(self.folder, entry.part) / entry.name
 
     def status(self, entry: Entry) -> os.stat_result | None:
         """Status of a file; None if it is gone or no file any more.
@@ -142,7 +166,7 @@ class FolderView:
             OSError: it cannot be told.
         """
         try:
-            status = os.lstat(f"{self._directory}/{entry.part}/{entry.name}")
+            status = self.at(entry).lstat()
         except OSError as error:
             if error.errno in GONE:
                 return None
@@ -185,9 +209,9 @@ class FolderView:
 
     def letters(self) -> FlagLetters:
         """What the letters of flags mean in this folder now."""
-        path = self.folder.directory / KEYWORDS_FILE
         try:
-            status = os.lstat(path)
+            path = self._directories.open(self.folder) / KEYWORDS_FILE
+            status = path.lstat()
             seen = (status.st_mtime_ns, status.st_ino)
             if seen != self._letters_seen:
                 with open_regular_file(path) as stream:
@@ -204,8 +228,10 @@ class FolderView:
         """Reads the folder again.
 
         Raises:
+            MessageError: it is another one than was found.
             MailboxError: it cannot be listed.
         """
+        self._directories.close(self.folder)
         found: dict[str, Entry] = {}
         rivals: dict[str, set[Entry]] = {}
         for reading in range(READINGS):
@@ -231,9 +257,7 @@ class FolderView:
                 known = found.setdefault(key, entry)
                 if known != entry:
                     rivals.setdefault(key, {known}).add(entry)
-        coarse = all(moment % 1_000_000_000 == 0 for moment in before)
-        grain = COARSE_GRAIN if coarse else CLOCK_GRAIN
-        return before == self._times() and max(before) + grain < now
+        return before == self._times() and max(before) + grain_of(*before) < now
 
     def _times(self) -> tuple[int, int]:
         new, cur = (self._time(part) for part in ("new", "cur"))
@@ -241,14 +265,13 @@ class FolderView:
 
     def _time(self, part: str) -> int:
         try:
-            return os.lstat(f"{self._directory}/{part}").st_mtime_ns
+            return self._directories.open(self.folder, part).status().st_mtime_ns
         except OSError:
             return 0
 
     def _read_part(self, part: str) -> Iterator[Entry]:
         try:
-            flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
-            descriptor = os.open(f"{self._directory}/{part}", flags)
+            directory = self._directories.open(self.folder, part)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -257,7 +280,7 @@ class FolderView:
                 return
             raise self._cannot_list(part, error) from error
         try:
-            with os.scandir(descriptor) as entries:
+            with directory.scan() as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         reason = "names with a leading dot are no messages"
@@ -268,9 +291,6 @@ class FolderView:
                         self._skip(part, entry.name, "not a regular file")
         except OSError as error:
             raise self._cannot_list(part, error) from error
-        finally:
-            with contextlib.suppress(OSError):  # what was read was read
-                os.close(descriptor)
 
     def _settle(self, found: dict[str, Entry], key: str, entries: set[Entry]) -> None:
         """Tells a file that was renamed meanwhile from several files of one base name."""

@@ -1,0 +1,155 @@
+"""Open directories, and names in them: what no exchange of a path can lead elsewhere.
+
+A path is looked up anew by each call, and whoever owns a directory on it decides what it
+leads to. An open directory stays the one that it was. So what lies in a place of somebody
+else's is reached from one open directory to the next, a name at a time, and no link is
+followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
+
+Answer = TypeVar("Answer")
+Arguments = ParamSpec("Arguments")
+
+_FOLLOWED = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Of a directory: with O_DIRECTORY a FIFO is not waited for either."""
+
+
+class Directory:
+    """An open directory; it is closed when nobody refers to it any more.
+
+    Args:
+        descriptor: of it, which belongs to this object from here on.
+        path: what it was called, for a person alone.
+    """
+
+    __slots__ = ("descriptor", "path")
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self.descriptor = descriptor
+        self.path = path
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self.descriptor)
+
+    @classmethod
+    def at(cls, path: Path) -> Directory:
+        """Opens an absolute path, a component at a time.
+
+        Raises:
+            OSError: it cannot be opened; ENOTDIR or ELOOP where a component is a link.
+        """
+        *names, last = path.parts[1:] or (".",)
+        directory = cls(os.open(path.anchor, os.O_PATH | _FOLLOWED), Path(path.anchor))
+        for name in names:
+            # Directories on the way need not be readable.
+            directory = (directory / name).open_directory(os.O_PATH)
+        return directory.child(last)
+
+    def child(self, name: str) -> Directory:
+        """Opens a directory in this one.
+
+        Raises:
+            OSError: it cannot be opened, or is a link.
+        """
+        return (self / name).open_directory()
+
+    def __truediv__(self, name: str) -> DirectoryEntry:
+        return DirectoryEntry(self, name)
+
+    def scan(self) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        """What lies in it, as ``os.scandir`` has it."""
+        return os.scandir(self.descriptor)
+
+    def status(self) -> os.stat_result:
+        """Of the directory itself."""
+        return os.fstat(self.descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryEntry:
+    """A name in an open directory, whatever it is given to; acts are called as those of a path."""
+
+    directory: Directory
+    name: str
+    """One component."""
+
+    def __str__(self) -> str:
+        return str(self.directory.path / self.name)
+
+    def lstat(self) -> os.stat_result:
+        """Status of what has the name."""
+        return self._told(os.lstat, dir_fd=self.directory.descriptor)
+
+    def open(self, flags: int, mode: int = 0o600) -> int:
+        """Opens what has the name, a link itself never; the caller closes the descriptor."""
+        flags |= os.O_NOFOLLOW | os.O_CLOEXEC
+        return self._told(os.open, flags, mode, dir_fd=self.directory.descriptor)
+
+    def open_directory(self, flags: int = os.O_RDONLY) -> Directory:
+        """Opens the directory that has the name."""
+        return Directory(self.open(flags | _FOLLOWED), self.directory.path / self.name)
+
+    def mkdir(self, mode: int) -> None:
+        """Makes a directory."""
+        self._told(os.mkdir, mode, dir_fd=self.directory.descriptor)
+
+    def replace(self, target: DirectoryEntry) -> None:
+        """Gives what has the name another one, in any directory of the file system."""
+        here, there = self.directory.descriptor, target.directory.descriptor
+        self._told(os.replace, target.name, src_dir_fd=here, dst_dir_fd=there)
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        """Removes the name."""
+        with contextlib.suppress(*([FileNotFoundError] if missing_ok else [])):
+            self._told(os.unlink, dir_fd=self.directory.descriptor)
+
+    def _told(
+        self,
+        act: Callable[Concatenate[str, Arguments], Answer],
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Answer:
+        """Does an act, whose error tells where it was."""
+        try:
+            return act(self.name, *arguments, **named)
+        except OSError as error:
+            error.filename = str(self)
+            raise
+
+
+FilePath: TypeAlias = Path | DirectoryEntry
+"""A file in a place that nobody else can exchange, or a name in an open directory."""
+
+
+def open_at(path: FilePath, flags: int, mode: int = 0o600) -> int:
+    """Opens a file, never a link; the caller closes the descriptor.
+
+    Raises:
+        OSError: as ``open`` does.
+    """
+    if isinstance(path, DirectoryEntry):
+        return path.open(flags, mode)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+
+
+def is_regular(path: DirectoryEntry) -> bool:
+    """Whether a regular file has the name.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

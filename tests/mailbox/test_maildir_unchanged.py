@@ -1,0 +1,223 @@
+"""What is removed is what was read, and what comes in its place has its rights and no others."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sectool.crashpoints import install
+from sectool.errors import MessageChanged
+from sectool.mailbox import Add, Mailbox, Written, open_mailbox
+from sectool.mailbox.maildir import Maildir
+from sectool.message import BytesContent, FileContent
+from tests.support.mailbox_contract import NEW, OLD, World, intend, place
+
+OTHER = OLD.replace(b"old body", b"odd body")
+LIST = "system.posix_acl_access"
+DEFAULT_LIST = "system.posix_acl_default"
+
+
+@pytest.fixture
+def root(maildir: World) -> Path:
+    return Path(maildir.specification.location)
+
+
+@pytest.fixture
+def mailbox(maildir: World) -> Mailbox:
+    return open_mailbox(maildir.specification)
+
+
+@contextmanager
+def at(point: str, act: Callable[[], object]) -> Iterator[None]:
+    """Acts when a point is first passed."""
+
+    def hook(name: str) -> None:
+        if name == point:
+            install(None)
+            act()
+
+    install(hook)
+    try:
+        yield
+    finally:
+        install(None)
+
+
+def overwrite_secretly(path: Path, raw: bytes) -> None:
+    """Leaves size and time as they were."""
+    status = path.stat()
+    with path.open("r+b") as stream:
+        stream.write(raw)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("point", ["maildir.flagged.before", "maildir.flagged.after"])
+@pytest.mark.parametrize("which", ["old", "new"])
+def test_a_writer_who_keeps_size_and_time_is_noticed(
+    maildir: World, mailbox: Mailbox, root: Path, point: str, which: str
+) -> None:
+    ref = maildir.deliver("INBOX", OLD)
+    placed = place(mailbox, [ref])
+    path, raw = root / "cur" / f"{ref.key}:2,S", OTHER
+    if which == "new":
+        (path,) = root.glob(f"cur/{placed[0].ref.key}*")
+        raw = NEW.replace(b"new", b"odd")
+    # Between the look at both copies and the removal.
+    with at(point, lambda: overwrite_secretly(path, raw)):
+        (answer,) = mailbox.retire(placed)
+    assert isinstance(answer, MessageChanged)
+    assert sorted(seen.raw for seen in maildir.seen()) == sorted(
+        [raw, NEW if which == "old" else OLD]
+    )
+
+
+def test_a_writer_in_the_same_moment_as_the_reading_is_noticed(
+    maildir: World, mailbox: Mailbox, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the times of a file system are whole seconds: the change shows in none."""
+    ref = maildir.deliver("INBOX", OLD)
+    placed = place(mailbox, [ref])
+    path = root / "cur" / f"{ref.key}:2,S"
+    changed = path.stat()
+
+    def lstat(*arguments: object, **named: object) -> os.stat_result:
+        status = real(*arguments, **named)  # type: ignore[arg-type]
+        return changed if status.st_ino == changed.st_ino else status
+
+    real, fstat = os.lstat, os.fstat
+    monkeypatch.setattr(os, "lstat", lstat)
+    monkeypatch.setattr(
+        os, "fstat", lambda file: changed if fstat(file).st_ino == changed.st_ino else fstat(file)
+    )
+    monkeypatch.setattr("time.time_ns", lambda: changed.st_ctime_ns + 1_000_000)
+    with at("maildir.flagged.after", lambda: overwrite_secretly(path, OTHER)):
+        (answer,) = mailbox.retire(placed)
+    assert isinstance(answer, MessageChanged)
+
+
+def test_a_message_that_took_the_name_of_a_twin_stays(
+    maildir: World, mailbox: Mailbox, root: Path
+) -> None:
+    ref = maildir.deliver("INBOX", OLD)
+    path = root / "cur" / f"{ref.key}:2,S"
+    twin = root / "new" / ref.key
+    twin.hardlink_to(path)
+    placed = place(mailbox, [ref])
+
+    def deliver() -> None:
+        twin.unlink()
+        twin.write_bytes(OTHER)
+
+    with at("maildir.retire.before", deliver):
+        mailbox.retire(placed)
+    assert sorted(seen.raw for seen in maildir.seen()) == sorted([NEW, OTHER])
+
+
+def test_a_further_name_in_another_folder_is_a_message_of_its_own(
+    maildir: World, mailbox: Mailbox, root: Path
+) -> None:
+    ref = maildir.deliver("INBOX", OLD)
+    other = maildir.deliver("Sent", NEW)
+    maildir.path(other).unlink()  # type: ignore[attr-defined]
+    (root / ".Sent/cur" / f"{other.key}:2,S").hardlink_to(root / "cur" / f"{ref.key}:2,S")
+    mailbox.retire(place(mailbox, [ref]))
+    assert {(seen.folder, seen.raw) for seen in maildir.seen()} == {("INBOX", NEW), ("Sent", OLD)}
+
+
+# --- rights -----------------------------------------------------------------------------
+
+
+def acl(*, user: int, group: int, named: int, mask: int, other: int = 0) -> bytes:
+    """An access control list as the kernel takes it, with one named user (acl(5))."""
+    entries = [(1, user, -1), (2, named, 4242), (4, group, -1), (16, mask, -1), (32, other, -1)]
+    packed = [struct.pack("<HHi", *entry) for entry in entries]
+    return struct.pack("<I", 2) + b"".join(packed)
+
+
+SHARED = acl(user=6, group=0, named=4, mask=4)
+"""A named user may read, and the group may not, though its bit in the mode is set."""
+
+
+@pytest.fixture
+def lists(root: Path) -> None:
+    try:
+        os.setxattr(root, LIST, acl(user=7, group=0, named=5, mask=5))
+        os.setxattr(root, "user.test", b"x")
+    except OSError:
+        pytest.skip("the file system has no access control lists")
+
+
+@pytest.mark.usefixtures("lists")
+@pytest.mark.parametrize("spooled", [False, True])
+def test_lists_and_attributes_come_along_and_no_right_is_new(
+    maildir: World, root: Path, spooled: bool
+) -> None:
+    ref = maildir.deliver("INBOX", OLD)
+    path = root / "cur" / f"{ref.key}:2,S"
+    os.setxattr(path, LIST, SHARED)
+    os.setxattr(path, "user.label", b"important")
+    mailbox = Maildir(maildir.specification)
+    (intent,) = intend(mailbox, [ref])
+    content: BytesContent | FileContent = BytesContent(NEW)
+    if spooled:
+        (root / "tmp/sectool.test").write_bytes(NEW)
+        content = FileContent(root / "tmp/sectool.test")
+    (written,) = mailbox.write([(intent, content)])
+    assert isinstance(written, Written)
+    mailbox.retire(mailbox.place([written]))  # type: ignore[arg-type]
+    (after,) = (root / "cur").iterdir()
+    assert os.getxattr(after, LIST) == SHARED
+    assert os.getxattr(after, "user.label") == b"important"
+    assert after.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.usefixtures("lists")
+def test_a_list_that_is_not_taken_leaves_no_right_to_the_group(
+    maildir: World, mailbox: Mailbox, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = maildir.deliver("INBOX", OLD)
+    path = root / "cur" / f"{ref.key}:2,S"
+    os.setxattr(path, LIST, SHARED)
+
+    def refuse(*_: object) -> None:
+        raise OSError(95, "not supported")
+
+    monkeypatch.setattr(os, "setxattr", refuse)  # as on a file system of another kind
+    mailbox.retire(place(mailbox, [ref]))
+    (after,) = (root / "cur").iterdir()
+    assert after.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("lists")
+def test_the_default_list_of_a_directory_gives_no_right_on_a_message_that_had_none(
+    maildir: World, mailbox: Mailbox, root: Path
+) -> None:
+    ref = maildir.deliver("INBOX", OLD)
+    (root / "cur" / f"{ref.key}:2,S").chmod(0o640)
+    os.setxattr(root / "tmp", DEFAULT_LIST, acl(user=6, group=4, named=6, mask=6))
+    mailbox.retire(place(mailbox, [ref]))
+    (after,) = (root / "cur").iterdir()
+    assert LIST not in os.listxattr(after)
+    assert after.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.usefixtures("lists")
+def test_a_folder_that_is_made_has_the_list_of_its_mailbox_and_a_message_no_bits_of_a_mask(
+    maildir: World, root: Path
+) -> None:
+    mailbox = Maildir(maildir.specification)
+    date = datetime(2011, 3, 4, tzinfo=UTC)
+    (intent,) = mailbox.intend([Add("Recovered", BytesContent(NEW), date)])
+    (written,) = mailbox.write([(intent, BytesContent(NEW))])
+    assert isinstance(written, Written)
+    mailbox.place([written])
+    for made in (root / ".Recovered", root / ".Recovered/cur"):
+        assert os.getxattr(made, LIST) == os.getxattr(root, LIST)
+    (added,) = (root / ".Recovered/cur").iterdir()
+    assert added.stat().st_mode & 0o777 == 0o600
