@@ -11,7 +11,7 @@ import typer
 
 from sectool.cli import options
 from sectool.cli.layout import fact, table, wrapped
-from sectool.cli.paths import path_argument
+from sectool.cli.options import path_argument
 from sectool.cli.shell import answer, envelope, report
 
 if TYPE_CHECKING:

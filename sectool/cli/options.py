@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from sectool.cli.paths import path_option
 from sectool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from sectool.keys import KeySpecification
     from sectool.smime import PartSelection
     from sectool.summary import Summary
+
+# Whether a path can be read is told by who opens it: asked beforehand the system answers for the
+# real user, without the capabilities that count when it is opened.
+path_option = partial(typer.Option, readable=False)
+path_argument = partial(typer.Argument, readable=False)
+
 
 AnyRun = TypeVar("AnyRun", bound="Run[Summary]")
 Encrypting = TypeVar("Encrypting", "Encrypt", "Rewrap")

@@ -3,10 +3,6 @@
 Reads BER and DER, writes DER. Knows keys only by their operations, and no mail.
 """
 
-from sectool.cms.addresses import (
-    certificate_addresses as certificate_addresses,
-    comparable_address as comparable_address,
-)
 from sectool.cms.envelope import (
     EnvelopeDescription as EnvelopeDescription,
     IdentifierFilter as IdentifierFilter,
@@ -22,6 +18,10 @@ from sectool.cms.key_kinds import (
     kind_of_key as kind_of_key,
 )
 from sectool.cms.limits import DEFAULT_LIMITS as DEFAULT_LIMITS, Limits as Limits
+from sectool.cms.names import (
+    certificate_addresses as certificate_addresses,
+    comparable_address as comparable_address,
+)
 from sectool.cms.oids import (
     AUTH_ENVELOPED_DATA as AUTH_ENVELOPED_DATA,
     AUTHENTICATED_DATA as AUTHENTICATED_DATA,

@@ -30,7 +30,6 @@ from cryptography.hazmat.primitives.asymmetric import (
 from sectool.asn1 import der, tags
 from sectool.budget import Work, current
 from sectool.cms import oids
-from sectool.cms.addresses import PARSER_ERRORS
 from sectool.cms.identifiers import (
     HASHES,
     AlgorithmIdentifier,
@@ -41,6 +40,7 @@ from sectool.cms.identifiers import (
 )
 from sectool.cms.key_transport import mgf1_hash
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
+from sectool.cms.names import PARSER_ERRORS
 from sectool.cms.reader import CMSReader
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, Source
 from sectool.errors import (

@@ -25,8 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from sectool.asn1 import der, tags
 from sectool.asn1.tree import Node
 from sectool.cms import oids
-from sectool.cms.addresses import PARSER_ERRORS
-from sectool.cms.names import display_name
+from sectool.cms.names import PARSER_ERRORS, display_name
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import damaged

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sectool import cms
-from sectool.cms.addresses import PARSER_ERRORS
+from sectool.cms.names import PARSER_ERRORS
 from sectool.errors import CertificateUnusable, SectoolError
 from sectool.keys import limits
 from sectool.keys.certificate_checks import (

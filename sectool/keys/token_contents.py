@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sectool.asn1 import der, tags
-from sectool.cms.addresses import PARSER_ERRORS
+from sectool.cms.names import PARSER_ERRORS
 from sectool.cms.seams import OAEP, RSAPadding
 from sectool.errors import DecryptionFailed, RunError, SectoolError, UnsupportedMessage
 from sectool.keys import ber, limits
