@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sectool.joblog.parts import CHECKPOINTS_STAND
-from sectool.joblog.records import Examination, MessageRecord
+from sectool.joblog.records import MESSAGE_COLUMNS, Examination, MessageRecord
 from sectool.joblog.table import Table
 from sectool.outcome import MessageDigest, State
 
@@ -75,11 +75,14 @@ class CopyTable(Table):
         values, source = _mail(examination), self._source(examination)
         first_unseen = self._messages.first_unseen
         marked, ref = str(examination.marked), examination.ref
-        # What lies at its very place was edited there: nobody can deliver under that name.
-        row = first_unseen(
-            f"{_READS_LIKE} AND message = ? AND folder = ? AND key = ?",
-            *(*values, marked, ref.folder, ref.key),
-        )
+        # What lies at its very place was edited there: nobody can deliver under that name. A row
+        # counts as seen once its new copy was met, and this is the one that is to be replaced.
+        row = self._connection.execute(
+            f"SELECT {MESSAGE_COLUMNS} FROM message WHERE {_READS_LIKE} AND message = ?"
+            " AND folder = ? AND key = ? AND (message IN (SELECT message FROM replacement)"
+            "   OR message NOT IN (SELECT message FROM temp.seen))",
+            (*values, marked, ref.folder, ref.key),
+        ).fetchone()
         if row is None and is_own(self._original(examination.marked)):
             row = first_unseen(f"{_READS_LIKE} AND message = ?", *values, marked)
         if row is None and source is not None:
