@@ -12,7 +12,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
@@ -67,9 +67,17 @@ class Directory:
     def __truediv__(self, name: str) -> DirectoryEntry:
         return DirectoryEntry(self, name)
 
-    def scan(self) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    @contextmanager
+    def scan(self) -> Iterator[Iterator[os.DirEntry[str]]]:
         """What lies in it, as ``os.scandir`` has it."""
-        return os.scandir(self.descriptor)
+        # Opened once more, since all who read one open directory share how far they are.
+        descriptor = (self / ".").open(_FOLLOWED)
+        try:
+            with os.scandir(descriptor) as entries:
+                yield entries
+        finally:
+            with contextlib.suppress(OSError):  # what was read was read
+                os.close(descriptor)
 
     def status(self) -> os.stat_result:
         """Of the directory itself."""

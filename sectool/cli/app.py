@@ -90,8 +90,8 @@ _LOG = {13, 21, 22}
 _RUN = {3, 10, 11, 14, 17, *_LOG}
 
 EXIT_CODES: dict[str, set[int]] = {
-    "scan": _ALWAYS | {3, 10, 12},
-    "keys": _ALWAYS | {10, 12},
+    "scan": _ALWAYS | {3, 10, 12, 22},
+    "keys": _ALWAYS | {10, 12, 22},
     "decrypt": _ALWAYS | _RUN | {12, 15, 16, 20},
     "encrypt": _ALWAYS | _RUN | {12, 15, 16, 20},
     "rewrap": _ALWAYS | _RUN | {12, 15, 20},

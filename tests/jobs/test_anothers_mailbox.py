@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from sectool import jobs
-from sectool.errors import UnsafeDirectory
+from sectool.errors import MessageError, UnsafeDirectory
 from sectool.keys import KeySpecification
-from sectool.mailbox import MailboxSpecification, open_mailbox, recognise
+from sectool.mailbox import Add, MailboxSpecification, Written, open_mailbox, recognise
+from sectool.message import BytesContent
 from sectool.outcome import State
 from sectool.retirement import Answer
 from tests.support.mailboxes import Keys
@@ -55,6 +57,23 @@ def test_what_is_another_users_than_the_mailbox_is_left_and_counted(
     os.chown(left, OWNER, OWNER)
     jobs.run(specify("decrypt", mailbox))
     assert jobs.run(specify("encrypt", mailbox)).counts.get(State.FAILED, 0) == 0
+
+
+@pytest.mark.parametrize("what", [".Recovered", ".Recovered/tmp", ".Recovered/cur"])
+def test_root_adds_no_message_to_a_folder_of_another_user(mailbox: Path, what: str) -> None:
+    for part in ("cur", "new", "tmp"):
+        (mailbox / ".Recovered" / part).mkdir(parents=True)
+    for path in (mailbox / ".Recovered", *(mailbox / ".Recovered").iterdir()):
+        os.chown(path, OWNER, OWNER)
+    os.chown(mailbox / what, STRANGER, STRANGER)
+    store = open_mailbox(MailboxSpecification("maildir", str(mailbox)))
+    content = BytesContent(b"Subject: x\n\nx\n")
+    (intent,) = store.intend([Add("Recovered", content, datetime(2011, 3, 4, tzinfo=UTC))])
+    answers = [answer for answer in store.write([(intent, content)]) if isinstance(answer, Written)]
+    (placed,) = store.place(answers) if what.endswith("cur") else [MessageError("not written")]
+    assert isinstance(placed, MessageError)
+    store.abandon([intent])
+    assert [path for path in (mailbox / ".Recovered").rglob("*") if path.is_file()] == []
 
 
 def test_a_second_name_of_anothers_file_is_left_without_a_command(

@@ -19,6 +19,7 @@ from sectool.mailbox import (
     open_mailbox,
 )
 from sectool.mailbox.maildir import MEMORY_LIMIT, Maildir
+from sectool.mailbox.maildir.folders import OPEN_LIMIT
 from sectool.message import BytesContent, FileContent, Flags, MessageRef
 from tests.support.mailbox_contract import DATE, NEW, OLD, World, all_placed, intend, place, write
 
@@ -509,3 +510,14 @@ def test_mail_where_no_folder_keeps_any_is_told(folder: str, mailbox: Maildir, r
     assert folder not in list(mailbox.folders())
     assert [skipped.path for skipped in mailbox.skipped] == [folder]
     assert any(folder in told for told in mailbox.passed_over)
+
+
+def test_of_many_folders_few_are_open_at_a_time(maildir: World, mailbox: Maildir) -> None:
+    refs = [maildir.deliver(f"F{number}", OLD) for number in range(150)]
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    placed = [copy for ref in refs for copy in place(mailbox, [ref])]
+    for copy in placed:
+        mailbox.retire([copy])
+    assert len(list(Path("/proc/self/fd").iterdir())) - before <= OPEN_LIMIT
+    assert [seen.raw for seen in maildir.seen()] == [NEW] * 150
+    mailbox.close()

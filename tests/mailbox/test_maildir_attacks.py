@@ -278,9 +278,9 @@ def test_no_attacker_at_work_meanwhile_reaches_what_is_anothers(
             os.waitpid(child, 0)
         scene.check()
         shutil.rmtree(tmp_path / str(number))
-        if time.monotonic() > end:
+        if time.monotonic() > end and done:
             break
-    assert done > 0, seed
+        assert time.monotonic() < end + 60, seed
 
 
 def attacker(scene: Scene, seed: int) -> int:
@@ -303,6 +303,7 @@ def exchange_for_ever(other: Path, choice: random.Random) -> None:
     places = [here / folder / part for folder in FOLDERS for part in ("cur", "new", "tmp")]
     places += [here / "Archive", here / ".Work", here / ".Recovered", here / "dovecot-keywords"]
     while True:
+        time.sleep(choice.random() * 0.004)
         path = choice.choice(places)
         with suppress(OSError):
             if choice.random() < 0.4:

@@ -126,6 +126,15 @@ class MaildirFiles:
         """
         return self._directories.open(self._known(name), part)
 
+    def writable_directory(self, name: str, part: str) -> Directory:
+        """As ``directory``, for what is to be written.
+
+        Raises:
+            MessageError: it is not of the owner of the mailbox, and root writes to no other.
+        """
+        self._directories.check_owner(self._known(name), part)
+        return self.directory(name, part)
+
     def _known(self, name: str) -> Folder:
         folder = self.folder(name)
         if folder is None:
@@ -244,7 +253,7 @@ class MaildirFiles:
         try:
             folder = self.view(ref.folder).folder
             status = os.fstat(stream.fileno())
-            self._directories.check_owner(folder, entry.part, entry.name, status)
+            self._directories.check_owner(folder, entry.part, (entry.name, status))
         except BaseException:
             stream.close()
             raise

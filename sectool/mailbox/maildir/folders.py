@@ -134,25 +134,28 @@ class OpenFolders:
             )
         return opened
 
-    def check_owner(self, folder: Folder, part: str, name: str, status: os.stat_result) -> None:
+    def check_owner(
+        self, folder: Folder, part: str, file: tuple[str, os.stat_result] | None = None
+    ) -> None:
         """Holds that root is led to nobody's mail but that of the owner of the mailbox.
 
         Args:
             folder: where the message lies.
             part: of the folder.
-            name: of its file.
-            status: of that file, which is open.
+            file: of the message, its name and its status when it was open; None: it is to be made.
 
         Raises:
             MessageError: it, or a directory on the way, belongs to another user.
+            OSError: a directory cannot be opened.
         """
         if os.geteuid() != 0:
             return
         opened = self._opened(folder, part)
-        path = opened.directory.path / name
-        if opened.stranger is not None:
-            path, status = opened.stranger.path, opened.stranger.status()
-        if status.st_uid == opened.owner:
+        if (stranger := opened.stranger) is not None:
+            path, status = stranger.path, stranger.status()
+        elif file is not None and file[1].st_uid != opened.owner:
+            path, status = opened.directory.path / file[0], file[1]
+        else:
             return
         reason = f"{printable(str(path))} belongs to {person(status.st_uid)}, and the mailbox to"
         reason += f" {person(opened.owner)}, so root leaves it"

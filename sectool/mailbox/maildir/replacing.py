@@ -99,13 +99,18 @@ class MaildirReplacer:
 
     def _write_staged(self, intent: Intent, content: Content, inheritance: Inheritance) -> None:
         _check_name(intent)
-        tmp = ensure_directory(self._files.directory(intent.folder) / "tmp")
-        staged, spooled = tmp / intent.where, self._spooled(content)
+        staged = self._part(intent.folder, "tmp") / intent.where
+        spooled = self._spooled(content)
         if spooled is not None and not is_regular(spooled) and is_regular(staged):
             return  # taken over by a try that failed after it; placing compares it
         durable.unlink(staged, "maildir.discard", missing_ok=True)  # of an interrupted run
         if spooled is None or not _take_over(spooled, content, staged, inheritance):
             _copy(content, staged, inheritance)
+
+    def _part(self, folder: str, part: str) -> Directory:
+        """A directory of a folder, made where it is missing, in which to write."""
+        ensure_directory(self._files.directory(folder) / part)
+        return self._files.writable_directory(folder, part)
 
     def _spooled(self, content: Content) -> DirectoryEntry | None:
         """A whole file of the spool directory; None: it is another content."""
@@ -173,8 +178,7 @@ class MaildirReplacer:
         try:
             with durable.explained("place the new copy"):
                 staged = self._staged(intent)
-                folder = self._files.directory(intent.folder)
-                target = ensure_directory(folder / entry.part) / entry.name
+                target = self._part(intent.folder, entry.part) / entry.name
                 if not os.path.samestat(staged.lstat(), status):
                     raise MessageVanished(_REMOVED)
                 durable.rename(staged, target, "maildir.place")
