@@ -29,6 +29,8 @@ class ReplacementTable:
     def __init__(self, connection: sqlite3.Connection, messages: MessageTable) -> None:
         self._connection = connection
         self._messages = messages
+        self._met: dict[int, bool] = {}
+        """Messages whose new copy the last walk met, and whether it saw the old one as well."""
 
     def intend(self, record: ReplacementRecord) -> None:
         """The intent: which copy is replaced, where the new one will come, with which bytes."""
@@ -168,7 +170,12 @@ class ReplacementTable:
             " WHERE message = ?",
             (message,),
         )
+        self._met[message] = self._messages.is_seen(message)
         self._messages.see(message)
+
+    def was_met(self, message: int, *, both: bool) -> bool:
+        """Whether the last walk met the new copy of a message, or saw both copies."""
+        return self._met.get(message, False) if both else message in self._met
 
     def is_new_copy(self, identity: str, met: Iterable[int]) -> bool:
         """Whether an open replacement, and no message yet, is known by this identity.
@@ -222,6 +229,7 @@ class ReplacementTable:
 
     def abandoned(self) -> dict[int, ReplacementRecord]:
         """What may still turn up, by the number of its row; from now on none was met yet."""
+        self._met.clear()
         self._connection.execute("UPDATE abandoned SET new_folder = NULL, new_key = NULL")
         rows = self._connection.execute(
             f"SELECT abandoned, {_OPENS_TO_LATE}, {_COLUMNS} FROM abandoned"

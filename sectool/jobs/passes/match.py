@@ -116,7 +116,7 @@ class Matcher:
         self._log.messages.begin_walk(unseen="lost")
         self._look_at(walk(self._mailbox, self._cancel), progress)
         for _ in range(FURTHER_LISTINGS):
-            self._log.messages.begin_listing()
+            self._log.messages.copies.begin_listing()
             missed = walk_again(self._mailbox, self._cancel, self._was_seen)
             if not missed:
                 break
@@ -149,7 +149,9 @@ class Matcher:
         ref = listing.ref
         if ref in self._unclaimed or ref in self._in_flight:
             return True
-        return self._log.replacements.is_late_at(ref) or self._log.messages.look_back(listing)
+        return self._log.replacements.is_late_at(ref) or self._log.messages.copies.look_back(
+            listing
+        )
 
     def _examinations(
         self, listings: Iterable[Listing], progress: Progress
@@ -206,7 +208,7 @@ class Matcher:
                 if self._log.replacements.follow(examination, self._met):
                     continue
                 self._settle(examination)
-            messages.join_moved()
+            messages.copies.join_moved()
             if is_complete:
                 self._log.replacements.forget_abandoned()
         self._unmatched.clear()

@@ -212,7 +212,7 @@ class Intake:
         progress.begin(self._stage, count(self._mailbox, progress, self._cancel))
         self._look_at(walk(self._mailbox, self._cancel), progress)
         for _ in range(FURTHER_LISTINGS):
-            self._log.messages.begin_listing()
+            self._log.messages.copies.begin_listing()
             missed = walk_again(self._mailbox, self._cancel, self._was_seen)
             if not missed:
                 break
@@ -225,7 +225,7 @@ class Intake:
             for examination in self._late:
                 is_own = has_header_of_original(self._job, examination)
                 self._log.messages.record(examination, is_own)
-            self._log.messages.join_moved()
+            self._log.messages.copies.join_moved()
         progress.end()
         self.trials.run(
             self._argument, workers=self._workers, progress=progress, cancel=self._cancel
@@ -241,7 +241,9 @@ class Intake:
         ref = listing.ref
         if ref in self._without_row or ref in self._in_flight:
             return True
-        return self._log.replacements.is_late_at(ref) or self._log.messages.look_back(listing)
+        return self._log.replacements.is_late_at(ref) or self._log.messages.copies.look_back(
+            listing
+        )
 
     def _find_late_keys(self) -> None:
         """Says of what was left in messages that are replaced that its key is there now."""
