@@ -146,12 +146,10 @@ class Matcher:
         self._claim(group)
 
     def _was_seen(self, listing: Listing) -> bool:
-        ref = listing.ref
-        if ref in self._unclaimed or ref in self._in_flight:
+        ref, log = listing.ref, self._log
+        if ref in self._unclaimed or ref in self._in_flight or log.replacements.is_late_at(ref):
             return True
-        return self._log.replacements.is_late_at(ref) or self._log.messages.copies.look_back(
-            listing
-        )
+        return log.messages.copies.look_back(listing)
 
     def _examinations(
         self, listings: Iterable[Listing], progress: Progress

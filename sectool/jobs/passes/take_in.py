@@ -238,12 +238,10 @@ class Intake:
         self._take_aside(progress)
 
     def _was_seen(self, listing: Listing) -> bool:
-        ref = listing.ref
-        if ref in self._without_row or ref in self._in_flight:
+        ref, log = listing.ref, self._log
+        if ref in self._without_row or ref in self._in_flight or log.replacements.is_late_at(ref):
             return True
-        return self._log.replacements.is_late_at(ref) or self._log.messages.copies.look_back(
-            listing
-        )
+        return log.messages.copies.look_back(listing)
 
     def _find_late_keys(self) -> None:
         """Says of what was left in messages that are replaced that its key is there now."""

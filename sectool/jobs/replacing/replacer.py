@@ -306,8 +306,7 @@ class Replacer:
         if step.intent.replaced == NOTHING:
             self._not_added.append(reason)
             return
-        answer = self._remove_new(copy)
-        if isinstance(answer, Placed):
+        if isinstance(answer := self._remove_new(copy), Placed):
             self._withdraw(step, State.FAILED, reason)
         else:
             self._leave_open(step, answer)
@@ -469,11 +468,9 @@ class Replacer:
         That is their last word, so the message waits again, as it is now.
         """
         if copy.ref != copy.written.intent.replaced:
-            answer = self._remove_new(copy)
-            if isinstance(answer, MessageError):
-                self._leave_open(step, answer)
-                return
-        self._forget(step)
+            if isinstance(answer := self._remove_new(copy), MessageError):
+                return self._leave_open(step, answer)
+        return self._forget(step)
 
     def _bring_in_again(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
         """What is not at hand any more is given up, and its message stands as before."""
