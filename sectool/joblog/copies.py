@@ -181,6 +181,23 @@ class CopyTable:
             self._there.add(int(row[0]))
         return row is not None
 
+    def take_moved(self, examination: Examination) -> bool:
+        """Whether a copy is that of a row which the walk saw where the last listing shows none.
+
+        Before the new copies of what is being replaced count as seen, too.
+        """
+        rows = self._connection.execute(
+            "SELECT message FROM message JOIN temp.seen USING (message)"
+            " WHERE identity IN (?, nullif(?, '')) AND presence = 'present' ORDER BY message",
+            (examination.identity, examination.in_clear),
+        )
+        for (message,) in rows.fetchall():
+            if message not in self._there:
+                self._there.add(message)
+                self._messages.take_place(message, examination.listing)
+                return True
+        return False
+
     def join_moved(self) -> None:
         """Joins the two rows of a message that the walk saw at two places, since it was moved.
 
@@ -189,7 +206,7 @@ class CopyTable:
         """
         seen = self._connection.execute(
             "SELECT message, identity FROM message JOIN temp.seen USING (message)"
-            " WHERE presence = 'present' AND message NOT IN (SELECT message FROM replacement)"
+            " WHERE presence = 'present'"
             if self._came
             else "SELECT 0, '' WHERE 0"
         )

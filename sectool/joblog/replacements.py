@@ -173,6 +173,10 @@ class ReplacementTable:
         self._met[message] = self._messages.is_seen(message)
         self._messages.see(message)
 
+    def note_in_flight(self, messages: Iterable[int]) -> None:
+        """The new copies of these were there as the walk began."""
+        self._met.update(dict.fromkeys(messages, False))
+
     def was_met(self, message: int, *, both: bool) -> bool:
         """Whether the last walk met the new copy of a message, or saw both copies."""
         return self._met.get(message, False) if both else message in self._met

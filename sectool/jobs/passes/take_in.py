@@ -213,19 +213,22 @@ class Intake:
         self._look_at(walk(self._mailbox, self._cancel), progress)
         for _ in range(FURTHER_LISTINGS):
             self._log.messages.copies.begin_listing()
+            self._met.clear()
             missed = walk_again(self._mailbox, self._cancel, self._was_seen)
             if not missed:
                 break
             self._look_at(missed, progress)
         with self._log.group():
+            # Before a message counts as seen whose new copy was met.
+            self._log.messages.copies.join_moved()
             for message in self._met:
                 self._log.replacements.meet(message)
             for examination in self._moved:
                 self._log.replacements.follow(examination, self._met)
             for examination in self._late:
                 is_own = has_header_of_original(self._job, examination)
-                self._log.messages.record(examination, is_own)
-            self._log.messages.copies.join_moved()
+                if not self._log.messages.copies.take_moved(examination):
+                    self._log.messages.record(examination, is_own)
         progress.end()
         self.trials.run(
             self._argument, workers=self._workers, progress=progress, cancel=self._cancel
@@ -239,7 +242,10 @@ class Intake:
 
     def _was_seen(self, listing: Listing) -> bool:
         ref, log = listing.ref, self._log
-        if ref in self._without_row or ref in self._in_flight or log.replacements.is_late_at(ref):
+        if (replaced := self._in_flight.get(ref)) is not None:
+            self._met.append(replaced)
+            return True
+        if ref in self._without_row or log.replacements.is_late_at(ref):
             return True
         return log.messages.copies.look_back(listing)
 

@@ -467,9 +467,10 @@ class Replacer:
 
         That is their last word, so the message waits again, as it is now.
         """
-        if copy.ref != copy.written.intent.replaced:
-            if isinstance(answer := self._remove_new(copy), MessageError):
-                return self._leave_open(step, answer)
+        if copy.ref == copy.written.intent.replaced:
+            return self._forget(step)  # it lies beside
+        if isinstance(answer := self._remove_new(copy), MessageError):
+            return self._leave_open(step, answer)
         return self._forget(step)
 
     def _bring_in_again(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
