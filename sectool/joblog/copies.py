@@ -164,6 +164,9 @@ class CopyTable:
     def note_new(self, message: int) -> None:
         """The walk has made a row."""
         self._came.add(message)
+
+    def note_there(self, message: int) -> None:
+        """A message is where the walk has just seen it."""
         self._there.add(message)
 
     def begin_listing(self) -> None:
@@ -193,7 +196,6 @@ class CopyTable:
         )
         for (message,) in rows.fetchall():
             if message not in self._there:
-                self._there.add(message)
                 self._messages.take_place(message, examination.listing)
                 return True
         return False

@@ -234,6 +234,7 @@ class MessageTable:
         """The walk found this message at ``listing``."""
         self.relocate(message, listing, displaced=self._unseen)
         self.see(message)
+        self.copies.note_there(message)
 
     def first_unseen(self, condition: str, *values: str) -> tuple[object, ...] | None:
         """The first row that meets a condition and that the walk has not seen.

@@ -181,18 +181,22 @@ class ReplacementTable:
         """Whether the last walk met the new copy of a message, or saw both copies."""
         return self._met.get(message, False) if both else message in self._met
 
-    def is_new_copy(self, identity: str, met: Iterable[int]) -> bool:
-        """Whether an open replacement, and no message yet, is known by this identity.
+    def is_new_copy(self, examination: Examination, met: Iterable[int]) -> bool:
+        """Whether what was examined is known as the new copy of an open or abandoned replacement.
+
+        And as no message yet.
 
         Args:
-            identity: of a copy.
+            examination: of a copy.
             met: messages whose new copy lies elsewhere.
         """
         row = self._connection.execute(
-            "SELECT 1 FROM replacement WHERE new_identity = ?1"
-            " AND NOT EXISTS (SELECT 1 FROM message WHERE identity = ?1)"
-            " AND message NOT IN (SELECT value FROM json_each(?2))",
-            (identity, json.dumps(list(met))),
+            "SELECT 1 FROM (SELECT message, new_identity FROM replacement UNION ALL"
+            "   SELECT message, new_identity FROM abandoned WHERE NOT is_superseded)"
+            " WHERE new_identity IN (?1, nullif(?2, '')) AND NOT EXISTS"
+            "   (SELECT 1 FROM message WHERE identity IN (?1, nullif(?2, '')))"
+            " AND message NOT IN (SELECT value FROM json_each(?3))",
+            (examination.identity, examination.in_clear, json.dumps(list(met))),
         ).fetchone()
         return row is not None
 

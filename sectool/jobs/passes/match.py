@@ -197,11 +197,8 @@ class Matcher:
         # Only now is it certain which messages of the job no copy claimed.
         messages = self._log.messages
         with self._log.group():
-            unmatched = [
-                one
-                for one in self._unmatched
-                if not (one.is_read and messages.copies.take_moved(one))
-            ]
+            take = messages.copies.take_moved
+            unmatched = [one for one in self._unmatched if not (one.is_read and take(one))]
             for message in self._met:
                 self._log.replacements.meet(message)
             is_complete = True

@@ -274,7 +274,7 @@ class Intake:
         try:
             for answer in answers:
                 examination, placed = answer.examination, self._in_flight.values()
-                if examination and self._log.replacements.is_new_copy(examination.identity, placed):
+                if examination and self._log.replacements.is_new_copy(examination, placed):
                     self._moved.append(examination)
                     self._without_row.add(examination.ref)
                 else:
