@@ -224,7 +224,8 @@ class Intake:
             for message in self._met:
                 self._log.replacements.meet(message)
             for examination in self._moved:
-                self._log.replacements.follow(examination, self._met)
+                if not self._log.replacements.follow(examination, self._met):
+                    self._log.messages.record(examination)
             for examination in self._late:
                 is_own = has_header_of_original(self._job, examination)
                 if not self._log.messages.copies.take_moved(examination):
@@ -273,8 +274,8 @@ class Intake:
         group = Group()
         try:
             for answer in answers:
-                examination, placed = answer.examination, self._in_flight.values()
-                if examination and self._log.replacements.is_new_copy(examination, placed):
+                examination = answer.examination
+                if examination and self._log.replacements.is_new_copy(examination, self._met):
                     self._moved.append(examination)
                     self._without_row.add(examination.ref)
                 else:
