@@ -17,8 +17,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sectool.joblog.parts import CHECKPOINTS_STAND
-from sectool.joblog.records import MESSAGE_COLUMNS, Examination, MessageRecord
+from sectool.joblog.records import (
+    LISTING_COLUMNS,
+    MESSAGE_COLUMNS,
+    Examination,
+    MessageRecord,
+    listing_of,
+)
 from sectool.joblog.table import Table
+from sectool.message import Listing
 from sectool.outcome import MessageDigest, State
 
 if TYPE_CHECKING:
@@ -37,6 +44,10 @@ class CopyTable(Table):
     def __init__(self, connection: sqlite3.Connection, messages: MessageTable) -> None:
         super().__init__(connection)
         self._messages = messages
+        self._came: set[int] = set()
+        """Rows that this walk has made."""
+        self._there: set[int] = set()
+        """Rows at whose places the last listing showed a message."""
 
     def read_like(self, examination: Examination) -> bool:
         """Whether a mail may be a plaintext copy of the job, by all but its other fields."""
@@ -132,6 +143,78 @@ class CopyTable(Table):
         if row is None and examination.message_id:
             row = self._row(f"{select} LIMIT 1", *values)
         return None if row is None else int(row[0])
+
+    # --- what is moved during a walk ------------------------------------------------
+
+    def begin_walk(self) -> None:
+        """Nothing came yet, and nothing was listed."""
+        self._came.clear()
+        self._there.clear()
+
+    def note_new(self, message: int) -> None:
+        """The walk has made a row."""
+        self._came.add(message)
+
+    def note_there(self, message: int) -> None:
+        """A message is where the walk has just seen it."""
+        self._there.add(message)
+
+    def begin_listing(self) -> None:
+        """A further listing begins, which ``look_back`` is told of."""
+        self._there.clear()
+
+    def look_back(self, listing: Listing) -> bool:
+        """Whether the walk has seen the message at a place that a further listing shows."""
+        row = self._connection.execute(
+            "SELECT message FROM message JOIN temp.seen USING (message)"
+            " WHERE folder = ? AND key = ? AND presence IN ('present', 'changed')",
+            (listing.ref.folder, listing.ref.key),
+        ).fetchone()
+        if row is not None:
+            self._there.add(int(row[0]))
+        return row is not None
+
+    def take_moved(self, examination: Examination) -> bool:
+        """Whether a copy is that of a row which the walk saw where the last listing shows none.
+
+        Before the new copies of what is being replaced count as seen, too.
+        """
+        rows = self._connection.execute(
+            "SELECT message FROM message JOIN temp.seen USING (message)"
+            " WHERE identity IN (?, nullif(?, '')) AND presence = 'present' ORDER BY message",
+            (examination.identity, examination.in_clear),
+        )
+        for (message,) in rows.fetchall():
+            if message not in self._there:
+                self._messages.take_place(message, examination.listing)
+                return True
+        return False
+
+    def join_moved(self) -> None:
+        """Joins the two rows of a message that the walk saw at two places, since it was moved.
+
+        One is at a place where the last listing has no message any more, the other was made by
+        this walk and has the same identity: that is the place of the first from now on.
+        """
+        seen = self._connection.execute(
+            "SELECT message, identity FROM message JOIN temp.seen USING (message)"
+            " WHERE presence = 'present'"
+            if self._came
+            else "SELECT 0, '' WHERE 0"
+        )
+        missing = [(message, of) for message, of in seen.fetchall() if message not in self._there]
+        for message, identity in missing:
+            rows = self._connection.execute(
+                f"SELECT message, {LISTING_COLUMNS} FROM message"
+                " WHERE identity = ? AND presence = 'present' AND message <> ? ORDER BY message",
+                (identity, message),
+            )
+            for other, *columns in rows.fetchall():
+                if other in self._came and other in self._there:
+                    self._came.discard(other)
+                    self._messages.unsee(other)
+                    self._messages.relocate(message, listing_of(*columns), displaced="gone")
+                    break
 
 
 def _mail(examination: Examination) -> tuple[str, str]:

@@ -57,10 +57,6 @@ class MessageTable(Table):
         self.copies = CopyTable(connection, self)
         self._unseen = "gone"
         self._passed: dict[tuple[str, ...], int] = {}
-        self._came: set[int] = set()
-        """Rows that this walk has made."""
-        self._there: set[int] = set()
-        """Rows at whose places the last listing showed a message."""
 
     # --- the one function through which every state changes ---------------------
 
@@ -118,8 +114,7 @@ class MessageTable(Table):
         )
         self._connection.execute("DELETE FROM temp.seen")
         self._passed.clear()
-        self._came.clear()
-        self._there.clear()
+        self.copies.begin_walk()
 
     def changed_at(self, ref: MessageRef) -> int | None:
         """The replaced message whose copy at this place was changed by somebody."""
@@ -135,50 +130,14 @@ class MessageTable(Table):
         """The walk found this message."""
         self._connection.execute("INSERT OR IGNORE INTO temp.seen VALUES (?)", (message,))
 
+    def is_seen(self, message: int) -> bool:
+        """Whether the walk found this message."""
+        row = self._connection.execute("SELECT 1 FROM temp.seen WHERE message = ?", (message,))
+        return row.fetchone() is not None
+
     def unsee(self, message: int) -> None:
         """A message that the walk found has gone since."""
         self._connection.execute("DELETE FROM temp.seen WHERE message = ?", (message,))
-
-    def begin_listing(self) -> None:
-        """A further listing begins, which ``look_back`` is told of."""
-        self._there.clear()
-
-    def look_back(self, listing: Listing) -> bool:
-        """Whether the walk has seen the message at a place that a further listing shows."""
-        row = self._connection.execute(
-            "SELECT message FROM message JOIN temp.seen USING (message)"
-            " WHERE folder = ? AND key = ? AND presence IN ('present', 'changed')",
-            (listing.ref.folder, listing.ref.key),
-        ).fetchone()
-        if row is not None:
-            self._there.add(int(row[0]))
-        return row is not None
-
-    def join_moved(self) -> None:
-        """Joins the two rows of a message that the walk saw at two places, since it was moved.
-
-        One is at a place where the last listing has no message any more, the other was made by
-        this walk and has the same identity: that is the place of the first from now on.
-        """
-        seen = self._connection.execute(
-            "SELECT message, identity FROM message JOIN temp.seen USING (message)"
-            " WHERE presence = 'present' AND message NOT IN (SELECT message FROM replacement)"
-            if self._came
-            else "SELECT 0, '' WHERE 0"
-        )
-        missing = [(message, of) for message, of in seen.fetchall() if message not in self._there]
-        for message, identity in missing:
-            rows = self._connection.execute(
-                f"SELECT message, {LISTING_COLUMNS} FROM message"
-                " WHERE identity = ? AND presence = 'present' AND message <> ? ORDER BY message",
-                (identity, message),
-            )
-            for other, *columns in rows.fetchall():
-                if other in self._came and other in self._there:
-                    self._came.discard(other)
-                    self.unsee(other)
-                    self.relocate(message, listing_of(*columns), displaced="gone")
-                    break
 
     def look_again(
         self, messages: Iterable[int], takes: Callable[[Listing], bool]
@@ -276,6 +235,7 @@ class MessageTable(Table):
         """The walk found this message at ``listing``."""
         self.relocate(message, listing, displaced=self._unseen)
         self.see(message)
+        self.copies.note_there(message)
 
     def first_unseen(self, condition: str, *values: str) -> tuple[object, ...] | None:
         """The first row that meets a condition and that the walk has not seen.
@@ -479,8 +439,7 @@ class MessageTable(Table):
             ),
         )
         message = int(cursor.lastrowid or 0)
-        self._came.add(message)
-        self._there.add(message)
+        self.copies.note_new(message)
         self.take_place(message, examination.listing)
         self.note_step(message, examination.state)
         return message

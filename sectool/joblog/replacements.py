@@ -29,6 +29,8 @@ class ReplacementTable:
     def __init__(self, connection: sqlite3.Connection, messages: MessageTable) -> None:
         self._connection = connection
         self._messages = messages
+        self._met: dict[int, bool] = {}
+        """Messages whose new copy the last walk met, and whether it saw the old one as well."""
 
     def intend(self, record: ReplacementRecord) -> None:
         """The intent: which copy is replaced, where the new one will come, with which bytes."""
@@ -168,20 +170,33 @@ class ReplacementTable:
             " WHERE message = ?",
             (message,),
         )
+        self._met[message] = self._messages.is_seen(message)
         self._messages.see(message)
 
-    def is_new_copy(self, identity: str, met: Iterable[int]) -> bool:
-        """Whether an open replacement, and no message yet, is known by this identity.
+    def note_in_flight(self, messages: Iterable[int]) -> None:
+        """The new copies of these were there as the walk began."""
+        self._met.update(dict.fromkeys(messages, False))
+
+    def was_met(self, message: int, *, both: bool) -> bool:
+        """Whether the last walk met the new copy of a message, or saw both copies."""
+        return self._met.get(message, False) if both else message in self._met
+
+    def is_new_copy(self, examination: Examination, met: Iterable[int]) -> bool:
+        """Whether what was examined is known as the new copy of an open or abandoned replacement.
+
+        And as no message yet.
 
         Args:
-            identity: of a copy.
+            examination: of a copy.
             met: messages whose new copy lies elsewhere.
         """
         row = self._connection.execute(
-            "SELECT 1 FROM replacement WHERE new_identity = ?1"
-            " AND NOT EXISTS (SELECT 1 FROM message WHERE identity = ?1)"
-            " AND message NOT IN (SELECT value FROM json_each(?2))",
-            (identity, json.dumps(list(met))),
+            "SELECT 1 FROM (SELECT message, new_identity FROM replacement UNION ALL"
+            "   SELECT message, new_identity FROM abandoned WHERE NOT is_superseded)"
+            " WHERE new_identity IN (?1, nullif(?2, '')) AND NOT EXISTS"
+            "   (SELECT 1 FROM message WHERE identity IN (?1, nullif(?2, '')))"
+            " AND message NOT IN (SELECT value FROM json_each(?3))",
+            (examination.identity, examination.in_clear, json.dumps(list(met))),
         ).fetchone()
         return row is not None
 
@@ -222,6 +237,7 @@ class ReplacementTable:
 
     def abandoned(self) -> dict[int, ReplacementRecord]:
         """What may still turn up, by the number of its row; from now on none was met yet."""
+        self._met.clear()
         self._connection.execute("UPDATE abandoned SET new_folder = NULL, new_key = NULL")
         rows = self._connection.execute(
             f"SELECT abandoned, {_OPENS_TO_LATE}, {_COLUMNS} FROM abandoned"

@@ -55,6 +55,33 @@ def test_what_the_owner_does_to_one_of_two_copies_is_the_last_word(
     hold(trial, iter(cases))
 
 
+@pytest.mark.parametrize("operation", ["encrypt"])
+def test_what_the_owner_does_while_an_interrupted_run_is_resumed_is_the_last_word(
+    tmp_path: Path, keys: Keys, operation: str
+) -> None:
+    trial = trial_of(tmp_path, "maildir", operation, keys)
+    kill = trial.last("maildir.retire.before")
+    judged = [trial.judge_resumed(kill, point, "move", "new") for point in (3, 6)]
+    assert judged == ["", ""]
+
+
+@pytest.mark.all_only
+@pytest.mark.parametrize("act", ["move", "unread", "tag the Subject", "delete"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_at_every_point_of_a_resumed_run_the_owner_has_the_last_word(
+    tmp_path: Path, keys: Keys, operation: str, act: str
+) -> None:
+    trial = trial_of(tmp_path, "maildir", operation, keys)
+    names = [name for name, _ in trial.passed]
+    wrong = {}
+    for which in ("old", "new") if "maildir.retire.before" in names else ():
+        for point in range(1, 100):
+            problem = trial.judge_resumed(trial.last("maildir.retire.before"), point, act, which)
+            if problem not in {"", "-"}:
+                wrong[which, point] = problem
+    assert wrong == {}
+
+
 def at_every_point(trial: OwnerTrial) -> Iterator[Case]:
     points = trial.distinct()
     for index, point in enumerate(points):

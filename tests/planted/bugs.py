@@ -55,7 +55,7 @@ BUGS: tuple[Bug, ...] = (
 """,
         """                self._give_name(entry)
 """,
-        (),
+        ("tests/jobs/test_crashes.py::test_decrypt_killed_at_every_point_resumes_to_the_same_end",),
     ),
     Bug(
         "an original is kept without a look at its bytes",
@@ -78,7 +78,7 @@ BUGS: tuple[Bug, ...] = (
         "sectool/jobs/replacing/replacer.py",
         "if stored.revision != new.revision:",
         "if not stored.revision:",
-        (),
+        ("tests/jobs/test_races.py", "tests/jobs/test_owner_acts.py"),
     ),
     Bug(
         "the old copies go before the log knows of the new ones",
@@ -88,7 +88,7 @@ BUGS: tuple[Bug, ...] = (
 """,
         """        return self._proven(placed)
 """,
-        (),
+        ("tests/jobs/test_owner_acts.py", "tests/jobs/test_stores_meanwhile.py"),
     ),
     Bug(
         "two whole copies are left after a crash",
@@ -146,5 +146,137 @@ BUGS: tuple[Bug, ...] = (
         "if match.found * 2 < match.messages and not partial:",
         "if match.found * 2 < match.messages and partial:",
         ("tests/jobs/test_move.py::test_a_mailbox_with_less_than_half_of_the_job_is_refused",),
+    ),
+    Bug(
+        "a new copy that the disk damaged takes the place of the old one",
+        "sectool/mailbox/maildir/replacing.py",
+        "if digest != copy.intent.digest:",
+        "if not digest:",
+        ("tests/mailbox/test_contract.py",),
+    ),
+    Bug(
+        "an old copy goes that was changed since it was read, with its size and time kept",
+        "sectool/mailbox/maildir/files.py",
+        "status.st_mtime_ns, status.st_ctime_ns",
+        "status.st_mtime_ns, 0",
+        (
+            "tests/mailbox/test_maildir_unchanged.py::test_a_writer_who_keeps_size_and_time_is_noticed",
+        ),
+    ),
+    Bug(
+        "a time too young to tell of a change is trusted",
+        "sectool/mailbox/maildir/files.py",
+        "is_settled = status.st_ctime_ns + grain_of(status.st_ctime_ns) < now",
+        "is_settled = status.st_ctime_ns <= now",
+        (
+            "tests/mailbox/test_maildir_unchanged.py::test_a_writer_in_the_same_moment_as_the_reading_is_noticed",
+        ),
+    ),
+    Bug(
+        "a message that took the name of a twin is removed",
+        "sectool/mailbox/maildir/replacing.py",
+        "if entry != found.entry and _has_file(view.at(entry), found.status):",
+        "if entry != found.entry:",
+        (
+            "tests/mailbox/test_maildir_unchanged.py::test_a_message_that_took_the_name_of_a_twin_stays",
+        ),
+    ),
+    Bug(
+        "links of the mailbox's owner are followed",
+        "sectool/directories.py",
+        "flags |= os.O_NOFOLLOW | os.O_CLOEXEC\n        return self._told(",
+        "flags |= os.O_CLOEXEC\n        return self._told(",
+        (
+            "tests/mailbox/test_maildir_attacks.py::test_no_exchange_at_any_point_reaches_what_is_anothers",
+        ),
+    ),
+    Bug(
+        "root replaces mail of another user than the mailbox's owner",
+        "sectool/mailbox/maildir/folders.py",
+        "if status.st_uid == opened.owner:",
+        "if status.st_uid >= 0:",
+        (
+            "tests/jobs/test_anothers_mailbox.py::test_what_is_another_users_than_the_mailbox_is_left_and_counted",
+        ),
+    ),
+    Bug(
+        "a folder is acted on that was exchanged after the listing",
+        "sectool/mailbox/maildir/folders.py",
+        "if _identity(opened.directory) != folder.identity:",
+        "if not folder.identity:",
+        (
+            "tests/mailbox/test_maildir_attacks.py::test_what_is_exchanged_after_the_listing_is_not_acted_on",
+        ),
+    ),
+    Bug(
+        "a link on the way to the mailbox is followed that its owner made",
+        "sectool/trust.py",
+        "if status.st_uid not in _trusted():\n                raise _planted(link, status)",
+        "if status.st_uid < 0:\n                raise _planted(link, status)",
+        (
+            "tests/jobs/test_anothers_mailbox.py::test_a_link_of_the_owners_on_the_way_is_refused_with_what_it_leads_to",
+        ),
+    ),
+    Bug(
+        "an original is a second name of a file that its owner can write to",
+        "sectool/checkpoint/originals.py",
+        "return status.st_uid == os.geteuid() and not status.st_mode & 0o022",
+        "return not status.st_mode & 0o022",
+        ("tests/jobs/test_anothers_mailbox.py", "tests/mailbox/test_maildir_attacks.py"),
+    ),
+    Bug(
+        "a new copy loses its access control list",
+        "sectool/mailbox/maildir/inheriting.py",
+        "if wanted is not None and is_of_group and _set(descriptor, ACCESS_LIST, wanted):",
+        "if wanted is not None and is_of_group:",
+        (
+            "tests/mailbox/test_maildir_unchanged.py::test_lists_and_attributes_come_along_and_no_right_is_new",
+        ),
+    ),
+    Bug(
+        "a message that was marked as deleted meanwhile is replaced",
+        "sectool/mailbox/base.py",
+        "if old.deleted and not (base.deleted or new.deleted):",
+        "if old.deleted and (base.deleted and new.deleted):",
+        (
+            "tests/jobs/test_races.py::test_an_old_copy_marked_deleted_meanwhile_stays_and_is_not_encrypted",
+        ),
+    ),
+    Bug(
+        "the base of a merge of flags stays the first one",
+        "sectool/mailbox/base.py",
+        "return replace(self, intent=replace(self.intent, told=None), flags=merge.old)",
+        "return replace(self, intent=replace(self.intent, told=None))",
+        ("tests/mailbox/test_maildir_races.py", "tests/jobs/test_owner_acts.py"),
+    ),
+    Bug(
+        "after a kill a flag comes back that was cleared since",
+        "sectool/mailbox/base.py",
+        "base = self.flags if told is None else new.agreed(base=self.flags, told=told)",
+        "base = self.flags",
+        ("tests/jobs/test_owner_acts.py",),
+    ),
+    Bug(
+        "plaintext stays in the tmp of a folder that was renamed",
+        "sectool/mailbox/maildir/replacing.py",
+        "if not self._remove_staged(intent):\n                    self._remove_elsewhere(intent)",
+        "self._remove_staged(intent)",
+        ("tests/jobs/test_owner_acts.py", "tests/mailbox/test_contract.py"),
+    ),
+    Bug(
+        "the log tells of files whose names are not durable",
+        "sectool/durable.py",
+        "        os.fsync(directory.descriptor)\n",
+        "        directory.status()\n",
+        ("tests/test_durable.py", "tests/faults/test_power_cuts.py"),
+    ),
+    Bug(
+        "the bytes of new copies are not durable when their names are",
+        "sectool/mailbox/maildir/replacing.py",
+        """                    durable.sync_files(_without_errors(streams), "maildir.sync")
+            except BaseException:""",
+        """                    pass
+            except BaseException:""",
+        ("tests/mailbox/test_maildir_kill_points.py",),
     ),
 )

@@ -201,6 +201,28 @@ class OwnerTrial:
             self._act(owner, case.then, case.which, wanted)
         return self.end(owner, wanted, was_killed=case.kill is not None)
 
+    def judge_resumed(self, kill: int, point: int, act: str, which: str) -> str:
+        """The same where the owner acts at a point of the run after the one that was killed.
+
+        Returns:
+            What is wrong; ``-`` where that run passes no such point, or there is no such copy.
+        """
+        self.put_back()
+        owner = self.owner()
+        wanted = Wanted({WORK}, {"S"})
+        note = self._directory / "acted"
+        crash.in_child_with(_hook(Case(0, "", "", kill), lambda: None), lambda: jobs.run(self.spec))
+
+        def do() -> None:
+            if self._act(owner, act, which, Wanted(set(), set())):
+                note.touch()
+
+        crash.in_child_with(_hook(Case(point, act, which, None), do), lambda: jobs.run(self.spec))
+        if not note.exists():
+            return "-"
+        self._expect(act, wanted, is_alone=not owner.copies())
+        return self.end(owner, wanted)
+
     def owner(self) -> Owner:
         owner = Owner(self.mailbox, self.kind, ID, set())
         return Owner(self.mailbox, self.kind, ID, {mail.raw for mail in owner.copies()})

@@ -86,7 +86,11 @@ class _Rollback:
         tasks = list(self._tasks())
         progress.begin(Operation.ROLLBACK, len(tasks))
         argument = OriginalArgument(
-            self._mailbox.access, self._job.directory / "originals", self._replacing.files
+            self._mailbox.access,
+            self._job.directory / "originals",
+            self._replacing.files,
+            # To a plaintext copy a server may have added, and nobody asked for that.
+            keeps_header=not is_in_place(self._log),
         )
         self._replacing.run(
             FETCH_ORIGINAL,

@@ -116,7 +116,8 @@ class Matcher:
         self._log.messages.begin_walk(unseen="lost")
         self._look_at(walk(self._mailbox, self._cancel), progress)
         for _ in range(FURTHER_LISTINGS):
-            self._log.messages.begin_listing()
+            self._log.messages.copies.begin_listing()
+            self._met.clear()
             missed = walk_again(self._mailbox, self._cancel, self._was_seen)
             if not missed:
                 break
@@ -146,10 +147,13 @@ class Matcher:
         self._claim(group)
 
     def _was_seen(self, listing: Listing) -> bool:
-        ref = listing.ref
-        if ref in self._unclaimed or ref in self._in_flight:
+        ref, log = listing.ref, self._log
+        if (replaced := self._in_flight.get(ref)) is not None:
+            self._met.append(replaced)
             return True
-        return self._log.replacements.is_late_at(ref) or self._log.messages.look_back(listing)
+        if ref in self._unclaimed or log.replacements.is_late_at(ref):
+            return True
+        return log.messages.copies.look_back(listing)
 
     def _examinations(
         self, listings: Iterable[Listing], progress: Progress
@@ -193,10 +197,12 @@ class Matcher:
         # Only now is it certain which messages of the job no copy claimed.
         messages = self._log.messages
         with self._log.group():
+            take = messages.copies.take_moved
+            unmatched = [one for one in self._unmatched if not (one.is_read and take(one))]
             for message in self._met:
                 self._log.replacements.meet(message)
             is_complete = True
-            for examination in self._unmatched:
+            for examination in unmatched:
                 is_complete = is_complete and examination.is_read
                 if not examination.is_read and (known := messages.stays(examination.ref)):
                     # Of what was never read the job keeps nothing.
@@ -206,7 +212,6 @@ class Matcher:
                 if self._log.replacements.follow(examination, self._met):
                     continue
                 self._settle(examination)
-            messages.join_moved()
             if is_complete:
                 self._log.replacements.forget_abandoned()
         self._unmatched.clear()

@@ -212,20 +212,24 @@ class Intake:
         progress.begin(self._stage, count(self._mailbox, progress, self._cancel))
         self._look_at(walk(self._mailbox, self._cancel), progress)
         for _ in range(FURTHER_LISTINGS):
-            self._log.messages.begin_listing()
+            self._log.messages.copies.begin_listing()
+            self._met.clear()
             missed = walk_again(self._mailbox, self._cancel, self._was_seen)
             if not missed:
                 break
             self._look_at(missed, progress)
         with self._log.group():
+            # Before a message counts as seen whose new copy was met.
+            self._log.messages.copies.join_moved()
             for message in self._met:
                 self._log.replacements.meet(message)
             for examination in self._moved:
-                self._log.replacements.follow(examination, self._met)
+                if not self._log.replacements.follow(examination, self._met):
+                    self._log.messages.record(examination)
             for examination in self._late:
                 is_own = has_header_of_original(self._job, examination)
-                self._log.messages.record(examination, is_own)
-            self._log.messages.join_moved()
+                if not self._log.messages.copies.take_moved(examination):
+                    self._log.messages.record(examination, is_own)
         progress.end()
         self.trials.run(
             self._argument, workers=self._workers, progress=progress, cancel=self._cancel
@@ -238,10 +242,13 @@ class Intake:
         self._take_aside(progress)
 
     def _was_seen(self, listing: Listing) -> bool:
-        ref = listing.ref
-        if ref in self._without_row or ref in self._in_flight:
+        ref, log = listing.ref, self._log
+        if (replaced := self._in_flight.get(ref)) is not None:
+            self._met.append(replaced)
             return True
-        return self._log.replacements.is_late_at(ref) or self._log.messages.look_back(listing)
+        if ref in self._without_row or log.replacements.is_late_at(ref):
+            return True
+        return log.messages.copies.look_back(listing)
 
     def _find_late_keys(self) -> None:
         """Says of what was left in messages that are replaced that its key is there now."""
@@ -267,8 +274,8 @@ class Intake:
         group = Group()
         try:
             for answer in answers:
-                examination, placed = answer.examination, self._in_flight.values()
-                if examination and self._log.replacements.is_new_copy(examination.identity, placed):
+                examination = answer.examination
+                if examination and self._log.replacements.is_new_copy(examination, self._met):
                     self._moved.append(examination)
                     self._without_row.add(examination.ref)
                 else:

@@ -182,6 +182,7 @@ def in_flight(job: Job, mailbox: Mailbox, *, workers: int) -> dict[MessageRef, i
             message = replacements.meet_late(number, late.new.ref)
             if message is not None:
                 places[late.new.ref] = message
+    replacements.note_in_flight(places.values())
     return places
 
 

@@ -27,6 +27,7 @@ from sectool.errors import (
 )
 from sectool.joblog import Purpose, ReplacementRecord
 from sectool.jobs.replacing.in_flight import FoundCopies, find_copies, of_store
+from sectool.jobs.replacing.late import remove_late
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
@@ -44,7 +45,7 @@ from sectool.mailbox import (
     Unit,
     Written,
 )
-from sectool.message import Flags, Listing, MessageRef
+from sectool.message import Flags, Listing
 from sectool.outcome import MessageDigest, Proof, State
 
 
@@ -308,8 +309,7 @@ class Replacer:
         if step.intent.replaced == NOTHING:
             self._not_added.append(reason)
             return
-        answer = self._remove_new(copy)
-        if isinstance(answer, Placed):
+        if isinstance(answer := self._remove_new(copy), Placed):
             self._withdraw(step, State.FAILED, reason)
         else:
             self._leave_open(step, answer)
@@ -418,7 +418,7 @@ class Replacer:
         self._see_through(steps, self._go_on, self._retire)
         for late in self._log.replacements.late():
             try:
-                self._remove_late(*late)
+                remove_late(self._mailbox, *late, workers=self._workers)
             except SectoolError as error:
                 # It stays, and the next run meets it again.
                 if not isinstance(error, MessageError) and error.again is not Again.NOW:
@@ -435,6 +435,8 @@ class Replacer:
         for step, copies in zip(steps, found, strict=True):
             if copies.unclear is not None:
                 self._leave_open(step, copies.unclear)
+            elif self._is_on_the_move(step, copies):
+                self._leave_open(step, MessageVanished("a copy of it went while the run began"))
             elif copies.new is None:
                 missing.append(step)
             elif copies.old_present and copies.is_outdated:
@@ -450,6 +452,13 @@ class Replacer:
             self._make_way(step, copy)
         return retire + self._bring_in_again(missing)
 
+    def _is_on_the_move(self, step: _Step, copies: FoundCopies) -> bool:
+        """Whether a copy is gone that the walk saw: the next one shows whether it was moved."""
+        if copies.new is None:
+            return self._log.replacements.was_met(step.message, both=False)
+        is_gone = not (copies.old_present or step.is_addition)
+        return is_gone and self._log.replacements.was_met(step.message, both=True)
+
     def _log_identities(self, found: Iterable[tuple[_Step, FoundCopies]]) -> None:
         with self._log.group():
             for step, copies in found:
@@ -461,12 +470,11 @@ class Replacer:
 
         That is their last word, so the message waits again, as it is now.
         """
-        if copy.ref != copy.written.intent.replaced:
-            answer = self._remove_new(copy)
-            if isinstance(answer, MessageError):
-                self._leave_open(step, answer)
-                return
-        self._forget(step)
+        if copy.ref == copy.written.intent.replaced:
+            return self._forget(step)  # it lies beside
+        if isinstance(answer := self._remove_new(copy), MessageError):
+            return self._leave_open(step, answer)
+        return self._forget(step)
 
     def _bring_in_again(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
         """What is not at hand any more is given up, and its message stands as before."""
@@ -478,27 +486,6 @@ class Replacer:
             if step not in at_hand:
                 self._forget(step)
         return self._bring_in(at_hand) if at_hand else []
-
-    def _remove_late(self, record: ReplacementRecord, other: MessageRef, identity: str) -> None:
-        """Removes a copy that turned up after its message was replaced another time.
-
-        It is one of two whole ones: the other is looked at here, and by the store once more.
-        """
-        known = of_store(self._mailbox, [record])
-        (late,) = find_copies(self._mailbox, known, workers=self._workers)
-        if late.new is None or late.new.ref == other:
-            return
-        tasks = [CopyTask(other, record.intent.size)]
-        look = look_at_copies(self._mailbox, tasks, workers=self._workers)[other]
-        if not isinstance(look, KnownCopy) or identity not in look.names:
-            return
-        intent = replace(
-            record.intent,
-            replaced=late.new.ref,
-            revision=late.new.revision,
-            digest=look.digest,
-        )
-        self._mailbox.retire([Placed(Written.as_intended(intent), other, look.revision, "")])
 
     def _leave_open(self, step: _Step, error: MessageError) -> None:
         """Of copies that cannot be read none is made again, and none is taken for gone."""

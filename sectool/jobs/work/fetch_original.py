@@ -26,6 +26,8 @@ class OriginalArgument:
     originals: Path
     files: NewFiles
     """The copies of originals."""
+    keeps_header: bool
+    """Whether what was added to the header of a message since is put back with it."""
 
 
 class OriginalContext(MailboxContext):
@@ -35,6 +37,7 @@ class OriginalContext(MailboxContext):
         super().__init__(argument)
         self.originals = OriginalStore(argument.originals)
         self.files = argument.files
+        self.keeps_header = argument.keeps_header
 
 
 def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
@@ -45,7 +48,7 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
         CheckpointDamaged: likewise.
         NoSpace: the copy could not be written.
     """
-    stored, inventory = fetch_known(context.mailbox, message)
+    stored, _ = fetch_known(context.mailbox, message)
     original = context.originals.open(message.original)
     path = context.files.of(message.message)
     with durable.new_output(path, "write an original") as stream:
@@ -55,7 +58,9 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
             raise CheckpointDamaged(f"the original {message.original[:16]}… is not what was kept")
         crashpoint("roll_back.written")
     digest = message.original
-    changed = _with_present_header(path, stored.content, message) if inventory.parts else None
+    changed = None
+    if context.keeps_header:
+        changed = _with_present_header(path, stored.content, message)
     if changed is not None:
         path = context.files.of(message.message)
         with durable.new_output(path, "write an original") as stream:
@@ -68,10 +73,7 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
 
 
 def _with_present_header(path: Path, present: Content, message: JobMessage) -> Content | None:
-    """The original with what its owner made of the header since; None: as it was, or in doubt.
-
-    Not of a copy in clear: of its header a server may have made anything.
-    """
+    """The original with what its owner made of the header since; None: as it was, or in doubt."""
     changed = smime.with_header_of(FileContent(path), present)
     if changed is None or smime.take_inventory(changed).identity != message.original_identity:
         return None
