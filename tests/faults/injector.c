@@ -140,6 +140,10 @@ static void resolve(int directory, const char *name, char *path)
         of_descriptor(directory, path);
         return;
     }
+    if (!strncmp(name, "/proc/self/fd/", 14)) {  /* how an open file is given a name */
+        of_descriptor(atoi(name + 14), path);
+        return;
+    }
     if (*name == '/') {
         snprintf(path, PATH_ROOM, "%s", name);
         return;
