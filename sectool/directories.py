@@ -20,9 +20,6 @@ from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
 
-_FOLLOWED = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Of a directory: with O_DIRECTORY a FIFO is not waited for either."""
-
 
 class Directory:
     """An open directory; it is closed when nobody refers to it any more.
@@ -50,7 +47,9 @@ class Directory:
             OSError: it cannot be opened; ENOTDIR or ELOOP where a component is a link.
         """
         *names, last = path.parts[1:] or (".",)
-        directory = cls(os.open(path.anchor, os.O_PATH | _FOLLOWED), Path(path.anchor))
+        directory = cls(
+            os.open(path.anchor, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), Path(path.anchor)
+        )
         for name in names:
             # Directories on the way need not be readable.
             directory = (directory / name).open_directory(os.O_PATH)
@@ -71,7 +70,7 @@ class Directory:
     def scan(self) -> Iterator[Iterator[os.DirEntry[str]]]:
         """What lies in it, as ``os.scandir`` has it."""
         # Opened once more, since all who read one open directory share how far they are.
-        descriptor = (self / ".").open(_FOLLOWED)
+        descriptor = (self / ".").open(os.O_DIRECTORY)
         try:
             with os.scandir(descriptor) as entries:
                 yield entries
@@ -106,7 +105,8 @@ class DirectoryEntry:
 
     def open_directory(self, flags: int = os.O_RDONLY) -> Directory:
         """Opens the directory that has the name."""
-        return Directory(self.open(flags | _FOLLOWED), self.directory.path / self.name)
+        # A FIFO is not waited for either.
+        return Directory(self.open(flags | os.O_DIRECTORY), self.directory.path / self.name)
 
     def mkdir(self, mode: int) -> None:
         """Makes a directory."""

@@ -5,10 +5,14 @@ F01, F14, F16, F17, F19-F28 and F33; the calls are counted and met by ``injector
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from tests.support.every_call import Judge, Stage, Trial, note_figures, trials
-from tests.support.faults import FaultyProcess
+from tests.support.faults import Call, FaultyProcess
 from tests.support.mailboxes import Keys
 
 OPERATIONS = (
@@ -70,3 +74,47 @@ def test_a_call_of_a_worker_that_goes_wrong_costs_no_message_and_the_same_comman
     violations = [text for trial in chosen for text in judge.violations(trial, workers=1)]
     note_figures(f"{operation}, in a worker", calls, chosen, violations)
     assert violations == []
+
+
+def test_what_takes_the_place_of_a_message_is_durable_before_that_is_removed(stage: Stage) -> None:
+    """No power cut tells on a file system that keeps all its acts in their order."""
+    calls = Judge(stage, "encrypt").calls()
+    removals = [at for at, call in enumerate(calls) if call.kind == "unlink" and _is_mail(call)]
+    assert removals
+    for at in removals:
+        folder = Path(calls[at].path).parent
+        named = _last(calls[:at], "rename", partial(_lies_in, folder.parent / "tmp"))
+        staged = Path(calls[named].path)
+        original = _last(calls[:named], "rename", lambda path: path.parent.name == "originals")
+        order = [
+            (original, Path(calls[original].path).parent),
+            (_last(calls[:named], "rename", lambda path: path.name.startswith("sectool.")), staged),
+            (named, folder),
+        ]
+        for first, synced in order:
+            assert any(each.kind == "sync" and each.path == str(synced) for each in calls[first:at])
+        logged = _last(calls[:at], "sync", lambda path: path.name.startswith("job.db"))
+        assert logged > _last(calls[:at], "sync", folder.__eq__)
+
+
+def test_a_checkpoint_is_durable_before_the_log_tells_of_it(stage: Stage) -> None:
+    calls = Judge(stage, "decrypt").calls()
+    named = _last(calls, "rename", lambda path: path.parent.name == "incoming")
+    synced = _last(calls, "sync", lambda path: path.name == "checkpoints")
+    first = next(at for at, call in enumerate(calls) if call.path == calls[named].path)
+    written = [call.kind for call in calls[first:named] if call.path == calls[named].path]
+    assert written.index("sync") > written.index("write")
+    assert named < synced < _last(calls, "sync", lambda path: path.name.startswith("job.db"))
+
+
+def _lies_in(directory: Path, path: Path) -> bool:
+    return path.parent == directory
+
+
+def _is_mail(call: Call) -> bool:
+    return Path(call.path).parent.name in {"cur", "new"}
+
+
+def _last(calls: list[Call], kind: str, fits: Callable[[Path], bool]) -> int:
+    """Number of the last call of a kind that is about a file that fits."""
+    return max(at for at, call in enumerate(calls) if call.kind == kind and fits(Path(call.path)))

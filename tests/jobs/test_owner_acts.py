@@ -55,6 +55,22 @@ def test_what_the_owner_does_to_one_of_two_copies_is_the_last_word(
     hold(trial, iter(cases))
 
 
+def test_a_flag_that_is_cleared_after_a_kill_does_not_come_back(tmp_path: Path, keys: Keys) -> None:
+    trial = trial_of(tmp_path, "maildir", "encrypt", keys)
+    placed = trial.last("maildir.directory.after")
+    # By the second of these points the new copy has the flag.
+    kills = (placed + 3, trial.last("maildir.retire.before") + 1)
+    hold(trial, (Case(placed, "flag", "old", kill, then="unflag") for kill in kills))
+
+
+def test_what_waits_in_a_folder_that_is_renamed_after_a_kill_is_removed(
+    tmp_path: Path, keys: Keys
+) -> None:
+    trial = trial_of(tmp_path, "maildir", "decrypt in place", keys)
+    point = trial.last("maildir.sync.before")
+    hold(trial, iter([Case(point, "rename the folder", "old", point, is_dead=True)]))
+
+
 @pytest.mark.parametrize("operation", ["encrypt"])
 def test_what_the_owner_does_while_an_interrupted_run_is_resumed_is_the_last_word(
     tmp_path: Path, keys: Keys, operation: str

@@ -15,7 +15,7 @@ from sectool.crashpoints import install
 from sectool.errors import MessageError
 from sectool.mailbox import Placed, open_mailbox
 from sectool.message import MessageRef
-from tests.support.mailbox_contract import DELETED, FLAGGED, NEW, OLD, World, place
+from tests.support.mailbox_contract import DELETED, FLAGGED, NEW, OLD, SEEN, World, place
 
 MESSAGES = 3000
 """More names than one system call returns, so that a reading can miss one."""
@@ -154,6 +154,23 @@ def test_what_happens_at_the_last_moment_is_seen(
     assert {OLD, NEW} & {message.raw for message in seen}
     if is_done:
         assert [(message.raw, message.flags) for message in seen] == [(NEW, FLAGGED)]
+
+
+def test_a_flag_that_is_set_and_cleared_again_meanwhile_is_cleared(maildir: World) -> None:
+    mailbox = open_mailbox(maildir.specification)
+    ref = maildir.deliver("INBOX", OLD)
+    placed = place(mailbox, [ref])
+    maildir.set_flags(ref, FLAGGED)
+
+    def clear(name: str) -> None:
+        if name == "maildir.flagged.after":  # the new copy has it
+            install(before)
+            maildir.set_flags(ref, SEEN)
+
+    before = install(clear)
+    (answer,) = mailbox.retire(placed)
+    assert isinstance(answer, Placed)
+    assert [(seen.raw, seen.flags) for seen in maildir.seen()] == [(NEW, SEEN)]
 
 
 def test_a_copy_that_is_flagged_while_it_is_made_durable_is_found(maildir: World) -> None:

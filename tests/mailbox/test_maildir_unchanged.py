@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,12 +16,16 @@ from sectool.crashpoints import install
 from sectool.errors import MessageChanged
 from sectool.mailbox import Add, Mailbox, Written, open_mailbox
 from sectool.mailbox.maildir import Maildir
+from sectool.mailbox.maildir.view import CLOCK_GRAIN
 from sectool.message import BytesContent, FileContent
 from tests.support.mailbox_contract import NEW, OLD, World, intend, place
 
 OTHER = OLD.replace(b"old body", b"odd body")
 LIST = "system.posix_acl_access"
 DEFAULT_LIST = "system.posix_acl_default"
+
+LONG = 2.5 * CLOCK_GRAIN / 1_000_000_000
+"""Seconds after which a change has another time for certain."""
 
 
 @pytest.fixture
@@ -64,6 +69,7 @@ def test_a_writer_who_keeps_size_and_time_is_noticed(
 ) -> None:
     ref = maildir.deliver("INBOX", OLD)
     placed = place(mailbox, [ref])
+    time.sleep(LONG)  # their times count for what they say, so that they alone tell of it
     path, raw = root / "cur" / f"{ref.key}:2,S", OTHER
     if which == "new":
         (path,) = root.glob(f"cur/{placed[0].ref.key}*")
@@ -83,7 +89,9 @@ def test_a_writer_in_the_same_moment_as_the_reading_is_noticed(
     """As where the times of a file system are whole seconds: the change shows in none."""
     ref = maildir.deliver("INBOX", OLD)
     placed = place(mailbox, [ref])
+    time.sleep(LONG)  # the time of the new copy counts for what it says
     path = root / "cur" / f"{ref.key}:2,S"
+    path.chmod(0o640)
     changed = path.stat()
 
     def lstat(*arguments: object, **named: object) -> os.stat_result:
