@@ -23,6 +23,8 @@ SAMPLE = [
 WITH_TWO_COPIES = {"imaplike": "store.look.before", "maildir": "maildir.retire.before"}
 """The last point at which both copies are there, of the stores of the sample."""
 
+REPLACING = ("encrypt", "decrypt in place", "rewrap", "rollback", "rollback to clear")
+
 TOLD = [
     *(("move", "old"), ("move", "new"), ("unread", "old"), ("unread", "new")),
     *(("tag the Subject", "old"), ("tag the Subject", "new"), ("rename the folder", "old")),
@@ -53,6 +55,17 @@ def test_what_the_owner_does_to_one_of_two_copies_is_the_last_word(
     cases = [Case(point, act, which, point, is_dead=True) for act, which in mine]
     cases.append(Case(point, "flag", "old", point + 1, then="unflag"))
     hold(trial, iter(cases))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["encrypt from clear", *(pytest.param(o, marks=pytest.mark.all_only) for o in REPLACING)],
+)
+def test_a_move_counts_although_the_folder_with_the_new_copy_is_renamed_afterwards(
+    tmp_path: Path, keys: Keys, operation: str
+) -> None:
+    trial = trial_of(tmp_path, "maildir", operation, keys)
+    assert trial.judge_renamed_behind(trial.last("maildir.retire.before")) == ""
 
 
 @pytest.mark.parametrize("operation", ["encrypt"])

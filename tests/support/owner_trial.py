@@ -223,6 +223,16 @@ class OwnerTrial:
         self._expect(act, wanted, is_alone=not owner.copies())
         return self.end(owner, wanted)
 
+    def judge_renamed_behind(self, kill: int) -> str:
+        """The same where the old copy is moved, and its former folder renamed with the new one."""
+        self.put_back()
+        owner = self.owner()
+        wanted = Wanted({WORK}, {"S"})
+        crash.in_child_with(_hook(Case(0, "", "", kill), lambda: None), lambda: jobs.run(self.spec))
+        self._act(owner, "move", "old", wanted)
+        owner.rename_folder(WORK, "Renamed")
+        return self.end(owner, wanted)
+
     def owner(self) -> Owner:
         owner = Owner(self.mailbox, self.kind, ID, set())
         return Owner(self.mailbox, self.kind, ID, {mail.raw for mail in owner.copies()})

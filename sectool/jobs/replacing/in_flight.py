@@ -159,7 +159,11 @@ def _touched(
             return found
         intent = replace(new.written.intent, revision=look.revision)
         new = replace(new, written=replace(new.written, intent=intent))
-    was_moved = old.folder != intended and (new.ref == old or new.ref.folder == intended)
+    # Under the name that it was given it was never moved, whatever its folder is called now.
+    stays = new.ref.folder == intended or (
+        new.ref.folder != old.folder and new.ref.key == record.intent.where
+    )
+    was_moved = old.folder != intended and (new.ref == old or stays)
     return replace(found, new=new, old_present=True, is_outdated=is_edited or was_moved)
 
 
