@@ -6,6 +6,7 @@ again, so one of a gigabyte passes as easily as one of a kilobyte.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -152,10 +153,18 @@ def open_regular_file(path: FilePath) -> BinaryIO:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        return os.fdopen(descriptor, "rb")
+        return io.BufferedReader(_ReadOnly(descriptor, "rb"))
     except BaseException:
         os.close(descriptor)
         raise
+
+
+class _ReadOnly(io.FileIO):
+    """A file that is only read: that it could not be closed well says nothing of its bytes."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 class _Slice(io.RawIOBase):

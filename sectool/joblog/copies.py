@@ -22,17 +22,21 @@ from sectool.joblog.records import (
     MESSAGE_COLUMNS,
     Examination,
     MessageRecord,
+    StoredCopy,
     listing_of,
 )
 from sectool.joblog.table import Table
 from sectool.message import Listing
-from sectool.outcome import MessageDigest, State
+from sectool.outcome import Identity, MessageDigest, State
 
 if TYPE_CHECKING:
     from sectool.joblog.messages import MessageTable
 
 _READS_LIKE = "identity >= ? AND identity < ?"
 """The copy of a row has the same content and is the same mail."""
+
+_WAS_LIKE = "plaintext_identity >= ? AND plaintext_identity < ?"
+"""The same of the plaintext copy that a row has, or had before it was encrypted."""
 
 _IS_FURTHER = "stored_copy = 'found'"
 """The row is of a further copy, of which an original is kept before it is replaced."""
@@ -53,15 +57,13 @@ class CopyTable(Table):
         """Whether a mail may be a plaintext copy of the job, by all but its other fields."""
         if not examination.in_clear:
             return False
-        return self._has(f"SELECT 1 FROM message WHERE {_READS_LIKE} LIMIT 1", *_mail(examination))
+        return self._has(f"SELECT 1 FROM message WHERE {_WAS_LIKE} LIMIT 1", *_mail(examination))
 
     def resemble(self, examination: Examination) -> bool:
         """Whether a mail has the text of a plaintext copy of the job, whoever it is from."""
         if not examination.in_clear:
             return False
-        return self._has(
-            f"SELECT 1 FROM message WHERE {_READS_LIKE} LIMIT 1", *_content(examination)
-        )
+        return self._has(f"SELECT 1 FROM message WHERE {_WAS_LIKE} LIMIT 1", *_content(examination))
 
     def is_late(self, examination: Examination) -> bool:
         """Whether a mail may be recorded only after all others of a walk: see ``read_like``.
@@ -98,6 +100,8 @@ class CopyTable(Table):
             row = first_unseen(f"{_READS_LIKE} AND message = ?", *values, marked)
         if row is None and source is not None:
             row = first_unseen(f"{_READS_LIKE} AND {_IS_FURTHER}", *values)
+        if row is None:
+            row = self._returned(examination.in_clear)
         if row is not None:
             record = MessageRecord.of_row(row)
             self._messages.take_place(record.message, examination.listing)
@@ -110,6 +114,20 @@ class CopyTable(Table):
         if source == examination.marked:
             return None  # a further copy of that one, whatever else has this body
         return self._messages.claim(examination.listing, examination.identity)
+
+    def _returned(self, identity: Identity) -> tuple[object, ...] | None:
+        """A row without a copy whose plaintext copy is back, as from a backup, and waits again."""
+        row = self._messages.first_unseen(
+            "plaintext_identity = ? AND stored_copy = 'encrypted' AND NOT purged"
+            " AND message NOT IN (SELECT message FROM replacement)",
+            identity,
+        )
+        if row is not None:
+            record = MessageRecord.of_row(row)
+            copy = StoredCopy.FOUND if record.is_further else StoredCopy.PLAINTEXT
+            self._messages.set_copy(record.message, copy, identity)
+            self._messages.advance(record.message, State.DECRYPTED, step="returned")
+        return row
 
     def _original(self, message: int) -> MessageDigest:
         row = self._row("SELECT digest FROM original WHERE message = ?", message)
@@ -133,11 +151,25 @@ class CopyTable(Table):
         self._messages.parts.copy(source, message)
         return message
 
+    def is_left_in_clear(self, examination: Examination) -> bool:
+        """Whether a mail is a plaintext copy of a row whose checkpoints are gone; after ``join``.
+
+        As that has it: marked as a copy of the row, or with its Message-ID.
+        """
+        if not examination.in_clear:
+            return False
+        return self._has(
+            f"SELECT 1 FROM message WHERE {_WAS_LIKE} AND (message = ? OR ? <> '') LIMIT 1",
+            *_mail(examination),
+            examination.marked,
+            examination.message_id,
+        )
+
     def _source(self, examination: Examination) -> int | None:
         """The row that a further copy takes its parts from; the one it is marked with first."""
         if not examination.in_clear:
             return None
-        select = f"SELECT message FROM message WHERE {_READS_LIKE} AND {CHECKPOINTS_STAND}"
+        select = f"SELECT message FROM message WHERE {_WAS_LIKE} AND {CHECKPOINTS_STAND}"
         values = _mail(examination)
         row = self._row(f"{select} AND message = ?", *values, examination.marked)
         if row is None and examination.message_id:

@@ -309,7 +309,9 @@ class MessageTable(Table):
     def set_copy(self, message: int, copy: StoredCopy, identity: Identity) -> None:
         """Such a copy lies in the mailbox from now on, and is known by this identity."""
         self._connection.execute(
-            "UPDATE message SET stored_copy = ?, identity = ? WHERE message = ?",
+            "UPDATE message SET stored_copy = ?1, identity = ?2,"
+            " plaintext_identity = iif(?1 = 'plaintext', ?2, plaintext_identity)"
+            " WHERE message = ?3",
             (copy, identity, message),
         )
 
@@ -422,10 +424,10 @@ class MessageTable(Table):
             raise JobLogDamaged(f"no message of a job log begins as {examination.state}")
         date = examination.listing.internal_date
         cursor = self._connection.execute(
-            "INSERT INTO message (identity, original_identity, stored_copy, further, state, reason,"
-            " proof, purged, folder, key, hint, size, year, internal_date, message_id, tried_with,"
-            " presence) VALUES (?1, ?1, ?2, ?3, ?4, ?5, '', 0, '', '', '', 0, ?6, ?7, ?8, ?9,"
-            " 'gone')",
+            "INSERT INTO message (identity, original_identity, plaintext_identity, stored_copy,"
+            " further, state, reason, proof, purged, folder, key, hint, size, year, internal_date,"
+            " message_id, tried_with, presence) VALUES (?1, ?1, iif(?3, ?1, ''), ?2, ?3, ?4, ?5,"
+            " '', 0, '', '', '', 0, ?6, ?7, ?8, ?9, 'gone')",
             (
                 examination.identity,
                 StoredCopy.FOUND if examination.is_read else StoredCopy.UNREAD,

@@ -83,10 +83,7 @@ _ANEW = frozenset({State.CHECKPOINTED, State.READABLE, State.DECRYPTED, State.FA
 LEGAL_STEPS: dict[State | None, frozenset[State]] = {
     # Decrypted: a further copy of a plaintext that lies in the mailbox.
     None: _EXAMINED | _FOUND_LATER | {State.DECRYPTED},
-    **dict.fromkeys(
-        _EXAMINED - {State.CHECKPOINTED, State.READABLE},
-        _EXAMINED,
-    ),
+    **dict.fromkeys(_EXAMINED - {State.CHECKPOINTED, State.READABLE}, _EXAMINED),
     # Encrypted as well where ``--include-clear`` asks for it.
     **dict.fromkeys(
         (State.CLEAR, State.SIGNED),
@@ -204,6 +201,7 @@ FORMS: dict[str, tuple[str, Callable[[str], str]]] = {
     "DIGEST": ("TEXT", _digest),
     "DIGEST_OR_NONE": ("TEXT", _any_of(_none, _digest)),
     "IDENTITY": ("TEXT", _identity),
+    "IDENTITY_OR_NONE": ("TEXT", _any_of(_none, _identity)),
     "NAMED_IDENTITY": ("TEXT", _any_of(_identity, _behind(PASSED_OVER, _digest))),
     "TRIED": ("TEXT", _any_of(_one_of("", ON_TRIAL), _digest, _limited_trial)),
     "OBJECT_IDENTIFIER": ("TEXT", _object_identifier),
@@ -264,6 +262,7 @@ CREATE TABLE message (
     message ROW PRIMARY KEY,
     identity IDENTITY NOT NULL,
     original_identity IDENTITY NOT NULL,
+    plaintext_identity IDENTITY_OR_NONE NOT NULL,
     stored_copy STORED_COPY NOT NULL,
     further FLAG NOT NULL,
     state STATE NOT NULL,
@@ -288,6 +287,7 @@ CREATE INDEX message_by_identity ON message (identity);
 CREATE INDEX message_by_key ON message (identity, key);
 CREATE INDEX message_by_folder ON message (identity, folder);
 CREATE INDEX message_by_original_identity ON message (original_identity);
+CREATE INDEX message_by_plaintext_identity ON message (plaintext_identity);
 CREATE INDEX message_by_state ON message (state);
 
 CREATE VIEW counted AS

@@ -125,15 +125,13 @@ class Attacked:
 ROWS = """
 INSERT INTO original SELECT message, '{a}' FROM message WHERE state = 'checkpointed' LIMIT 1;
 INSERT INTO replacement SELECT message, 'encrypt', 'intended', folder, key, '{a}', folder,
-    '1700000000.M1P1Q1R0123456789abcdef.host,S=100', NULL, NULL, '{b}', 100, '{b}',
-    'seen', NULL, 'maildir'
-    FROM message
+    '1700000000.M1P1Q1R0123456789abcdef.host,S=100', NULL, NULL, '{b}', 100,
+    '{b}', 'seen', NULL, 'maildir' FROM message
     WHERE state = 'checkpointed' ORDER BY message DESC LIMIT 1;
 INSERT INTO replacement_part SELECT message, '', '{a}' FROM replacement;
 INSERT INTO abandoned SELECT 1, message, 'rewrap', 1, folder, key, '{a}', folder,
-    '1700000000.M1P1Q1R0123456789abcdef.host,S=100', NULL, NULL, '{b}', 100, '{b}',
-    'seen', NULL, 'maildir'
-    FROM message
+    '1700000000.M1P1Q1R0123456789abcdef.host,S=100', NULL, NULL, '{b}', 100,
+    '{b}', 'seen', NULL, 'maildir' FROM message
     WHERE state = 'checkpointed' ORDER BY message DESC LIMIT 1;
 INSERT INTO abandoned_part VALUES (1, '', '{a}');
 INSERT INTO purging SELECT min(message) FROM message;

@@ -196,6 +196,9 @@ FAULTS = [
     ),
     Row("F33", "scan", 1, "look at .*: stale", "stat=ESTALE", "box/cur", hint=SERVER),
     Row("F23", "scan", 0, "", "close=EIO", "box/cur"),
+    *(Row("F23", command, 0, "", "close=EIO", ONE) for command in ("decrypt", "in place")),
+    Row("F23", "encrypt", 0, "", "close=EIO", ONE),
+    Row("F23", "rewrap", 0, "", "close=EIO", ONE, is_further=True),
     Row(
         "F25",
         "scan",

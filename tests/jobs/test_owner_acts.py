@@ -23,6 +23,8 @@ SAMPLE = [
 WITH_TWO_COPIES = {"imaplike": "store.look.before", "maildir": "maildir.retire.before"}
 """The last point at which both copies are there, of the stores of the sample."""
 
+REPLACING = ("encrypt", "decrypt in place", "rewrap", "rollback", "rollback to clear")
+
 TOLD = [
     *(("move", "old"), ("move", "new"), ("unread", "old"), ("unread", "new")),
     *(("tag the Subject", "old"), ("tag the Subject", "new"), ("rename the folder", "old")),
@@ -69,6 +71,17 @@ def test_what_waits_in_a_folder_that_is_renamed_after_a_kill_is_removed(
     trial = trial_of(tmp_path, "maildir", "decrypt in place", keys)
     point = trial.last("maildir.sync.before")
     hold(trial, iter([Case(point, "rename the folder", "old", point, is_dead=True)]))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["encrypt from clear", *(pytest.param(o, marks=pytest.mark.all_only) for o in REPLACING)],
+)
+def test_a_move_counts_although_the_folder_with_the_new_copy_is_renamed_afterwards(
+    tmp_path: Path, keys: Keys, operation: str
+) -> None:
+    trial = trial_of(tmp_path, "maildir", operation, keys)
+    assert trial.judge_renamed_behind(trial.last("maildir.retire.before")) == ""
 
 
 @pytest.mark.parametrize("operation", ["encrypt"])

@@ -11,6 +11,7 @@ from typing import Unpack
 import pytest
 
 from sectool import jobs
+from sectool.cli.render import verdict_as_json
 from sectool.outcome import State
 from sectool.progress import NoProgress
 from tests.support import checker, crash
@@ -103,6 +104,10 @@ class Box:
 
     def here(self) -> Counter[bytes]:
         return Counter(path.read_bytes() for path in self.maildir.rglob("cur/*"))
+
+    def twins(self) -> list[bytes]:
+        """What nothing tells from a copy of the job and lies in clear."""
+        return [raw for name, raw in self.arrived.items() if name in TWINS and self.here()[raw]]
 
     def check_all_are_here(self, but: frozenset[str] = frozenset()) -> None:
         here = self.here()
@@ -222,15 +227,64 @@ def deleted_first(box: Box, first: bytes) -> None:
             return
 
 
-def test_what_comes_after_encrypting_is_left(box: Box) -> None:
+def test_what_a_stranger_sends_after_encrypting_is_left(box: Box) -> None:
     first, second, _ = box.copies().values()
     box.run("encrypt")
-    for name, variant in {**FOREIGN, **TWINS}.items():
+    for name, variant in FOREIGN.items():
         box.arrives(name, variant(first, second))
     before = box.here()
     for operation in ("verify", "encrypt", "purge"):
         box.run(operation)
         assert box.here() == before
+    box.run("rollback")
+    box.check_all_are_here()
+
+
+@pytest.mark.parametrize("first_comes", ["verify", "encrypt"])
+def test_a_copy_in_clear_that_comes_after_encrypting_is_encrypted_as_well(
+    first_comes: str, box: Box
+) -> None:
+    first, second, _ = box.copies().values()
+    box.run("encrypt")
+    for name, variant in TWINS.items():
+        box.arrives(name, variant(first, second))
+    if first_comes == "verify":
+        told = jobs.run(box.specify("verify", None))
+        assert (told.exit_code, verdict_as_json(told)["good"]) == (3, False)
+        assert told.counts[State.DECRYPTED] == len(TWINS)
+    summary = jobs.run(box.specify("encrypt", box.maildir))
+    assert summary.exit_code == 0
+    assert summary.counts[State.REENCRYPTED] == 3 + len(TWINS)
+    assert box.twins() == []
+    assert jobs.run(box.specify("verify", None)).exit_code == 0
+    box.run("rollback")
+    box.check_all_are_here()
+
+
+@pytest.mark.parametrize("operation", ["verify", "encrypt"])
+def test_a_copy_in_clear_of_what_was_purged_is_told(operation: str, box: Box) -> None:
+    first, _, _ = box.copies().values()
+    box.run("encrypt")
+    box.run("purge", accept_unproven=True)
+    box.arrives("a copy", first)
+    place = box.maildir if operation == "encrypt" else None
+    summary = jobs.run(box.specify(operation, place))
+    assert (summary.exit_code, verdict_as_json(summary)["good"]) == (3, False)
+    assert summary.counts[State.FAILED] == 1
+    assert box.here()[first] == 1
+    box.run("encrypt", include_clear=True)
+    assert box.here()[first] == 0
+
+
+def test_copies_in_clear_that_a_backup_brings_back_wait_again(box: Box) -> None:
+    before = dict(box.copies())
+    box.run("encrypt")
+    deleted(box)
+    for path, raw in before.items():
+        path.write_bytes(raw)
+    told = jobs.run(box.specify("verify", None))
+    assert (told.exit_code, told.counts[State.DECRYPTED]) == (3, 3)
+    assert box.run("encrypt") == {State.REENCRYPTED: 3, State.CLEAR: 1}
     box.run("rollback")
     box.check_all_are_here()
 

@@ -124,14 +124,16 @@ class OwnerTrial:
         directory.rename(self._kept)
         self.passed = self._points()
 
-    def run_of(self, operation: str, **changes: Unpack[Fields]) -> jobs.Specification:
+    def run_of(
+        self, operation: str, mailbox: str = "", **changes: Unpack[Fields]
+    ) -> jobs.Specification:
         usual: Fields = {
             "job": self._directory / "job",
             "keys": KeySpecification((self._keys.history,)),
             "new_certificates": (self._keys.new.certificate,),
             "workers": 0,
         }
-        location = f"{self.kind}:{self.mailbox}"
+        location = mailbox or f"{self.kind}:{self.mailbox}"
         return specification(operation, location, **fitting(operation, usual, changes))
 
     @property
@@ -221,6 +223,21 @@ class OwnerTrial:
         if not note.exists():
             return "-"
         self._expect(act, wanted, is_alone=not owner.copies())
+        return self.end(owner, wanted)
+
+    def kill(self, point: int) -> None:
+        """Leaves the mailbox and the job as a run leaves them that dies at this point."""
+        self.put_back()
+        run = Case(0, "", "", point)
+        crash.in_child_with(_hook(run, lambda: None), lambda: jobs.run(self.spec))
+
+    def judge_renamed_behind(self, kill: int) -> str:
+        """The same where the old copy is moved, and its former folder renamed with the new one."""
+        self.put_back()
+        owner, wanted = self.owner(), Wanted({WORK}, {"S"})
+        self.kill(kill)
+        self._act(owner, "move", "old", wanted)
+        owner.rename_folder(WORK, "Renamed")
         return self.end(owner, wanted)
 
     def owner(self) -> Owner:

@@ -32,6 +32,10 @@ from sectool.summary import Summary
 IN_CLEAR = frozenset({State.CLEAR, State.SIGNED})
 """States of mail that is not encrypted."""
 
+_LEFT_IN_CLEAR = (
+    "it is a plaintext of this job that came back, and what it could be encrypted from is purged"
+)
+
 GROUP = 256
 """Messages whose places are logged together."""
 
@@ -231,8 +235,10 @@ class Matcher:
         ):
             return
         if self._takes_newcomers and messages.record_copy(examination) is None:
-            self._resembling += messages.copies.resemble(examination)
-            message = messages.record(self._newcomer(examination))
+            newcomer = self._newcomer(examination)
+            if newcomer.state is not State.FAILED:
+                self._resembling += messages.copies.resemble(examination)
+            message = messages.record(newcomer)
             if examination.state in IN_CLEAR:
                 self._in_clear[message] = examination.state
 
@@ -240,6 +246,8 @@ class Matcher:
         """What to call a copy that is none of the job's messages."""
         if not examination.is_read:
             return examination
+        if self._log.messages.copies.is_left_in_clear(examination):
+            return replace(examination, state=State.FAILED, reason=_LEFT_IN_CLEAR)
         parts = examination.parts
         known = [self._log.messages.parts.checkpoint(part.content_digest) for part in parts]
         if parts and all(known) and examination.state is State.ENCRYPTED:

@@ -15,8 +15,10 @@ from sectool.joblog import Purpose, ReplacementRecord
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
 from sectool.jobs.work.work import NotDone
-from sectool.mailbox import Keeps, Mailbox, Placed, Whereabouts
+from sectool.mailbox import Keeps, Mailbox, Placed, Retirement, Whereabouts
 from sectool.message import MessageRef
+
+_TWO_COPIES = "its old copy is there beside the new one, as another store left it: remove the old"
 
 Looks = Mapping[MessageRef, KnownCopy | NotDone]
 
@@ -77,7 +79,20 @@ def find_copies(
     copies = [
         _settled(record, where, looks, taken) for record, where in zip(records, found, strict=True)
     ]
-    return _with_touched(mailbox, records, copies, workers=workers)
+    touched = _with_touched(mailbox, records, copies, workers=workers)
+    if mailbox.capabilities.retirement is not Retirement.RENAME:
+        return touched
+    return [_alone(record, found) for record, found in zip(records, touched, strict=True)]
+
+
+def _alone(record: ReplacementRecord, found: FoundCopies) -> FoundCopies:
+    """Of a store that removes an old copy only by what lies beside it: it has no way for two."""
+    is_addition = record.purpose is Purpose.BRING_BACK
+    if found.new is None or not found.old_present or is_addition:
+        return found
+    if found.new.ref == record.intent.replaced:
+        return found
+    return replace(found, unclear=MessageError(_TWO_COPIES))
 
 
 def _settled(
@@ -159,7 +174,11 @@ def _touched(
             return found
         intent = replace(new.written.intent, revision=look.revision)
         new = replace(new, written=replace(new.written, intent=intent))
-    was_moved = old.folder != intended and (new.ref == old or new.ref.folder == intended)
+    # Under the name that it was given it was never moved, whatever its folder is called now.
+    stays = new.ref.folder == intended or (
+        new.ref.folder != old.folder and new.ref.key == record.intent.where
+    )
+    was_moved = old.folder != intended and (new.ref == old or stays)
     return replace(found, new=new, old_present=True, is_outdated=is_edited or was_moved)
 
 

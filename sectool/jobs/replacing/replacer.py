@@ -261,9 +261,8 @@ class Replacer:
 
     def _bring_in(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
         """Writes and places the new copies; what was written by a worker is kept until then."""
-        answers = self._mailbox.write(
-            [(step.intent, step.new.written.content) for step in steps if step.new]
-        )
+        contents = [(step.intent, step.new.written.content) for step in steps if step.new]
+        answers = self._mailbox.write(contents)
         written: list[tuple[_Step, Written]] = []
         for step, answer in zip(steps, answers, strict=True):
             if isinstance(answer, Written):
@@ -308,8 +307,7 @@ class Replacer:
         reason = "the mailbox made something else of the new copy"
         if step.intent.replaced == NOTHING:
             self._not_added.append(reason)
-            return
-        if isinstance(answer := self._remove_new(copy), Placed):
+        elif isinstance(answer := self._remove_new(copy), Placed):
             self._withdraw(step, State.FAILED, reason)
         else:
             self._leave_open(step, answer)
