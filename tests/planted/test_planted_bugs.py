@@ -38,6 +38,7 @@ def test_a_planted_bug_changes_one_place_of_the_package(bug: Bug) -> None:
     assert (ROOT / bug.module).read_text(encoding="utf-8").count(bug.right) == 1
     assert bug.right != bug.wrong
     assert bug.seen_by
+    assert f"| {bug.name} |" in (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")
     for test in bug.seen_by:
         path, _, name = test.partition("::")
         assert f"def {name.partition('[')[0]}" in (ROOT / path).read_text(encoding="utf-8")
