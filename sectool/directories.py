@@ -39,6 +39,9 @@ class Directory:
         with contextlib.suppress(OSError):
             os.close(self.descriptor)
 
+    def __reduce__(self) -> str:
+        raise TypeError("an open directory is of one process, and closed once")
+
     @classmethod
     def at(cls, path: Path) -> Directory:
         """Opens an absolute path, a component at a time.

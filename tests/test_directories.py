@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,8 @@ def test_a_pipe_in_the_place_of_a_file_or_directory_is_not_waited_for(place: Pat
         directory.child("pipe")
     with pytest.raises(OSError, match="symbolic links"):
         open_at(directory / "link", os.O_RDONLY)
+
+
+def test_it_is_never_a_second_time_in_another_process(place: Path) -> None:
+    with pytest.raises(TypeError, match="of one process"):
+        pickle.dumps(Directory.at(place / "real"))

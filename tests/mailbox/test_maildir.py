@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from sectool.mailbox import (
 )
 from sectool.mailbox.maildir import MEMORY_LIMIT, Maildir
 from sectool.mailbox.maildir.folders import OPEN_LIMIT
+from sectool.mailbox.maildir.replacing import OPEN_FILES
 from sectool.message import BytesContent, FileContent, Flags, MessageRef
 from tests.support.mailbox_contract import DATE, NEW, OLD, World, all_placed, intend, place, write
 
@@ -521,3 +523,21 @@ def test_of_many_folders_few_are_open_at_a_time(maildir: World, mailbox: Maildir
     assert len(list(Path("/proc/self/fd").iterdir())) - before <= OPEN_LIMIT
     assert [seen.raw for seen in maildir.seen()] == [NEW] * 150
     mailbox.close()
+
+
+def test_any_number_of_new_copies_is_found_with_few_descriptors(maildir: World) -> None:
+    mailbox = open_mailbox(maildir.specification)
+    refs = [maildir.deliver("INBOX", OLD) for _ in range(3 * OPEN_FILES)]
+    placed = [
+        copy
+        for start in range(0, len(refs), 32)
+        for copy in place(mailbox, refs[start : start + 32])
+    ]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len([*Path("/proc/self/fd").iterdir()])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + OPEN_FILES + 32, limits[1]))
+    try:
+        found = mailbox.find([copy.written.intent for copy in placed])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert [len(where.copies) for where in found] == [1] * len(refs)

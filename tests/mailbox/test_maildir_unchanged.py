@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from sectool.crashpoints import install
 from sectool.errors import MessageChanged
 from sectool.mailbox import Add, Mailbox, Written, open_mailbox
 from sectool.mailbox.maildir import Maildir
+from sectool.mailbox.maildir.inheriting import Inheritance
 from sectool.mailbox.maildir.view import CLOCK_GRAIN
 from sectool.message import BytesContent, FileContent
 from tests.support.mailbox_contract import NEW, OLD, World, intend, place
@@ -229,3 +233,24 @@ def test_a_folder_that_is_made_has_the_list_of_its_mailbox_and_a_message_no_bits
         assert os.getxattr(made, LIST) == os.getxattr(root, LIST)
     (added,) = (root / ".Recovered/cur").iterdir()
     assert added.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("mode", "has_list", "given"),
+    [(0o604, False, 0o600), (0o644, False, 0o604), (0o640, False, 0o600), (0o644, True, 0o600)],
+)
+def test_without_its_group_or_its_list_a_new_copy_is_open_to_nobody_more(
+    tmp_path: Path, mode: int, given: int, *, has_list: bool
+) -> None:
+    (tmp_path / "old").touch()
+    old = Inheritance.of_copy((tmp_path / "old").stat(), {LIST: None} if has_list else {})
+    with (tmp_path / "new").open("xb") as stream:
+        refused = replace(old, group=old.group + 1, mode=mode)
+        with pytest.MonkeyPatch.context() as system:
+            system.setattr(os, "fchown", _refuse)
+            refused.give(stream.fileno())
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == given
+
+
+def _refuse(*_: object) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))

@@ -225,8 +225,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "plaintext stays in the tmp of a folder that was renamed",
         "sectool/mailbox/maildir/replacing.py",
-        "if not self._remove_staged(intent):\n                    self._remove_elsewhere(intent)",
-        "self._remove_staged(intent)",
+        "for folder in self._files.folders() if left else ():",
+        "for folder in ():",
         (
             "tests/jobs/test_owner_acts.py::test_what_waits_in_a_folder_that_is_renamed_after_a_kill_is_removed",
         ),

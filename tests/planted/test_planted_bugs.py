@@ -53,10 +53,17 @@ def test_a_planted_bug_is_seen(bug: Bug, tmp_path: Path) -> None:
     for name in ("pyproject.toml", "sample_mailbox", "docs", "README.md"):
         (tree / name).symlink_to(ROOT / name)
     (tmp_path / "shared").symlink_to(ROOT.parent / "shared")
+    assert _run(tree, bug).returncode == 0
     module = tree / bug.module
     module.write_text(module.read_text(encoding="utf-8").replace(bug.right, bug.wrong))
+    ended = _run(tree, bug)
+    assert ended.returncode == 1, ended.stdout[-4000:]
+    assert "1 failed" in ended.stdout, ended.stdout[-4000:]
+
+
+def _run(tree: Path, bug: Bug) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *bug.seen_by]
-    ended = subprocess.run(
+    return subprocess.run(
         command,
         cwd=tree,
         env=os.environ | {"PYTHONPATH": str(tree)},
@@ -65,5 +72,3 @@ def test_a_planted_bug_is_seen(bug: Bug, tmp_path: Path) -> None:
         timeout=SECONDS,
         check=False,
     )
-    assert ended.returncode == 1, ended.stdout[-4000:]
-    assert "1 failed" in ended.stdout, ended.stdout[-4000:]

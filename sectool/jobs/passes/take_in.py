@@ -214,7 +214,8 @@ class Intake:
         for _ in range(FURTHER_LISTINGS):
             self._log.messages.copies.begin_listing()
             self._met.clear()
-            missed = walk_again(self._mailbox, self._cancel, self._was_seen)
+            with self._log.group():  # one transaction for all the questions
+                missed = walk_again(self._mailbox, self._cancel, self._was_seen)
             if not missed:
                 break
             self._look_at(missed, progress)

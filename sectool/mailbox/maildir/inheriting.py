@@ -100,11 +100,20 @@ class Inheritance:
             if name != ACCESS_LIST and value is not None:
                 _set(descriptor, name, value)
         if not self._give_list(descriptor, is_of_group=is_of_group):
-            # Rights meant for one group, or those of a list, are not given to another.
-            keeps_group = is_of_group and ACCESS_LIST not in self.attributes
-            os.fchmod(descriptor, self.mode if keeps_group else self.mode & ~0o070)
+            os.fchmod(descriptor, self._mode_without(is_of_group=is_of_group))
         if self.times is not None:
             os.utime(descriptor, ns=self.times)
+
+    def _mode_without(self, *, is_of_group: bool) -> int:
+        """Rights without those of a list or a group that it does not have.
+
+        Whom these denied a right would have that of the others.
+        """
+        if ACCESS_LIST in self.attributes:
+            return self.mode & 0o700
+        if not is_of_group:
+            return self.mode & (0o700 | self.mode >> 3 & 0o007)
+        return self.mode
 
     def _give_owner(self, descriptor: int) -> bool:
         """Whether it has the group as well."""

@@ -49,6 +49,9 @@ Answer = TypeVar("Answer")
 
 _REMOVED = "the new copy was removed while it waited in tmp"
 
+OPEN_FILES = 64
+"""New copies that are open at once after a crash; there may be any number of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
@@ -99,7 +102,10 @@ class MaildirReplacer:
 
     def _write_staged(self, intent: Intent, content: Content, inheritance: Inheritance) -> None:
         _check_name(intent)
-        staged = self._part(intent.folder, "tmp") / intent.where
+        try:
+            staged = self._part(intent.folder, "tmp") / intent.where
+        except FileNotFoundError as error:
+            raise MessageVanished(f"the folder {intent.folder} is no longer there") from error
         spooled = self._spooled(content)
         if spooled is not None and not is_regular(spooled) and is_regular(staged):
             return  # taken over by a try that failed after it; placing compares it
@@ -335,14 +341,13 @@ class MaildirReplacer:
 
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         """As ``Mailbox.find``."""
-        return [
-            self._whereabouts(intent, found)
-            for intent, found in zip(intents, self._find_durable(intents), strict=True)
-        ]
+        found: list[Whereabouts] = []
+        for start in range(0, len(intents), OPEN_FILES):
+            some = intents[start : start + OPEN_FILES]
+            found += map(self._whereabouts, some, self._find_durable(some))
+        return found
 
-    def _whereabouts(
-        self, intent: Intent, new: tuple[DirectoryEntry, Placed] | MessageError
-    ) -> Whereabouts:
+    def _whereabouts(self, intent: Intent, new: Placed | MessageError) -> Whereabouts:
         old = _answer(self._files.examine, intent.replaced, intent.revision)
         unread = [
             answer
@@ -351,14 +356,12 @@ class MaildirReplacer:
             and not isinstance(answer, (MessageChanged, MessageVanished))
         ]
         return Whereabouts(
-            copies=() if isinstance(new, MessageError) else (new[1],),
+            copies=() if isinstance(new, MessageError) else (new,),
             old_present=isinstance(old, Found),
             unclear=unread[0] if unread else None,
         )
 
-    def _find_durable(
-        self, intents: Sequence[Intent]
-    ) -> list[tuple[DirectoryEntry, Placed] | MessageError]:
+    def _find_durable(self, intents: Sequence[Intent]) -> list[Placed | MessageError]:
         """What was placed before the crash may not be durable yet."""
         with durable.explained("make the new copies durable"):
             for looks_left in reversed(range(LOOKS)):
@@ -378,7 +381,7 @@ class MaildirReplacer:
                         raise
                 else:
                     break
-        return found
+        return [answer if isinstance(answer, MessageError) else answer[1] for answer in found]
 
     def _find(self, intent: Intent) -> tuple[DirectoryEntry, Placed]:
         found = self._files.examine(_ref(intent), "" if intent.met else intent.digest)
@@ -389,9 +392,12 @@ class MaildirReplacer:
     def abandon(self, intents: Sequence[Intent]) -> None:
         """As ``Mailbox.abandon``."""
         with durable.explained("remove what was written and not placed"):
-            for intent in intents:
-                if not self._remove_staged(intent):
-                    self._remove_elsewhere(intent)
+            left = [intent for intent in intents if not self._remove_staged(intent)]
+            # By its name, which is unique: its folder may have another one by now.
+            for folder in self._files.folders() if left else ():
+                for intent in left:
+                    with contextlib.suppress(MessageError):
+                        self._remove_in(folder, intent)
 
     def _give_up(self, intents: Sequence[Intent]) -> None:
         """Removes what can be removed, on the way out with another error."""
@@ -405,12 +411,6 @@ class MaildirReplacer:
             return self._remove_in(intent.folder, intent)
         except MessageError:
             return False
-
-    def _remove_elsewhere(self, intent: Intent) -> None:
-        """By its name, which is unique: its folder may have another one by now."""
-        for folder in self._files.folders():
-            with contextlib.suppress(MessageError):
-                self._remove_in(folder, intent)
 
     def _remove_in(self, folder: str, intent: Intent) -> bool:
         try:

@@ -7,7 +7,6 @@ no lock that a delivery waits for (``view`` says why none is needed).
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -99,12 +98,13 @@ class Maildir(Mailbox):
         self.specification = specification
         location = Path(specification.location)
         with durable.explained(f"look at {location}", denied=NoSuchMailbox):
-            if not is_maildir(location):
+            root = _open_maildir(location)
+            if root is None:
                 raise NoSuchMailbox(
                     f"there is no Maildir at {specification.location}",
                     hint="a Maildir is a directory that holds cur and new",
                 )
-            self._root = open_root(location)
+            self._root = root
             self.capabilities = self._look_at_capabilities()
         self._files = MaildirFiles(self._root)
         self._replacer = MaildirReplacer(self._files, self.capabilities.spool_directory)
@@ -245,30 +245,25 @@ class Maildir(Mailbox):
             )
 
 
-def open_root(path: Path) -> Directory:
-    """Opens the directory of a mailbox, whose path may lead through other people's directories.
-
-    Raises:
-        UnsafeDirectory: somebody else could have made a link on the way.
-        OSError: it cannot be opened.
-    """
-    way = Trust().walk(path, judges_links_only=True)
-    if way.missing:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    return Directory.at(way.real)
-
-
 def is_maildir(path: Path) -> bool:
     """Whether ``path`` holds ``cur`` and ``new``; an empty ``tmp`` is lost by some ways to copy.
 
     Raises:
-        UnsafeDirectory: as ``open_root`` has it.
+        UnsafeDirectory: somebody else could have made a link on the way.
         OSError: it cannot be told.
     """
+    return _open_maildir(path) is not None
+
+
+def _open_maildir(path: Path) -> Directory | None:
+    """The directory of a mailbox, whose path may lead through other people's directories."""
     try:
-        root = open_root(path)
+        way = Trust().walk(path, judges_links_only=True)
+        if way.missing:
+            return None
+        root = Directory.at(way.real)
     except OSError as error:
         if error.errno in NOTHING_THERE:
-            return False
+            return None
         raise
-    return is_directory(root / "cur") and is_directory(root / "new")
+    return root if is_directory(root / "cur") and is_directory(root / "new") else None
