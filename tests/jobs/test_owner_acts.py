@@ -84,6 +84,13 @@ def test_a_move_counts_although_the_folder_with_the_new_copy_is_renamed_afterwar
     assert trial.judge_renamed_behind(trial.last("maildir.retire.before")) == ""
 
 
+def test_a_rollback_puts_the_original_where_the_message_was_and_not_at_a_copy_of_it(
+    tmp_path: Path, keys: Keys
+) -> None:
+    trial = trial_of(tmp_path, "maildir", "rollback from clear", keys)
+    hold(trial, iter([Case(1, "copy", "old", 1, is_dead=True), Case(1, "copy", "old", None)]))
+
+
 @pytest.mark.parametrize("operation", ["encrypt"])
 def test_what_the_owner_does_while_an_interrupted_run_is_resumed_is_the_last_word(
     tmp_path: Path, keys: Keys, operation: str

@@ -192,6 +192,8 @@ class Matcher:
                 yield ExamineTask(listing, opening=False)
 
     def _claim(self, group: list[Examination]) -> None:
+        # Before a copy of it elsewhere, what lies where the job knows a message.
+        group.sort(key=lambda one: self._log.messages.at(one.ref) is None)
         with self._log.group():
             for examination in group:
                 if self._log.messages.claim_examined(examination) is None:
