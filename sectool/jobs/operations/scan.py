@@ -103,7 +103,8 @@ class _Sightings:
         for place, (identity, mail) in self._counted.items() if new else ():
             if place not in there:
                 self._gone.setdefault(identity, []).append(place)
-                self._gone.setdefault(mail, []).append(place)
+                if self._is_in_use:
+                    self._gone.setdefault(mail, []).append(place)
             elif self._is_in_use:
                 self._beside.setdefault(mail, []).append(place)
         return new
