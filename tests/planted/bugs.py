@@ -147,7 +147,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a message that took the name of a twin is removed",
-        "sectool/mailbox/maildir/replacing.py",
+        "sectool/mailbox/maildir/retiring.py",
         "if entry != found.entry and _has_file(view.at(entry), found.status):",
         "if entry != found.entry:",
         (

@@ -269,6 +269,14 @@ class MaildirFiles:
         return Found(entry, status, digest, flags, attributes, is_settled)
 
 
+def answer(act: Callable[..., Answer], *arguments: object) -> Answer | MessageError:
+    """What ``act`` returns, or the error that costs just this message."""
+    try:
+        return act(*arguments)
+    except MessageError as error:
+        return error
+
+
 def is_unchanged(file: DirectoryEntry, found: Found) -> bool:
     """Whether the very file that was read is there, and nothing of it was changed since.
 

@@ -45,6 +45,7 @@ from sectool.mailbox.maildir.folders import (
 )
 from sectool.mailbox.maildir.names import unique_name
 from sectool.mailbox.maildir.replacing import MaildirReplacer
+from sectool.mailbox.maildir.retiring import MaildirRetirer
 from sectool.mailbox.maildir.view import Entry
 from sectool.message import (
     NOTHING,
@@ -108,6 +109,7 @@ class Maildir(Mailbox):
             self.capabilities = self._look_at_capabilities()
         self._files = MaildirFiles(self._root)
         self._replacer = MaildirReplacer(self._files, self.capabilities.spool_directory)
+        self._retirer = MaildirRetirer(self._files)
 
     def _look_at_capabilities(self) -> Capabilities:
         parts = [part for part in MESSAGE_DIRECTORIES if is_directory(self._root / part)]
@@ -229,7 +231,7 @@ class Maildir(Mailbox):
         self, placed: Sequence[Placed], note: Note = note_nothing
     ) -> list[Placed | MessageError]:
         self._require_writable()
-        return self._replacer.retire(placed, note)
+        return self._retirer.retire(placed, note)
 
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         return self._replacer.find(intents)
