@@ -130,8 +130,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "an old copy goes that was changed since it was read, with its size and time kept",
         "sectool/mailbox/maildir/files.py",
-        "status.st_mtime_ns, status.st_ctime_ns",
-        "status.st_mtime_ns, 0",
+        "(renamed or now.st_ctime_ns == read.st_ctime_ns)",
+        "True",
         (
             "tests/mailbox/test_maildir_unchanged.py::test_a_writer_who_keeps_size_and_time_is_noticed",
         ),
@@ -148,8 +148,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "a message that took the name of a twin is removed",
         "sectool/mailbox/maildir/retiring.py",
-        "if entry != found.entry and _has_file(view.at(entry), found.status):",
-        "if entry != found.entry:",
+        "if is_unchanged(aside, found, renamed=True):",
+        "if aside.lstat():",
         (
             "tests/mailbox/test_maildir_unchanged.py::test_a_message_that_took_the_name_of_a_twin_stays",
         ),

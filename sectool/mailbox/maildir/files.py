@@ -277,19 +277,26 @@ def answer(act: Callable[..., Answer], *arguments: object) -> Answer | MessageEr
         return error
 
 
-def is_unchanged(file: DirectoryEntry, found: Found) -> bool:
+def is_unchanged(file: DirectoryEntry, found: Found, *, renamed: bool = False) -> bool:
     """Whether the very file that was read is there, and nothing of it was changed since.
+
+    Args:
+        file: where it is looked for.
+        found: as it was read.
+        renamed: whether this program gave it another name since, which most file systems note
+            as a change.
 
     Raises:
         OSError: there is none.
     """
-    return _as_it_is(file.lstat()) == _as_it_is(found.status)
+    now, read = file.lstat(), found.status
+    return _as_it_is(now) == _as_it_is(read) and (renamed or now.st_ctime_ns == read.st_ctime_ns)
 
 
 def _as_it_is(status: os.stat_result) -> tuple[int, ...]:
-    """Differs where anything of a file was changed, and by whatever was done to its names."""
+    """Differs where anything of a file was changed, unless its writer sets the time back."""
     place = status.st_dev, status.st_ino, status.st_mode
-    return *place, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return *place, status.st_size, status.st_mtime_ns
 
 
 def _unreadable(ref: MessageRef, error: OSError) -> MessageError:

@@ -20,7 +20,7 @@ from typing import BinaryIO, TypeVar
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
-from sectool.directories import Directory, DirectoryEntry, is_regular
+from sectool.directories import DirectoryEntry, is_regular
 from sectool.errors import (
     MessageChanged,
     MessageError,
@@ -29,7 +29,7 @@ from sectool.errors import (
     reason_of,
 )
 from sectool.mailbox.base import Placed, Whereabouts, Written
-from sectool.mailbox.maildir.adding import directory_for, ensure_directory
+from sectool.mailbox.maildir.adding import directory_for, directory_to_write
 from sectool.mailbox.maildir.files import LOOKS, Found, MaildirFiles, answer, hint
 from sectool.mailbox.maildir.folders import INBOX, NOTHING_THERE
 from sectool.mailbox.maildir.inheriting import Inheritance
@@ -89,7 +89,7 @@ class MaildirReplacer:
     def _write_staged(self, intent: Intent, content: Content, inheritance: Inheritance) -> None:
         _check_name(intent)
         try:
-            staged = self._part(intent.folder, "tmp") / intent.where
+            staged = directory_to_write(self._files, intent.folder, "tmp") / intent.where
         except FileNotFoundError as error:
             raise MessageVanished(f"the folder {intent.folder} is no longer there") from error
         spooled = self._spooled(content)
@@ -98,11 +98,6 @@ class MaildirReplacer:
         durable.unlink(staged, "maildir.discard", missing_ok=True)  # of an interrupted run
         if spooled is None or not _take_over(spooled, content, staged, inheritance):
             _copy(content, staged, inheritance)
-
-    def _part(self, folder: str, part: str) -> Directory:
-        """A directory of a folder, made where it is missing, in which to write."""
-        ensure_directory(self._files.directory(folder) / part)
-        return self._files.writable_directory(folder, part)
 
     def _spooled(self, content: Content) -> DirectoryEntry | None:
         """A whole file of the spool directory; None: it is another content."""
@@ -170,7 +165,7 @@ class MaildirReplacer:
         try:
             with durable.explained("place the new copy"):
                 staged = self._staged(intent)
-                target = self._part(intent.folder, entry.part) / entry.name
+                target = directory_to_write(self._files, intent.folder, entry.part) / entry.name
                 if not os.path.samestat(staged.lstat(), status):
                     raise MessageVanished(_REMOVED)
                 durable.rename(staged, target, "maildir.place")

@@ -6,7 +6,6 @@ Both copies are read again before, and flags that changed meanwhile go over to t
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,10 +13,17 @@ from sectool import durable
 from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MessageChanged, MessageError, MessageVanished, reason_of
 from sectool.mailbox.base import Merge, Note, Placed
+from sectool.mailbox.maildir.adding import directory_to_write
 from sectool.mailbox.maildir.files import LOOKS, Found, MaildirFiles, answer, hint, is_unchanged
-from sectool.mailbox.maildir.names import INFO
+from sectool.mailbox.maildir.names import (
+    INFO,
+    as_named,
+    is_message_name,
+    is_unique_name,
+    unique_name,
+)
 from sectool.mailbox.maildir.view import Entry
-from sectool.message import Flags, MessageRef
+from sectool.message import Flags, Intent, MessageRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +57,13 @@ class MaildirRetirer:
             for entry in ready
         ]
         removed = [
-            copy.written.intent
+            copy.written.intent.replaced.folder
             for copy, answer in zip(placed, answers, strict=True)
             if isinstance(answer, Placed)
         ]
         with durable.explained("make the removal of old copies durable"):
             durable.sync_directories(
-                (path for intent in removed for path in self._parts(intent.replaced.folder)),
+                (path for folder in removed for path in self._parts(folder, "new", "cur", "tmp")),
                 "maildir.retired",
             )
         return answers
@@ -118,11 +124,12 @@ class MaildirRetirer:
         renamed = [entry.placed.ref.folder for entry in ready if entry.renamed]
         with durable.explained("make the flags of new copies durable"):
             durable.sync_directories(
-                (path for folder in renamed for path in self._parts(folder)), "maildir.flagged"
+                (path for folder in renamed for path in self._parts(folder, "new", "cur")),
+                "maildir.flagged",
             )
 
     def _remove(self, ready: _Ready, note: Note) -> Placed:
-        """Unlinks the old copy if both are still as they were read, else reads them again."""
+        """Removes the old copy if both are still as they were read, else reads them again."""
         new, old = ready.placed.ref, ready.placed.written.intent.replaced
         for look in range(LOOKS):
             try:
@@ -132,8 +139,8 @@ class MaildirRetirer:
                     is_certain
                     and self._is_as_read(new, ready.new)
                     and self._is_as_read(old, ready.old)
+                    and self._take_away(ready.placed.written.intent, ready.old)
                 ):
-                    self._unlink(old, ready.old)
                     return self._after(ready.placed)
             except FileNotFoundError:
                 pass  # renamed by a server since it was looked at
@@ -154,14 +161,41 @@ class MaildirRetirer:
         file = self._files.view(ref.folder).at(found.entry)
         return is_unchanged(file, found)
 
-    def _unlink(self, ref: MessageRef, found: Found) -> None:
+    def _take_away(self, intent: Intent, found: Found) -> bool:
+        """Removes an old copy with all its names; whether it was still the one that was read."""
+        ref = intent.replaced
         view = self._files.view(ref.folder)
-        durable.unlink(view.at(found.entry), "maildir.retire")
-        for entry in view.twins(ref.key):
-            # By now another message may have the name.
-            if entry != found.entry and _has_file(view.at(entry), found.status):
-                durable.unlink(view.at(entry), "maildir.retire", missing_ok=True)
+        if not self._take_name_away(intent, view.at(found.entry), found):
+            return False
+        for twin in view.twins(ref.key):
+            if twin != found.entry:
+                with contextlib.suppress(FileNotFoundError):
+                    self._take_name_away(intent, view.at(twin), found)
         view.forget(ref.key)
+        return True
+
+    def _take_name_away(self, intent: Intent, name: DirectoryEntry, found: Found) -> bool:
+        """Removes a name of the file that was read; another file keeps it or gets it back.
+
+        No call of the system removes a name only of a certain file: it is looked at where no
+        mail program gives the name to another one.
+
+        Raises:
+            FileNotFoundError: no file has the name.
+            OSError: it cannot be removed, and has the name as before.
+        """
+        aside = directory_to_write(self._files, intent.replaced.folder, "tmp") / _aside(intent)
+        durable.rename(name, aside, "maildir.retire")
+        try:
+            if is_unchanged(aside, found, renamed=True):
+                durable.unlink(aside, "maildir.discard-old")
+                return True
+        except OSError:
+            with contextlib.suppress(OSError):  # the error that was first is told
+                _put_back(aside, name)
+            raise
+        _put_back(aside, name)
+        return False
 
     def _after(self, copy: Placed) -> Placed:
         """The new copy after the old one went, whatever a server made of its name since."""
@@ -172,15 +206,61 @@ class MaildirRetirer:
             return replace(copy, hint="")
         return replace(copy, hint=hint(status))
 
-    def _parts(self, folder: str) -> Iterator[Directory]:
-        for part in ("new", "cur"):
+    def _parts(self, folder: str, *parts: str) -> Iterator[Directory]:
+        for part in parts:
             with contextlib.suppress(FileNotFoundError):
                 yield self._files.directory(folder, part)
 
+    # --- after a crash ----------------------------------------------------------------
 
-def _has_file(entry: DirectoryEntry, status: os.stat_result) -> bool:
-    """Whether a name is one of the file with this status."""
+    def put_back(self, intents: Sequence[Intent]) -> None:
+        """Gives old copies that a crash left set aside a name in their folder again.
+
+        Found in any ``tmp``, since a folder may have another name by now. What they are is
+        nobody's question here: whatever was set aside is mail.
+
+        Raises:
+            OSError: one cannot be put back.
+        """
+        aside = {_aside(intent): intent for intent in intents if is_unique_name(intent.where)}
+        for folder in self._files.folders() if aside else ():
+            try:
+                directory = self._files.directory(folder, "tmp")
+                with directory.scan() as entries:
+                    names = [entry.name for entry in entries if entry.name in aside]
+                for name in names:
+                    _put_back(directory / name, self._place_before(folder, aside[name]))
+            except (FileNotFoundError, NotADirectoryError, MessageError):
+                continue  # not a folder any more, or not one of this mailbox's owner
+
+    def _place_before(self, folder: str, intent: Intent) -> DirectoryEntry:
+        """The name that an old copy had; where a log names none, a new one."""
+        part, _, name = intent.replaced.key.rpartition("/")
+        if not part:
+            flags = intent.flags if intent.told is None else intent.told
+            name += f"{INFO}{self._files.view(folder).letters().letters(flags)}"
+        name = as_named(name)
+        if part not in {"", "new", "cur"} or not is_message_name(name):
+            part, name = "cur", unique_name(intent.size)
+        return directory_to_write(self._files, folder, part or "cur") / name
+
+
+def _aside(intent: Intent) -> str:
+    """Name in ``tmp`` of an old copy on its way out, made of the one that the new copy had."""
+    return f"{intent.where}.old"
+
+
+def _put_back(aside: DirectoryEntry, name: DirectoryEntry) -> None:
+    """Gives what was set aside its name again, durably; another one where that is taken."""
+    while _is_there(name):
+        name = name.directory / unique_name(aside.lstat().st_size)
+    durable.rename(aside, name, "maildir.put-back")
+    durable.sync_directories([name.directory, aside.directory], "maildir.put-back")
+
+
+def _is_there(entry: DirectoryEntry) -> bool:
     try:
-        return os.path.samestat(entry.lstat(), status)
+        entry.lstat()
     except FileNotFoundError:
         return False
+    return True

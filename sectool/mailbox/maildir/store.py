@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -110,6 +110,7 @@ class Maildir(Mailbox):
         self._files = MaildirFiles(self._root)
         self._replacer = MaildirReplacer(self._files, self.capabilities.spool_directory)
         self._retirer = MaildirRetirer(self._files)
+        self._is_locked = False
 
     def _look_at_capabilities(self) -> Capabilities:
         parts = [part for part in MESSAGE_DIRECTORIES if is_directory(self._root / part)]
@@ -131,13 +132,19 @@ class Maildir(Mailbox):
             return None
         return None if way.missing else path
 
-    def lock(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """Keeps other runs of this program out of the mailbox; mail programs do not notice it.
 
         Raises:
             Locked: on entering, when another run holds it.
         """
-        return DirectoryLock(self._root, what="mailbox")
+        with DirectoryLock(self._root, what="mailbox"):
+            self._is_locked = True
+            try:
+                yield
+            finally:
+                self._is_locked = False
 
     def is_in_use(self) -> bool:
         return is_held(self._root / ".")
@@ -234,6 +241,10 @@ class Maildir(Mailbox):
         return self._retirer.retire(placed, note)
 
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
+        # A dry run holds no lock, and changes nothing.
+        if self._is_locked and self.capabilities.writable:
+            with durable.explained("put old copies back that an interrupted run set aside"):
+                self._retirer.put_back(intents)
         return self._replacer.find(intents)
 
     def abandon(self, intents: Sequence[Intent]) -> None:
