@@ -23,7 +23,7 @@ from sectool.mailbox.maildir.names import (
     unique_name,
 )
 from sectool.mailbox.maildir.view import Entry
-from sectool.message import Flags, Intent, MessageRef
+from sectool.message import Flags, Intent, MessageRef, digest_stream, open_regular_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +213,14 @@ class MaildirRetirer:
 
     # --- after a crash ----------------------------------------------------------------
 
-    def put_back(self, intents: Sequence[Intent]) -> None:
-        """Gives old copies that a crash left set aside a name in their folder again.
+    def settle(self, intents: Sequence[Intent]) -> None:
+        """Ends the removals that a crash left: old copies go, whatever else was set aside returns.
 
-        Found in any ``tmp``, since a folder may have another name by now. What they are is
-        nobody's question here: whatever was set aside is mail.
+        It is found in any ``tmp``, since a folder may have another name by now. Nobody asks for the
+        new copy: it was there, durably, and who removed it since meant the message.
 
         Raises:
-            OSError: one cannot be put back.
+            OSError: one can neither be removed nor put back.
         """
         aside = {_aside(intent): intent for intent in intents if is_unique_name(intent.where)}
         for folder in self._files.folders() if aside else ():
@@ -229,9 +229,16 @@ class MaildirRetirer:
                 with directory.scan() as entries:
                     names = [entry.name for entry in entries if entry.name in aside]
                 for name in names:
-                    _put_back(directory / name, self._place_before(folder, aside[name]))
+                    self._settle(folder, directory / name, aside[name])
             except (FileNotFoundError, NotADirectoryError, MessageError):
                 continue  # not a folder any more, or not one of this mailbox's owner
+
+    def _settle(self, folder: str, aside: DirectoryEntry, intent: Intent) -> None:
+        if _digest_of(aside) == intent.revision:
+            durable.unlink(aside, "maildir.discard-old")
+            durable.sync_directories([aside.directory], "maildir.retired")
+        else:
+            _put_back(aside, self._place_before(folder, intent))
 
     def _place_before(self, folder: str, intent: Intent) -> DirectoryEntry:
         """The name that an old copy had; where a log names none, a new one."""
@@ -248,6 +255,15 @@ class MaildirRetirer:
 def _aside(intent: Intent) -> str:
     """Name in ``tmp`` of an old copy on its way out, made of the one that the new copy had."""
     return f"{intent.where}.old"
+
+
+def _digest_of(entry: DirectoryEntry) -> str:
+    """SHA-256 of a file; empty of what cannot be read, or is none."""
+    try:
+        with open_regular_file(entry) as stream:
+            return digest_stream(stream)
+    except OSError:
+        return ""
 
 
 def _put_back(aside: DirectoryEntry, name: DirectoryEntry) -> None:

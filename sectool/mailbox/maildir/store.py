@@ -243,8 +243,8 @@ class Maildir(Mailbox):
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         # A dry run holds no lock, and changes nothing.
         if self._is_locked and self.capabilities.writable:
-            with durable.explained("put old copies back that an interrupted run set aside"):
-                self._retirer.put_back(intents)
+            with durable.explained("end the removal of old copies that was interrupted"):
+                self._retirer.settle(intents)
         return self._replacer.find(intents)
 
     def abandon(self, intents: Sequence[Intent]) -> None:
