@@ -70,14 +70,15 @@ class BusyClient:
         self._client.logout()
 
     def append(self, identity: str, raw: bytes, folder: str, flags: frozenset[str]) -> None:
-        """Stores a message."""
-        kind, answer = self._client.append(
-            folder,
-            f"({' '.join(sorted(flags))})",
-            '"04-Mar-2011 05:06:07 +0000"',
-            raw.replace(b"\n", b"\r\n"),
+        """Stores a message, however often the disk is full."""
+        self._until_ok(
+            lambda: self._client.append(
+                folder,
+                f"({' '.join(sorted(flags))})",
+                '"04-Mar-2011 05:06:07 +0000"',
+                raw.replace(b"\n", b"\r\n"),
+            )
         )
-        assert kind == "OK", answer
         self.known[identity] = Known(folder, flags)
 
     def act(self) -> None:
@@ -109,8 +110,7 @@ class BusyClient:
 
     def shown(self, folder: str) -> list[tuple[str, frozenset[str], int]]:
         """Message-ID, flags and UID of each message."""
-        kind, answer = self._client.select(folder)
-        assert kind == "OK", (folder, answer)
+        self._until_ok(lambda: self._client.select(folder))
         items = "(UID FLAGS BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])"
         kind, answer = self._client.uid("FETCH", "1:*", items)
         if kind != "OK":
@@ -137,6 +137,11 @@ class BusyClient:
         while not is_so():
             assert time.monotonic() < limit, f"the user cannot {what}"
             act()
+
+    def _until_ok(self, act: Callable[[], tuple[str, Any]]) -> None:
+        limit = time.monotonic() + PATIENCE
+        while (answer := act())[0] != "OK":
+            assert time.monotonic() < limit, answer
 
     def _set(self, identity: str, known: Known, sign: str, mark: str) -> None:
         def is_so() -> bool:
@@ -194,8 +199,7 @@ class BusyClient:
         target = f"{folder.rstrip('0123456789')}{self._number}"
         # The server does not rename what is selected.
         self._client.select("INBOX")
-        kind, answer = self._client.rename(folder, target)
-        assert kind == "OK", answer
+        self._until_ok(lambda: self._client.rename(folder, target))
         self.folders[self.folders.index(folder)] = target
         for known in self.known.values():
             if known.folder == folder:
