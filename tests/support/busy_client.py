@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 MARKS = ("\\Seen", "\\Flagged", "\\Answered", "Work")
 FEW = 6
@@ -116,7 +116,7 @@ class BusyClient:
         if kind != "OK":
             return self.shown(folder)  # one of them is gone
         found: list[tuple[str, frozenset[str], int]] = []
-        for part in cast("list[Any]", answer):
+        for part in answer:
             if not isinstance(part, tuple):
                 continue
             head, field_ = part[0].decode(), part[1].decode()
