@@ -45,6 +45,8 @@ class BusyClient:
     chance: random.Random
     fresh: Callable[[int], bytes]
     """Makes a message of this number, in which its Message-ID is ``<number@example.org>``."""
+    copies: bool = True
+    """Whether the user copies: not where the server may say no although it did."""
     known: dict[str, Known] = field(default_factory=dict)
     """By Message-ID."""
     folders: list[str] = field(default_factory=lambda: ["INBOX", "Work", "Lists"])
@@ -71,14 +73,17 @@ class BusyClient:
 
     def append(self, identity: str, raw: bytes, folder: str, flags: frozenset[str]) -> None:
         """Stores a message, however often the disk is full."""
-        self._until_ok(
-            lambda: self._client.append(
+
+        def act() -> None:
+            self._client.append(
                 folder,
                 f"({' '.join(sorted(flags))})",
                 '"04-Mar-2011 05:06:07 +0000"',
                 raw.replace(b"\n", b"\r\n"),
             )
-        )
+
+        # The server may say no although it stored it.
+        self._until(f"store {identity}", lambda: bool(self._uids(identity, folder)), act)
         self.known[identity] = Known(folder, flags)
 
     def act(self) -> None:
@@ -87,7 +92,7 @@ class BusyClient:
             "move": 6,
             "flag": 6,
             "unflag": 3,
-            "copy": 1,
+            "copy": 1 if self.copies else 0,
             "delete": 1,
             "append": 1,
             "rename a folder": 1,

@@ -126,7 +126,8 @@ class BusyStory:
             AssertionError: the user's last word did not count.
         """
         noted = len(self.dovecot.complaints())
-        client = BusyClient(self.dovecot.connect, random.Random(self.seed), self._fresh)
+        chance = random.Random(self.seed)
+        client = BusyClient(self.dovecot.connect, chance, self._fresh, copies=not self._fills)
         self._fill(client)
         maildir, keys = self.dovecot.maildir, self.keys
         before = texts(maildir, keys)
