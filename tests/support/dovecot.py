@@ -30,7 +30,7 @@ auth_mechanisms = plain
 first_valid_uid = 1
 default_internal_user = dovecot
 default_login_user = dovenull
-mail_location = maildir:{2}/%u/Maildir
+mail_location = maildir:{2}/%u/Maildir{3}
 service imap-login {{
   chroot =
   inet_listener imap {{
@@ -94,7 +94,9 @@ def running_dovecot(mail: Path | None = None) -> Iterator[Dovecot]:
     """A Dovecot on a free port of this machine; skips where none is installed.
 
     Args:
-        mail: a directory for mailboxes that the server's users may pass; None: one of its own.
+        mail: a directory for mailboxes that the server's users may pass, where the disk may be
+            full: the indexes, which the server maps into memory, lie elsewhere. None: one of its
+            own.
     """
     program = shutil.which("dovecot")
     if program is None or os.geteuid() != 0:
@@ -108,11 +110,13 @@ def running_dovecot(mail: Path | None = None) -> Iterator[Dovecot]:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
+        indexes = "" if mail is None else f":INDEX={home}/indexes/%u"
         mail = mail or home / "mail"
-        (home / "dovecot.conf").write_text(CONFIGURATION.format(home, port, mail))
+        (home / "dovecot.conf").write_text(CONFIGURATION.format(home, port, mail, indexes))
         (home / "users").write_text(f"alice:{{PLAIN}}secret:{OWNER}:{OWNER}::{mail}/alice::\n")
         (mail / "alice").mkdir(parents=True)
-        for path in (mail, mail / "alice"):
+        (home / "indexes").mkdir()
+        for path in (mail, mail / "alice", home / "indexes"):
             os.chown(path, OWNER, OWNER)
         server = subprocess.Popen([program, "-F", "-c", str(home / "dovecot.conf")])
         try:
