@@ -8,6 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,8 +46,8 @@ class BusyClient:
     chance: random.Random
     fresh: Callable[[int], bytes]
     """Makes a message of this number, in which its Message-ID is ``<number@example.org>``."""
-    copies: bool = True
-    """Whether the user copies: not where the server may say no although it did."""
+    space: AbstractContextManager[object] = field(default_factory=nullcontext)
+    """Held while the server stores mail: where the disk is full it may do half of a move."""
     known: dict[str, Known] = field(default_factory=dict)
     """By Message-ID."""
     folders: list[str] = field(default_factory=lambda: ["INBOX", "Work", "Lists"])
@@ -83,7 +84,8 @@ class BusyClient:
             )
 
         # The server may say no although it stored it.
-        self._until(f"store {identity}", lambda: bool(self._uids(identity, folder)), act)
+        with self.space:
+            self._until(f"store {identity}", lambda: bool(self._uids(identity, folder)), act)
         self.known[identity] = Known(folder, flags)
 
     def act(self) -> None:
@@ -92,7 +94,7 @@ class BusyClient:
             "move": 6,
             "flag": 6,
             "unflag": 3,
-            "copy": 1 if self.copies else 0,
+            "copy": 1,
             "delete": 1,
             "append": 1,
             "rename a folder": 1,
@@ -176,7 +178,8 @@ class BusyClient:
             for number in self._uids(identity, known.folder):
                 self._client.uid("MOVE", str(number), target)
 
-        self._until(f"move {identity} from {known.folder} to {target}", is_so, act)
+        with self.space:
+            self._until(f"move {identity} from {known.folder} to {target}", is_so, act)
         known.folder = target
 
     def _copy(self, identity: str, known: Known) -> None:
@@ -185,7 +188,8 @@ class BusyClient:
             numbers = self._uids(identity, known.folder)
             if numbers:
                 self._client.untagged_responses.clear()
-                self._client.uid("COPY", str(numbers[0]), known.folder)
+                with self.space:
+                    self._client.uid("COPY", str(numbers[0]), known.folder)
                 if self._client.response("COPYUID")[1] != [None]:
                     known.copies = 2
                     return
@@ -204,7 +208,8 @@ class BusyClient:
         target = f"{folder.rstrip('0123456789')}{self._number}"
         # The server does not rename what is selected.
         self._client.select("INBOX")
-        self._until_ok(lambda: self._client.rename(folder, target))
+        with self.space:
+            self._until_ok(lambda: self._client.rename(folder, target))
         self.folders[self.folders.index(folder)] = target
         for known in self.known.values():
             if known.folder == folder:

@@ -93,8 +93,14 @@ def lying(maildir: Path, keys: Keys) -> list[str]:
     return [
         f"{message_from_bytes(mail.raw)['Message-ID']} {mail.folder or 'INBOX'} {mail.flags}"
         f" {[kinds[bool(checker.opened(e, keys.new))] for e in checker.envelopes(mail.raw)]}"
+        f" {mail.base_name}"
         for mail in checker.stored_mail(maildir)
     ]
+
+
+@contextmanager
+def nothing_beside() -> Iterator[AbstractContextManager[object]]:
+    yield nullcontext()
 
 
 @dataclass
@@ -108,7 +114,8 @@ class BusyStory:
         place: for what commands say.
         job: the job's directory.
         seed: of the user's acts and of the kills.
-        beside: entered while the user acts, such as what fills the disk; None: nothing.
+        beside: entered while the user acts, such as what fills the disk; gives what is held while
+            that is not.
     """
 
     dovecot: Dovecot
@@ -117,7 +124,7 @@ class BusyStory:
     place: Path
     job: Path
     seed: int
-    beside: Callable[[], AbstractContextManager[object]] = nullcontext
+    beside: Callable[[], AbstractContextManager[AbstractContextManager[object]]] = nothing_beside
 
     def tell(self, story: str, acts: int) -> Commands:
         """Tells a story, and judges what there is after each of its commands.
@@ -127,7 +134,7 @@ class BusyStory:
         """
         noted = len(self.dovecot.complaints())
         chance = random.Random(self.seed)
-        client = BusyClient(self.dovecot.connect, chance, self._fresh, copies=not self._fills)
+        client = BusyClient(self.dovecot.connect, chance, self._fresh)
         self._fill(client)
         maildir, keys = self.dovecot.maildir, self.keys
         before = texts(maildir, keys)
@@ -158,17 +165,18 @@ class BusyStory:
 
     @property
     def _fills(self) -> bool:
-        return self.beside is not nullcontext
+        return self.beside is not nothing_beside
 
     def _act(self, client: BusyClient, commands: Commands, command: str, acts: int) -> set[int]:
         done, codes = threading.Event(), set[int]()
         running = threading.Thread(target=commands.run_beside, args=(command, done, codes))
         running.start()
         try:
-            with self.beside():
+            with self.beside() as client.space:
                 for _ in range(acts):
                     client.act()
         finally:
+            client.space = nullcontext()
             done.set()
             running.join()
         return codes
@@ -190,24 +198,28 @@ class BusyStory:
 
 
 @contextmanager
-def full_now_and_then(disk: Path, seed: int) -> Iterator[None]:
-    """Fills a small disk to its last byte for a moment, again and again."""
-    done, chance = threading.Event(), random.Random(seed)
+def full_now_and_then(disk: Path, seed: int) -> Iterator[AbstractContextManager[object]]:
+    """Fills a small disk to its last byte for a moment, again and again.
+
+    Yields:
+        A lock; while somebody holds it the disk is not filled.
+    """
+    done, chance, space = threading.Event(), random.Random(seed), threading.Lock()
     filler = disk / "filler"
 
     def fill() -> None:
         while not done.wait(chance.uniform(0.05, 0.6)):
-            with contextlib.suppress(OSError), filler.open("wb", 0) as stream:
-                stream.truncate(0)
-                while stream.write(bytes(max(4096, shutil.disk_usage(disk).free))):
-                    pass
-            done.wait(chance.uniform(0.05, 0.6))
-            filler.unlink()
+            with space:
+                with contextlib.suppress(OSError), filler.open("wb", 0) as stream:
+                    while stream.write(bytes(max(4096, shutil.disk_usage(disk).free))):
+                        pass
+                done.wait(chance.uniform(0.05, 0.6))
+                filler.unlink()
 
     filling = threading.Thread(target=fill)
     filling.start()
     try:
-        yield
+        yield space
     finally:
         done.set()
         filling.join()
