@@ -106,7 +106,7 @@ class MaildirRetirer:
 
     def _set_flags(self, ref: MessageRef, flags: Flags) -> None:
         view = self._files.view(ref.folder)
-        target = Entry("cur", f"{ref.key}{INFO}{view.letters().letters(flags)}")
+        target = Entry("cur", f"{ref.key}{INFO}{view.letters(flags)}")
 
         def rename(file: DirectoryEntry, entry: Entry) -> Entry:
             try:
@@ -248,7 +248,7 @@ class MaildirRetirer:
             part, name = "", unique_name(intent.size)
         if not part:
             flags = intent.flags if intent.told is None else intent.told
-            name += f"{INFO}{self._files.view(folder).letters().letters(flags)}"
+            name += f"{INFO}{self._files.view(folder).letters(flags)}"
         return directory_to_write(self._files, folder, part or "cur") / name
 
 
