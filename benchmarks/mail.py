@@ -10,6 +10,7 @@ import datetime
 import hashlib
 import os
 import random
+import subprocess
 from base64 import encodebytes
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -150,6 +151,43 @@ def make_mail(directory: Path, mix: str, messages: int, *, processes: int = 2) -
         made = [each for some in pool.map(_make_some, blocks) for each in some]
     digests, sizes = zip(*made, strict=True)
     return Mail(directory, [name_of(number) for number in range(messages)], digests, sum(sizes))
+
+
+def make_large(directory: Path, size: int) -> Mail:
+    """The same with one message, whose content has ``size`` bytes, in chunks (BER)."""
+    directory.mkdir(parents=True)
+    for name in ("old", "new"):
+        make_key(directory, name)
+    stored = make_maildir(directory) / "cur" / name_of(0)
+    inner = directory / "inner"
+    with inner.open("wb") as stream:
+        stream.write(b"Content-Type: text/plain\r\n\r\n")
+        line = b"0123456789abcdef" * 4 + b"\r\n"
+        for _ in range(size // (len(line) * 1000)):
+            stream.write(line * 1000)
+    with inner.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    _encrypt(inner, directory / "old.crt", stored)
+    inner.unlink()
+    return Mail(directory, [stored.name], [digest], stored.stat().st_size)
+
+
+def _encrypt(source: Path, certificate: Path, target: Path) -> None:
+    """Encrypts a file with openssl as a mail program would."""
+    with target.open("wb") as stream:
+        stream.write(b"From: a@example.org\nSubject: benchmark\nMIME-Version: 1.0\n")
+        stream.write(b"Content-Type: application/pkcs7-mime; smime-type=enveloped-data\n")
+        stream.write(b"Content-Transfer-Encoding: base64\n\n")
+        stream.flush()
+        encrypt = subprocess.Popen(
+            [
+                *("openssl", "cms", "-encrypt", "-binary", "-stream", "-outform", "DER"),
+                *("-aes256", "-in", str(source), str(certificate)),
+            ],
+            stdout=subprocess.PIPE,
+        )
+        subprocess.run(["base64", "-w", "76"], stdin=encrypt.stdout, stdout=stream, check=True)
+        assert encrypt.wait() == 0
 
 
 def _make_some(what: tuple[Path, str, int, int]) -> list[tuple[str, int]]:

@@ -3,45 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.mail import make_key, make_mail, make_maildir, name_of
+from benchmarks.mail import make_key, make_large, make_mail
 from benchmarks.measure import measured
-
-
-def make_message(source: Path, certificate: Path, target: Path) -> None:
-    """Encrypts a file with openssl as a mail program would."""
-    with target.open("wb") as stream:
-        stream.write(b"From: a@example.org\nSubject: benchmark\nMIME-Version: 1.0\n")
-        stream.write(b"Content-Type: application/pkcs7-mime; smime-type=enveloped-data\n")
-        stream.write(b"Content-Transfer-Encoding: base64\n\n")
-        stream.flush()
-        encrypt = subprocess.Popen(
-            [
-                *("openssl", "cms", "-encrypt", "-binary", "-stream", "-outform", "DER"),
-                *("-aes256", "-in", str(source), str(certificate)),
-            ],
-            stdout=subprocess.PIPE,
-        )
-        subprocess.run(["base64", "-w", "76"], stdin=encrypt.stdout, stdout=stream, check=True)
-        assert encrypt.wait() == 0
-
-
-def make_large(directory: Path, certificate: Path, size: int) -> Path:
-    """One message whose content is ``size`` bytes."""
-    maildir = make_maildir(directory)
-    inner = directory / "inner"
-    with inner.open("wb") as stream:
-        stream.write(b"Content-Type: text/plain\r\n\r\n")
-        line = b"0123456789abcdef" * 4 + b"\r\n"
-        for _ in range(size // (len(line) * 1000)):
-            stream.write(line * 1000)
-    make_message(inner, certificate, maildir / "cur" / name_of(0))
-    inner.unlink()
-    return maildir
 
 
 def report(what: str, arguments: tuple[object, ...]) -> None:
@@ -115,12 +82,9 @@ def main() -> None:
             act(mail.directory, mail.maildir, mail.old, mail.new.with_suffix(".crt"))
     if options.gigabytes:
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
-            directory = Path(name)
-            old, new = make_key(directory, "old"), make_key(directory, "new")
-            size = int(options.gigabytes * 1e9)
-            maildir = make_large(directory, directory / "old.crt", size)
+            mail = make_large(Path(name, "mail"), int(options.gigabytes * 1e9))
             print(f"one message of {options.gigabytes} GB", flush=True)
-            act(directory, maildir, old, new.with_suffix(".crt"))
+            act(mail.directory, mail.maildir, mail.old, mail.new.with_suffix(".crt"))
 
 
 if __name__ == "__main__":
