@@ -241,7 +241,7 @@ def decrypt_again(on: Round) -> Measured:
 
 @step("encrypt")
 def encrypt(on: Round) -> Measured:
-    _ = on["decrypt"], on["decrypt again"]
+    _ = on["decrypt"]
     done = on.sectool(*on.encrypting, states=["reencrypted"])
     on.check_opened("encrypt", on.mailbox / "cur")
     return done
