@@ -66,7 +66,12 @@ def measured(
     ):
         before, start = _children(), time.monotonic()
         process = subprocess.Popen(
-            [*map(str, command)], stdin=stdin, stdout=output, stderr=errors, cwd=directory
+            [*map(str, command)],
+            stdin=stdin,
+            stdout=output,
+            stderr=errors,
+            cwd=directory,
+            env=_environment(),
         )
         with _watched(process.pid, peak) if watch else contextlib.nullcontext():
             code = process.wait()
@@ -78,6 +83,11 @@ def measured(
         output.seek(0)
         errors.seek(0)
         return Measured(seconds, cpu, code, output.read(), errors.read(), peak)
+
+
+def _environment() -> dict[str, str]:
+    """As it is, but Python keeps what it compiled: an installed program is compiled already."""
+    return {name: word for name, word in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _adopt_orphans() -> None:
