@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from benchmarks.measure import Measured, measured
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 """Has M2Crypto, where Debian's ``python3-m2crypto`` is installed."""
 FLOORS = Path(__file__).with_name("floors.py")
+ALL_PROCESSORS = frozenset(os.sched_getaffinity(0))
 SAMPLE = 100
 """Files whose digest is compared; those that openssl must open first are a fifth of them."""
 
@@ -41,7 +43,9 @@ class Sample:
     seconds: float
     cpu: float
     """Seconds of processor time of all its processes."""
-    megabytes: float = 0
+    first: float
+    """Those of its first process; of ``sectool``, which names, syncs and logs."""
+    megabytes: float
     """Peak of the resident sets of all its processes, where it was watched."""
 
     @property
@@ -71,10 +75,11 @@ class Round:
     before all rounds are done.
     """
 
-    def __init__(self, mail: Mail, directory: Path, cores: int, *, watch: bool) -> None:
+    def __init__(self, mail: Mail, directory: Path, cores: int, *, watch: bool = False) -> None:
         self.mail = mail
         self.directory = directory
         self.cores = cores
+        self._processors = sorted(ALL_PROCESSORS)[:cores]
         self._watch = watch
         self._samples: dict[str, Sample] = {}
         directory.mkdir(parents=True)
@@ -83,9 +88,8 @@ class Round:
         """What a step costs, which is run if it was not yet."""
         if name not in self._samples:
             done = STEPS[name](self)
-            self._samples[name] = Sample(
-                len(self.mail.names), done.seconds, done.cpu, done.peak.rss / 1e6
-            )
+            figures = (done.seconds, done.cpu, done.first, done.peak.rss / 1e6)
+            self._samples[name] = Sample(self.count, *figures)
             say(f"  {name}: {done.seconds:.2f} s, processors {done.cpu:.2f} s")
         return self._samples[name]
 
@@ -96,6 +100,7 @@ class Round:
 
     def run(self, *command: object, code: int = 0, **options: Any) -> Measured:
         """Runs a command that must end with a code."""
+        os.sched_setaffinity(0, self._processors)
         done = measured(command, watch=self._watch, **options)
         if done.code != code:
             words = " ".join(map(str, command))

@@ -34,6 +34,8 @@ class Measured:
     """Until its first process ended."""
     cpu: float
     """Seconds of processor time, user and system, of all its processes."""
+    first: float
+    """Those of its first process, and of the processes that one waited for."""
     code: int
     output: bytes
     errors: bytes
@@ -74,7 +76,7 @@ def measured(
             env=_environment(),
         )
         with _watched(process.pid, peak) if watch else contextlib.nullcontext():
-            code = process.wait()
+            _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - start
         with contextlib.suppress(ChildProcessError):
             while True:
@@ -82,7 +84,9 @@ def measured(
         cpu = _children() - before
         output.seek(0)
         errors.seek(0)
-        return Measured(seconds, cpu, code, output.read(), errors.read(), peak)
+        code = process.returncode = os.waitstatus_to_exitcode(status)
+        first = usage.ru_utime + usage.ru_stime
+        return Measured(seconds, cpu, first, code, output.read(), errors.read(), peak)
 
 
 def _environment() -> dict[str, str]:
