@@ -35,6 +35,16 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def put_into(page: Path, mark: str, text: str) -> None:
+    """Replaces what stands on a page between two comments that begin and end a mark."""
+    begin, end = f"<!-- {mark}: begin -->\n", f"<!-- {mark}: end -->\n"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{page} has no place for the {mark}")
+    page.write_text(f"{before}{begin}\n{text.strip()}\n\n{end}{after}", encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class Sample:
     """What one command cost."""

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from benchmarks.commands import FLOORS, Round, Sample, say
+from benchmarks.commands import FLOORS, Round, Sample, put_into, say
 from benchmarks.mail import Mail, make_large, make_mail
 
 # --- what is compared ------------------------------------------------------------------
@@ -308,17 +308,6 @@ def about(cores: int, place: Path) -> dict[str, str]:
     }
 
 
-BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
-
-
-def put_into(page: Path, text: str) -> None:
-    """Replaces the figures of a page."""
-    whole = page.read_text(encoding="utf-8")
-    before, _, rest = whole.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def options_given() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -373,7 +362,7 @@ def main() -> None:
     text += tables(figures, samples)
     print(text)
     if options.into:
-        put_into(options.into, text)
+        put_into(options.into, "comparison", text)
     if options.json:
         options.json.write_text(json.dumps(as_json(facts, figures, samples), indent=1) + "\n")
 

@@ -16,6 +16,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+from benchmarks.commands import put_into
 from benchmarks.mail import Mail, make_mail
 
 PRIMITIVES = {
@@ -75,15 +76,15 @@ def sampled(place: Path, *arguments: object) -> dict[str, float]:
     return spent
 
 
-def tell(name: str, many: dict[str, float], one: dict[str, float], messages: int) -> None:
-    """Prints what each message costs beyond what a run with one costs."""
+def table(name: str, many: dict[str, float], one: dict[str, float], messages: int) -> str:
+    """What each message costs beyond what a run with one costs."""
     spent = {kind: (all_of - one.get(kind, 0)) / messages for kind, all_of in many.items()}
     total = sum(spent.values())
-    print(f"| {name} | ms per message | share |\n|---|---:|---:|")
+    lines = [f"| {name} | ms per message | share |", "|---|---:|---:|"]
     for kind, each in sorted(spent.items(), key=lambda item: -item[1]):
         if each > total / 100:
-            print(f"| {kind} | {each:.2f} | {100 * each / total:.0f} % |")
-    print(f"| **all** | **{total:.2f}** | |\n")
+            lines.append(f"| {kind} | {each:.2f} | {100 * each / total:.0f} % |")
+    return "\n".join([*lines, f"| **all** | **{total:.2f}** | |\n"])
 
 
 def commands(mail: Mail) -> dict[str, tuple[object, ...]]:
@@ -100,13 +101,15 @@ def commands(mail: Mail) -> dict[str, tuple[object, ...]]:
 
 
 def main() -> None:
-    """Profiles each command on a mailbox and on nearly none, and prints the difference."""
+    """Profiles each command on a mailbox and on nearly none, and tells the difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=500)
     parser.add_argument("--mix", default="ordinary", help="of mail: ordinary, small or curve")
     parser.add_argument("--only", nargs="+", help="these commands alone")
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where to work")
+    parser.add_argument("--into", type=Path, help="put the tables into this page")
     options = parser.parse_args()
+    tables: list[str] = []
     with tempfile.TemporaryDirectory(dir=options.directory) as name:
         many = make_mail(Path(name, "many"), options.mix, options.messages)
         one = make_mail(Path(name, "one"), options.mix, 1)
@@ -117,7 +120,10 @@ def main() -> None:
             if not options.only or command in options.only or command == "decrypt":
                 done = sampled(many.directory, *arguments)
                 start = sampled(one.directory, *of_one[command])
-                tell(command, done, start, options.messages - 1)
+                tables.append(table(command, done, start, options.messages - 1))
+                print(tables[-1], flush=True)
+    if options.into:
+        put_into(options.into, "profile", "\n".join(tables))
 
 
 if __name__ == "__main__":
