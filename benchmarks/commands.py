@@ -21,7 +21,6 @@ from benchmarks.measure import Measured, measured
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 """Has M2Crypto, where Debian's ``python3-m2crypto`` is installed."""
 FLOORS = Path(__file__).with_name("floors.py")
-ALL_PROCESSORS = frozenset(os.sched_getaffinity(0))
 SAMPLE = 100
 """Files whose digest is compared; those that openssl must open first are a fifth of them."""
 
@@ -89,7 +88,7 @@ class Round:
         self.mail = mail
         self.directory = directory
         self.cores = cores
-        self._processors = sorted(ALL_PROCESSORS)[:cores]
+        self._processors = sorted(os.sched_getaffinity(0))[:cores]
         self._watch = watch
         self._samples: dict[str, Sample] = {}
         directory.mkdir(parents=True)
@@ -110,8 +109,7 @@ class Round:
 
     def run(self, *command: object, code: int = 0, **options: Any) -> Measured:
         """Runs a command that must end with a code."""
-        os.sched_setaffinity(0, self._processors)
-        done = measured(command, watch=self._watch, **options)
+        done = measured(command, processors=self._processors, watch=self._watch, **options)
         if done.code != code:
             words = " ".join(map(str, command))
             raise WrongAnswer(
@@ -330,8 +328,10 @@ def floor_of_decrypt(on: Round) -> Measured:
 @step("floor of scan")
 def floor_of_scan(on: Round) -> Measured:
     done = on.floor("scan")
-    digests = [line for path in (on.directory / "scan").iterdir() for line in path.open()]
-    if len(set(digests)) != on.count:
+    digests = {
+        line for path in (on.directory / "scan").iterdir() for line in path.read_text().split()
+    }
+    if len(digests) != on.count:
         raise WrongAnswer("floor of scan")
     return done
 

@@ -147,8 +147,11 @@ def make_mail(directory: Path, mix: str, messages: int, *, processes: int = 2) -
         make_key(directory, name, curve=MIXES[mix].curve, address=address)
     make_maildir(directory)
     blocks = [(directory, mix, first, messages) for first in range(0, messages, BLOCK // 4)]
-    with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
-        made = [each for some in pool.map(_make_some, blocks) for each in some]
+    if processes == 1:
+        made = [each for block in blocks for each in _make_some(block)]
+    else:
+        with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
+            made = [each for some in pool.map(_make_some, blocks) for each in some]
     digests, sizes = zip(*made, strict=True)
     return Mail(directory, [name_of(number) for number in range(messages)], digests, sum(sizes))
 
@@ -205,7 +208,7 @@ def _make_some(what: tuple[Path, str, int, int]) -> list[tuple[str, int]]:
 
 
 @cache
-def _plan(mix: Mix, block: int) -> list[tuple[int, Suite]]:
+def plan(mix: Mix, block: int) -> list[tuple[int, Suite]]:
     """Size of the content and algorithm of each message of a block.
 
     The sizes are the middles of equal shares of a log-normal distribution. Each ten
@@ -218,8 +221,8 @@ def _plan(mix: Mix, block: int) -> list[tuple[int, Suite]]:
     dealt = [suite for _ in range(0, BLOCK, 10) for suite in chance.sample(suites, 10)]
     inverse = NormalDist(sigma=mix.sigma).inv_cdf
     sizes = [int(median * exp(inverse((number + 0.5) / BLOCK))) for number in range(BLOCK)]
-    plan = list(zip(sizes, dealt, strict=True))
-    return random.Random(f"{SEED} {block}").sample(plan, BLOCK)
+    planned = list(zip(sizes, dealt, strict=True))
+    return random.Random(f"{SEED} {block}").sample(planned, BLOCK)
 
 
 class _Maker:
@@ -232,7 +235,7 @@ class _Maker:
 
     def make(self, number: int) -> tuple[bytes, str]:
         """A message and the SHA-256 of its content."""
-        size, suite = _plan(self._mix, number // BLOCK)[number % BLOCK]
+        size, suite = plan(self._mix, number // BLOCK)[number % BLOCK]
         chance = random.Random(f"{SEED} {number}")
         content = _content(chance, size)
         key, iv = chance.randbytes(suite.key_size), chance.randbytes(suite.iv_size)

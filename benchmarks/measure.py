@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import json
 import os
 import resource
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +49,7 @@ class Measured:
 def measured(
     command: Sequence[object],
     *,
+    processors: Collection[int] = (),
     given: Path | None = None,
     directory: Path | None = None,
     watch: bool = False,
@@ -54,59 +58,63 @@ def measured(
 
     Args:
         command: program and arguments.
+        processors: numbers of those it may use; none: all.
         given: file for its standard input.
         directory: where it runs.
         watch: whether its memory is sampled, which costs some time.
     """
-    _adopt_orphans()
     os.sync()
     peak = Peak()
+    # An installed program is compiled already.
+    environment = {
+        name: word for name, word in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
     with (
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as errors,
+        tempfile.NamedTemporaryFile() as report,
         Path(given or os.devnull).open("rb") as stdin,
     ):
-        before, start = _children(), time.monotonic()
-        process = subprocess.Popen(
-            [*map(str, command)],
+        allowed = ",".join(map(str, processors or os.sched_getaffinity(0)))
+        keeper = subprocess.Popen(
+            [sys.executable, __file__, report.name, allowed, *map(str, command)],
             stdin=stdin,
             stdout=output,
             stderr=errors,
             cwd=directory,
-            env=_environment(),
+            env=environment,
         )
-        with _watched(process.pid, peak) if watch else contextlib.nullcontext():
-            _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - start
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                os.wait()
-        cpu = _children() - before
+        with _watched(keeper.pid, peak) if watch else contextlib.nullcontext():
+            keeper.wait()
+        told = report.read()
         output.seek(0)
         errors.seek(0)
-        code = process.returncode = os.waitstatus_to_exitcode(status)
-        first = usage.ru_utime + usage.ru_stime
-        return Measured(seconds, cpu, first, code, output.read(), errors.read(), peak)
+        if keeper.returncode:
+            raise FileNotFoundError(errno.ENOENT, errors.read().decode(), str(command[0]))
+        return Measured(**json.loads(told), output=output.read(), errors=errors.read(), peak=peak)
 
 
-def _environment() -> dict[str, str]:
-    """As it is, but Python keeps what it compiled: an installed program is compiled already."""
-    return {name: word for name, word in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-
-
-def _adopt_orphans() -> None:
-    """Makes this process the parent of orphans below it.
-
-    Whoever does not wait for its children leaves their processor time uncounted.
-    """
+def _keep(report: str, processors: str, *command: str) -> None:
+    """What runs in the process above a command: it takes in orphans, and so counts all."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-
-
-def _children() -> float:
-    """Seconds of processor time of all children that ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    os.sched_setaffinity(0, map(int, processors.split(",")))
+    start = time.monotonic()
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+    every = resource.getrusage(resource.RUSAGE_CHILDREN)
+    figures = {
+        "seconds": seconds,
+        "cpu": every.ru_utime + every.ru_stime,
+        "first": usage.ru_utime + usage.ru_stime,
+        "code": process.returncode,
+    }
+    Path(report).write_text(json.dumps(figures))
 
 
 @contextlib.contextmanager
@@ -115,7 +123,7 @@ def _watched(process: int, peak: Peak) -> Iterator[None]:
 
     def watch() -> None:
         while not done.wait(INTERVAL):
-            figures = [_memory(number) for number in _tree(process)]
+            figures = [_memory(number) for number in _tree(process) if number != process]
             peak.rss = max(peak.rss, sum(rss for rss, _ in figures))
             peak.pss = max(peak.pss, sum(pss for _, pss in figures))
 
@@ -154,3 +162,7 @@ def _memory(process: int) -> tuple[int, int]:
             elif name == "Pss":
                 pss = int(value.split()[0]) * 1024
     return rss, pss
+
+
+if __name__ == "__main__":
+    _keep(*sys.argv[1:])
