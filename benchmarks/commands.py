@@ -91,12 +91,19 @@ class Round:
         self._processors = sorted(os.sched_getaffinity(0))[:cores]
         self._watch = watch
         self._samples: dict[str, Sample] = {}
+        self._failed: dict[str, WrongAnswer] = {}
         directory.mkdir(parents=True)
 
     def __getitem__(self, name: str) -> Sample:
         """What a step costs, which is run if it was not yet."""
+        if name in self._failed:
+            raise self._failed[name]
         if name not in self._samples:
-            done = STEPS[name](self)
+            try:
+                done = STEPS[name](self)
+            except WrongAnswer as error:
+                self._failed[name] = error
+                raise
             figures = (done.seconds, done.cpu, done.first, done.peak.rss / 1e6)
             self._samples[name] = Sample(self.count, *figures)
             say(f"  {name}: {done.seconds:.2f} s, processors {done.cpu:.2f} s")

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from benchmarks.commands import FLOORS, Round, Sample, put_into, say
+from benchmarks.commands import FLOORS, Round, Sample, WrongAnswer, put_into, say
 from benchmarks.mail import Mail, make_large, make_mail
 
 # --- what is compared ------------------------------------------------------------------
@@ -162,13 +163,15 @@ A row more is a line here, and a step above where its command is a new one.
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Figure:
     """A row over all rounds."""
 
     row: Row
     values: list[float] = field(default_factory=list)
     by_cpu: list[float] = field(default_factory=list)
+    failed: bool = False
+    """A command did not do what it was measured for."""
 
 
 class Run:
@@ -181,7 +184,7 @@ class Run:
         self._rounds: dict[str, list[Round]] = {name: [] for name in plans}
 
     def go(self, rows: Sequence[Row]) -> list[Figure]:
-        """Runs all rows by turns; of those whose program is not installed, no values."""
+        """Runs all rows by turns; a step that fails costs its rows alone."""
         found = [Figure(row) for row in rows]
         for number in range(max(self._plans[row.plan].rounds for row in rows)):
             for figure in found:
@@ -195,12 +198,13 @@ class Run:
 
         try:
             value, by_cpu = figure.row.value(get, figure.row.plan)
-        except FileNotFoundError as error:
-            say(f"{figure.row.name}: {error.filename} is not installed")
-            return
-        figure.values.append(value)
-        if by_cpu is not None:
-            figure.by_cpu.append(by_cpu)
+        except WrongAnswer as error:
+            say(f"{figure.row.name}: {error}")
+            figure.failed = True
+        else:
+            figure.values.append(value)
+            if by_cpu is not None:
+                figure.by_cpu.append(by_cpu)
 
     def _round(self, name: str, number: int) -> Round:
         plan, rounds = self._plans[name], self._rounds[name]
@@ -247,11 +251,11 @@ def tables(figures: Iterable[Figure], samples: Iterable[tuple[str, str, list[Sam
     ]
     for figure in figures:
         row = figure.row
-        if figure.values:
+        if figure.values and not figure.failed:
             cells = [row.form.format(median(figure.values)), spread(figure.values, row.form)]
             cells.append(row.form.format(median(figure.by_cpu)) if figure.by_cpu else "")
         else:
-            cells = ["not installed", "", ""]
+            cells = ["FAILED", "", ""]
         goals = [f"{goal:g}" if goal is not None else "" for goal in (row.must, row.aim)]
         lines.append(f"| {' | '.join((row.name, row.plan, *cells, *goals))} |")
     lines += [
@@ -365,6 +369,8 @@ def main() -> None:
         put_into(options.into, "comparison", text)
     if options.json:
         options.json.write_text(json.dumps(as_json(facts, figures, samples), indent=1) + "\n")
+    if any(figure.failed for figure in figures):
+        sys.exit(1)
 
 
 def as_json(
@@ -378,6 +384,7 @@ def as_json(
         "rows": [
             {
                 **{name: getattr(figure.row, name) for name in ("name", "plan", "must", "aim")},
+                "failed": figure.failed,
                 "median": median(figure.values) if figure.values else None,
                 "values": figure.values,
                 "by_processor_time": figure.by_cpu,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import json
 import os
 import resource
@@ -40,6 +39,7 @@ class Measured:
     first: float
     """Those of its first process, and of the processes that one waited for."""
     code: int
+    """-1: it could not be started."""
     output: bytes
     errors: bytes
     peak: Peak
@@ -90,7 +90,7 @@ def measured(
         output.seek(0)
         errors.seek(0)
         if keeper.returncode:
-            raise FileNotFoundError(errno.ENOENT, errors.read().decode(), str(command[0]))
+            told = json.dumps({"seconds": 0, "cpu": 0, "first": 0, "code": -1}).encode()
         return Measured(**json.loads(told), output=output.read(), errors=errors.read(), peak=peak)
 
 

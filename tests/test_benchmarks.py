@@ -99,3 +99,7 @@ def test_a_page_keeps_all_but_what_is_replaced(tmp_path: Path) -> None:
     assert page.read_text() == "a\n<!-- x: begin -->\n\nnew\n\n<!-- x: end -->\nb\n"
     with pytest.raises(ValueError, match="no place"):
         put_into(page, "y", "new\n")
+
+
+def test_a_program_that_is_not_there_is_told_from_one_that_costs_nothing() -> None:
+    assert measured(("no-such-program",)).code == -1
