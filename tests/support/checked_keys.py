@@ -17,8 +17,9 @@ _Numbers = rsa.RSAPrivateNumbers
 def _checked(
     numbers: tuple[int, ...], *, unsafe_skip_rsa_key_validation: bool
 ) -> rsa.RSAPrivateKey:
-    *private, exponent, modulus = numbers
-    return _Numbers(*private, rsa.RSAPublicNumbers(exponent, modulus)).private_key(
+    p, q, d, dmp1, dmq1, iqmp, exponent, modulus = numbers
+    public = rsa.RSAPublicNumbers(exponent, modulus)
+    return _Numbers(p, q, d, dmp1, dmq1, iqmp, public).private_key(
         unsafe_skip_rsa_key_validation=unsafe_skip_rsa_key_validation
     )
 
