@@ -56,8 +56,12 @@ def directory_to_write(files: MaildirFiles, folder: str, part: str) -> Directory
         MessageError: it is not of the owner of the mailbox, and root writes to no other.
         OSError: it cannot be made.
     """
-    ensure_directory(files.directory(folder) / part)
-    return files.writable_directory(folder, part)
+    try:
+        return files.writable_directory(folder, part)
+    except (OSError, MessageError):
+        # It is missing, or a killed run made it and gave it to nobody; else this says what it is.
+        ensure_directory(files.directory(folder) / part)
+        return files.writable_directory(folder, part)
 
 
 def _is_nested(files: MaildirFiles) -> bool:

@@ -133,7 +133,11 @@ class MaildirFiles:
             MessageError: it is not of the owner of the mailbox, and root writes to no other.
         """
         self._directories.check_owner(self._known(name), part)
-        return self.directory(name, part)
+        directory = self.directory(name, part)
+        if not directory.status().st_nlink:
+            self._directories.close(self._known(name))
+            directory = self.directory(name, part)  # another one, where there is one
+        return directory
 
     def _known(self, name: str) -> Folder:
         folder = self.folder(name)
@@ -240,7 +244,7 @@ class MaildirFiles:
             entry = view.find(ref.key)
         except MessageError:
             return Flags()
-        return Flags() if entry is None else view.letters().flags(entry.letters)
+        return Flags() if entry is None else view.flags(entry.letters)
 
     def open_at(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> BinaryIO:
         """Opens the file of a message, for the function that ``with_file`` calls.
@@ -264,7 +268,7 @@ class MaildirFiles:
             status, now = os.fstat(stream.fileno()), time.time_ns()
             attributes = attributes_of(stream.fileno())
             digest = digest_stream(stream)
-        flags = self.view(ref.folder).letters().flags(entry.letters)
+        flags = self.view(ref.folder).flags(entry.letters)
         is_settled = status.st_ctime_ns + grain_of(status.st_ctime_ns) < now
         return Found(entry, status, digest, flags, attributes, is_settled)
 
@@ -317,7 +321,6 @@ class _Listings:
 
     def __init__(self, view: FolderView) -> None:
         self._view = view
-        self._letters = view.letters()
         self._flags: dict[str, Flags] = {}
         self._inodes: set[int] = set()
         """Of files told already that share their base name with others: such a
@@ -365,7 +368,7 @@ class _Listings:
     def _listing(self, key: str, entry: Entry, status: os.stat_result) -> Listing:
         letters = entry.letters
         if letters not in self._flags:
-            self._flags[letters] = self._letters.flags(letters)
+            self._flags[letters] = self._view.flags(letters)
         return Listing(
             MessageRef(self._view.folder.name, key),
             status.st_size,

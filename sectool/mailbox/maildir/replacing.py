@@ -158,7 +158,7 @@ class MaildirReplacer:
     def _move_in(self, copy: Written, status: os.stat_result) -> tuple[DirectoryEntry, Placed]:
         intent = copy.intent
         view = self._files.view(intent.folder)
-        letters = view.letters().letters(copy.flags)
+        letters = view.letters(copy.flags)
         entry = Entry("cur", f"{intent.where}{INFO}{letters}")
         if not letters and self._is_new(intent.replaced):
             entry = Entry("new", intent.where)

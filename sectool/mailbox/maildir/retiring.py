@@ -106,7 +106,7 @@ class MaildirRetirer:
 
     def _set_flags(self, ref: MessageRef, flags: Flags) -> None:
         view = self._files.view(ref.folder)
-        target = Entry("cur", f"{ref.key}{INFO}{view.letters().letters(flags)}")
+        target = Entry("cur", f"{ref.key}{INFO}{view.letters(flags)}")
 
         def rename(file: DirectoryEntry, entry: Entry) -> Entry:
             try:
@@ -242,13 +242,13 @@ class MaildirRetirer:
 
     def _place_before(self, folder: str, intent: Intent) -> DirectoryEntry:
         """The name that an old copy had; where a log names none, a new one."""
-        part, _, name = intent.replaced.key.rpartition("/")
+        part, _, key = intent.replaced.key.rpartition("/")
+        name = as_named(key)
+        if part not in {"", "new", "cur"} or not is_message_name(name):
+            part, name = "", unique_name(intent.size)
         if not part:
             flags = intent.flags if intent.told is None else intent.told
-            name += f"{INFO}{self._files.view(folder).letters().letters(flags)}"
-        name = as_named(name)
-        if part not in {"", "new", "cur"} or not is_message_name(name):
-            part, name = "cur", unique_name(intent.size)
+            name += f"{INFO}{self._files.view(folder).letters(flags)}"
         return directory_to_write(self._files, folder, part or "cur") / name
 
 

@@ -182,7 +182,7 @@ class Maildir(Mailbox):
         return StoredMessage(
             ref=ref,
             content=content,
-            flags=self._files.view(ref.folder).letters().flags(entry.letters),
+            flags=self._files.view(ref.folder).flags(entry.letters),
             internal_date=internal_date(status),
             revision=content.digest,
         )
