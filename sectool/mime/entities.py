@@ -159,10 +159,18 @@ class EntityWalker:
         stream: at the first byte of the message.
         size: bytes of the message.
         limits: bounds on depth, count and size.
+        header: of the message, where it was read before.
     """
 
-    def __init__(self, stream: BinaryIO, size: int, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        size: int,
+        limits: Limits = DEFAULT_LIMITS,
+        header: HeaderBlock | None = None,
+    ) -> None:
         self._scanner = LineScanner(stream)
+        self._known_header = header
         self._size = size
         self._limits = limits
         self._open: list[_Multipart] = []
@@ -328,14 +336,18 @@ class EntityWalker:
             raise LimitExceeded(f"the message has more than {self._limits.entities} parts")
         if place.depth > self._limits.depth:
             raise LimitExceeded(f"parts are nested more than {self._limits.depth} deep")
-        header = read_header(
-            self._scanner,
-            self._boundaries(),
-            self._limits,
-            is_message=place.is_message,
-            is_doubled=self._is_doubled,
-            begins_message=place.default_type in FORWARDED,
-        )
+        if header := self._known_header:
+            self._known_header = None
+            self._scanner.skip(header.body_start)
+        else:
+            header = read_header(
+                self._scanner,
+                self._boundaries(),
+                self._limits,
+                is_message=place.is_message,
+                is_doubled=self._is_doubled,
+                begins_message=place.default_type in FORWARDED,
+            )
         if self._entities == 1:
             self._is_doubled = header.is_doubled
         self._begin_extent(place, header)

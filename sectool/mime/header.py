@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sectool.errors import LimitExceeded
+from sectool.message import BytesContent, Content
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import LineScanner, find_boundary
 from sectool.mime.lookahead import (
@@ -148,6 +149,41 @@ def read_header(
         LimitExceeded: the header is too long or has too many fields.
     """
     return _HeaderReader(scanner, boundaries, limits, begins_message).read(is_message, is_doubled)
+
+
+def header_of(
+    content: Content, limits: Limits = DEFAULT_LIMITS, *, is_message: bool = False
+) -> HeaderBlock:
+    """The header that a content begins with; of one in memory it is read once.
+
+    Args:
+        content: a message or another entity.
+        limits: bounds on size and count.
+        is_message: whether lines before the header of a message are passed.
+
+    Raises:
+        LimitExceeded: the header is too long or has too many fields.
+        OSError: the content cannot be read.
+    """
+    known = content.headers if isinstance(content, BytesContent) else []
+    for header in known:
+        assert isinstance(header, HeaderBlock)
+        return header
+    with content.open() as stream:
+        header = read_header(LineScanner(stream), limits=limits, is_message=is_message)
+    if header.fields and header.fields[0].start == 0:
+        known.append(header)  # no lines stand before it, be it of a message or not
+    return header
+
+
+def header_in_memory(content: Content, limits: Limits = DEFAULT_LIMITS) -> HeaderBlock | None:
+    """The header of a message in memory; None: it is not, and has its header read as it goes by.
+
+    Raises:
+        LimitExceeded: as ``header_of``.
+    """
+    in_memory = isinstance(content, BytesContent)
+    return header_of(content, limits, is_message=True) if in_memory else None
 
 
 class _HeaderReader:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
 from sectool import cms
 from sectool.asn1 import der
-from sectool.cms import oids
+from sectool.cms import envelope, oids
 from sectool.cms.seams import OAEP, PKCS1v15
 from sectool.errors import (
     DecryptionFailed,
@@ -203,8 +203,9 @@ def test_large_content_is_proven_first_and_then_written(
 
 
 def test_a_source_that_changes_between_readings_is_noticed(
-    forge: Forge, ring: Ring, bob: Person
+    forge: Forge, ring: Ring, bob: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(envelope, "IN_MEMORY", 0)
     raw, other = forge.gcm(), forge.gcm(b"Content-Type: text/plain\r\n\r\nother")
 
     class Changing:

@@ -44,7 +44,7 @@ from sectool.jobs.work.stored_copy import known_as
 from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.keys import KeyHistory, KeyMaterial, recipient_of
 from sectool.mailbox import Access
-from sectool.message import Content, InnerEntity, Listing, StoredMessage
+from sectool.message import InnerEntity, Listing, StoredMessage
 from sectool.outcome import Binding, ContentDigest, HeaderDigest, Identity, RecipientKey, State
 
 
@@ -235,7 +235,7 @@ def _unread(listing: Listing, reason: str) -> Examination:
 def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) -> Examined:
     inventory = smime.take_inventory(stored.content, selection=context.part_selection)
     date = inventory.header_date or stored.internal_date
-    recipients = _recipients(context.keys, stored.content, inventory.parts)
+    recipients = _recipients(context.keys, inventory.parts)
     unreached = tuple(one for found in inventory.unreached for one in found.recipients)
     keys = context.keys
     if keys is not None and task.guesses:
@@ -275,9 +275,9 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
 
 
 def _recipients(
-    keys: KeyHistory | None, content: Content, parts: Iterable[smime.EncryptedPart]
+    keys: KeyHistory | None, parts: Iterable[smime.EncryptedPart]
 ) -> tuple[cms.RecipientDescription, ...]:
-    return tuple(one for part in parts for one in described(keys, content, part).recipients)
+    return tuple(one for part in parts for one in described(keys, part).recipients)
 
 
 def _unreached(inventory: smime.Inventory) -> Iterator[LayerRecord]:
@@ -322,7 +322,7 @@ def _open_parts(
     for part in inventory.parts:
         why = context.part_selection.why_left(part)
         try:
-            found = find_opening(stored.content, part, keys, context.released)
+            found = find_opening(part, keys, context.released)
             outcomes.oddities.append(keys.why_odd(found.opening.identifier))
             if context.exchange is not None and not why:
                 why = context.exchange.why_refused(found.opening)
@@ -338,7 +338,7 @@ def _open_parts(
         search.look(plaintext, found.inner.content_type, part.path, why)
     for covered in inventory.covered:
         search.take(covered)
-    readers = _readers(context, keys, stored.content, outcomes, search)
+    readers = _readers(context, keys, outcomes, search)
     if current().reason:
         return Examined(examination)
     incoming, checkpoints = _keep_checkpoints(context, stored, outcomes, search)
@@ -354,7 +354,7 @@ def _open_parts(
         state=state,
         reason=reason,
         parts=_marked(examination.parts, taken, marks),
-        recipients=tuple(map(recipient_key, _recipients(keys, stored.content, taken))),
+        recipients=tuple(map(recipient_key, _recipients(keys, taken))),
         checkpoints=tuple(checkpoints),
         released=outcomes.released(context.released),
         layers=(*search.records, *examination.layers),
@@ -370,7 +370,6 @@ def _open_parts(
 def _readers(
     context: ExamineContext,
     keys: KeyHistory,
-    content: Content,
     outcomes: _Outcomes,
     search: LayerSearch,
 ) -> frozenset[tuple[str, str]]:
@@ -378,7 +377,7 @@ def _readers(
     if not context.people:
         return frozenset()
     people = context.people if keys is context.keys else readers_of(keys, context.job)
-    return find_readers(people, content, outcomes.taken, search)
+    return find_readers(people, outcomes.taken, search)
 
 
 def _unknown(errors: Sequence[MessageError]) -> Iterator[UnknownRecipient]:

@@ -16,7 +16,7 @@ from sectool.jobs.work.open_with import find_opening
 from sectool.jobs.work.search_layers import recipient_key
 from sectool.jobs.work.work import WorkKind
 from sectool.keys import KeyHistory
-from sectool.message import Content, Listing
+from sectool.message import Listing
 from sectool.outcome import ContentDigest, PublicKeyDigest, RecipientKey
 
 MOST_NAMED = 3
@@ -70,7 +70,7 @@ def try_keys(context: ExamineContext, task: TrialTask) -> Tried:
     part = next((part for part in inventory.parts if _names(part, task.recipient)), None)
     if part is None:
         return Tried()
-    tried = _try_on(context.keys, content, part, task, context.released)
+    tried = _try_on(context.keys, part, task, context.released)
     # Of several keys some may not have been tried.
     return Tried() if current().reason else tried
 
@@ -86,7 +86,6 @@ def _names(part: smime.EncryptedPart, recipient: RecipientKey) -> bool:
 
 def _try_on(
     keys: KeyHistory,
-    content: Content,
     part: smime.EncryptedPart,
     task: TrialTask,
     released: frozenset[str],
@@ -99,7 +98,7 @@ def _try_on(
         if opens and alone.keys[0].operations.is_on_token:
             break
         try:
-            found = find_opening(content, part, alone, released, senders=keys)
+            found = find_opening(part, alone, released, senders=keys)
         except NotAccepted:
             for_review.append(public_key)
         except MessageError:

@@ -47,6 +47,7 @@ from sectool.mailbox.maildir.names import unique_name
 from sectool.mailbox.maildir.replacing import MaildirReplacer
 from sectool.mailbox.maildir.view import Entry
 from sectool.message import (
+    IN_MEMORY,
     NOTHING,
     BytesContent,
     Content,
@@ -59,9 +60,6 @@ from sectool.message import (
 from sectool.trust import Trust
 
 KIND = "maildir"
-
-MEMORY_LIMIT = 1024 * 1024
-"""Bytes up to which ``fetch`` keeps a message in memory."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +163,9 @@ class Maildir(Mailbox):
     def _fetch(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> StoredMessage:
         with self._files.open_at(ref, file, entry) as stream:
             status = os.fstat(stream.fileno())
-            raw = stream.read(MEMORY_LIMIT + 1)
+            raw = stream.read(IN_MEMORY + 1)
             content: Content = BytesContent(raw)
-            if len(raw) > MEMORY_LIMIT:
+            if len(raw) > IN_MEMORY:
                 stream.seek(0)
                 content = MaildirContent(ref, status.st_size, digest_stream(stream), self._files)
         return StoredMessage(

@@ -16,14 +16,13 @@ from sectool import cms
 from sectool.cms.contents import has_more_behind, is_certificates_only
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 from sectool.message import Content
+from sectool.mime.base64_text import AFTER_PADDING, STRAY_CHARACTERS
 from sectool.mime.entities import FORWARDED, Entity, EntityWalker
-from sectool.mime.header import CONTENT_FIELDS
+from sectool.mime.header import CONTENT_FIELDS, header_in_memory
 from sectool.mime.limits import Limits
 from sectool.mime.lookahead import LOOK_AHEAD, is_message_ahead, may_begin_field
 from sectool.mime.transfer_encoding import (
-    AFTER_PADDING,
     HEAD_SIZE,
-    STRAY_CHARACTERS,
     Layer,
     declared_layers,
     find_layers,
@@ -115,6 +114,7 @@ class _Survey:
         self._limits = limits
         self._line_end = line_end
         self._nesting = nesting
+        self._header = header_in_memory(content, limits)
         self._is_file = is_file
         """Whether it may be anything that begins as a message does."""
         self._findings = Findings()
@@ -124,25 +124,22 @@ class _Survey:
 
     def take(self) -> Findings:
         with self._content.open() as stream:
-            walker = EntityWalker(stream, self._content.size, self._limits)
+            walker = EntityWalker(stream, self._content.size, self._limits, self._header)
             for entity in walker.walk():
                 self._list_footers.add(entity)
                 self._detached_signatures.add(entity)
                 self._look(entity)
         self._look_at_leftovers()
         recognised = self._list_footers.recognised()
-        self._findings.parts = [
-            replace(part, placement=self._placement_among_others(part, recognised))
-            for part in self._findings.parts
-        ]
+        self._findings.parts = [self._among_others(one, recognised) for one in self._findings.parts]
         return self._findings
 
-    def _placement_among_others(self, part: EncryptedPart, recognised: frozenset[str]) -> Placement:
+    def _among_others(self, part: EncryptedPart, recognised: frozenset[str]) -> EncryptedPart:
         if part.placement not in {Placement.WRAPPED, Placement.DOCUMENT}:
-            return part.placement
+            return part
         if self._detached_signatures.is_beside(part.path):
-            return Placement.BESIDE_SIGNATURE
-        return Placement.LIST_FOOTER if part.path in recognised else part.placement
+            return replace(part, placement=Placement.BESIDE_SIGNATURE)
+        return replace(part, placement=Placement.LIST_FOOTER) if part.path in recognised else part
 
     def _look(self, entity: Entity) -> None:
         self._findings.at = entity.path
@@ -362,7 +359,7 @@ class _Survey:
             body_end=entity.body_end,
             is_last=entity.body_end >= self._content.size,
             line_end=self._line_end,
-            layers=body.layers,
+            source=signed.part.source if signed else body,
             defects=signed.part.defects if signed else _defects(body, envelope),
             envelope=envelope,
             signed=signed,
