@@ -305,9 +305,14 @@ class StoredMessage:
     flags: Flags
     internal_date: datetime
     """When the store received it; always aware."""
-    revision: str
-    """Compare-and-swap token of this very copy: on file stores the SHA-256 of
-    its bytes, on IMAP UIDVALIDITY and UID."""
+    token: str = ""
+    """What tells this very copy from any other, where it is no digest: on IMAP UIDVALIDITY and
+    UID."""
+
+    @property
+    def revision(self) -> str:
+        """Compare-and-swap token of this very copy; on file stores the SHA-256 of its bytes."""
+        return self.token or self.content.digest
 
 
 NOTHING = MessageRef("", "")

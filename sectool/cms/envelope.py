@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import BinaryIO, NamedTuple
 
 from sectool.asn1 import der, tags
@@ -36,7 +37,7 @@ from sectool.cms.seams import (
 )
 from sectool.errors import LimitExceeded, MalformedMessage
 from sectool.message import IN_MEMORY
-from sectool.outcome import ContentDigest
+from sectool.outcome import ContentDigest, RecipientKey
 
 _CONTENT_INFO = "ContentInfo"
 _ENCRYPTED_CONTENT_INFO = "encryptedContentInfo"
@@ -277,7 +278,7 @@ def _other_attributes(reader: CMSReader, number: int, what: str, *, keep: bool) 
 # --- description -------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RecipientDescription:
     """One recipient of an envelope, as a report names it."""
 
@@ -307,6 +308,11 @@ class RecipientDescription:
         if isinstance(self.identifier, SubjectKeyIdentifier):
             return self.identifier.value.hex()
         return ""
+
+    @cached_property
+    def key(self) -> RecipientKey:
+        """As reports and the job log name it."""
+        return RecipientKey(self.issuer, self.serial_number, self.subject_key_identifier)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Hashable, Iterator
+from functools import lru_cache
 
 from sectool.asn1 import tags
 from sectool.asn1.tree import Node
@@ -29,6 +30,9 @@ _ENCODINGS = {
     0x1E: "utf-16-be",  # BMPString
 }
 
+_REMEMBERED = 1024
+"""Bytes of a name, and names: a mailbox has few issuers, and each message names some."""
+
 _MOST_ACCENTS = 30
 """On one letter, in the stream-safe text format of UAX #15 section 13."""
 
@@ -45,6 +49,15 @@ def normalised_name(encoded: bytes) -> Hashable:
     """
     if len(encoded) > MAXIMUM_NAME_BYTES:
         return encoded
+    return _remembered(encoded) if len(encoded) <= _REMEMBERED else _normalised(encoded)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered(encoded: bytes) -> Hashable:
+    return _normalised(encoded)
+
+
+def _normalised(encoded: bytes) -> Hashable:
     try:
         relative_names = ber.read_exactly(encoded).expect(tags.SEQUENCE).children()
         return tuple(_relative_name(node) for node in relative_names)

@@ -7,7 +7,9 @@ knows no particular media type.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
@@ -20,6 +22,9 @@ _UNQUOTED = re.compile(rb"[^;]*")
 _SECTION = re.compile(rb"([^*]+)(?:\*([0-9]{1,4}))?(\*)?")
 _COMMENT_TOKEN = re.compile(rb"[^()\\]+|\\.?|[()]", re.DOTALL)
 
+_REMEMBERED = 512
+"""Bytes of a Content-Type, and such values: most mail has one of a few."""
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterizedValue:
@@ -27,7 +32,7 @@ class ParameterizedValue:
 
     value: str
     """Lower case; for a Content-Type ``type/subtype``."""
-    parameters: dict[str, bytes] = field(default_factory=dict)
+    parameters: Mapping[str, bytes] = field(default_factory=dict)
     """By lower-case name; of duplicates the first."""
 
     @property
@@ -38,6 +43,17 @@ class ParameterizedValue:
 
 def parse_content_type(value: bytes, limits: Limits = DEFAULT_LIMITS) -> ParameterizedValue | None:
     """A Content-Type; None where no ``type/subtype`` can be read from it."""
+    if len(value) <= _REMEMBERED:
+        return _remembered(value, limits)
+    return _parse_content_type(value, limits)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered(value: bytes, limits: Limits) -> ParameterizedValue | None:
+    return _parse_content_type(value, limits)
+
+
+def _parse_content_type(value: bytes, limits: Limits) -> ParameterizedValue | None:
     start = _skip_filling(value, 0)
     match = _MEDIA_TYPE.match(value, start)
     if match is None:

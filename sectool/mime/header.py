@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sectool.errors import LimitExceeded
 from sectool.message import BytesContent, Content
@@ -28,7 +29,9 @@ _FIELD_AFTER_CR = re.compile(rb"\r[!-9;-~]+[ \t]*:")
 _MBOX_LINE = re.compile(rb">?From ")
 _FOLD = re.compile(rb"\r?\n")
 
-_WHOLE_FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
+_WHOLE_FIELD = re.compile(rb"((?!--)([!-9;-~]{1,200})[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*)")
+"""Not what may be a delimiter line: a boundary may hold a colon."""
+_WHOLE_FIELDS = re.compile(rb"(?:%s)*" % _WHOLE_FIELD.pattern)
 _BLANK = re.compile(rb"\r*\n")
 _LONGEST_NAME = 256
 """A field name with its colon; longer ones begin no field."""
@@ -67,7 +70,7 @@ class Field:
         return _FOLD.sub(b"", self.raw.partition(b":")[2]).strip(b" \t\r\n")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HeaderBlock:
     """The header of an entity and where it lies."""
 
@@ -93,7 +96,12 @@ class HeaderBlock:
 
         Of duplicates the first counts, as in most mail programs.
         """
-        return next((field.value for field in self.fields if field.name == name), None)
+        field = self._first.get(name)
+        return field.value if field else None
+
+    @cached_property
+    def _first(self) -> dict[bytes, Field]:
+        return {field.name: field for field in reversed(self.fields)}
 
 
 def field_name(line: bytes) -> bytes | None:
@@ -232,13 +240,12 @@ class _HeaderReader:
     def _read_sound(self) -> HeaderBlock | None:
         """A header in which nothing is odd, which is read faster; None: it is another."""
         head = self._scanner.peek(LOOK_AHEAD)
-        position, offset = 0, self._scanner.offset
+        offset = at = self._scanner.offset
+        position = _WHOLE_FIELDS.match(head).end()  # type: ignore[union-attr]  # always matches
         fields: list[Field] = []
-        while match := _WHOLE_FIELD.match(head, position):
-            if match[0].startswith(b"--"):
-                return None  # perhaps a delimiter line: a boundary may hold a colon
-            fields.append(Field(match[1].lower(), offset + position, match[0]))
-            position = match.end()
+        for raw, name in _WHOLE_FIELD.findall(head, 0, position):
+            fields.append(Field(name.lower(), at, raw))
+            at += len(raw)
         blank = _BLANK.match(head, position)
         if len(fields) < 2 or blank is None:
             return None

@@ -167,7 +167,15 @@ def open_decoded(
         note: takes descriptions of defects met on the way.
     """
     stream = content.open()
-    return stream_of(stream, _decoded_range(stream, start, end, layers, note))
+    try:
+        _pass(stream, start)
+    except BaseException:
+        stream.close()
+        raise
+    blocks = _blocks(stream, end - start)
+    for layer in layers:
+        blocks = _decoded(blocks, _DECODERS[layer](note))
+    return stream_of(stream, blocks)
 
 
 def decode(
@@ -179,21 +187,11 @@ def decode(
 ) -> bytes:
     """As ``open_decoded``, all of it at once."""
     with content.open() as stream:
-        return b"".join(_decoded_range(stream, start, end, layers, note))
-
-
-def _decoded_range(
-    stream: BinaryIO,
-    start: int,
-    end: int,
-    layers: Sequence[Layer],
-    note: Callable[[str], object],
-) -> Iterator[bytes]:
-    _pass(stream, start)
-    blocks = _blocks(stream, end - start)
+        _pass(stream, start)
+        blocks = [*_blocks(stream, end - start)]
     for layer in layers:
-        blocks = _decoded(blocks, _DECODERS[layer](note))
-    yield from blocks
+        blocks = [*_decoded(iter(blocks), _DECODERS[layer](note))]
+    return b"".join(blocks)
 
 
 def stream_of(source: BinaryIO, blocks: Iterator[bytes]) -> BinaryIO:

@@ -262,6 +262,20 @@ class BodySource:
         """A new stream over the decoded bytes; the caller closes it."""
         return self._held.open() if self._held else open_decoded(*self._place)
 
+    def beginning(self, count: int, *, is_needed: bool) -> bytes:
+        """The first decoded bytes.
+
+        Args:
+            count: how many.
+            is_needed: whether all of it will be wanted, so that it is decoded as a whole.
+        """
+        if is_needed:
+            with self.open() as stream:
+                return stream.read(count)
+        return decode(self.content, self.start, min(self.end, self.start + 2 * count), self.layers)[
+            :count
+        ]
+
     @cached_property
     def _held(self) -> BytesContent | None:
         if isinstance(self.content, BytesContent) and self.end - self.start <= IN_MEMORY:

@@ -39,7 +39,7 @@ from sectool.joblog import (
 from sectool.jobs.work.checkpoint_access import CheckpointPlace
 from sectool.jobs.work.open_with import find_opening, limited
 from sectool.jobs.work.readers import Reader, find_readers, readers_of
-from sectool.jobs.work.search_layers import LayerSearch, described, held, recipient_key
+from sectool.jobs.work.search_layers import LayerSearch, described, held
 from sectool.jobs.work.stored_copy import known_as
 from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.keys import KeyHistory, KeyMaterial, recipient_of
@@ -60,10 +60,7 @@ class Exchange:
 
     def is_done(self, parts: Sequence[smime.EncryptedPart]) -> bool:
         """Whether every part names a new recipient."""
-        return all(
-            any(recipient_key(one) in self.new for one in part.envelope.recipients)
-            for part in parts
-        )
+        return all(any(one.key in self.new for one in part.envelope.recipients) for part in parts)
 
     def why_refused(self, opening: cms.Opening) -> str:
         """Why the content must not stay as it is encrypted; empty where it may."""
@@ -255,11 +252,11 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
                 part.envelope.content_encryption_algorithm,
                 voids_signature=part.placement.is_under_signature,
                 placement=part.placement,
-                recipients=tuple(map(recipient_key, part.envelope.recipients)),
+                recipients=tuple(one.key for one in part.envelope.recipients),
             )
             for part in inventory.parts
         ),
-        recipients=tuple(map(recipient_key, recipients)),
+        recipients=tuple(one.key for one in recipients),
         in_history=held(keys, (*recipients, *unreached)),
         tried_with=context.tried_with,
         in_clear=known_as(inventory)[1],
@@ -283,7 +280,7 @@ def _recipients(
 def _unreached(inventory: smime.Inventory) -> Iterator[LayerRecord]:
     """Envelopes that are counted and never taken, each under a name of its own."""
     for number, found in enumerate(inventory.unreached, 1):
-        names = tuple(map(recipient_key, found.recipients))
+        names = tuple(one.key for one in found.recipients)
         path, hides = f"{UNREACHED}{number}", not found.is_complete
         yield LayerRecord(found.path, path, NOT_KNOWN, names, found.reason, hides)
 
@@ -354,7 +351,7 @@ def _open_parts(
         state=state,
         reason=reason,
         parts=_marked(examination.parts, taken, marks),
-        recipients=tuple(map(recipient_key, _recipients(keys, taken))),
+        recipients=tuple(one.key for one in _recipients(keys, taken)),
         checkpoints=tuple(checkpoints),
         released=outcomes.released(context.released),
         layers=(*search.records, *examination.layers),

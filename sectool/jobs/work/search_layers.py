@@ -123,7 +123,7 @@ class LayerSearch:
         except MessageError as error:
             inside = smime.Inside(problem=error.message)
         for number, found in enumerate(inside.unreached, 1):
-            names = tuple(map(recipient_key, found.recipients))
+            names = tuple(one.key for one in found.recipients)
             hides = not found.is_complete
             record = LayerRecord(part, f"{prefix}?{number}", NOT_KNOWN, names, found.reason, hides)
             self._add(record)
@@ -178,7 +178,7 @@ class LayerSearch:
         is_owners: bool,
     ) -> None:
         recipients = described(self.keys, layer).recipients
-        names = tuple(recipient_key(recipient) for recipient in recipients)
+        names = tuple(one.key for one in recipients)
         named = held(self.keys, recipients)
         # It needs a key, also where its recipients do not say which.
         hides = is_owners and not named
@@ -186,16 +186,11 @@ class LayerSearch:
         self.in_history.update(named)
 
 
-def recipient_key(recipient: cms.RecipientDescription) -> RecipientKey:
-    """A recipient as reports name it."""
-    return RecipientKey(recipient.issuer, recipient.serial_number, recipient.subject_key_identifier)
-
-
 def names_of_key(key: HeldKey) -> Iterator[RecipientKey]:
     """What a recipient may call a key."""
     for identifier in identifiers_of(key):
         kind = cms.RecipientKind.KEY_TRANSPORT
-        yield recipient_key(cms.RecipientDescription(kind, identifier, ""))
+        yield cms.RecipientDescription(kind, identifier, "").key
 
 
 def described(keys: KeyHistory | None, part: smime.EncryptedPart) -> cms.EnvelopeDescription:
@@ -208,7 +203,7 @@ def held(
 ) -> frozenset[RecipientKey]:
     """Those of the recipients whose keys a history holds."""
     return frozenset(
-        recipient_key(recipient)
+        recipient.key
         for recipient in recipients
         if recipient.identifier is not None and keys and keys.find(recipient.identifier)
     )

@@ -13,7 +13,6 @@ from sectool.budget import current
 from sectool.errors import MessageError, NotAccepted
 from sectool.jobs.work.examine import ExamineContext
 from sectool.jobs.work.open_with import find_opening
-from sectool.jobs.work.search_layers import recipient_key
 from sectool.jobs.work.work import WorkKind
 from sectool.keys import KeyHistory
 from sectool.message import Listing
@@ -80,7 +79,7 @@ TRY_KEYS = WorkKind(ExamineContext, try_keys)
 
 def _names(part: smime.EncryptedPart, recipient: RecipientKey) -> bool:
     """Whether a part names a certificate, and not so often that one key is tried many times."""
-    names = [recipient_key(one) for one in part.envelope.recipients]
+    names = [one.key for one in part.envelope.recipients]
     return 0 < names.count(recipient) <= MOST_NAMED
 
 

@@ -240,7 +240,7 @@ class MaildirFiles:
             entry = view.find(ref.key)
         except MessageError:
             return Flags()
-        return Flags() if entry is None else view.letters().flags(entry.letters)
+        return Flags() if entry is None else view.flags(entry)
 
     def open_at(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> BinaryIO:
         """Opens the file of a message, for the function that ``with_file`` calls.
@@ -264,7 +264,7 @@ class MaildirFiles:
             status, now = os.fstat(stream.fileno()), time.time_ns()
             attributes = attributes_of(stream.fileno())
             digest = digest_stream(stream)
-        flags = self.view(ref.folder).letters().flags(entry.letters)
+        flags = self.view(ref.folder).flags(entry)
         is_settled = status.st_ctime_ns + grain_of(status.st_ctime_ns) < now
         return Found(entry, status, digest, flags, attributes, is_settled)
 

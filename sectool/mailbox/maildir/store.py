@@ -163,7 +163,9 @@ class Maildir(Mailbox):
     def _fetch(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> StoredMessage:
         with self._files.open_at(ref, file, entry) as stream:
             status = os.fstat(stream.fileno())
-            raw = stream.read(IN_MEMORY + 1)
+            raw = stream.read(min(status.st_size, IN_MEMORY) + 1)
+            if len(raw) > status.st_size:
+                raw += stream.read(IN_MEMORY + 1)  # it grew meanwhile
             content: Content = BytesContent(raw)
             if len(raw) > IN_MEMORY:
                 stream.seek(0)
@@ -171,9 +173,8 @@ class Maildir(Mailbox):
         return StoredMessage(
             ref=ref,
             content=content,
-            flags=self._files.view(ref.folder).letters().flags(entry.letters),
+            flags=self._files.view(ref.folder).flags(entry),
             internal_date=internal_date(status),
-            revision=content.digest,
         )
 
     def open_file(self, ref: MessageRef) -> BinaryIO | None:

@@ -32,7 +32,7 @@ from sectool.mailbox.maildir.folders import (
     cannot_list,
 )
 from sectool.mailbox.maildir.names import FlagLetters, delivery_order, printable, split_name
-from sectool.message import open_regular_file
+from sectool.message import Flags, open_regular_file
 
 READINGS = 6
 """Times a folder that keeps changing is read for one snapshot."""
@@ -206,6 +206,11 @@ class FolderView:
                     yield key, entry, status
 
     # --- keywords ----------------------------------------------------------------
+
+    def flags(self, entry: Entry) -> Flags:
+        """The flags of a file; the table of keywords is read where its name has one."""
+        has_keyword = not entry.letters.isupper() and entry.letters
+        return (self.letters() if has_keyword else FlagLetters()).flags(entry.letters)
 
     def letters(self) -> FlagLetters:
         """What the letters of flags mean in this folder now."""

@@ -186,6 +186,8 @@ def _left(parts: Sequence[EncryptedPart], selection: PartSelection) -> list[Find
 def _message_id(header: HeaderBlock) -> str:
     value = (header.first(b"message-id") or b"")[:_LONGEST_MESSAGE_ID]
     text = value.decode("utf-8", "replace")
+    if text.isprintable():
+        return text
     return "".join(character for character in text if character.isprintable())
 
 

@@ -24,7 +24,6 @@ from sectool.mime.lookahead import LOOK_AHEAD, is_message_ahead, may_begin_field
 from sectool.mime.transfer_encoding import (
     HEAD_SIZE,
     Layer,
-    declared_layers,
     find_layers,
     find_text_before,
     looks_like_cms,
@@ -172,12 +171,11 @@ class _Survey:
         else:
             may_be_cms = looks_like_cms(entity.beginning) or looks_like_cms(head)
             is_candidate = recognition.is_candidate(entity) or may_be_cms
-            return is_candidate and self._look_at_body(entity)
+            return is_candidate and self._look_at_body(entity, may_be_cms=may_be_cms)
         return True
 
     def _declared(self, entity: Entity) -> BodySource:
-        layers = declared_layers(_declared_encoding(entity))
-        return BodySource(self._content, entity.header.body_start, entity.body_end, layers)
+        return BodySource(self._content, entity.header.body_start, entity.body_end, entity.layers)
 
     def _is_mail_file(self, entity: Entity) -> bool:
         with self._declared(entity).open() as stream:
@@ -203,15 +201,14 @@ class _Survey:
 
     def _body(self, entity: Entity, encoding: str | None = None) -> BodySource:
         start = entity.header.body_start
-        declared = _declared_encoding(entity) if encoding is None else encoding
+        declared = entity.encoding if encoding is None else encoding
         layers = find_layers(self._content, start, entity.body_end, declared)
         return BodySource(self._content, start, entity.body_end, layers)
 
-    def _look_at_body(self, entity: Entity) -> bool:
+    def _look_at_body(self, entity: Entity, *, may_be_cms: bool) -> bool:
         """Whether it is CMS or TNEF, or said to be and damaged."""
         body = self._body(entity)
-        with body.open() as stream:
-            head = stream.read(HEAD_SIZE)
+        head = body.beginning(HEAD_SIZE, is_needed=may_be_cms)
         if tnef.is_tnef(head):
             return self._look_at_tnef(body)
         try:
@@ -298,7 +295,7 @@ class _Survey:
 
     def _note_no_cms(self, entity: Entity, head: bytes, error: MalformedMessage) -> bool:
         is_labelled = recognition.is_labelled(entity)
-        is_uuencoded = is_uuencoding(_declared_encoding(entity))
+        is_uuencoded = is_uuencoding(entity.encoding)
         is_ours = is_labelled or recognition.is_named(entity)
         if holds_uuencoded_cms(head) or (is_uuencoded and is_ours):
             self._findings.note_hidden(_UUENCODED)
@@ -456,18 +453,13 @@ class _Survey:
     def _look_at_text(self, entity: Entity) -> None:
         start = entity.header.body_start
         end = min(entity.body_end, start + self._limits.armour_search)
-        layers = declared_layers(_declared_encoding(entity))
+        layers = entity.layers
         with BodySource(self._content, start, end, layers).open() as stream:
             text = stream.read(self._limits.armour_search)
         if not self._nesting and recognition.holds_pgp_message(text):
             self._findings.note(State.UNSUPPORTED, "inline PGP: only S/MIME is opened")
         if holds_uuencoded_cms(text):
             self._findings.note_hidden(_UUENCODED)
-
-
-def _declared_encoding(entity: Entity) -> str:
-    value = entity.header.first(b"content-transfer-encoding") or b""
-    return value.decode("latin-1")
 
 
 def _is_text(entity: Entity) -> bool:

@@ -129,8 +129,9 @@ def _body(content: Content, header: HeaderBlock, end: int) -> BodySource:
 
 
 def _is_signed_data(body: BodySource) -> bool:
-    with body.open() as stream:
-        head = stream.read(HEAD_SIZE)
+    head = body.beginning(HEAD_SIZE, is_needed=False)
+    if not head.startswith(b"\x30"):
+        return False
     try:
         return cms.identify(io.BytesIO(head)) == cms.SIGNED_DATA
     except MalformedMessage:
