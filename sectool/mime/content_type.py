@@ -7,9 +7,10 @@ knows no particular media type.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
@@ -23,7 +24,7 @@ _SECTION = re.compile(rb"([^*]+)(?:\*([0-9]{1,4}))?(\*)?")
 _COMMENT_TOKEN = re.compile(rb"[^()\\]+|\\.?|[()]", re.DOTALL)
 
 _REMEMBERED = 512
-"""Bytes of a Content-Type, and such values: most mail has one of a few."""
+"""Bytes of a value, and values: most mail has one of a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,23 @@ class ParameterizedValue:
 
 def parse_content_type(value: bytes, limits: Limits = DEFAULT_LIMITS) -> ParameterizedValue | None:
     """A Content-Type; None where no ``type/subtype`` can be read from it."""
-    if len(value) <= _REMEMBERED:
-        return _remembered(value, limits)
-    return _parse_content_type(value, limits)
+    return _remembering(_parse_content_type, value, limits)
+
+
+Parsed = TypeVar("Parsed")
+Parse = Callable[[bytes, Limits], Parsed]
+
+
+def _remembering(parse: Parse[Parsed], value: bytes, limits: Limits) -> Parsed:
+    if len(value) > _REMEMBERED:
+        return parse(value, limits)
+    remembered: Parsed = _remembered(parse, value, limits)  # lru_cache forgets its type
+    return remembered
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _remembered(value: bytes, limits: Limits) -> ParameterizedValue | None:
-    return _parse_content_type(value, limits)
+def _remembered(parse: Parse[Parsed], value: bytes, limits: Limits) -> Parsed:
+    return parse(value, limits)
 
 
 def _parse_content_type(value: bytes, limits: Limits) -> ParameterizedValue | None:
@@ -64,6 +74,10 @@ def _parse_content_type(value: bytes, limits: Limits) -> ParameterizedValue | No
 
 def parse_disposition(value: bytes, limits: Limits = DEFAULT_LIMITS) -> ParameterizedValue:
     """A Content-Disposition; the value is empty where none can be read."""
+    return _remembering(_parse_disposition, value, limits)
+
+
+def _parse_disposition(value: bytes, limits: Limits) -> ParameterizedValue:
     start = _skip_filling(value, 0)
     end = start + len(_UNQUOTED.match(value, start)[0])  # type: ignore[index]  # always matches
     word = value[start:end].partition(b"=")

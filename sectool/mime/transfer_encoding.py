@@ -34,6 +34,8 @@ _ARMOUR_LABELS = (
     b"SIGNED MESSAGE-----",
 )
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_CMS_IN_BASE64 = b"MI"
+"""0x30 0x80 to 0x84; a shorter CMS envelope does not exist."""
 _LONGEST_QUOTED_LINE = 64 * 1024
 
 
@@ -241,6 +243,8 @@ def find_layers(content: Content, start: int, end: int, declared: str) -> tuple[
         layer = _evident_layer(head)
     while layer is not None and len(layers) < _MOST_LAYERS:
         layers.append(layer)
+        if layer is Layer.BASE64 and head.lstrip().startswith(_CMS_IN_BASE64):
+            break  # what begins as BER has no further layer
         decoder = _DECODERS[layer](lambda _: None)
         head = decoder.update(head) + decoder.finish()
         layer = _evident_layer(head)
@@ -327,7 +331,6 @@ def _evident_layer(head: bytes) -> Layer | None:
     if text.startswith(_ARMOUR_BEGIN):
         is_ours = text[len(_ARMOUR_BEGIN) :].startswith(_ARMOUR_LABELS)
         return Layer.ARMOUR if is_ours else None
-    # 0x30 0x80 to 0x84 is "MI" in base64; a shorter CMS envelope does not exist.
-    if text.startswith(b"MI") and not text[:64].translate(None, _PLAIN + b"="):
+    if text.startswith(_CMS_IN_BASE64) and not text[:64].translate(None, _PLAIN + b"="):
         return Layer.BASE64
     return None

@@ -129,6 +129,11 @@ class Examined:
     unknown: tuple[UnknownRecipient, ...] = ()
     """Recipients that no key answers to, of parts that stayed shut for it."""
 
+    def settled(self) -> Examined:
+        """The same, after its checkpoints were made durable."""
+        durable = tuple(replace(one, is_durable=True) for one in self.incoming)
+        return replace(self, incoming=durable) if durable else self
+
 
 class ExamineContext(MailboxContext):
     """The mailbox, the keys and the place for checkpoints, opened once in each worker."""
@@ -148,6 +153,13 @@ class ExamineContext(MailboxContext):
         self.people: tuple[Reader, ...] = ()
         if argument.shared and self.keys is not None:
             self.people = readers_of(self.keys, argument.job)
+
+    def settle(self, answers: Sequence[Examined | NotDone]) -> list[Examined | NotDone]:
+        """Makes the checkpoints of a batch durable."""
+        examined = [one for one in answers if isinstance(one, Examined)]
+        if self.checkpoints is not None:
+            self.checkpoints.make_durable([written for one in examined for written in one.incoming])
+        return [one.settled() if isinstance(one, Examined) else one for one in answers]
 
 
 _STATES: tuple[tuple[type[MessageError], State], ...] = (
