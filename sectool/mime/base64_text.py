@@ -66,7 +66,7 @@ class Base64Decoder:
 
     def finish(self) -> bytes:
         """Decodes a last group that lacks its padding."""
-        if self._ended:
+        if self._ended or not self._rest:
             return b""
         decoded = self._decode_pieces(self._rest)
         if len(self._rest) > 1:
