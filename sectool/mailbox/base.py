@@ -345,6 +345,8 @@ class Mailbox(ABC):
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         """Finds out after a crash how far each came; what it found placed is made durable.
 
+        While the lock is held, the removal of an old copy that was begun is ended.
+
         A copy at the place where it was ``met`` is answered whatever its bytes are, with its
         own revision: somebody may have edited it, and the engine proves what it is. An intent
         without ``where`` was another kind of store's: only where it was met is looked at.

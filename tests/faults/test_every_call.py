@@ -79,7 +79,7 @@ def test_a_call_of_a_worker_that_goes_wrong_costs_no_message_and_the_same_comman
 def test_what_takes_the_place_of_a_message_is_durable_before_that_is_removed(stage: Stage) -> None:
     """No power cut tells on a file system that keeps all its acts in their order."""
     calls = Judge(stage, "encrypt").calls()
-    removals = [at for at, call in enumerate(calls) if call.kind == "unlink" and _is_mail(call)]
+    removals = [at for at, call in enumerate(calls) if call.kind == "rename" and _is_mail(call)]
     assert removals
     for at in removals:
         folder = Path(calls[at].path).parent

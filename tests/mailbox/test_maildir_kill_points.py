@@ -35,17 +35,18 @@ def check_copies(world: World) -> None:
 
 def recover(world: World, mailbox: Mailbox, notes: Path) -> None:
     """What an engine does with the intents it finds; holds ``find`` against the files."""
-    raws = {message.raw for message in world.seen()}
     old_by_folder = {folder: raw for raw, folder in OLD.items()}
-    for intent in read_notes(notes):
-        where = mailbox.find([intent])[0]
-        old = old_by_folder[intent.replaced.folder]
-        assert where.old_present == (old in raws)
-        assert bool(where.copies) == (new_bytes(old) in raws)
-        if not where.copies:
-            mailbox.abandon([intent])
-        elif where.old_present:
-            mailbox.retire(where.copies)
+    with mailbox.lock():
+        for intent in read_notes(notes):
+            where = mailbox.find([intent])[0]
+            raws = {message.raw for message in world.seen()}
+            old = old_by_folder[intent.replaced.folder]
+            assert where.old_present == (old in raws)
+            assert bool(where.copies) == (new_bytes(old) in raws)
+            if not where.copies:
+                mailbox.abandon([intent])
+            elif where.old_present:
+                mailbox.retire(where.copies)
 
 
 # Budget: 5 seconds; every passing is killed at, since a fork is cheap here.
@@ -58,7 +59,12 @@ def test_no_crash_costs_a_message(maildir: World, tmp_path: Path, options: tuple
     assert run(f"trace@{trace}", str(root), str(notes), *options) == 0
     assert {seen.raw for seen in maildir.seen()} == set(NEW)
     points = trace.read_text().split()
-    wanted = {"maildir.sync.before", "maildir.place.after", "maildir.retire.before"}
+    wanted = {
+        "maildir.sync.before",
+        "maildir.place.after",
+        "maildir.retire.after",
+        "maildir.discard-old.after",
+    }
     wanted |= {"maildir.flags.after"} if "flag" in options else set()
     wanted |= {"maildir.stage.after" if "spool" in options else "maildir.stage"}
     assert wanted <= set(points)

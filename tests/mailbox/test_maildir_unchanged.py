@@ -17,11 +17,11 @@ import pytest
 
 from sectool.crashpoints import install
 from sectool.errors import MessageChanged
-from sectool.mailbox import Add, Mailbox, Written, open_mailbox
+from sectool.mailbox import Add, Mailbox, Placed, Written, open_mailbox
 from sectool.mailbox.maildir import Maildir
 from sectool.mailbox.maildir.inheriting import Inheritance
 from sectool.mailbox.maildir.view import CLOCK_GRAIN
-from sectool.message import BytesContent, FileContent
+from sectool.message import BytesContent, FileContent, MessageRef
 from tests.support.mailbox_contract import NEW, OLD, World, intend, place
 
 OTHER = OLD.replace(b"old body", b"odd body")
@@ -128,6 +128,103 @@ def test_a_message_that_took_the_name_of_a_twin_stays(
 
     with at("maildir.retire.before", deliver):
         mailbox.retire(placed)
+    assert sorted(seen.raw for seen in maildir.seen()) == sorted([NEW, OTHER])
+
+
+# --- a removal and who is quicker ------------------------------------------------------
+
+
+def other_file(path: Path) -> None:
+    """As a mail program edits a message: a file of its own that takes the name."""
+    edited = path.with_name("edited")
+    edited.write_bytes(OTHER)
+    edited.rename(path)
+
+
+def killed(mailbox: Mailbox, placed: list[Placed], point: str, act: Callable[[], object]) -> None:
+    """Ends a removal at a point, as a kill does; before it somebody acts."""
+
+    def hook(name: str) -> None:
+        if name == "maildir.retire.before":
+            act()
+        if name == point:
+            raise KeyboardInterrupt
+
+    install(hook)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            mailbox.retire(placed)
+    finally:
+        install(None)
+
+
+def test_a_file_that_takes_the_name_after_the_last_look_stays(
+    maildir: World, mailbox: Mailbox, root: Path
+) -> None:
+    ref = maildir.deliver("INBOX", OLD)
+    path = root / "cur" / f"{ref.key}:2,S"
+    placed = place(mailbox, [ref])
+    with at("maildir.retire.before", lambda: other_file(path)):
+        (answer,) = mailbox.retire(placed)
+    assert isinstance(answer, MessageChanged)
+    assert path.read_bytes() == OTHER
+    assert sorted(seen.raw for seen in maildir.seen()) == sorted([NEW, OTHER])
+    assert list(root.glob("tmp/*")) == []
+
+
+@pytest.mark.parametrize("renamed", [False, True], ids=["", "renamed"])
+@pytest.mark.parametrize("name", ["1700000000.M1P1.host", "odd%name\N{SNOWMAN}", "odd\udcff name"])
+def test_such_a_file_comes_back_by_its_name_after_a_kill(
+    maildir: World, root: Path, name: str, renamed: bool
+) -> None:
+    mailbox = open_mailbox(maildir.specification)
+    ref = maildir.deliver("Sent", OLD)
+    path = root / ".Sent" / "cur" / f"{name}:2,FS"
+    (root / ".Sent" / "cur" / f"{ref.key}:2,S").rename(path)
+    (listing,) = mailbox.walk("Sent")
+    placed = place(mailbox, [listing.ref])
+    killed(mailbox, placed, "maildir.retire.after", lambda: other_file(path))
+    assert not path.exists()
+    if renamed:
+        (root / ".Sent").rename(root / ".Elsewhere")
+        path = root / ".Elsewhere" / "cur" / path.name
+    again = open_mailbox(maildir.specification)
+    again.find([copy.written.intent for copy in placed])
+    assert not path.exists()  # a dry run, which holds no lock, leaves it
+    with again.lock():
+        again.find([copy.written.intent for copy in placed])
+    assert path.read_bytes() == OTHER
+    assert list(root.glob("**/tmp/*")) == []
+
+
+def test_it_comes_back_beside_whatever_has_its_name_by_then(
+    maildir: World, mailbox: Mailbox, root: Path
+) -> None:
+    ref = maildir.deliver("INBOX", OLD)
+    path = root / "cur" / f"{ref.key}:2,S"
+    placed = place(mailbox, [ref])
+    killed(mailbox, placed, "maildir.retire.after", lambda: other_file(path))
+    path.write_bytes(b"Subject: a third\n\n")
+    with mailbox.lock():
+        mailbox.find([copy.written.intent for copy in placed])
+    left = sorted(file.read_bytes() for file in root.glob("cur/*"))
+    assert left == sorted([NEW, OTHER, b"Subject: a third\n\n"])
+
+
+@pytest.mark.parametrize("key", ["../../cur/x", "tmp/x", "cur/../x", "..", "a%2Fb", "cur/.x", ""])
+def test_no_name_of_a_log_leads_out_of_a_folder(
+    maildir: World, mailbox: Mailbox, root: Path, key: str
+) -> None:
+    ref = maildir.deliver("INBOX", OLD)
+    placed = place(mailbox, [ref])
+    killed(mailbox, placed, "maildir.retire.after", lambda: other_file(root / f"cur/{ref.key}:2,S"))
+    intent = placed[0].written.intent
+    before = {path for path in root.rglob("*") if root / "cur" not in path.parents}
+    with mailbox.lock():
+        mailbox.find([replace(intent, replaced=MessageRef("INBOX", key))])
+    now = {path for path in root.rglob("*") if root / "cur" not in path.parents}
+    assert now == {path for path in before if path.suffix != ".old"}
+    assert not [path for path in (root / "cur").iterdir() if path.name[0] in ":."]
     assert sorted(seen.raw for seen in maildir.seen()) == sorted([NEW, OTHER])
 
 

@@ -8,8 +8,9 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 MARKS = ("\\Seen", "\\Flagged", "\\Answered", "Work")
 FEW = 6
@@ -45,6 +46,8 @@ class BusyClient:
     chance: random.Random
     fresh: Callable[[int], bytes]
     """Makes a message of this number, in which its Message-ID is ``<number@example.org>``."""
+    space: AbstractContextManager[object] = field(default_factory=nullcontext)
+    """Held while the server stores mail: where the disk is full it may do half of a move."""
     known: dict[str, Known] = field(default_factory=dict)
     """By Message-ID."""
     folders: list[str] = field(default_factory=lambda: ["INBOX", "Work", "Lists"])
@@ -70,14 +73,19 @@ class BusyClient:
         self._client.logout()
 
     def append(self, identity: str, raw: bytes, folder: str, flags: frozenset[str]) -> None:
-        """Stores a message."""
-        kind, answer = self._client.append(
-            folder,
-            f"({' '.join(sorted(flags))})",
-            '"04-Mar-2011 05:06:07 +0000"',
-            raw.replace(b"\n", b"\r\n"),
-        )
-        assert kind == "OK", answer
+        """Stores a message, however often the disk is full."""
+
+        def act() -> None:
+            self._client.append(
+                folder,
+                f"({' '.join(sorted(flags))})",
+                '"04-Mar-2011 05:06:07 +0000"',
+                raw.replace(b"\n", b"\r\n"),
+            )
+
+        # The server may say no although it stored it.
+        with self.space:
+            self._until(f"store {identity}", lambda: bool(self._uids(identity, folder)), act)
         self.known[identity] = Known(folder, flags)
 
     def act(self) -> None:
@@ -109,14 +117,13 @@ class BusyClient:
 
     def shown(self, folder: str) -> list[tuple[str, frozenset[str], int]]:
         """Message-ID, flags and UID of each message."""
-        kind, answer = self._client.select(folder)
-        assert kind == "OK", (folder, answer)
+        self._until_ok(lambda: self._client.select(folder))
         items = "(UID FLAGS BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])"
         kind, answer = self._client.uid("FETCH", "1:*", items)
         if kind != "OK":
             return self.shown(folder)  # one of them is gone
         found: list[tuple[str, frozenset[str], int]] = []
-        for part in cast("list[Any]", answer):
+        for part in answer:
             if not isinstance(part, tuple):
                 continue
             head, field_ = part[0].decode(), part[1].decode()
@@ -137,6 +144,11 @@ class BusyClient:
         while not is_so():
             assert time.monotonic() < limit, f"the user cannot {what}"
             act()
+
+    def _until_ok(self, act: Callable[[], tuple[str, Any]]) -> None:
+        limit = time.monotonic() + PATIENCE
+        while (answer := act())[0] != "OK":
+            assert time.monotonic() < limit, answer
 
     def _set(self, identity: str, known: Known, sign: str, mark: str) -> None:
         def is_so() -> bool:
@@ -166,7 +178,8 @@ class BusyClient:
             for number in self._uids(identity, known.folder):
                 self._client.uid("MOVE", str(number), target)
 
-        self._until(f"move {identity} from {known.folder} to {target}", is_so, act)
+        with self.space:
+            self._until(f"move {identity} from {known.folder} to {target}", is_so, act)
         known.folder = target
 
     def _copy(self, identity: str, known: Known) -> None:
@@ -175,7 +188,8 @@ class BusyClient:
             numbers = self._uids(identity, known.folder)
             if numbers:
                 self._client.untagged_responses.clear()
-                self._client.uid("COPY", str(numbers[0]), known.folder)
+                with self.space:
+                    self._client.uid("COPY", str(numbers[0]), known.folder)
                 if self._client.response("COPYUID")[1] != [None]:
                     known.copies = 2
                     return
@@ -194,8 +208,8 @@ class BusyClient:
         target = f"{folder.rstrip('0123456789')}{self._number}"
         # The server does not rename what is selected.
         self._client.select("INBOX")
-        kind, answer = self._client.rename(folder, target)
-        assert kind == "OK", answer
+        with self.space:
+            self._until_ok(lambda: self._client.rename(folder, target))
         self.folders[self.folders.index(folder)] = target
         for known in self.known.values():
             if known.folder == folder:

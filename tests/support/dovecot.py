@@ -30,7 +30,7 @@ auth_mechanisms = plain
 first_valid_uid = 1
 default_internal_user = dovecot
 default_login_user = dovenull
-mail_location = maildir:{0}/mail/%u/Maildir
+mail_location = maildir:{2}/%u/Maildir{3}
 service imap-login {{
   chroot =
   inet_listener imap {{
@@ -90,8 +90,14 @@ class Dovecot:
 
 
 @contextlib.contextmanager
-def running_dovecot() -> Iterator[Dovecot]:
-    """A Dovecot on a free port of this machine; skips where none is installed."""
+def running_dovecot(mail: Path | None = None) -> Iterator[Dovecot]:
+    """A Dovecot on a free port of this machine; skips where none is installed.
+
+    Args:
+        mail: a directory for mailboxes that the server's users may pass, where the disk may be
+            full: the indexes, which the server maps into memory, lie elsewhere. None: one of its
+            own.
+    """
     program = shutil.which("dovecot")
     if program is None or os.geteuid() != 0:
         if os.environ.get("SECTOOL_REQUIRE_PEERS") == "1":
@@ -104,14 +110,17 @@ def running_dovecot() -> Iterator[Dovecot]:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
-        (home / "dovecot.conf").write_text(CONFIGURATION.format(home, port))
-        (home / "users").write_text(f"alice:{{PLAIN}}secret:{OWNER}:{OWNER}::{home}/mail/alice::\n")
-        (home / "mail" / "alice").mkdir(parents=True)
-        for path in (home / "mail", home / "mail" / "alice"):
+        indexes = "" if mail is None else f":INDEX={home}/indexes/%u"
+        mail = mail or home / "mail"
+        (home / "dovecot.conf").write_text(CONFIGURATION.format(home, port, mail, indexes))
+        (home / "users").write_text(f"alice:{{PLAIN}}secret:{OWNER}:{OWNER}::{mail}/alice::\n")
+        (mail / "alice").mkdir(parents=True)
+        (home / "indexes").mkdir()
+        for path in (mail, mail / "alice", home / "indexes"):
             os.chown(path, OWNER, OWNER)
         server = subprocess.Popen([program, "-F", "-c", str(home / "dovecot.conf")])
         try:
-            running = Dovecot(port, home / "mail" / "alice" / "Maildir", home / "dovecot.log")
+            running = Dovecot(port, mail / "alice" / "Maildir", home / "dovecot.log")
             _wait_for(running)
             yield running
         finally:

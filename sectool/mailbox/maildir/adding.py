@@ -49,6 +49,21 @@ def directory_for(files: MaildirFiles, name: str) -> Directory:
     return files.directory(name)
 
 
+def directory_to_write(files: MaildirFiles, folder: str, part: str) -> Directory:
+    """A directory of a folder, made where it is missing, in which to write.
+
+    Raises:
+        MessageError: it is not of the owner of the mailbox, and root writes to no other.
+        OSError: it cannot be made.
+    """
+    try:
+        return files.writable_directory(folder, part)
+    except (OSError, MessageError):
+        # It is missing, or a killed run made it and gave it to nobody; else this says what it is.
+        ensure_directory(files.directory(folder) / part)
+        return files.writable_directory(folder, part)
+
+
 def _is_nested(files: MaildirFiles) -> bool:
     """Whether folders lie as Dovecot's ``LAYOUT=fs`` has them; Maildir++ where there is none."""
     folders = [files.folder(name) for name in files.folders() if name != INBOX]

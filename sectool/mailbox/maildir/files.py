@@ -133,7 +133,11 @@ class MaildirFiles:
             MessageError: it is not of the owner of the mailbox, and root writes to no other.
         """
         self._directories.check_owner(self._known(name), part)
-        return self.directory(name, part)
+        directory = self.directory(name, part)
+        if not directory.status().st_nlink:
+            self._directories.close(self._known(name))
+            directory = self.directory(name, part)  # another one, where there is one
+        return directory
 
     def _known(self, name: str) -> Folder:
         folder = self.folder(name)
@@ -240,7 +244,7 @@ class MaildirFiles:
             entry = view.find(ref.key)
         except MessageError:
             return Flags()
-        return Flags() if entry is None else view.flags(entry)
+        return Flags() if entry is None else view.flags(entry.letters)
 
     def open_at(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> BinaryIO:
         """Opens the file of a message, for the function that ``with_file`` calls.
@@ -264,24 +268,39 @@ class MaildirFiles:
             status, now = os.fstat(stream.fileno()), time.time_ns()
             attributes = attributes_of(stream.fileno())
             digest = digest_stream(stream)
-        flags = self.view(ref.folder).flags(entry)
+        flags = self.view(ref.folder).flags(entry.letters)
         is_settled = status.st_ctime_ns + grain_of(status.st_ctime_ns) < now
         return Found(entry, status, digest, flags, attributes, is_settled)
 
 
-def is_unchanged(file: DirectoryEntry, found: Found) -> bool:
+def answer(act: Callable[..., Answer], *arguments: object) -> Answer | MessageError:
+    """What ``act`` returns, or the error that costs just this message."""
+    try:
+        return act(*arguments)
+    except MessageError as error:
+        return error
+
+
+def is_unchanged(file: DirectoryEntry, found: Found, *, renamed: bool = False) -> bool:
     """Whether the very file that was read is there, and nothing of it was changed since.
+
+    Args:
+        file: where it is looked for.
+        found: as it was read.
+        renamed: whether this program gave it another name since, which most file systems note
+            as a change.
 
     Raises:
         OSError: there is none.
     """
-    return _as_it_is(file.lstat()) == _as_it_is(found.status)
+    now, read = file.lstat(), found.status
+    return _as_it_is(now) == _as_it_is(read) and (renamed or now.st_ctime_ns == read.st_ctime_ns)
 
 
 def _as_it_is(status: os.stat_result) -> tuple[int, ...]:
-    """Differs where anything of a file was changed, and by whatever was done to its names."""
+    """Differs where anything of a file was changed, unless its writer sets the time back."""
     place = status.st_dev, status.st_ino, status.st_mode
-    return *place, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return *place, status.st_size, status.st_mtime_ns
 
 
 def _unreadable(ref: MessageRef, error: OSError) -> MessageError:
@@ -302,7 +321,6 @@ class _Listings:
 
     def __init__(self, view: FolderView) -> None:
         self._view = view
-        self._letters = view.letters()
         self._flags: dict[str, Flags] = {}
         self._inodes: set[int] = set()
         """Of files told already that share their base name with others: such a
@@ -350,7 +368,7 @@ class _Listings:
     def _listing(self, key: str, entry: Entry, status: os.stat_result) -> Listing:
         letters = entry.letters
         if letters not in self._flags:
-            self._flags[letters] = self._letters.flags(letters)
+            self._flags[letters] = self._view.flags(letters)
         return Listing(
             MessageRef(self._view.folder.name, key),
             status.st_size,

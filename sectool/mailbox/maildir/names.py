@@ -16,6 +16,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from sectool.message import Flags
 
@@ -70,6 +71,16 @@ def _escape(character: str) -> str:
     if character != "%" and character.isprintable():
         return character
     return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def as_named(text: str) -> str:
+    """The file name that ``printable`` made ``text`` of."""
+    return unquote(text, errors="surrogateescape")
+
+
+def is_message_name(name: str) -> bool:
+    """Whether a message of a folder can have this name: one component without a leading dot."""
+    return bool(name) and name[0] != "." and not {"/", "\0"} & set(name)
 
 
 # --- unique names ------------------------------------------------------------

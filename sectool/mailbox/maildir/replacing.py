@@ -1,4 +1,4 @@
-"""Replaces messages of a Maildir: staged in ``tmp``, made durable, placed, the old retired.
+"""Writes new messages of a Maildir: staged in ``tmp``, made durable, placed.
 
 Between any two steps, and after a crash at any of them, the message has at
 least one whole copy that every mail program sees, and at most two. A name
@@ -12,15 +12,15 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
-from sectool.directories import Directory, DirectoryEntry, is_regular
+from sectool.directories import DirectoryEntry, is_regular
 from sectool.errors import (
     MessageChanged,
     MessageError,
@@ -28,9 +28,9 @@ from sectool.errors import (
     RunError,
     reason_of,
 )
-from sectool.mailbox.base import Merge, Note, Placed, Whereabouts, Written
-from sectool.mailbox.maildir.adding import directory_for, ensure_directory
-from sectool.mailbox.maildir.files import LOOKS, Found, MaildirFiles, hint, is_unchanged
+from sectool.mailbox.base import Placed, Whereabouts, Written
+from sectool.mailbox.maildir.adding import directory_for, directory_to_write
+from sectool.mailbox.maildir.files import LOOKS, Found, MaildirFiles, answer, hint
 from sectool.mailbox.maildir.folders import INBOX, NOTHING_THERE
 from sectool.mailbox.maildir.inheriting import Inheritance
 from sectool.mailbox.maildir.names import INFO, is_unique_name
@@ -39,7 +39,6 @@ from sectool.message import (
     COPY_BLOCK,
     Content,
     FileContent,
-    Flags,
     Intent,
     MessageRef,
     open_regular_file,
@@ -51,19 +50,6 @@ _REMOVED = "the new copy was removed while it waited in tmp"
 
 OPEN_FILES = 64
 """New copies that are open at once after a crash; there may be any number of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A replacement whose old copy may go: both copies were read."""
-
-    placed: Placed
-    old: Found
-    new: Found
-    merge: Merge
-    """The flags that the new copy is to have; once ``renamed``, has."""
-    renamed: bool = False
-    """Whether the new copy was given another name for its flags."""
 
 
 class MaildirReplacer:
@@ -85,7 +71,7 @@ class MaildirReplacer:
         """As ``Mailbox.write``."""
         try:
             with durable.explained("write to the mailbox"):
-                return [_answer(self._write, *entry) for entry in intended]
+                return [answer(self._write, *entry) for entry in intended]
         except BaseException:
             self._give_up([intent for intent, _ in intended])
             raise
@@ -103,7 +89,7 @@ class MaildirReplacer:
     def _write_staged(self, intent: Intent, content: Content, inheritance: Inheritance) -> None:
         _check_name(intent)
         try:
-            staged = self._part(intent.folder, "tmp") / intent.where
+            staged = directory_to_write(self._files, intent.folder, "tmp") / intent.where
         except FileNotFoundError as error:
             raise MessageVanished(f"the folder {intent.folder} is no longer there") from error
         spooled = self._spooled(content)
@@ -112,11 +98,6 @@ class MaildirReplacer:
         durable.unlink(staged, "maildir.discard", missing_ok=True)  # of an interrupted run
         if spooled is None or not _take_over(spooled, content, staged, inheritance):
             _copy(content, staged, inheritance)
-
-    def _part(self, folder: str, part: str) -> Directory:
-        """A directory of a folder, made where it is missing, in which to write."""
-        ensure_directory(self._files.directory(folder) / part)
-        return self._files.writable_directory(folder, part)
 
     def _spooled(self, content: Content) -> DirectoryEntry | None:
         """A whole file of the spool directory; None: it is another content."""
@@ -130,7 +111,7 @@ class MaildirReplacer:
         """As ``Mailbox.place``."""
         with ExitStack() as stack:
             # Open until they are placed: what was synced and compared is what is placed.
-            streams = [_answer(self._open_staged, copy.intent, stack) for copy in written]
+            streams = [answer(self._open_staged, copy.intent, stack) for copy in written]
             try:
                 with durable.explained("make the new copies durable"):
                     durable.sync_files(_without_errors(streams), "maildir.sync")
@@ -139,7 +120,7 @@ class MaildirReplacer:
                 self._give_up([copy.intent for copy in written])
                 raise
             answers = [
-                stream if isinstance(stream, MessageError) else _answer(self._place, copy, stream)
+                stream if isinstance(stream, MessageError) else answer(self._place, copy, stream)
                 for copy, stream in zip(written, streams, strict=True)
             ]
         with durable.explained("make the new names durable"):
@@ -177,14 +158,14 @@ class MaildirReplacer:
     def _move_in(self, copy: Written, status: os.stat_result) -> tuple[DirectoryEntry, Placed]:
         intent = copy.intent
         view = self._files.view(intent.folder)
-        letters = view.letters().letters(copy.flags)
+        letters = view.letters(copy.flags)
         entry = Entry("cur", f"{intent.where}{INFO}{letters}")
         if not letters and self._is_new(intent.replaced):
             entry = Entry("new", intent.where)
         try:
             with durable.explained("place the new copy"):
                 staged = self._staged(intent)
-                target = self._part(intent.folder, entry.part) / entry.name
+                target = directory_to_write(self._files, intent.folder, entry.part) / entry.name
                 if not os.path.samestat(staged.lstat(), status):
                     raise MessageVanished(_REMOVED)
                 durable.rename(staged, target, "maildir.place")
@@ -201,142 +182,6 @@ class MaildirReplacer:
         except MessageError:
             return False
 
-    # --- retire ---------------------------------------------------------------------
-
-    def retire(self, placed: Sequence[Placed], note: Note) -> list[Placed | MessageError]:
-        """As ``Mailbox.retire``."""
-        ready = self._prepare(placed, note)
-        answers = [
-            entry if isinstance(entry, MessageError) else _answer(self._remove, entry, note)
-            for entry in ready
-        ]
-        removed = [
-            copy.written.intent
-            for copy, answer in zip(placed, answers, strict=True)
-            if isinstance(answer, Placed)
-        ]
-        with durable.explained("make the removal of old copies durable"):
-            durable.sync_directories(
-                (path for intent in removed for path in self._parts(intent.replaced.folder)),
-                "maildir.retired",
-            )
-        return answers
-
-    def _prepare(self, placed: Sequence[Placed], note: Note) -> list[_Ready | MessageError]:
-        """Reads both copies again and carries over the flags that changed meanwhile."""
-        looks = [_answer(self._look, copy) for copy in placed]
-        merges = [look.merge for look in looks if isinstance(look, _Ready)]
-        if changed := [merge for merge in merges if merge.is_needed]:
-            note(changed)
-        ready = [
-            look if isinstance(look, MessageError) else _answer(self._carry_over, look)
-            for look in looks
-        ]
-        self._sync_renamed([entry for entry in ready if isinstance(entry, _Ready)])
-        return ready
-
-    def _look(self, copy: Placed) -> _Ready:
-        """Reads both copies.
-
-        Raises:
-            MessageVanished: one of them is gone.
-            MessageChanged: one is not what it was, or the old one was deleted by the user.
-        """
-        intent = copy.written.intent
-        old = self._files.examine(intent.replaced, intent.revision)
-        new = self._files.examine(copy.ref, copy.revision)
-        return _Ready(copy, old, new, copy.written.merged(old=old.flags, new=new.flags))
-
-    def _carry_over(self, look: _Ready) -> _Ready:
-        new, merge = look.new, look.merge
-        placed = replace(look.placed, written=look.placed.written.carried(merge))
-        moved = new.entry.part == "new" and look.old.entry.part == "cur"
-        if merge.new == new.flags and not moved:
-            return replace(look, placed=placed)
-        self._set_flags(placed.ref, merge.new)
-        # Read again, since the new name gave the file a new time.
-        new = self._files.examine(placed.ref, placed.revision)
-        return replace(look, placed=placed, new=new, renamed=True)
-
-    def _set_flags(self, ref: MessageRef, flags: Flags) -> None:
-        view = self._files.view(ref.folder)
-        target = Entry("cur", f"{ref.key}{INFO}{view.letters().letters(flags)}")
-
-        def rename(file: DirectoryEntry, entry: Entry) -> Entry:
-            try:
-                if entry != target:
-                    durable.rename(file, view.at(target), "maildir.flags")
-            except FileNotFoundError:
-                raise  # a server was quicker; the file is looked for again
-            except OSError as error:
-                raise durable.explain(error, "carry flags over to the new copy") from error
-            return target
-
-        view.note(ref.key, self._files.with_file(ref, rename))
-
-    def _sync_renamed(self, ready: Sequence[_Ready]) -> None:
-        renamed = [entry.placed.ref.folder for entry in ready if entry.renamed]
-        with durable.explained("make the flags of new copies durable"):
-            durable.sync_directories(
-                (path for folder in renamed for path in self._parts(folder)), "maildir.flagged"
-            )
-
-    def _remove(self, ready: _Ready, note: Note) -> Placed:
-        """Unlinks the old copy if both are still as they were read, else reads them again."""
-        new, old = ready.placed.ref, ready.placed.written.intent.replaced
-        for look in range(LOOKS):
-            try:
-                # What was read a moment ago need not be read again.
-                is_certain = look > 0 or (ready.new.is_settled and ready.old.is_settled)
-                if (
-                    is_certain
-                    and self._is_as_read(new, ready.new)
-                    and self._is_as_read(old, ready.old)
-                ):
-                    self._unlink(old, ready.old)
-                    return self._after(ready.placed)
-            except FileNotFoundError:
-                pass  # renamed by a server since it was looked at
-            except PermissionError as error:
-                raise MessageError(
-                    f"the old copy {old} cannot be removed: {reason_of(error)}",
-                    hint="check its attributes, then remove one of the two copies",
-                ) from error
-            except OSError as error:
-                raise durable.explain(error, "remove an old copy") from error
-            (again,) = self._prepare([ready.placed], note)
-            if isinstance(again, MessageError):
-                raise again
-            ready = again
-        raise MessageChanged(f"the message {old} does not stand still")
-
-    def _is_as_read(self, ref: MessageRef, found: Found) -> bool:
-        file = self._files.view(ref.folder).at(found.entry)
-        return is_unchanged(file, found)
-
-    def _unlink(self, ref: MessageRef, found: Found) -> None:
-        view = self._files.view(ref.folder)
-        durable.unlink(view.at(found.entry), "maildir.retire")
-        for entry in view.twins(ref.key):
-            # By now another message may have the name.
-            if entry != found.entry and _has_file(view.at(entry), found.status):
-                durable.unlink(view.at(entry), "maildir.retire", missing_ok=True)
-        view.forget(ref.key)
-
-    def _after(self, copy: Placed) -> Placed:
-        """The new copy after the old one went, whatever a server made of its name since."""
-        try:
-            status = self._files.with_file(copy.ref, lambda file, _: file.lstat())
-        except MessageVanished:
-            # The user removed the message the moment after; that is their right.
-            return replace(copy, hint="")
-        return replace(copy, hint=hint(status))
-
-    def _parts(self, folder: str) -> Iterator[Directory]:
-        for part in ("new", "cur"):
-            with contextlib.suppress(FileNotFoundError):
-                yield self._files.directory(folder, part)
-
     # --- after a crash ----------------------------------------------------------------
 
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
@@ -348,7 +193,7 @@ class MaildirReplacer:
         return found
 
     def _whereabouts(self, intent: Intent, new: Placed | MessageError) -> Whereabouts:
-        old = _answer(self._files.examine, intent.replaced, intent.revision)
+        old = answer(self._files.examine, intent.replaced, intent.revision)
         unread = [
             answer
             for answer in (new, old)
@@ -365,7 +210,7 @@ class MaildirReplacer:
         """What was placed before the crash may not be durable yet."""
         with durable.explained("make the new copies durable"):
             for looks_left in reversed(range(LOOKS)):
-                found = [_answer(self._find, intent) for intent in intents]
+                found = [answer(self._find, intent) for intent in intents]
                 files = [file for file, _ in _without_errors(found)]
                 try:
                     with ExitStack() as stack:
@@ -460,14 +305,6 @@ def _copy(content: Content, staged: DirectoryEntry, inheritance: Inheritance) ->
         inheritance.give(stream.fileno())
 
 
-def _answer(act: Callable[..., Answer], *arguments: object) -> Answer | MessageError:
-    """What ``act`` returns, or the error that costs just this message."""
-    try:
-        return act(*arguments)
-    except MessageError as error:
-        return error
-
-
 def _without_errors(answers: Iterable[Answer | MessageError]) -> list[Answer]:
     return [answer for answer in answers if not isinstance(answer, MessageError)]
 
@@ -490,11 +327,3 @@ def _placed(copy: Written, status: os.stat_result) -> Placed:
 def _part_of_existing(file: DirectoryEntry, entry: Entry) -> str:
     file.lstat()
     return entry.part
-
-
-def _has_file(entry: DirectoryEntry, status: os.stat_result) -> bool:
-    """Whether a name is one of the file with this status."""
-    try:
-        return os.path.samestat(entry.lstat(), status)
-    except FileNotFoundError:
-        return False

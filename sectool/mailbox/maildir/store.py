@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -45,6 +45,7 @@ from sectool.mailbox.maildir.folders import (
 )
 from sectool.mailbox.maildir.names import unique_name
 from sectool.mailbox.maildir.replacing import MaildirReplacer
+from sectool.mailbox.maildir.retiring import MaildirRetirer
 from sectool.mailbox.maildir.view import Entry
 from sectool.message import (
     IN_MEMORY,
@@ -106,6 +107,8 @@ class Maildir(Mailbox):
             self.capabilities = self._look_at_capabilities()
         self._files = MaildirFiles(self._root)
         self._replacer = MaildirReplacer(self._files, self.capabilities.spool_directory)
+        self._retirer = MaildirRetirer(self._files)
+        self._is_locked = False
 
     def _look_at_capabilities(self) -> Capabilities:
         parts = [part for part in MESSAGE_DIRECTORIES if is_directory(self._root / part)]
@@ -127,13 +130,19 @@ class Maildir(Mailbox):
             return None
         return None if way.missing else path
 
-    def lock(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """Keeps other runs of this program out of the mailbox; mail programs do not notice it.
 
         Raises:
             Locked: on entering, when another run holds it.
         """
-        return DirectoryLock(self._root, what="mailbox")
+        with DirectoryLock(self._root, what="mailbox"):
+            self._is_locked = True
+            try:
+                yield
+            finally:
+                self._is_locked = False
 
     def is_in_use(self) -> bool:
         return is_held(self._root / ".")
@@ -173,7 +182,7 @@ class Maildir(Mailbox):
         return StoredMessage(
             ref=ref,
             content=content,
-            flags=self._files.view(ref.folder).flags(entry),
+            flags=self._files.view(ref.folder).flags(entry.letters),
             internal_date=internal_date(status),
         )
 
@@ -228,9 +237,13 @@ class Maildir(Mailbox):
         self, placed: Sequence[Placed], note: Note = note_nothing
     ) -> list[Placed | MessageError]:
         self._require_writable()
-        return self._replacer.retire(placed, note)
+        return self._retirer.retire(placed, note)
 
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
+        # A dry run holds no lock, and changes nothing.
+        if self._is_locked and self.capabilities.writable:
+            with durable.explained("end the removal of old copies that was interrupted"):
+                self._retirer.settle(intents)
         return self._replacer.find(intents)
 
     def abandon(self, intents: Sequence[Intent]) -> None:

@@ -49,6 +49,9 @@ COARSE_GRAIN = 2_000_000_000
 KEYWORDS_FILE = "dovecot-keywords"
 KEYWORDS_SIZE_LIMIT = 64 * 1024
 
+WITHOUT_KEYWORDS = FlagLetters()
+"""For letters of the flags that every folder has: no file is looked at for them."""
+
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
 """What a file that was renamed or removed is told by."""
 
@@ -207,13 +210,16 @@ class FolderView:
 
     # --- keywords ----------------------------------------------------------------
 
-    def flags(self, entry: Entry) -> Flags:
-        """The flags of a file; the table of keywords is read where its name has one."""
-        has_keyword = not entry.letters.isupper() and entry.letters
-        return (self.letters() if has_keyword else FlagLetters()).flags(entry.letters)
+    def flags(self, letters: str) -> Flags:
+        """What letters behind ``:2,`` mean in this folder now."""
+        has_keywords = any(map(str.islower, letters))
+        return (self._letters_now() if has_keywords else WITHOUT_KEYWORDS).flags(letters)
 
-    def letters(self) -> FlagLetters:
-        """What the letters of flags mean in this folder now."""
+    def letters(self, flags: Flags) -> str:
+        """The letters for flags in this folder now."""
+        return (self._letters_now() if flags.keywords else WITHOUT_KEYWORDS).letters(flags)
+
+    def _letters_now(self) -> FlagLetters:
         try:
             path = self._directories.open(self.folder) / KEYWORDS_FILE
             status = path.lstat()
