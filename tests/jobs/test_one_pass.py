@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from sectool.keys import KeySpecification
 from sectool.mime.header import HeaderBlock
 from sectool.outcome import State
 from sectool.progress import NoProgress
+from tests.support.faults import FaultyProcess, fault
 from tests.support.mailboxes import Keys, Mail, encrypted, fill
 from tests.support.specifications import Specify
 
@@ -162,3 +164,17 @@ def test_what_trying_keys_may_cost_is_said_beforehand(
         assert ["may cost 2 private-key operations" in text for text in heard.texts] == [
             True
         ] * tries
+
+
+def test_what_a_worker_cannot_sync_is_not_in_the_log(
+    small: Path, keys: Keys, faulty: FaultyProcess, tmp_path: Path
+) -> None:
+    job = tmp_path / "job"
+    words = ["decrypt", small, "--keys", keys.history, "--job", job, "--quiet", "--workers"]
+    failing = fault("sync=EIO", under=(job / "checkpoints",))
+    ended = faulty.command([*words, "1"], tmp_path, fault=failing, in_workers=True)
+    assert (ended.code, bool(ended.met)) == (1, True)
+    assert "make the checkpoints durable" in ended.err
+    with closing(sqlite3.connect(job / "job.db")) as log:
+        assert log.execute("SELECT count(*) FROM checkpoint").fetchone() == (0,)
+    assert faulty.command([*words, "0"], tmp_path).code == 0
