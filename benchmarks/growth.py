@@ -102,7 +102,7 @@ def looked_at(raw: bytes) -> tuple[int, Work]:
         inventory = smime.take_inventory(content)
         for part in inventory.parts:
             with suppress(MessageError):
-                found = find_opening(content, part, history())
+                found = find_opening(part, history())
                 inside = smime.content_of(found.inner)
                 smime.integrity_of(content, part, found.inner, inside)
                 smime.look_inside(inside, found.inner.content_type)
@@ -618,7 +618,7 @@ def passwords(scale: int) -> tuple[int, Work]:
         content = BytesContent(whole)
         for part in smime.take_inventory(content).parts:
             with suppress(MessageError):
-                find_opening(content, part, keys)
+                find_opening(part, keys)
 
     return len(whole), work
 

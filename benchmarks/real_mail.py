@@ -38,7 +38,7 @@ def open_all(raw: bytes, history: KeyHistory, outcomes: Counter[str]) -> Iterato
     content = BytesContent(raw)
     for part in smime.take_inventory(content).parts:
         try:
-            inner = smime.find_opening(content, part, history).inner
+            inner = smime.find_opening(part, history).inner
         except MessageError as error:
             outcomes[type(error).__name__] += 1
             continue

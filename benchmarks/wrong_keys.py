@@ -35,7 +35,7 @@ from sectool.errors import DecryptionFailed, MissingKey, NotAccepted
 from sectool.jobs.work.open_with import find_opening
 from sectool.keys import KeyHistory, KeySpecification, load_key_history, recipient_of
 from sectool.keys.history import HeldOperations, PortableKey
-from sectool.message import BytesContent, Content
+from sectool.message import BytesContent
 from sectool.outcome import RecipientKey
 
 SHARES: Mapping[Kind, int] = {
@@ -151,13 +151,13 @@ class RecordingKeys:
         """The key, if the history has one for this recipient."""
         return (self.key,) if self._history.find(identifier) else ()
 
-    def open(self, content: Content, part: smime.EncryptedPart) -> None:
+    def open(self, part: smime.EncryptedPart) -> None:
         """As mail is opened that names the key.
 
         Raises:
             MessageError: as ``smime.find_opening``.
         """
-        smime.find_opening(content, part, self)
+        smime.find_opening(part, self)
 
 
 class KeysOnTrial(RecordingKeys):
@@ -170,7 +170,7 @@ class KeysOnTrial(RecordingKeys):
         self._digest = held.public_key_digest
         self._alone: dict[RecipientKey, KeyHistory] = {}
 
-    def open(self, content: Content, part: smime.EncryptedPart) -> None:
+    def open(self, part: smime.EncryptedPart) -> None:
         """As a trial opens it.
 
         Raises:
@@ -182,7 +182,7 @@ class KeysOnTrial(RecordingKeys):
         name = recipient_of(recipient.identifier)
         if name not in self._alone:
             self._alone[name] = self._history.alone(self._digest, name)
-        find_opening(content, part, self._alone[name])
+        find_opening(part, self._alone[name])
 
 
 def is_padded(made: Made, content_encryption_key: bytes) -> bool:
@@ -203,7 +203,7 @@ def try_one(made: Made, keys: RecordingKeys, figures: Figures) -> None:
     (part,) = inventory.parts
     keys.key.found.clear()
     try:
-        keys.open(content, part)
+        keys.open(part)
     except NotAccepted:
         figures.review += 1
         figures.sizes[len(made.encrypted)] += 1

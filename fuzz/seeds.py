@@ -61,7 +61,7 @@ def envelopes(directories: Iterable[Path] = ()) -> Iterator[bytes]:
             continue
         content = BytesContent(raw)
         for part in smime.take_inventory(content).parts:
-            with smime.PartSource(content, part).open() as stream:
+            with part.source.open() as stream:
                 yield stream.read()
 
 

@@ -80,7 +80,7 @@ def read_message(data: bytes) -> None:
     content = BytesContent(data)
     for part in smime.take_inventory(content).parts:
         with suppress(MessageError):
-            smime.find_opening(content, part, _AnyKeys())
+            smime.find_opening(part, _AnyKeys())
         smime.outer_header(content, part)
     smime.check_signature(content)
 
@@ -95,7 +95,7 @@ def read_plaintext(data: bytes) -> None:
             layers += [(covered.content, covered.part) for covered in inside.covered]
             for around, part in layers:
                 with suppress(MessageError):
-                    smime.find_opening(around, part, _AnyKeys())
+                    smime.find_opening(part, _AnyKeys())
                 smime.outer_header(around, part)
             smime.check_signature(content, content_type=content_type)
             subject = smime.protected_subject(content, content_type)
@@ -141,19 +141,19 @@ def _is_damaged(part: smime.EncryptedPart) -> bool:
 
 def _spliced(data: bytes, inventory: smime.Inventory) -> bytes:
     written = io.BytesIO()
-    write_cms = _same_cms(BytesContent(data), inventory)
+    write_cms = _same_cms(inventory)
     smime.write_spliced(
         BytesContent(data), inventory.parts, written, write_cms, smime_type="enveloped-data"
     )
     return written.getvalue()
 
 
-def _same_cms(content: Content, inventory: smime.Inventory) -> Callable[[smime.Place, Sink], None]:
+def _same_cms(inventory: smime.Inventory) -> Callable[[smime.Place, Sink], None]:
     parts = {part.path: part for part in inventory.parts}
 
     def write_cms(place: smime.Place, sink: Sink) -> None:
         part = parts[place.path]
-        with smime.PartSource(content, part).open() as stream:
+        with part.source.open() as stream:
             sink.write(stream.read(part.envelope.size))
 
     return write_cms
@@ -177,7 +177,7 @@ def put_in_place(data: bytes) -> None:
         back = io.BytesIO()
         words = [(part.word, part.envelope.digest) for part in inventory.parts]
         places = smime.places_of(written, [part.path for part in inventory.parts])
-        write_cms = _same_cms(content, inventory)
+        write_cms = _same_cms(inventory)
         smime.write_spliced(
             *(written, places, back, write_cms),
             smime_type="enveloped-data",

@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -173,8 +173,10 @@ class _Output:
         self._denied = denied
 
     def write(self, data: bytes, /) -> int:
-        with explained(self._what, denied=self._denied):
+        try:
             return self._stream.write(data)
+        except OSError as error:
+            raise explain(error, self._what, denied=self._denied) from error
 
     def flush(self) -> None:
         with explained(self._what, denied=self._denied):
@@ -209,6 +211,29 @@ def sync_files(files: Iterable[Path | BinaryIO], point: str) -> None:
             for _ in threads.map(sync_file, files):
                 pass
     crashpoint(f"{point}.after")
+
+
+def sync_and_read_back(paths: Sequence[Path], point: str) -> list[str]:
+    """As ``sync_files``, and what the disk holds of each file then, as ``read_back_digest``."""
+    crashpoint(f"{point}.before")
+    digests = dict[Path, str]()
+    threads = min(SYNC_THREADS, len(paths))
+    if threads:
+        with ThreadPoolExecutor(threads) as pool:
+            shares = (paths[first::threads] for first in range(threads))
+            for share in pool.map(_sync_and_read_back, shares):
+                digests.update(share)
+    crashpoint(f"{point}.after")
+    return [digests[path] for path in paths]
+
+
+def _sync_and_read_back(paths: Sequence[Path]) -> list[tuple[Path, str]]:
+    digests: list[tuple[Path, str]] = []
+    for path in paths:
+        with open_regular_file(path) as stream:
+            sync_file(stream)
+            digests.append((path, read_back_digest(stream)))
+    return digests
 
 
 def sync_directories(directories: Iterable[Path | Directory], point: str) -> None:

@@ -23,6 +23,9 @@ from sectool.directories import FilePath, open_at
 from sectool.errors import reason_of
 from sectool.outcome import Integrity, PlaintextDigest
 
+IN_MEMORY = 8 * 1024 * 1024
+"""Bytes up to which a message, and each content inside of it, is held in memory and read once."""
+
 COPY_BLOCK = 256 * 1024
 """Bytes read at a time wherever content is copied or hashed."""
 
@@ -47,6 +50,13 @@ class Sink(Protocol):
 
     def write(self, data: bytes, /) -> object:
         """Takes the next bytes."""
+
+
+class Writable(Content, Protocol):
+    """Content that writes itself, which is all that a large plaintext can do at once."""
+
+    def write_to(self, sink: Sink, /) -> object:
+        """Writes all of it."""
 
 
 def digest_stream(stream: BinaryIO) -> str:
@@ -97,6 +107,8 @@ class BytesContent:
     """Content held in memory, for small messages."""
 
     raw: bytes
+    headers: list[object] = field(default_factory=list, compare=False, repr=False)
+    """The header block that it begins with, once that was read (``mime.header_of``)."""
 
     @property
     def size(self) -> int:
@@ -108,6 +120,9 @@ class BytesContent:
 
     def open(self) -> BinaryIO:
         return io.BytesIO(self.raw)
+
+    def write_to(self, sink: Sink, /) -> None:
+        sink.write(self.raw)
 
 
 @dataclass(frozen=True)
@@ -290,9 +305,14 @@ class StoredMessage:
     flags: Flags
     internal_date: datetime
     """When the store received it; always aware."""
-    revision: str
-    """Compare-and-swap token of this very copy: on file stores the SHA-256 of
-    its bytes, on IMAP UIDVALIDITY and UID."""
+    token: str = ""
+    """What tells this very copy from any other, where it is no digest: on IMAP UIDVALIDITY and
+    UID."""
+
+    @property
+    def revision(self) -> str:
+        """Compare-and-swap token of this very copy; on file stores the SHA-256 of its bytes."""
+        return self.token or self.content.digest
 
 
 NOTHING = MessageRef("", "")
@@ -341,6 +361,10 @@ class InnerEntity:
     integrity: Integrity
     has_header_block: bool
     """False for the rare MIME body that was encrypted without any header."""
-    write_to: Callable[[Sink], None] = field(repr=False)
-    """Writes the plaintext to a stream. Content too large for memory is
-    decrypted a second time for it, and compared with ``sha256`` at the end."""
+    content: Writable = field(repr=False)
+    """The plaintext. What is too large for memory is decrypted a second time whenever it is
+    read, and compared with ``sha256`` at the end."""
+
+    def write_to(self, sink: Sink) -> None:
+        """Writes the plaintext."""
+        self.content.write_to(sink)

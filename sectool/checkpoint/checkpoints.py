@@ -152,6 +152,8 @@ class IncomingCheckpoint:
     """SHA-256 of the whole file."""
     header_sha256: HeaderDigest
     """Of the header it begins with, lower-case hexadecimal."""
+    is_durable: bool = False
+    """Whether it was synced, and read back as it was written."""
 
 
 class CheckpointStore:
@@ -208,21 +210,31 @@ class CheckpointStore:
         header = HeaderDigest(hashlib.sha256(header_of(outer_header)).hexdigest())
         return IncomingCheckpoint(content_digest, path, digest, header)
 
-    def adopt(self, incoming: Sequence[IncomingCheckpoint]) -> None:
-        """Makes checkpoints durable, reads them back, and gives them their names, durably.
+    def make_durable(self, incoming: Sequence[IncomingCheckpoint]) -> None:
+        """Makes what was written durable, and reads it back; any process may.
 
         Raises:
             NoSpace: a sync failed for want of space; none of them counts.
             RunError: a sync failed, or a file reads back otherwise than it was written.
         """
         with durable.explained("make the checkpoints durable", denied=UsageError):
-            durable.sync_files((entry.path for entry in incoming), "checkpoint.sync")
-            for entry in incoming:
-                if durable.read_back_digest(entry.path) != entry.file_digest:
-                    raise CheckpointDamaged(
-                        "a checkpoint reads back otherwise than it was written",
-                        hint="the disk may be failing; nothing was removed from the mailbox",
-                    )
+            paths = [entry.path for entry in incoming]
+            digests = durable.sync_and_read_back(paths, "checkpoint.sync")
+        if digests != [entry.file_digest for entry in incoming]:
+            raise CheckpointDamaged(
+                "a checkpoint reads back otherwise than it was written",
+                hint="the disk may be failing; nothing was removed from the mailbox",
+            )
+
+    def adopt(self, incoming: Sequence[IncomingCheckpoint]) -> None:
+        """Gives checkpoints their names, durably, after all of them are durable themselves.
+
+        Raises:
+            NoSpace: a sync failed for want of space; none of them counts.
+            RunError: a sync failed, or a file reads back otherwise than it was written.
+        """
+        self.make_durable([entry for entry in incoming if not entry.is_durable])
+        with durable.explained("make the checkpoints durable", denied=UsageError):
             for entry in incoming:
                 self._give_name(entry)
             durable.sync_directories([self._directory], "checkpoint.directory")

@@ -26,15 +26,13 @@ from sectool.errors import (
 )
 from sectool.message import (
     COPY_BLOCK,
+    IN_MEMORY,
     BytesContent,
     Content,
     FileContent,
     InnerEntity,
     digest_stream,
 )
-
-HELD_IN_MEMORY = 4 * 1024 * 1024
-"""Checkpoints up to this size, in bytes, are decrypted once only."""
 
 _PROFILES = (cms.Profile.MODERN, cms.Profile.POST_QUANTUM)
 """Those with authenticated encryption, the more widely read one first."""
@@ -135,7 +133,7 @@ class SealedFiles:
         openings = self._openings(source)
         if openings.description.trailing_bytes:
             raise MessageError("something follows the envelope")
-        is_small = source.size <= HELD_IN_MEMORY
+        is_small = source.size <= IN_MEMORY
         for opening in openings:
             buffer = io.BytesIO()
             try:

@@ -6,8 +6,9 @@ It reads structure and describes it; it decrypts nothing and judges no algorithm
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import BinaryIO, NamedTuple
 
 from sectool.asn1 import der, tags
 from sectool.cms import oids
@@ -35,7 +36,8 @@ from sectool.cms.seams import (
     SubjectKeyIdentifier,
 )
 from sectool.errors import LimitExceeded, MalformedMessage
-from sectool.outcome import ContentDigest
+from sectool.message import IN_MEMORY
+from sectool.outcome import ContentDigest, RecipientKey
 
 _CONTENT_INFO = "ContentInfo"
 _ENCRYPTED_CONTENT_INFO = "encryptedContentInfo"
@@ -67,6 +69,8 @@ class Envelope:
     """Bytes of the source after it."""
     other_attributes: bytes = b""
     """unprotectedAttrs or unauthAttrs as encoded, where they were asked for."""
+    encrypted_content: bytes | None = field(default=None, repr=False)
+    """Where it is small enough for memory, and was not received by anybody else."""
 
     def sealed_content(self, limits: Limits) -> SealedContent:
         """What takes part in opening the content.
@@ -129,7 +133,8 @@ def read_envelope(
     Args:
         stream: positioned at the first byte, left at its end.
         limits: bounds on depth, size and count.
-        receive: takes the encrypted content in blocks; None: it is passed over.
+        receive: takes the encrypted content in blocks; None: it is held, or passed over
+            where it is too large for that.
         with_recipients: False passes over the RecipientInfos unread.
         wanted: which recipients are kept whatever their place among others.
         with_attributes: keeps attributes that nothing authenticates, which else are passed
@@ -148,7 +153,7 @@ def read_envelope(
             maker.add(recipient_info)
     else:
         reader.skip("recipientInfos")
-    encrypted_content_type, algorithm, size = _read_encrypted_content_info(reader, receive)
+    content = _read_encrypted_content_info(reader, receive)
     attributes = mac = b""
     if content_type == oids.AUTH_ENVELOPED_DATA:
         if reader.at(tags.context(1)):
@@ -162,15 +167,16 @@ def read_envelope(
     return Envelope(
         content_type=content_type,
         recipients=maker.table(),
-        encrypted_content_type=encrypted_content_type,
-        content_encryption_algorithm=algorithm,
-        encrypted_content_size=size,
+        encrypted_content_type=content.content_type,
+        content_encryption_algorithm=content.algorithm,
+        encrypted_content_size=content.size,
         authenticated_attributes=attributes,
         mac=mac,
         digest=ContentDigest(reader.digest()),
         size=reader.offset,
         trailing_bytes=reader.count_trailing(),
         other_attributes=others,
+        encrypted_content=content.held,
     )
 
 
@@ -223,20 +229,36 @@ def _read_originator_info(reader: CMSReader) -> bytes:
     return reader.read_raw(what, limit)
 
 
+class _EncryptedContentInfo(NamedTuple):
+    content_type: str
+    algorithm: AlgorithmIdentifier
+    size: int | None = None
+    held: bytes | None = None
+
+
 def _read_encrypted_content_info(
     reader: CMSReader, receive: Callable[[bytes], object] | None
-) -> tuple[str, AlgorithmIdentifier, int | None]:
+) -> _EncryptedContentInfo:
     content_type, algorithm = _enter_encrypted_content_info(reader)
-    size = None
-    if reader.at(tags.context(0)):
-        header = reader.take("encryptedContent")
-        size = 0
-        for block in reader.octet_string_blocks(header, "encryptedContent"):
-            size += len(block)
-            if receive is not None and block:
-                receive(block)
+    if not reader.at(tags.context(0)):
+        reader.leave(_ENCRYPTED_CONTENT_INFO)
+        return _EncryptedContentInfo(content_type, algorithm)
+    held: list[bytes] = []
+    size = 0
+    header = reader.take("encryptedContent")
+    is_large = (header.length or 0) > IN_MEMORY
+    for block in reader.octet_string_blocks(header, "encryptedContent"):
+        size += len(block)
+        if receive is not None and block:
+            receive(block)
+        elif not is_large and size <= IN_MEMORY:
+            held.append(block)
+        else:
+            held.clear()
     reader.leave(_ENCRYPTED_CONTENT_INFO)
-    return content_type, algorithm, size
+    is_held = receive is None and not is_large and size <= IN_MEMORY
+    content = b"".join(held) if is_held else None
+    return _EncryptedContentInfo(content_type, algorithm, size, content)
 
 
 def _enter_encrypted_content_info(reader: CMSReader) -> tuple[str, AlgorithmIdentifier]:
@@ -257,7 +279,7 @@ def _other_attributes(reader: CMSReader, number: int, what: str, *, keep: bool) 
 # --- description -------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RecipientDescription:
     """One recipient of an envelope, as a report names it."""
 
@@ -288,6 +310,11 @@ class RecipientDescription:
             return self.identifier.value.hex()
         return ""
 
+    @cached_property
+    def key(self) -> RecipientKey:
+        """As reports and the job log name it."""
+        return RecipientKey(self.issuer, self.serial_number, self.subject_key_identifier)
+
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeDescription:
@@ -315,6 +342,8 @@ class EnvelopeDescription:
     recipients_complete: bool
     """Whether all that were asked for are among ``recipients``; all there are, where nothing
     was asked for. Where it is not, nothing may be concluded from a name that is not there."""
+    envelope: Envelope = field(repr=False, compare=False)
+    """As it was read, to be opened."""
 
 
 IdentifierFilter = Callable[[RecipientIdentifier], bool]
@@ -447,6 +476,7 @@ def describe(envelope: Envelope) -> EnvelopeDescription:
         trailing_bytes=envelope.trailing_bytes,
         recipients_total=envelope.recipients.total,
         recipients_complete=envelope.recipients.is_complete,
+        envelope=envelope,
     )
 
 

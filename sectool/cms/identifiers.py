@@ -153,4 +153,4 @@ def serial_hex(serial_number: int) -> str:
     """A serial number in lower-case hexadecimal, whole octets, as certificate viewers show it."""
     digits = f"{abs(serial_number):x}"
     sign = "-" if serial_number < 0 else ""
-    return sign + digits.rjust(len(digits) + len(digits) % 2, "0")
+    return sign + "0" * (len(digits) % 2) + digits

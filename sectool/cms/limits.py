@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sectool.asn1.reader import ReaderLimits
+from sectool.message import IN_MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Limits(ReaderLimits):
     """One certificate; a few have large pictures inside."""
     mac_size: int = 64
     """The authentication tag of an AuthEnvelopedData."""
-    buffered_content: int = 4 * 1024 * 1024
+    buffered_content: int = IN_MEMORY
     """Encrypted content up to this size is proven in memory; larger content is
     read twice instead."""
 

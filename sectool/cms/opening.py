@@ -44,7 +44,7 @@ from sectool.errors import (
     MissingKey,
     UnsupportedMessage,
 )
-from sectool.message import Sink
+from sectool.message import COPY_BLOCK, Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class SealedEnvelope:
         return cls(source, envelope, cipher, sealed, limits)
 
     def decrypt(self, content_encryption_key: bytes, sink: Sink) -> DecryptedContent:
-        """Reads the source again and writes the plaintext, unproven until this returns.
+        """Writes the plaintext, unproven until this returns; what is not held is read again.
 
         Raises:
             DecryptionFailed: key, padding or tag do not fit.
@@ -142,7 +142,11 @@ class SealedEnvelope:
             budget.spend(Work.READING, len(block))
             plaintext.write(decryptor.update(block))
 
-        self.read_again(receive)
+        if (held := self.envelope.encrypted_content) is None:
+            self.read_again(receive)
+        else:
+            for start in range(0, len(held), COPY_BLOCK):
+                receive(held[start : start + COPY_BLOCK])
         plaintext.write(decryptor.finish())
         return DecryptedContent(plaintext.size, plaintext.digest())
 
@@ -192,7 +196,9 @@ class SealedEnvelope:
         budget = current()
         decryptor = self._decryptor(content_encryption_key)
         with self.source.open() as stream:
-            for block in encrypted_content_blocks(stream, self.limits):
+            held = self.envelope.encrypted_content
+            blocks = encrypted_content_blocks(stream, self.limits) if held is None else (held,)
+            for block in blocks:
                 budget.spend(Work.READING, len(block))
                 yield decryptor.update(block)
         yield decryptor.finish()
@@ -234,7 +240,7 @@ class Opening:
         return self._unwrapped.content_encryption_key
 
     def decrypt(self, sink: Sink) -> Authenticated | Unproven:
-        """Decrypts the content into a sink, reading the source once.
+        """Decrypts the content into a sink, reading the source at most once.
 
         The sink receives plaintext *before* padding or tag are checked. It must
         discard what it holds, or be discarded, when this raises.
@@ -348,21 +354,24 @@ def find_openings(
     keys: KeySource,
     limits: Limits = DEFAULT_LIMITS,
     *,
+    known: EnvelopeDescription | None = None,
     secrets: SharedSecrets = NO_SECRETS,
     unnamed_keys: Sequence[KeyOperations] = (),
     senders: SenderKeys | None = None,
 ) -> Openings:
-    """Reads an envelope and finds the keys its recipients name.
+    """Finds the keys that the recipients of an envelope name.
 
     Args:
         source: the CMS.
         keys: private keys.
         limits: bounds on hostile input.
+        known: what was read of the envelope before; it is read again only where recipients
+            that a held key may name are not among those that were kept.
         secrets: shared keys and passwords, where a person gave any.
         unnamed_keys: private keys that are tried on every recipient, last.
         senders: certificates for key agreements that name their sender by one.
 
-    Walks the whole envelope, so that damage at its end is found before any key
+    The whole envelope is walked, so that damage at its end is found before any key
     is used; authenticated attributes follow the content they take part in.
 
     Raises:
@@ -372,12 +381,12 @@ def find_openings(
             recipient is of a kind that can be opened.
         LimitExceeded: a bound was reached.
     """
-    wanted = partial(is_held, keys, secrets)
-    with source.open() as stream:
-        envelope = read_envelope(stream, limits, wanted=wanted)
-    description = describe(envelope)
+    if known is None or not known.recipients_complete:
+        with source.open() as stream:
+            envelope = read_envelope(stream, limits, wanted=partial(is_held, keys, secrets))
+        known = describe(envelope)
     attempts = find_attempts(
-        envelope, keys, secrets=secrets, unnamed_keys=unnamed_keys, senders=senders
+        known.envelope, keys, secrets=secrets, unnamed_keys=unnamed_keys, senders=senders
     )
-    sealed = SealedEnvelope.prepare(source, envelope, limits)
-    return Openings(description, attempts, sealed)
+    sealed = SealedEnvelope.prepare(source, known.envelope, limits)
+    return Openings(known, attempts, sealed)

@@ -171,6 +171,8 @@ class TableMaker:
         if not isinstance(identifier, IssuerAndSerialNumber):
             return recipient_info
         issuer = self._issuers.setdefault(identifier.issuer, identifier.issuer)
+        if issuer is identifier.issuer:
+            return recipient_info
         return replace(recipient_info, identifier=replace(identifier, issuer=issuer))
 
     def table(self) -> RecipientTable:

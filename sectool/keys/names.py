@@ -17,6 +17,7 @@ from sectool.keys import ber
 from sectool.keys.certificates import public_key_identity
 from sectool.keys.limits import MAXIMUM_NAME_BYTES
 from sectool.keys.problems import damaged
+from sectool.remembering import remembering
 
 _ENCODINGS = {
     0x0C: "utf-8",
@@ -33,6 +34,7 @@ _MOST_ACCENTS = 30
 """On one letter, in the stream-safe text format of UAX #15 section 13."""
 
 
+@remembering
 def normalised_name(encoded: bytes) -> Hashable:
     """A value that is equal for names that RFC 5280 calls equal.
 

@@ -7,10 +7,12 @@ knows no particular media type.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
+from sectool.remembering import remembering
 
 _MEDIA_TYPE = re.compile(rb"([!#$%&'*+.^_`{|}~0-9A-Za-z-]+)[ \t]*/[ \t]*([!#-'*+.^-~0-9A-Z-]+)")
 _NAME = re.compile(rb"([^\x00- =;()\"]+)[ \t]*=[ \t]*")
@@ -27,7 +29,7 @@ class ParameterizedValue:
 
     value: str
     """Lower case; for a Content-Type ``type/subtype``."""
-    parameters: dict[str, bytes] = field(default_factory=dict)
+    parameters: Mapping[str, bytes] = field(default_factory=dict)
     """By lower-case name; of duplicates the first."""
 
     @property
@@ -36,6 +38,7 @@ class ParameterizedValue:
         return self.value.partition("/")[0]
 
 
+@remembering
 def parse_content_type(value: bytes, limits: Limits = DEFAULT_LIMITS) -> ParameterizedValue | None:
     """A Content-Type; None where no ``type/subtype`` can be read from it."""
     start = _skip_filling(value, 0)
@@ -46,6 +49,7 @@ def parse_content_type(value: bytes, limits: Limits = DEFAULT_LIMITS) -> Paramet
     return ParameterizedValue(media_type, _parameters(value, match.end(), limits))
 
 
+@remembering
 def parse_disposition(value: bytes, limits: Limits = DEFAULT_LIMITS) -> ParameterizedValue:
     """A Content-Disposition; the value is empty where none can be read."""
     start = _skip_filling(value, 0)

@@ -6,8 +6,9 @@ It decodes no body and judges none.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import BinaryIO
 
 from sectool.errors import LimitExceeded
@@ -28,7 +29,7 @@ from sectool.mime.lookahead import (
     is_message_ahead,
     may_begin_field,
 )
-from sectool.mime.transfer_encoding import looks_like_cms
+from sectool.mime.transfer_encoding import Layer, declared_layers, looks_like_cms
 
 FORWARDED = frozenset({"message/rfc822", "message/global", "message/news"})
 """Media types whose body is a message."""
@@ -40,10 +41,10 @@ _BEGINNING = 512
 _BEHIND_END = "it stands behind the end of a multipart"
 _OTHER_BOUNDARY = "it stands in a multipart whose boundary is not the one that its header names"
 _MAIL_FILE = "it stands in an attached file that is not labelled as a message"
-_IDENTITY_ENCODINGS = (b"", b"7bit", b"8bit", b"binary")
+_IDENTITY_ENCODINGS = ("", "7bit", "8bit", "binary")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class Entity:
     """An entity that is not descended into, or a multipart at its beginning."""
 
@@ -79,7 +80,7 @@ class Entity:
         """What stands before the slash of the media type, or empty."""
         return self.content_type.main_type if self.content_type else ""
 
-    @property
+    @cached_property
     def file_name(self) -> bytes:
         """Lower case, or empty."""
         disposition = self.header.first(b"content-disposition")
@@ -95,14 +96,24 @@ class Entity:
         return is_mail_file_name(self.file_name) or self.media_type in _MAIL_TYPES
 
     @property
-    def parameters(self) -> dict[str, bytes]:
+    def parameters(self) -> Mapping[str, bytes]:
         """Of the Content-Type."""
         return self.content_type.parameters if self.content_type else {}
+
+    @cached_property
+    def encoding(self) -> str:
+        """Value of the Content-Transfer-Encoding, or empty."""
+        return (self.header.first(b"content-transfer-encoding") or b"").decode("latin-1")
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The transfer encoding that is declared, where there is one to decode."""
+        return declared_layers(self.encoding)
 
     @property
     def is_encoded(self) -> bool:
         """Whether a transfer encoding other than the identity is declared."""
-        return not _is_identity(self.header)
+        return self.encoding.strip(' "\t').lower() not in _IDENTITY_ENCODINGS
 
 
 @dataclass(slots=True)
@@ -159,10 +170,18 @@ class EntityWalker:
         stream: at the first byte of the message.
         size: bytes of the message.
         limits: bounds on depth, count and size.
+        header: of the message, where it was read before.
     """
 
-    def __init__(self, stream: BinaryIO, size: int, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        size: int,
+        limits: Limits = DEFAULT_LIMITS,
+        header: HeaderBlock | None = None,
+    ) -> None:
         self._scanner = LineScanner(stream)
+        self._known_header = header
         self._size = size
         self._limits = limits
         self._open: list[_Multipart] = []
@@ -204,7 +223,8 @@ class EntityWalker:
             end = delimiter.start if delimiter else self._size
             self._end_extents(delimiter, end)
             if leaf is not None:
-                yield replace(leaf, body_end=max(end, leaf.header.body_start))
+                leaf.body_end = max(end, leaf.header.body_start)
+                yield leaf
             place = self._after(delimiter)
 
     def _begin_extent(self, place: _Beginning, header: HeaderBlock) -> None:
@@ -294,7 +314,8 @@ class EntityWalker:
             if not boundary:
                 return entity
             self._push(replace(place, oddity=place.oddity or oddity), media_type, boundary)
-            yield replace(entity, is_multipart=True)
+            entity.is_multipart = True
+            yield entity
             return None
 
     def _is_mail_file(self, entity: Entity) -> bool:
@@ -328,14 +349,18 @@ class EntityWalker:
             raise LimitExceeded(f"the message has more than {self._limits.entities} parts")
         if place.depth > self._limits.depth:
             raise LimitExceeded(f"parts are nested more than {self._limits.depth} deep")
-        header = read_header(
-            self._scanner,
-            self._boundaries(),
-            self._limits,
-            is_message=place.is_message,
-            is_doubled=self._is_doubled,
-            begins_message=place.default_type in FORWARDED,
-        )
+        if header := self._known_header:
+            self._known_header = None
+            self._scanner.skip(header.body_start)
+        else:
+            header = read_header(
+                self._scanner,
+                self._boundaries(),
+                self._limits,
+                is_message=place.is_message,
+                is_doubled=self._is_doubled,
+                begins_message=place.default_type in FORWARDED,
+            )
         if self._entities == 1:
             self._is_doubled = header.is_doubled
         self._begin_extent(place, header)
@@ -403,8 +428,3 @@ class EntityWalker:
 def is_mail_file_name(name: bytes) -> bool:
     """Whether a file of that name, lower case, is mail."""
     return name.endswith(_MAIL_FILES)
-
-
-def _is_identity(header: HeaderBlock) -> bool:
-    value = header.first(b"content-transfer-encoding") or b""
-    return value.strip(b' "\t').lower() in _IDENTITY_ENCODINGS

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sectool.errors import LimitExceeded
+from sectool.message import BytesContent, Content
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.lines import LineScanner, find_boundary
 from sectool.mime.lookahead import (
@@ -27,7 +29,9 @@ _FIELD_AFTER_CR = re.compile(rb"\r[!-9;-~]+[ \t]*:")
 _MBOX_LINE = re.compile(rb">?From ")
 _FOLD = re.compile(rb"\r?\n")
 
-_WHOLE_FIELD = re.compile(rb"([!-9;-~]{1,200})[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
+_WHOLE_FIELD = re.compile(rb"((?!--)([!-9;-~]{1,200})[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*)")
+"""Not what may be a delimiter line: a boundary may hold a colon."""
+_WHOLE_FIELDS = re.compile(rb"(?:%s)*" % _WHOLE_FIELD.pattern)
 _BLANK = re.compile(rb"\r*\n")
 _LONGEST_NAME = 256
 """A field name with its colon; longer ones begin no field."""
@@ -63,10 +67,11 @@ class Field:
     @property
     def value(self) -> bytes:
         """Unfolded, without white space around it."""
-        return _FOLD.sub(b"", self.raw.partition(b":")[2]).strip(b" \t\r\n")
+        value = self.raw.partition(b":")[2].strip(b" \t\r\n")
+        return _FOLD.sub(b"", value) if b"\n" in value else value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HeaderBlock:
     """The header of an entity and where it lies."""
 
@@ -92,7 +97,14 @@ class HeaderBlock:
 
         Of duplicates the first counts, as in most mail programs.
         """
-        return next((field.value for field in self.fields if field.name == name), None)
+        if name not in self._values:
+            values = (field.value for field in self.fields if field.name == name)
+            self._values[name] = next(values, None)
+        return self._values[name]
+
+    @cached_property
+    def _values(self) -> dict[bytes, bytes | None]:
+        return {}
 
 
 def field_name(line: bytes) -> bytes | None:
@@ -150,6 +162,41 @@ def read_header(
     return _HeaderReader(scanner, boundaries, limits, begins_message).read(is_message, is_doubled)
 
 
+def header_of(
+    content: Content, limits: Limits = DEFAULT_LIMITS, *, is_message: bool = False
+) -> HeaderBlock:
+    """The header that a content begins with; of one in memory it is read once.
+
+    Args:
+        content: a message or another entity.
+        limits: bounds on size and count.
+        is_message: whether lines before the header of a message are passed.
+
+    Raises:
+        LimitExceeded: the header is too long or has too many fields.
+        OSError: the content cannot be read.
+    """
+    known = content.headers if isinstance(content, BytesContent) else []
+    for header in known:
+        assert isinstance(header, HeaderBlock)
+        return header
+    with content.open() as stream:
+        header = read_header(LineScanner(stream), limits=limits, is_message=is_message)
+    if header.fields and header.fields[0].start == 0:
+        known.append(header)  # no lines stand before it, be it of a message or not
+    return header
+
+
+def header_in_memory(content: Content, limits: Limits = DEFAULT_LIMITS) -> HeaderBlock | None:
+    """The header of a message in memory; None: it is not, and has its header read as it goes by.
+
+    Raises:
+        LimitExceeded: as ``header_of``.
+    """
+    in_memory = isinstance(content, BytesContent)
+    return header_of(content, limits, is_message=True) if in_memory else None
+
+
 class _HeaderReader:
     def __init__(
         self,
@@ -196,13 +243,12 @@ class _HeaderReader:
     def _read_sound(self) -> HeaderBlock | None:
         """A header in which nothing is odd, which is read faster; None: it is another."""
         head = self._scanner.peek(LOOK_AHEAD)
-        position, offset = 0, self._scanner.offset
+        offset = at = self._scanner.offset
+        position = _WHOLE_FIELDS.match(head).end()  # type: ignore[union-attr]  # always matches
         fields: list[Field] = []
-        while match := _WHOLE_FIELD.match(head, position):
-            if match[0].startswith(b"--"):
-                return None  # perhaps a delimiter line: a boundary may hold a colon
-            fields.append(Field(match[1].lower(), offset + position, match[0]))
-            position = match.end()
+        for raw, name in _WHOLE_FIELD.findall(head, 0, position):
+            fields.append(Field(name.lower(), at, raw))
+            at += len(raw)
         blank = _BLANK.match(head, position)
         if len(fields) < 2 or blank is None:
             return None

@@ -38,7 +38,6 @@ from sectool.smime.parts import (
     CoveredPart as CoveredPart,
     EncryptedPart as EncryptedPart,
     PartSelection as PartSelection,
-    PartSource as PartSource,
     Place as Place,
     Placement as Placement,
     Unreached as Unreached,

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sectool.message import Content
-from sectool.mime.header import CONTENT_FIELDS, HeaderBlock, read_header
-from sectool.mime.lines import CanonicalLines, LineScanner
+from sectool.mime.header import CONTENT_FIELDS, HeaderBlock, header_of
+from sectool.mime.lines import CanonicalLines
 from sectool.mime.ranges import ForwardReader
 from sectool.outcome import Identity
 from sectool.smime.parts import EncryptedPart
@@ -161,8 +161,7 @@ def header_words(content: Content) -> Counter[str]:
     Raises:
         LimitExceeded: the header is longer than is looked at.
     """
-    with content.open() as stream:
-        header = read_header(LineScanner(stream), is_message=True)
+    header = header_of(content, is_message=True)
     return Counter(
         hashlib.sha256(b"%s %s" % (field.name, b" ".join(field.value.split()))).hexdigest()
         for field in header.fields
@@ -232,8 +231,7 @@ def differs_by_envelopes_only(
     """
     if not any(part.path for part in parts):
         return True  # beside its envelope it has a header only
-    with content.open() as stream:
-        body_start = read_header(LineScanner(stream), is_message=True).body_start
+    body_start = header_of(content, is_message=True).body_start
     trimmed = _TrimmedDigest()
     surroundings = _CanonicalDigest(trimmed)
     _read_surroundings(content, body_start, parts, surroundings)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import BinaryIO
 
 from sectool import cms
 from sectool.errors import MalformedMessage
-from sectool.message import Content, digest_stream
-from sectool.mime.header import CONTENT_FIELDS, HeaderBlock, read_header
-from sectool.mime.lines import LineScanner
-from sectool.mime.transfer_encoding import Layer, open_decoded
+from sectool.message import IN_MEMORY, BytesContent, Content, digest_stream
+from sectool.mime.header import CONTENT_FIELDS, HeaderBlock, header_of
+from sectool.mime.transfer_encoding import Layer, decode, open_decoded
 
 
 class Placement(StrEnum):
@@ -141,8 +141,8 @@ class EncryptedPart(Place):
     """One EnvelopedData or AuthEnvelopedData and where it lies in the stored bytes."""
 
     placement: Placement
-    layers: tuple[Layer, ...]
-    """Encodings around the CMS as found, outermost first."""
+    source: BodySource
+    """Its CMS."""
     defects: tuple[str, ...]
     """What is odd about the encoding, for a person."""
     envelope: cms.EnvelopeDescription
@@ -240,45 +240,51 @@ def root_entity(content: Content) -> WholeEntity:
     Raises:
         MalformedMessage: its header is beyond all bounds, or there is none.
     """
-    with content.open() as stream:
-        header = read_header(LineScanner(stream), is_message=True)
+    header = header_of(content, is_message=True)
     if not header.fields:
         raise MalformedMessage("the message has no header")
     return WholeEntity("", header, header.body_start, content.size, True, header.line_end)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BodySource:
-    """A decoded body that can be opened again and again."""
+    """A decoded body that can be opened again and again; one in memory is decoded once."""
 
     content: Content
     start: int
     end: int
     layers: tuple[Layer, ...]
+    """Encodings around it as found, outermost first."""
     defects: set[str] = field(default_factory=set)
-    """Grows as streams are read."""
+    """Grows as it is decoded."""
 
     def open(self) -> BinaryIO:
         """A new stream over the decoded bytes; the caller closes it."""
-        return open_decoded(self.content, self.start, self.end, self.layers, self.defects.add)
+        return self._held.open() if self._held else open_decoded(*self._place)
 
+    def beginning(self, count: int, *, is_needed: bool) -> bytes:
+        """The first decoded bytes.
 
-class PartSource:
-    """The CMS of an encrypted part, decoded as it is read.
+        Args:
+            count: how many.
+            is_needed: whether all of it will be wanted, so that it is decoded as a whole.
+        """
+        if is_needed:
+            with self.open() as stream:
+                return stream.read(count)
+        return decode(self.content, self.start, min(self.end, self.start + 2 * count), self.layers)[
+            :count
+        ]
 
-    Args:
-        content: the stored message.
-        part: as the inventory of that very content gave it.
-    """
+    @cached_property
+    def _held(self) -> BytesContent | None:
+        if isinstance(self.content, BytesContent) and self.end - self.start <= IN_MEMORY:
+            return BytesContent(decode(*self._place))
+        return None
 
-    def __init__(self, content: Content, part: EncryptedPart) -> None:
-        while part.signed is not None:
-            content, part = part.signed.content, part.signed.part
-        self._body = BodySource(content, part.body_start, part.body_end, part.layers)
-
-    def open(self) -> BinaryIO:
-        """A new stream from the first byte of the CMS; the caller closes it."""
-        return self._body.open()
+    @property
+    def _place(self) -> tuple[Content, int, int, tuple[Layer, ...], Callable[[str], object]]:
+        return self.content, self.start, self.end, self.layers, self.defects.add
 
 
 _UNKNOWN_SIZE = 1 << 62

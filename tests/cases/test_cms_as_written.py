@@ -181,7 +181,7 @@ def inner_of(raw: bytes, keys: cms.KeySource) -> bytes:
     content = BytesContent(raw)
     (part,) = smime.take_inventory(content).parts
     sink = io.BytesIO()
-    smime.find_opening(content, part, keys).inner.write_to(sink)
+    smime.find_opening(part, keys).inner.write_to(sink)
     return sink.getvalue()
 
 
@@ -268,11 +268,9 @@ def test_content_without_a_header_is_for_a_person_and_can_be_taken(
     (part,) = smime.take_inventory(content).parts
     digest = part.envelope.digest
     with pytest.raises(NotAccepted, match=f"--accept {digest}$"):
-        smime.find_opening(content, part, key_ring(bob))
+        smime.find_opening(part, key_ring(bob))
     sink = io.BytesIO()
-    smime.find_opening(content, part, key_ring(bob), released=frozenset({digest})).inner.write_to(
-        sink
-    )
+    smime.find_opening(part, key_ring(bob), released=frozenset({digest})).inner.write_to(sink)
     assert sink.getvalue() == CONTENTS[name]
 
 
@@ -302,7 +300,7 @@ def test_signed_data_opens_in_each_of_its_forms(form: str, bob: Person, forge: F
     raw = forge.cbc(wrap(signed)).replace(der.oid(oids.ID_DATA), der.oid(oids.SIGNED_DATA), 1)
     content = BytesContent(mail(raw))
     (part,) = smime.take_inventory(content).parts
-    inner = smime.find_opening(content, part, key_ring(bob)).inner
+    inner = smime.find_opening(part, key_ring(bob)).inner
     assert (inner.content_type, inner.has_header_block) == (oids.SIGNED_DATA, False)
     found = smime.look_inside(smime.content_of(inner), inner.content_type)
     assert not found.problem

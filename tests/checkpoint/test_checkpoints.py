@@ -11,7 +11,7 @@ import pytest
 
 from sectool.checkpoint import CheckpointStore, OriginalStore, OriginalToKeep, SealedFiles
 from sectool.errors import CheckpointDamaged
-from sectool.message import BytesContent, FileContent, InnerEntity, Sink, open_regular_file
+from sectool.message import BytesContent, FileContent, InnerEntity, open_regular_file
 from sectool.outcome import ContentDigest, Integrity, MessageDigest, PlaintextDigest
 from tests.support.forge import key_ring, make_holder
 
@@ -21,16 +21,13 @@ INNER = b"Content-Type: text/plain\r\n\r\nthe plans\r\n"
 
 
 def entity(raw: bytes, *, has_header_block: bool = True) -> InnerEntity:
-    def write_to(sink: Sink) -> None:
-        sink.write(raw)
-
     return InnerEntity(
         size=len(raw),
         sha256=PlaintextDigest(hashlib.sha256(raw).hexdigest()),
         content_type="1.2.840.113549.1.7.1",
         integrity=Integrity.NONE,
         has_header_block=has_header_block,
-        write_to=write_to,
+        content=BytesContent(raw),
     )
 
 

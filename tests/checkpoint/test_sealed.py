@@ -13,16 +13,16 @@ import pytest
 
 from sectool import cms
 from sectool.checkpoint import CheckpointStore, SealedFiles, profile_for
-from sectool.checkpoint.sealed import HELD_IN_MEMORY
 from sectool.errors import CertificateUnusable, CheckpointDamaged, MessageError
-from sectool.message import BytesContent, FileContent, InnerEntity, Sink
+from sectool.message import IN_MEMORY, BytesContent, FileContent, InnerEntity, Sink
 from sectool.outcome import ContentDigest, Integrity, PlaintextDigest
+from sectool.smime import PushedContent
 from tests.support.forge import Holder, key_ring, make_holder
 
 DIGEST = ContentDigest("d1" * 32)
 HEADER = b"From: workshop@example.org\nSubject: plans\n"
 SMALL = b"Content-Type: text/plain\r\n\r\nthe plans\r\n"
-LARGE = SMALL + b"0123456789abcdef" * (HELD_IN_MEMORY // 16)
+LARGE = SMALL + b"0123456789abcdef" * (IN_MEMORY // 16)
 SIZES = {"small": SMALL, "large": LARGE}
 
 
@@ -37,7 +37,7 @@ def entity(raw: bytes, *, says: int | None = None) -> InnerEntity:
         content_type=cms.ID_DATA,
         integrity=Integrity.NONE,
         has_header_block=True,
-        write_to=write_to,
+        content=PushedContent(write_to, len(raw)),
     )
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from sectool import cms
 from sectool.asn1 import der
-from sectool.cms import oids
+from sectool.cms import envelope, oids
 from sectool.cms.seams import OAEP, PKCS1v15
 from sectool.errors import (
     DecryptionFailed,
@@ -20,6 +21,7 @@ from sectool.errors import (
     MissingKey,
 )
 from sectool.message import BytesContent
+from tests.support.forge import CONTENT_ENCRYPTION_KEY, IV
 from tests.support.opening import open_envelope
 
 if TYPE_CHECKING:
@@ -202,9 +204,25 @@ def test_large_content_is_proven_first_and_then_written(
     assert opened == content
 
 
-def test_a_source_that_changes_between_readings_is_noticed(
-    forge: Forge, ring: Ring, bob: Person
+@pytest.mark.parametrize("bound", [0, 20, 79, 80, 81, 95, 96, 200])
+def test_content_in_segments_opens_whatever_of_it_fits_into_memory(
+    bound: int, forge: Forge, open_as_bob: OpenBytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """80 bytes in eight segments take 96."""
+    content = b"Subject: x\r\n\r\n".ljust(79, b"x")
+    cipher = Cipher(AES(CONTENT_ENCRYPTION_KEY), modes.CBC(IV)).encryptor()
+    encrypted = cipher.update(content + b"\1")
+    segments = [encrypted[start : start + 10] for start in range(0, 80, 10)]
+    field = der.element(0xA0, b"".join(map(der.octet_string, segments)))
+    monkeypatch.setattr(envelope, "IN_MEMORY", bound)
+    _, opened = open_as_bob(forge.cbc(field=field))
+    assert opened == content
+
+
+def test_a_source_that_changes_between_readings_is_noticed(
+    forge: Forge, ring: Ring, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "IN_MEMORY", 0)
     raw, other = forge.gcm(), forge.gcm(b"Content-Type: text/plain\r\n\r\nother")
 
     class Changing:

@@ -157,7 +157,7 @@ def opened(raw: bytes, keys: cms.KeySource) -> tuple[bytes, str]:
     """What an envelope holds, by the way that all mail goes, and of what type it is."""
     content = BytesContent(HEADER + raw)
     (part,) = smime.take_inventory(content).parts
-    inner = smime.find_opening(content, part, keys).inner
+    inner = smime.find_opening(part, keys).inner
     sink = io.BytesIO()
     inner.write_to(sink)
     return sink.getvalue(), inner.content_type

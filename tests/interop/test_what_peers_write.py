@@ -53,7 +53,7 @@ def test_mail_that_a_peer_writes_opens(writing: Writing, peer_of: PeerOf, table:
     content = BytesContent(raw if writing.form is Form.MESSAGE else HEADER + raw)
     (part,) = smime.take_inventory(content).parts
     sink = io.BytesIO()
-    smime.find_opening(content, part, key_ring(person)).inner.write_to(sink)
+    smime.find_opening(part, key_ring(person)).inner.write_to(sink)
     assert sink.getvalue() == text
     table.see(writing.cell, OPENS)
 

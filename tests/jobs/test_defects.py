@@ -9,12 +9,12 @@ import pytest
 
 from sectool import jobs
 from sectool.cli.render import as_json, as_table
-from sectool.mime import transfer_encoding
+from sectool.mime import base64_text
 from sectool.outcome import State
 from tests.support.mailboxes import Keys, Mail, encrypted, fill
 from tests.support.specifications import Specify
 
-STRAYS = transfer_encoding.STRAY_CHARACTERS
+STRAYS = base64_text.STRAY_CHARACTERS
 BEHIND = "bytes after the CMS were ignored"
 
 
@@ -45,8 +45,8 @@ def odd(keys: Keys, tmp_path: Path) -> Path:
 TOLD = {
     STRAYS: 2,
     BEHIND: 1,
-    transfer_encoding.MISSING_PADDING: 1,
-    transfer_encoding.AFTER_PADDING: 1,
+    base64_text.MISSING_PADDING: 1,
+    base64_text.AFTER_PADDING: 1,
 }
 
 

@@ -74,7 +74,7 @@ def test_mail_of_the_trials_opens_with_the_key_it_was_written_to(
         content = BytesContent(one.raw)
         (part,) = smime.take_inventory(content).parts
         if len(one.content) >= 150:
-            inner = smime.find_opening(content, part, history).inner
+            inner = smime.find_opening(part, history).inner
             assert inner.sha256 == hashlib.sha256(one.content).hexdigest()
 
 
@@ -193,7 +193,7 @@ def test_with_both_keys_of_a_name_every_message_opens_with_the_right_one(
     for one in islice(whole, 100):
         content = BytesContent(one.raw)
         (part,) = smime.take_inventory(content).parts
-        inner = smime.find_opening(content, part, history).inner
+        inner = smime.find_opening(part, history).inner
         assert inner.sha256 == hashlib.sha256(one.content).hexdigest()
 
 
@@ -206,4 +206,4 @@ def test_a_key_of_another_size_under_the_same_name_opens_nothing(
         content = BytesContent(one.raw)
         (part,) = smime.take_inventory(content).parts
         with pytest.raises(MessageError):
-            smime.find_opening(content, part, history)
+            smime.find_opening(part, history)

@@ -19,10 +19,10 @@ from sectool.mailbox import (
     Written,
     open_mailbox,
 )
-from sectool.mailbox.maildir import MEMORY_LIMIT, Maildir
+from sectool.mailbox.maildir import Maildir
 from sectool.mailbox.maildir.folders import OPEN_LIMIT
 from sectool.mailbox.maildir.replacing import OPEN_FILES
-from sectool.message import BytesContent, FileContent, Flags, MessageRef
+from sectool.message import IN_MEMORY, BytesContent, FileContent, Flags, MessageRef
 from tests.support.mailbox_contract import DATE, NEW, OLD, World, all_placed, intend, place, write
 
 
@@ -407,7 +407,7 @@ def test_new_bytes_that_are_gone_cost_one_message(maildir: World, mailbox: Maild
 def test_a_large_message_is_found_again_after_it_was_flagged(
     maildir: World, mailbox: Maildir
 ) -> None:
-    raw = OLD + b"x" * MEMORY_LIMIT
+    raw = OLD + b"x" * IN_MEMORY
     ref = maildir.deliver("INBOX", raw)
     content = mailbox.fetch(ref).content
     maildir.set_flags(ref, Flags(frozenset({"answered"})))

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sectool.message import BytesContent
-from sectool.mime import transfer_encoding
-from sectool.mime.transfer_encoding import Base64Writer, Layer, find_layers, open_decoded
+from sectool.mime import base64_text, transfer_encoding
+from sectool.mime.base64_text import Base64Writer
+from sectool.mime.transfer_encoding import Layer, find_layers, open_decoded
 
 DER = b"\x30\x82\x01\x00\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03" + bytes(245)
 
@@ -47,23 +48,23 @@ def test_base64_of_any_layout_decodes_as_the_standard_library_does(
 @given(st.binary(max_size=300), st.integers(1, 7))
 def test_base64_decodes_alike_however_it_is_cut_into_blocks(raw: bytes, step: int) -> None:
     text = base64.encodebytes(raw)
-    decoder = transfer_encoding.Base64Decoder(lambda _: None)
+    decoder = base64_text.Base64Decoder(lambda _: None)
     pieces = [decoder.update(text[at : at + step]) for at in range(0, len(text), step)]
     assert b"".join(pieces) + decoder.finish() == raw
 
 
 DEFECTS = {
-    "junk": (b"aGVs!bG8g\xff d29y*bGQh", b"hello world!", {transfer_encoding.STRAY_CHARACTERS}),
+    "junk": (b"aGVs!bG8g\xff d29y*bGQh", b"hello world!", {base64_text.STRAY_CHARACTERS}),
     "junk lines": (
         b"aGVsbG8g\n-- \nd29ybGQh",
         b"hello world!",
-        {transfer_encoding.STRAY_CHARACTERS},
+        {base64_text.STRAY_CHARACTERS},
     ),
-    "missing padding": (b"aGVsbG8gd29ybGQ", b"hello world", {transfer_encoding.MISSING_PADDING}),
-    "torn group": (b"aGVsbG8gd29ybGQhI", b"hello world!", {transfer_encoding.INCOMPLETE_BASE64}),
-    "footer": (b"aGVsbG8=\n____\nlist", b"hello", {transfer_encoding.AFTER_PADDING}),
-    "stray padding": (b"aGVs=bG8=", b"hello", {transfer_encoding.STRAY_CHARACTERS}),
-    "only padding": (b"====", b"", {transfer_encoding.STRAY_CHARACTERS}),
+    "missing padding": (b"aGVsbG8gd29ybGQ", b"hello world", {base64_text.MISSING_PADDING}),
+    "torn group": (b"aGVsbG8gd29ybGQhI", b"hello world!", {base64_text.INCOMPLETE_BASE64}),
+    "footer": (b"aGVsbG8=\n____\nlist", b"hello", {base64_text.AFTER_PADDING}),
+    "stray padding": (b"aGVs=bG8=", b"hello", {base64_text.STRAY_CHARACTERS}),
+    "only padding": (b"====", b"", {base64_text.STRAY_CHARACTERS}),
     "nothing": (b"", b"", set()),
 }
 
@@ -169,3 +170,24 @@ def test_written_base64_is_that_of_76_columns(
     if not ends_last_line:
         expected = expected.removesuffix(b"\n")
     assert sink.getvalue() == expected.replace(b"\n", line_end)
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@given(raw=st.binary(max_size=300), width=st.sampled_from([4, 64, 76]), data=st.data())
+def test_whatever_stands_in_the_place_of_a_line_end_is_noticed(
+    line_end: bytes, raw: bytes, width: int, data: st.DataObject
+) -> None:
+    text = base64.b64encode(raw)
+    lines = [text[at : at + width] for at in range(0, len(text), width)]
+    assert _decoded(line_end.join(lines)) == (raw, set())
+    if len(lines) > 1:
+        place = data.draw(st.integers(1, len(lines) - 1))
+        stray = data.draw(st.sampled_from([b"!", b"\x00", b"-", b"\xff"])) * len(line_end)
+        broken = line_end.join(lines[:place]) + stray + line_end.join(lines[place:])
+        assert _decoded(broken) == (raw, {base64_text.STRAY_CHARACTERS})
+
+
+def _decoded(text: bytes) -> tuple[bytes, set[str]]:
+    noticed: set[str] = set()
+    decoder = base64_text.Base64Decoder(noticed.add)
+    return decoder.update(text) + decoder.finish(), noticed

@@ -81,7 +81,7 @@ def test_a_layer_that_opaque_signatures_cover_stands_in_the_place_of_the_outermo
     (one,) = inside.parts
     assert (inside.covered, one.path) == ((), "")
     assert one.placement is smime.Placement.SEALED_OPAQUE
-    with smime.PartSource(content_of(signed), one).open() as stream:
+    with one.source.open() as stream:
         assert stream.read() == envelope
 
 
@@ -94,7 +94,7 @@ def test_a_layer_that_is_not_all_an_opaque_signature_covers_can_be_read_but_not_
     inside = look(signed)
     assert inside.parts == ()
     for one in inside.covered:
-        with smime.PartSource(one.content, one.part).open() as stream:
+        with one.part.source.open() as stream:
             assert stream.read() == envelope
 
 
@@ -136,7 +136,7 @@ def test_a_layer_under_a_compression_can_be_read_but_not_replaced(
     fields = b"Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: binary\r\n\r\n"
     inside = look(fields + compressed(part))
     (one,) = inside.covered
-    with smime.PartSource(one.content, one.part).open() as stream:
+    with one.part.source.open() as stream:
         assert (inside.parts, stream.read()) == ((), envelope)
 
 

@@ -42,7 +42,7 @@ def mark_of(mail: Mail, seal: Seal, bobs_keys: cms.KeySource) -> Callable[..., s
             raw = around + raw.partition(b"\r\n")[2]
         content = BytesContent(raw)
         (part,) = smime.take_inventory(content).parts
-        opened = smime.find_opening(content, part, bobs_keys).inner
+        opened = smime.find_opening(part, bobs_keys).inner
         return smime.integrity_of(content, part, opened, smime.content_of(opened))
 
     return mark_of
@@ -132,7 +132,7 @@ def test_a_signer_of_a_forwarded_mail_is_held_against_its_own_from(
     around = b"From: carol@example.org\r\nContent-Type: message/rfc822\r\n\r\n"
     content = BytesContent(around + forwarded)
     (part,) = smime.take_inventory(content).parts
-    opened = smime.find_opening(content, part, bobs_keys).inner
+    opened = smime.find_opening(part, bobs_keys).inner
     mark = smime.integrity_of(content, part, opened, smime.content_of(opened))
     assert mark.integrity is Integrity.SIGNED
 
@@ -148,7 +148,7 @@ def test_a_large_plaintext_is_marked_without_holding_it_in_memory(
     text = TEXT + b"a line of a large attachment\r\n" * 200_000
     content = BytesContent(mail(seal(sign(alice, text))))
     (part,) = smime.take_inventory(content).parts
-    opened = smime.find_opening(content, part, bobs_keys).inner
+    opened = smime.find_opening(part, bobs_keys, buffered_content=0).inner
     plaintext = smime.content_of(opened)
     assert isinstance(plaintext, smime.PushedContent)
     mark = smime.integrity_of(content, part, opened, plaintext)

@@ -11,6 +11,7 @@ import pytest
 
 from sectool import cms, smime
 from sectool.budget import MESSAGE, Budget, Work, spending
+from sectool.cms import envelope
 from sectool.errors import (
     DecryptionFailed,
     MalformedMessage,
@@ -31,7 +32,7 @@ def opening_of_all(
 ) -> smime.OpenedPart:
     content = BytesContent(raw)
     (part,) = smime.take_inventory(content).parts
-    return smime.find_opening(content, part, keys, buffered_content=buffered_content)
+    return smime.find_opening(part, keys, buffered_content=buffered_content)
 
 
 def open_all(raw: bytes, keys: cms.KeySource, buffered_content: int = 1 << 20) -> InnerEntity:
@@ -123,9 +124,7 @@ def test_what_looks_like_garbage_is_for_a_person_where_the_key_is_named(
     content = BytesContent(raw)
     (part,) = smime.take_inventory(content).parts
     released = frozenset({part.envelope.digest})
-    assert (
-        plaintext(smime.find_opening(content, part, bobs_keys, released=released).inner) == garbage
-    )
+    assert plaintext(smime.find_opening(part, bobs_keys, released=released).inner) == garbage
 
 
 def test_what_looks_like_garbage_is_garbage_where_nothing_names_the_key(
@@ -158,7 +157,7 @@ def test_no_wrong_key_opens_a_part(
     for number in range(300):
         key = hashlib.sha256(number.to_bytes(2)).digest()
         with pytest.raises((DecryptionFailed, NotAccepted)):
-            smime.find_opening(content, part, wrong_key(bob, key))
+            smime.find_opening(part, wrong_key(bob, key))
 
 
 def test_the_right_key_is_found_among_wrong_ones(
@@ -212,7 +211,7 @@ class Wrong:
 def open_trying(raw: bytes, keys: cms.KeySource, *unnamed: cms.KeyOperations) -> InnerEntity:
     content = BytesContent(raw)
     (part,) = smime.take_inventory(content).parts
-    return smime.find_opening(content, part, keys, unnamed_keys=unnamed).inner
+    return smime.find_opening(part, keys, unnamed_keys=unnamed).inner
 
 
 @pytest.mark.parametrize("profile", [cms.Profile.COMPATIBLE, cms.Profile.MODERN])
@@ -260,44 +259,63 @@ def test_what_a_person_released_is_taken(seal: Seal, mail: Mail, bobs_keys: cms.
     stored = BytesContent(mail(seal(text)))
     (part,) = smime.take_inventory(stored).parts
     released = frozenset({part.envelope.digest})
-    opened = smime.find_opening(stored, part, bobs_keys, released=released).inner
+    opened = smime.find_opening(part, bobs_keys, released=released).inner
     assert plaintext(opened) == text
     assert opened.integrity is Integrity.NONE
 
 
+class Streamed:
+    """Content that is not in memory, and may change."""
+
+    digest = ""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = bytearray(raw)
+        self.size = len(raw)
+
+    def open(self) -> io.BytesIO:
+        return io.BytesIO(self.raw)
+
+
 def test_a_message_that_changed_since_its_inventory_is_not_opened(
-    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw, other = mail(seal()), mail(seal())
-    (part,) = smime.take_inventory(BytesContent(raw)).parts
+    monkeypatch.setattr(envelope, "IN_MEMORY", 0)
+    content, other = Streamed(mail(seal())), mail(seal())
+    (part,) = smime.take_inventory(content).parts
+    content.raw[:] = other
     with pytest.raises(MessageChanged):
-        smime.find_opening(BytesContent(other), part, bobs_keys)
+        smime.find_opening(part, bobs_keys)
 
 
 def test_a_message_cut_since_its_inventory_is_malformed(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "IN_MEMORY", 0)
+    content = Streamed(mail(seal()))
+    (part,) = smime.take_inventory(content).parts
+    del content.raw[-100:]
+    with pytest.raises(MalformedMessage):
+        smime.find_opening(part, bobs_keys)
+
+
+def test_what_is_in_memory_is_opened_as_it_was_read(
     seal: Seal, mail: Mail, bobs_keys: cms.KeySource
 ) -> None:
-    raw = mail(seal())
-    (part,) = smime.take_inventory(BytesContent(raw)).parts
-    with pytest.raises(MalformedMessage):
-        smime.find_opening(BytesContent(raw[:-100]), part, bobs_keys)
+    content = Streamed(mail(seal(b"Subject: x\r\n\r\nas it was\r\n")))
+    (part,) = smime.take_inventory(content).parts
+    content.raw[-100:] = b"x" * 100
+    assert plaintext(smime.find_opening(part, bobs_keys).inner).endswith(b"as it was\r\n")
 
 
 def test_large_content_that_changes_between_two_readings_is_refused(
-    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raw = bytearray(mail(seal(b"Subject: x\r\n\r\n" + b"x" * 100_000)))
-
-    class Changing:
-        size = len(raw)
-        digest = ""
-
-        def open(self) -> io.BytesIO:
-            return io.BytesIO(raw)
-
-    content = Changing()
+    monkeypatch.setattr(envelope, "IN_MEMORY", 0)
+    content = Streamed(mail(seal(b"Subject: x\r\n\r\n" + b"x" * 100_000)))
+    raw = content.raw
     (part,) = smime.take_inventory(content).parts
-    inner = smime.find_opening(content, part, bobs_keys, buffered_content=0).inner
+    inner = smime.find_opening(part, bobs_keys, buffered_content=0).inner
     middle = len(raw) - 10_000
     raw[middle] = ord("A") if raw[middle] != ord("A") else ord("B")
     with pytest.raises(MessageChanged):

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from sectool import cms
 from sectool.message import FileContent
-from sectool.mime.transfer_encoding import Base64Writer
+from sectool.mime.base64_text import Base64Writer
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,12 +48,12 @@ if kind == "encrypted":
             return [self]
 
     (part,) = inventory.parts
-    inner = smime.find_opening(content, part, Key()).inner
+    inner = smime.find_opening(part, Key()).inner
     inner.write_to(cms.DISCARD)
     print(inner.size)
 
     def write_cms(part, sink):
-        with smime.PartSource(content, part).open() as stream:
+        with part.source.open() as stream:
             while block := stream.read(100_000):
                 sink.write(block)
 

@@ -125,7 +125,18 @@ class Session:
             self.progress.warn(f"{problem.path}: {problem.reason}", hint=problem.hint)
 
     def history(self, keys: KeySpecification) -> KeyHistory:
-        """The keys, loaded; tells what is odd about their files."""
+        """The keys, loaded; tells what is odd about their files, and what trying them costs."""
+        history = self._loaded(keys)
+        if count := len(history.unnamed_keys):
+            self.progress.warn(
+                f"--try-keys: each recipient of a message that no other key opens may cost {count}"
+                f" private-key operation{'s' if count > 1 else ''}, with all keys without"
+                " certificate",
+                hint="with its certificate beside it a key is used on its own mail alone",
+            )
+        return history
+
+    def _loaded(self, keys: KeySpecification) -> KeyHistory:
         history = load_key_history(keys, self.ask)
         self.tell(history.problems)
         unused = (each for each in history.problems if each.kind is ProblemKind.MISLEADING)
@@ -141,7 +152,7 @@ class Session:
         if keys is None:
             return None
         # A key without certificate is tried, too: what it opens is authenticated.
-        history = self.history(replace(keys, try_keys=True))
+        history = self._loaded(replace(keys, try_keys=True))
         trust = Trust.in_group(keys.trust_group)
         exposed = (exposure(key.source, trust) for key in history.keys)
         self.tell(filter(None, exposed))

@@ -39,12 +39,12 @@ from sectool.joblog import (
 from sectool.jobs.work.checkpoint_access import CheckpointPlace
 from sectool.jobs.work.open_with import find_opening, limited
 from sectool.jobs.work.readers import Reader, find_readers, readers_of
-from sectool.jobs.work.search_layers import LayerSearch, described, held, recipient_key
+from sectool.jobs.work.search_layers import LayerSearch, described, held
 from sectool.jobs.work.stored_copy import known_as
 from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.keys import KeyHistory, KeyMaterial, recipient_of
 from sectool.mailbox import Access
-from sectool.message import Content, InnerEntity, Listing, StoredMessage
+from sectool.message import InnerEntity, Listing, StoredMessage
 from sectool.outcome import Binding, ContentDigest, HeaderDigest, Identity, RecipientKey, State
 
 
@@ -60,10 +60,7 @@ class Exchange:
 
     def is_done(self, parts: Sequence[smime.EncryptedPart]) -> bool:
         """Whether every part names a new recipient."""
-        return all(
-            any(recipient_key(one) in self.new for one in part.envelope.recipients)
-            for part in parts
-        )
+        return all(any(one.key in self.new for one in part.envelope.recipients) for part in parts)
 
     def why_refused(self, opening: cms.Opening) -> str:
         """Why the content must not stay as it is encrypted; empty where it may."""
@@ -132,6 +129,11 @@ class Examined:
     unknown: tuple[UnknownRecipient, ...] = ()
     """Recipients that no key answers to, of parts that stayed shut for it."""
 
+    def settled(self) -> Examined:
+        """The same, after its checkpoints were made durable."""
+        durable = tuple(replace(one, is_durable=True) for one in self.incoming)
+        return replace(self, incoming=durable) if durable else self
+
 
 class ExamineContext(MailboxContext):
     """The mailbox, the keys and the place for checkpoints, opened once in each worker."""
@@ -151,6 +153,13 @@ class ExamineContext(MailboxContext):
         self.people: tuple[Reader, ...] = ()
         if argument.shared and self.keys is not None:
             self.people = readers_of(self.keys, argument.job)
+
+    def settle(self, answers: Sequence[Examined | NotDone]) -> list[Examined | NotDone]:
+        """Makes the checkpoints of a batch durable."""
+        examined = [one for one in answers if isinstance(one, Examined)]
+        if self.checkpoints is not None:
+            self.checkpoints.make_durable([written for one in examined for written in one.incoming])
+        return [one.settled() if isinstance(one, Examined) else one for one in answers]
 
 
 _STATES: tuple[tuple[type[MessageError], State], ...] = (
@@ -235,7 +244,7 @@ def _unread(listing: Listing, reason: str) -> Examination:
 def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) -> Examined:
     inventory = smime.take_inventory(stored.content, selection=context.part_selection)
     date = inventory.header_date or stored.internal_date
-    recipients = _recipients(context.keys, stored.content, inventory.parts)
+    recipients = _recipients(context.keys, inventory.parts)
     unreached = tuple(one for found in inventory.unreached for one in found.recipients)
     keys = context.keys
     if keys is not None and task.guesses:
@@ -255,11 +264,11 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
                 part.envelope.content_encryption_algorithm,
                 voids_signature=part.placement.is_under_signature,
                 placement=part.placement,
-                recipients=tuple(map(recipient_key, part.envelope.recipients)),
+                recipients=tuple(one.key for one in part.envelope.recipients),
             )
             for part in inventory.parts
         ),
-        recipients=tuple(map(recipient_key, recipients)),
+        recipients=tuple(one.key for one in recipients),
         in_history=held(keys, (*recipients, *unreached)),
         tried_with=context.tried_with,
         in_clear=known_as(inventory)[1],
@@ -275,15 +284,15 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
 
 
 def _recipients(
-    keys: KeyHistory | None, content: Content, parts: Iterable[smime.EncryptedPart]
+    keys: KeyHistory | None, parts: Iterable[smime.EncryptedPart]
 ) -> tuple[cms.RecipientDescription, ...]:
-    return tuple(one for part in parts for one in described(keys, content, part).recipients)
+    return tuple(one for part in parts for one in described(keys, part).recipients)
 
 
 def _unreached(inventory: smime.Inventory) -> Iterator[LayerRecord]:
     """Envelopes that are counted and never taken, each under a name of its own."""
     for number, found in enumerate(inventory.unreached, 1):
-        names = tuple(map(recipient_key, found.recipients))
+        names = tuple(one.key for one in found.recipients)
         path, hides = f"{UNREACHED}{number}", not found.is_complete
         yield LayerRecord(found.path, path, NOT_KNOWN, names, found.reason, hides)
 
@@ -322,7 +331,7 @@ def _open_parts(
     for part in inventory.parts:
         why = context.part_selection.why_left(part)
         try:
-            found = find_opening(stored.content, part, keys, context.released)
+            found = find_opening(part, keys, context.released)
             outcomes.oddities.append(keys.why_odd(found.opening.identifier))
             if context.exchange is not None and not why:
                 why = context.exchange.why_refused(found.opening)
@@ -338,7 +347,7 @@ def _open_parts(
         search.look(plaintext, found.inner.content_type, part.path, why)
     for covered in inventory.covered:
         search.take(covered)
-    readers = _readers(context, keys, stored.content, outcomes, search)
+    readers = _readers(context, keys, outcomes, search)
     if current().reason:
         return Examined(examination)
     incoming, checkpoints = _keep_checkpoints(context, stored, outcomes, search)
@@ -354,7 +363,7 @@ def _open_parts(
         state=state,
         reason=reason,
         parts=_marked(examination.parts, taken, marks),
-        recipients=tuple(map(recipient_key, _recipients(keys, stored.content, taken))),
+        recipients=tuple(one.key for one in _recipients(keys, taken)),
         checkpoints=tuple(checkpoints),
         released=outcomes.released(context.released),
         layers=(*search.records, *examination.layers),
@@ -370,7 +379,6 @@ def _open_parts(
 def _readers(
     context: ExamineContext,
     keys: KeyHistory,
-    content: Content,
     outcomes: _Outcomes,
     search: LayerSearch,
 ) -> frozenset[tuple[str, str]]:
@@ -378,7 +386,7 @@ def _readers(
     if not context.people:
         return frozenset()
     people = context.people if keys is context.keys else readers_of(keys, context.job)
-    return find_readers(people, content, outcomes.taken, search)
+    return find_readers(people, outcomes.taken, search)
 
 
 def _unknown(errors: Sequence[MessageError]) -> Iterator[UnknownRecipient]:

@@ -187,7 +187,7 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
             current().spend(Work.SIZE, task.listing.size)
             content = context.mailbox.fetch(task.listing.ref).content
             inventory = smime.take_inventory(content)
-            search.look_at_message(content, inventory)
+            search.look_at_message(inventory)
     except BudgetExceeded:
         pass  # told below, also where something on the way passed over it
     except (MessageError, CheckpointDamaged) as error:
@@ -210,8 +210,8 @@ def find_needs(context: NeedContext, task: NeedTask) -> Needs:
 FIND_NEEDS = WorkKind(NeedContext, find_needs)
 
 
-_Layer = tuple[Content, smime.EncryptedPart, ContentDigest | None]
-"""An encrypted part, the content it lies in, and the content digest of its checkpoint if any."""
+_Layer = tuple[smime.EncryptedPart, ContentDigest | None]
+"""An encrypted part, and the content digest of its checkpoint if any."""
 
 _Plaintext = tuple[Content, str]
 """A plaintext and its content type, dotted."""
@@ -235,7 +235,7 @@ class _Search:
         if keys is None or keys:
             self.findings.append(Finding(Answer.UNCLEAR, reason, remedy, keys))
 
-    def look_at_message(self, content: Content, inventory: smime.Inventory) -> None:
+    def look_at_message(self, inventory: smime.Inventory) -> None:
         """Judges each envelope of a message, reached or not."""
         if inventory.hidden:
             self.unclear(inventory.hidden, A_BACKUP)
@@ -244,8 +244,8 @@ class _Search:
             # An envelope to an old key may have been forwarded in it.
             self.unclear("it came after the move, and what lies in it is not known", NEW_KEYS)
         kept = dict(self.task.checkpoints)
-        layers: list[_Layer] = [(content, part, kept.get(part.path)) for part in inventory.parts]
-        layers += [(covered.content, covered.part, None) for covered in inventory.covered]
+        layers: list[_Layer] = [(part, kept.get(part.path)) for part in inventory.parts]
+        layers += [(covered.part, None) for covered in inventory.covered]
         self._look_at_layers(layers, LAYERS)
         self._look_at_unreached(inventory.unreached)
 
@@ -267,9 +267,9 @@ class _Search:
         if layers and not depth:
             self.unclear(f"more than {LAYERS} envelopes lie inside each other", A_LIMIT)
             return
-        for content, part, checkpoint in layers:
+        for part, checkpoint in layers:
             try:
-                self._look_at_layer(content, part, checkpoint, depth)
+                self._look_at_layer(part, checkpoint, depth)
             except BudgetExceeded:
                 raise
             except (MessageError, CheckpointDamaged) as error:
@@ -277,7 +277,6 @@ class _Search:
 
     def _look_at_layer(
         self,
-        content: Content,
         part: smime.EncryptedPart,
         checkpoint: ContentDigest | None,
         depth: int,
@@ -289,7 +288,7 @@ class _Search:
             if inside is None:
                 self.unclear("a layer that was encrypted again cannot be looked into", NEW_KEYS)
         else:
-            envelope = smime.describe_for(content, part, context.holds)
+            envelope = smime.describe_for(part, context.holds)
             if not envelope.recipients_complete:
                 self.unclear(f"{_where(part)} has too many recipients to be kept", A_LIMIT)
             named = context.named(envelope.recipients)
@@ -297,12 +296,10 @@ class _Search:
             opened = tried = is_needed = False
             if context.current is not None and (named or inside is None):
                 tried = True
-                opened, plaintext = _open(content, part, context.current)
+                opened, plaintext = _open(part, context.current)
                 inside = inside or plaintext
             if not opened:
-                is_needed, plaintext = self._look_with_old_keys(
-                    content, part, envelope, tried=tried
-                )
+                is_needed, plaintext = self._look_with_old_keys(part, envelope, tried=tried)
                 inside = inside or plaintext
             if is_needed and inside is None:
                 reason = f"{_where(part)} does not open with the old key it needs"
@@ -317,14 +314,13 @@ class _Search:
         inside = smime.look_inside(plaintext, content_type)
         if inside.problem and inside.problem not in {one.reason for one in inside.unreached}:
             self.unclear(f"what lies inside is not known: {inside.problem}", A_LOOK)
-        layers: list[_Layer] = [(plaintext, part, None) for part in inside.parts]
-        layers += [(covered.content, covered.part, None) for covered in inside.covered]
+        layers: list[_Layer] = [(part, None) for part in inside.parts]
+        layers += [(covered.part, None) for covered in inside.covered]
         self._look_at_layers(layers, depth - 1)
         self._look_at_unreached(inside.unreached)
 
     def _look_with_old_keys(
         self,
-        content: Content,
         part: smime.EncryptedPart,
         envelope: cms.EnvelopeDescription,
         *,
@@ -338,7 +334,7 @@ class _Search:
         context, where = self.context, _where(part)
         named = context.named(envelope.recipients)
         self.needed(named, f"{where} names the key", MOVING)
-        plaintext = _open(content, part, context.retired)[1] if named else None
+        plaintext = _open(part, context.retired)[1] if named else None
         unexplained = context.unexplained(envelope.recipients, tried=tried)
         candidates = context.may_serve(unexplained) - named
         if envelope.recipients_total > len(envelope.recipients):
@@ -354,7 +350,7 @@ class _Search:
             candidates = frozenset()
         opens: set[int] = set()
         for number in sorted(candidates):
-            found = self._try(content, part, number)
+            found = self._try(part, number)
             if found is not None:
                 opens.add(number)
                 plaintext = plaintext or found[0]
@@ -365,14 +361,12 @@ class _Search:
         )
         return bool(named or opens), plaintext
 
-    def _try(
-        self, content: Content, part: smime.EncryptedPart, number: int
-    ) -> tuple[_Plaintext | None] | None:
+    def _try(self, part: smime.EncryptedPart, number: int) -> tuple[_Plaintext | None] | None:
         """What one old key makes of a part that does not name it; None: it does not open it."""
         key, where, keys = self.context.retired.keys[number], _where(part), frozenset({number})
         alone = KeyHistory((replace(key, certificates=()),), tries_unnamed_keys=True)
         try:
-            inner = open_part(content, part, alone)
+            inner = open_part(part, alone)
         except NotAccepted:
             self.needed(keys, f"{where} opens with the key, to what may be no mail", MOVING)
             return (None,)
@@ -401,9 +395,7 @@ def _kept(context: NeedContext, content_digest: ContentDigest | None) -> _Plaint
     return checkpoint.inner, checkpoint.content_type
 
 
-def _open(
-    content: Content, part: smime.EncryptedPart, keys: KeyHistory
-) -> tuple[bool, _Plaintext | None]:
+def _open(part: smime.EncryptedPart, keys: KeyHistory) -> tuple[bool, _Plaintext | None]:
     """Whether these keys open a part, and its plaintext, which is never kept.
 
     What may be no mail is looked into all the same, since it may hold an envelope.
@@ -411,7 +403,7 @@ def _open(
     digest = part.envelope.digest
     for released in (frozenset[str](), frozenset({digest})):
         try:
-            inner = open_part(content, part, keys, released)
+            inner = open_part(part, keys, released)
         except NotAccepted:
             continue
         except BudgetExceeded:

@@ -8,7 +8,7 @@ import secrets
 from sectool import smime
 from sectool.budget import limit_factor
 from sectool.keys import KeyHistory
-from sectool.message import Content, InnerEntity
+from sectool.message import InnerEntity
 
 
 def tried_with(keys: KeyHistory | None, parts: smime.PartSelection) -> str:
@@ -57,7 +57,6 @@ def workers_for(workers: int, *histories: KeyHistory | None) -> int:
 
 
 def find_opening(
-    content: Content,
     part: smime.EncryptedPart,
     keys: KeyHistory,
     released: frozenset[str] = frozenset(),
@@ -66,8 +65,7 @@ def find_opening(
     """Opens an encrypted part with all that a history has: keys, secrets and certificates.
 
     Args:
-        content: the stored message.
-        part: of the inventory of that very content.
+        part: of an inventory.
         keys: the history.
         released: content digests that a person takes although nothing proves them mail.
         senders: whose certificates a key agreement may name; None: those of ``keys``.
@@ -76,7 +74,6 @@ def find_opening(
         MessageError: as ``smime.find_opening``.
     """
     return smime.find_opening(
-        content,
         part,
         keys,
         secrets=keys.secrets,
@@ -88,10 +85,9 @@ def find_opening(
 
 
 def open_part(
-    content: Content,
     part: smime.EncryptedPart,
     keys: KeyHistory,
     released: frozenset[str] = frozenset(),
 ) -> InnerEntity:
     """The plaintext of an encrypted part, as ``find_opening`` finds it."""
-    return find_opening(content, part, keys, released).inner
+    return find_opening(part, keys, released).inner

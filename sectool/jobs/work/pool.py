@@ -107,7 +107,8 @@ def run_tasks(
         tasks: taken as workers get free, so a generator stays lazy.
         make_context: function of a module, called once in each worker; where what it
             makes has a ``close``, that is called there at the end,
-            unless a worker is ended before it comes to it.
+            unless a worker is ended before it comes to it; where it has a ``settle``, a worker
+            hands on what that makes of the answers to a batch.
         context_argument: its argument; pickled, and the only way for secrets.
         workers: processes; 0: this one.
     """
@@ -308,7 +309,9 @@ def _do(work: Callable[[Any, TaskT], AnswerT], batch: Sequence[TaskT]) -> list[A
     (context,) = _context
     if isinstance(context, Exception):
         raise context
-    return [_one(work, context, task) for task in batch]
+    answers = [_one(work, context, task) for task in batch]
+    settle = getattr(context, "settle", None)
+    return answers if settle is None else settle(answers)
 
 
 def _one(work: Callable[[Any, TaskT], AnswerT], context: Any, task: TaskT) -> AnswerT:

@@ -52,7 +52,7 @@ def prove(context: ProveContext, message: JobMessage) -> None:
         raise MessageError("it does not hold the parts the job knows")
     for part in found:
         try:
-            _prove_part(smime.PartSource(content, part), context.keys, known[part.path])
+            _prove_part(part, context.keys, known[part.path])
         except MissingKey as error:
             raise MissingKey("no key of --verify-keys opens it") from error
 
@@ -60,10 +60,10 @@ def prove(context: ProveContext, message: JobMessage) -> None:
 PROVE = WorkKind(ProveContext, prove)
 
 
-def _prove_part(source: smime.PartSource, keys: KeyHistory, wanted: SealablePart) -> None:
+def _prove_part(part: smime.EncryptedPart, keys: KeyHistory, wanted: SealablePart) -> None:
     differs = False
     known = wanted.inner_sha256, wanted.checkpoint.content_type
-    for opening in cms.find_openings(source, keys):
+    for opening in cms.find_openings(part.source, keys, known=part.envelope):
         try:
             opened = opening.decrypt(cms.DISCARD)
         except DecryptionFailed:

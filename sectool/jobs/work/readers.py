@@ -16,7 +16,7 @@ from sectool.jobs.work.addresses import address_digests
 from sectool.jobs.work.open_with import open_part
 from sectool.jobs.work.search_layers import LayerSearch
 from sectool.keys import KeyHistory, people_of
-from sectool.message import Content, InnerEntity
+from sectool.message import InnerEntity
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,6 @@ def readers_of(keys: KeyHistory, job: str) -> tuple[Reader, ...]:
 
 def find_readers(
     readers: Sequence[Reader],
-    content: Content,
     taken: Sequence[tuple[smime.EncryptedPart, InnerEntity]],
     search: LayerSearch,
 ) -> frozenset[tuple[str, str]]:
@@ -54,18 +53,17 @@ def find_readers(
 
     Args:
         readers: who may be one of them.
-        content: the stored message.
         taken: the parts that are taken, with their plaintexts.
         search: has found the layers inside.
     """
     found: dict[str, frozenset[str]] = {}
     around: dict[tuple[str, str], frozenset[str]] = {}
     for part, inner in taken:
-        around[part.path, ""] = _addresses(readers, content, part, inner)
+        around[part.path, ""] = _addresses(readers, part, inner)
         found[part.envelope.digest] = around[part.path, ""]
     # What lies deeper comes later.
     for layer in search.opened:
-        addresses = _addresses(readers, layer.content, layer.part, layer.inner)
+        addresses = _addresses(readers, layer.part, layer.inner)
         section, path = layer.place
         around[layer.place] = addresses
         outer = around.get((section, path.rpartition("!")[0]), frozenset())
@@ -76,20 +74,18 @@ def find_readers(
 
 
 def _addresses(
-    readers: Sequence[Reader], content: Content, part: smime.EncryptedPart, inner: InnerEntity
+    readers: Sequence[Reader], part: smime.EncryptedPart, inner: InnerEntity
 ) -> frozenset[str]:
     return frozenset(
         address
         for reader in readers
-        if _opens(reader.keys, content, part, inner)
+        if _opens(reader.keys, part, inner)
         for address in reader.addresses
     )
 
 
-def _opens(
-    keys: KeyHistory, content: Content, part: smime.EncryptedPart, inner: InnerEntity
-) -> bool:
+def _opens(keys: KeyHistory, part: smime.EncryptedPart, inner: InnerEntity) -> bool:
     try:
-        return open_part(content, part, keys).sha256 == inner.sha256
+        return open_part(part, keys).sha256 == inner.sha256
     except MessageError:
         return False

@@ -297,7 +297,7 @@ def _write(
     def write_cms(part: smime.Place, sink: cms.Sink) -> None:
         known = parts[part.path]
         sealed_by = sealer or context.sealer_of(known)
-        sealed[part.path] = sealed_by.seal(frame.content, part, known, sink)
+        sealed[part.path] = sealed_by.seal(part, known, sink)
 
     digesting = DigestingSink(stream)
     smime.write_spliced(
@@ -329,7 +329,7 @@ def _prove(
         raise MalformedMessage("the new message differs from the old one by more than envelopes")
     for part in found:
         wanted, written = known[part.path].checkpoint.inner_sha256, sealed[part.path]
-        source = smime.PartSource(content, part)
+        source = part.source
         recipients = context.recipients_of(known[part.path])
         checked = cms.check_sealed(source, written.content_encryption_key, recipients)
         if checked.digest != written.digest:

@@ -226,7 +226,7 @@ def check_inside(
     if smime.digest_around(plaintext, parts) != sealed.around:
         raise MalformedMessage("the new plaintext differs from the old one by more than envelopes")
     for path, inner in sealed.inside.items():
-        part = smime.PartSource(plaintext, found[path])
+        part = found[path].source
         checked = cms.check_sealed(part, inner.content_encryption_key, recipients)
         if (checked.digest, checked.content_sha256) != (inner.digest, inner.content_sha256):
             raise MalformedMessage("an envelope inside is not the one that was written")

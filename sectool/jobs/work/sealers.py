@@ -15,7 +15,6 @@ from sectool.jobs.work.examine import Exchange
 from sectool.jobs.work.open_with import find_opening
 from sectool.jobs.work.seal_nested import NestedSealer
 from sectool.keys import KeyHistory, KeyMaterial
-from sectool.message import Content
 from sectool.outcome import Binding, ContentDigest
 
 
@@ -34,14 +33,11 @@ class WrittenCMS(Protocol):
 class PartSealer(Protocol):
     """Writes the new CMS of an encrypted part."""
 
-    def seal(
-        self, content: Content, place: smime.Place, known: SealablePart, sink: cms.Sink
-    ) -> WrittenCMS:
+    def seal(self, place: smime.Place, known: SealablePart, sink: cms.Sink) -> WrittenCMS:
         """Writes one CMS.
 
         Args:
-            content: the stored message.
-            place: where in it.
+            place: where in the stored message.
             known: what the log knows of the plaintext, which the CMS must hold.
             sink: takes the CMS.
 
@@ -96,9 +92,7 @@ class _CheckpointSealer:
         self._checkpoints = checkpoints
         self._sealer = sealer
 
-    def seal(
-        self, _content: Content, _place: smime.Place, known: SealablePart, sink: cms.Sink
-    ) -> WrittenCMS:
+    def seal(self, _place: smime.Place, known: SealablePart, sink: cms.Sink) -> WrittenCMS:
         return self._sealer.seal(known.checkpoint, known.layers, sink)
 
     def subject(self, known: SealablePart) -> Subject | None:
@@ -122,9 +116,7 @@ class ClearSealer:
         self._recipients = recipients
         self._profile = profile
 
-    def seal(
-        self, _content: Content, _place: smime.Place, _known: SealablePart, sink: cms.Sink
-    ) -> WrittenCMS:
+    def seal(self, _place: smime.Place, _known: SealablePart, sink: cms.Sink) -> WrittenCMS:
         return cms.seal_envelope(self._entity, sink, self._recipients, profile=self._profile)
 
     def subject(self, _known: SealablePart) -> Subject | None:
@@ -164,13 +156,11 @@ class _Rewrapper:
         self._recipients = recipients
         self._profile = profile
 
-    def seal(
-        self, content: Content, place: smime.Place, known: SealablePart, sink: cms.Sink
-    ) -> WrittenCMS:
+    def seal(self, place: smime.Place, known: SealablePart, sink: cms.Sink) -> WrittenCMS:
         assert isinstance(place, smime.EncryptedPart)
         guesses = self._guesses.get(place.envelope.digest)
         keys = self._keys.bind((), guesses) if guesses else self._keys
-        found = find_opening(content, place, keys, self._released)
+        found = find_opening(place, keys, self._released)
         inner, opening = found.inner, found.opening
         wanted = known.checkpoint.inner_sha256, known.checkpoint.content_type
         if (inner.sha256, inner.content_type) != wanted:

@@ -34,8 +34,6 @@ class OpenedLayer:
     inner: InnerEntity
     place: tuple[str, str]
     """Path of the part it is in, and its own in the plaintext of that."""
-    content: Content = field(repr=False)
-    """What it lies in."""
     part: smime.EncryptedPart
     """As the inventory of that has it."""
 
@@ -125,7 +123,7 @@ class LayerSearch:
         except MessageError as error:
             inside = smime.Inside(problem=error.message)
         for number, found in enumerate(inside.unreached, 1):
-            names = tuple(map(recipient_key, found.recipients))
+            names = tuple(one.key for one in found.recipients)
             hides = not found.is_complete
             record = LayerRecord(part, f"{prefix}?{number}", NOT_KNOWN, names, found.reason, hides)
             self._add(record)
@@ -156,18 +154,18 @@ class LayerSearch:
     ) -> None:
         if depth > DEEPEST:
             reason = f"more than {DEEPEST} layers lie inside each other: it was not opened"
-            self._record(*place, part, reason, is_owners=True, content=content)
+            self._record(*place, part, reason, is_owners=True)
             return
         try:
-            inner = open_part(content, part, self.keys, self.released)
+            inner = open_part(part, self.keys, self.released)
             header = smime.outer_header(content, part)
         except MessageError as error:
             # Inside of what was encrypted to its owner it may be the owner's, too.
             why = f"a layer inside was not opened: {error.message}"
-            self._record(*place, part, why, is_owners=bool(place[1]), content=content)
+            self._record(*place, part, why, is_owners=bool(place[1]))
             return
-        self._record(*place, part, reason, is_owners=True, content=content)
-        self.opened.append(OpenedLayer(part.envelope.digest, header, inner, place, content, part))
+        self._record(*place, part, reason, is_owners=True)
+        self.opened.append(OpenedLayer(part.envelope.digest, header, inner, place, part))
         self._look(smime.content_of(inner), inner.content_type, place, depth + 1, reason)
 
     def _record(
@@ -178,11 +176,9 @@ class LayerSearch:
         reason: str,
         *,
         is_owners: bool,
-        content: Content | None = None,
     ) -> None:
-        envelope = described(self.keys, content, layer) if content else layer.envelope
-        recipients = envelope.recipients
-        names = tuple(recipient_key(recipient) for recipient in recipients)
+        recipients = described(self.keys, layer).recipients
+        names = tuple(one.key for one in recipients)
         named = held(self.keys, recipients)
         # It needs a key, also where its recipients do not say which.
         hides = is_owners and not named
@@ -190,23 +186,16 @@ class LayerSearch:
         self.in_history.update(named)
 
 
-def recipient_key(recipient: cms.RecipientDescription) -> RecipientKey:
-    """A recipient as reports name it."""
-    return RecipientKey(recipient.issuer, recipient.serial_number, recipient.subject_key_identifier)
-
-
 def names_of_key(key: HeldKey) -> Iterator[RecipientKey]:
     """What a recipient may call a key."""
     for identifier in identifiers_of(key):
         kind = cms.RecipientKind.KEY_TRANSPORT
-        yield recipient_key(cms.RecipientDescription(kind, identifier, ""))
+        yield cms.RecipientDescription(kind, identifier, "").key
 
 
-def described(
-    keys: KeyHistory | None, content: Content, part: smime.EncryptedPart
-) -> cms.EnvelopeDescription:
+def described(keys: KeyHistory | None, part: smime.EncryptedPart) -> cms.EnvelopeDescription:
     """The envelope of a part, with all recipients whose keys a history holds."""
-    return part.envelope if keys is None else smime.describe_for(content, part, keys.holds)
+    return part.envelope if keys is None else smime.describe_for(part, keys.holds)
 
 
 def held(
@@ -214,7 +203,7 @@ def held(
 ) -> frozenset[RecipientKey]:
     """Those of the recipients whose keys a history holds."""
     return frozenset(
-        recipient_key(recipient)
+        recipient.key
         for recipient in recipients
         if recipient.identifier is not None and keys and keys.find(recipient.identifier)
     )

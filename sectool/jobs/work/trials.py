@@ -13,10 +13,9 @@ from sectool.budget import current
 from sectool.errors import MessageError, NotAccepted
 from sectool.jobs.work.examine import ExamineContext
 from sectool.jobs.work.open_with import find_opening
-from sectool.jobs.work.search_layers import recipient_key
 from sectool.jobs.work.work import WorkKind
 from sectool.keys import KeyHistory
-from sectool.message import Content, Listing
+from sectool.message import Listing
 from sectool.outcome import ContentDigest, PublicKeyDigest, RecipientKey
 
 MOST_NAMED = 3
@@ -70,7 +69,7 @@ def try_keys(context: ExamineContext, task: TrialTask) -> Tried:
     part = next((part for part in inventory.parts if _names(part, task.recipient)), None)
     if part is None:
         return Tried()
-    tried = _try_on(context.keys, content, part, task, context.released)
+    tried = _try_on(context.keys, part, task, context.released)
     # Of several keys some may not have been tried.
     return Tried() if current().reason else tried
 
@@ -80,13 +79,12 @@ TRY_KEYS = WorkKind(ExamineContext, try_keys)
 
 def _names(part: smime.EncryptedPart, recipient: RecipientKey) -> bool:
     """Whether a part names a certificate, and not so often that one key is tried many times."""
-    names = [recipient_key(one) for one in part.envelope.recipients]
+    names = [one.key for one in part.envelope.recipients]
     return 0 < names.count(recipient) <= MOST_NAMED
 
 
 def _try_on(
     keys: KeyHistory,
-    content: Content,
     part: smime.EncryptedPart,
     task: TrialTask,
     released: frozenset[str],
@@ -99,7 +97,7 @@ def _try_on(
         if opens and alone.keys[0].operations.is_on_token:
             break
         try:
-            found = find_opening(content, part, alone, released, senders=keys)
+            found = find_opening(part, alone, released, senders=keys)
         except NotAccepted:
             for_review.append(public_key)
         except MessageError:

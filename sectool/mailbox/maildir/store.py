@@ -48,6 +48,7 @@ from sectool.mailbox.maildir.replacing import MaildirReplacer
 from sectool.mailbox.maildir.retiring import MaildirRetirer
 from sectool.mailbox.maildir.view import Entry
 from sectool.message import (
+    IN_MEMORY,
     NOTHING,
     BytesContent,
     Content,
@@ -60,9 +61,6 @@ from sectool.message import (
 from sectool.trust import Trust
 
 KIND = "maildir"
-
-MEMORY_LIMIT = 1024 * 1024
-"""Bytes up to which ``fetch`` keeps a message in memory."""
 
 
 @dataclass(frozen=True)
@@ -167,17 +165,19 @@ class Maildir(Mailbox):
     def _fetch(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> StoredMessage:
         with self._files.open_at(ref, file, entry) as stream:
             status = os.fstat(stream.fileno())
-            raw = stream.read(MEMORY_LIMIT + 1)
+            size = status.st_size
+            raw = stream.read(size + 1) if size <= IN_MEMORY else b""
             content: Content = BytesContent(raw)
-            if len(raw) > MEMORY_LIMIT:
+            if size > IN_MEMORY or len(raw) > size:
+                # It is large, or grows.
                 stream.seek(0)
-                content = MaildirContent(ref, status.st_size, digest_stream(stream), self._files)
+                digest, size = digest_stream(stream), os.fstat(stream.fileno()).st_size
+                content = MaildirContent(ref, size, digest, self._files)
         return StoredMessage(
             ref=ref,
             content=content,
             flags=self._files.view(ref.folder).flags(entry.letters),
             internal_date=internal_date(status),
-            revision=content.digest,
         )
 
     def open_file(self, ref: MessageRef) -> BinaryIO | None:

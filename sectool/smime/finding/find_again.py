@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from sectool.errors import MalformedMessage, UnsupportedMessage
 from sectool.message import Content
 from sectool.mime.entities import EntityWalker
-from sectool.mime.header import read_header
-from sectool.mime.lines import LineScanner
+from sectool.mime.header import header_of
 from sectool.smime.parts import Place, WholeEntity
 
 
@@ -23,8 +22,7 @@ def places_of(content: Content, paths: Sequence[str]) -> list[WholeEntity]:
         MalformedMessage: there is no such entity.
         LimitExceeded: the message has more parts or longer headers than is looked at.
     """
-    with content.open() as stream:
-        header = read_header(LineScanner(stream), is_message=True)
+    header = header_of(content, is_message=True)
     line_end = header.line_end
     if [*paths] == [""]:
         # It has no parts that would have to be told from what is behind it.

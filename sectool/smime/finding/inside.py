@@ -10,9 +10,8 @@ from sectool import cms
 from sectool.cms.contents import bare_decompressed_blocks, signed_blocks
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 from sectool.message import Content
-from sectool.mime.header import read_header
+from sectool.mime.header import header_of
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
-from sectool.mime.lines import LineScanner
 from sectool.mime.transfer_encoding import stream_of
 from sectool.smime.finding.survey import UNDER_COMPRESSION, UNDER_SIGNATURE, survey_inside
 from sectool.smime.parts import CoveredPart, EncryptedPart, NestedContent, Unreached
@@ -64,9 +63,7 @@ def look_inside(content: Content, content_type: str, limits: Limits = DEFAULT_LI
             return Inside(problem=_NO_HEADER)
         if content_type in _NO_MIME:
             return Inside()
-        with content.open() as stream:
-            header = read_header(LineScanner(stream), limits=limits)
-        found = survey_inside(content, limits, header.line_end)
+        found = survey_inside(content, limits, header_of(content, limits).line_end)
         return Inside(
             tuple(found.parts), tuple(found.covered), found.uncounted, tuple(found.unreached)
         )

@@ -13,9 +13,8 @@ from email.utils import parsedate_to_datetime
 
 from sectool.errors import LimitExceeded
 from sectool.message import Content
-from sectool.mime.header import HeaderBlock, has_bare_cr_lines, read_header
+from sectool.mime.header import HeaderBlock, has_bare_cr_lines, header_of
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
-from sectool.mime.lines import LineScanner
 from sectool.outcome import UNINSPECTED, Identity, State
 from sectool.smime.finding.findings import Finding, Findings
 from sectool.smime.finding.recognition import foreign_storage
@@ -105,16 +104,15 @@ def take_inventory(
         OSError: it cannot be read.
     """
     with content.open() as stream:
-        scanner = LineScanner(stream)
-        head = scanner.peek(_MAGIC_SIZE)
-        if reason := foreign_storage(head):
-            return _undone(content, State.UNSUPPORTED, reason)
-        if not head:
-            return _undone(content, State.MALFORMED, "the message is empty")
-        try:
-            header = read_header(scanner, limits=limits, is_message=True)
-        except LimitExceeded as error:
-            return _undone(content, State.UNSUPPORTED, error.message)
+        head = stream.read(_MAGIC_SIZE)
+    if reason := foreign_storage(head):
+        return _undone(content, State.UNSUPPORTED, reason)
+    if not head:
+        return _undone(content, State.MALFORMED, "the message is empty")
+    try:
+        header = header_of(content, limits, is_message=True)
+    except LimitExceeded as error:
+        return _undone(content, State.UNSUPPORTED, error.message)
     if not header.fields:
         return _undone(content, State.UNSUPPORTED, "the file has no message header")
     if has_bare_cr_lines(header):
@@ -188,6 +186,8 @@ def _left(parts: Sequence[EncryptedPart], selection: PartSelection) -> list[Find
 def _message_id(header: HeaderBlock) -> str:
     value = (header.first(b"message-id") or b"")[:_LONGEST_MESSAGE_ID]
     text = value.decode("utf-8", "replace")
+    if text.isprintable():
+        return text
     return "".join(character for character in text if character.isprintable())
 
 

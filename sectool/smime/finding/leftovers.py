@@ -17,7 +17,7 @@ from sectool.message import Content
 from sectool.mime.entities import Entity, is_mail_file_name
 from sectool.mime.limits import Limits
 from sectool.mime.lookahead import is_message_ahead
-from sectool.mime.transfer_encoding import Layer, declared_layers, looks_like_cms
+from sectool.mime.transfer_encoding import Layer, looks_like_cms
 from sectool.smime.finding import needles, recognition
 from sectool.smime.finding.archives import (
     ENCRYPTION,
@@ -98,7 +98,7 @@ class Leftovers:
         """Takes a body that was not taken for CMS."""
         self.leave_out(entity)
         head = beginning_of(entity)
-        layers = _layers_of(entity)
+        layers = entity.layers
         is_body = entity.main_type in {"", "text", "message", "multipart"}
         kind = kind_of(head)
         if is_text(head) and (kind is not FileKind.PDF or (is_body and not layers)):
@@ -299,14 +299,9 @@ class _Forward:
             self._offset += len(block)
 
 
-def _layers_of(entity: Entity) -> tuple[Layer, ...]:
-    value = entity.header.first(b"content-transfer-encoding") or b""
-    return declared_layers(value.decode("latin-1"))
-
-
 def beginning_of(entity: Entity) -> bytes:
     """Some hundred bytes that a body begins with, decoded."""
-    layers = _layers_of(entity)
+    layers = entity.layers
     beginning = entity.beginning[: entity.body_end - entity.header.body_start]
     if layers == (Layer.BASE64,):
         text = beginning.translate(None, b" \t\r\n")

@@ -18,8 +18,9 @@ from sectool import cms
 from sectool.budget import Work, current
 from sectool.cms.envelope import goes_on_behind_recipients
 from sectool.errors import LimitExceeded
+from sectool.mime.base64_text import Base64Decoder
 from sectool.mime.limits import Limits
-from sectool.mime.transfer_encoding import Base64Decoder, stream_of
+from sectool.mime.transfer_encoding import stream_of
 from sectool.smime.finding import needles
 
 Opener = Callable[[], BinaryIO]

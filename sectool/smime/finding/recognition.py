@@ -68,8 +68,7 @@ def is_candidate(entity: Entity) -> bool:
 
 def _is_encoded_message(entity: Entity) -> bool:
     """Whether a message as a whole is base64, as a gateway leaves it that relabels mail."""
-    encoding = entity.header.first(b"content-transfer-encoding") or b""
-    return entity.is_message and encoding.strip().lower() == b"base64"
+    return entity.is_message and entity.encoding.strip(" \t\r\n\v\f").lower() == "base64"
 
 
 def is_named(entity: Entity) -> bool:

@@ -16,16 +16,14 @@ from sectool import cms
 from sectool.cms.contents import has_more_behind, is_certificates_only
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
 from sectool.message import Content
+from sectool.mime.base64_text import AFTER_PADDING, STRAY_CHARACTERS
 from sectool.mime.entities import FORWARDED, Entity, EntityWalker
-from sectool.mime.header import CONTENT_FIELDS
+from sectool.mime.header import CONTENT_FIELDS, header_in_memory
 from sectool.mime.limits import Limits
 from sectool.mime.lookahead import LOOK_AHEAD, is_message_ahead, may_begin_field
 from sectool.mime.transfer_encoding import (
-    AFTER_PADDING,
     HEAD_SIZE,
-    STRAY_CHARACTERS,
     Layer,
-    declared_layers,
     find_layers,
     find_text_before,
     looks_like_cms,
@@ -115,6 +113,7 @@ class _Survey:
         self._limits = limits
         self._line_end = line_end
         self._nesting = nesting
+        self._header = header_in_memory(content, limits)
         self._is_file = is_file
         """Whether it may be anything that begins as a message does."""
         self._findings = Findings()
@@ -124,25 +123,22 @@ class _Survey:
 
     def take(self) -> Findings:
         with self._content.open() as stream:
-            walker = EntityWalker(stream, self._content.size, self._limits)
+            walker = EntityWalker(stream, self._content.size, self._limits, self._header)
             for entity in walker.walk():
                 self._list_footers.add(entity)
                 self._detached_signatures.add(entity)
                 self._look(entity)
         self._look_at_leftovers()
         recognised = self._list_footers.recognised()
-        self._findings.parts = [
-            replace(part, placement=self._placement_among_others(part, recognised))
-            for part in self._findings.parts
-        ]
+        self._findings.parts = [self._among_others(one, recognised) for one in self._findings.parts]
         return self._findings
 
-    def _placement_among_others(self, part: EncryptedPart, recognised: frozenset[str]) -> Placement:
+    def _among_others(self, part: EncryptedPart, recognised: frozenset[str]) -> EncryptedPart:
         if part.placement not in {Placement.WRAPPED, Placement.DOCUMENT}:
-            return part.placement
+            return part
         if self._detached_signatures.is_beside(part.path):
-            return Placement.BESIDE_SIGNATURE
-        return Placement.LIST_FOOTER if part.path in recognised else part.placement
+            return replace(part, placement=Placement.BESIDE_SIGNATURE)
+        return replace(part, placement=Placement.LIST_FOOTER) if part.path in recognised else part
 
     def _look(self, entity: Entity) -> None:
         self._findings.at = entity.path
@@ -175,12 +171,11 @@ class _Survey:
         else:
             may_be_cms = looks_like_cms(entity.beginning) or looks_like_cms(head)
             is_candidate = recognition.is_candidate(entity) or may_be_cms
-            return is_candidate and self._look_at_body(entity)
+            return is_candidate and self._look_at_body(entity, may_be_cms=may_be_cms)
         return True
 
     def _declared(self, entity: Entity) -> BodySource:
-        layers = declared_layers(_declared_encoding(entity))
-        return BodySource(self._content, entity.header.body_start, entity.body_end, layers)
+        return BodySource(self._content, entity.header.body_start, entity.body_end, entity.layers)
 
     def _is_mail_file(self, entity: Entity) -> bool:
         with self._declared(entity).open() as stream:
@@ -206,15 +201,14 @@ class _Survey:
 
     def _body(self, entity: Entity, encoding: str | None = None) -> BodySource:
         start = entity.header.body_start
-        declared = _declared_encoding(entity) if encoding is None else encoding
+        declared = entity.encoding if encoding is None else encoding
         layers = find_layers(self._content, start, entity.body_end, declared)
         return BodySource(self._content, start, entity.body_end, layers)
 
-    def _look_at_body(self, entity: Entity) -> bool:
+    def _look_at_body(self, entity: Entity, *, may_be_cms: bool) -> bool:
         """Whether it is CMS or TNEF, or said to be and damaged."""
         body = self._body(entity)
-        with body.open() as stream:
-            head = stream.read(HEAD_SIZE)
+        head = body.beginning(HEAD_SIZE, is_needed=may_be_cms)
         if tnef.is_tnef(head):
             return self._look_at_tnef(body)
         try:
@@ -301,7 +295,7 @@ class _Survey:
 
     def _note_no_cms(self, entity: Entity, head: bytes, error: MalformedMessage) -> bool:
         is_labelled = recognition.is_labelled(entity)
-        is_uuencoded = is_uuencoding(_declared_encoding(entity))
+        is_uuencoded = is_uuencoding(entity.encoding)
         is_ours = is_labelled or recognition.is_named(entity)
         if holds_uuencoded_cms(head) or (is_uuencoded and is_ours):
             self._findings.note_hidden(_UUENCODED)
@@ -362,7 +356,7 @@ class _Survey:
             body_end=entity.body_end,
             is_last=entity.body_end >= self._content.size,
             line_end=self._line_end,
-            layers=body.layers,
+            source=signed.part.source if signed else body,
             defects=signed.part.defects if signed else _defects(body, envelope),
             envelope=envelope,
             signed=signed,
@@ -459,18 +453,13 @@ class _Survey:
     def _look_at_text(self, entity: Entity) -> None:
         start = entity.header.body_start
         end = min(entity.body_end, start + self._limits.armour_search)
-        layers = declared_layers(_declared_encoding(entity))
+        layers = entity.layers
         with BodySource(self._content, start, end, layers).open() as stream:
             text = stream.read(self._limits.armour_search)
         if not self._nesting and recognition.holds_pgp_message(text):
             self._findings.note(State.UNSUPPORTED, "inline PGP: only S/MIME is opened")
         if holds_uuencoded_cms(text):
             self._findings.note_hidden(_UUENCODED)
-
-
-def _declared_encoding(entity: Entity) -> str:
-    value = entity.header.first(b"content-transfer-encoding") or b""
-    return value.decode("latin-1")
 
 
 def _is_text(entity: Entity) -> bool:

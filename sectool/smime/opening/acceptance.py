@@ -11,11 +11,9 @@ at it. Keys that nothing names are tried on much mail that is not theirs: there 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from sectool import cms
 from sectool.errors import DecryptionFailed, NotAccepted
-from sectool.message import InnerEntity, Sink
+from sectool.message import InnerEntity, Writable
 from sectool.outcome import Integrity, PlaintextDigest
 from sectool.smime.opening.strict_test import PlaintextWitness, Verdict
 
@@ -26,7 +24,7 @@ SHORT = 100
 def accept(
     opened: cms.Authenticated | cms.Unproven,
     witness: PlaintextWitness,
-    write_to: Callable[[Sink], None],
+    plaintext: Writable,
     *,
     is_named: bool,
     released: frozenset[str] = frozenset(),
@@ -36,7 +34,7 @@ def accept(
     Args:
         opened: what is proven of the decryption.
         witness: has taken all of its plaintext.
-        write_to: writes the same plaintext again.
+        plaintext: the same.
         is_named: whether a recipient names the key, or a person gave it for this kind of
             recipient; else it was only tried.
         released: content digests of what a person has looked at and takes although it
@@ -64,5 +62,5 @@ def accept(
         content_type=opened.content_type,
         integrity=Integrity.AEAD if opened.aead else Integrity.NONE,
         has_header_block=witness.has_header_block(),
-        write_to=write_to,
+        content=plaintext,
     )

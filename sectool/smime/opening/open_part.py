@@ -6,16 +6,18 @@ content is decrypted twice, the first time only to be judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 
 from sectool import cms
 from sectool.errors import DecryptionFailed, MessageChanged, MessageError, NotAccepted
-from sectool.message import Content, InnerEntity, Sink
+from sectool.message import BytesContent, InnerEntity, Sink
 from sectool.smime.opening.acceptance import accept
+from sectool.smime.opening.pushed_content import PushedContent
 from sectool.smime.opening.strict_test import PlaintextWitness
-from sectool.smime.parts import EncryptedPart, PartSource
+from sectool.smime.parts import EncryptedPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +31,14 @@ class OpenedPart:
     """Whether the decryption itself proves the key to be the right one."""
 
 
-def describe_for(
-    content: Content, part: EncryptedPart, wanted: cms.IdentifierFilter
-) -> cms.EnvelopeDescription:
+def describe_for(part: EncryptedPart, wanted: cms.IdentifierFilter) -> cms.EnvelopeDescription:
     """The envelope of a part, with every recipient that is asked for.
 
     An inventory keeps the first recipients of a crowd; what is concluded from a name that is
     not among them is concluded from this.
 
     Args:
-        content: the stored message.
-        part: of the inventory of that very content.
+        part: of an inventory.
         wanted: whether a recipient is asked for, such as ``KeyHistory.holds``.
 
     Raises:
@@ -47,23 +46,10 @@ def describe_for(
     """
     if part.envelope.recipients_complete:
         return part.envelope
-    return cms.describe_envelope(PartSource(content, part), wanted=wanted)
-
-
-class _Watched:
-    """Passes plaintext to a witness and to a buffer."""
-
-    def __init__(self, witness: PlaintextWitness, buffer: Sink) -> None:
-        self._witness = witness
-        self._buffer = buffer
-
-    def write(self, data: bytes, /) -> None:
-        self._witness.write(data)
-        self._buffer.write(data)
+    return cms.describe_envelope(part.source, wanted=wanted)
 
 
 def find_opening(
-    content: Content,
     part: EncryptedPart,
     keys: cms.KeySource,
     *,
@@ -80,8 +66,7 @@ def find_opening(
     tried; what they give counts when it is one and the same mail (G3).
 
     Args:
-        content: the stored message.
-        part: of the inventory of that very content.
+        part: of an inventory.
         keys: the key history.
         secrets: shared keys and passwords.
         unnamed_keys: private keys to try on every recipient.
@@ -101,8 +86,9 @@ def find_opening(
         MessageChanged: the content is not what the inventory was taken of.
     """
     openings = cms.find_openings(
-        PartSource(content, part),
+        part.source,
         keys,
+        known=part.envelope,
         secrets=secrets,
         unnamed_keys=unnamed_keys,
         senders=senders,
@@ -159,26 +145,22 @@ def _open(
     is_small: bool,
 ) -> tuple[cms.Authenticated | cms.Unproven, InnerEntity]:
     witness = PlaintextWitness(part.envelope.encrypted_content_type)
-    buffer = BytesIO()
-    opened = opening.decrypt(_Watched(witness, buffer if is_small else cms.DISCARD))
-    write_to = _from_memory(buffer.getvalue()) if is_small else _again(opening, opened.sha256)
+    plaintext: BytesContent | PushedContent
+    if is_small:
+        buffer = BytesIO()
+        opened = opening.decrypt(buffer)
+        plaintext = BytesContent(buffer.getvalue())
+        witness.take(plaintext)
+    else:
+        opened = opening.decrypt(witness)
+        plaintext = PushedContent(partial(_decrypt_again, opening, opened.sha256), opened.size)
     # Without an identifier it is a password or shared key, which a person gave for such mail.
     identifier = opening.identifier
     is_tried = guessed is not None and identifier is not None and guessed(identifier)
     is_named = identifier is None or (opening.is_named and not is_tried)
-    return opened, accept(opened, witness, write_to, is_named=is_named, released=released)
+    return opened, accept(opened, witness, plaintext, is_named=is_named, released=released)
 
 
-def _from_memory(plaintext: bytes) -> Callable[[Sink], None]:
-    def write_to(sink: Sink) -> None:
-        sink.write(plaintext)
-
-    return write_to
-
-
-def _again(opening: cms.Opening, sha256: str) -> Callable[[Sink], None]:
-    def write_to(sink: Sink) -> None:
-        if opening.decrypt(sink).sha256 != sha256:
-            raise MessageChanged("the encrypted message changed between two readings")
-
-    return write_to
+def _decrypt_again(opening: cms.Opening, sha256: str, sink: Sink) -> None:
+    if opening.decrypt(sink).sha256 != sha256:
+        raise MessageChanged("the encrypted message changed between two readings")

@@ -25,8 +25,8 @@ again inside of it is else decrypted from the beginning for each look at each of
 
 def content_of(inner: InnerEntity) -> Content:
     """A plaintext as content: small in memory, large decrypted anew for each reading."""
-    if inner.size > IN_MEMORY:
-        return PushedContent(inner.write_to, inner.size)
+    if inner.size > IN_MEMORY or isinstance(inner.content, BytesContent):
+        return inner.content
     buffer = io.BytesIO()
     inner.write_to(buffer)
     return BytesContent(buffer.getvalue())

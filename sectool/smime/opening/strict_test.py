@@ -20,10 +20,10 @@ from enum import StrEnum
 
 from sectool import cms
 from sectool.errors import MalformedMessage
+from sectool.message import BytesContent
 from sectool.mime.content_type import ParameterizedValue, parse_content_type
-from sectool.mime.header import HeaderBlock, read_header
+from sectool.mime.header import HeaderBlock, header_of
 from sectool.mime.limits import Limits
-from sectool.mime.lines import LineScanner
 
 _HEAD_SIZE = 1024 * 1024
 """Plaintext kept to read its header from; longer headers are for a person to judge."""
@@ -110,7 +110,8 @@ class PlaintextWitness:
     def __init__(self, content_type: str) -> None:
         self._content_type = content_type
         self._size = 0
-        self._head = bytearray()
+        self._head: bytes | bytearray = bytearray()
+        self._content: BytesContent | None = None
         self._tail = b""
         self._holds_nul = False
         self._watch: _StructureWatch | None = None
@@ -131,8 +132,23 @@ class PlaintextWitness:
             self._begin_watching()
         return len(data)
 
+    def take(self, content: BytesContent) -> None:
+        """Takes all of a plaintext that is in memory."""
+        if content.size >= _HEAD_SIZE:
+            self.write(content.raw)
+            return
+        self._content = content
+        self._head = content.raw
+        self._size = content.size
+        self._tail = content.raw[-_TAIL_SIZE:]
+        self._holds_nul = b"\0" in content.raw
+        if self._elements is not None:
+            self._elements.update(content.raw)
+
     def _begin_watching(self) -> None:
-        self._watch = _StructureWatch(self._header())
+        # A plaintext that is whole and holds no NUL announces no binary encoding that would count.
+        is_text = self._content is not None and not self._holds_nul
+        self._watch = _StructureWatch(self._header(), seeks_binary=not is_text)
         self._watch.update(bytes(self._head))
 
     # --- what was seen ---
@@ -167,9 +183,8 @@ class PlaintextWitness:
         return Verdict.GARBAGE, "the content is neither MIME nor CMS"
 
     def _header(self) -> HeaderBlock:
-        head = bytes(self._head)
         try:
-            return read_header(LineScanner(io.BytesIO(head)), limits=_LIMITS)
+            return header_of(self._content or BytesContent(bytes(self._head)), _LIMITS)
         except MalformedMessage:
             return HeaderBlock(0, 0, 0, (), b"\n")
 
@@ -277,13 +292,13 @@ class _ElementWatch:
 class _StructureWatch:
     """Looks for the boundary and a binary encoding in a content that goes by."""
 
-    def __init__(self, header: HeaderBlock) -> None:
+    def __init__(self, header: HeaderBlock, *, seeks_binary: bool) -> None:
         value = header.first(b"content-type")
         self.content_type: ParameterizedValue | None = (
             None if value is None else parse_content_type(value)
         )
         self.boundary_seen = True
-        self.is_binary = _is_binary(header)
+        self.is_binary = not seeks_binary or _is_binary(header)
         self._delimiter = b""
         self._tail = b"\n"
         if self.content_type is not None and self.content_type.main_type == "multipart":

@@ -21,7 +21,7 @@ from sectool.cms.contents import signed_blocks
 from sectool.errors import LimitExceeded, MalformedMessage, MessageError
 from sectool.message import Content, InnerEntity
 from sectool.mime.content_type import parse_content_type
-from sectool.mime.header import HeaderBlock, read_header
+from sectool.mime.header import HeaderBlock, header_of, read_header
 from sectool.mime.lines import CanonicalLines, LineScanner
 from sectool.mime.ranges import ForwardReader
 from sectool.mime.transfer_encoding import HEAD_SIZE, find_layers, stream_of
@@ -65,17 +65,15 @@ def check_signature(content: Content, *, content_type: str = cms.ID_DATA) -> Sig
         return _judged(lambda: cms.verify_signers(content))
     if content_type != cms.ID_DATA:
         return None
-    with content.open() as stream:
-        scanner = LineScanner(stream)
-        try:
-            header = read_header(scanner)
-        except LimitExceeded:
-            return None
-        boundary = _signed_boundary(header)
-        if boundary is not None:
-            parts = _find_parts(scanner, b"--" + boundary) if boundary else None
-            return None if parts is None else _check_clear(content, parts)
-    return _check_opaque(content, header)
+    try:
+        header = header_of(content)
+    except LimitExceeded:
+        return None
+    boundary = _signed_boundary(header)
+    if boundary is None:
+        return _check_opaque(content, header)
+    parts = _find_parts(content, header, boundary)
+    return None if parts is None else _check_clear(content, parts)
 
 
 def signed_entity(content: Content, *, content_type: str = cms.ID_DATA) -> Content | None:
@@ -92,15 +90,13 @@ def signed_entity(content: Content, *, content_type: str = cms.ID_DATA) -> Conte
         return NestedContent(partial(_open_signed, content))
     if content_type != cms.ID_DATA:
         return None
-    with content.open() as stream:
-        scanner = LineScanner(stream)
-        header = read_header(scanner)
-        boundary = _signed_boundary(header)
-        if boundary is not None:
-            parts = _find_parts(scanner, b"--" + boundary) if boundary else None
-            if parts is None:
-                return None
-            return NestedContent(BodySource(content, parts.start, parts.end, ()).open)
+    header = header_of(content)
+    boundary = _signed_boundary(header)
+    if boundary is not None:
+        parts = _find_parts(content, header, boundary)
+        if parts is None:
+            return None
+        return NestedContent(BodySource(content, parts.start, parts.end, ()).open)
     body = _body(content, header, content.size)
     return NestedContent(partial(_open_signed, body)) if _is_signed_data(body) else None
 
@@ -133,8 +129,9 @@ def _body(content: Content, header: HeaderBlock, end: int) -> BodySource:
 
 
 def _is_signed_data(body: BodySource) -> bool:
-    with body.open() as stream:
-        head = stream.read(HEAD_SIZE)
+    head = body.beginning(HEAD_SIZE, is_needed=False)
+    if not head.startswith(b"\x30"):
+        return False
     try:
         return cms.identify(io.BytesIO(head)) == cms.SIGNED_DATA
     except MalformedMessage:
@@ -156,8 +153,16 @@ class _Parts:
     signature_end: int
 
 
-def _find_parts(scanner: LineScanner, boundary: bytes) -> _Parts | None:
-    boundaries = (boundary,)
+def _find_parts(content: Content, header: HeaderBlock, boundary: bytes) -> _Parts | None:
+    if not boundary:
+        return None
+    with content.open() as stream:
+        scanner = LineScanner(stream)
+        scanner.skip(header.body_start)
+        return _find_parts_behind(scanner, (b"--" + boundary,))
+
+
+def _find_parts_behind(scanner: LineScanner, boundaries: tuple[bytes, ...]) -> _Parts | None:
     if (first := scanner.find_delimiter(boundaries)) is None or first.is_final:
         return None
     start = scanner.offset
@@ -287,8 +292,7 @@ def integrity_of(
 
 def _from_of(content: Content) -> frozenset[str] | None:
     try:
-        with content.open() as stream:
-            return _displayed(read_header(LineScanner(stream)))
+        return _displayed(header_of(content))
     except LimitExceeded:
         return frozenset()
 

@@ -11,10 +11,9 @@ from typing import TypeVar
 
 from sectool import cms
 from sectool.message import Content, Sink
-from sectool.mime.header import HeaderBlock, read_header
-from sectool.mime.lines import LineScanner
+from sectool.mime.base64_text import Base64Writer
+from sectool.mime.header import HeaderBlock, header_of
 from sectool.mime.ranges import ForwardReader
-from sectool.mime.transfer_encoding import Base64Writer
 from sectool.smime.parts import (
     EncryptedPart,
     Place,
@@ -51,16 +50,11 @@ def outer_header(content: Content, part: EncryptedPart) -> bytes:
         part: of its inventory; for one inside a forwarded message the header is
             still that of the stored message.
     """
+    header = header_of(content, is_message=True)
     with content.open() as stream:
-        header = read_header(LineScanner(stream), is_message=True)
-    kept: list[bytes] = []
-    with content.open() as stream:
-        reader = ForwardReader(stream)
-        for start, end in content_fields(header):
-            kept += reader.blocks_to(start)
-            reader.pass_to(end)
-        kept += reader.blocks_to(header.end)
-    raw = b"".join(kept)
+        raw = stream.read(header.end)
+    for start, end in reversed(content_fields(header)):
+        raw = raw[:start] + raw[end:]
     return raw if not raw or raw.endswith(b"\n") else raw + part.line_end
 
 
