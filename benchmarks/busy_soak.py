@@ -61,6 +61,8 @@ def main() -> int:
     parser.add_argument("--acts", type=int, default=60, help="of the user beside each command")
     parser.add_argument("--size", default="24M", help="of the disk")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--story", choices=[*STORIES], action="append")
+    parser.add_argument("--keep", type=Path, help="where mailbox and job of a violation are kept")
     arguments = parser.parse_args()
     told: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as directory:
@@ -71,11 +73,16 @@ def main() -> int:
         with small_disk(place, arguments.size) as disk, running_dovecot(disk / "mail") as dovecot:
             end = time.monotonic() + arguments.seconds
             for seed in itertools.count(arguments.seed):
-                for story in STORIES:
+                for story in arguments.story or STORIES:
                     job = disk / "job"
                     beside = partial(full_now_and_then, disk, seed)
                     busy = BusyStory(dovecot, process, keys, place, job, seed, beside)
-                    commands = busy.tell(story, acts=arguments.acts)
+                    try:
+                        commands = busy.tell(story, acts=arguments.acts)
+                    except AssertionError:
+                        if arguments.keep is not None:
+                            shutil.copytree(disk, arguments.keep, dirs_exist_ok=True)
+                        raise
                     told["stories"] += 1
                     told["commands"] += len(commands.said)
                     told["kills"] += commands.kills

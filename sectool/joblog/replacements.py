@@ -246,10 +246,18 @@ class ReplacementTable:
         """What may still turn up, by the number of its row; from now on none was met yet."""
         self._met.clear()
         self._connection.execute("UPDATE abandoned SET new_folder = NULL, new_key = NULL")
+        return self._abandoned()
+
+    def _abandoned(self) -> dict[int, ReplacementRecord]:
         rows = self._connection.execute(
             f"SELECT abandoned, {_OPENS_TO_LATE}, {_COLUMNS} FROM abandoned"
         )
         return {int(number): _record(tuple(row)) for number, *row in rows}
+
+    def intents(self, store: str) -> list[Intent]:
+        """Of all that is open or was given up in one kind of store."""
+        records = [*self.open(), *self._abandoned().values()]
+        return [record.intent for record in records if record.store == store]
 
     def meet_late(self, number: int, new: MessageRef) -> int | None:
         """A copy that was abandoned lies at ``new``; its message has two, as if never given up.

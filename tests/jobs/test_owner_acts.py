@@ -85,6 +85,24 @@ def test_a_move_counts_although_the_folder_with_the_new_copy_is_renamed_afterwar
     assert trial.judge_renamed_behind(trial.last("maildir.retire.before")) == ""
 
 
+@pytest.mark.parametrize(
+    "operation",
+    ["encrypt from clear", *(pytest.param(o, marks=pytest.mark.all_only) for o in REPLACING)],
+)
+def test_what_the_owner_moved_or_edited_goes_although_its_removal_is_killed_as_well(
+    tmp_path: Path, keys: Keys, operation: str
+) -> None:
+    trial = trial_of(tmp_path, "maildir", operation, keys)
+    kill = trial.last("maildir.retire.before")
+    judged = {
+        (act, which): trial.judge_killed_again(kill, act, which, "maildir.retire.after")
+        for act in ("move", "tag the Subject", "unread")
+        for which in ("old", "new")
+    }
+    assert [problem for problem in judged.values() if problem == ""]
+    assert {case: problem for case, problem in judged.items() if problem not in {"", "-"}} == {}
+
+
 def test_a_rollback_puts_the_original_where_the_message_was_and_not_at_a_copy_of_it(
     tmp_path: Path, keys: Keys
 ) -> None:

@@ -158,8 +158,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "an old copy stays in tmp that a killed run was about to remove",
         "sectool/jobs/session/session.py",
-        "    mailbox.settle([record",
-        "    list([record",
+        "mailbox.settle(job.log",
+        "list(job.log",
         (
             "tests/jobs/test_crashes.py::test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end",
         ),

@@ -6,6 +6,8 @@ import contextlib
 import random
 import shutil
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -28,6 +30,9 @@ STORIES = {
 CODES = {0, 3}
 """That a command may end with beside a user: some messages were not done."""
 KILLED = -9
+
+LOOKS = 5
+"""Times the server is asked what it shows."""
 
 
 @dataclass
@@ -146,7 +151,7 @@ class BusyStory:
             said = [*commands.said, *lying(maildir, keys)]
             told = "\n".join([f"{story}, seed {self.seed}, {client.acts}", *said])
             assert met <= CODES | {KILLED, *([NoSpace.exit_code] if self._fills else [])}, told
-            seen, wanted = client.seen(), client.wanted()
+            seen, wanted = _settled(client), client.wanted()
             assert seen == wanted, f"{told}\nseen {seen - wanted}\nwanted {wanted - seen}"
             assert set(codes) <= CODES, told
             census = checker.census(maildir)
@@ -196,6 +201,15 @@ class BusyStory:
             raw = encrypted(number, self.keys.old)
             client.append(f"<{number}@example.org>", raw, folder, flags)
         client.append("<clear@example.org>", CLEAR, "INBOX", frozenset())
+
+
+def _settled(client: BusyClient) -> Counter[tuple[str, str, frozenset[str]]]:
+    """What the server shows, once it has looked again at what others did to its files."""
+    for _ in range(LOOKS):
+        if (seen := client.seen()) == client.wanted():
+            break
+        time.sleep(1)
+    return seen
 
 
 @contextmanager

@@ -95,8 +95,8 @@ def running_dovecot(mail: Path | None = None) -> Iterator[Dovecot]:
 
     Args:
         mail: a directory for mailboxes that the server's users may pass, where the disk may be
-            full: the indexes, which the server maps into memory, lie elsewhere. None: one of its
-            own.
+            full: what the server keeps of its own, of which it loses some then, lies elsewhere.
+            None: one of its own.
     """
     program = shutil.which("dovecot")
     if program is None or os.geteuid() != 0:
@@ -110,13 +110,13 @@ def running_dovecot(mail: Path | None = None) -> Iterator[Dovecot]:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
-        indexes = "" if mail is None else f":INDEX={home}/indexes/%u"
+        indexes = "" if mail is None else f":INDEX={home}/own/%u:CONTROL={home}/own/%u"
         mail = mail or home / "mail"
         (home / "dovecot.conf").write_text(CONFIGURATION.format(home, port, mail, indexes))
         (home / "users").write_text(f"alice:{{PLAIN}}secret:{OWNER}:{OWNER}::{mail}/alice::\n")
         (mail / "alice").mkdir(parents=True)
-        (home / "indexes").mkdir()
-        for path in (mail, mail / "alice", home / "indexes"):
+        (home / "own").mkdir()
+        for path in (mail, mail / "alice", home / "own"):
             os.chown(path, OWNER, OWNER)
         server = subprocess.Popen([program, "-F", "-c", str(home / "dovecot.conf")])
         try:

@@ -225,6 +225,24 @@ class OwnerTrial:
         self._expect(act, wanted, is_alone=not owner.copies())
         return self.end(owner, wanted)
 
+    def judge_killed_again(self, kill: int, act: str, which: str, name: str) -> str:
+        """The same where the owner acts after the kill, and the next run dies at a named point.
+
+        Returns:
+            What is wrong; ``-`` where that run passes no such point, or there is no such copy.
+        """
+        self.kill(kill)
+        owner, wanted = self.owner(), Wanted({WORK}, {"S"})
+        if not self._act(owner, act, which, wanted):
+            return "-"
+
+        def at(passed: str) -> None:
+            if passed == name:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        code = crash.in_child_with(at, lambda: jobs.run(self.spec))
+        return self.end(owner, wanted) if code == -signal.SIGKILL else "-"
+
     def kill(self, point: int) -> None:
         """Leaves the mailbox and the job as a run leaves them that dies at this point."""
         self.put_back()

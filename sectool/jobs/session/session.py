@@ -216,7 +216,8 @@ class Session:
         if operation in _ACT_ON_MAIL:
             with job.log.group():
                 job.log.give_ups.forget_answers()
-            _end_removals(job, mailbox)
+            # A copy that a killed run was about to remove is seen by nobody, and not to stay.
+            mailbox.settle(job.log.replacements.intents(mailbox.specification.kind))
         self.stack.enter_context(self.progress.beside(job))
         job.finish_purge()
 
@@ -228,12 +229,6 @@ def _last_mailbox(run: MatchingRun[Summary]) -> str:
                 f"the job {run.job} has no mailbox yet", hint="run `sectool decrypt` on it first"
             )
         return job.mailbox
-
-
-def _end_removals(job: Job, mailbox: Mailbox) -> None:
-    kind = mailbox.specification.kind
-    records = job.log.replacements.open()
-    mailbox.settle([record.intent for record in records if record.store == kind])
 
 
 def _tell_passed_over(mailbox: Mailbox, progress: Progress) -> None:

@@ -6,6 +6,7 @@ Both copies are read again before, and flags that changed meanwhile go over to t
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,6 @@ from sectool.mailbox.maildir.names import (
     INFO,
     as_named,
     is_message_name,
-    is_unique_name,
     unique_name,
 )
 from sectool.mailbox.maildir.view import Entry
@@ -184,7 +184,9 @@ class MaildirRetirer:
             FileNotFoundError: no file has the name.
             OSError: it cannot be removed, and has the name as before.
         """
-        aside = directory_to_write(self._files, intent.replaced.folder, "tmp") / _aside(intent)
+        aside = directory_to_write(self._files, intent.replaced.folder, "tmp") / _aside(
+            intent, found
+        )
         durable.rename(name, aside, "maildir.retire")
         try:
             if is_unchanged(aside, found, renamed=True):
@@ -222,19 +224,20 @@ class MaildirRetirer:
         Raises:
             OSError: one can neither be removed nor put back.
         """
-        aside = {_aside(intent): intent for intent in intents if is_unique_name(intent.where)}
-        for folder in self._files.folders() if aside else ():
+        left = {intent.where: intent for intent in intents}
+        for folder in self._files.folders() if left else ():
             try:
                 directory = self._files.directory(folder, "tmp")
                 with directory.scan() as entries:
-                    names = [entry.name for entry in entries if entry.name in aside]
-                for name in names:
-                    self._settle(folder, directory / name, aside[name])
+                    found = [_ASIDE.fullmatch(entry.name) for entry in entries]
+                for name in found:
+                    if name is not None and (intent := left.get(name["where"])) is not None:
+                        self._settle(folder, directory / name[0], name["digest"], intent)
             except (FileNotFoundError, NotADirectoryError, MessageError):
                 continue  # not a folder any more, or not one of this mailbox's owner
 
-    def _settle(self, folder: str, aside: DirectoryEntry, intent: Intent) -> None:
-        if _digest_of(aside) == intent.revision:
+    def _settle(self, folder: str, aside: DirectoryEntry, digest: str, intent: Intent) -> None:
+        if _digest_of(aside) == digest:
             durable.unlink(aside, "maildir.discard-old")
             durable.sync_directories([aside.directory], "maildir.retired")
         else:
@@ -252,9 +255,16 @@ class MaildirRetirer:
         return directory_to_write(self._files, folder, part or "cur") / name
 
 
-def _aside(intent: Intent) -> str:
-    """Name in ``tmp`` of an old copy on its way out, made of the one that the new copy had."""
-    return f"{intent.where}.old"
+_ASIDE = re.compile(r"(?P<where>[^/]+)\.(?P<digest>[0-9a-f]{64})\.old")
+
+
+def _aside(intent: Intent, found: Found) -> str:
+    """Name in ``tmp`` of a copy on its way out.
+
+    It says which bytes were looked at: the log has those of the first look at the old copy, and
+    what goes may be an old copy that was moved or edited since, or a new one that is taken back.
+    """
+    return f"{intent.where}.{found.digest}.old"
 
 
 def _digest_of(entry: DirectoryEntry) -> str:
