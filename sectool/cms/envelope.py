@@ -127,18 +127,19 @@ def read_envelope(
     with_recipients: bool = True,
     wanted: RecipientFilter | None = None,
     with_attributes: bool = False,
+    holds_content: bool = True,
 ) -> Envelope:
     """Walks a whole envelope and what follows it.
 
     Args:
         stream: positioned at the first byte, left at its end.
         limits: bounds on depth, size and count.
-        receive: takes the encrypted content in blocks; None: it is held, or passed over
-            where it is too large for that.
+        receive: takes the encrypted content in blocks.
         with_recipients: False passes over the RecipientInfos unread.
         wanted: which recipients are kept whatever their place among others.
         with_attributes: keeps attributes that nothing authenticates, which else are passed
             over whatever their size.
+        holds_content: whether it is held where nobody receives it and it is small.
 
     Raises:
         MalformedMessage: it is not a whole EnvelopedData or AuthEnvelopedData.
@@ -153,7 +154,7 @@ def read_envelope(
             maker.add(recipient_info)
     else:
         reader.skip("recipientInfos")
-    content = _read_encrypted_content_info(reader, receive)
+    content = _read_encrypted_content_info(reader, receive, holds_content=holds_content)
     attributes = mac = b""
     if content_type == oids.AUTH_ENVELOPED_DATA:
         if reader.at(tags.context(1)):
@@ -237,7 +238,7 @@ class _EncryptedContentInfo(NamedTuple):
 
 
 def _read_encrypted_content_info(
-    reader: CMSReader, receive: Callable[[bytes], object] | None
+    reader: CMSReader, receive: Callable[[bytes], object] | None, *, holds_content: bool
 ) -> _EncryptedContentInfo:
     content_type, algorithm = _enter_encrypted_content_info(reader)
     if not reader.at(tags.context(0)):
@@ -246,17 +247,17 @@ def _read_encrypted_content_info(
     held: list[bytes] = []
     size = 0
     header = reader.take("encryptedContent")
-    is_large = (header.length or 0) > IN_MEMORY
+    is_held = holds_content and receive is None and (header.length or 0) <= IN_MEMORY
     for block in reader.octet_string_blocks(header, "encryptedContent"):
         size += len(block)
         if receive is not None and block:
             receive(block)
-        elif not is_large and size <= IN_MEMORY:
+        if is_held and size <= IN_MEMORY:
             held.append(block)
         else:
+            is_held = False
             held.clear()
     reader.leave(_ENCRYPTED_CONTENT_INFO)
-    is_held = receive is None and not is_large and size <= IN_MEMORY
     content = b"".join(held) if is_held else None
     return _EncryptedContentInfo(content_type, algorithm, size, content)
 
@@ -351,7 +352,11 @@ IdentifierFilter = Callable[[RecipientIdentifier], bool]
 
 
 def describe_envelope(
-    source: Source, limits: Limits = DEFAULT_LIMITS, *, wanted: IdentifierFilter | None = None
+    source: Source,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    wanted: IdentifierFilter | None = None,
+    holds_content: bool = False,
 ) -> EnvelopeDescription:
     """Walks a CMS envelope once, whatever its algorithms.
 
@@ -359,13 +364,18 @@ def describe_envelope(
         source: the CMS.
         limits: bounds on hostile input.
         wanted: which recipients are kept whatever their place among others.
+        holds_content: as in ``read_envelope``; for a source that lies in memory itself, since
+            of a large message every part would be held.
 
     Raises:
         MalformedMessage: it is not a whole EnvelopedData or AuthEnvelopedData.
         LimitExceeded: a bound was reached.
     """
+    by_identifier = _by_identifier(wanted)
     with source.open() as stream:
-        return describe(read_envelope(stream, limits, wanted=_by_identifier(wanted)))
+        return describe(
+            read_envelope(stream, limits, wanted=by_identifier, holds_content=holds_content)
+        )
 
 
 def _by_identifier(wanted: IdentifierFilter | None) -> RecipientFilter | None:

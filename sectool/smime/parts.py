@@ -269,18 +269,18 @@ class BodySource:
             count: how many.
             is_needed: whether all of it will be wanted, so that it is decoded as a whole.
         """
-        if is_needed:
-            with self.open() as stream:
-                return stream.read(count)
-        return decode(self.content, self.start, min(self.end, self.start + 2 * count), self.layers)[
-            :count
-        ]
+        where = (self.content, self.start, self.end, self.layers)
+        with self.open() if is_needed else open_decoded(*where) as stream:
+            return stream.read(count)
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether it is small, and of what is in memory."""
+        return isinstance(self.content, BytesContent) and self.end - self.start <= IN_MEMORY
 
     @cached_property
     def _held(self) -> BytesContent | None:
-        if isinstance(self.content, BytesContent) and self.end - self.start <= IN_MEMORY:
-            return BytesContent(decode(*self._place))
-        return None
+        return BytesContent(decode(*self._place)) if self.is_in_memory else None
 
     @property
     def _place(self) -> tuple[Content, int, int, tuple[Layer, ...], Callable[[str], object]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from sectool import smime
-from sectool.message import BytesContent
+from sectool.message import BytesContent, FileContent
 from sectool.mime.entities import EntityWalker
 from sectool.outcome import State
 
@@ -578,6 +580,33 @@ def test_a_damaged_last_line_does_not_hide_what_is_encrypted(
         inventory = inventory_of(damaged)
         assert inventory.state is State.ENCRYPTED, inventory.reason
         assert inventory.parts[0].envelope.size == len(envelope)
+
+
+@pytest.mark.parametrize("space", [b"\r\n", b" ", b" \t\r\n"], ids=["lines", "spaces", "both"])
+def test_no_white_space_before_its_cms_hides_it(
+    space: bytes, envelope: bytes, inventory_of: InventoryOf
+) -> None:
+    header, _, text = message(encrypted_entity(envelope)).partition(b"\r\n\r\n")
+    inventory = inventory_of(header + b"\r\n\r\n" + space * 9_000 + b"\r\n" + text)
+    assert inventory.state is State.ENCRYPTED, inventory.reason
+    assert inventory.parts[0].envelope.size == len(envelope)
+
+
+def test_the_parts_of_a_message_on_disk_are_not_held(
+    tmp_path: Path, seal: Callable[..., bytes]
+) -> None:
+    """Each is small; all of them may be gigabytes."""
+    entity = encrypted_entity(seal(bytes(2**20)))
+    path = tmp_path / "message"
+    path.write_bytes(message(multipart(*[entity] * 4)))
+    tracemalloc.start()
+    try:
+        inventory = smime.take_inventory(FileContent(path))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(inventory.parts) == 4
+    assert kept < 2**20
 
 
 def test_a_message_without_blank_line_before_its_cms_is_encrypted(

@@ -108,6 +108,13 @@ def test_a_signed_multipart_ends_where_the_outer_boundary_stands(
     assert _check(_sign(signatories["rsa"], entity=multipart)).is_valid
 
 
+def test_white_space_before_an_opaque_signature_does_not_hide_it(
+    signatories: dict[str, Signatory],
+) -> None:
+    header, gap, body = _sign(signatories["rsa"], "-nodetach").partition(b"\n\n")
+    assert _check(header + gap + b"\n" * 9_000 + body).is_valid
+
+
 def test_of_two_signers_the_one_that_verifies_is_told(signatories: dict[str, Signatory]) -> None:
     both = [*signatories["rsa"].files, *signatories["p256"].files]
     message = openssl("cms", "-sign", "-binary", *both, given=ENTITY)

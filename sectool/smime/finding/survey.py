@@ -311,7 +311,7 @@ class _Survey:
     def _take_envelope(self, entity: Entity, body: BodySource) -> bool:
         """True: whole or damaged, it is told."""
         try:
-            envelope = cms.describe_envelope(body)
+            envelope = cms.describe_envelope(body, holds_content=body.is_in_memory)
         except MalformedMessage as error:
             is_over_limit = isinstance(error, LimitExceeded)
             what = "beyond a limit" if is_over_limit else "damaged"
