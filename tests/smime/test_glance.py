@@ -6,7 +6,7 @@ import base64
 import os
 import quopri
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from tests.bad_inputs.algorithms import ALGORITHMS
 from tests.bad_inputs.messages import MESSAGES
 from tests.bad_inputs.people import make_forger
 from tests.bad_inputs.structure import STRUCTURE
-from tests.bad_inputs.vector import Envelope
+from tests.bad_inputs.vector import Envelope, Message
 from tests.support import odd_mail
 
 Mail = Callable[..., bytes]
@@ -53,7 +53,8 @@ def _mail(envelope: bytes, *, whole: bool) -> Iterator[tuple[str, bytes]]:
             yield f"{path} {encoding!r}", encoded(path.read_bytes(), encoding)
     if whole:
         forger = make_forger()
-        for vector in (*STRUCTURE, *ALGORITHMS, *MESSAGES):
+        vectors: Sequence[Envelope | Message] = (*STRUCTURE, *ALGORITHMS, *MESSAGES)
+        for vector in vectors:
             raw = vector.make(forger)
             is_bare = isinstance(vector, Envelope)
             yield f"{vector.number} {vector.name}", encoded(raw, b"base64") if is_bare else raw
