@@ -20,13 +20,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from benchmarks.envelopes import KeyEncryption, Mode
 from benchmarks.wrong_key_mail import (
-    KeyEncryption,
     Keys,
     Kind,
     Made,
     Maker,
-    Mode,
     Trial,
     make_curve_keys,
     make_keys,

@@ -173,8 +173,10 @@ class _Output:
         self._denied = denied
 
     def write(self, data: bytes, /) -> int:
-        with explained(self._what, denied=self._denied):
+        try:
             return self._stream.write(data)
+        except OSError as error:
+            raise explain(error, self._what, denied=self._denied) from error
 
     def flush(self) -> None:
         with explained(self._what, denied=self._denied):

@@ -76,7 +76,7 @@ Workers = Annotated[
         metavar="N",
         min=0,
         max=256,
-        help="Worker processes; 0: none. Default: one for each processor, 8 at most.",
+        help="Worker processes; 0: none. Default: one for each processor it may use, 8 at most.",
     ),
 ]
 LimitFactor = Annotated[

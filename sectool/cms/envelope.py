@@ -250,16 +250,17 @@ def _read_encrypted_content_info(
     held: list[bytes] = []
     size = 0
     header = reader.take("encryptedContent")
+    is_large = (header.length or 0) > IN_MEMORY
     for block in reader.octet_string_blocks(header, "encryptedContent"):
         size += len(block)
         if receive is not None and block:
             receive(block)
-        elif size <= IN_MEMORY:
+        elif not is_large and size <= IN_MEMORY:
             held.append(block)
         else:
             held.clear()
     reader.leave(_ENCRYPTED_CONTENT_INFO)
-    is_held = receive is None and size <= IN_MEMORY
+    is_held = receive is None and not is_large and size <= IN_MEMORY
     content = b"".join(held) if is_held else None
     return _EncryptedContentInfo(content_type, algorithm, size, content)
 

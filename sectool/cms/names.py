@@ -6,7 +6,6 @@ import contextlib
 import unicodedata
 import warnings
 from collections.abc import Iterator
-from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from sectool.asn1 import tags
 from sectool.cms.reader import CMSReader
 from sectool.errors import MalformedMessage
+from sectool.remembering import remembering
 
 _ATTRIBUTE_NAMES = {
     "2.5.4.3": "CN",
@@ -46,24 +46,12 @@ _STRING_ENCODINGS = {
 _SPECIAL = frozenset('",+;<>\\')
 
 
-_REMEMBERED = 1024
-"""Bytes of a name, and names."""
-
-
+@remembering
 def display_name(name: bytes) -> str:
     """An encoded ``Name`` as RFC 4514 writes it, most specific attribute first.
 
     Never fails: what does not parse is shown as ``#`` and hexadecimal.
     """
-    return _remembered(name) if len(name) <= _REMEMBERED else _display(name)
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _remembered(name: bytes) -> str:
-    return _display(name)
-
-
-def _display(name: bytes) -> str:
     try:
         relative_names = _relative_names(CMSReader.over(name))
     except MalformedMessage:

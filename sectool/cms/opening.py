@@ -44,7 +44,7 @@ from sectool.errors import (
     MissingKey,
     UnsupportedMessage,
 )
-from sectool.message import Sink
+from sectool.message import COPY_BLOCK, Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,8 @@ class SealedEnvelope:
         if (held := self.envelope.encrypted_content) is None:
             self.read_again(receive)
         else:
-            receive(held)
+            for start in range(0, len(held), COPY_BLOCK):
+                receive(held[start : start + COPY_BLOCK])
         plaintext.write(decryptor.finish())
         return DecryptedContent(plaintext.size, plaintext.digest())
 

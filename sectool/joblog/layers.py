@@ -45,7 +45,7 @@ class LayerTable(Table):
         layers: Iterable[LayerRecord],
         add_recipient: Callable[[RecipientKey], int],
     ) -> None:
-        """The layers of a message, in place of those known before.
+        """The layers of a message, of which none are known.
 
         Args:
             message: number of the row.
@@ -53,7 +53,6 @@ class LayerTable(Table):
             add_recipient: gives the number of a recipient's row.
         """
         execute = self._connection.execute
-        execute("DELETE FROM layer WHERE message = ?", (message,))
         for layer in layers:
             position = (message, layer.part, layer.path)
             execute(

@@ -410,7 +410,7 @@ class MessageTable(Table):
             self.note_step(message, f"accepted {content_digest}")
         for defect in examination.defects:
             self.note_step(message, f"{NOTICED}{defect}")
-        self.parts.write(message, examination)
+        self.parts.write(message, examination, is_new=claimed is None)
         return message
 
     def insert(self, examination: Examination, *, is_further: bool = False) -> int:

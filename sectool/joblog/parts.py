@@ -77,9 +77,17 @@ class PartTable(Table):
         super().__init__(connection)
         self.layers = LayerTable(connection)
 
-    def write(self, message: int, examination: Examination) -> None:
-        """Parts, layers and recipients of a message, in place of those known before."""
-        self._connection.execute("DELETE FROM part WHERE message = ?", (message,))
+    def write(self, message: int, examination: Examination, *, is_new: bool = False) -> None:
+        """Parts, layers and recipients of a message, in place of those known before.
+
+        Args:
+            message: number of the row.
+            examination: of it.
+            is_new: whether nothing was known before.
+        """
+        if not is_new:
+            for table in _OF_A_MESSAGE:
+                self._connection.execute(f"DELETE FROM {table} WHERE message = ?", (message,))
         self._connection.executemany(
             "INSERT INTO part (message, path, content_digest, content_encryption_algorithm,"
             " integrity, signer, voids_signature, opens_to, placement)"
@@ -139,7 +147,6 @@ class PartTable(Table):
         return frozenset(path for (path,) in rows)
 
     def _write_recipients(self, message: int, examination: Examination) -> None:
-        self._connection.execute("DELETE FROM message_recipient WHERE message = ?", (message,))
         numbers = {
             recipient: self._add_recipient(recipient, recipient in examination.in_history)
             for recipient in dict.fromkeys(

@@ -181,6 +181,13 @@ class ReplacementTable:
         """Whether the last walk met the new copy of a message, or saw both copies."""
         return self._met.get(message, False) if both else message in self._met
 
+    def has_new_copies(self) -> bool:
+        """Whether there is any open or abandoned replacement, whose new copy may be met."""
+        row = self._connection.execute(
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM replacement) OR EXISTS (SELECT 1 FROM abandoned)"
+        ).fetchone()
+        return row is not None
+
     def is_new_copy(self, examination: Examination, met: Iterable[int]) -> bool:
         """Whether what was examined is known as the new copy of an open or abandoned replacement.
 

@@ -3,6 +3,7 @@
 from sectool.jobs.operations.status import status as status
 from sectool.jobs.run import run as run
 from sectool.jobs.session.job import is_job as is_job, make_directory as make_directory
+from sectool.jobs.session.processors import default_workers as default_workers
 from sectool.jobs.session.spec import (
     Decrypt as Decrypt,
     Encrypt as Encrypt,
@@ -17,6 +18,5 @@ from sectool.jobs.session.spec import (
     Specification as Specification,
     Undone as Undone,
     Verify as Verify,
-    default_workers as default_workers,
 )
 from sectool.trust import Trust as Trust

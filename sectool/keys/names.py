@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Hashable, Iterator
-from functools import lru_cache
 
 from sectool.asn1 import tags
 from sectool.asn1.tree import Node
@@ -18,6 +17,7 @@ from sectool.keys import ber
 from sectool.keys.certificates import public_key_identity
 from sectool.keys.limits import MAXIMUM_NAME_BYTES
 from sectool.keys.problems import damaged
+from sectool.remembering import remembering
 
 _ENCODINGS = {
     0x0C: "utf-8",
@@ -30,13 +30,11 @@ _ENCODINGS = {
     0x1E: "utf-16-be",  # BMPString
 }
 
-_REMEMBERED = 1024
-"""Bytes of a name, and names: a mailbox has few issuers, and each message names some."""
-
 _MOST_ACCENTS = 30
 """On one letter, in the stream-safe text format of UAX #15 section 13."""
 
 
+@remembering
 def normalised_name(encoded: bytes) -> Hashable:
     """A value that is equal for names that RFC 5280 calls equal.
 
@@ -49,15 +47,6 @@ def normalised_name(encoded: bytes) -> Hashable:
     """
     if len(encoded) > MAXIMUM_NAME_BYTES:
         return encoded
-    return _remembered(encoded) if len(encoded) <= _REMEMBERED else _normalised(encoded)
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _remembered(encoded: bytes) -> Hashable:
-    return _normalised(encoded)
-
-
-def _normalised(encoded: bytes) -> Hashable:
     try:
         relative_names = ber.read_exactly(encoded).expect(tags.SEQUENCE).children()
         return tuple(_relative_name(node) for node in relative_names)

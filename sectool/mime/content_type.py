@@ -7,13 +7,12 @@ knows no particular media type.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
+from sectool.remembering import remembering
 
 _MEDIA_TYPE = re.compile(rb"([!#$%&'*+.^_`{|}~0-9A-Za-z-]+)[ \t]*/[ \t]*([!#-'*+.^-~0-9A-Z-]+)")
 _NAME = re.compile(rb"([^\x00- =;()\"]+)[ \t]*=[ \t]*")
@@ -22,9 +21,6 @@ _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _UNQUOTED = re.compile(rb"[^;]*")
 _SECTION = re.compile(rb"([^*]+)(?:\*([0-9]{1,4}))?(\*)?")
 _COMMENT_TOKEN = re.compile(rb"[^()\\]+|\\.?|[()]", re.DOTALL)
-
-_REMEMBERED = 512
-"""Bytes of a value, and values: most mail has one of a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +38,9 @@ class ParameterizedValue:
         return self.value.partition("/")[0]
 
 
+@remembering
 def parse_content_type(value: bytes, limits: Limits = DEFAULT_LIMITS) -> ParameterizedValue | None:
     """A Content-Type; None where no ``type/subtype`` can be read from it."""
-    return _remembering(_parse_content_type, value, limits)
-
-
-Parsed = TypeVar("Parsed")
-Parse = Callable[[bytes, Limits], Parsed]
-
-
-def _remembering(parse: Parse[Parsed], value: bytes, limits: Limits) -> Parsed:
-    if len(value) > _REMEMBERED:
-        return parse(value, limits)
-    remembered: Parsed = _remembered(parse, value, limits)  # lru_cache forgets its type
-    return remembered
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _remembered(parse: Parse[Parsed], value: bytes, limits: Limits) -> Parsed:
-    return parse(value, limits)
-
-
-def _parse_content_type(value: bytes, limits: Limits) -> ParameterizedValue | None:
     start = _skip_filling(value, 0)
     match = _MEDIA_TYPE.match(value, start)
     if match is None:
@@ -72,12 +49,9 @@ def _parse_content_type(value: bytes, limits: Limits) -> ParameterizedValue | No
     return ParameterizedValue(media_type, _parameters(value, match.end(), limits))
 
 
+@remembering
 def parse_disposition(value: bytes, limits: Limits = DEFAULT_LIMITS) -> ParameterizedValue:
     """A Content-Disposition; the value is empty where none can be read."""
-    return _remembering(_parse_disposition, value, limits)
-
-
-def _parse_disposition(value: bytes, limits: Limits) -> ParameterizedValue:
     start = _skip_filling(value, 0)
     end = start + len(_UNQUOTED.match(value, start)[0])  # type: ignore[index]  # always matches
     word = value[start:end].partition(b"=")

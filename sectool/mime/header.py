@@ -67,7 +67,8 @@ class Field:
     @property
     def value(self) -> bytes:
         """Unfolded, without white space around it."""
-        return _FOLD.sub(b"", self.raw.partition(b":")[2]).strip(b" \t\r\n")
+        value = self.raw.partition(b":")[2].strip(b" \t\r\n")
+        return _FOLD.sub(b"", value) if b"\n" in value else value
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,14 @@ class HeaderBlock:
 
         Of duplicates the first counts, as in most mail programs.
         """
-        field = self._first.get(name)
-        return field.value if field else None
+        if name not in self._values:
+            values = (field.value for field in self.fields if field.name == name)
+            self._values[name] = next(values, None)
+        return self._values[name]
 
     @cached_property
-    def _first(self) -> dict[bytes, Field]:
-        return {field.name: field for field in reversed(self.fields)}
+    def _values(self) -> dict[bytes, bytes | None]:
+        return {}
 
 
 def field_name(line: bytes) -> bytes | None:

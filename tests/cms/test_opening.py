@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from sectool import cms
 from sectool.asn1 import der
@@ -20,6 +21,7 @@ from sectool.errors import (
     MissingKey,
 )
 from sectool.message import BytesContent
+from tests.support.forge import CONTENT_ENCRYPTION_KEY, IV
 from tests.support.opening import open_envelope
 
 if TYPE_CHECKING:
@@ -199,6 +201,21 @@ def test_large_content_is_proven_first_and_then_written(
     content = random.Random(5).randbytes(700_001)
     raw, _ = seal_bytes(content, profile=profile)
     _, opened = open_as_bob(raw, cms.Limits(buffered_content=1000))
+    assert opened == content
+
+
+@pytest.mark.parametrize("bound", [0, 20, 79, 80, 81, 95, 96, 200])
+def test_content_in_segments_opens_whatever_of_it_fits_into_memory(
+    bound: int, forge: Forge, open_as_bob: OpenBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """80 bytes in eight segments take 96."""
+    content = b"Subject: x\r\n\r\n".ljust(79, b"x")
+    cipher = Cipher(AES(CONTENT_ENCRYPTION_KEY), modes.CBC(IV)).encryptor()
+    encrypted = cipher.update(content + b"\1")
+    segments = [encrypted[start : start + 10] for start in range(0, 80, 10)]
+    field = der.element(0xA0, b"".join(map(der.octet_string, segments)))
+    monkeypatch.setattr(envelope, "IN_MEMORY", bound)
+    _, opened = open_as_bob(forge.cbc(field=field))
     assert opened == content
 
 

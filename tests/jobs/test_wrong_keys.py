@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.envelopes import KeyEncryption, Mode
 from benchmarks.wrong_key_mail import (
     SIZES,
-    KeyEncryption,
     Keys,
     Kind,
     Made,
     Maker,
-    Mode,
     Trial,
     make_curve_keys,
     make_keys,

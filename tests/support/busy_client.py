@@ -73,19 +73,16 @@ class BusyClient:
         self._client.logout()
 
     def append(self, identity: str, raw: bytes, folder: str, flags: frozenset[str]) -> None:
-        """Stores a message, however often the disk is full."""
-
-        def act() -> None:
-            self._client.append(
-                folder,
-                f"({' '.join(sorted(flags))})",
-                '"04-Mar-2011 05:06:07 +0000"',
-                raw.replace(b"\n", b"\r\n"),
-            )
-
-        # The server may say no although it stored it.
+        """Stores a message, once: what was stored may be out of sight for a moment."""
         with self.space:
-            self._until(f"store {identity}", lambda: bool(self._uids(identity, folder)), act)
+            self._until_ok(
+                lambda: self._client.append(
+                    folder,
+                    f"({' '.join(sorted(flags))})",
+                    '"04-Mar-2011 05:06:07 +0000"',
+                    raw.replace(b"\n", b"\r\n"),
+                )
+            )
         self.known[identity] = Known(folder, flags)
 
     def act(self) -> None:

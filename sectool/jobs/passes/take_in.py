@@ -187,6 +187,7 @@ class Intake:
         self._on_trial: dict[MessageRef, tuple[bindings.UnknownCertificate, ...]] = {}
         self._untried: list[tuple[int, tuple[bindings.UnknownCertificate, ...]]] = []
         self._in_flight: dict[MessageRef, int] = {}
+        self._has_new_copies = True
         self._met: list[int] = []
         """Messages with two copies; the old one may have been moved, and claims its row first."""
         self._moved: list[Examination] = []
@@ -209,6 +210,8 @@ class Intake:
         self.failures.tell(progress)
         self._find_late_keys()
         self._in_flight = in_flight(self._job, self._mailbox, workers=self._workers)
+        # None comes while mail is taken in.
+        self._has_new_copies = self._log.replacements.has_new_copies()
         progress.begin(self._stage, count(self._mailbox, progress, self._cancel))
         self._look_at(walk(self._mailbox, self._cancel), progress)
         for _ in range(FURTHER_LISTINGS):
@@ -276,7 +279,7 @@ class Intake:
         try:
             for answer in answers:
                 examination = answer.examination
-                if examination and self._log.replacements.is_new_copy(examination, self._met):
+                if examination and self._is_new_copy(examination):
                     self._moved.append(examination)
                     self._without_row.add(examination.ref)
                 else:
@@ -291,6 +294,9 @@ class Intake:
             self._commit(group)
             raise
         self._commit(group)
+
+    def _is_new_copy(self, examination: Examination) -> bool:
+        return self._has_new_copies and self._log.replacements.is_new_copy(examination, self._met)
 
     def _answers(
         self, tasks: Iterator[ExamineTask], argument: ExamineArgument
@@ -350,7 +356,7 @@ class Intake:
             replaced = self._in_flight.get(listing.ref)
             if replaced is not None:
                 self._met.append(replaced)
-            is_late = self._log.replacements.is_late_at(listing.ref)
+            is_late = self._has_new_copies and self._log.replacements.is_late_at(listing.ref)
             if replaced is not None or is_late or self._is_settled(listing):
                 progress.advance()
                 continue

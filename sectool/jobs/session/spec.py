@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from sectool.cms import Profile
+from sectool.jobs.session.processors import default_workers
 from sectool.keys import KeySpecification
 from sectool.message import Listing
 from sectool.smime import PartSelection
@@ -48,12 +48,6 @@ class Reason(StrEnum):
     AFFILIATION_CHANGED = "affiliation-changed"
     CESSATION_OF_OPERATION = "cessation-of-operation"
     KEY_COMPROMISE = "key-compromise"
-
-
-def default_workers() -> int:
-    """As many workers as this process may use processors, eight at most."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(available or 1, 8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,13 +173,14 @@ class Maildir(Mailbox):
     def _fetch(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> StoredMessage:
         with self._files.open_at(ref, file, entry) as stream:
             status = os.fstat(stream.fileno())
-            raw = stream.read(min(status.st_size, IN_MEMORY) + 1)
-            if len(raw) > status.st_size:
-                raw += stream.read(IN_MEMORY + 1)  # it grew meanwhile
+            size = status.st_size
+            raw = stream.read(size + 1) if size <= IN_MEMORY else b""
             content: Content = BytesContent(raw)
-            if len(raw) > IN_MEMORY:
+            if size > IN_MEMORY or len(raw) > size:
+                # It is large, or grows.
                 stream.seek(0)
-                content = MaildirContent(ref, status.st_size, digest_stream(stream), self._files)
+                digest, size = digest_stream(stream), os.fstat(stream.fileno()).st_size
+                content = MaildirContent(ref, size, digest, self._files)
         return StoredMessage(
             ref=ref,
             content=content,
