@@ -14,7 +14,7 @@ from sectool.cms.envelope import (
 )
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.reader import CMSReader
-from sectool.cms.recipients import TableMaker, read_recipient_infos
+from sectool.cms.recipients import read_recipient_infos
 from sectool.cms.seams import RecipientIdentifier
 from sectool.errors import MalformedMessage
 
@@ -42,23 +42,20 @@ def read_envelope_head(head: bytes, limits: Limits = DEFAULT_LIMITS) -> Envelope
         None where it is none of which ``head`` holds so much, or a bound was reached.
     """
     reader = CMSReader(io.BytesIO(head), limits)
-    maker = TableMaker(limits, None)
     try:
         header = reader.peek()
         if header is None or header.length is None:
             return None
         enter_envelope(reader)
-        originator_info = read_originator_info(reader)
-        for recipient_info in read_recipient_infos(reader, originator_info):
-            maker.add(recipient_info)
+        recipients = list(read_recipient_infos(reader, read_originator_info(reader)))
         _, algorithm = enter_encrypted_content_info(reader)
-        table = maker.table()
-        if not (table.is_complete and reader.at(tags.context(0))):
+        is_told = len(recipients) <= limits.recipients and all(one.is_named for one in recipients)
+        if not (is_told and reader.at(tags.context(0))):
             return None
     except MalformedMessage:
         return None
     return EnvelopeHead(
         size=len(header.encoded) + header.length,
-        recipients=tuple(one.identifier for one in table.kept),
+        recipients=tuple(one.identifier for one in recipients),
         content_encryption_algorithm=oids.content_encryption_name(algorithm.oid),
     )
