@@ -56,11 +56,11 @@ class Glances:
 
     def add(self, other: Glances) -> None:
         """Counts what was seen of others, too."""
-        self.folders += other.folders
+        self.folders.update(other.folders)
         self.bytes += other.bytes
         self.encrypted += other.encrypted
-        self.recipients += other.recipients
-        self.content_encryption_algorithms += other.content_encryption_algorithms
+        self.recipients.update(other.recipients)
+        self.content_encryption_algorithms.update(other.content_encryption_algorithms)
 
 
 def _glance(context: MailboxContext, task: GlanceTask) -> Glances:
