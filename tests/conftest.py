@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, settings
+
+from tests.support.checked_keys import CheckedOnce
 
 if TYPE_CHECKING:
     from tests.support.faults import FaultyProcess
@@ -71,6 +75,9 @@ UNMEASURED = frozenset(
 MEASURING = pytest.StashKey[bool]()
 """Whether coverage is measured now."""
 
+ABOUT_KEYS = frozenset({"fuzz", "keys", "planted", "test_growth.py", "test_limits.py"})
+"""Directories and modules in which every key is checked as often as it is read."""
+
 MEMORY = Path("/dev/shm")
 """A file system in memory, where a sync costs nothing."""
 
@@ -105,6 +112,15 @@ def _is_fit(directory: Path) -> bool:
         return False
     executable = not os.statvfs(directory).f_flag & os.ST_NOEXEC
     return executable and shutil.disk_usage(directory).free >= ROOM
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: no collection has to look at it again.
+
+    Nor does a fork copy it because a collection wrote to it.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -149,6 +165,16 @@ def _pause(controller: Any) -> None:
     controller.pause()
     while beneath := coverage.Coverage.current():
         beneath.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _keys_are_checked_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """But where reading keys is what is tested, or what work it is."""
+    place = request.path.relative_to(TESTS)
+    with pytest.MonkeyPatch.context() as patch:
+        if place.parts[0] not in ABOUT_KEYS:
+            patch.setattr(rsa, "RSAPrivateNumbers", CheckedOnce)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -368,8 +368,6 @@ class Mailbox(ABC):
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         """Finds out after a crash how far each came; what it found placed is made durable.
 
-        While the lock is held, the removal of an old copy that was begun is ended.
-
         A copy at the place where it was ``met`` is answered whatever its bytes are, with its
         own revision: somebody may have edited it, and the engine proves what it is. An intent
         without ``where`` was another kind of store's: only where it was met is looked at.
@@ -377,6 +375,14 @@ class Mailbox(ABC):
         Raises:
             SectoolError: a sync failed; nothing of the batch counts as durable.
         """
+
+    def settle(self, intents: Sequence[Intent]) -> None:  # noqa: ARG002  # for stores of files
+        """Ends the removals of old copies that were begun before a crash; the lock is held.
+
+        Raises:
+            SectoolError: one can neither be ended nor undone.
+        """
+        return
 
     @abstractmethod
     def abandon(self, intents: Sequence[Intent]) -> None:

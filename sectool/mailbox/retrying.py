@@ -159,6 +159,9 @@ class Retrying(Mailbox):
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         return _repeat(lambda: self._store.find(intents))
 
+    def settle(self, intents: Sequence[Intent]) -> None:
+        _repeat(lambda: self._store.settle(intents))
+
     def abandon(self, intents: Sequence[Intent]) -> None:
         self._store.abandon(intents)
 

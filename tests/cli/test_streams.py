@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,10 +69,20 @@ def test_an_answer_that_cannot_be_given_is_an_error(
     assert b"Traceback" not in done.stderr
 
 
+@pytest.fixture
+def drafts(sample: Fixture, tmp_path: Path) -> Path:
+    """A Maildir with mail in folders whose names have an umlaut."""
+    for state in ("cur", "new", "tmp"):
+        (tmp_path / "Maildir" / state).mkdir(parents=True)
+    for folder in sample.maildir.glob(".*&APw-r*"):
+        shutil.copytree(folder, tmp_path / "Maildir" / folder.name)
+    return tmp_path / "Maildir"
+
+
 @pytest.mark.parametrize("utf8_mode", ["0", "1"])
-def test_json_is_utf8_in_every_locale(utf8_mode: str, sample: Fixture) -> None:
+def test_json_is_utf8_in_every_locale(utf8_mode: str, drafts: Path) -> None:
     done = _shell(
-        f"exec sectool scan {sample.maildir} --workers=0 --json",
+        f"exec sectool scan {drafts} --workers=0 --json",
         LC_ALL="C",
         PYTHONUTF8=utf8_mode,
         PYTHONCOERCECLOCALE="0",
@@ -80,9 +91,9 @@ def test_json_is_utf8_in_every_locale(utf8_mode: str, sample: Fixture) -> None:
 
 
 @pytest.mark.parametrize("utf8_mode", ["0", "1"])
-def test_names_with_umlauts_are_no_trouble_in_the_c_locale(utf8_mode: str, sample: Fixture) -> None:
+def test_names_with_umlauts_are_no_trouble_in_the_c_locale(utf8_mode: str, drafts: Path) -> None:
     done = _shell(
-        f"exec sectool scan {sample.maildir} --workers=0",
+        f"exec sectool scan {drafts} --workers=0",
         LC_ALL="C",
         PYTHONUTF8=utf8_mode,
         PYTHONCOERCECLOCALE="0",

@@ -66,9 +66,10 @@ def test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end
             assert copies <= at_the_kill[mail] <= 2 * copies, where
         assert counts(jobs.run(spec)) == wanted, where
         assert checker.meanings(maildir, [keys.new]) == before, where
-        census = checker.census(maildir)
-        assert counts(jobs.run(spec)) == wanted, where
-        assert checker.census(maildir) == census, where
+        if trial.is_run_once_more():
+            census = checker.census(maildir)
+            assert counts(jobs.run(spec)) == wanted, where
+            assert checker.census(maildir) == census, where
 
 
 def test_rewrap_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
@@ -91,9 +92,10 @@ def test_rewrap_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
         assert counts(jobs.run(spec)) == wanted, where
         assert checker.meanings(maildir, [keys.new]) == before, where
         assert in_clear(place) == [], where
-        census = checker.census(maildir)
-        assert counts(jobs.run(spec)) == wanted, where
-        assert checker.census(maildir) == census, where
+        if trial.is_run_once_more():
+            census = checker.census(maildir)
+            assert counts(jobs.run(spec)) == wanted, where
+            assert checker.census(maildir) == census, where
 
 
 @pytest.mark.parametrize("which", ["new", "old"])

@@ -81,9 +81,10 @@ def test_rollback_killed_at_every_point_loses_nothing_and_resumes_to_the_same_en
         assert counts(jobs.run(spec)) == wanted, where
         assert checker.meanings(finished.maildir, []) == before, where
         assert not list((finished.maildir / "tmp").iterdir()), where
-        census = checker.census(finished.maildir)
-        assert counts(jobs.run(spec)) == wanted, where
-        assert checker.census(finished.maildir) == census, where
+        if trial.is_run_once_more():
+            census = checker.census(finished.maildir)
+            assert counts(jobs.run(spec)) == wanted, where
+            assert checker.census(finished.maildir) == census, where
 
 
 def told(summary: Summary) -> tuple[dict[State, int], int]:
@@ -101,7 +102,8 @@ def test_purge_killed_at_every_point_removes_no_more_and_no_less(
     for where in trial.kills(spec):
         assert told(jobs.run(spec)) == wanted, where
         assert finished.files() == set(), where
-        assert told(jobs.run(spec)) == wanted, where
+        if trial.is_run_once_more():
+            assert told(jobs.run(spec)) == wanted, where
         assert checker.census(finished.maildir) == census, where
 
 

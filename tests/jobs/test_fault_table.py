@@ -212,7 +212,7 @@ FAULTS = [
     ),
     Row("F25", "decrypt", 3, f"{READ}: permission", arrange=shut(ONE), prepare=without_privileges),
     Row("F49", "scan", 0, "", arrange=lambda work: (work / "box/loop").symlink_to("loop")),
-    Row("F27", "encrypt", 3, "operation not permitted", "unlink=EPERM", ONE),
+    Row("F27", "encrypt", 3, "operation not permitted", "rename=EPERM", ONE),
     Row("F29", "encrypt", 0, "", "link=EMLINK@1+", ONE),
     # The job log: a fault of the disk is none of the log.
     Row("F19", "encrypt", 1, "job log .*: disk I/O", "read=EIO@1", LOG, hint=DISK),

@@ -298,7 +298,7 @@ def test_a_header_inside_that_would_forge_one_outside_stays_there_and_is_told(
 # --- killed -----------------------------------------------------------------------------
 
 
-# Budget: 15 seconds.
+# Budget: 10 seconds.
 @pytest.mark.parametrize("operation", ["decrypt", "encrypt", "rollback", "to-stage"])
 def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
     operation: str, sample: list[Mail], specify: Specify, keys: Keys, tmp_path: Path, whole: bool
@@ -321,7 +321,9 @@ def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
         jobs.run(specification("decrypt"))
     if operation in {"rollback", "to-stage"}:
         jobs.run(specification("encrypt"))
-    trial = crash.Trial(directory, whole=whole)
+    # What follows the decrypting is killed at each of its points from other beginnings.
+    beside = operation in {"encrypt", "rollback"}
+    trial = crash.Trial(directory, whole=whole, beside=beside)
     owner = [keys.old, keys.new]
     spec = specification(operation)
     before = readable(maildir, owner)
@@ -334,6 +336,7 @@ def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
         assert counts(jobs.run(spec)) == wanted, where
         assert readable(maildir, owner) == before, where
         assert not list((maildir / "tmp").iterdir()), where
-        census = checker.census(maildir)
-        assert counts(jobs.run(spec)) == wanted, where
-        assert checker.census(maildir) == census, where
+        if trial.is_run_once_more():
+            census = checker.census(maildir)
+            assert counts(jobs.run(spec)) == wanted, where
+            assert checker.census(maildir) == census, where

@@ -1,6 +1,6 @@
 """One large message passes through a whole move in little memory, as openssl streamed it.
 
-Budget: 15 seconds, with one way of each kind and 16 MB; ``--all`` has every way and 64 MB.
+Budget: 15 seconds, for one whole move of 36 MB; ``--all`` has every way and 64 MB.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from sectool.mime.limits import DEFAULT_LIMITS
 from tests.support import checker
 from tests.support.mailboxes import Keys, Mail, fill
 
 MB = 1024 * 1024
+HELD = DEFAULT_LIMITS.held_content
 HEADROOM = 12 * MB
 """Address space a run may take for the large message beyond what it takes for a small one."""
 
@@ -30,7 +32,8 @@ HEAD = b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: bi
 ALGORITHMS = (pytest.param("-aes256", marks=pytest.mark.all_only), "-aes-128-gcm")
 
 IN_PROCESS = """
-import resource, sys
+import resource, sys, threading
+threading.stack_size(256 * 1024)
 limit = int(sys.argv[1])
 if limit:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -40,7 +43,11 @@ peak = next(line for line in open("/proc/self/status") if line.startswith("VmPea
 print(int(peak.split()[1]) * 1024)
 sys.exit(code)
 """
-"""Runs a command in one process with bounded address space; prints the most it had."""
+"""Runs a command in one process with bounded address space; prints the most it had.
+
+A thread that feeds a large content has 8 MB of stack, of which it uses little and which a small
+message does not need: with it, and an arena of its own, hardly anything was left of ``HEADROOM``.
+"""
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,8 @@ Build = Callable[[str, int], Large]
 
 @pytest.fixture(scope="module")
 def size(whole: bool) -> int:
-    """Bytes of a large content, more than ``HEADROOM``."""
-    return 64 * MB if whole else 16 * MB
+    """Bytes of a large content: a smaller one is held in memory while it is looked into."""
+    return 2 * HELD if whole else HELD + 4 * MB
 
 
 @pytest.fixture
@@ -130,6 +137,7 @@ def peak(arguments: Sequence[str], limit: int) -> int:
     """Address space in bytes that one command took, all in one process."""
     done = subprocess.run(
         [sys.executable, "-c", IN_PROCESS, str(limit), *arguments],
+        env={**os.environ, "MALLOC_ARENA_MAX": "1"},
         capture_output=True,
         check=False,
     )
@@ -193,7 +201,7 @@ def test_a_large_forward_opened_in_its_place_takes_little_more_memory_than_a_sma
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param((), id="kept"),
+        pytest.param((), id="kept", marks=pytest.mark.all_only),
         pytest.param(
             ("--or-reencrypt", "--profile=modern"),
             id="encrypted anew",
@@ -216,6 +224,7 @@ def test_exchanging_the_recipients_of_a_large_message_takes_little_memory(
     check_moved(large, keys)
 
 
+@pytest.mark.all_only
 def test_worker_processes_move_a_large_message_in_little_memory(
     build: Build, keys: Keys, size: int
 ) -> None:

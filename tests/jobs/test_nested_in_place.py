@@ -493,6 +493,7 @@ def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
         assert found() == {0, 1}, where
         assert len(list(checker.stored_mail(maildir))) == len(forms)
         assert not list((maildir / "tmp").iterdir()), where
-        census = checker.census(maildir)
-        assert counts(jobs.run(spec)) == wanted, where
-        assert checker.census(maildir) == census, where
+        if trial.is_run_once_more():
+            census = checker.census(maildir)
+            assert counts(jobs.run(spec)) == wanted, where
+            assert checker.census(maildir) == census, where

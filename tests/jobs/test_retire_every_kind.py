@@ -88,21 +88,21 @@ def moved(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Moved:
     return move(tmp_path_factory.mktemp("moved"), keys, KINDS)
 
 
-def left(moved: Moved, scratch: Path) -> dict[str, str]:
+def left(moved: Moved) -> dict[str, str]:
     """Base names of messages in the mailbox that openssl opens with an old key, and their kinds."""
     found: dict[str, str] = {}
     for path in (moved.maildir / "cur").iterdir():
         name = path.name.partition(":")[0]
-        if finder.opens(path.read_bytes(), OLD, scratch):
+        if finder.opens(path.read_bytes(), OLD):
             kind = moved.kinds.get(name)
             found[name] = f"{kind.parent.name}/{kind.name}" if kind else name
     return found
 
 
 def test_no_message_that_openssl_opens_with_an_old_key_is_missing_from_the_answer(
-    moved: Moved, tmp_path: Path
+    moved: Moved,
 ) -> None:
-    opened = left(moved, tmp_path)
+    opened = left(moved)
     unseen = sorted(kind for name, kind in opened.items() if name not in moved.claimed)
     assert unseen == []
     if opened:
@@ -115,14 +115,14 @@ def test_what_no_key_of_ours_could_open_counts_against_none(moved: Moved) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.parent.name}/{kind.name}")
-def test_the_finder_finds_in_each_kind_what_openssl_opens(kind: Path, tmp_path: Path) -> None:
-    assert finder.opens(kind.read_bytes(), OLD, tmp_path) is (kind.name not in NOT_FOR_OPENSSL)
+def test_the_finder_finds_in_each_kind_what_openssl_opens(kind: Path) -> None:
+    assert finder.opens(kind.read_bytes(), OLD) is (kind.name not in NOT_FOR_OPENSSL)
 
 
 def test_when_everything_was_taken_the_old_keys_are_not_needed_here(
     keys: Keys, tmp_path: Path
 ) -> None:
     moved = move(tmp_path, keys, [TAKEN])
-    assert left(moved, tmp_path) == {}
+    assert left(moved) == {}
     assert [one.answer for one in moved.answers] == [Answer.NOT_NEEDED] * 2
     assert [one.looked_at.messages for one in moved.answers] == [2, 2]

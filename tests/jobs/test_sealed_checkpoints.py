@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509 import load_pem_x509_certificate
 
 from sectool import jobs
+from sectool.cli.app import run_app
 from sectool.errors import CertificateUnusable, PassphraseError, UsageError
 from sectool.keys import KeySpecification
 from sectool.outcome import State
@@ -407,26 +408,27 @@ def test_in_place_and_back_again_from_sealed_checkpoints(
 
 
 def test_a_person_without_the_key_gets_one_line_and_a_hint(
-    sample: list[Mail], keys: Keys, tmp_path: Path
+    sample: list[Mail], keys: Keys, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     maildir, job = tmp_path / "mail", tmp_path / "move"
     fill(maildir, sample)
     seal_to = ("--seal-to", keys.transport.certificate)
     common = ("--job", job, "--workers", "0", "--quiet")
 
-    def sectool(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "sectool", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    def sectool(*arguments: object) -> tuple[int, str]:
+        capfd.readouterr()
+        return run_app([*map(str, arguments)]), capfd.readouterr().err
 
-    assert sectool("decrypt", maildir, "--keys", keys.history, *seal_to, *common).returncode == 3
-    told = sectool("encrypt", maildir, "--to", keys.new.certificate, *common)
-    assert told.returncode == 2
-    error, hint = told.stderr.splitlines()
+    code, _ = sectool("decrypt", maildir, "--keys", keys.history, *seal_to, *common)
+    assert code == 3
+    code, told = sectool("encrypt", maildir, "--to", keys.new.certificate, *common)
+    assert code == 2
+    error, hint = told.splitlines()
     assert fingerprint(keys.transport.certificate) in error
     assert hint.startswith("sectool: hint: give")
     opened = ("--seal-keys", keys.transport.private_key)
-    told = sectool("encrypt", maildir, "--to", keys.new.certificate, *opened, *common)
-    assert (told.returncode, told.stderr) == (3, "")
+    ended = sectool("encrypt", maildir, "--to", keys.new.certificate, *opened, *common)
+    assert ended == (3, "")
 
 
 def test_the_transport_key_may_lie_on_a_token(

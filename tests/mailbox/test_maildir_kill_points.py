@@ -37,6 +37,7 @@ def recover(world: World, mailbox: Mailbox, notes: Path) -> None:
     """What an engine does with the intents it finds; holds ``find`` against the files."""
     old_by_folder = {folder: raw for raw, folder in OLD.items()}
     with mailbox.lock():
+        mailbox.settle(read_notes(notes))
         for intent in read_notes(notes):
             where = mailbox.find([intent])[0]
             raws = {message.raw for message in world.seen()}

@@ -188,11 +188,8 @@ def test_such_a_file_comes_back_by_its_name_after_a_kill(
     if renamed:
         (root / ".Sent").rename(root / ".Elsewhere")
         path = root / ".Elsewhere" / "cur" / path.name
-    again = open_mailbox(maildir.specification)
-    again.find([copy.written.intent for copy in placed])
-    assert not path.exists()  # a dry run, which holds no lock, leaves it
-    with again.lock():
-        again.find([copy.written.intent for copy in placed])
+    with open_mailbox(maildir.specification) as again, again.lock():
+        again.settle([copy.written.intent for copy in placed])
     assert path.read_bytes() == OTHER
     assert list(root.glob("**/tmp/*")) == []
 
@@ -206,7 +203,7 @@ def test_it_comes_back_beside_whatever_has_its_name_by_then(
     killed(mailbox, placed, "maildir.retire.after", lambda: other_file(path))
     path.write_bytes(b"Subject: a third\n\n")
     with mailbox.lock():
-        mailbox.find([copy.written.intent for copy in placed])
+        mailbox.settle([copy.written.intent for copy in placed])
     left = sorted(file.read_bytes() for file in root.glob("cur/*"))
     assert left == sorted([NEW, OTHER, b"Subject: a third\n\n"])
 
@@ -221,7 +218,7 @@ def test_no_name_of_a_log_leads_out_of_a_folder(
     intent = placed[0].written.intent
     before = {path for path in root.rglob("*") if root / "cur" not in path.parents}
     with mailbox.lock():
-        mailbox.find([replace(intent, replaced=MessageRef("INBOX", key))])
+        mailbox.settle([replace(intent, replaced=MessageRef("INBOX", key))])
     now = {path for path in root.rglob("*") if root / "cur" not in path.parents}
     assert now == {path for path in before if path.suffix != ".old"}
     assert not [path for path in (root / "cur").iterdir() if path.name[0] in ":."]

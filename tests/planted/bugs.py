@@ -157,10 +157,12 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "an old copy stays in tmp that a killed run was about to remove",
-        "sectool/mailbox/maildir/store.py",
-        "                self._retirer.settle(intents)\n",
-        "                pass\n",
-        ("tests/mailbox/test_maildir_kill_points.py",),
+        "sectool/jobs/session/session.py",
+        "    mailbox.settle([record",
+        "    list([record",
+        (
+            "tests/jobs/test_crashes.py::test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end",
+        ),
     ),
     Bug(
         "links of the mailbox's owner are followed",

@@ -146,7 +146,8 @@ class BusyStory:
             said = [*commands.said, *lying(maildir, keys)]
             told = "\n".join([f"{story}, seed {self.seed}, {client.acts}", *said])
             assert met <= CODES | {KILLED, *([NoSpace.exit_code] if self._fills else [])}, told
-            assert client.seen() == client.wanted(), told
+            seen, wanted = client.seen(), client.wanted()
+            assert seen == wanted, f"{told}\nseen {seen - wanted}\nwanted {wanted - seen}"
             assert set(codes) <= CODES, told
             census = checker.census(maildir)
             commands.run(command)

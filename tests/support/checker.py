@@ -1,7 +1,7 @@
 """An independent look at a mailbox: shares no code with sectool.
 
 Reads Maildirs as plain files and the stores of one file (``one_file``) as tables,
-takes messages apart with the standard library and opens them with the openssl command.
+takes messages apart with the standard library and opens them with OpenSSL's own.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import email
 import email.policy
 import hashlib
 import sqlite3
-import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -19,6 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+
+from tests.support import libcrypto
 
 CONTENT_FIELDS = {
     b"content-type",
@@ -143,18 +143,7 @@ def envelopes(raw: bytes) -> list[bytes]:
 @lru_cache(maxsize=4096)
 def opened(envelope: bytes, key: Key) -> bytes | None:
     """What openssl makes of an envelope with a key; None where it opens nothing."""
-    with tempfile.TemporaryDirectory() as directory:
-        source, target = Path(directory, "in"), Path(directory, "out")
-        source.write_bytes(envelope)
-        done = subprocess.run(
-            [
-                *("openssl", "cms", "-decrypt", "-binary", "-inform", "DER", "-in", source),
-                *("-inkey", key.private_key, "-recip", key.certificate, "-out", target),
-            ],
-            capture_output=True,
-            check=False,
-        )
-        return target.read_bytes() if done.returncode == 0 else None
+    return libcrypto.decrypted(envelope, key.private_key, key.certificate)
 
 
 def inner_digests(raw: bytes, keys: Sequence[Key]) -> tuple[str, ...]:

@@ -128,6 +128,7 @@ class Trial:
         self._trace = directory.with_name(f"{directory.name}-trace")
         self._whole = whole
         self._step = 1 if whole or not beside else 3
+        self._kills = 0
         self._directory.rename(self._kept)
         self.put_back()
 
@@ -164,7 +165,15 @@ class Trial:
             self.put_back()
             code = in_child(lambda: jobs.run(spec), f"crash@{number}")
             assert code == -signal.SIGKILL, f"point {number} was not reached"
+            self._kills += 1
             yield f"killed at point {number} of {len(passed)}, {passed[number - 1][0]}"
+
+    def is_run_once_more(self) -> bool:
+        """Whether the end that was reached after this kill is to be run on again.
+
+        It is the same end after all kills, as the test holds; so of the sample every third.
+        """
+        return self._whole or self._kills % 3 == 1
 
     def _passed(self, spec: jobs.Specification) -> list[tuple[str, str]]:
         """Each point that the run passes, and a digest of the directory at that moment."""

@@ -124,6 +124,9 @@ class Failing(Mailbox):
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         return self._batch("find", self._store.find, intents)
 
+    def settle(self, intents: Sequence[Intent]) -> None:
+        self._call("settle", lambda: self._store.settle(intents))
+
     def abandon(self, intents: Sequence[Intent]) -> None:
         self._call("abandon", lambda: self._store.abandon(intents))
 

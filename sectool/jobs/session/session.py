@@ -216,6 +216,7 @@ class Session:
         if operation in _ACT_ON_MAIL:
             with job.log.group():
                 job.log.give_ups.forget_answers()
+            _end_removals(job, mailbox)
         self.stack.enter_context(self.progress.beside(job))
         job.finish_purge()
 
@@ -227,6 +228,12 @@ def _last_mailbox(run: MatchingRun[Summary]) -> str:
                 f"the job {run.job} has no mailbox yet", hint="run `sectool decrypt` on it first"
             )
         return job.mailbox
+
+
+def _end_removals(job: Job, mailbox: Mailbox) -> None:
+    kind = mailbox.specification.kind
+    records = job.log.replacements.open()
+    mailbox.settle([record.intent for record in records if record.store == kind])
 
 
 def _tell_passed_over(mailbox: Mailbox, progress: Progress) -> None:

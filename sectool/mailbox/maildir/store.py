@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -109,7 +109,6 @@ class Maildir(Mailbox):
         self._files = MaildirFiles(self._root)
         self._replacer = MaildirReplacer(self._files, self.capabilities.spool_directory)
         self._retirer = MaildirRetirer(self._files)
-        self._is_locked = False
 
     def _look_at_capabilities(self) -> Capabilities:
         parts = [part for part in MESSAGE_DIRECTORIES if is_directory(self._root / part)]
@@ -131,19 +130,13 @@ class Maildir(Mailbox):
             return None
         return None if way.missing else path
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[object]:
         """Keeps other runs of this program out of the mailbox; mail programs do not notice it.
 
         Raises:
             Locked: on entering, when another run holds it.
         """
-        with DirectoryLock(self._root, what="mailbox"):
-            self._is_locked = True
-            try:
-                yield
-            finally:
-                self._is_locked = False
+        return DirectoryLock(self._root, what="mailbox")
 
     def is_in_use(self) -> bool:
         return is_held(self._root / ".")
@@ -250,11 +243,12 @@ class Maildir(Mailbox):
         return self._retirer.retire(placed, note)
 
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
-        # A dry run holds no lock, and changes nothing.
-        if self._is_locked and self.capabilities.writable:
+        return self._replacer.find(intents)
+
+    def settle(self, intents: Sequence[Intent]) -> None:
+        if self.capabilities.writable:
             with durable.explained("end the removal of old copies that was interrupted"):
                 self._retirer.settle(intents)
-        return self._replacer.find(intents)
 
     def abandon(self, intents: Sequence[Intent]) -> None:
         self._replacer.abandon(intents)
