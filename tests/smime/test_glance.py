@@ -191,7 +191,7 @@ NOT_TOLD: dict[str, Callable[[bytes], bytes]] = {
     "rights management": lambda raw: (
         b'Content-Disposition: x; filename="message.rpmsg"\n' + encoded(raw, b"base64")
     ),
-    "compressed by a server": lambda raw: b"\x1f\x8b" + encoded(raw, b"base64"),
+    "compressed by a server": lambda raw: b"BZh" + encoded(raw, b"base64"),
     "of indefinite length": lambda raw: encoded(b"\x30\x80" + raw[4:] + bytes(2), b"base64"),
 }
 

@@ -41,7 +41,8 @@ def glance(head: bytes, size: int) -> cms.EnvelopeHead | None:
     Returns:
         None where it is not encrypted, or the head does not tell for sure.
     """
-    header = sound_header(head) if len(head) >= min(GLANCE_SIZE, size) else None
+    is_odd = len(head) < min(GLANCE_SIZE, size) or recognition.foreign_storage(head)
+    header = None if is_odd else sound_header(head)
     entity = None if header is None else _root_leaf(header, size)
     if entity is None or not recognition.is_candidate(entity):
         return None
