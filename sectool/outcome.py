@@ -28,6 +28,8 @@ class State(StrEnum):
     REVIEW = "review"
     """Opened, but not accepted as plaintext: a person decides."""
     NOT_SELECTED = "not-selected"
+    NOT_READ = "not-read"
+    """What it is was not looked for: a quick look reads the heads of messages alone."""
 
     CHECKPOINTED = "checkpointed"
     DECRYPTED = "decrypted"
@@ -58,6 +60,7 @@ NOT_DONE = frozenset(
         State.MALFORMED,
         State.UNDER_SIGNATURE,
         State.REVIEW,
+        State.NOT_READ,
         State.REFUSED,
         State.CHANGED,
         State.FAILED,

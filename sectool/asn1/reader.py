@@ -169,6 +169,12 @@ class BERReader(Generic[LimitsT]):
 
     def skip(self, what: str) -> None:
         """Passes the next element, whatever it holds."""
+        header = self.peek()
+        if header is not None and header.length is not None:
+            end = self._position + header.length
+            if end <= len(self._buffer):
+                self._ahead, self._position = None, end
+                return
         for header in self._headers(what):
             self._skip_content(header.length or 0)
 

@@ -179,7 +179,7 @@ def as_table(summary: Summary) -> Iterable[str]:
             if summary.counts[state]
         ],
     )
-    was = "" if summary.phase in {"scan", "decrypt"} else "was "
+    was = "" if summary.phase in {"scan", "quick-scan", "decrypt"} else "was "
     yield from _section(
         (f"{was}encrypted to", "messages", "key"),
         [
@@ -404,9 +404,13 @@ def _told(lying: Lying, what: str, plaintext: Plaintext) -> str:
 # --- whether a person may be content --------------------------------------------------------------
 
 
+_QUICK = "quick look, no verdict: `sectool scan` without --quick gives one"
+
+
 def verdict_as_json(summary: Summary) -> dict[str, Any]:
     """Member ``verdict`` of the document of the command contract."""
-    reasons = list(_verdict_reasons(summary))
+    is_quick = summary.phase == "quick-scan"
+    reasons = [_QUICK] if is_quick else list(_verdict_reasons(summary))
     return {"good": not reasons, "text": "; ".join(reasons) or _good_verdict(summary)}
 
 

@@ -9,6 +9,7 @@ import typer
 
 from sectool.cli import options
 from sectool.cli.options import path_option
+from sectool.errors import UsageError
 
 EXAMPLE = "Example: sectool scan ~/Maildir --keys ~/keys --passphrase-file pass.txt"
 
@@ -23,6 +24,12 @@ NewKeys = Annotated[
 Check = Annotated[
     bool, typer.Option("--check", help="End with 3 unless the mailbox is safe to move now.")
 ]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick", help="Read the first bytes of each message alone: a count, and no verdict."
+    ),
+]
 
 
 def scan(
@@ -34,6 +41,7 @@ def scan(
     parts: options.PartOptions,
     new_keys: NewKeys = [],  # noqa: B006
     check: Check = False,
+    quick: Quick = False,
     run: options.RunOptions,
     manners: options.Manners,
 ) -> None:
@@ -46,6 +54,10 @@ def scan(
     from sectool.cli.render import show
     from sectool.cli.session import run_job
 
+    if quick:
+        _check_quick(opening, parts, {"--new-keys": new_keys, "--check": check})
+        look = jobs.QuickScan(mailbox=mailbox, keys=passphrases.of(keys) if keys else None)
+        show(run_job(run.added_to(look), manners), manners, looks_only=True)
     spec = jobs.Scan(
         mailbox=mailbox,
         keys=opening.added_to(passphrases.of(keys)) if keys or opening.secrets else None,
@@ -55,3 +67,22 @@ def scan(
     )
     summary = run_job(run.added_to(spec), manners)
     show(summary, manners, looks_only=True, fails=check and not summary.is_safe_to_move)
+
+
+def _check_quick(
+    opening: options.OpeningOptions, parts: options.PartOptions, others: dict[str, object]
+) -> None:
+    given = {
+        "--secrets": opening.secrets,
+        "--try-keys": opening.try_keys,
+        "--try-tokens": opening.try_tokens,
+        "--accept": opening.accept,
+        "--break-signatures": parts.break_signatures,
+        "--leave-attachments": parts.leave_attachments,
+        **others,
+    }
+    for name in (name for name, value in given.items() if value):
+        raise UsageError(
+            f"{name} does not go with --quick, which opens nothing and gives no verdict",
+            hint="leave out one of the two",
+        )

@@ -12,6 +12,10 @@ from sectool.cms.envelope import (
     identify as identify,
     read_recipients as read_recipients,
 )
+from sectool.cms.envelope_head import (
+    EnvelopeHead as EnvelopeHead,
+    read_envelope_head as read_envelope_head,
+)
 from sectool.cms.key_kinds import (
     KeyKind as KeyKind,
     UnknownRecipients as UnknownRecipients,

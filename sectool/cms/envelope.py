@@ -146,8 +146,8 @@ def read_envelope(
         LimitExceeded: a bound was reached.
     """
     reader = CMSReader(stream, limits)
-    content_type = _enter_envelope(reader)
-    originator_info = _read_originator_info(reader)
+    content_type = enter_envelope(reader)
+    originator_info = read_originator_info(reader)
     maker = TableMaker(limits, wanted)
     if with_recipients:
         for recipient_info in read_recipient_infos(reader, originator_info):
@@ -193,17 +193,21 @@ def encrypted_content_blocks(stream: BinaryIO, limits: Limits) -> Iterator[bytes
         LimitExceeded: a bound was reached.
     """
     reader = CMSReader(stream, limits)
-    _enter_envelope(reader)
-    _read_originator_info(reader)
+    enter_envelope(reader)
+    read_originator_info(reader)
     reader.skip("recipientInfos")
-    _enter_encrypted_content_info(reader)
+    enter_encrypted_content_info(reader)
     if reader.at(tags.context(0)):
         header = reader.take("encryptedContent")
         yield from reader.octet_string_blocks(header, "encryptedContent")
 
 
-def _enter_envelope(reader: CMSReader) -> str:
-    """Reads up to what follows the version; answers the type of the envelope."""
+def enter_envelope(reader: CMSReader) -> str:
+    """Reads up to what follows the version; answers the type of the envelope.
+
+    Raises:
+        MalformedMessage: it is not an EnvelopedData or AuthEnvelopedData.
+    """
     content_type = _enter_content_info(reader)
     if content_type not in {oids.ENVELOPED_DATA, oids.AUTH_ENVELOPED_DATA}:
         name = oids.content_type_name(content_type)
@@ -214,7 +218,7 @@ def _enter_envelope(reader: CMSReader) -> str:
     return content_type
 
 
-def _read_originator_info(reader: CMSReader) -> bytes:
+def read_originator_info(reader: CMSReader) -> bytes:
     """OriginatorInfo as encoded, where it is of a size to keep; else empty.
 
     Hardly a message needs it, so that it must never be a reason not to open one.
@@ -240,7 +244,7 @@ class _EncryptedContentInfo(NamedTuple):
 def _read_encrypted_content_info(
     reader: CMSReader, receive: Callable[[bytes], object] | None, *, holds_content: bool
 ) -> _EncryptedContentInfo:
-    content_type, algorithm = _enter_encrypted_content_info(reader)
+    content_type, algorithm = enter_encrypted_content_info(reader)
     if not reader.at(tags.context(0)):
         reader.leave(_ENCRYPTED_CONTENT_INFO)
         return _EncryptedContentInfo(content_type, algorithm)
@@ -262,7 +266,12 @@ def _read_encrypted_content_info(
     return _EncryptedContentInfo(content_type, algorithm, size, content)
 
 
-def _enter_encrypted_content_info(reader: CMSReader) -> tuple[str, AlgorithmIdentifier]:
+def enter_encrypted_content_info(reader: CMSReader) -> tuple[str, AlgorithmIdentifier]:
+    """Reads up to the encrypted content; answers its type, and the algorithm.
+
+    Raises:
+        MalformedMessage: it is not an EncryptedContentInfo.
+    """
     reader.enter(tags.SEQUENCE, _ENCRYPTED_CONTENT_INFO)
     content_type = reader.read_oid("the type of the encrypted content")
     return content_type, read_algorithm_identifier(reader, "contentEncryptionAlgorithm")
@@ -427,7 +436,7 @@ def read_recipients(
             if content_type == oids.ENCRYPTED_DATA:
                 is_complete = True
             elif is_envelope:
-                originator_info = _read_originator_info(reader)
+                originator_info = read_originator_info(reader)
                 # What was read before the damage stays.
                 for recipient_info in read_recipient_infos(reader, originator_info):
                     maker.add(recipient_info)

@@ -220,15 +220,15 @@ def quick_key_transport(raw: bytes, limits: Limits) -> RecipientInfo | None:
     if len(raw) > _QUICK_SIZE:
         return None
     try:
-        at, end = _quick(raw, 0, 0x30, len(raw))
-        _, at = _quick(raw, at, 0x02, end)  # version
+        at, end = quick_element(raw, 0, 0x30, len(raw))
+        _, at = quick_element(raw, at, 0x02, end)  # version
         identifier, at = _quick_identifier(raw, at, end, limits)
-        algorithm_at, after = _quick(raw, at, 0x30, end)
-        oid_at, at = _quick(raw, algorithm_at, 0x06, after)
+        algorithm_at, after = quick_element(raw, at, 0x30, end)
+        oid_at, at = quick_element(raw, algorithm_at, 0x06, after)
         algorithm = AlgorithmIdentifier(read_oid(raw[oid_at:at]), raw[at:after] or None)
         if algorithm.parameters is not None:
-            _quick(raw, at, raw[at], after, is_last=True)
-        key_at, after_key = _quick(raw, after, 0x04, end, is_last=True)
+            quick_element(raw, at, raw[at], after, is_last=True)
+        key_at, after_key = quick_element(raw, after, 0x04, end, is_last=True)
         if after_key - key_at > limits.encrypted_key_size or after - at > limits.parameters_size:
             return None
     except (IndexError, ValueError, MalformedMessage):
@@ -240,32 +240,42 @@ def _quick_identifier(
     raw: bytes, at: int, end: int, limits: Limits
 ) -> tuple[RecipientIdentifier, int]:
     if raw[at] == 0x80:
-        begin, after = _quick(raw, at, 0x80, end)
+        begin, after = quick_element(raw, at, 0x80, end)
         if after - begin > limits.identifier_size:
             raise ValueError
         return SubjectKeyIdentifier(raw[begin:after]), after
-    name_at, after = _quick(raw, at, 0x30, end)
-    _, serial_at = _quick(raw, name_at, 0x30, after)
-    number_at, number_end = _quick(raw, serial_at, 0x02, after, is_last=True)
+    name_at, after = quick_element(raw, at, 0x30, end)
+    _, serial_at = quick_element(raw, name_at, 0x30, after)
+    number_at, number_end = quick_element(raw, serial_at, 0x02, after, is_last=True)
     if serial_at - name_at > limits.name_size or number_end - number_at > limits.identifier_size:
         raise ValueError
     number = int.from_bytes(raw[number_at:number_end], "big", signed=True)
     return IssuerAndSerialNumber(raw[name_at:serial_at], number), after
 
 
-def _quick(
+def quick_element(
     raw: bytes, at: int, identifier: int, stop: int, *, is_last: bool = False
 ) -> tuple[int, int]:
     """Where the content of an element begins and ends that has this identifier octet.
 
+    Args:
+        raw: holds its header; its content may go on beyond.
+        at: where it begins.
+        identifier: the octet.
+        stop: where what it stands in ends.
+        is_last: whether nothing follows it there.
+
     Raises:
         ValueError: it is another one, is of a rare form, or reaches beyond what it stands in.
+        IndexError: its header is not whole.
     """
     length, begin = raw[at + 1], at + 2
     if length == 0x81:
         length, begin = raw[begin], begin + 1
     elif length == 0x82:
         length, begin = raw[begin] << 8 | raw[begin + 1], begin + 2
+    elif length == 0x83:
+        length, begin = raw[begin] << 16 | raw[begin + 1] << 8 | raw[begin + 2], begin + 3
     elif length > 0x7F:
         raise ValueError
     end = begin + length

@@ -8,6 +8,7 @@ from sectool.jobs.session.spec import (
     Decrypt as Decrypt,
     Encrypt as Encrypt,
     Purge as Purge,
+    QuickScan as QuickScan,
     Reason as Reason,
     Rewrap as Rewrap,
     Rollback as Rollback,

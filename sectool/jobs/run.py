@@ -14,6 +14,7 @@ from sectool.errors import RunError
 from sectool.jobs.operations.decrypt import decrypt
 from sectool.jobs.operations.encrypt import encrypt
 from sectool.jobs.operations.purge import purge
+from sectool.jobs.operations.quick_scan import quick_scan
 from sectool.jobs.operations.rewrap import rewrap
 from sectool.jobs.operations.rollback import rollback
 from sectool.jobs.operations.scan import scan
@@ -25,6 +26,7 @@ from sectool.jobs.session.spec import (
     Encrypt,
     NeverCancelled,
     Purge,
+    QuickScan,
     Rewrap,
     Rollback,
     Run,
@@ -87,6 +89,8 @@ def _carry_out(  # noqa: PLR0911  # one for each operation
     match spec:
         case Scan():
             return scan(spec, session)
+        case QuickScan():
+            return quick_scan(spec, session)
         case Decrypt():
             return decrypt(spec, session)
         case Encrypt():

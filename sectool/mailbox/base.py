@@ -43,7 +43,7 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 from sectool.errors import MessageChanged, MessageError
 from sectool.hardening import Secret
@@ -238,6 +238,14 @@ class Whereabouts:
     """Why one of the two could not be looked at; the others say nothing then."""
 
 
+class MessageHead(NamedTuple):
+    """How a message begins."""
+
+    raw: bytes
+    size: int
+    """Bytes of the whole message."""
+
+
 class Mailbox(ABC):
     """One person's store. Not thread-safe; each process opens its own."""
 
@@ -280,6 +288,21 @@ class Mailbox(ABC):
             MessageVanished: no such copy.
             MessageError: it cannot be read; costs this message only.
         """
+
+    def head(self, ref: MessageRef, most: int) -> MessageHead:
+        """The first bytes of one message; a store may have a quicker way to them.
+
+        Args:
+            ref: the message.
+            most: bytes at most.
+
+        Raises:
+            MessageVanished: no such copy.
+            MessageError: it cannot be read; costs this message only.
+        """
+        content = self.fetch(ref).content
+        with content.open() as stream:
+            return MessageHead(stream.read(most), content.size)
 
     @property
     def passed_over(self) -> Sequence[str]:

@@ -17,6 +17,7 @@ from sectool.errors import Again, MessageError, SectoolError
 from sectool.mailbox.base import (
     Add,
     Mailbox,
+    MessageHead,
     Note,
     Placed,
     Replace,
@@ -122,6 +123,9 @@ class Retrying(Mailbox):
 
     def fetch(self, ref: MessageRef) -> StoredMessage:
         return _repeat(lambda: self._store.fetch(ref))
+
+    def head(self, ref: MessageRef, most: int) -> MessageHead:
+        return _repeat(lambda: self._store.head(ref, most))
 
     @property
     def passed_over(self) -> Sequence[str]:

@@ -162,6 +162,32 @@ def read_header(
     return _HeaderReader(scanner, boundaries, limits, begins_message).read(is_message, is_doubled)
 
 
+def sound_header(head: bytes, offset: int = 0) -> HeaderBlock | None:
+    """A header in which nothing is odd, as ``read_header`` reads it, and faster.
+
+    Args:
+        head: what begins with it; the first ``LOOK_AHEAD`` bytes, or all there is, decide.
+        offset: of the first byte in the stream.
+
+    Returns:
+        None where anything is odd, so that it is to be read properly.
+    """
+    head = head[:LOOK_AHEAD]
+    position = _WHOLE_FIELDS.match(head).end()  # type: ignore[union-attr]  # always matches
+    blank = _BLANK.match(head, position)
+    if blank is None or may_begin_field(head[blank.end() : blank.end() + _LONGEST_NAME]):
+        return None
+    fields: list[Field] = []
+    at = offset
+    for raw, name in _WHOLE_FIELD.findall(head, 0, position):
+        fields.append(Field(name.lower(), at, raw))
+        at += len(raw)
+    if len(fields) < 2:
+        return None
+    line_end = b"\r\n" if fields[0].raw.partition(b"\n")[0].endswith(b"\r") else b"\n"
+    return HeaderBlock(offset, at, offset + blank.end(), tuple(fields), line_end)
+
+
 def header_of(
     content: Content, limits: Limits = DEFAULT_LIMITS, *, is_message: bool = False
 ) -> HeaderBlock:
@@ -241,22 +267,10 @@ class _HeaderReader:
         return HeaderBlock(self._start, end, scanner.offset, fields, line_end)
 
     def _read_sound(self) -> HeaderBlock | None:
-        """A header in which nothing is odd, which is read faster; None: it is another."""
-        head = self._scanner.peek(LOOK_AHEAD)
-        offset = at = self._scanner.offset
-        position = _WHOLE_FIELDS.match(head).end()  # type: ignore[union-attr]  # always matches
-        fields: list[Field] = []
-        for raw, name in _WHOLE_FIELD.findall(head, 0, position):
-            fields.append(Field(name.lower(), at, raw))
-            at += len(raw)
-        blank = _BLANK.match(head, position)
-        if len(fields) < 2 or blank is None:
-            return None
-        if may_begin_field(head[blank.end() : blank.end() + _LONGEST_NAME]):
-            return None
-        self._scanner.skip(blank.end())
-        line_end = b"\r\n" if fields[0].raw.partition(b"\n")[0].endswith(b"\r") else b"\n"
-        return HeaderBlock(offset, offset + position, offset + blank.end(), tuple(fields), line_end)
+        header = sound_header(self._scanner.peek(LOOK_AHEAD), self._scanner.offset)
+        if header is not None:
+            self._scanner.skip(header.body_start - header.start)
+        return header
 
     def _take_line(self) -> bool:
         """Reads a line; False: it is not of the header, and passed where it is blank."""

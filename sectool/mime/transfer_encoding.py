@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import BinaryIO, Protocol
 
 from sectool.budget import Work, current
-from sectool.message import Content
+from sectool.message import BytesContent, Content
 from sectool.mime.base64_text import AFTER_PADDING, ALPHABET, WHITE_SPACE, Base64Decoder
 
 BLOCK = 256 * 1024
@@ -188,6 +188,8 @@ def decode(
     note: Callable[[str], object] = lambda _: None,
 ) -> bytes:
     """As ``open_decoded``, all of it at once."""
+    if isinstance(content, BytesContent) and not layers:
+        return content.raw[start:end]
     with content.open() as stream:
         _pass(stream, start)
         blocks = [*_blocks(stream, end - start)]

@@ -6,6 +6,7 @@ no job.
 
 from sectool.mime.limits import DEFAULT_LIMITS as DEFAULT_LIMITS, Limits as Limits
 from sectool.smime.finding.find_again import places_of as places_of
+from sectool.smime.finding.glance import GLANCE_SIZE as GLANCE_SIZE, glance as glance
 from sectool.smime.finding.inside import (
     Inside as Inside,
     layer_path as layer_path,

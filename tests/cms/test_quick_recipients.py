@@ -7,8 +7,10 @@ import random
 
 import pytest
 
+from sectool import cms
 from sectool.asn1 import der
 from sectool.cms import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
+from sectool.cms.envelope_head import quick_envelope_head, read_envelope_head_properly
 from sectool.cms.limits import DEFAULT_LIMITS
 from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, quick_key_transport, read_recipient_infos
@@ -16,7 +18,7 @@ from sectool.errors import MessageError
 from tests.cms.conftest import Forge
 
 NAME = der.sequence(der.set_of([der.sequence(der.oid("2.5.4.3"), der.element(0x0C, b"somebody"))]))
-IDENTIFIERS = {
+IDENTIFIERS: dict[str, RecipientIdentifier] = {
     "by name": IssuerAndSerialNumber(NAME, 0x80FF),
     "by a negative number": IssuerAndSerialNumber(NAME, -5),
     "by key": SubjectKeyIdentifier(bytes(range(20))),
@@ -52,3 +54,37 @@ def test_both_ways_read_the_same_of_whole_and_of_damaged_recipients(
             )
         infos = der.element(0x31, raw + bytes(damaged) + raw)
         assert read(io.BytesIO(infos)) == read(Dribble(infos))
+
+
+@pytest.mark.parametrize("size", [10, 300, 70_000])
+def test_a_head_that_is_read_the_quick_way_says_what_the_proper_way_says(
+    size: int, forge: Forge
+) -> None:
+    infos = der.element(
+        0x31,
+        b"".join(
+            forge.recipient(identifier=one, encrypted_key=bytes(128))
+            for one in IDENTIFIERS.values()
+        ),
+    )
+    algorithm = der.sequence(der.oid("2.16.840.1.101.3.4.1.42"), der.octet_string(bytes(16)))
+    content = der.sequence(der.oid(cms.ID_DATA), algorithm, der.element(0x80, bytes(size)))
+    envelope = der.sequence(der.integer(0), infos, content)
+    raw = der.sequence(der.oid(cms.ENVELOPED_DATA), der.explicit(0, envelope))
+    found = quick_envelope_head(raw, DEFAULT_LIMITS)
+    assert found == read_envelope_head_properly(raw, DEFAULT_LIMITS)
+    assert found is not None
+    assert found.size == len(raw)
+    chance = random.Random(8)
+    quick = 0
+    for _ in range(1_500):
+        damaged = bytearray(raw[: chance.choice((900, chance.randrange(1, 900)))])
+        for _ in range(chance.randrange(3)):
+            damaged[chance.randrange(len(damaged))] = chance.choice(
+                (0, 1, 2, 4, 5, 6, 0x30, 0x31, 0x80, 0x81, 0x82, 0x83, 0xA0, chance.randrange(256))
+            )
+        one = quick_envelope_head(bytes(damaged), DEFAULT_LIMITS)
+        if one is not None:
+            quick += 1
+            assert one == read_envelope_head_properly(bytes(damaged), DEFAULT_LIMITS)
+    assert quick > 100

@@ -32,6 +32,7 @@ class Operation(StrEnum):
     """What a run does."""
 
     SCAN = "scan"
+    QUICK_SCAN = "quick-scan"
     DECRYPT = "decrypt"
     ENCRYPT = "encrypt"
     REWRAP = "rewrap"
@@ -202,6 +203,16 @@ class Scan(Run[OpeningSummary], PartsTaken):
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuickScan(Run[Summary]):
+    """Says what the heads of messages show; no verdict rests on it."""
+
+    operation = Operation.QUICK_SCAN
+    mailbox: str
+    keys: KeySpecification | None = None
+    """The key history; it opens nothing, and is looked up."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decrypt(TakingRun[DecryptSummary]):
     """Takes the plaintext of a mailbox into a job."""
 
@@ -301,7 +312,7 @@ class Purge(MatchingRun[PurgeSummary]):
     """Remove what belongs to messages that were not replaced, too."""
 
 
-Specification = Scan | Decrypt | Encrypt | Rewrap | Verify | Rollback | Purge
+Specification = Scan | QuickScan | Decrypt | Encrypt | Rewrap | Verify | Rollback | Purge
 """One run of one operation."""
 
 

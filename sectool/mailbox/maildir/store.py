@@ -29,6 +29,7 @@ from sectool.mailbox.base import (
     Capabilities,
     Mailbox,
     MailboxSpecification,
+    MessageHead,
     Note,
     Placed,
     Replace,
@@ -179,6 +180,14 @@ class Maildir(Mailbox):
             flags=self._files.view(ref.folder).flags(entry.letters),
             internal_date=internal_date(status),
         )
+
+    def head(self, ref: MessageRef, most: int) -> MessageHead:
+        return self._files.with_file(ref, lambda file, entry: self._head(ref, most, file, entry))
+
+    def _head(self, ref: MessageRef, most: int, file: DirectoryEntry, entry: Entry) -> MessageHead:
+        with self._files.open_at(ref, file, entry) as stream:
+            descriptor = stream.fileno()
+            return MessageHead(os.read(descriptor, most), os.fstat(descriptor).st_size)
 
     def open_file(self, ref: MessageRef) -> BinaryIO | None:
         try:
