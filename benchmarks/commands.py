@@ -291,6 +291,11 @@ def scan(on: Round) -> Measured:
     return on.sectool("scan", on.mail.maildir, states=["encrypted"])
 
 
+@step("scan --quick")
+def scan_quick(on: Round) -> Measured:
+    return on.sectool("scan", on.mail.maildir, "--quick", states=["encrypted"])
+
+
 @step("scan --keys")
 def scan_keys(on: Round) -> Measured:
     return on.sectool("scan", on.mail.maildir, "--keys", on.mail.old, states=["readable"])

@@ -118,6 +118,8 @@ def dearer(name: str) -> Value:
 
 TIMES, SECONDS, MEGABYTES, PERCENT = "{:.2f} times", "{:.1f} s", "{:.0f} MB", "{:+.0f} %"
 _OPENSSL = ("openssl decrypt", "openssl encrypt")
+RATE = "{:,.0f} messages/s"
+
 ROWS = (
     Row("decrypt against openssl", "ordinary", faster("decrypt", "openssl decrypt"), TIMES, 4, 5.5),
     Row(
@@ -135,7 +137,8 @@ ROWS = (
     Row("rewrap against openssl, twice", "ordinary", faster("rewrap", *_OPENSSL), TIMES, 6, 10),
     Row("scan against its floor", "ordinary", faster("scan", "floor of scan"), TIMES, 0.5, 0.8),
     Row("scan against its floor", "small", faster("scan", "floor of scan"), TIMES, 0.5, 0.8),
-    Row("scan", "small", speed("scan"), "{:,.0f} messages/s"),
+    Row("scan", "small", speed("scan"), RATE),
+    Row("scan --quick", "small", speed("scan --quick"), RATE, 8000, 20000),
     Row("decrypt against openssl", "curve", faster("decrypt", "openssl decrypt"), TIMES),
     Row("encrypt against openssl", "curve", faster("encrypt", "openssl encrypt"), TIMES),
     Row("resume decrypt", "many", seconds("decrypt again"), SECONDS, 5, 3),
