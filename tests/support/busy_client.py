@@ -52,6 +52,8 @@ class BusyClient:
     """By Message-ID."""
     folders: list[str] = field(default_factory=lambda: ["INBOX", "Work", "Lists"])
     acts: Counter[str] = field(default_factory=Counter)
+    moves: list[str] = field(default_factory=list)
+    """What was asked of the server, and its answer: one that it does by half is asked again."""
     _number: int = 1000
 
     def __post_init__(self) -> None:
@@ -173,7 +175,8 @@ class BusyClient:
 
         def act() -> None:
             for number in self._uids(identity, known.folder):
-                self._client.uid("MOVE", str(number), target)
+                _, answer = self._client.uid("MOVE", str(number), target)
+                self.moves.append(f"{identity} {known.folder} {number} to {target}: {answer}")
 
         with self.space:
             self._until(f"move {identity} from {known.folder} to {target}", is_so, act)

@@ -149,7 +149,8 @@ class BusyStory:
             met = self._act(client, commands, command, acts)
             codes = [commands.run(command) for _ in range(2)]
             said = [*commands.said, *lying(maildir, keys)]
-            told = "\n".join([f"{story}, seed {self.seed}, {client.acts}", *said])
+            beside = [f"{story}, seed {self.seed}, {client.acts}", *client.moves]
+            told = "\n".join([*beside, *said])
             assert met <= CODES | {KILLED, *([NoSpace.exit_code] if self._fills else [])}, told
             seen, wanted = _settled(client), client.wanted()
             assert seen == wanted, f"{told}\nseen {seen - wanted}\nwanted {wanted - seen}"
