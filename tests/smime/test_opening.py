@@ -309,6 +309,16 @@ def test_content_that_changes_between_two_readings_is_refused(
         inner.write_to(io.BytesIO())
 
 
+def test_of_a_message_on_disk_less_is_held_than_of_one_in_memory(
+    seal: Seal, mail: Mail, bobs_keys: cms.KeySource
+) -> None:
+    raw = mail(seal(b"Subject: x\r\n\r\n" + b"x" * (5 * 2**20)))
+    for content, is_held in ((BytesContent(raw), True), (Streamed(raw), False)):
+        (part,) = smime.take_inventory(content).parts
+        inner = smime.find_opening(part, bobs_keys).inner
+        assert isinstance(inner.content, BytesContent) is is_held
+
+
 def test_a_forwarded_part_opens(seal: Seal, mail: Mail, bobs_keys: cms.KeySource) -> None:
     raw = b"Subject: fwd\r\nContent-Type: message/rfc822\r\n\r\n" + mail(seal())
     assert open_all(raw, bobs_keys).has_header_block

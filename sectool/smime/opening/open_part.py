@@ -19,6 +19,9 @@ from sectool.smime.opening.pushed_content import PushedContent
 from sectool.smime.opening.strict_test import PlaintextWitness
 from sectool.smime.parts import EncryptedPart
 
+_HELD_OF_LARGE = 4 * 1024 * 1024
+"""Bytes of content held at most of a message that is not in memory: it may have many parts."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedPart:
@@ -95,6 +98,8 @@ def find_opening(
     )
     if openings.description.digest != part.envelope.digest:
         raise MessageChanged("the encrypted message changed since it was looked at")
+    if not part.source.is_in_memory:
+        buffered_content = min(buffered_content, _HELD_OF_LARGE)
     is_small = (openings.description.encrypted_content_size or 0) <= buffered_content
     return _first_proven(openings, part, released, guessed, is_small=is_small)
 
