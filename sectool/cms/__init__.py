@@ -3,15 +3,15 @@
 Reads BER and DER, writes DER. Knows keys only by their operations, and no mail.
 """
 
-from sectool.cms.envelope import (
+from sectool.cms.description import (
     EnvelopeDescription as EnvelopeDescription,
     IdentifierFilter as IdentifierFilter,
     RecipientDescription as RecipientDescription,
     RecipientsSeen as RecipientsSeen,
     describe_envelope as describe_envelope,
-    identify as identify,
     read_recipients as read_recipients,
 )
+from sectool.cms.envelope import identify as identify
 from sectool.cms.envelope_head import (
     EnvelopeHead as EnvelopeHead,
     read_envelope_head as read_envelope_head,

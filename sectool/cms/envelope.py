@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import BinaryIO, NamedTuple
 
 from sectool.asn1 import der, tags
@@ -16,32 +15,22 @@ from sectool.cms.ciphers import SealedContent
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
     read_algorithm_identifier,
-    serial_hex,
 )
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
-from sectool.cms.names import display_name
 from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import (
     RecipientFilter,
-    RecipientInfo,
-    RecipientKind,
     RecipientTable,
     TableMaker,
     read_recipient_infos,
 )
-from sectool.cms.seams import (
-    IssuerAndSerialNumber,
-    RecipientIdentifier,
-    Source,
-    SubjectKeyIdentifier,
-)
-from sectool.errors import LimitExceeded, MalformedMessage
+from sectool.errors import MalformedMessage
 from sectool.message import IN_MEMORY
-from sectool.outcome import ContentDigest, RecipientKey
+from sectool.outcome import ContentDigest
 
 _CONTENT_INFO = "ContentInfo"
-_ENCRYPTED_CONTENT_INFO = "encryptedContentInfo"
-_WITH_RECIPIENTS = frozenset(
+ENCRYPTED_CONTENT_INFO = "encryptedContentInfo"
+WITH_RECIPIENTS = frozenset(
     {oids.ENVELOPED_DATA, oids.AUTH_ENVELOPED_DATA, oids.SIGNED_AND_ENVELOPED_DATA}
 )
 
@@ -106,7 +95,7 @@ def identify(stream: BinaryIO) -> str:
     """
     reader = CMSReader(stream)
     try:
-        content_type = _enter_content_info(reader)
+        content_type = enter_content_info(reader)
         if reader.peek() is None or reader.at(tags.context(0)):
             return content_type
     except MalformedMessage as error:
@@ -114,7 +103,8 @@ def identify(stream: BinaryIO) -> str:
     raise MalformedMessage("this is not a CMS ContentInfo")
 
 
-def _enter_content_info(reader: CMSReader) -> str:
+def enter_content_info(reader: CMSReader) -> str:
+    """Enters a ContentInfo (RFC 5652 section 3); answers its content type."""
     reader.enter(tags.SEQUENCE, _CONTENT_INFO)
     return reader.read_oid("contentType")
 
@@ -208,7 +198,7 @@ def enter_envelope(reader: CMSReader) -> str:
     Raises:
         MalformedMessage: it is not an EnvelopedData or AuthEnvelopedData.
     """
-    content_type = _enter_content_info(reader)
+    content_type = enter_content_info(reader)
     if content_type not in {oids.ENVELOPED_DATA, oids.AUTH_ENVELOPED_DATA}:
         name = oids.content_type_name(content_type)
         raise MalformedMessage(f"the content is {name}, not an envelope")
@@ -246,7 +236,7 @@ def _read_encrypted_content_info(
 ) -> _EncryptedContentInfo:
     content_type, algorithm = enter_encrypted_content_info(reader)
     if not reader.at(tags.context(0)):
-        reader.leave(_ENCRYPTED_CONTENT_INFO)
+        reader.leave(ENCRYPTED_CONTENT_INFO)
         return _EncryptedContentInfo(content_type, algorithm)
     held: list[bytes] = []
     size = 0
@@ -261,7 +251,7 @@ def _read_encrypted_content_info(
         else:
             is_held = False
             held.clear()
-    reader.leave(_ENCRYPTED_CONTENT_INFO)
+    reader.leave(ENCRYPTED_CONTENT_INFO)
     content = b"".join(held) if is_held else None
     return _EncryptedContentInfo(content_type, algorithm, size, content)
 
@@ -272,7 +262,7 @@ def enter_encrypted_content_info(reader: CMSReader) -> tuple[str, AlgorithmIdent
     Raises:
         MalformedMessage: it is not an EncryptedContentInfo.
     """
-    reader.enter(tags.SEQUENCE, _ENCRYPTED_CONTENT_INFO)
+    reader.enter(tags.SEQUENCE, ENCRYPTED_CONTENT_INFO)
     content_type = reader.read_oid("the type of the encrypted content")
     return content_type, read_algorithm_identifier(reader, "contentEncryptionAlgorithm")
 
@@ -287,219 +277,3 @@ def _other_attributes(reader: CMSReader, number: int, what: str, *, keep: bool) 
 
 
 # --- description -------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RecipientDescription:
-    """One recipient of an envelope, as a report names it."""
-
-    kind: RecipientKind
-    identifier: RecipientIdentifier | None
-    """None where the recipient is not named by a certificate."""
-    key_encryption_algorithm: str
-    """Lower-case name, or the dotted identifier; empty where the kind is unknown."""
-
-    @property
-    def issuer(self) -> str:
-        """RFC 4514 form for display, or empty."""
-        if isinstance(self.identifier, IssuerAndSerialNumber):
-            return display_name(self.identifier.issuer)
-        return ""
-
-    @property
-    def serial_number(self) -> str:
-        """Lower-case hexadecimal, or empty."""
-        if isinstance(self.identifier, IssuerAndSerialNumber):
-            return serial_hex(self.identifier.serial_number)
-        return ""
-
-    @property
-    def subject_key_identifier(self) -> str:
-        """Lower-case hexadecimal, or empty."""
-        if isinstance(self.identifier, SubjectKeyIdentifier):
-            return self.identifier.value.hex()
-        return ""
-
-    @cached_property
-    def key(self) -> RecipientKey:
-        """As reports and the job log name it."""
-        return RecipientKey(self.issuer, self.serial_number, self.subject_key_identifier)
-
-
-@dataclass(frozen=True, slots=True)
-class EnvelopeDescription:
-    """What can be said of an envelope without a key."""
-
-    content_type: str
-    """Of the outer ContentInfo, dotted."""
-    recipients: tuple[RecipientDescription, ...]
-    """Those that are kept, in the order of the message: the first of them, and all that were
-    asked for. A key agreement gives one for each key it names."""
-    content_encryption_algorithm: str
-    """Lower-case name such as ``aes-256-cbc``, or the dotted identifier."""
-    encrypted_content_type: str
-    """Dotted."""
-    encrypted_content_size: int | None
-    """Bytes; None: the content is absent (detached)."""
-    digest: ContentDigest
-    """SHA-256 of the outer element exactly as encoded: the content digest."""
-    size: int
-    """Bytes of the outer element as encoded."""
-    trailing_bytes: int
-    """Bytes of the source after it."""
-    recipients_total: int
-    """Recipients there are, kept or not."""
-    recipients_complete: bool
-    """Whether all that were asked for are among ``recipients``; all there are, where nothing
-    was asked for. Where it is not, nothing may be concluded from a name that is not there."""
-    envelope: Envelope = field(repr=False, compare=False)
-    """As it was read, to be opened."""
-
-
-IdentifierFilter = Callable[[RecipientIdentifier], bool]
-"""Whether a recipient of that name is asked for."""
-
-
-def describe_envelope(
-    source: Source,
-    limits: Limits = DEFAULT_LIMITS,
-    *,
-    wanted: IdentifierFilter | None = None,
-    holds_content: bool = False,
-) -> EnvelopeDescription:
-    """Walks a CMS envelope once, whatever its algorithms.
-
-    Args:
-        source: the CMS.
-        limits: bounds on hostile input.
-        wanted: which recipients are kept whatever their place among others.
-        holds_content: as in ``read_envelope``; for a source that lies in memory itself, since
-            of a large message every part would be held.
-
-    Raises:
-        MalformedMessage: it is not a whole EnvelopedData or AuthEnvelopedData.
-        LimitExceeded: a bound was reached.
-    """
-    by_identifier = _by_identifier(wanted)
-    with source.open() as stream:
-        return describe(
-            read_envelope(stream, limits, wanted=by_identifier, holds_content=holds_content)
-        )
-
-
-def _by_identifier(wanted: IdentifierFilter | None) -> RecipientFilter | None:
-    if wanted is None:
-        return None
-    return lambda info: info.identifier is not None and wanted(info.identifier)
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientsSeen:
-    """The recipients of what may be no whole envelope, as far as they can be read."""
-
-    content_type: str
-    """Of the ContentInfo, dotted; empty where none begins here."""
-    is_envelope: bool
-    """Whether its structure was followed as far as RecipientInfos go, or should."""
-    recipients: tuple[RecipientDescription, ...]
-    """Those that are kept, as in ``EnvelopeDescription``."""
-    is_complete: bool
-    """Whether the RecipientInfos were read to their end, and all that were asked for are kept;
-    all there are, where nothing was asked for."""
-
-
-def read_recipients(
-    source: Source, limits: Limits = DEFAULT_LIMITS, *, wanted: IdentifierFilter | None = None
-) -> RecipientsSeen:
-    """Names the recipients of an envelope that may be damaged, cut off or over a limit.
-
-    Args:
-        source: what may be a CMS.
-        limits: bounds on hostile input.
-        wanted: which recipients are kept whatever their place among others.
-
-    EncryptedData is an envelope here that has no recipients (RFC 5652 section 8), and
-    SignedAndEnvelopedData (RFC 2315 section 11) one like others.
-    """
-    content_type = ""
-    is_envelope = is_complete = False
-    maker = TableMaker(limits, _by_identifier(wanted))
-    with source.open() as stream:
-        reader = CMSReader(stream, limits)
-        try:
-            content_type = _enter_content_info(reader)
-            if content_type in _WITH_RECIPIENTS or content_type == oids.ENCRYPTED_DATA:
-                reader.enter(tags.context(0), "the content of the ContentInfo")
-                reader.enter(tags.SEQUENCE, "the envelope")
-                reader.read_integer("version")
-                is_envelope = True
-            if content_type == oids.ENCRYPTED_DATA:
-                is_complete = True
-            elif is_envelope:
-                originator_info = read_originator_info(reader)
-                # What was read before the damage stays.
-                for recipient_info in read_recipient_infos(reader, originator_info):
-                    maker.add(recipient_info)
-                is_complete = True
-        except (MalformedMessage, LimitExceeded):
-            pass
-    table = maker.table()
-    recipients = tuple(map(_describe_recipient, table.kept))
-    return RecipientsSeen(content_type, is_envelope, recipients, is_complete and table.is_complete)
-
-
-def goes_on_behind_recipients(source: Source, limits: Limits = DEFAULT_LIMITS) -> bool:
-    """Whether something encrypted follows RecipientInfos of which perhaps none can be read.
-
-    EncryptedData (RFC 5652 section 8) has none, so that it follows at once.
-
-    Args:
-        source: what begins as an envelope does.
-        limits: bounds on hostile input; the sizes of what is passed over have none.
-    """
-    with source.open() as stream:
-        reader = CMSReader(stream, limits)
-        try:
-            content_type = _enter_content_info(reader)
-            reader.enter(tags.context(0), "the content of the ContentInfo")
-            reader.enter(tags.SEQUENCE, "the envelope")
-            reader.read_integer("version")
-            if content_type in _WITH_RECIPIENTS:
-                if reader.at(tags.context(0)):
-                    reader.skip("originatorInfo")
-                reader.skip("recipientInfos")
-            if content_type == oids.SIGNED_AND_ENVELOPED_DATA:
-                reader.skip("digestAlgorithms")
-            reader.enter(tags.SEQUENCE, _ENCRYPTED_CONTENT_INFO)
-            is_typed = reader.at(tags.OBJECT_IDENTIFIER)
-            reader.skip("the type of the encrypted content")
-            has_algorithm = reader.at(tags.SEQUENCE)
-            reader.skip("contentEncryptionAlgorithm")
-            return is_typed and has_algorithm and (not reader.peek() or reader.at(tags.context(0)))
-        except MalformedMessage:
-            return False
-
-
-def describe(envelope: Envelope) -> EnvelopeDescription:
-    """The description of an envelope that was read."""
-    return EnvelopeDescription(
-        content_type=envelope.content_type,
-        recipients=tuple(map(_describe_recipient, envelope.recipients.kept)),
-        content_encryption_algorithm=oids.content_encryption_name(
-            envelope.content_encryption_algorithm.oid
-        ),
-        encrypted_content_type=envelope.encrypted_content_type,
-        encrypted_content_size=envelope.encrypted_content_size,
-        digest=envelope.digest,
-        size=envelope.size,
-        trailing_bytes=envelope.trailing_bytes,
-        recipients_total=envelope.recipients.total,
-        recipients_complete=envelope.recipients.is_complete,
-        envelope=envelope,
-    )
-
-
-def _describe_recipient(recipient_info: RecipientInfo) -> RecipientDescription:
-    algorithm = recipient_info.algorithm
-    name = oids.key_encryption_name(algorithm.oid) if algorithm else ""
-    return RecipientDescription(recipient_info.kind, recipient_info.identifier, name)

@@ -18,13 +18,8 @@ from sectool.cms.aead import TAG_FAILURE
 from sectool.cms.algorithms import content_cipher
 from sectool.cms.attempts import Attempt, Attempts, find_attempts, is_held
 from sectool.cms.ciphers import ContentCipher, Decryptor, SealedContent
-from sectool.cms.envelope import (
-    Envelope,
-    EnvelopeDescription,
-    describe,
-    encrypted_content_blocks,
-    read_envelope,
-)
+from sectool.cms.description import EnvelopeDescription, describe
+from sectool.cms.envelope import Envelope, encrypted_content_blocks, read_envelope
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
 from sectool.cms.recipients import UnwrappedKey
 from sectool.cms.seams import (

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from sectool import cms
 from sectool.budget import Work, current
-from sectool.cms.envelope import goes_on_behind_recipients
+from sectool.cms.description import goes_on_behind_recipients
 from sectool.errors import LimitExceeded
 from sectool.mime.base64_text import Base64Decoder
 from sectool.mime.limits import Limits
