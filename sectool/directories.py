@@ -115,6 +115,10 @@ class DirectoryEntry:
         """Makes a directory."""
         self._told(os.mkdir, mode, dir_fd=self.directory.descriptor)
 
+    def rmdir(self) -> None:
+        """Removes a directory, which must be empty."""
+        self._told(os.rmdir, dir_fd=self.directory.descriptor)
+
     def replace(self, target: DirectoryEntry) -> None:
         """Gives what has the name another one, in any directory of the file system."""
         here, there = self.directory.descriptor, target.directory.descriptor

@@ -269,7 +269,18 @@ def unlink(path: FilePath, point: str, *, missing_ok: bool = False) -> None:
     crashpoint(f"{point}.after")
 
 
-def link(source: BinaryIO, target: Path, point: str) -> None:
+def remove_directory(path: DirectoryEntry, point: str) -> None:
+    """Removes a directory that is empty.
+
+    Raises:
+        OSError: as where it is not.
+    """
+    crashpoint(f"{point}.before")
+    path.rmdir()
+    crashpoint(f"{point}.after")
+
+
+def link(source: BinaryIO, target: FilePath, point: str) -> None:
     """Gives an open file another name, which is not synced; it must not exist.
 
     Raises:
@@ -277,7 +288,10 @@ def link(source: BinaryIO, target: Path, point: str) -> None:
             ``fs.protected_hardlinks`` forbids it.
     """
     crashpoint(f"{point}.before")
-    directory = os.open(target.parent, os.O_PATH | os.O_DIRECTORY)
+    if isinstance(target, DirectoryEntry):
+        directory = os.dup(target.directory.descriptor)
+    else:
+        directory = os.open(target.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         # Whatever its name leads to by now. Only with a directory the call follows that link.
         os.link(f"/proc/self/fd/{source.fileno()}", target.name, dst_dir_fd=directory)

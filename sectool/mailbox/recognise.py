@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.errors import NoSuchMailbox, SectoolError, UsageError, reason_of
-from sectool.mailbox import maildir
+from sectool.mailbox import maildir, mbox
 from sectool.mailbox.base import Access, Credentials, Mailbox, MailboxSpecification
 from sectool.mailbox.maildir.folders import NOTHING_THERE
 from sectool.mailbox.maildir.names import printable
@@ -18,12 +18,12 @@ from sectool.message import open_regular_file
 from sectool.trust import Trust
 
 STORES: dict[str, Callable[[Access], Mailbox]] = {
-    maildir.KIND: lambda access: maildir.Maildir(access.specification)
+    maildir.KIND: lambda access: maildir.Maildir(access.specification),
+    mbox.KIND: lambda access: mbox.Mbox(access.specification),
 }
 """What opens a mailbox, by its kind."""
 
 NOT_SUPPORTED = {
-    "mbox": "mbox files are",
     "eml": "folders of .eml files are",
     "imap": "IMAP accounts are",
     "imaps": "IMAP accounts are",
@@ -52,6 +52,8 @@ def recognise(location: str) -> MailboxSpecification:
         )
     if not colon or kind.lower() not in STORES:
         return _recognise_path(location)
+    if kind.lower() == mbox.KIND:
+        return MailboxSpecification(mbox.KIND, str(_resolve(rest)))
     if kind.lower() != maildir.KIND:
         return MailboxSpecification(kind.lower(), rest)
     return _recognise_path(rest)

@@ -20,6 +20,7 @@ from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.mailboxes import Keys, Mail, fill
+from tests.support.mbox_world import fill_mbox
 from tests.support.one_file_world import OneFileWorld, fill_one_file
 from tests.support.specifications import Fields, Specify
 
@@ -40,6 +41,10 @@ class Place:
         self._specify = specify
         if kind == "maildir":
             fill(self.mailbox, sample)
+        elif kind == "mbox":
+            fill(directory / "filled", sample)
+            self.directory.mkdir()
+            fill_mbox(self.mailbox, directory / "filled")
         else:
             fill(directory / "filled", sample)
             self.directory.mkdir()
@@ -70,7 +75,9 @@ class Place:
 MARK = re.compile(rb"^X-Sectool-Id: .*\n", re.MULTILINE)
 
 
-@pytest.fixture(params=[pytest.param("maildir", marks=pytest.mark.all_only), *checker.KINDS])
+@pytest.fixture(
+    params=[pytest.param("maildir", marks=pytest.mark.all_only), "mbox", *checker.KINDS]
+)
 def place(
     request: pytest.FixtureRequest, sample: list[Mail], tmp_path: Path, specify: Specify
 ) -> Place:
@@ -95,7 +102,7 @@ def of_the_store(names: list[str]) -> list[int]:
     """The sample: one passing of what comes after each act of the store, of the middle ones."""
     passings: dict[str, list[int]] = {}
     for number, name in enumerate(names, start=1):
-        if name.startswith("store.") and name.endswith(".after"):
+        if name.startswith(("store.", "mbox.")) and name.endswith(".after"):
             passings.setdefault(name, []).append(number)
     return sorted(numbers[(len(numbers) - 1) // 2] for numbers in passings.values())
 

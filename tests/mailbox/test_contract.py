@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,8 @@ from tests.support.mailbox_contract import (
     TwoCopies,
     World,
 )
+from tests.support.mbox_world import MboxWorld
+from tests.support.mounts import Mount
 from tests.support.one_file_world import OneFileWorld
 
 
@@ -26,6 +29,21 @@ class TestMaildir(MailboxContract, KeepsBytes, TwoCopies):
     @pytest.fixture
     def read_only_world(self, read_only_maildir: World) -> World:
         return read_only_maildir
+
+
+class TestMbox(MailboxContract, KeepsBytes, NeverTwoCopies):
+    @pytest.fixture(params=["mutt", "thunderbird"])
+    def world(self, tmp_path: Path, request: pytest.FixtureRequest) -> World:
+        return MboxWorld(tmp_path / "mail", request.param)
+
+    @pytest.fixture
+    def read_only_world(self, tmp_path: Path, mount: Mount) -> World:
+        world, view = MboxWorld(tmp_path / "mail"), tmp_path / "view"
+        world.deliver("INBOX", OLD)
+        view.mkdir()
+        mount("--bind", str(world.root), at=view)
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(view)], check=True)
+        return MboxWorld(view, new=False)
 
 
 class _OneFile(MailboxContract):

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
-from tests.support import libcrypto
+from tests.support import libcrypto, mbox_files
 
 CONTENT_FIELDS = {
     b"content-type",
@@ -76,7 +76,31 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def stored_mail(mailbox: Path) -> Iterator[StoredMail]:
     """Every message of every folder."""
-    yield from _of_one_file(mailbox) if mailbox.is_file() else _of_maildir(mailbox)
+    if is_mbox(mailbox):
+        yield from _of_mbox(mailbox)
+    else:
+        yield from _of_one_file(mailbox) if mailbox.is_file() else _of_maildir(mailbox)
+
+
+def is_mbox(mailbox: Path) -> bool:
+    """Whether it is an mbox file, or a tree of them."""
+    if mailbox.is_file():
+        with mailbox.open("rb") as file:
+            return file.read(5) in {b"From ", b""}
+    return not (mailbox / "cur").is_dir()
+
+
+def _of_mbox(mailbox: Path) -> Iterator[StoredMail]:
+    letters = {word: letter for letter, word in FLAGS.items()}
+    for folder, one in mbox_files.stored_in(mailbox):
+        yield StoredMail(
+            "" if folder == "INBOX" else f".{folder}",
+            one.key,
+            "".join(sorted(letters[word] for word in one.flags)),
+            (one.date - _EPOCH) // timedelta(microseconds=1) * 1000,
+            0,
+            one.content,
+        )
 
 
 def _of_one_file(path: Path) -> Iterator[StoredMail]:
@@ -172,6 +196,8 @@ def meanings(mailbox: Path, keys: Sequence[Key]) -> Counter[tuple[object, ...]]:
 
 def waiting(mailbox: Path) -> int:
     """How many copies lie where no mail program sees them."""
+    if is_mbox(mailbox):
+        return len(mbox_files.waiting_in(mailbox))
     if not mailbox.is_file():
         return sum(1 for path in mailbox.glob("**/tmp/*") if path.is_file())
     with closing(sqlite3.connect(mailbox)) as store:
@@ -181,7 +207,7 @@ def waiting(mailbox: Path) -> int:
 
 def census(mailbox: Path) -> dict[str, tuple[int, int, str]]:
     """Everything a second run must not change: names, sizes, times and bytes of all files."""
-    if mailbox.is_file():
+    if mailbox.is_file() and not is_mbox(mailbox):
         with closing(sqlite3.connect(mailbox)) as store:
             rows = store.execute("SELECT * FROM message ORDER BY number").fetchall()
         return {str(row[0]): (0, 0, repr(row)) for row in rows}
@@ -191,6 +217,6 @@ def census(mailbox: Path) -> dict[str, tuple[int, int, str]]:
             path.stat().st_mtime_ns,
             hashlib.sha256(path.read_bytes()).hexdigest(),
         )
-        for path in sorted(mailbox.rglob("*"))
+        for path in ([mailbox] if mailbox.is_file() else sorted(mailbox.rglob("*")))
         if path.is_file()
     }

@@ -149,7 +149,7 @@ class MailboxContract(_Stores):
         assert list(mailbox.walk("INBOX")) == []
 
     def test_a_walk_tells_every_message_once(self, world: World, mailbox: Mailbox) -> None:
-        refs = {world.deliver("INBOX", OLD + bytes([65 + i])) for i in range(20)}
+        refs = {world.deliver("INBOX", OLD + bytes([65 + i, 10])) for i in range(20)}
         walked = [listing.ref for listing in mailbox.walk("INBOX")]
         assert len(walked) == 20
         assert set(walked) == refs
@@ -288,14 +288,14 @@ class MailboxContract(_Stores):
         refs = [world.deliver("INBOX", OLD) for _ in range(4)]
         intended = intend(mailbox, refs)
         world.remove(refs[1])
-        world.overwrite(refs[2], OLD + b"more")
+        world.overwrite(refs[2], OLD + b"more\n")
         answers = mailbox.write([(intent, BytesContent(NEW)) for intent in intended])
         assert [type(answers[0]), type(answers[3])] == [Written] * 2
         assert isinstance(answers[1], MessageVanished)
         assert isinstance(answers[2], ACTED)
         staged = [answer for answer in answers if isinstance(answer, Written)]
         mailbox.retire(all_placed(mailbox.place(staged)))
-        assert bodies(world) == [NEW, NEW, OLD + b"more"]
+        assert bodies(world) == [NEW, NEW, OLD + b"more\n"]
 
     def test_retire_answers_in_the_order_of_the_batch(self, world: World, mailbox: Mailbox) -> None:
         refs = [world.deliver("INBOX", OLD) for _ in range(3)]
@@ -372,7 +372,7 @@ class MailboxContract(_Stores):
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         intended = intend(mailbox, [ref])
-        world.overwrite(ref, OLD + b"!")
+        world.overwrite(ref, OLD + b"!\n")
         (answer,) = mailbox.write([(intended[0], BytesContent(NEW))])
         assert isinstance(answer, ACTED)
         assert world.hidden() == 0
@@ -422,7 +422,7 @@ class MailboxContract(_Stores):
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (placed,) = place(mailbox, [ref])
-        world.overwrite(ref, OLD + b"!")
+        world.overwrite(ref, OLD + b"!\n")
         assert not mailbox.find([placed.written.intent])[0].old_present
 
     def test_a_replacement_goes_on_in_another_process(
@@ -567,7 +567,7 @@ class KeepsBytes(_Stores):
         if placed.ref == ref:
             world.spoil_staged()
         else:
-            world.overwrite(placed.ref, NEW[:-1])
+            world.overwrite(placed.ref, NEW[:-2] + b"\n")
         assert mailbox.find([placed.written.intent])[0].copies == ()
 
 
@@ -592,7 +592,7 @@ class TwoCopies(_Stores):
     @pytest.mark.parametrize(
         ("act", "error"),
         [
-            (lambda world, ref: world.overwrite(ref, OLD + b"!"), ACTED),
+            (lambda world, ref: world.overwrite(ref, OLD + b"!\n"), ACTED),
             (lambda world, ref: world.remove(ref), MessageVanished),
             (lambda world, ref: world.move(ref, "Trash"), MessageVanished),
         ],
@@ -649,7 +649,7 @@ class NeverTwoCopies(_Stores):
     @pytest.mark.parametrize(
         "act",
         [
-            lambda world, ref: world.overwrite(ref, OLD + b"!"),
+            lambda world, ref: world.overwrite(ref, OLD + b"!\n"),
             lambda world, ref: world.remove(ref),
             lambda world, ref: world.move(ref, "Trash"),
         ],
