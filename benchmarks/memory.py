@@ -16,7 +16,8 @@ def report(what: str, arguments: tuple[object, ...]) -> None:
     command = (sys.executable, "-m", "sectool", *arguments, "--workers", "2", "--quiet")
     done = measured(command, watch=True)
     print(
-        f"  {what:16} {done.seconds:8.2f} s   processor {done.cpu:7.2f} s   tree RSS {done.peak.rss / 1e6:6.0f} MB"
+        f"  {what:16} {done.seconds:8.2f} s   processor {done.cpu:7.2f} s"
+        f"   tree RSS {done.peak.rss / 1e6:6.0f} MB"
         f"   PSS {done.peak.pss / 1e6:6.0f} MB   exit {done.code}",
         flush=True,
     )

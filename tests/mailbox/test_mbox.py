@@ -211,7 +211,7 @@ def test_a_message_that_an_mbox_cannot_hold_costs_itself_alone(box: Path, marks:
     first, second = contents(opened(box))
     assert first == (new[0] if isinstance(placed[0], Placed) else MAIL)
     assert second == NEW
-    assert isinstance(placed[0], Placed) == (marks not in {1000})
+    assert isinstance(placed[0], Placed) == (marks != 1000)
 
 
 @pytest.mark.parametrize("size", [IN_MEMORY - 100, IN_MEMORY + 100])
@@ -227,7 +227,10 @@ def test_a_large_message_is_quoted_as_a_small_one_is(box: Path, size: int) -> No
 # --- whose which field is -----------------------------------------------------------------
 
 MUTT = b"Status: RO\nX-Status: AF\nX-Keywords: work  \nX-UID: 7\n"
-MOZILLA = b"X-Mozilla-Status: 0005\nX-Mozilla-Status2: 00800000\nX-Mozilla-Keys: work      home          \n"
+MOZILLA = (
+    b"X-Mozilla-Status: 0005\nX-Mozilla-Status2: 00800000\n"
+    b"X-Mozilla-Keys: work      home          \n"
+)
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,11 @@ _LONGEST_COMMAND = 64
 
 
 @contextmanager
-def locked(entry: DirectoryEntry, *, wait: float = WAIT) -> Iterator[int]:
-    """Holds both locks of an mbox file.
+def locked(entry: DirectoryEntry) -> Iterator[int]:
+    """Holds both locks of an mbox file, for which it waits a moment.
 
     Args:
         entry: the file.
-        wait: seconds that another holder is waited for.
 
     Yields:
         The descriptor of the open file that is locked, which has the name.
@@ -54,7 +53,7 @@ def locked(entry: DirectoryEntry, *, wait: float = WAIT) -> Iterator[int]:
         Locked: somebody else holds one; the text says who.
         OSError: the file cannot be opened for writing, or the lock file cannot be made.
     """
-    until = time.monotonic() + wait
+    until = time.monotonic() + WAIT
     lock = entry.directory / f"{entry.name}.lock"
     while True:
         descriptor = entry.open(os.O_RDWR | os.O_NONBLOCK)
@@ -78,6 +77,27 @@ def locked(entry: DirectoryEntry, *, wait: float = WAIT) -> Iterator[int]:
                 hint="wait until that program has ended, or close it; then run the command again",
             )
         time.sleep(_STEP)
+
+
+@contextmanager
+def locked_beside(entry: DirectoryEntry) -> Iterator[None]:
+    """Holds the lock of the kernel on a new file, which nobody else can have open yet.
+
+    Args:
+        entry: its name, under which it is opened; it may get another one meanwhile.
+
+    Raises:
+        Locked: somebody holds it all the same.
+        OSError: it cannot be opened.
+    """
+    descriptor = entry.open(os.O_RDWR | os.O_NONBLOCK)
+    try:
+        if holder := _lock_file(descriptor):
+            raise Locked(f"the new file {printable(str(entry))} is locked by {holder}")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
 
 def _lock_file(descriptor: int) -> str:

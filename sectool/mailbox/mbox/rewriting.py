@@ -38,7 +38,12 @@ from sectool.mailbox.mbox.index import (
     lay_out,
     read_index,
 )
-from sectool.mailbox.mbox.locking import HeldFile, is_open_for_writing, locked
+from sectool.mailbox.mbox.locking import (
+    HeldFile,
+    is_open_for_writing,
+    locked,
+    locked_beside,
+)
 from sectool.mailbox.mbox.waiting import Waiting, digest_in
 from sectool.message import COPY_BLOCK, Intent, MessageRef, open_regular_file
 
@@ -159,23 +164,23 @@ class Rewriter:
             # An exchange before this one may not have been ended yet.
             self._end(file, beside, patience=PATIENCE)
             box = beside / _BOX
-            durable.unlink(box, "mbox.discard", missing_ok=True)
             spoilt: dict[int, MessageError] = {}
-            with durable.new_file(box) as new:
-                crashpoint("mbox.rewrite")
-                expected = self._write(new, old.fileno(), index, changes, spoilt)
-                new.flush()
-                Inheritance.of_copy(os.fstat(old.fileno()), attributes_of(old.fileno())).give(
-                    new.fileno()
-                )
-            written = self._read_back(box, expected)
+            written = self._written(box, old, index, changes, spoilt)
             if FileState.of(old.fileno()) != index.state:
                 durable.unlink(box, "mbox.discard")
                 return None
-            self._exchange(file, beside, old, index.state.size)
-        renamed = FileState.of_status(file.lstat())
-        if renamed != replace(written.state, changed=renamed.changed):
-            raise RunError(f"{file} was exchanged while it was written", hint="see who does that")
+            if written is None:
+                durable.unlink(box, "mbox.discard")
+                raise RunError(
+                    "the new mbox file reads back otherwise than it was written",
+                    hint="the disk may be failing; the old file is as it was",
+                )
+            # Whoever opens the new file waits until it was looked at.
+            with locked_beside(box):
+                self._exchange(file, beside, old, index.state.size)
+                renamed = FileState.of_status(file.lstat())
+            if renamed != replace(written.state, changed=renamed.changed):
+                raise RunError(f"{file} was exchanged while it was written", hint="see by whom")
         written.state, written.is_settled = renamed, False
         self._boxes.keep(folder, written)
         done = [change for change in changes if id(change) not in spoilt]
@@ -206,6 +211,29 @@ class Rewriter:
             return error
         taken.add(number)
         return _Change(intent, written, number)
+
+    def _written(
+        self,
+        box: DirectoryEntry,
+        old: BinaryIO,
+        index: Index,
+        changes: Sequence[_Change],
+        spoilt: dict[int, MessageError],
+    ) -> Index | None:
+        """The new file, durable and read past the page cache; None: it is not what it is to be."""
+        durable.unlink(box, "mbox.discard", missing_ok=True)
+        with durable.new_file(box) as new:
+            crashpoint("mbox.rewrite")
+            expected = self._write(new, old.fileno(), index, changes, spoilt)
+            new.flush()
+            status, attributes = os.fstat(old.fileno()), attributes_of(old.fileno())
+            Inheritance.of_copy(status, attributes).give(new.fileno())
+        with open_regular_file(box) as stream:
+            durable.sync_files([stream], "mbox.sync")
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            written = read_index(stream.fileno())
+        is_whole = (written.keys, written.digests) == (expected.keys, expected.digests)
+        return written if is_whole else None
 
     def _write(
         self,
@@ -264,21 +292,6 @@ class Rewriter:
         digest = bytes.fromhex(digest_in(change.intent))
         expected.keys += key_of(old.line, digest)
         expected.digests += digest
-
-    @staticmethod
-    def _read_back(box: DirectoryEntry, expected: _Expected) -> Index:
-        """Reads the new file past the page cache, and holds that it is what it is to be."""
-        with open_regular_file(box) as stream:
-            durable.sync_files([stream], "mbox.sync")
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            index = read_index(stream.fileno())
-        if (index.keys, index.digests) != (expected.keys, expected.digests):
-            durable.unlink(box, "mbox.discard")
-            raise RunError(
-                "the new mbox file reads back otherwise than it was written",
-                hint="the disk may be failing; the old file is as it was",
-            )
-        return index
 
     def _exchange(self, file: DirectoryEntry, beside: Directory, old: BinaryIO, size: int) -> None:
         if self._held is not None:
@@ -423,7 +436,7 @@ def _copy_range(source: int, target: BinaryIO, start: int, end: int) -> None:
                 raise
             count = os.write(target.fileno(), os.pread(source, min(COPY_BLOCK, end - start), start))
         if not count:
-            raise OSError(errno.EIO, "the file became shorter while it was copied")
+            return  # it became shorter, which is seen when what was copied is read back
         start += count
 
 
