@@ -158,8 +158,8 @@ class Boxes:
         if number is None:
             return None
         state = FileState.of(descriptor)
-        reader = Reader(descriptor, state.size)
         start, end = index.starts[number], min(index.ends[number], state.size)
+        reader = Reader(descriptor, end)
         if start >= end:
             return None
         layout = lay_out(reader, start, end, by_length=index.by_length)

@@ -33,7 +33,6 @@ _TIME = re.compile(rb"(\d{1,2}):(\d\d)(?::(\d\d))?")
 _ZONE = re.compile(rb"([+-])(\d\d)(\d\d)")
 _FIELD = re.compile(rb"[!-9;-~]{1,200}[ \t]*:")
 _FIELDS = re.compile(rb"[^\n]*\n(?:[ \t][^\n]*\n)*|[^\n]+")
-_EMPTY_LINE = re.compile(rb"(?:\A|(?<=\n))\r?\n")
 _TO_QUOTE = re.compile(rb"^(?=>{0,%d}From )" % (MARKS_LIMIT - 1), re.MULTILINE)
 _NUMBER = re.compile(rb"\d+")
 
@@ -120,9 +119,12 @@ def header_end(beginning: bytes, *, is_whole: bool) -> int:
         beginning: ``HEADER_LIMIT`` bytes, or what there is.
         is_whole: whether that is the whole message.
     """
-    found = _EMPTY_LINE.search(beginning, 0, HEADER_LIMIT)
+    if beginning.startswith((b"\n", b"\r\n")):
+        return 0
+    ends = (beginning.find(empty, 0, HEADER_LIMIT) for empty in (b"\n\n", b"\n\r\n"))
+    found = min((end for end in ends if end >= 0), default=None)
     if found is not None:
-        return found.start()
+        return found + 1
     return len(beginning) if is_whole else 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -237,7 +237,7 @@ class Mbox(Mailbox):
             entry if isinstance(entry, MessageError) else answer(self._place, copy, entry)
             for copy, entry in zip(written, entries, strict=True)
         ]
-        durable.sync_directories((entry.directory for entry in found), "mbox.directory")
+        _sync_directories_of(found)
         return answers
 
     def _written(self, intent: Intent) -> DirectoryEntry:
@@ -291,10 +291,7 @@ class Mbox(Mailbox):
             found = [self._whereabouts(intent) for intent in intents]
             folders = {copy.ref.folder for where in found for copy in where.copies}
             entries = [answer(self._folders.entry, folder) for folder in folders]
-            durable.sync_directories(
-                (entry.directory for entry in entries if isinstance(entry, DirectoryEntry)),
-                "mbox.directory",
-            )
+            _sync_directories_of(entry for entry in entries if isinstance(entry, DirectoryEntry))
         return found
 
     def _whereabouts(self, intent: Intent) -> Whereabouts:
@@ -426,6 +423,12 @@ def _open_root(path: Path) -> tuple[Directory, str | None]:
             hint="an mbox begins with a line such as `From alice@example.org Mon Jan  1 ...`",
         )
     return parent, way.real.name
+
+
+def _sync_directories_of(entries: Iterable[DirectoryEntry]) -> None:
+    """Makes names durable; a directory that was opened for each of them is synced once."""
+    directories = {entry.directory.path: entry.directory for entry in entries}
+    durable.sync_directories(directories.values(), "mbox.directory")
 
 
 def _is_writable(root: Directory, only: str | None) -> bool:
