@@ -20,7 +20,8 @@ from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.mailboxes import Keys, Mail, fill
-from tests.support.mbox_world import fill_mbox
+from tests.support.mbox_files import stored_in
+from tests.support.mbox_world import MboxWorld, fill_mbox
 from tests.support.one_file_world import OneFileWorld, fill_one_file
 from tests.support.specifications import Fields, Specify
 
@@ -58,11 +59,18 @@ class Place:
     def move_to(self, kind: str) -> None:
         """Copies all mail into a store of another kind, which is the mailbox from now on."""
         there = self.directory / "moved"
-        fill_one_file(there, kind, self.mailbox)
+        if kind == "mbox":
+            fill_mbox(there, self.mailbox)
+        else:
+            fill_one_file(there, kind, self.mailbox)
         self.kind, self.mailbox = kind, there
 
     def lose(self, ref: MessageRef) -> None:
-        OneFileWorld(self.mailbox, self.kind, new=False).remove(ref)
+        if self.kind == "mbox":
+            world = MboxWorld(self.mailbox, new=False)
+            first = next(one for folder, one in stored_in(self.mailbox) if folder == ref.folder)
+            return world.remove(MessageRef(ref.folder, first.key))
+        return OneFileWorld(self.mailbox, self.kind, new=False).remove(ref)
 
     def meanings(self, *keys: checker.Key) -> Meanings:
         """What the checker finds; without the mark of plaintext, which names the job."""
@@ -198,7 +206,7 @@ def test_replacing_killed_at_every_point_loses_nothing_and_resumes_to_the_same_e
 # --- into a store of another kind ---------------------------------------------------------
 
 
-@pytest.fixture(params=checker.KINDS)
+@pytest.fixture(params=["mbox", *checker.KINDS])
 def moved(
     request: pytest.FixtureRequest, sample: list[Mail], tmp_path: Path, specify: Specify
 ) -> Place:

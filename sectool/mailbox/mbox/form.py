@@ -178,6 +178,11 @@ class Header:
         return int(value) if value.isdigit() and len(value) < _DIGITS else None
 
     @property
+    def is_numbered(self) -> bool:
+        """Whether an IMAP server has written it: Dovecot quotes nothing, and says the length."""
+        return b"x-uid" in self._values
+
+    @property
     def is_of_pseudo_message(self) -> bool:
         """Whether it begins the data of an IMAP server, the first message of its mbox files."""
         is_of_server = self.value(b"x-imap") or self.value(b"x-imapbase")

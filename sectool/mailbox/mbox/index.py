@@ -151,7 +151,7 @@ def lay_out(
     header = Header(beginning[:length])
     body = header_start + length
     known = end
-    if known is None and by_length:
+    if known is None and (by_length or header.is_numbered):
         known = _end_by_length(reader, body, header)
     end, quoted, is_raw = _look_through(reader, header_start, body, known)
     if length == 0 and not is_whole:
