@@ -335,7 +335,10 @@ class Rewriter:
         until = time.monotonic() + patience
         for name in _kept(beside):
             with contextlib.suppress(OSError), open_regular_file(beside / name) as old:
-                while is_open_for_writing(old.fileno()) and time.monotonic() < until:
+                # Where it cannot be told, all the time is waited.
+                while is_open_for_writing(old.fileno()) is not False:
+                    if time.monotonic() >= until:
+                        break
                     time.sleep(_PAUSE)
 
     def _end(self, file: DirectoryEntry, beside: Directory, *, patience: float) -> None:
@@ -344,6 +347,7 @@ class Rewriter:
         for name in _kept(beside):
             kept = beside / name
             with open_regular_file(kept) as old:
+                self._folders.check_owner(str(kept), os.fstat(old.fileno()))
                 known, size = int(name.split(".")[1]), os.fstat(old.fileno()).st_size
                 if size > known and not _is_same(file, old):
                     self._deliver(file, old.fileno(), known, size)
@@ -361,6 +365,7 @@ class Rewriter:
         reader = Reader(old, size)
         descriptor = file.open(os.O_RDWR | os.O_APPEND)
         with os.fdopen(descriptor, "ab", 0) as new:
+            self._folders.check_owner(str(file), os.fstat(descriptor))
             present = read_index(descriptor)
             text = Reader(descriptor, present.state.size)
             end = _end_of_tail(reader, known)

@@ -59,7 +59,7 @@ from sectool.message import (
     StoredMessage,
     open_regular_file,
 )
-from sectool.trust import Trust
+from sectool.trust import Trust, person
 
 KIND = "mbox"
 
@@ -421,6 +421,13 @@ def _open_root(path: Path) -> tuple[Directory, str | None]:
         raise NoSuchMailbox(
             f"{printable(str(path))} is not an mbox",
             hint="an mbox begins with a line such as `From alice@example.org Mon Jan  1 ...`",
+        )
+    owner, above = entry.lstat().st_uid, parent.status().st_uid
+    if os.geteuid() == 0 and above not in {0, owner}:
+        raise NoSuchMailbox(
+            f"{printable(str(path))} belongs to {person(owner)}, and its directory to"
+            f" {person(above)}, so root leaves it",
+            hint="name the mailbox in a directory of its owner",
         )
     return parent, way.real.name
 

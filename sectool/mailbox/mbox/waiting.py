@@ -97,6 +97,12 @@ def _stored(content: Content) -> Iterator[bytes]:
         yield b"\n"
 
 
+def _no_directory(entry: DirectoryEntry) -> MessageError:
+    return MessageError(
+        f"{entry.name} beside the mbox is no directory, or a link to one", hint="remove it"
+    )
+
+
 class Waiting:
     """The new copies of one mailbox that are not in their folders yet.
 
@@ -122,6 +128,8 @@ class Waiting:
             directory = entry.open_directory()
         except FileNotFoundError as error:
             raise MessageVanished("the new copy was removed while it waited") from error
+        except NotADirectoryError as error:
+            raise _no_directory(entry) from error
         self._folders.check_owner(str(entry), directory.status())
         return directory
 
@@ -130,6 +138,8 @@ class Waiting:
         entry = file.directory / beside_name(file.name)
         try:
             directory = entry.open_directory()
+        except NotADirectoryError as error:
+            raise _no_directory(entry) from error
         except FileNotFoundError:
             entry.mkdir(0o700)
             crashpoint("mbox.made")
