@@ -15,9 +15,14 @@ from typing import Any
 MARKS = ("\\Seen", "\\Flagged", "\\Answered", "Work")
 FEW = 6
 """Messages that the user has at least."""
+DELETIONS = 4
+"""At most; where over half of a job's mail is gone, its commands rightly refuse to act."""
 
 PATIENCE = 60.0
 """Seconds in which what the user wants must be seen."""
+
+GLANCES = 5
+"""Times the user looks at a message that was moved and is shown where it was as well."""
 
 
 @dataclass
@@ -101,7 +106,8 @@ class BusyClient:
         # What was copied is left: of two copies none is the one that was meant.
         single = sorted(name for name, known in self.known.items() if known.copies == 1)
         (kind,) = self.chance.choices(list(kinds), list(kinds.values()))
-        kind = "append" if len(single) < FEW else kind
+        if len(single) < FEW or (kind == "delete" and self.acts[kind] == DELETIONS):
+            kind = "append"
         self.acts[kind] += 1
         if kind == "append":
             self._number += 1
@@ -171,10 +177,16 @@ class BusyClient:
         target = self.chance.choice([name for name in self.folders if name != known.folder])
 
         def is_so() -> bool:
-            return not self._uids(identity, known.folder) and bool(self._uids(identity, target))
+            # The server may list one file under two numbers for a moment; whoever moves it under
+            # both asks for two copies.
+            for _ in range(GLANCES):
+                there = bool(self._uids(identity, target))
+                if not there or not self._uids(identity, known.folder):
+                    return there
+                time.sleep(0.2)
+            return False
 
         def act() -> None:
-            # One at a time: the server may list one file under two numbers, and store it twice.
             for number in self._uids(identity, known.folder)[:1]:
                 _, answer = self._client.uid("MOVE", str(number), target)
                 self.moves.append(f"{identity} {known.folder} {number} to {target}: {answer}")
