@@ -10,7 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from sectool.mailbox.maildir.names import is_unique_name
 
 MARKS = ("\\Seen", "\\Flagged", "\\Answered", "Work")
 FEW = 6
@@ -44,10 +47,12 @@ class BusyClient:
 
     Args:
         connect: makes a connection that is logged in.
+        maildir: where the server keeps the mail.
         chance: decides what is done.
     """
 
     connect: Callable[[], imaplib.IMAP4]
+    maildir: Path
     chance: random.Random
     fresh: Callable[[int], bytes]
     """Makes a message of this number, in which its Message-ID is ``<number@example.org>``."""
@@ -187,6 +192,8 @@ class BusyClient:
             return False
 
         def act() -> None:
+            if self._uids(identity, target) and self._has_doubled(identity):
+                known.copies = 2
             for number in self._uids(identity, known.folder)[:1]:
                 _, answer = self._client.uid("MOVE", str(number), target)
                 self.moves.append(f"{identity} {known.folder} {number} to {target}: {answer}")
@@ -194,6 +201,16 @@ class BusyClient:
         with self.space:
             self._until(f"move {identity} from {known.folder} to {target}", is_so, act)
         known.folder = target
+
+    def _has_doubled(self, identity: str) -> bool:
+        """Whether the server has a message twice for certain: no command made a file here yet."""
+        files = [path for part in ("cur", "new") for path in self.maildir.glob(f"**/{part}/*")]
+        if any(is_unique_name(path.name.partition(":2,")[0]) for path in files):
+            return False
+        try:
+            return sum(identity.encode() in path.read_bytes() for path in files) > 1
+        except FileNotFoundError:
+            return False
 
     def _copy(self, identity: str, known: Known) -> None:
         """Into the same folder, once."""
