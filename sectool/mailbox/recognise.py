@@ -40,7 +40,7 @@ def recognise(location: str) -> MailboxSpecification:
     """What ``location`` names.
 
     Args:
-        location: a path, or ``maildir:`` and a path.
+        location: a path, or ``maildir:`` or ``mbox:`` and a path.
 
     Raises:
         NoSuchMailbox: nothing is there, or nothing that this version reads.
@@ -88,6 +88,8 @@ def _recognise_path(text: str) -> MailboxSpecification:
     path = _resolve(text)
     with durable.explained(f"look at {printable(str(path))}", denied=NoSuchMailbox):
         is_maildir = maildir.is_maildir(path)
+    if not is_maildir and mbox.recognises(path):
+        return MailboxSpecification(mbox.KIND, str(path))
     if not is_maildir:
         found, hint = _describe(path)
         raise NoSuchMailbox(f"{printable(str(path))} is not a Maildir: it is {found}", hint=hint)
@@ -145,11 +147,8 @@ def _describe(path: Path) -> tuple[str, str]:
 
 
 def _describe_file(path: Path) -> tuple[str, str]:
-    with open_regular_file(path) as stream:
-        start = stream.read(5)
-    if start == b"From ":
-        return "an mbox file, which this version does not read", _COPY_HINT
-    return "a file", "name a directory that holds cur and new"
+    with open_regular_file(path):
+        return "a file", "name a directory that holds cur and new"
 
 
 def _describe_directory(path: Path) -> tuple[str, str]:

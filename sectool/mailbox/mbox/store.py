@@ -395,6 +395,19 @@ def recognises(path: Path) -> bool:
         return False
 
 
+def may_be(path: Path) -> bool:
+    """Whether a path may be one where a person says so: any directory, and a file that is empty.
+
+    Args:
+        path: absolute, without links.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    entry = Directory.at(path.parent) / path.name
+    return not is_regular(entry) or not entry.lstat().st_size or is_mbox(entry)
+
+
 def _open_root(path: Path) -> tuple[Directory, str | None]:
     """The directory of a tree; of a single file the one that it lies in, and its name."""
     host = imap_host(path)
