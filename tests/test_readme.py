@@ -59,6 +59,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool) -> Path:
     for number, path in enumerate(mail):
         if number % 3 and not whole:
             path.unlink()
+    folders = tmp_path / ".thunderbird" / "profile" / "Mail" / "Local Folders"
+    folders.mkdir(parents=True)
+    for box in (tmp_path / "archive.mbox", folders / "Inbox"):
+        box.write_bytes(b"".join(map(_as_of_mbox, mail)))
     shutil.copytree(sample / "keys" / "old", tmp_path / "keys")
     shutil.copy(sample / "keys" / "passphrase.txt", tmp_path / "pass.txt")
     for kind in ("pem", "key"):
@@ -69,6 +73,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool) -> Path:
     monkeypatch.setenv("SECTOOL_PASSPHRASE", "sample")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def _as_of_mbox(path: Path) -> bytes:
+    line = b"From - Fri Mar  4 05:06:07 2011\nX-Mozilla-Status: 0001\n"
+    return line + path.read_bytes() + b"\n" if path.exists() else b""
 
 
 MOVED = "/srv/mail/alice/Maildir"
@@ -168,6 +177,8 @@ ENDS = {
     "Mail that nobody can do": [3, 0, 0, 0],
     "The wrong certificate was given": [3, 3, 3, 3],
     "Mail in clear is to be encrypted, too": [0, 3, 3],
+    "An archive in an mbox file": [0, 3, 3, 3, 3],
+    "Thunderbird's local folders": [3, 3],
     "While it runs": [3, 0],
     "A pilot of ten messages": [3, 3, 3, 3],
     "A certificate is renewed": [3, 3, 3, 3, 3],

@@ -47,9 +47,7 @@ def test_the_url_of_a_specification_is_recognised_again(maildir: World) -> None:
     assert recognise(specification.url) == specification
 
 
-@pytest.mark.parametrize(
-    "location", ["mbox:/var/mail/alice", "eml:/x", "imap://a@h/", "imaps://a@h:993/", "IMAPS://h"]
-)
+@pytest.mark.parametrize("location", ["eml:/x", "imap://a@h/", "imaps://a@h:993/", "IMAPS://h"])
 def test_kinds_of_other_versions_are_named(location: str) -> None:
     with pytest.raises(NoSuchMailbox, match="not supported by this version") as caught:
         recognise(location)
@@ -92,7 +90,7 @@ def test_a_linked_cur_is_refused(tmp_path: Path, maildir: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "what"), [(b"From alice Fri\n", "an mbox file"), (b"Subject: x\n", "a file")]
+    ("start", "what"), [(b"From alice Fri\n", "a file"), (b"Subject: x\n", "a file")]
 )
 def test_a_file_is_described(tmp_path: Path, start: bytes, what: str) -> None:
     (tmp_path / "mail").write_bytes(start)
@@ -123,7 +121,7 @@ def test_links_in_a_circle_are_no_mailbox(tmp_path: Path) -> None:
         recognise(str(tmp_path / "a"))
 
 
-@pytest.mark.parametrize("kind", ["mbox", "", "Maildir", "memory"])
+@pytest.mark.parametrize("kind", ["", "Maildir", "memory"])
 def test_an_unknown_kind_is_not_opened(tmp_path: Path, kind: str) -> None:
     with pytest.raises(NoSuchMailbox):
         open_mailbox(MailboxSpecification(kind, str(tmp_path)))
@@ -153,3 +151,14 @@ def test_other_kinds_of_mailbox_are_told_by_name(file: str, kind: str, tmp_path:
     (tmp_path / file).touch()
     with pytest.raises(NoSuchMailbox, match=kind):
         recognise(str(tmp_path))
+
+
+@pytest.mark.parametrize("prefix", ["", "mbox:", "MBOX:"])
+@pytest.mark.parametrize("is_tree", [False, True])
+def test_an_mbox_is_told_by_what_it_begins_with_and_by_its_name(
+    tmp_path: Path, prefix: str, is_tree: bool
+) -> None:
+    box = tmp_path / "Inbox"
+    box.write_bytes(b"From alice Fri Mar  4 05:06:07 2011\nSubject: x\n\n")
+    path = tmp_path if is_tree else box
+    assert recognise(f"{prefix}{path}") == MailboxSpecification("mbox", str(path))
