@@ -218,5 +218,5 @@ def census(mailbox: Path) -> dict[str, tuple[int, int, str]]:
             hashlib.sha256(path.read_bytes()).hexdigest(),
         )
         for path in ([mailbox] if mailbox.is_file() else sorted(mailbox.rglob("*")))
-        if path.is_file()
+        if path.is_file() and ".sectool" not in path.parent.name and path.suffix != ".lock"
     }

@@ -39,6 +39,11 @@ _LOCK_TEXT = 64
 _LONGEST_COMMAND = 64
 
 
+def lock_of(entry: DirectoryEntry) -> DirectoryEntry:
+    """The file by which programs say that they hold an mbox."""
+    return entry.directory / f"{entry.name}.lock"
+
+
 @contextmanager
 def locked(entry: DirectoryEntry) -> Iterator[int]:
     """Holds both locks of an mbox file, for which it waits a moment.
@@ -54,7 +59,7 @@ def locked(entry: DirectoryEntry) -> Iterator[int]:
         OSError: the file cannot be opened for writing, or the lock file cannot be made.
     """
     until = time.monotonic() + WAIT
-    lock = entry.directory / f"{entry.name}.lock"
+    lock = lock_of(entry)
     while True:
         descriptor = entry.open(os.O_RDWR | os.O_NONBLOCK)
         try:

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
-from sectool.directories import Directory, DirectoryEntry
+from sectool.directories import Directory, DirectoryEntry, is_regular
 from sectool.errors import Locked, MessageChanged, MessageError, MessageVanished, RunError
 from sectool.mailbox.base import Placed
 from sectool.mailbox.maildir.inheriting import Inheritance, attributes_of
@@ -41,6 +41,7 @@ from sectool.mailbox.mbox.index import (
 from sectool.mailbox.mbox.locking import (
     HeldFile,
     is_open_for_writing,
+    lock_of,
     locked,
     locked_beside,
 )
@@ -310,6 +311,10 @@ class Rewriter:
             durable.unlink(beside / _BOX, "mbox.discard", missing_ok=True)
             self.end_exchange(file, patience=PATIENCE)
             self._waiting.remove_directory(file)
+            if is_regular(lock_of(file)):
+                # Of a killed run, for which others may wait; else its holder is waited for later.
+                with contextlib.suppress(Locked), locked(file):
+                    pass
 
     def end_all(self) -> None:
         """Ends, where that can be done at once, what programs kept open when it was to end."""
