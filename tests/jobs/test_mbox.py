@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
+import os
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +17,7 @@ import pytest
 
 from sectool import jobs
 from sectool.crashpoints import install
-from sectool.errors import Locked, NoSpace, ReadOnlyMailbox
+from sectool.errors import Locked, NoSpace, ReadOnlyMailbox, SectoolError
 from sectool.jobs.replacing import grouping
 from sectool.outcome import State
 from tests.support import checker, crash
@@ -174,3 +178,47 @@ def test_a_lock_of_a_mail_program_ends_with_11_and_the_same_command_goes_on(
     lock.unlink()
     assert jobs.run(specify("encrypt", box, job=job)).counts[State.REENCRYPTED] == 3
     assert waiting_in(box) == []
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.ENOSPC,
+        *(pytest.param(one, marks=pytest.mark.all_only) for one in (errno.EIO, errno.EACCES)),
+    ],
+)
+def test_an_error_at_any_act_of_the_store_loses_nothing_and_the_same_command_goes_on(
+    tmp_path: Path, keys: Keys, specify: Specify, whole: bool, number: int
+) -> None:
+    box, job = tmp_path / "trial" / "Inbox", tmp_path / "trial" / "job"
+    box.parent.mkdir()
+    before = filled(box, keys, 2)
+    jobs.run(specify("decrypt", box, job=job))
+    shutil.copytree(tmp_path / "trial", tmp_path / "kept")
+    names: list[str] = []
+    install(names.append)
+    jobs.run(specify("encrypt", box, job=job))
+    points = [at for at, name in enumerate(names) if name.startswith("mbox.")]
+    for point in points if whole else points[3::8]:
+        shutil.rmtree(tmp_path / "trial")
+        shutil.copytree(tmp_path / "kept", tmp_path / "trial")
+        passed: list[str] = []
+
+        def fail(name: str, point: int = point, passed: list[str] = passed) -> None:
+            passed.append(name)
+            if len(passed) == point + 1:
+                raise OSError(number, os.strerror(number), str(box))
+
+        install(fail)
+        with contextlib.suppress(SectoolError):
+            jobs.run(specify("encrypt", box, job=job))
+        install(None)
+        there = Counter(
+            checker.meaning(one, [keys.old, keys.new]) for one in checker.stored_mail(box)
+        )
+        assert len(there) == 2, names[point]
+        summary = jobs.run(specify("encrypt", box, job=job))
+        assert summary.counts[State.REENCRYPTED] == 2, names[point]
+        assert waiting_in(box) == [], names[point]
+        jobs.run(specify("rollback", box, job=job))
+        assert box.read_bytes() == before, names[point]

@@ -33,7 +33,7 @@ from sectool.mailbox.mbox.form import (
 )
 from sectool.message import COPY_BLOCK, Flags
 
-WINDOW = 2 * 1024 * 1024
+WINDOW = 512 * 1024
 """Bytes of a file that are in memory at once."""
 
 QUOTED_LIMIT = 100_000
@@ -81,11 +81,12 @@ class Reader:
         return self._data[start - self._start : end - self._start]
 
     def _pread(self, count: int, start: int) -> bytes:
-        parts = []
-        while count and (part := os.pread(self.descriptor, count, start)):
-            parts.append(part)
-            start, count = start + len(part), count - len(part)
-        return b"".join(parts)
+        data = os.pread(self.descriptor, count, start)
+        while len(data) < count and (
+            more := os.pread(self.descriptor, count - len(data), start + len(data))
+        ):
+            data += more
+        return data
 
     def find_all(self, what: bytes, start: int, end: int) -> Iterator[int]:
         """Where ``what`` stands in a range, in order."""

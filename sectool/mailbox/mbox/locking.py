@@ -166,6 +166,8 @@ def _holder_of_lock_file(lock: DirectoryEntry) -> str:
     except OSError:
         return f"whoever made {printable(str(lock))}"
     number = text[0] if text and text[0].isdigit() and len(text[0]) < len("1234567890") else b""
+    if number and int(number) == os.getpid():
+        return ""  # left by an error, since this process has the lock of the kernel
     if number and not _is_alive(int(number)) and not _is_served(lock.directory):
         return ""
     if not number and age > STALE:
