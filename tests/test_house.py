@@ -130,7 +130,7 @@ def test_only_durable_renames_links_unlinks_and_syncs() -> None:
     assert found == []
 
 
-def test_a_maildir_is_reached_by_open_directories_alone() -> None:
+def test_messages_in_files_are_reached_by_open_directories_alone() -> None:
     on_descriptors = {
         *("os.fstat", "os.read", "os.fchown", "os.fchmod", "os.utime", "os.path.samestat"),
         *("os.listxattr", "os.getxattr", "os.setxattr", "os.removexattr"),
@@ -145,7 +145,8 @@ def test_a_maildir_is_reached_by_open_directories_alone() -> None:
         *("resolve", "readlink", "symlink_to", "hardlink_to", "rmdir"),
     }
     found = []
-    for path in sorted((ROOT / "sectool" / "mailbox" / "maildir").glob("*.py")):
+    rooms = [ROOT / "sectool" / "mailbox" / name for name in ("files", "maildir", "eml")]
+    for path in sorted(path for room in rooms for path in room.glob("*.py")):
         for call in _calls(path):
             text = ast.unparse(call.func)
             is_of_system = re.fullmatch(r"os(\.path)?\.\w+|shutil\.(?!copyfileobj)\w+", text)

@@ -12,8 +12,8 @@ from sectool import durable
 from sectool.errors import NoSuchMailbox, SectoolError, UsageError, reason_of
 from sectool.mailbox import maildir
 from sectool.mailbox.base import Access, Credentials, Mailbox, MailboxSpecification
-from sectool.mailbox.maildir.folders import NOTHING_THERE
-from sectool.mailbox.maildir.names import printable
+from sectool.mailbox.files.folders import NOTHING_THERE
+from sectool.mailbox.files.names import printable
 from sectool.message import open_regular_file
 from sectool.trust import Trust
 
@@ -85,7 +85,7 @@ def open_mailbox(
 def _recognise_path(text: str) -> MailboxSpecification:
     path = _resolve(text)
     with durable.explained(f"look at {printable(str(path))}", denied=NoSuchMailbox):
-        is_maildir = maildir.is_maildir(path)
+        is_maildir = maildir.recognises(path)
     if not is_maildir:
         found, hint = _describe(path)
         raise NoSuchMailbox(f"{printable(str(path))} is not a Maildir: it is {found}", hint=hint)
@@ -121,7 +121,7 @@ def _resolve(text: str) -> Path:
 def _is_maildir(path: Path) -> bool:
     """Whether it is one for sure."""
     try:
-        return maildir.is_maildir(path)
+        return maildir.recognises(path)
     except SectoolError:
         return False
 

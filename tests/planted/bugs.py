@@ -122,14 +122,14 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a new copy that the disk damaged takes the place of the old one",
-        "sectool/mailbox/maildir/replacing.py",
+        "sectool/mailbox/files/replacing.py",
         "if digest != copy.intent.digest:",
         "if not digest:",
         ("tests/mailbox/test_contract.py",),
     ),
     Bug(
         "an old copy goes that was changed since it was read, with its size and time kept",
-        "sectool/mailbox/maildir/files.py",
+        "sectool/mailbox/files/message_files.py",
         "(renamed or now.st_ctime_ns == read.st_ctime_ns)",
         "True",
         (
@@ -138,7 +138,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a time too young to tell of a change is trusted",
-        "sectool/mailbox/maildir/files.py",
+        "sectool/mailbox/files/message_files.py",
         "is_settled = status.st_ctime_ns + grain_of(status.st_ctime_ns) < now",
         "is_settled = status.st_ctime_ns <= now",
         (
@@ -175,7 +175,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "root replaces mail of another user than the mailbox's owner",
-        "sectool/mailbox/maildir/folders.py",
+        "sectool/mailbox/files/folders.py",
         "elif file is not None and file[1].st_uid != opened.owner:",
         "elif file is not None and file[1].st_uid < 0:",
         (
@@ -200,7 +200,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a new copy loses its access control list",
-        "sectool/mailbox/maildir/inheriting.py",
+        "sectool/mailbox/files/inheriting.py",
         "if wanted is not None and is_of_group and _set(descriptor, ACCESS_LIST, wanted):",
         "if wanted is not None and is_of_group:",
         (
@@ -234,7 +234,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "plaintext stays in the tmp of a folder that was renamed",
-        "sectool/mailbox/maildir/replacing.py",
+        "sectool/mailbox/files/replacing.py",
         "for folder in self._files.folders() if left else ():",
         "for folder in ():",
         (
@@ -252,8 +252,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "the bytes of new copies are not durable when their names are",
-        "sectool/mailbox/maildir/replacing.py",
-        """                    durable.sync_files(_without_errors(streams), "maildir.sync")
+        "sectool/mailbox/files/replacing.py",
+        """                    durable.sync_files(_without_errors(streams), f"{self.point}.sync")
             except BaseException:""",
         """                    pass
             except BaseException:""",
