@@ -163,7 +163,7 @@ def test_messages_in_files_are_reached_by_open_directories_alone() -> None:
 def test_every_call_of_durable_that_changes_a_disk_passes_a_crash_point() -> None:
     tree = ast.parse((ROOT / "sectool" / "durable.py").read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    acts = {"rename", "unlink", "link", "sync_files", "sync_directories"}
+    acts = {"rename", "exchange", "unlink", "link", "sync_files", "sync_directories"}
     for function in functions:
         if function.name in acts:
             text = ast.unparse(function)

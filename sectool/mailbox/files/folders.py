@@ -30,6 +30,9 @@ NOTHING_THERE = frozenset(
 )
 """What a name that leads to no file is told by; anything else is a fault, or a lack of rights."""
 
+MESSAGE_DIRECTORIES = ("cur", "new", "tmp")
+"""In the directory of a folder of a Maildir."""
+
 DEPTH_LIMIT = 32
 """Levels of nested directories that are looked into."""
 
@@ -93,6 +96,18 @@ def mode_of(entry: DirectoryEntry) -> int:
         if error.errno in NOTHING_THERE:
             return 0
         raise
+
+
+def is_maildir(directory: Directory) -> bool:
+    """Whether it is a folder of a Maildir without a doubt.
+
+    An empty ``tmp`` is lost by some ways to copy; Thunderbird makes no ``new``.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    others = (is_directory(directory / part) for part in ("new", "tmp"))
+    return is_directory(directory / "cur") and any(others)
 
 
 class OpenFolders:

@@ -37,10 +37,14 @@ from sectool.message import (
     Intent,
     Listing,
     MessageRef,
+    Slice,
     StoredMessage,
     digest_stream,
 )
 from sectool.trust import Trust
+
+ENTRIES_LOOKED_AT = 10_000
+"""Entries of a tree that are looked at to say what it is."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class StoredContent:
     digest: str
     """SHA-256 of the bytes when the message was fetched."""
     _files: MessageFiles = field(repr=False)
+    _offset: int = 0
+    """Of its first byte in the file."""
 
     def open(self) -> BinaryIO:
         """A new stream from the first byte; the caller closes it.
@@ -60,7 +66,7 @@ class StoredContent:
             MessageVanished: the message is gone.
             MessageError: it cannot be read.
         """
-        return self._files.open(self.ref)
+        return Slice.of(self._files.open(self.ref), self._offset, self.size)
 
 
 def open_root(path: Path) -> Directory | None:
@@ -97,6 +103,16 @@ class FileMailbox(Mailbox):
         self.specification = specification
         self._root = root
         self._files = files
+
+    def may_write(self, *parts: str) -> bool:
+        """Whether this user may read and write in directories of the root.
+
+        Args:
+            parts: names; ``.``: the root itself.
+        """
+        # The rights that count are those of the effective user, and its capabilities.
+        rights, descriptor = os.R_OK | os.W_OK | os.X_OK, self._root.descriptor
+        return all(os.access(part, rights, dir_fd=descriptor, effective_ids=True) for part in parts)
 
     def lock(self) -> AbstractContextManager[object]:
         """Keeps other runs of this program out of the mailbox; mail programs do not notice it.

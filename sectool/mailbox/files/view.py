@@ -285,7 +285,7 @@ class FolderView(ABC):
                 for entry in entries:
                     why_not = self.why_no_message(entry.name)
                     if why_not is not None:
-                        if why_not.reason:
+                        if why_not.reason and not entry.is_dir(follow_symlinks=False):
                             self._skip(part, entry.name, *why_not)
                     elif entry.is_file(follow_symlinks=False):
                         yield Entry(part, entry.name)

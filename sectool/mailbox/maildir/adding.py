@@ -7,9 +7,10 @@ from sectool.crashpoints import crashpoint
 from sectool.directories import Directory
 from sectool.errors import MessageError
 from sectool.mailbox.files.adding import ensure_directory, known_directory, make_folder
+from sectool.mailbox.files.folders import MESSAGE_DIRECTORIES
 from sectool.mailbox.files.inheriting import Inheritance
 from sectool.mailbox.files.message_files import MessageFiles
-from sectool.mailbox.maildir.layout import MESSAGE_DIRECTORIES, holds_mail, is_kmail_directory
+from sectool.mailbox.maildir.layout import holds_mail, is_kmail_directory
 
 _MARKER = "maildirfolder"
 """File that tells Maildir++ delivery agents that a directory is a folder, not a mailbox."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from sectool.directories import Directory
 from sectool.mailbox.files.folders import (
     INBOX,
+    MESSAGE_DIRECTORIES,
     Folder,
     FolderFinder,
     Names,
@@ -24,14 +25,13 @@ from sectool.mailbox.files.folders import (
     cannot_list,
     identity,
     is_directory,
+    is_maildir,
     is_there,
     mode_of,
     unique_folder,
 )
 from sectool.mailbox.files.names import printable, safe_level
 from sectool.mailbox.maildir.names import decode_level
-
-MESSAGE_DIRECTORIES = ("cur", "new", "tmp")
 
 _KMAIL = ".directory"
 _THUNDERBIRD = ".sbd"
@@ -64,18 +64,6 @@ def holds_mail(directory: Directory) -> bool:
     return any(is_directory(directory / part) for part in ("cur", "new"))
 
 
-def is_whole(directory: Directory) -> bool:
-    """Whether it is a folder without a doubt: an empty ``tmp`` is lost by some ways to copy.
-
-    Thunderbird makes ``cur`` and ``tmp`` and no ``new``.
-
-    Raises:
-        OSError: it cannot be told.
-    """
-    others = (is_directory(directory / part) for part in ("new", "tmp"))
-    return is_directory(directory / "cur") and any(others)
-
-
 def has_new(root: Directory) -> bool:
     """Whether any folder has a ``new``, as all have that Thunderbird did not make.
 
@@ -83,7 +71,7 @@ def has_new(root: Directory) -> bool:
         MailboxError: a directory cannot be listed.
         OSError: it cannot be told.
     """
-    if is_whole(root):
+    if is_maildir(root):
         return is_directory(root / "new")
     return any(is_directory(child / "new") for _, child in _Finder().all_directories(root, ()))
 
@@ -95,7 +83,7 @@ def folders_in(root: Directory) -> list[str]:
         MailboxError: they cannot be listed.
         OSError: it cannot be told.
     """
-    return [names[-1] for names, child in _Finder().directories(root, ()) if is_whole(child)]
+    return [names[-1] for names, child in _Finder().directories(root, ()) if is_maildir(child)]
 
 
 def is_inbox_name(name: str) -> bool:

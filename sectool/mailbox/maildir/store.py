@@ -6,23 +6,21 @@ no lock that a delivery waits for (``view`` says why none is needed).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from sectool import durable
+from sectool.directories import Directory
 from sectool.errors import MessageError, NoSuchMailbox, SectoolError
 from sectool.mailbox.base import Capabilities, MailboxSpecification, Note, Placed, note_nothing
-from sectool.mailbox.files.folders import is_directory
+from sectool.mailbox.files.folders import MESSAGE_DIRECTORIES, is_directory, is_maildir
 from sectool.mailbox.files.message_files import MessageFiles
 from sectool.mailbox.files.store import FileMailbox, open_root
 from sectool.mailbox.maildir.layout import (
-    MESSAGE_DIRECTORIES,
     find_folders,
     folders_in,
     has_new,
     is_of_one_mailbox,
-    is_whole,
 )
 from sectool.mailbox.maildir.replacing import MaildirReplacer
 from sectool.mailbox.maildir.retiring import MaildirRetirer
@@ -47,7 +45,7 @@ class Maildir(FileMailbox):
         location = Path(specification.location)
         with durable.explained(f"look at {location}", denied=NoSuchMailbox):
             root = open_root(location)
-            if root is None or not (is_whole(root) or folders_in(root)):
+            if root is None or not _may_be(root):
                 raise NoSuchMailbox(
                     f"there is no Maildir at {specification.location}",
                     hint="a Maildir is a directory that holds cur and new",
@@ -67,18 +65,13 @@ class Maildir(FileMailbox):
                 " make the missing directories new",
             )
         parts = [part for part in MESSAGE_DIRECTORIES if is_directory(self._root / part)]
-        # The rights that count are those of the effective user, and its capabilities.
-        rights = os.R_OK | os.W_OK | os.X_OK
-        descriptor = self._root.descriptor
-        writable = all(
-            os.access(name, rights, dir_fd=descriptor, effective_ids=True) for name in (".", *parts)
-        )
+        writable = self.may_write(".", *parts)
         return Capabilities(writable=writable, spool_directory=self._spool() if writable else None)
 
     def _spool(self) -> Path | None:
         """The ``tmp`` of the mailbox where nobody else can lead its path elsewhere."""
         path = self._root.path / "tmp"
-        if not is_whole(self._root):
+        if not is_maildir(self._root):
             return None
         try:
             way = Trust().walk(path)
@@ -113,15 +106,18 @@ def recognises(path: Path) -> bool:
     root = open_root(path)
     if root is None:
         return False
-    return is_whole(root) or is_of_one_mailbox(root, folders_in(root))
+    return is_maildir(root) or is_of_one_mailbox(root, folders_in(root))
 
 
-def folders_at(path: Path) -> list[str]:
-    """Names of what may be folders, or further Maildirs, in a directory that is none.
+def may_be(path: Path) -> bool:
+    """Whether a path may lead to a Maildir, or to folders that are those of one.
 
     Raises:
-        SectoolError: it cannot be listed, or somebody else could have made a link on the way.
-        OSError: it cannot be told.
+        As ``recognises``.
     """
     root = open_root(path)
-    return [] if root is None else folders_in(root)
+    return root is not None and _may_be(root)
+
+
+def _may_be(root: Directory) -> bool:
+    return is_maildir(root) or bool(folders_in(root))
