@@ -11,7 +11,7 @@ from sectool.mailbox.base import Placed, Written
 from sectool.mailbox.eml.layout import SUFFIX
 from sectool.mailbox.files.adding import known_directory, make_folder
 from sectool.mailbox.files.message_files import hint
-from sectool.mailbox.files.replacing import REMOVED, FileReplacer
+from sectool.mailbox.files.replacing import REMOVED, FileReplacer, check_name
 from sectool.mailbox.files.setting_aside import digest_of
 from sectool.mailbox.files.view import Entry
 from sectool.message import NOTHING, Intent, MessageRef
@@ -23,10 +23,24 @@ class EmlReplacer(FileReplacer):
     point = "eml"
 
     def waiting(self, folder: str, where: str) -> DirectoryEntry:
-        return self._files.directory(folder) / f".{where}"
+        return self._files.directory(folder) / f".{where}.new"
 
     def waiting_to_write(self, folder: str, where: str) -> DirectoryEntry:
-        return self._files.writable_directory(folder, "") / f".{where}"
+        return self._files.writable_directory(folder, "") / f".{where}.new"
+
+    def beside(self, intent: Intent, folder: str = "") -> DirectoryEntry:
+        """What a new copy that is whole and durable is called until it takes the old one's place.
+
+        Raises:
+            MessageError: the intent has no name of this package.
+            OSError: the folder cannot be opened.
+        """
+        check_name(intent)
+        return self._files.directory(folder or intent.folder) / f".{intent.where}"
+
+    def left_by(self, intent: Intent, folder: str) -> list[DirectoryEntry]:
+        staged = super().left_by(intent, folder)
+        return [*staged, *(one.directory / f".{intent.where}" for one in staged)]
 
     def directory_for(self, folder: str) -> Directory:
         known = known_directory(self._files, folder)
@@ -42,35 +56,37 @@ class EmlReplacer(FileReplacer):
         try:
             if not os.path.samestat(staged.lstat(), status):
                 raise MessageVanished(REMOVED)
-            if intent.replaced != NOTHING:
-                return staged, Placed(copy, intent.replaced, intent.digest, "")
-            with durable.explained("place the new copy"):
-                entry = Entry("", f"{intent.where}{SUFFIX}")
-                target = staged.directory / entry.name
-                durable.rename(staged, target, "eml.place")
+            is_addition = intent.replaced == NOTHING
+            entry = Entry("", f"{intent.where}{SUFFIX}" if is_addition else f".{intent.where}")
+            target = staged.directory / entry.name
+            durable.rename(staged, target, "eml.place")
         except FileNotFoundError as error:
             raise MessageVanished(REMOVED) from error
+        except OSError as error:
+            raise durable.explain(error, "place the new copy") from error
+        if not is_addition:
+            return target, Placed(copy, intent.replaced, intent.digest, "")
         self._files.view(intent.folder).note(entry.name, entry)
         return target, _placed(copy, _ref(intent), intent.digest, status)
 
     def find_new(self, intent: Intent) -> tuple[DirectoryEntry, Placed]:
         written = Written.as_intended(intent)
-        is_known = bool(intent.met or intent.where)
+        if not (intent.met or intent.where):
+            raise MessageVanished("there is no new copy")
+        ref = _ref(intent)
         try:
-            if is_known:
-                ref = _ref(intent)
-                found = self._files.examine(ref, "" if intent.met else intent.digest)
-                file = self._files.view(ref.folder).at(found.entry)
-                return file, _placed(written, ref, found.digest, found.status)
+            found = self._files.examine(ref, "" if intent.met else intent.digest)
+            file = self._files.view(ref.folder).at(found.entry)
+            return file, _placed(written, ref, found.digest, found.status)
         except (MessageVanished, MessageChanged):
-            if intent.replaced == NOTHING:
+            if intent.replaced == NOTHING or not intent.where:
                 raise
         # It lies beside, and can come in only in the place of the old one.
         self._files.examine(intent.replaced, intent.revision)
-        staged = self.staged(intent)
-        if digest_of(staged) != intent.digest:
+        beside = self.beside(intent)
+        if digest_of(beside) != intent.digest:
             raise MessageVanished("there is no new copy")
-        return staged, Placed(written, intent.replaced, intent.digest, "")
+        return beside, Placed(written, intent.replaced, intent.digest, "")
 
 
 def _ref(intent: Intent) -> MessageRef:

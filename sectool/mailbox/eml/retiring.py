@@ -80,7 +80,10 @@ class EmlRetirer:
             new = self._look_at_new(intent)
             is_certain = is_certain or old.is_settled
             if is_certain and self._exchange(intent, old, new):
-                touched.append(self._replacer.staged(intent).directory)
+                touched += {
+                    self._replacer.beside(intent).directory,
+                    self._files.directory(ref.folder),
+                }
                 return self._after(copy, new)
             # What was changed so lately could be changed again without another time.
             is_certain = True
@@ -94,7 +97,7 @@ class EmlRetirer:
             MessageError: it is not whole.
         """
         try:
-            with open_regular_file(self._replacer.staged(intent)) as stream:
+            with open_regular_file(self._replacer.beside(intent)) as stream:
                 status, digest = os.fstat(stream.fileno()), digest_stream(stream)
         except FileNotFoundError as error:
             raise MessageVanished(REMOVED) from error
@@ -116,10 +119,10 @@ class EmlRetirer:
             MessageError: it cannot be removed, or is gone.
         """
         name = self._files.view(intent.replaced.folder).at(old.entry)
-        staged = self._replacer.staged(intent)
-        aside = staged.directory / f".{aside_name(intent, old.digest)}"
-        with self._explained(intent), _going_back(aside, staged, new):
-            durable.rename(staged, aside, "eml.ready")
+        beside = self._replacer.beside(intent)
+        aside = beside.directory / f".{aside_name(intent, old.digest)}"
+        with self._explained(intent), _going_back(aside, beside, new):
+            durable.rename(beside, aside, "eml.ready")
             if not is_unchanged(name, old):
                 return False
             durable.exchange(aside, name, "eml.retire")
@@ -187,7 +190,7 @@ class EmlRetirer:
         elif digest == intent.digest:
             durable.rename(aside, aside.directory / f".{intent.where}", "eml.put-back")
         else:
-            name = aside.directory / _name_of(intent)
+            name = self._name_before(left)
             if digest_of(name) == intent.digest:
                 durable.exchange(aside, name, "eml.put-back")
                 durable.rename(aside, aside.directory / f".{intent.where}", "eml.put-back")
@@ -195,16 +198,23 @@ class EmlRetirer:
                 _put_back(aside, name)
         durable.sync_directories([aside.directory], "eml.retired")
 
+    def _name_before(self, left: SetAside) -> DirectoryEntry:
+        """The name that an old copy had; where a log names none, a new one."""
+        replaced, directory = left.intent.replaced, left.file.directory
+        if replaced.folder != left.folder:
+            with contextlib.suppress(MessageError, OSError):  # it is gone: beside where it was
+                directory = self._files.writable_directory(replaced.folder, "")
+        name = as_named(replaced.key)
+        return directory / (name if is_message_name(name) else _new_name(left.intent.size))
 
-def _name_of(intent: Intent) -> str:
-    """The name that an old copy had; where a log names none, a new one."""
-    name = as_named(intent.replaced.key)
-    return name if is_message_name(name) else f"{unique_name(intent.size)}{SUFFIX}"
+
+def _new_name(size: int) -> str:
+    return f"{unique_name(size)}{SUFFIX}"
 
 
 @contextmanager
 def _going_back(
-    aside: DirectoryEntry, staged: DirectoryEntry, new: os.stat_result
+    aside: DirectoryEntry, beside: DirectoryEntry, new: os.stat_result
 ) -> Iterator[None]:
     """Lets a new copy wait again that did not come in."""
     try:
@@ -212,7 +222,7 @@ def _going_back(
     finally:
         with contextlib.suppress(OSError):
             if os.path.samestat(aside.lstat(), new):
-                durable.rename(aside, staged, "eml.wait")
+                durable.rename(aside, beside, "eml.wait")
 
 
 def _take_back(aside: DirectoryEntry, name: DirectoryEntry, new: os.stat_result) -> None:
@@ -228,4 +238,4 @@ def _take_back(aside: DirectoryEntry, name: DirectoryEntry, new: os.stat_result)
 
 
 def _put_back(aside: DirectoryEntry, name: DirectoryEntry) -> None:
-    put_back(aside, name, f"{unique_name(aside.lstat().st_size)}{SUFFIX}", "eml.put-back")
+    put_back(aside, name, _new_name(aside.lstat().st_size), "eml.put-back")

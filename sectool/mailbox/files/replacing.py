@@ -287,15 +287,22 @@ class FileReplacer(ABC):
             return False
 
     def _remove_in(self, folder: str, intent: Intent) -> bool:
+        was_there = False
+        for left in self.left_by(intent, folder):
+            try:
+                is_there = is_regular(left)
+            except NotADirectoryError:
+                continue
+            durable.unlink(left, f"{self.point}.discard", missing_ok=True)
+            was_there |= is_there
+        return was_there
+
+    def left_by(self, intent: Intent, folder: str) -> list[DirectoryEntry]:
+        """What a copy that is not placed may be called."""
         try:
-            staged = self.staged(intent, folder)
-            is_there = is_regular(staged)
-        except NotADirectoryError:
-            return False
-        except FileNotFoundError:
-            return False
-        durable.unlink(staged, f"{self.point}.discard", missing_ok=True)
-        return is_there
+            return [self.staged(intent, folder)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def staged(self, intent: Intent, folder: str = "") -> DirectoryEntry:
         """Where a new copy waits; its name comes from a job log that may be a stranger's."""
