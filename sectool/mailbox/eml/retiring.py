@@ -42,7 +42,8 @@ from sectool.mailbox.files.setting_aside import (
     left_aside,
     put_back,
 )
-from sectool.message import Intent, digest_stream, open_regular_file
+from sectool.mailbox.files.view import Entry
+from sectool.message import Flags, Intent, digest_stream, open_regular_file
 
 _CANNOT = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 """What an exchange is refused by that the system or the file system does not know."""
@@ -84,12 +85,12 @@ class EmlRetirer:
                     self._replacer.beside(intent).directory,
                     self._files.directory(ref.folder),
                 }
-                return self._after(copy, new)
+                return self._after(copy, new.status)
             # What was changed so lately could be changed again without another time.
             is_certain = True
         raise MessageChanged(f"the message {ref} does not stand still")
 
-    def _look_at_new(self, intent: Intent) -> os.stat_result:
+    def _look_at_new(self, intent: Intent) -> Found:
         """Reads what lies beside.
 
         Raises:
@@ -97,7 +98,8 @@ class EmlRetirer:
             MessageError: it is not whole.
         """
         try:
-            with open_regular_file(self._replacer.beside(intent)) as stream:
+            beside = self._replacer.beside(intent)
+            with open_regular_file(beside) as stream:
                 status, digest = os.fstat(stream.fileno()), digest_stream(stream)
         except FileNotFoundError as error:
             raise MessageVanished(REMOVED) from error
@@ -110,9 +112,9 @@ class EmlRetirer:
                 "the new copy reads otherwise than it was written",
                 hint="the disk may be failing, or somebody changed it",
             )
-        return status
+        return Found(Entry("", beside.name), status, digest, Flags(), {}, is_settled=True)
 
-    def _exchange(self, intent: Intent, old: Found, new: os.stat_result) -> bool:
+    def _exchange(self, intent: Intent, old: Found, new: Found) -> bool:
         """Whether the old copy went; else it is as it was, or as somebody made it.
 
         Raises:
@@ -121,9 +123,9 @@ class EmlRetirer:
         name = self._files.view(intent.replaced.folder).at(old.entry)
         beside = self._replacer.beside(intent)
         aside = beside.directory / f".{aside_name(intent, old.digest)}"
-        with self._explained(intent), _going_back(aside, beside, new):
+        with self._explained(intent), _going_back(aside, beside, new.status):
             durable.rename(beside, aside, "eml.ready")
-            if not is_unchanged(name, old):
+            if not (is_unchanged(name, old) and is_unchanged(aside, new, renamed=True)):
                 return False
             durable.exchange(aside, name, "eml.retire")
             try:
@@ -134,9 +136,9 @@ class EmlRetirer:
                 return True  # somebody removed it as it came out
             except OSError:
                 with contextlib.suppress(OSError):  # the error that was first is told
-                    _take_back(aside, name, new)
+                    _take_back(aside, name, new.status)
                 raise
-            _take_back(aside, name, new)
+            _take_back(aside, name, new.status)
             return False
 
     @contextmanager

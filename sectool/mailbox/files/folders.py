@@ -237,11 +237,14 @@ class FolderFinder:
         try:
             with directory.scan() as entries:
                 for entry in entries:
-                    if not self.may_be_folder(entry.name):
-                        continue
                     if entry.is_dir(follow_symlinks=False):
-                        found.append(entry.name)
-                    elif entry.is_symlink() and _may_lead_to_directory(entry):
+                        if self.may_be_folder(entry.name):
+                            found.append(entry.name)
+                    elif (
+                        entry.is_symlink()
+                        and self.may_be_folder(entry.name)
+                        and _may_lead_to_directory(entry)
+                    ):
                         self.skip((*names, entry.name), "a link to a directory is not followed")
         except OSError as error:
             raise cannot_list(printable(str(directory.path)), error) from error
