@@ -13,9 +13,9 @@ from sectool import durable
 from sectool.errors import NoSuchMailbox, SectoolError, UsageError, reason_of
 from sectool.mailbox import eml, emlx, maildir
 from sectool.mailbox.base import Access, Credentials, Mailbox, MailboxSpecification
+from sectool.mailbox.eml.layout import ENTRIES_LOOKED_AT
 from sectool.mailbox.files.folders import MESSAGE_DIRECTORIES, NOTHING_THERE
 from sectool.mailbox.files.names import printable
-from sectool.mailbox.files.store import ENTRIES_LOOKED_AT
 from sectool.message import open_regular_file
 from sectool.trust import Trust
 

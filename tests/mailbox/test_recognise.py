@@ -10,7 +10,7 @@ import pytest
 
 from sectool.errors import NoSuchMailbox
 from sectool.mailbox import MailboxSpecification, open_mailbox, recognise
-from sectool.mailbox.eml import store
+from sectool.mailbox.eml import layout
 from sectool.mailbox.maildir import Maildir
 from tests.support.mailbox_contract import World
 
@@ -243,7 +243,7 @@ def test_an_eml_file_far_below_is_found_where_the_kind_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree(tmp_path, "here/z/1.eml", *(f"here/{number}.txt" for number in range(20)))
-    monkeypatch.setattr(store, "ENTRIES_LOOKED_AT", 20)
+    monkeypatch.setattr(layout, "ENTRIES_LOOKED_AT", 20)
     with pytest.raises(NoSuchMailbox):
         recognise(str(tmp_path / "here"))
     assert recognise(f"eml:{tmp_path}/here").kind == "eml"

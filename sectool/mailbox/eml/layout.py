@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain, islice
+from pathlib import Path
 
 from sectool.directories import Directory
 from sectool.mailbox.files.folders import (
@@ -24,9 +25,13 @@ from sectool.mailbox.files.folders import (
     unique_folder,
 )
 from sectool.mailbox.files.names import printable, safe_level
+from sectool.mailbox.files.store import open_root
 from sectool.mailbox.files.view import FolderView, WhyNot
 
 SUFFIX = ".eml"
+
+ENTRIES_LOOKED_AT = 10_000
+"""Entries of a tree that are looked at to say what it is."""
 
 _OTHERS = {
     ".eml": "a message in a file of its own is not read here; name a directory of these alone",
@@ -71,20 +76,26 @@ def find_folders(root: Directory) -> tuple[list[Folder], list[Skipped]]:
     return folders, finder.skipped
 
 
-def holds(root: Directory | None, suffix: str, most: int | None = None) -> bool:
+def lies_below(suffix: str, path: Path, *, soon: bool = False) -> bool:
     """Whether a file with a suffix, in any case, lies in a tree.
 
     Args:
-        root: of the tree; None: there is none.
         suffix: of the name of a message.
-        most: entries that are looked at; None: all.
+        path: of the tree.
+        soon: whether just ``ENTRIES_LOOKED_AT`` names are looked at.
 
     Raises:
+        UnsafeDirectory: somebody else could have made a link on the way.
         MailboxError: a directory cannot be listed.
+        OSError: it cannot be told.
     """
-    names = chain.from_iterable(map(_files, _Finder().tree(root, ()))) if root else iter(())
+    root = open_root(path)
+    if root is None:
+        return False
+    names = chain.from_iterable(map(_files, _Finder().tree(root, ())))
     return any(
-        name.lower().endswith(suffix) and not name.startswith(".") for name in islice(names, most)
+        name.lower().endswith(suffix) and not name.startswith(".")
+        for name in islice(names, ENTRIES_LOOKED_AT if soon else None)
     )
 
 

@@ -11,26 +11,24 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from sectool import durable
-from sectool.directories import DirectoryEntry
-from sectool.errors import MessageError, NoSuchMailbox
+from sectool.directories import Directory, DirectoryEntry
+from sectool.errors import MessageError
 from sectool.mailbox.base import (
     Capabilities,
-    MailboxSpecification,
     MessageHead,
     Note,
     Placed,
     Whereabouts,
     note_nothing,
 )
-from sectool.mailbox.eml.layout import EmlView, find_folders, holds
+from sectool.mailbox.eml.layout import EmlView, find_folders
+from sectool.mailbox.files.folders import Folder, Skipped
 from sectool.mailbox.files.inheriting import EPOCH
-from sectool.mailbox.files.message_files import MessageFiles, internal_date
+from sectool.mailbox.files.message_files import internal_date
 from sectool.mailbox.files.replacing import FileReplacer
-from sectool.mailbox.files.store import ENTRIES_LOOKED_AT, FileMailbox, StoredContent, open_root
+from sectool.mailbox.files.store import FileMailbox, StoredContent
 from sectool.mailbox.files.view import Entry, WhyNot
 from sectool.message import (
     IN_MEMORY,
@@ -88,26 +86,18 @@ class EmlxView(EmlView):
 
 
 class Emlx(FileMailbox):
-    """A tree of ``.emlx`` files.
+    """A tree of ``.emlx`` files."""
 
-    Args:
-        specification: of kind ``emlx``; its location is the directory.
+    what = "directory"
+    what_hint = "name the directory in which the .emlx files lie"
+    view = EmlxView
 
-    Raises:
-        NoSuchMailbox: there is no directory.
-    """
+    @staticmethod
+    def find_folders(root: Directory) -> tuple[list[Folder], list[Skipped]]:
+        return find_folders(root)
 
-    def __init__(self, specification: MailboxSpecification) -> None:
-        location = Path(specification.location)
-        with durable.explained(f"look at {location}", denied=NoSuchMailbox):
-            root = open_root(location)
-        if root is None:
-            raise NoSuchMailbox(
-                f"there is no directory at {specification.location}",
-                hint="name the directory in which the .emlx files lie",
-            )
-        super().__init__(specification, root, MessageFiles(root, find_folders, EmlxView))
-        self.capabilities = Capabilities(
+    def look_at_capabilities(self) -> Capabilities:
+        return Capabilities(
             writable=False,
             read_only_because="Apple Mail keeps an index of its .emlx files",
             read_only_hint="export it in Mail as .mbox (Mailbox > Export Mailbox) and name that",
@@ -206,23 +196,3 @@ def _parts(ref: MessageRef, stream: BinaryIO) -> _Parts:
     if received:
         date = EPOCH + timedelta(seconds=min(int(received[1]), _LATEST))
     return _Parts(offset, size, Flags(flags), date)
-
-
-def recognises(path: Path) -> bool:
-    """Whether a path leads to a directory with an ``.emlx`` file in it, or soon below.
-
-    Raises:
-        UnsafeDirectory: somebody else could have made a link on the way.
-        SectoolError: a directory cannot be listed.
-        OSError: it cannot be told.
-    """
-    return holds(open_root(path), SUFFIX, ENTRIES_LOOKED_AT)
-
-
-def may_be(path: Path) -> bool:
-    """Whether there is one anywhere below.
-
-    Raises:
-        As ``recognises``.
-    """
-    return holds(open_root(path), SUFFIX)

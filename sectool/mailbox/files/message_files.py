@@ -36,6 +36,9 @@ UNREADABLE = "unreadable"
 
 Answer = TypeVar("Answer")
 
+FindFolders = Callable[[Directory], tuple[list[Folder], list[Skipped]]]
+"""Tells all folders of a root, ``INBOX`` first, and what is passed over."""
+
 
 def internal_date(status: os.stat_result) -> datetime:
     """A file's modification time, at the nearest moment that a ``datetime`` can say."""
@@ -71,14 +74,14 @@ class MessageFiles:
 
     Args:
         root: its directory.
-        find_folders: tells all its folders, ``INBOX`` first, and what is passed over.
+        find_folders: knows their layout.
         view_of: makes the view of a folder.
     """
 
     def __init__(
         self,
         root: Directory,
-        find_folders: Callable[[Directory], tuple[list[Folder], list[Skipped]]],
+        find_folders: FindFolders,
         view_of: Callable[[Folder, OpenFolders], FolderView],
     ) -> None:
         self.root = root

@@ -13,6 +13,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import BinaryIO, ClassVar, TypeVar
 
 from sectool import durable
@@ -51,13 +52,14 @@ class FileReplacer(ABC):
 
     Args:
         files: the reading half.
-        spool: the directory from which files may be taken over by renaming; None: all are copied.
+        spool: path of a directory in the root from which files may be taken over by renaming;
+            None: all are copied.
     """
 
     point: ClassVar[str]
     """Begins the names of crash points."""
 
-    def __init__(self, files: MessageFiles, spool: Directory | None = None) -> None:
+    def __init__(self, files: MessageFiles, spool: Path | None = None) -> None:
         self._files = files
         self._spool = spool
 
@@ -135,9 +137,9 @@ class FileReplacer(ABC):
         """A whole file of the spool directory; None: it is another content."""
         if self._spool is None or not isinstance(content, FileContent):
             return None
-        if content.path.parent != self._spool.path:
+        if content.path.parent != self._spool:
             return None
-        return self._spool / content.path.name
+        return self._files.root.child(self._spool.name) / content.path.name
 
     def _take_over(
         self,

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from sectool import durable
 from sectool.directories import Directory, DirectoryEntry
-from sectool.errors import MailboxError, MessageError
+from sectool.errors import MailboxError, MessageError, NoSuchMailbox
 from sectool.locks import DirectoryLock, is_held
 from sectool.mailbox.base import (
     Add,
+    Capabilities,
     Mailbox,
     MailboxSpecification,
     MessageHead,
@@ -24,11 +25,11 @@ from sectool.mailbox.base import (
     Whereabouts,
     Written,
 )
-from sectool.mailbox.files.folders import NOTHING_THERE, Skipped
+from sectool.mailbox.files.folders import NOTHING_THERE, Folder, Skipped
 from sectool.mailbox.files.message_files import MessageFiles, internal_date
 from sectool.mailbox.files.names import unique_name
 from sectool.mailbox.files.replacing import FileReplacer
-from sectool.mailbox.files.view import Entry
+from sectool.mailbox.files.view import Entry, FolderView
 from sectool.message import (
     IN_MEMORY,
     NOTHING,
@@ -42,9 +43,6 @@ from sectool.message import (
     digest_stream,
 )
 from sectool.trust import Trust
-
-ENTRIES_LOOKED_AT = 10_000
-"""Entries of a tree that are looked at to say what it is."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +91,53 @@ class FileMailbox(Mailbox):
 
     Args:
         specification: its location is the root directory.
-        root: the same, open.
-        files: finds and reads the messages.
+
+    Raises:
+        NoSuchMailbox: there is none.
     """
 
-    def __init__(
-        self, specification: MailboxSpecification, root: Directory, files: MessageFiles
-    ) -> None:
+    what: ClassVar[str]
+    """What has to be there."""
+    what_hint: ClassVar[str]
+    view: ClassVar[type[FolderView]]
+
+    def __init__(self, specification: MailboxSpecification) -> None:
         self.specification = specification
-        self._root = root
-        self._files = files
+        location = Path(specification.location)
+        with durable.explained(f"look at {location}", denied=NoSuchMailbox):
+            root = open_root(location)
+            if root is None or not self.may_be(root):
+                message = f"there is no {self.what} at {specification.location}"
+                raise NoSuchMailbox(message, hint=self.what_hint)
+            self._root = root
+            self._files = MessageFiles(root, self.find_folders, self.view)
+            self.capabilities = self.look_at_capabilities()
+
+    @staticmethod
+    @abstractmethod
+    def find_folders(root: Directory) -> tuple[list[Folder], list[Skipped]]:
+        """All folders, ``INBOX`` first, and what is passed over.
+
+        Raises:
+            MailboxError: a directory cannot be listed; mail in it would be passed over.
+        """
+
+    @classmethod
+    def may_be(cls, root: Directory) -> bool:  # noqa: ARG003  # for stores that look
+        """Whether a directory may be a mailbox of this kind.
+
+        Raises:
+            OSError: it cannot be told.
+        """
+        return True
+
+    @abstractmethod
+    def look_at_capabilities(self) -> Capabilities:
+        """What this user can do there.
+
+        Raises:
+            OSError: it cannot be told.
+        """
 
     def may_write(self, *parts: str) -> bool:
         """Whether this user may read and write in directories of the root.

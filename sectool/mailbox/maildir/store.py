@@ -11,10 +11,15 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.directories import Directory
-from sectool.errors import MessageError, NoSuchMailbox, SectoolError
+from sectool.errors import MessageError, SectoolError
 from sectool.mailbox.base import Capabilities, MailboxSpecification, Note, Placed, note_nothing
-from sectool.mailbox.files.folders import MESSAGE_DIRECTORIES, is_directory, is_maildir
-from sectool.mailbox.files.message_files import MessageFiles
+from sectool.mailbox.files.folders import (
+    MESSAGE_DIRECTORIES,
+    Folder,
+    Skipped,
+    is_directory,
+    is_maildir,
+)
 from sectool.mailbox.files.store import FileMailbox, open_root
 from sectool.mailbox.maildir.layout import (
     find_folders,
@@ -32,31 +37,26 @@ KIND = "maildir"
 
 
 class Maildir(FileMailbox):
-    """A Maildir with its folders.
+    """A Maildir with its folders."""
 
-    Args:
-        specification: of kind ``maildir``; its location is the directory.
-
-    Raises:
-        NoSuchMailbox: there is no Maildir.
-    """
+    what = "Maildir"
+    what_hint = "a Maildir is a directory that holds cur and new"
+    view = MaildirView
 
     def __init__(self, specification: MailboxSpecification) -> None:
-        location = Path(specification.location)
-        with durable.explained(f"look at {location}", denied=NoSuchMailbox):
-            root = open_root(location)
-            if root is None or not _may_be(root):
-                raise NoSuchMailbox(
-                    f"there is no Maildir at {specification.location}",
-                    hint="a Maildir is a directory that holds cur and new",
-                )
-            super().__init__(specification, root, MessageFiles(root, find_folders, MaildirView))
-            self.capabilities = self._look_at_capabilities()
-            spool = None if self.capabilities.spool_directory is None else root.child("tmp")
-        self._replacer = MaildirReplacer(self._files, spool)
+        super().__init__(specification)
+        self._replacer = MaildirReplacer(self._files, self.capabilities.spool_directory)
         self._retirer = MaildirRetirer(self._files)
 
-    def _look_at_capabilities(self) -> Capabilities:
+    @classmethod
+    def may_be(cls, root: Directory) -> bool:
+        return is_maildir(root) or bool(folders_in(root))
+
+    @staticmethod
+    def find_folders(root: Directory) -> tuple[list[Folder], list[Skipped]]:
+        return find_folders(root)
+
+    def look_at_capabilities(self) -> Capabilities:
         if not has_new(self._root):
             return Capabilities(
                 writable=False,
@@ -116,8 +116,4 @@ def may_be(path: Path) -> bool:
         As ``recognises``.
     """
     root = open_root(path)
-    return root is not None and _may_be(root)
-
-
-def _may_be(root: Directory) -> bool:
-    return is_maildir(root) or bool(folders_in(root))
+    return root is not None and Maildir.may_be(root)
