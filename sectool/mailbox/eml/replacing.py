@@ -57,6 +57,8 @@ class EmlReplacer(FileReplacer):
             if not os.path.samestat(staged.lstat(), status):
                 raise MessageVanished(REMOVED)
             is_addition = intent.replaced == NOTHING
+            if not is_addition:
+                self._files.with_file(intent.replaced, lambda file, _: file.lstat())
             entry = Entry("", f"{intent.where}{SUFFIX}" if is_addition else f".{intent.where}")
             target = staged.directory / entry.name
             durable.rename(staged, target, "eml.place")

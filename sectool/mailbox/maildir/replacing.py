@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sectool import durable
 from sectool.directories import Directory, DirectoryEntry
-from sectool.errors import MessageError, MessageVanished, RunError
+from sectool.errors import MessageVanished, RunError
 from sectool.mailbox.base import Placed, Written
 from sectool.mailbox.files.message_files import hint
 from sectool.mailbox.files.replacing import REMOVED, FileReplacer
@@ -40,8 +40,11 @@ class MaildirReplacer(FileReplacer):
         view = self._files.view(intent.folder)
         letters = view.letters(copy.flags)
         entry = Entry("cur", f"{intent.where}{INFO}{letters}")
-        if not letters and self._is_new(intent.replaced):
-            entry = Entry("new", intent.where)
+        if intent.internal_date is None:
+            # What its owner removed while the new copy was made does not come back.
+            part = self._files.with_file(intent.replaced, _part_of_existing)
+            if part == "new" and not letters:
+                entry = Entry("new", intent.where)
         try:
             with durable.explained("place the new copy"):
                 staged = self.staged(intent)
@@ -55,12 +58,6 @@ class MaildirReplacer(FileReplacer):
             raise MessageVanished(REMOVED) from error
         view.note(intent.where, entry)
         return target, _placed(copy, status)
-
-    def _is_new(self, ref: MessageRef) -> bool:
-        try:
-            return self._files.with_file(ref, _part_of_existing) == "new"
-        except MessageError:
-            return False
 
     def find_new(self, intent: Intent) -> tuple[DirectoryEntry, Placed]:
         found = self._files.examine(_ref(intent), "" if intent.met else intent.digest)
