@@ -229,8 +229,8 @@ class MessageRef:
     folder: str
     """Folder name with ``/`` between levels; the inbox is ``INBOX``."""
     key: str
-    """What names the copy in its folder: a Maildir base name (all before
-    ``:2,``), or UIDVALIDITY and UID joined by a colon."""
+    """What names the copy in its folder: the printable name of a file, of a Maildir
+    all before ``:2,``; or UIDVALIDITY and UID joined by a colon."""
 
     def __str__(self) -> str:
         return f"{self.folder}/{self.key}"

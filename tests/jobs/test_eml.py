@@ -14,8 +14,8 @@ from sectool import jobs
 from sectool.crashpoints import install
 from sectool.errors import ReadOnlyMailbox, SectoolError
 from sectool.outcome import State
-from tests.support import checker
-from tests.support.kinds import fill_kind, url_of
+from tests.support import checker, crash
+from tests.support.kinds import fill_kind, lose_first, url_of
 from tests.support.mailboxes import Keys, Mail, encrypted, fill
 from tests.support.specifications import Specify
 
@@ -85,6 +85,18 @@ def test_an_error_at_any_act_loses_nothing_and_the_next_run_ends_the_work(
             jobs.run(specify("encrypt", mailbox, retry=retry))
         assert meanings(tree, keys.new) == before, (wanted, passed[wanted - 1])
         assert checker.waiting(tree) == 0, (wanted, passed[wanted - 1])
+
+
+def test_what_was_brought_back_before_a_kill_is_not_brought_back_again(
+    tree: Path, specify: Specify
+) -> None:
+    jobs.run(specify("decrypt", url_of("eml", tree)))
+    lose_first("eml", tree)
+    spec = specify("encrypt", url_of("eml", tree), restore_lost=True)
+    crash.killed_at(spec, "eml.place.after:5")
+    assert len(list((tree / "Recovered").glob("*.eml"))) == 1
+    assert jobs.run(spec).counts[State.REENCRYPTED] == 5
+    assert len(list((tree / "Recovered").glob("*.eml"))) == 1
 
 
 # --- from one store into another --------------------------------------------------------------

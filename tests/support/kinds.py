@@ -20,7 +20,7 @@ def fill_kind(there: Path, kind: str, mailbox: Path) -> None:
     if kind in checker.KINDS:
         fill_one_file(there, kind, mailbox)
         return
-    there.mkdir()
+    there.mkdir(mode=0o700)  # else a kill makes what it leaves less open than what is made
     if kind == "nested":
         for part in ("cur", "new", "tmp"):
             (there / "INBOX" / part).mkdir(parents=True)

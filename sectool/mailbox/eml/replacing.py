@@ -14,7 +14,7 @@ from sectool.mailbox.files.message_files import hint
 from sectool.mailbox.files.replacing import REMOVED, FileReplacer, check_name
 from sectool.mailbox.files.setting_aside import digest_of
 from sectool.mailbox.files.view import Entry
-from sectool.message import NOTHING, Intent, MessageRef
+from sectool.message import Intent, MessageRef
 
 
 class EmlReplacer(FileReplacer):
@@ -56,7 +56,7 @@ class EmlReplacer(FileReplacer):
         try:
             if not os.path.samestat(staged.lstat(), status):
                 raise MessageVanished(REMOVED)
-            is_addition = intent.replaced == NOTHING
+            is_addition = _is_addition(intent)
             if not is_addition:
                 self._files.with_file(intent.replaced, lambda file, _: file.lstat())
             entry = Entry("", f"{intent.where}{SUFFIX}" if is_addition else f".{intent.where}")
@@ -81,7 +81,7 @@ class EmlReplacer(FileReplacer):
             file = self._files.view(ref.folder).at(found.entry)
             return file, _placed(written, ref, found.digest, found.status)
         except (MessageVanished, MessageChanged):
-            if intent.replaced == NOTHING or not intent.where:
+            if _is_addition(intent) or not intent.where:
                 raise
         # It lies beside, and can come in only in the place of the old one.
         self._files.examine(intent.replaced, intent.revision)
@@ -91,11 +91,16 @@ class EmlReplacer(FileReplacer):
         return beside, Placed(written, intent.replaced, intent.digest, "")
 
 
+def _is_addition(intent: Intent) -> bool:
+    """Whether it takes no other's place; the log may say where its lost message was."""
+    return not intent.revision
+
+
 def _ref(intent: Intent) -> MessageRef:
     """Where a new copy lies once it is in."""
     if intent.met is not None:
         return intent.met
-    if intent.replaced != NOTHING:
+    if not _is_addition(intent):
         return intent.replaced
     return MessageRef(intent.folder, f"{intent.where}{SUFFIX}")
 
