@@ -156,6 +156,29 @@ BUGS: tuple[Bug, ...] = (
         ),
     ),
     Bug(
+        "what an editor saved under the name of an .eml file is removed by the exchange",
+        "sectool/mailbox/eml/retiring.py",
+        "if is_unchanged(aside, old, renamed=True):",
+        "if aside.lstat():",
+        (
+            "tests/mailbox/test_eml.py::test_what_took_the_name_after_the_exchange_and_what_came_out_are_both_kept",
+        ),
+    ),
+    Bug(
+        "an edit that came out of an exchange before a kill is removed",
+        "sectool/mailbox/eml/retiring.py",
+        "if digest == left.digest and digest != intent.digest:",
+        "if digest != intent.digest:",
+        ("tests/mailbox/test_eml.py::test_an_edit_that_came_out_is_put_back_after_a_kill",),
+    ),
+    Bug(
+        "the mailboxes of several people are taken for folders of one",
+        "sectool/mailbox/maildir/store.py",
+        "return is_maildir(root) or is_of_one_mailbox(root, folders_in(root))",
+        "return is_maildir(root) or bool(folders_in(root))",
+        ("tests/mailbox/test_recognise.py",),
+    ),
+    Bug(
         "an old copy stays in tmp that a killed run was about to remove",
         "sectool/jobs/session/session.py",
         "mailbox.settle(job.log",
