@@ -63,6 +63,7 @@ FOUND: dict[str, tuple[tuple[str, ...], str, str]] = {
     "nothing in it": (("here/",), "without cur and new", "name the directory"),
     "half": (("here/cur/",), "without cur or without new", "make the missing"),
     "home": (("here/Maildir/cur/", "here/Maildir/new/"), "holds one", "here/Maildir"),
+    "subscriptions alone": (("here/subscriptions",), "without cur and new", "name"),
     "msg": (("here/1.MSG",), "of Outlook", "msgconvert"),
     "pst": (("here/1.pst",), "of Outlook", "readpst"),
     "Maildirs": (

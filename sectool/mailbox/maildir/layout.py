@@ -103,6 +103,8 @@ def is_of_one_mailbox(root: Directory, folders: Sequence[str]) -> bool:
     Raises:
         OSError: it cannot be told.
     """
+    if not folders:
+        return False
     marks = {
         *("subscriptions", "dovecot.mailbox.log"),
         *(f".{name}{_KMAIL}" for name in folders),
