@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from tests.mailbox.conftest import NestedMaildirWorld, ReadOnly
+from tests.support.eml_world import EmlWorld
 from tests.support.mailbox_contract import (
     OLD,
     KeepsBytes,
     MailboxContract,
+    MessageContract,
     NeverTwoCopies,
     TwoCopies,
     World,
 )
 from tests.support.mbox_world import MboxWorld
-from tests.support.mounts import Mount
 from tests.support.one_file_world import OneFileWorld
 
 
@@ -37,13 +38,34 @@ class TestMbox(MailboxContract, KeepsBytes, NeverTwoCopies):
         return MboxWorld(tmp_path / "mail", request.param)
 
     @pytest.fixture
-    def read_only_world(self, tmp_path: Path, mount: Mount) -> World:
-        world, view = MboxWorld(tmp_path / "mail"), tmp_path / "view"
+    def read_only_world(self, tmp_path: Path, read_only: ReadOnly) -> World:
+        world = MboxWorld(tmp_path / "mail")
         world.deliver("INBOX", OLD)
-        view.mkdir()
-        mount("--bind", str(world.root), at=view)
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(view)], check=True)
-        return MboxWorld(view, new=False)
+        return MboxWorld(read_only(world.root), new=False)
+
+
+class TestNestedMaildir(TestMaildir):
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> World:
+        return NestedMaildirWorld(tmp_path / "mail")
+
+    @pytest.fixture
+    def read_only_world(self, world: World, read_only: ReadOnly) -> World:
+        world.deliver("INBOX", OLD)
+        return NestedMaildirWorld(read_only(Path(world.specification.location)))
+
+
+class TestEml(MessageContract, KeepsBytes, NeverTwoCopies):
+    keeps_flags = False
+
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> World:
+        return EmlWorld(tmp_path / "mail")
+
+    @pytest.fixture
+    def read_only_world(self, world: World, read_only: ReadOnly) -> World:
+        world.deliver("INBOX", OLD)
+        return EmlWorld(read_only(Path(world.specification.location)))
 
 
 class _OneFile(MailboxContract):

@@ -18,9 +18,9 @@ import pytest
 from sectool.crashpoints import install
 from sectool.errors import MessageChanged, MessageVanished
 from sectool.mailbox import Add, Mailbox, Placed, Written, open_mailbox
+from sectool.mailbox.files.inheriting import Inheritance
+from sectool.mailbox.files.view import CLOCK_GRAIN
 from sectool.mailbox.maildir import Maildir
-from sectool.mailbox.maildir.inheriting import Inheritance
-from sectool.mailbox.maildir.view import CLOCK_GRAIN
 from sectool.message import BytesContent, FileContent, MessageRef
 from tests.support.mailbox_contract import NEW, OLD, World, intend, place, write
 

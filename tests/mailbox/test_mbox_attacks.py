@@ -187,7 +187,7 @@ def test_exchanges_at_random_moments_lead_root_nowhere_and_lose_nothing_that_was
     monkeypatch.setattr("sectool.mailbox.mbox.rewriting.PATIENCE", 0.05)
     secret = tmp_path / "secret"
     before = secret.read_bytes()
-    for path in (tmp_path, *tmp_path.parents[:2]):
+    for path in (tmp_path, *tmp_path.parents[:3]):
         path.chmod(0o755)
     words = [sys.executable, "-c", EXCHANGES.format(EVE), str(world.root), str(seed), str(secret)]
     eve = subprocess.Popen(words)

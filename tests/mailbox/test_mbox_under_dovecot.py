@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,11 +97,12 @@ def _values(text: str, name: str) -> list[str]:
 
 
 @pytest.fixture
-def doveadm(tmp_path: Path) -> Iterator[Doveadm]:
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    yield Doveadm(tmp_path)
-    install(None)
+def doveadm() -> Iterator[Doveadm]:
+    # Where another user may pass.
+    with tempfile.TemporaryDirectory(prefix="dovecot") as directory:
+        Path(directory).chmod(0o755)
+        yield Doveadm(Path(directory))
+        install(None)
 
 
 @pytest.mark.rights

@@ -122,14 +122,14 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a new copy that the disk damaged takes the place of the old one",
-        "sectool/mailbox/maildir/replacing.py",
+        "sectool/mailbox/files/replacing.py",
         "if digest != copy.intent.digest:",
         "if not digest:",
         ("tests/mailbox/test_contract.py",),
     ),
     Bug(
         "an old copy goes that was changed since it was read, with its size and time kept",
-        "sectool/mailbox/maildir/files.py",
+        "sectool/mailbox/files/message_files.py",
         "(renamed or now.st_ctime_ns == read.st_ctime_ns)",
         "True",
         (
@@ -138,7 +138,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a time too young to tell of a change is trusted",
-        "sectool/mailbox/maildir/files.py",
+        "sectool/mailbox/files/message_files.py",
         "is_settled = status.st_ctime_ns + grain_of(status.st_ctime_ns) < now",
         "is_settled = status.st_ctime_ns <= now",
         (
@@ -154,6 +154,29 @@ BUGS: tuple[Bug, ...] = (
             "tests/mailbox/test_maildir_unchanged.py::test_a_file_that_takes_the_name_after_the_last_look_stays",
             "tests/mailbox/test_maildir_unchanged.py::test_a_message_that_took_the_name_of_a_twin_stays",
         ),
+    ),
+    Bug(
+        "what an editor saved under the name of an .eml file is removed by the exchange",
+        "sectool/mailbox/eml/retiring.py",
+        "if is_unchanged(aside, old, renamed=True):",
+        "if aside.lstat():",
+        (
+            "tests/mailbox/test_eml.py::test_what_took_the_name_after_the_exchange_and_what_came_out_are_both_kept",
+        ),
+    ),
+    Bug(
+        "an edit that came out of an exchange before a kill is removed",
+        "sectool/mailbox/eml/retiring.py",
+        "if digest == left.digest and digest != intent.digest:",
+        "if digest != intent.digest:",
+        ("tests/mailbox/test_eml.py::test_an_edit_that_came_out_is_put_back_after_a_kill",),
+    ),
+    Bug(
+        "the mailboxes of several people are taken for folders of one",
+        "sectool/mailbox/maildir/store.py",
+        "return is_maildir(root) or is_of_one_mailbox(root, folders_in(root))",
+        "return is_maildir(root) or bool(folders_in(root))",
+        ("tests/mailbox/test_recognise.py",),
     ),
     Bug(
         "an old copy stays in tmp that a killed run was about to remove",
@@ -175,7 +198,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "root replaces mail of another user than the mailbox's owner",
-        "sectool/mailbox/maildir/folders.py",
+        "sectool/mailbox/files/folders.py",
         "elif file is not None and file[1].st_uid != opened.owner:",
         "elif file is not None and file[1].st_uid < 0:",
         (
@@ -200,7 +223,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a new copy loses its access control list",
-        "sectool/mailbox/maildir/inheriting.py",
+        "sectool/mailbox/files/inheriting.py",
         "if wanted is not None and is_of_group and _set(descriptor, ACCESS_LIST, wanted):",
         "if wanted is not None and is_of_group:",
         (
@@ -243,7 +266,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "plaintext stays in the tmp of a folder that was renamed",
-        "sectool/mailbox/maildir/replacing.py",
+        "sectool/mailbox/files/replacing.py",
         "for folder in self._files.folders() if left else ():",
         "for folder in ():",
         (
@@ -261,8 +284,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "the bytes of new copies are not durable when their names are",
-        "sectool/mailbox/maildir/replacing.py",
-        """                    durable.sync_files(_without_errors(streams), "maildir.sync")
+        "sectool/mailbox/files/replacing.py",
+        """                    durable.sync_files(_without_errors(streams), f"{self.point}.sync")
             except BaseException:""",
         """                    pass
             except BaseException:""",

@@ -78,8 +78,12 @@ def stored_mail(mailbox: Path) -> Iterator[StoredMail]:
     """Every message of every folder."""
     if is_mbox(mailbox):
         yield from _of_mbox(mailbox)
+    elif mailbox.is_file():
+        yield from _of_one_file(mailbox)
+    elif any(mailbox.rglob("cur")):
+        yield from _of_maildir(mailbox)
     else:
-        yield from _of_one_file(mailbox) if mailbox.is_file() else _of_maildir(mailbox)
+        yield from _of_eml(mailbox)
 
 
 def is_mbox(mailbox: Path) -> bool:
@@ -87,7 +91,7 @@ def is_mbox(mailbox: Path) -> bool:
     if mailbox.is_file():
         with mailbox.open("rb") as file:
             return file.read(5) in {b"From ", b""}
-    return not (mailbox / "cur").is_dir()
+    return not any(path.name == "cur" or path.suffix == ".eml" for path in mailbox.rglob("*"))
 
 
 def _of_mbox(mailbox: Path) -> Iterator[StoredMail]:
@@ -122,19 +126,29 @@ def _of_one_file(path: Path) -> Iterator[StoredMail]:
 
 
 def _of_maildir(maildir: Path) -> Iterator[StoredMail]:
-    for directory in [maildir, *sorted(p for p in maildir.iterdir() if p.name[:1] == ".")]:
+    for directory in sorted(path.parent for path in maildir.rglob("cur")):
         for state in ("cur", "new"):
             for path in sorted((directory / state).glob("*")):
                 base_name, _, flags = path.name.partition(":2,")
-                status = path.stat()
-                yield StoredMail(
-                    directory.name if directory != maildir else "",
-                    base_name,
-                    flags,
-                    status.st_mtime_ns,
-                    status.st_mode & 0o7777,
-                    path.read_bytes(),
-                )
+                yield _of_file(path, _folder(directory, maildir), base_name, flags)
+
+
+def _of_eml(tree: Path) -> Iterator[StoredMail]:
+    for path in sorted(tree.rglob("*")):
+        if path.suffix.lower() == ".eml" and not path.name.startswith("."):
+            yield _of_file(path, _folder(path.parent, tree), path.name, "")
+
+
+def _folder(directory: Path, root: Path) -> str:
+    """As a Maildir++ names it, whose inbox is the root."""
+    name = ".".join(directory.relative_to(root).parts)
+    return "" if name in {"", "INBOX"} else f".{name.removeprefix('.')}"
+
+
+def _of_file(path: Path, folder: str, base_name: str, flags: str) -> StoredMail:
+    status = path.stat()
+    mode = status.st_mode & 0o7777
+    return StoredMail(folder, base_name, flags, status.st_mtime_ns, mode, path.read_bytes())
 
 
 def header_without_content_fields(raw: bytes) -> tuple[bytes, ...]:
@@ -199,7 +213,8 @@ def waiting(mailbox: Path) -> int:
     if is_mbox(mailbox):
         return len(mbox_files.waiting_in(mailbox))
     if not mailbox.is_file():
-        return sum(1 for path in mailbox.glob("**/tmp/*") if path.is_file())
+        paths = [*mailbox.glob("**/tmp/*"), *mailbox.rglob(".[0-9]*")]
+        return sum(1 for path in paths if path.is_file())
     with closing(sqlite3.connect(mailbox)) as store:
         (count,) = store.execute("SELECT count(*) FROM message WHERE beside").fetchone()
     return int(count)

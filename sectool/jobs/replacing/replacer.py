@@ -22,7 +22,6 @@ from sectool.errors import (
     MessageChanged,
     MessageError,
     MessageVanished,
-    ReadOnlyMailbox,
     SectoolError,
 )
 from sectool.joblog import Purpose, ReplacementRecord
@@ -102,11 +101,8 @@ def check_writable(mailbox: Mailbox, *, dry_run: bool) -> None:
     Raises:
         ReadOnlyMailbox: they cannot.
     """
-    if not (mailbox.capabilities.writable or dry_run):
-        raise ReadOnlyMailbox(
-            f"the mailbox {mailbox.specification.location} cannot be written",
-            hint="check its owner, mode and mount options",
-        )
+    if not dry_run:
+        mailbox.require_writable()
 
 
 class Replacer:

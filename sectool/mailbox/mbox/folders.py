@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from sectool.directories import Directory, DirectoryEntry, is_regular
 from sectool.errors import MailboxError, MessageError, MessageVanished
-from sectool.mailbox.maildir.folders import (
+from sectool.mailbox.files.folders import (
     DEPTH_LIMIT,
     FOLDER_LIMIT,
     INBOX,
@@ -24,7 +24,7 @@ from sectool.mailbox.maildir.folders import (
     cannot_list,
     is_directory,
 )
-from sectool.mailbox.maildir.names import printable, safe_level
+from sectool.mailbox.files.names import printable, safe_level
 from sectool.mailbox.mbox.form import LINE_LIMIT
 from sectool.mailbox.mbox.index import Reader, first_separator
 from sectool.message import open_regular_file

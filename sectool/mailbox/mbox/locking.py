@@ -22,7 +22,7 @@ from sectool import durable
 from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import Locked
 from sectool.locks import is_held
-from sectool.mailbox.maildir.names import printable
+from sectool.mailbox.files.names import printable
 from sectool.message import open_regular_file
 
 WAIT = 10.0

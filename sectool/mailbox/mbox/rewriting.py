@@ -24,7 +24,7 @@ from sectool.crashpoints import crashpoint
 from sectool.directories import Directory, DirectoryEntry, is_regular
 from sectool.errors import Locked, MessageChanged, MessageError, MessageVanished, RunError
 from sectool.mailbox.base import Placed
-from sectool.mailbox.maildir.inheriting import Inheritance, attributes_of
+from sectool.mailbox.files.inheriting import Inheritance, attributes_of
 from sectool.mailbox.mbox.boxes import Boxes, answer
 from sectool.mailbox.mbox.form import HEADER_LIMIT, Header, separator
 from sectool.mailbox.mbox.index import (

@@ -40,8 +40,8 @@ from sectool.mailbox.base import (
     Written,
     note_nothing,
 )
-from sectool.mailbox.maildir.folders import NOTHING_THERE
-from sectool.mailbox.maildir.names import printable
+from sectool.mailbox.files.folders import NOTHING_THERE
+from sectool.mailbox.files.names import printable
 from sectool.mailbox.mbox.boxes import Boxes, Located, MboxContent, answer
 from sectool.mailbox.mbox.folders import MboxFolders, holds_mbox, imap_host, is_mbox
 from sectool.mailbox.mbox.locking import HeldFile, check_profile

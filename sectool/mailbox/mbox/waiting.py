@@ -18,7 +18,7 @@ from sectool import durable
 from sectool.crashpoints import crashpoint
 from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MessageError, MessageVanished, why_unread
-from sectool.mailbox.maildir.inheriting import Inheritance
+from sectool.mailbox.files.inheriting import Inheritance
 from sectool.mailbox.mbox.folders import MboxFolders, beside_name
 from sectool.mailbox.mbox.form import HEADER_LIMIT, Header, header_end, quoted
 from sectool.mailbox.mbox.index import Layout, Reader, digest_of, lay_out
