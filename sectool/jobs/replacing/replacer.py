@@ -150,8 +150,12 @@ class Replacer:
         if self._mailbox.capabilities.unit is Unit.MESSAGE:
             self._see_through(steps, self._bring_in, self._retire)
             return
-        self._see_through(steps, self._bring_in, self._of_folder.extend)
+        self._see_through(steps, self._bring_in, self._let_wait)
         self._retire_beside(but=last)
+
+    def _let_wait(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
+        """Keeps no more of what waits for its folder than what ends it: there may be any number."""
+        self._of_folder += [(replace(step, new=None), copy) for step, copy in placed]
 
     def finish(self) -> None:
         """Ends what waits for the rest of its folder; after the last group.

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from sectool.message import Flags
 
@@ -46,6 +47,9 @@ _OF_THE_STORE = frozenset(
 """Names, lower case, of the fields in which programs keep what they know of a message."""
 
 _LOOKED_AT = _OF_THE_STORE | {b"subject", b"date"}
+
+_SETS = 1000
+"""Different sets of flags that are kept in memory, of which most messages share a few."""
 
 _PSEUDO_SUBJECT = b"DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA"
 
@@ -202,18 +206,8 @@ class Header:
     @property
     def flags(self) -> Flags:
         """What the store's fields say; Thunderbird's say it where there are some."""
-        system = set[str]()
-        try:
-            bits = int(self.value(b"x-mozilla-status")[:8], 16)
-            system |= {name for bit, name in _MOZILLA.items() if bits & bit}
-        except ValueError:
-            letters = self.value(b"status") + self.value(b"x-status")
-            system |= {name for letter, name in _LETTERS.items() if letter in letters}
-        words = self.value(b"x-mozilla-keys").split() + self.value(b"x-keywords").split()
-        keywords = [word.decode("utf-8", "replace") for word in words[:_KEYWORDS]]
-        return Flags(
-            frozenset(system), frozenset(word for word in keywords if not word.startswith("\\"))
-        )
+        names = (b"x-mozilla-status", b"status", b"x-status", b"x-mozilla-keys", b"x-keywords")
+        return _flags(*map(self.value, names))
 
     def carried_to(self, new: Header, length: int) -> bytes:
         """Another header block with the fields of this one that are the store's, in their places.
@@ -240,6 +234,21 @@ class Header:
             for number, fields in enumerate(put)
             for part in (*fields, *new.fields[number : number + 1])
         )
+
+
+@lru_cache(maxsize=_SETS)
+def _flags(mozilla: bytes, status: bytes, more: bytes, tags: bytes, keywords: bytes) -> Flags:
+    system = set[str]()
+    try:
+        bits = int(mozilla[:8], 16)
+        system |= {name for bit, name in _MOZILLA.items() if bits & bit}
+    except ValueError:
+        system |= {name for letter, name in _LETTERS.items() if letter in status + more}
+    words = [word.decode("utf-8", "replace") for word in (tags.split() + keywords.split())]
+    return Flags(
+        frozenset(system),
+        frozenset(word for word in words[:_KEYWORDS] if not word.startswith("\\")),
+    )
 
 
 def _place(own: Sequence[bytes], passed: int, places: dict[bytes, int], last: int) -> int:

@@ -50,6 +50,8 @@ _FLAGS = 1000
 """Different sets of flags that one file has, before keywords are passed over."""
 _KEY = 16
 _DIGEST = 32
+_SECOND_NS = 1_000_000_000
+_COARSE_NS = 2 * _SECOND_NS
 _GRAIN_NS = 20_000_000
 """A change so soon after another may leave the times of a file as they are."""
 
@@ -281,7 +283,8 @@ class FileState:
 
     def is_settled(self, read_at: int) -> bool:
         """Whether a change since it was read, at a time in nanoseconds, shows in it."""
-        return self.changed + _GRAIN_NS < read_at
+        is_coarse = self.changed % _SECOND_NS == 0
+        return self.changed + (_COARSE_NS if is_coarse else _GRAIN_NS) < read_at
 
 
 class Index:
