@@ -275,6 +275,21 @@ class MessageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class NewCopy:
+    """What lies in the mailbox for a message after its replacement."""
+
+    message: int
+    listing: Listing
+    stored_copy: StoredCopy
+    identity: Identity
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Folder and key."""
+        return self.listing.ref.folder, self.listing.ref.key
+
+
+@dataclass(frozen=True, slots=True)
 class SealablePart:
     """One encrypted part and the checkpoint it is sealed from."""
 

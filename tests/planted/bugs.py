@@ -262,7 +262,7 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "new copies are written that the log does not know of",
         "sectool/jobs/replacing/replacer.py",
-        "                self._log.replacements.intend(record)\n",
+        "            self._log.replacements.intend([step.record for step in steps])\n",
         "",
         (
             "tests/jobs/test_crashes.py::test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end",

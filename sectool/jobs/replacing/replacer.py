@@ -11,6 +11,7 @@ finished lies durably beside.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -236,8 +237,9 @@ class Replacer:
                 self._give_up(new, State.CHANGED, refused[original.digest].message)
         kept = [entry for entry in keep if entry[1].digest not in refused]
         with self._log.group():
-            for new, original in kept:
-                self._log.replacements.keep_original(new.message, original.digest)
+            self._log.replacements.keep_originals(
+                {new.message: original.digest for new, original in kept}
+            )
         return [new for new, _ in kept]
 
     def _intend(
@@ -253,10 +255,11 @@ class Replacer:
                     *(new.message, meant, intent, written.identity, written.opens_to),
                     store=self._mailbox.specification.kind,
                 )
-                self._log.replacements.intend(record)
+                steps.append(_Step(record, new))
+            self._log.replacements.intend([step.record for step in steps])
+            for new in group:
                 if new.note:
                     self._log.messages.note_step(new.message, new.note)
-                steps.append(_Step(record, new))
         return steps
 
     def _bring_in(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
@@ -325,15 +328,17 @@ class Replacer:
             self._remove_spooled(step.new)  # where it was copied, not renamed
             self._brought_in.add(step.message)
         with self._log.group():
-            for step, copy in placed:
-                is_beside = copy.ref == step.intent.replaced
-                self._log.replacements.place(step.message, None if is_beside else copy.ref)
+            self._log.replacements.place(
+                {
+                    step.message: None if copy.ref == step.intent.replaced else copy.ref
+                    for step, copy in placed
+                }
+            )
 
     def _finish(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         """Nothing is to be retired, or it is gone: the new copies alone count from now on."""
         with self._log.group():
-            for step, copy in placed:
-                self._finish_one(step, copy)
+            self._log_finished(placed)
 
     def _retire(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         self._finish([entry for entry in placed if entry[0].is_addition])
@@ -348,15 +353,17 @@ class Replacer:
                     )
 
         answers = self._mailbox.retire([copy for _, copy in placed], note)
+        finished: list[tuple[_Step, Placed]] = []
         withdrawn: list[tuple[_Step, MessageError]] = []
         with self._log.group():
             for (step, _), answer in zip(placed, answers, strict=True):
                 if isinstance(answer, Placed):
-                    self._finish_one(step, answer)
+                    finished.append((step, answer))
                 elif self._is_one_copy and isinstance(answer, _ACTED):
                     withdrawn.append((step, answer))
                 else:
                     self._settle(step, answer)
+            self._log_finished(finished)
         for step, error in withdrawn:
             self._withdraw(step, State.CHANGED, error.message)
 
@@ -396,12 +403,14 @@ class Replacer:
             with durable.explained("remove a new message that is not wanted"):
                 durable.unlink(new.written.content.path, "spool.discard", missing_ok=True)
 
-    def _finish_one(self, step: _Step, copy: Placed) -> None:
-        meaning = _MEANINGS[step.record.purpose]
-        listing = Listing(copy.ref, step.intent.size, Flags(), copy.hint)
-        self._log.replacements.finish(
-            step.message, listing, state=meaning.state, proof=meaning.proof
-        )
+    def _log_finished(self, finished: Sequence[tuple[_Step, Placed]]) -> None:
+        of_purpose: dict[Purpose, dict[int, Listing]] = defaultdict(dict)
+        for step, copy in finished:
+            listing = Listing(copy.ref, step.intent.size, Flags(), copy.hint)
+            of_purpose[step.record.purpose][step.message] = listing
+        for purpose, listings in of_purpose.items():
+            meaning = _MEANINGS[purpose]
+            self._log.replacements.finish(listings, meaning.state, meaning.proof)
 
     # --- after an interruption -----------------------------------------------------
 
