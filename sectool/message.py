@@ -12,12 +12,13 @@ import hashlib
 import io
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from sectool.directories import FilePath, open_at
 from sectool.errors import reason_of
@@ -28,6 +29,12 @@ IN_MEMORY = 8 * 1024 * 1024
 
 COPY_BLOCK = 256 * 1024
 """Bytes read at a time wherever content is copied or hashed."""
+
+CLOCK_GRAIN = 20_000_000
+"""Nanoseconds: what changed that recently may change again without another time."""
+
+COARSE_GRAIN = 2_000_000_000
+"""The same where times are whole seconds."""
 
 
 class Content(Protocol):
@@ -217,6 +224,51 @@ class _Slice(io.RawIOBase):
         super().close()
 
 
+def grain_of(*times: int) -> int:
+    """Nanoseconds after which a change is told from the one before it.
+
+    Args:
+        times: nanoseconds that a file system gave one file.
+    """
+    is_coarse = all(moment % 1_000_000_000 == 0 for moment in times)
+    return COARSE_GRAIN if is_coarse else CLOCK_GRAIN
+
+
+class Sight(NamedTuple):
+    """A file as it was when its bytes were read: who changes them changes the time of change."""
+
+    device: int
+    inode: int
+    mode: int
+    size: int
+    modified: int
+    """Nanoseconds since 1970; its writer may set it back."""
+    changed: int
+    """Likewise; nobody sets it."""
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Sight:
+        """The file as it is now."""
+        place = status.st_dev, status.st_ino, status.st_mode
+        return cls(*place, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def is_settled(self, now: int) -> bool:
+        """Whether a change since a reading shows.
+
+        One within the same grain of the clock as the change before leaves all as it is.
+
+        Args:
+            now: when the reading began, in nanoseconds since 1970.
+        """
+        return self.changed + grain_of(self.changed) < now
+
+
+def settled_sight(stream: BinaryIO) -> Sight | None:
+    """The sight of a file that is about to be read; None where a later change might not show."""
+    sight = Sight.of(os.fstat(stream.fileno()))
+    return sight if sight.is_settled(time.time_ns()) else None
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class MessageRef:
     """Where one stored copy lies; a hint across runs, never an identity."""
@@ -308,6 +360,8 @@ class StoredMessage:
     token: str = ""
     """What tells this very copy from any other, where it is no digest: on IMAP UIDVALIDITY and
     UID."""
+    sight: Sight | None = None
+    """Of the file with just these bytes; None where there is none, or a change might not show."""
 
     @property
     def revision(self) -> str:

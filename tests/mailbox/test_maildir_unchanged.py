@@ -20,8 +20,7 @@ from sectool.errors import MessageChanged
 from sectool.mailbox import Add, Mailbox, Placed, Written, open_mailbox
 from sectool.mailbox.maildir import Maildir
 from sectool.mailbox.maildir.inheriting import Inheritance
-from sectool.mailbox.maildir.view import CLOCK_GRAIN
-from sectool.message import BytesContent, FileContent, MessageRef
+from sectool.message import CLOCK_GRAIN, BytesContent, FileContent, MessageRef
 from tests.support.mailbox_contract import NEW, OLD, World, intend, place
 
 OTHER = OLD.replace(b"old body", b"odd body")

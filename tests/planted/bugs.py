@@ -50,8 +50,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "an original is kept without a look at its bytes",
         "sectool/checkpoint/originals.py",
-        "missing = [entry for entry in missing if self._is_whole(entry, refused)]",
-        "missing = [entry for entry in missing if entry.digest not in refused]",
+        "elif back.digest != digest:",
+        "elif not back.digest:",
         (
             "tests/checkpoint/test_checkpoints.py::test_an_original_of_other_bytes_than_the_message_is_refused",
         ),
@@ -123,24 +123,24 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "a new copy that the disk damaged takes the place of the old one",
         "sectool/mailbox/maildir/replacing.py",
-        "if digest != copy.intent.digest:",
-        "if not digest:",
+        "if read.digest != copy.intent.digest:",
+        "if not read.digest:",
         ("tests/mailbox/test_contract.py",),
     ),
     Bug(
         "an old copy goes that was changed since it was read, with its size and time kept",
         "sectool/mailbox/maildir/files.py",
-        "(renamed or now.st_ctime_ns == read.st_ctime_ns)",
-        "True",
+        "read._replace(changed=now.changed) if renamed else read",
+        "read._replace(changed=now.changed)",
         (
             "tests/mailbox/test_maildir_unchanged.py::test_a_writer_who_keeps_size_and_time_is_noticed",
         ),
     ),
     Bug(
         "a time too young to tell of a change is trusted",
-        "sectool/mailbox/maildir/files.py",
-        "is_settled = status.st_ctime_ns + grain_of(status.st_ctime_ns) < now",
-        "is_settled = status.st_ctime_ns <= now",
+        "sectool/message.py",
+        "return self.changed + grain_of(self.changed) < now",
+        "return self.changed <= now",
         (
             "tests/mailbox/test_maildir_unchanged.py::test_a_writer_in_the_same_moment_as_the_reading_is_noticed",
         ),
@@ -253,10 +253,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "the bytes of new copies are not durable when their names are",
         "sectool/mailbox/maildir/replacing.py",
-        """                    durable.sync_files(_without_errors(streams), "maildir.sync")
-            except BaseException:""",
-        """                    pass
-            except BaseException:""",
+        """durable.sync_and_read_back(opened, "maildir.sync")""",
+        """durable.ReadBack(durable.read_back_digest(stream)) for stream in opened""",
         ("tests/mailbox/test_maildir_kill_points.py",),
     ),
     Bug(

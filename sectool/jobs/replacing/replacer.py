@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import BinaryIO
 
 from sectool import durable
 from sectool.checkpoint import OriginalToKeep
@@ -30,7 +31,7 @@ from sectool.joblog import Purpose, ReplacementRecord
 from sectool.jobs.replacing.in_flight import FoundCopies, find_copies, of_store
 from sectool.jobs.replacing.late import remove_late
 from sectool.jobs.session.job import Job
-from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.new_message import NewMessage, ReadCopy
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
 from sectool.mailbox import (
     NOTHING,
@@ -46,8 +47,8 @@ from sectool.mailbox import (
     Unit,
     Written,
 )
-from sectool.message import Flags, Listing
-from sectool.outcome import MessageDigest, Proof, State
+from sectool.message import Content, Flags, Listing
+from sectool.outcome import Proof, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,32 @@ class _Step:
     @property
     def is_addition(self) -> bool:
         return self.record.purpose is Purpose.BRING_BACK
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredBytes:
+    """The bytes of a stored copy, read only if they are asked for; ``Content``."""
+
+    mailbox: Mailbox
+    copy: ReadCopy
+
+    @property
+    def digest(self) -> str:
+        return self.copy.digest
+
+    @property
+    def size(self) -> int:
+        return self._content().size
+
+    def open(self) -> BinaryIO:
+        """Raises MessageChanged: it is another one by now."""
+        return self._content().open()
+
+    def _content(self) -> Content:
+        stored = self.mailbox.fetch(self.copy.ref)
+        if stored.revision != self.copy.revision:
+            raise MessageChanged("it was changed while its new copy was made")
+        return stored.content
 
 
 def check_writable(mailbox: Mailbox, *, dry_run: bool) -> None:
@@ -149,7 +176,9 @@ class Replacer:
         if _MEANINGS[self._purpose].keeps_original:
             others = [new for new in group if not new.keeps_original]
             group = others + self._keep_originals([new for new in group if new.keeps_original])
-        changes = [Replace(new.ref, new.written.content, new.revision) for new in group]
+        changes = [
+            Replace(new.ref, new.written.content, new.old.revision, new.old.sight) for new in group
+        ]
         steps = self._intend(group, changes, self._purpose)
         if self._mailbox.capabilities.unit is Unit.MESSAGE:
             self._see_through(steps, self._bring_in, self._retire)
@@ -215,32 +244,27 @@ class Replacer:
         return still
 
     def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
-        keep: list[tuple[NewMessage, OriginalToKeep]] = []
-        for new in group:
-            try:
-                stored = self._mailbox.fetch(new.ref)
-            except MessageError as error:
-                self._give_up(new, State.CHANGED, error.message)
-                continue
-            if stored.revision != new.revision:
-                self._give_up(new, State.CHANGED, "it was changed while its new copy was made")
-                continue
-            original = OriginalToKeep(
-                MessageDigest(stored.content.digest),
-                stored.content,
+        originals = [
+            OriginalToKeep(
+                new.old.digest,
+                _StoredBytes(self._mailbox, new.old),
                 partial(self._mailbox.open_file, new.ref),
             )
-            keep.append((new, original))
-        refused = self._job.originals.keep([original for _, original in keep])
-        for new, original in keep:
-            if original.digest in refused:
-                self._give_up(new, State.CHANGED, refused[original.digest].message)
-        kept = [entry for entry in keep if entry[1].digest not in refused]
+            for new in group
+        ]
+        kept = self._job.originals.keep(originals)
+        left: list[NewMessage] = []
+        for new in group:
+            digest = new.old.digest
+            if digest in kept.refused:
+                self._give_up(new, State.CHANGED, kept.refused[digest].message)
+            elif digest in kept.sights:
+                left.append(replace(new, old=replace(new.old, sight=kept.sights[digest])))
+            else:
+                left.append(new)
         with self._log.group():
-            self._log.replacements.keep_originals(
-                {new.message: original.digest for new, original in kept}
-            )
-        return [new for new, _ in kept]
+            self._log.replacements.keep_originals({new.message: new.old.digest for new in left})
+        return left
 
     def _intend(
         self, group: Sequence[NewMessage], changes: Sequence[Replace | Add], purpose: Purpose

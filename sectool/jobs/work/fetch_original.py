@@ -10,7 +10,7 @@ from sectool.checkpoint import OriginalStore
 from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, reason_of
 from sectool.joblog import JobMessage
-from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
+from sectool.jobs.work.new_message import NewFiles, NewMessage, ReadCopy, WrittenMessage
 from sectool.jobs.work.stored_copy import fetch_known
 from sectool.jobs.work.work import MailboxContext, WorkKind
 from sectool.mailbox import Access
@@ -69,7 +69,7 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
         digest = MessageDigest(digesting.hexdigest())
     content = FileContent(path, known_digest=digest)
     written = WrittenMessage(content, message.original_identity)
-    return NewMessage(message.message, message.ref, stored.revision, written)
+    return NewMessage(message.message, ReadCopy.of(stored), written)
 
 
 def _with_present_header(path: Path, present: Content, message: JobMessage) -> Content | None:

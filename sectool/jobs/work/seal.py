@@ -16,7 +16,7 @@ from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, MalformedMessage, MessageError, UnsupportedMessage
 from sectool.joblog import CheckpointRecord, JobMessage, SealablePart, Storage
 from sectool.jobs.work.addresses import address_digests
-from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
+from sectool.jobs.work.new_message import NewFiles, NewMessage, ReadCopy, WrittenMessage
 from sectool.jobs.work.seal_nested import SealedPlaintext, check_inside
 from sectool.jobs.work.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
 from sectool.jobs.work.stored_copy import fetch_known
@@ -173,8 +173,7 @@ def _new_message(
 ) -> NewMessage:
     return NewMessage(
         message=message.message,
-        ref=message.ref,
-        revision=stored.revision,
+        old=ReadCopy.of(stored),
         written=written,
         note=note,
         keeps_original=not message.is_replaced,

@@ -32,19 +32,13 @@ from sectool.mailbox.maildir.folders import (
     cannot_list,
 )
 from sectool.mailbox.maildir.names import FlagLetters, delivery_order, printable, split_name
-from sectool.message import Flags, open_regular_file
+from sectool.message import Flags, grain_of, open_regular_file
 
 READINGS = 6
 """Times a folder that keeps changing is read for one snapshot."""
 
 PAUSE = 0.01
 """Seconds between two readings."""
-
-CLOCK_GRAIN = 20_000_000
-"""Nanoseconds: a directory changed that recently may change again without another time."""
-
-COARSE_GRAIN = 2_000_000_000
-"""The same where times are whole seconds."""
 
 KEYWORDS_FILE = "dovecot-keywords"
 KEYWORDS_SIZE_LIMIT = 64 * 1024
@@ -57,16 +51,6 @@ GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 SKIPPED_LIMIT = 1000
 """Notes kept of what was passed over in one folder."""
-
-
-def grain_of(*times: int) -> int:
-    """Nanoseconds after which a change is told from the one before it.
-
-    Args:
-        times: nanoseconds that a file system gave one file.
-    """
-    is_coarse = all(moment % 1_000_000_000 == 0 for moment in times)
-    return COARSE_GRAIN if is_coarse else CLOCK_GRAIN
 
 
 class Entry(NamedTuple):
