@@ -93,16 +93,33 @@ def copy(source: BinaryIO, sink: Sink, unreadable: Callable[[str], Exception]) -
 
 
 class DigestingSink:
-    """Passes bytes on to a stream and takes their SHA-256."""
+    """Passes bytes on to a stream and takes their SHA-256.
 
-    def __init__(self, stream: BinaryIO) -> None:
+    Args:
+        stream: takes them.
+        holds: whether they are kept in memory as well, while they are few enough.
+    """
+
+    def __init__(self, stream: BinaryIO, *, holds: bool = False) -> None:
         self._stream = stream
         self._sha256 = hashlib.sha256()
+        self._blocks: list[bytes] | None = [] if holds else None
+        self._room = IN_MEMORY
 
     def write(self, data: bytes, /) -> int:
         """Takes the next bytes."""
         self._sha256.update(data)
+        if self._blocks is not None:
+            self._blocks.append(data)
+            self._room -= len(data)
+            if self._room < 0:
+                self._blocks = None
         return self._stream.write(data)
+
+    @property
+    def held(self) -> BytesContent | None:
+        """What was written so far; None where it is not in memory."""
+        return None if self._blocks is None else BytesContent(b"".join(self._blocks))
 
     def hexdigest(self) -> str:
         """Of what was written so far, lower-case hexadecimal."""
