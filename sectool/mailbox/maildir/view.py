@@ -20,6 +20,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from sectool.directories import DirectoryEntry
@@ -64,6 +65,11 @@ class Entry(NamedTuple):
     def letters(self) -> str:
         """Of the flags; a file in ``new`` has none."""
         return split_name(self.name)[1] if self.part == "cur" else ""
+
+
+@lru_cache(maxsize=256)
+def _system_flags(letters: str) -> Flags:
+    return WITHOUT_KEYWORDS.flags(letters)
 
 
 def _key(entry: Entry) -> str:
@@ -197,7 +203,7 @@ class FolderView:
     def flags(self, letters: str) -> Flags:
         """What letters behind ``:2,`` mean in this folder now."""
         has_keywords = any(map(str.islower, letters))
-        return (self._letters_now() if has_keywords else WITHOUT_KEYWORDS).flags(letters)
+        return self._letters_now().flags(letters) if has_keywords else _system_flags(letters)
 
     def letters(self, flags: Flags) -> str:
         """The letters for flags in this folder now."""
