@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from sectool.errors import JobLogDamaged
 from sectool.joblog.copies import CopyTable
-from sectool.joblog.parts import CHECKPOINTS_STAND, PartTable
+from sectool.joblog.parts import PartTable
 from sectool.joblog.records import (
     LISTING_COLUMNS,
     MESSAGE_COLUMNS,
@@ -103,25 +102,13 @@ class MessageTable(Table):
         messages = [copy.message for copy in copies]
         self._check_legal(messages, state)
         # A row in one of the places can only be this very copy, met by a walk that did not know it.
-        self._displace([("gone", *copy.place, copy.message) for copy in copies])
+        self._displace([("gone", *copy.columns[:2], copy.message) for copy in copies])
         self._connection.executemany(
             "UPDATE message SET folder = ?1, key = ?2, hint = ?3, size = ?4, presence = 'present',"
             " stored_copy = ?5, identity = ?6,"
             " plaintext_identity = iif(?5 = 'plaintext', ?6, plaintext_identity),"
             " state = ?7, reason = '', proof = ?8 WHERE message = ?9",
-            [
-                (
-                    *copy.place,
-                    copy.listing.hint,
-                    copy.listing.size,
-                    copy.stored_copy,
-                    copy.identity,
-                    state,
-                    proof or "",
-                    copy.message,
-                )
-                for copy in copies
-            ],
+            [(*copy.columns, state, proof or "", copy.message) for copy in copies],
         )
         self._connection.execute(
             "INSERT OR IGNORE INTO temp.seen SELECT value FROM json_each(?)",
@@ -503,26 +490,4 @@ class MessageTable(Table):
         self.copies.note_new(message)
         self.take_place(message, examination.listing)
         self.note_step(message, examination.state)
-        return message
-
-    def record_copy(self, examination: Examination) -> int | None:
-        """Takes down a further copy of a message that waits to be encrypted, or was.
-
-        It can be encrypted as well, and would be lost to its owner if it were not. None: the
-        job has no such message, or not the checkpoints of all that is taken of it.
-
-        Returns:
-            Number of the row.
-        """
-        row = self._row(
-            "SELECT message FROM message WHERE original_identity = ?"
-            " AND state IN ('checkpointed', 'decrypted', 'reencrypted', 'rewrapped', 'verified')"
-            f" AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
-            f" AND {CHECKPOINTS_STAND}",
-            examination.identity,
-        )
-        if row is None:
-            return None
-        message = self.insert(replace(examination, state=State.CHECKPOINTED, reason=""))
-        self.parts.copy_unopened(int(row[0]), message)
         return message

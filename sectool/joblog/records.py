@@ -284,9 +284,10 @@ class NewCopy:
     identity: Identity
 
     @property
-    def place(self) -> tuple[str, str]:
-        """Folder and key."""
-        return self.listing.ref.folder, self.listing.ref.key
+    def columns(self) -> tuple[str, str, str, int, str, str]:
+        """Folder, key, hint, size, kind and identity, as the row of its message has them."""
+        ref, listing = self.listing.ref, self.listing
+        return ref.folder, ref.key, listing.hint, listing.size, self.stored_copy, self.identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import BinaryIO
 
 from sectool import durable
-from sectool.checkpoint import OriginalToKeep
 from sectool.errors import (
     Again,
     MessageChanged,
@@ -30,8 +27,9 @@ from sectool.errors import (
 from sectool.joblog import Purpose, ReplacementRecord
 from sectool.jobs.replacing.in_flight import FoundCopies, find_copies, of_store
 from sectool.jobs.replacing.late import remove_late
+from sectool.jobs.replacing.originals import keep_originals
 from sectool.jobs.session.job import Job
-from sectool.jobs.work.new_message import NewMessage, ReadCopy
+from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
 from sectool.mailbox import (
     NOTHING,
@@ -47,7 +45,7 @@ from sectool.mailbox import (
     Unit,
     Written,
 )
-from sectool.message import Content, Flags, Listing
+from sectool.message import Flags, Listing
 from sectool.outcome import Proof, State
 
 
@@ -70,8 +68,9 @@ _MEANINGS = {
 }
 
 
-_ACTED = (MessageChanged, MessageVanished)
-"""What tells that somebody did something to the message meanwhile."""
+def _state_after(error: MessageError) -> State:
+    """Changed, where somebody did something to the message meanwhile."""
+    return State.CHANGED if isinstance(error, (MessageChanged, MessageVanished)) else State.FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +92,6 @@ class _Step:
     @property
     def is_addition(self) -> bool:
         return self.record.purpose is Purpose.BRING_BACK
-
-
-@dataclass(frozen=True, slots=True)
-class _StoredBytes:
-    """The bytes of a stored copy, read only if they are asked for; ``Content``."""
-
-    mailbox: Mailbox
-    copy: ReadCopy
-
-    @property
-    def digest(self) -> str:
-        return self.copy.digest
-
-    @property
-    def size(self) -> int:
-        return self._content().size
-
-    def open(self) -> BinaryIO:
-        """Raises MessageChanged: it is another one by now."""
-        return self._content().open()
-
-    def _content(self) -> Content:
-        stored = self.mailbox.fetch(self.copy.ref)
-        if stored.revision != self.copy.revision:
-            raise MessageChanged("it was changed while its new copy was made")
-        return stored.content
 
 
 def check_writable(mailbox: Mailbox, *, dry_run: bool) -> None:
@@ -244,27 +217,10 @@ class Replacer:
         return still
 
     def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
-        originals = [
-            OriginalToKeep(
-                new.old.digest,
-                _StoredBytes(self._mailbox, new.old),
-                partial(self._mailbox.open_file, new.ref),
-            )
-            for new in group
-        ]
-        kept = self._job.originals.keep(originals)
-        left: list[NewMessage] = []
-        for new in group:
-            digest = new.old.digest
-            if digest in kept.refused:
-                self._give_up(new, State.CHANGED, kept.refused[digest].message)
-            elif digest in kept.sights:
-                left.append(replace(new, old=replace(new.old, sight=kept.sights[digest])))
-            else:
-                left.append(new)
-        with self._log.group():
-            self._log.replacements.keep_originals({new.message: new.old.digest for new in left})
-        return left
+        kept, refused = keep_originals(self._job, self._mailbox, group)
+        for new, error in refused:
+            self._give_up(new, State.CHANGED, error.message)
+        return kept
 
     def _intend(
         self, group: Sequence[NewMessage], changes: Sequence[Replace | Add], purpose: Purpose
@@ -305,7 +261,7 @@ class Replacer:
             if isinstance(answer, Placed):
                 placed.append((step, answer))
             else:
-                self._withdraw(step, State.FAILED, answer.message)
+                self._withdraw(step, _state_after(answer), answer.message)
         self._log_placed(placed)
         return self._proven(placed)
 
@@ -383,7 +339,7 @@ class Replacer:
             for (step, _), answer in zip(placed, answers, strict=True):
                 if isinstance(answer, Placed):
                     finished.append((step, answer))
-                elif self._is_one_copy and isinstance(answer, _ACTED):
+                elif self._is_one_copy and _state_after(answer) is State.CHANGED:
                     withdrawn.append((step, answer))
                 else:
                     self._settle(step, answer)
@@ -404,8 +360,7 @@ class Replacer:
         One of the two copies may have been moved by the user just now, so the log
         goes on saying that there are two: the next run looks what is left of them.
         """
-        state = State.CHANGED if isinstance(error, _ACTED) else State.FAILED
-        self._log.messages.advance(step.message, state, reason=error.message)
+        self._log.messages.advance(step.message, _state_after(error), reason=error.message)
 
     def _withdraw(self, step: _Step, state: State, reason: str) -> None:
         self._mailbox.abandon([step.intent])
