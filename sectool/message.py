@@ -262,12 +262,20 @@ class Sight(NamedTuple):
     """Nanoseconds since 1970; its writer may set it back."""
     changed: int
     """Likewise; nobody sets it."""
+    links: int
+    """Names that it has."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> Sight:
         """The file as it is now."""
         place = status.st_dev, status.st_ino, status.st_mode
-        return cls(*place, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return cls(*place, status.st_size, *times, status.st_nlink)
+
+    @property
+    def file(self) -> tuple[int, int]:
+        """What tells it from every other file."""
+        return self.device, self.inode
 
     def is_settled(self, now: int) -> bool:
         """Whether a change since a reading shows.

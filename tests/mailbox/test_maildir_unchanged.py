@@ -17,7 +17,7 @@ import pytest
 
 from sectool.crashpoints import install
 from sectool.errors import MessageChanged, MessageVanished
-from sectool.mailbox import Add, Mailbox, Placed, Written, open_mailbox
+from sectool.mailbox import Add, Mailbox, Placed, Replace, Written, open_mailbox
 from sectool.mailbox.maildir import Maildir
 from sectool.mailbox.maildir.inheriting import Inheritance
 from sectool.message import CLOCK_GRAIN, BytesContent, FileContent, MessageRef
@@ -182,6 +182,32 @@ def test_what_its_owner_removed_while_the_new_copy_was_made_does_not_come_back(
     assert isinstance(answer, MessageVanished)
     mailbox.abandon([copy.intent for copy in written])
     assert [*maildir.seen(), *root.glob("tmp/*")] == []
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["maildir.stage", "maildir.sync.before", "maildir.directory.after", "maildir.retire.before"],
+)
+def test_what_a_server_is_moving_is_not_removed_from_under_it(
+    maildir: World, mailbox: Mailbox, root: Path, point: str
+) -> None:
+    """It gives the file its new name, and then takes the old one, which may take a moment."""
+    ref = maildir.deliver("INBOX", OLD)
+    maildir.deliver("Sent", OTHER)
+    path, moved = root / "cur" / f"{ref.key}:2,S", root / ".Sent" / "cur" / "1700000000.M1P1.moved"
+    time.sleep(LONG)
+    stored = mailbox.fetch(ref)
+    content = BytesContent(NEW)
+    (intent,) = mailbox.intend([Replace(ref, content, stored.revision, stored.sight)])
+    with at(point, lambda: moved.hardlink_to(path)):
+        (written,) = mailbox.write([(intent, content)])
+        assert isinstance(written, Written)
+        (placed,) = mailbox.place([written])
+        assert isinstance(placed, Placed)
+        (answer,) = mailbox.retire([placed])
+    assert isinstance(answer, MessageChanged)
+    assert path.read_bytes() == OLD
+    assert list(root.glob("tmp/*.old")) == []
 
 
 @pytest.mark.parametrize("renamed", [False, True], ids=["", "renamed"])

@@ -242,6 +242,16 @@ BUGS: tuple[Bug, ...] = (
         ),
     ),
     Bug(
+        "a message is removed from under a server that moves it",
+        "sectool/mailbox/maildir/files.py",
+        "if sight.links > self._links.get(sight.file, sight.links):",
+        "if not sight.links:",
+        (
+            "tests/mailbox/test_maildir_unchanged.py::test_what_a_server_is_moving_is_not_removed_from_under_it",
+            "tests/jobs/test_owner_acts.py::test_a_message_that_a_server_moves_in_two_steps_is_there_once",
+        ),
+    ),
+    Bug(
         "plaintext stays in the tmp of a folder that was renamed",
         "sectool/mailbox/maildir/replacing.py",
         "for folder in self._files.folders() if left else ():",

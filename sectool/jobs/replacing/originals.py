@@ -12,7 +12,7 @@ from sectool.errors import MessageChanged, MessageError
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage, ReadCopy
 from sectool.mailbox import Mailbox
-from sectool.message import Content
+from sectool.message import Content, Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,23 @@ def keep_originals(
         if (error := answer.refused.get(new.old.digest)) is not None:
             refused.append((new, error))
         elif new.old.digest in answer.sights:
-            old = replace(new.old, sight=answer.sights[new.old.digest])
-            kept.append(replace(new, old=old))
+            kept.append(replace(new, old=_seen_again(new.old, answer.sights[new.old.digest])))
         else:
             kept.append(new)
     with job.log.group():
         job.log.replacements.keep_originals({new.message: new.old.digest for new in kept})
     return kept, refused
+
+
+def _seen_again(old: ReadCopy, sight: Sight | None) -> ReadCopy:
+    """With the name that its original is, and no other that somebody gave it meanwhile.
+
+    Args:
+        old: as it was read.
+        sight: of a file with these bytes that is an original now; None: it is too young to tell.
+    """
+    if old.sight is None:
+        return replace(old, sight=sight)
+    if sight is not None and sight.file != old.sight.file:
+        return old
+    return replace(old, sight=(sight or old.sight)._replace(links=old.sight.links + 1))

@@ -87,6 +87,7 @@ class MaildirFiles:
         self._skipped_folders: list[Skipped] = []
         self._skipped_files: dict[str, list[Skipped]] = {}
         self._digests: dict[Sight, str] = {}
+        self._links: dict[tuple[int, int], int] = {}
         """Of files that were read, by any process, and need not be read again while they are as
         they were then."""
 
@@ -238,7 +239,8 @@ class MaildirFiles:
 
         Raises:
             MessageVanished: there is no such message.
-            MessageChanged: its bytes do not have the SHA-256 ``expected``, which is not empty.
+            MessageChanged: its bytes do not have the SHA-256 ``expected``, which is not empty, or
+                a mail program is moving it.
             MessageError: it cannot be read.
         """
         found = self.with_file(ref, lambda file, entry: self._read(ref, file, entry))
@@ -250,10 +252,12 @@ class MaildirFiles:
         """A file was read, and had these bytes; one that may have changed since is not noted."""
         if sight is not None:
             self._digests[sight] = digest
+            self._links[sight.file] = sight.links
 
     def forget_readings(self) -> None:
         """What was read is not asked for again."""
         self._digests.clear()
+        self._links.clear()
 
     def flags(self, ref: MessageRef) -> Flags:
         """Flags of a message as its folder was last read; none where it was not there."""
@@ -286,6 +290,9 @@ class MaildirFiles:
             status = os.fstat(stream.fileno())
             attributes = attributes_of(stream.fileno())
             sight, now = Sight.of(status), time.time_ns()
+            # A server that moves a file gives it the new name before it takes the old one.
+            if sight.links > self._links.get(sight.file, sight.links):
+                raise MessageChanged(f"a mail program moves or copies the message {ref}")
             digest = self._digests.get(sight)
             is_settled = digest is not None or sight.is_settled(now)
             if digest is None:
