@@ -324,6 +324,9 @@ def is_unchanged(file: DirectoryEntry, found: Found, *, renamed: bool = False) -
         OSError: there is none.
     """
     now, read = Sight.of(file.lstat()), Sight.of(found.status)
+    if now.links > read.links:  # fewer where a twin of it went
+        return False
+    read = read._replace(links=now.links)
     return now == (read._replace(changed=now.changed) if renamed else read)
 
 
