@@ -256,6 +256,7 @@ class Sight(NamedTuple):
 
     device: int
     inode: int
+    owner: int
     mode: int
     size: int
     modified: int
@@ -266,8 +267,17 @@ class Sight(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> Sight:
         """The file as it is now."""
-        place = status.st_dev, status.st_ino, status.st_mode
-        return cls(*place, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        rights = status.st_dev, status.st_ino, status.st_uid, status.st_mode
+        return cls(*rights, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    @property
+    def is_callers(self) -> bool:
+        """Whether nobody but whoever runs this may write to the file.
+
+        Others can hold it in their memory: what they write there after the first time changes
+        no time of the file until it is synced.
+        """
+        return self.owner == os.geteuid() and not self.mode & 0o022
 
     def is_settled(self, now: int) -> bool:
         """Whether a change since a reading shows.
@@ -283,7 +293,7 @@ class Sight(NamedTuple):
 def settled_sight(stream: BinaryIO) -> Sight | None:
     """The sight of a file that is about to be read; None where a later change might not show."""
     sight = Sight.of(os.fstat(stream.fileno()))
-    return sight if sight.is_settled(time.time_ns()) else None
+    return sight if sight.is_callers and sight.is_settled(time.time_ns()) else None
 
 
 @dataclass(frozen=True, slots=True, order=True)

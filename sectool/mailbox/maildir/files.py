@@ -290,7 +290,7 @@ class MaildirFiles:
             is_settled = digest is not None or sight.is_settled(now)
             if digest is None:
                 digest = digest_stream(stream)
-            if is_settled:
+            if is_settled and sight.is_callers:
                 self._digests[sight] = digest
         flags = self.view(ref.folder).flags(entry.letters)
         return Found(entry, status, digest, flags, attributes, is_settled)
