@@ -41,7 +41,7 @@ from sectool.message import (
     Sight,
     digest_stream,
     open_regular_file,
-    settled_sight,
+    sight_of,
 )
 
 AnyPath = TypeVar("AnyPath", Path, DirectoryEntry)
@@ -227,7 +227,7 @@ class ReadBack:
     digest: str
     """SHA-256, lower-case hexadecimal; empty where it cannot be read."""
     sight: Sight | None = None
-    """None where a change since the reading might not show."""
+    """None where it cannot be read."""
     error: OSError | None = None
     """Why it cannot be read."""
 
@@ -256,7 +256,7 @@ def _synced_and_read_back(file: Path | BinaryIO) -> ReadBack:
         with open_regular_file(file) if isinstance(file, Path) else nullcontext(file) as stream:
             sync_file(stream)
             is_synced = True
-            sight = settled_sight(stream)
+            sight = sight_of(stream)
             return ReadBack(read_back_digest(stream), sight)
     except OSError as error:
         if not is_synced or is_shortage(error):

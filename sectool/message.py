@@ -256,6 +256,7 @@ class Sight(NamedTuple):
 
     device: int
     inode: int
+    owner: int
     mode: int
     size: int
     modified: int
@@ -264,18 +265,29 @@ class Sight(NamedTuple):
     """Likewise; nobody sets it."""
     links: int
     """Names that it has."""
+    is_telling: bool = True
+    """Whether a change since would show, so that its bytes need not be read again."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> Sight:
         """The file as it is now."""
-        place = status.st_dev, status.st_ino, status.st_mode
+        rights = status.st_dev, status.st_ino, status.st_uid, status.st_mode
         times = status.st_mtime_ns, status.st_ctime_ns
-        return cls(*place, status.st_size, *times, status.st_nlink)
+        return cls(*rights, status.st_size, *times, status.st_nlink)
 
     @property
     def file(self) -> tuple[int, int]:
         """What tells it from every other file."""
         return self.device, self.inode
+
+    @property
+    def is_callers(self) -> bool:
+        """Whether nobody but whoever runs this may write to the file.
+
+        Others can hold it in their memory: what they write there after the first time changes
+        no time of the file until it is synced.
+        """
+        return self.owner == os.geteuid() and not self.mode & 0o022
 
     def is_settled(self, now: int) -> bool:
         """Whether a change since a reading shows.
@@ -288,10 +300,10 @@ class Sight(NamedTuple):
         return self.changed + grain_of(self.changed) < now
 
 
-def settled_sight(stream: BinaryIO) -> Sight | None:
-    """The sight of a file that is about to be read; None where a later change might not show."""
+def sight_of(stream: BinaryIO) -> Sight:
+    """The sight of a file that is about to be read."""
     sight = Sight.of(os.fstat(stream.fileno()))
-    return sight if sight.is_settled(time.time_ns()) else None
+    return sight._replace(is_telling=sight.is_callers and sight.is_settled(time.time_ns()))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -386,7 +398,7 @@ class StoredMessage:
     """What tells this very copy from any other, where it is no digest: on IMAP UIDVALIDITY and
     UID."""
     sight: Sight | None = None
-    """Of the file with just these bytes; None where there is none, or a change might not show."""
+    """Of the file with just these bytes; None where there is none."""
 
     @property
     def revision(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import stat
 import struct
@@ -110,6 +111,28 @@ def test_a_writer_in_the_same_moment_as_the_reading_is_noticed(
     with at("maildir.flagged.after", lambda: overwrite_secretly(path, OTHER)):
         (answer,) = mailbox.retire(placed)
     assert isinstance(answer, MessageChanged)
+
+
+def test_a_writer_by_a_map_of_memory_which_changes_no_time_is_noticed(
+    maildir: World, mailbox: Mailbox, root: Path
+) -> None:
+    """Not of the caller alone: of what is theirs, nobody else has a map."""
+    ref = maildir.deliver("INBOX", OLD)
+    path = root / "cur" / f"{ref.key}:2,S"
+    path.chmod(0o660)
+    with path.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as mapped:
+        mapped[:] = OLD
+        time.sleep(LONG)  # the time of this change counts for what it says
+        read = mailbox.fetch(ref)
+        (intent,) = mailbox.intend([Replace(ref, BytesContent(NEW), read.revision, read.sight)])
+        placed = mailbox.place(mailbox.write([(intent, BytesContent(NEW))]))  # type: ignore[arg-type]
+        time.sleep(LONG)
+        changed = path.stat().st_ctime_ns
+        mapped[:] = OTHER
+        assert path.stat().st_ctime_ns == changed
+        (answer,) = mailbox.retire(placed)  # type: ignore[arg-type]
+    assert isinstance(answer, MessageChanged)
+    assert path.read_bytes() == OTHER
 
 
 def test_a_message_that_took_the_name_of_a_twin_stays(

@@ -41,8 +41,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "a checkpoint that the disk damaged is adopted",
         "sectool/checkpoint/checkpoints.py",
-        "if digests != [entry.file_digest for entry in incoming]:",
-        "if len(digests) != len(incoming):",
+        "if [back.digest for back in read] != [entry.file_digest for entry in incoming]:",
+        "if len(read) != len(incoming):",
         (
             "tests/checkpoint/test_checkpoints.py::test_a_file_that_reads_back_otherwise_is_not_adopted",
         ),

@@ -85,10 +85,10 @@ def _seen_again(old: ReadCopy, sight: Sight | None) -> ReadCopy:
 
     Args:
         old: as it was read.
-        sight: of a file with these bytes that is an original now; None: it is too young to tell.
+        sight: of a file with these bytes that is an original now.
     """
-    if old.sight is None:
+    if old.sight is None or sight is None:
         return replace(old, sight=sight)
-    if sight is not None and sight.file != old.sight.file:
+    if sight.file != old.sight.file:
         return old
-    return replace(old, sight=(sight or old.sight)._replace(links=old.sight.links + 1))
+    return replace(old, sight=sight._replace(links=old.sight.links + 1))

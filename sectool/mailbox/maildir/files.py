@@ -249,10 +249,11 @@ class MaildirFiles:
         return found
 
     def note_reading(self, sight: Sight | None, digest: str) -> None:
-        """A file was read, and had these bytes; one that may have changed since is not noted."""
+        """A file was read, and had these bytes and names."""
         if sight is not None:
-            self._digests[sight] = digest
             self._links[sight.file] = sight.links
+            if sight.is_telling:
+                self._digests[sight] = digest
 
     def forget_readings(self) -> None:
         """What was read is not asked for again."""
@@ -297,7 +298,7 @@ class MaildirFiles:
             is_settled = digest is not None or sight.is_settled(now)
             if digest is None:
                 digest = digest_stream(stream)
-            if is_settled:
+            if is_settled and sight.is_callers:
                 self._digests[sight] = digest
         flags = self.view(ref.folder).flags(entry.letters)
         return Found(entry, status, digest, flags, attributes, is_settled)

@@ -58,7 +58,7 @@ from sectool.message import (
     MessageRef,
     StoredMessage,
     digest_stream,
-    settled_sight,
+    sight_of,
 )
 from sectool.trust import Trust
 
@@ -166,7 +166,7 @@ class Maildir(Mailbox):
 
     def _fetch(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> StoredMessage:
         with self._files.open_at(ref, file, entry) as stream:
-            status, sight = os.fstat(stream.fileno()), settled_sight(stream)
+            status, sight = os.fstat(stream.fileno()), sight_of(stream)
             size = status.st_size
             raw = stream.read(size + 1) if size <= IN_MEMORY else b""
             content: Content = BytesContent(raw)
