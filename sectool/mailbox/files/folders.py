@@ -119,7 +119,8 @@ class OpenFolders:
 
     def __init__(self, root: Directory) -> None:
         self.root = root
-        self._open: OrderedDict[tuple[Folder, str], _Opened] = OrderedDict()
+        self._open: OrderedDict[tuple[tuple[int, int], str], _Opened] = OrderedDict()
+        """By the identity of a folder, and what of it."""
 
     def open(self, folder: Folder, part: str = "") -> Directory:
         """The directory of a folder, or one in it.
@@ -135,17 +136,17 @@ class OpenFolders:
         return self._opened(folder, part).directory
 
     def _opened(self, folder: Folder, part: str) -> _Opened:
-        opened = self._open.pop((folder, part), None)
+        opened = self._open.pop((folder.identity, part), None)
         if opened is None:
             opened = self._opened(folder, "").child(part) if part else self._reach(folder)
-        self._open[folder, part] = opened
+        self._open[folder.identity, part] = opened
         while len(self._open) > OPEN_LIMIT:
             self._open.popitem(last=False)
         return opened
 
     def close(self, folder: Folder) -> None:
         """Opens a folder anew when it is asked for again."""
-        for known in [key for key in self._open if key[0] == folder]:
+        for known in [key for key in self._open if key[0] == folder.identity]:
             del self._open[known]
 
     def _reach(self, folder: Folder) -> _Opened:

@@ -25,7 +25,7 @@ from sectool.mailbox.files.folders import (
     cannot_list,
 )
 from sectool.mailbox.files.names import printable
-from sectool.message import Flags
+from sectool.message import Flags, grain_of
 
 READINGS = 6
 """Times a folder that keeps changing is read for one snapshot."""
@@ -33,27 +33,11 @@ READINGS = 6
 PAUSE = 0.01
 """Seconds between two readings."""
 
-CLOCK_GRAIN = 20_000_000
-"""Nanoseconds: a directory changed that recently may change again without another time."""
-
-COARSE_GRAIN = 2_000_000_000
-"""The same where times are whole seconds."""
-
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
 """What a file that was renamed or removed is told by."""
 
 SKIPPED_LIMIT = 1000
 """Notes kept of what was passed over in one folder."""
-
-
-def grain_of(*times: int) -> int:
-    """Nanoseconds after which a change is told from the one before it.
-
-    Args:
-        times: nanoseconds that a file system gave one file.
-    """
-    is_coarse = all(moment % 1_000_000_000 == 0 for moment in times)
-    return COARSE_GRAIN if is_coarse else CLOCK_GRAIN
 
 
 class Entry(NamedTuple):

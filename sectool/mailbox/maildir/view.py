@@ -10,6 +10,8 @@ program does it that has no such lock.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from sectool.mailbox.files.folders import Folder, OpenFolders
 from sectool.mailbox.files.view import Entry, FolderView, WhyNot
 from sectool.mailbox.maildir.names import FlagLetters, delivery_order, split_name
@@ -22,6 +24,11 @@ WITHOUT_KEYWORDS = FlagLetters()
 """For letters of the flags that every folder has: no file is looked at for them."""
 
 _HIDDEN = WhyNot("names with a leading dot are no messages", may_be_mail=False)
+
+
+@lru_cache(maxsize=256)
+def _system_flags(letters: str) -> Flags:
+    return WITHOUT_KEYWORDS.flags(letters)
 
 
 class MaildirView(FolderView):
@@ -50,7 +57,7 @@ class MaildirView(FolderView):
 
     def flags(self, letters: str) -> Flags:
         has_keywords = any(map(str.islower, letters))
-        return (self._letters_now() if has_keywords else WITHOUT_KEYWORDS).flags(letters)
+        return self._letters_now().flags(letters) if has_keywords else _system_flags(letters)
 
     def letters(self, flags: Flags) -> str:
         """The letters for flags in this folder now."""
