@@ -222,3 +222,23 @@ def test_an_error_at_any_act_of_the_store_loses_nothing_and_the_same_command_goe
         assert waiting_in(box) == [], names[point]
         jobs.run(specify("rollback", box, job=job))
         assert box.read_bytes() == before, names[point]
+
+
+def test_a_dry_run_counts_the_room_that_the_rewrite_takes(
+    tmp_path: Path, keys: Keys, specify: Specify
+) -> None:
+    box, job = tmp_path / "Inbox", tmp_path / "job"
+    whole = len(filled(box, keys, 4))
+    jobs.run(specify("decrypt", box, job=job))
+    dry = jobs.run(specify("encrypt", box, job=job, dry_run=True))
+    least: list[int] = []
+
+    def measure(_: str) -> None:
+        least.append(sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()))
+
+    before = sum(path.stat().st_size for path in (box, *job.rglob("*")) if path.is_file())
+    install(measure)
+    jobs.run(specify("encrypt", box, job=job))
+    install(None)
+    logged = sum(path.stat().st_size for path in job.glob("job.db*"))
+    assert max(least) - before - logged <= (dry.space or 0) <= 5 * whole
