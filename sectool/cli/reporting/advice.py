@@ -28,18 +28,22 @@ WHAT_TO_DO = {
 }
 """For each state of a message that is not done what ``docs/states.md`` says."""
 
+_OPENING = {
+    "rewrap": "sectool rewrap {mailbox} --keys PATH --to CERT --job {job}",
+    "": "sectool decrypt {mailbox} --keys PATH --job {job}",
+}
+"""The command that opens mail of a job, begun or gone on with, by its phase."""
+
 _ENDS = {
-    State.MISSING_KEY: "--retry",
-    State.UNSUPPORTED: "--retry --limit-factor 10",
-    State.MALFORMED: "--acknowledge FILE",
-    State.UNDER_SIGNATURE: "--retry --break-signatures",
-    State.REVIEW: "--accept DIGEST",
-    State.REFUSED: "--or-reencrypt",
+    State.MISSING_KEY: " --retry",
+    State.UNDER_SIGNATURE: " --retry --break-signatures",
+    State.REVIEW: " --accept DIGEST",
+    State.REFUSED: " --or-reencrypt",
     State.CHANGED: "",
     State.FAILED: "",
     State.OLD_KEY: "",
 }
-"""Last words of the command that opens mail and mends a state."""
+"""Last words of that command where it mends a state."""
 
 
 class Level(Enum):
@@ -129,14 +133,33 @@ def next_step(summary: StatusSummary) -> str:
     return next((step for is_due, step in steps if is_due), "")
 
 
-def mending(state: State, summary: StatusSummary) -> str:
-    """The command that mends messages of a job that are in this state; empty: there is none."""
-    if state in {State.LOST, State.CHECKPOINTED}:
-        end = " --restore-lost" if state is State.LOST else ""
-        return f"{_encrypting(summary)}{end}"
-    if state not in _ENDS:
-        return ""
-    return f"{_opening(summary)} {_ENDS[state]}".rstrip()
+def mending(state: State, reason: str, phase: str) -> str:
+    """The command that mends messages which are not done.
+
+    Args:
+        state: of the messages.
+        reason: why they are not done.
+        phase: of the job.
+
+    Returns:
+        With ``{mailbox}`` and ``{job}`` in their places; empty: there is none.
+    """
+    opening = _OPENING.get(phase, _OPENING[""])
+    if state in _ENDS:
+        return f"{opening}{_ENDS[state]}"
+    if state is State.UNSUPPORTED and "limit" in reason:
+        return f"{opening} --retry --limit-factor 10"
+    if state in {State.UNSUPPORTED, State.MALFORMED}:
+        return "sectool verify {job} --acknowledge FILE"
+    encrypting = "sectool encrypt --job {job} --to CERT"
+    return {State.LOST: f"{encrypting} --restore-lost", State.CHECKPOINTED: encrypting}.get(
+        state, ""
+    )
+
+
+def filled_in(command: str, mailbox: str, job: str) -> str:
+    """A command of ``mending`` for one job, as a shell takes it."""
+    return command.format(mailbox=shlex.quote(mailbox or "MAILBOX"), job=shlex.quote(job))
 
 
 def _encrypting(summary: StatusSummary) -> str:
@@ -146,8 +169,5 @@ def _encrypting(summary: StatusSummary) -> str:
 
 
 def _opening(summary: StatusSummary) -> str:
-    """The command that opens mail of the job, begun or gone on with."""
-    mailbox, job = shlex.quote(summary.mailbox or "MAILBOX"), shlex.quote(summary.job)
-    if summary.phase == "rewrap":
-        return f"sectool rewrap {mailbox} --keys PATH --to CERT --job {job}"
-    return f"sectool decrypt {mailbox} --keys PATH --job {job}"
+    command = _OPENING.get(summary.phase, _OPENING[""])
+    return filled_in(command, summary.mailbox, summary.job)

@@ -34,7 +34,7 @@ TOLD_APART = 2000
 LONGEST = 300
 """Characters of a text that is shown."""
 
-_DIGESTS = re.compile(r"\b[0-9a-f]{32,}\b")
+_DIGESTS = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 def shown(text: str, longest: int = LONGEST) -> str:
@@ -64,12 +64,16 @@ class Group:
     state: State
     reason: str
     command: str
-    """That mends them in the first job it was met in."""
+    """That mends them, as ``mending`` answers it; of several jobs that of the first."""
     messages: int = 0
     acknowledged: int = 0
     jobs: int = 0
     folders: Tally = field(default_factory=Tally)
     last_job: str = ""
+
+
+Groups = dict[tuple[State | None, str], Group]
+"""By state, where that matters, and reason."""
 
 
 @dataclass(slots=True)
@@ -142,8 +146,9 @@ class Report:
     held: set[str] = field(default_factory=set)
     """Those of ``keys`` that the key history of a job holds."""
     algorithms: Tally = field(default_factory=Tally)
-    groups: dict[tuple[State, str], Group] = field(default_factory=dict)
-    needing: dict[tuple[State, str], Group] = field(default_factory=dict)
+    groups: Groups = field(default_factory=dict)
+    """By state and reason."""
+    needing: Groups = field(default_factory=dict)
     """Messages that are done, and keep a layer for which an old key is needed."""
     checkpoints: Former = field(default_factory=Former)
     in_mailbox: Former = field(default_factory=Former)
@@ -277,18 +282,19 @@ def _look(
 
 
 def _group(
-    groups: dict[tuple[State, str], Group],
+    groups: Groups,
     message: jobs.UnfinishedMessage | NeedsOldKeys,
     summary: StatusSummary,
 ) -> None:
-    """Counts a message with those that are in the same state for the same reason."""
+    """Counts a message with those that are alike for the same reason."""
     reason = shown(_DIGESTS.sub("…", message.reason))
-    if (message.state, reason) not in groups and len(groups) >= TOLD_APART:
+    alike = message.state if isinstance(message, jobs.UnfinishedMessage) else None
+    if (alike, reason) not in groups and len(groups) >= TOLD_APART:
         reason = "other reasons"
-    group = groups.get((message.state, reason))
+    group = groups.get((alike, reason))
     if group is None:
-        command = advice.mending(message.state, summary)
-        group = groups[message.state, reason] = Group(message.state, reason, command)
+        command = advice.mending(message.state, reason, summary.phase)
+        group = groups[alike, reason] = Group(message.state, reason, command)
     group.messages += 1
     group.acknowledged += message.acknowledged
     group.folders.add(shown(message.folder, 80), 1)

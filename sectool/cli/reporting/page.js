@@ -11,7 +11,7 @@ for (const table of document.querySelectorAll("[data-sortable]")) {
       for (const other of heads) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       const body = table.tBodies[0];
-      const value = (row) => row.cells[column].dataset.value;
+      const value = (row) => row.cells[column]?.dataset.value ?? "-1";
       const isNumber = head.classList.contains("number");
       const rows = [...body.rows].sort((one, other) => {
         const [a, b] = [value(one), value(other)];

@@ -20,7 +20,7 @@ from sectool.cli.reporting import advice
 from sectool.cli.reporting.advice import Level
 from sectool.cli.reporting.collect import Former, Group, Line, Report, Tally, shown
 from sectool.outcome import NOT_DONE, State
-from sectool.retirement import NOT_LOOKED_AT, Answer
+from sectool.retirement import NOT_LOOKED_AT
 from sectool.summary import Lying, Plaintext
 
 GROUPS = 60
@@ -132,13 +132,11 @@ def _contents(report: Report) -> dict[str, Any]:
         "lines": sorted(report.lines, key=lambda line: (-order.index(line.level), line.job)),
         "facts": list(_facts(report)),
         "states": _states(report),
-        "kinds": {kind.css_class: kind.value for kind in Kind},
-        "groups": groups[:GROUPS],
+        "ways": _ways(groups[:GROUPS], report),
         "groups_left": len(groups) - GROUPS,
         "needing": needing[:GROUPS],
         "needing_left": len(needing) - GROUPS,
         "folders_of": _folders,
-        "what_to_do": advice.WHAT_TO_DO,
         "plaintext": list(_plaintext(report)),
         "keys": list(_keys(report)),
         "looked_at": list(_looked_at(report)),
@@ -162,10 +160,10 @@ def _facts(report: Report) -> Iterable[tuple[str, str, str]]:
     yield "encrypted", f"{sum(line.replaced for line in lines):,}", "to the new key"
     yield "proven", f"{sum(line.proven for line in lines):,}", "opened with the new key"
     yield "waiting", f"{sum(line.waiting for line in lines):,}", "not encrypted to it yet"
-    note = f"{acknowledged:,} more acknowledged" if acknowledged else "and not acknowledged"
+    note = f"{acknowledged:,} acknowledged beside" if acknowledged else "none acknowledged"
     yield "not done", f"{sum(line.not_done for line in lines):,}", note
     in_clear = lying.checkpoints.count + lying.in_mailbox.count
-    yield "in clear", f"{in_clear:,}", f"for {counted(lying.days, 'day')}" if in_clear else "now"
+    yield "in clear", f"{in_clear:,}", f"for {_days(lying.days)}" if in_clear else "now"
 
 
 def _states(report: Report) -> list[tuple[Bar, str, int]]:
@@ -182,6 +180,40 @@ def _states(report: Report) -> list[tuple[Bar, str, int]]:
             found.append((bar, kinds[state].value, report.acknowledged[state]))
             start += width
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What to do about messages that are in one state, for whatever reasons."""
+
+    state: State
+    what_to_do: str
+    command: str
+    groups: list[Group]
+
+    @property
+    def messages(self) -> int:
+        """How many there are."""
+        return sum(group.messages for group in self.groups)
+
+    @property
+    def acknowledged(self) -> int:
+        """Those of them that a person knows of."""
+        return sum(group.acknowledged for group in self.groups)
+
+
+def _ways(groups: Iterable[Group], report: Report) -> list[Way]:
+    """Reasons by what to do about them, the most messages first."""
+    mailbox, job = "MAILBOX", "DIR"
+    if len(report.lines) == 1:
+        mailbox, job = report.lines[0].mailbox, report.lines[0].job
+    found: dict[tuple[State, str], Way] = {}
+    for group in groups:
+        command = advice.filled_in(group.command, mailbox, job)
+        words = advice.WHAT_TO_DO[group.state]
+        way = found.setdefault((group.state, command), Way(group.state, words, command, []))
+        way.groups.append(group)
+    return sorted(found.values(), key=lambda way: -way.messages)
 
 
 def _folders(group: Group) -> str:
@@ -251,7 +283,7 @@ def _lies(lying: Lying, noun: str, plaintext: Plaintext) -> str:
     told = f"{lying.count:,} {noun}{'' if lying.count == 1 else 's'} ({size_text(lying.bytes)})"
     if lying.since is None:
         return f"{told}, since when is not known"
-    days = counted(plaintext.days_since(lying.since), "day")
+    days = _days(plaintext.days_since(lying.since))
     return f"{told}, the oldest for {days}, since {_day(lying.since)}"
 
 
@@ -261,6 +293,10 @@ def _lay(former: Former, noun: str) -> str:
     told = f"{former.count:,} {noun}{'' if former.count == 1 else 's'}"
     longest = _duration(timedelta(seconds=former.seconds))
     return f"{told}, the first since {_day(former.since)}; none longer than {longest}"
+
+
+def _days(days: int) -> str:
+    return counted(days, "day") if days else "less than a day"
 
 
 def _duration(length: timedelta) -> str:
@@ -283,7 +319,8 @@ def _keys(report: Report) -> Iterable[tuple[str, str, str, str]]:
     for combined in retirement.combined(report.answers):
         key = combined.key
         saying = sum(answer is combined.answer for answer in combined.answers)
-        words = f"{combined.reason}, say {saying} of {counted(len(combined.answers), 'job')}"
+        said = combined.reason.removeprefix(combined.answer.value).removeprefix(", ")
+        words = f"so say {saying} of {counted(len(combined.answers), 'job')} {said}".rstrip()
         yield _name(key.key), shown(key.file, 80), combined.answer.value, words
 
 
@@ -294,24 +331,20 @@ def _name(key: Any) -> str:
 def _looked_at(report: Report) -> Iterable[str]:
     """What was looked at before that was said, or that nobody asked."""
     asked = [job for job in report.answers if job.keys is not None]
-    if len(asked) < len(report.answers):
-        missing = len(report.answers) - len(asked)
-        if asked:
-            yield f"Not asked, or not known: {counted(missing, 'job')}. There any old key counts as"
-            f" {Answer.UNCLEAR.value}."
-        else:
-            yield "Nobody asked since the mail was last worked on, so nothing is said of any key."
-    for job in asked[:BARS]:
-        if not job.keys:
-            yield f"{shown(job.job, 120)}: no old key was read, so nothing is said of any."
-            continue
-        looked = job.keys[0].looked_at
-        yield (
-            f"{shown(looked.mailbox, 120)}: {counted(looked.messages, 'message')} in"
-            f" {counted(looked.folders, 'folder')}, on {_day(looked.at)}."
-        )
-    if len(asked) > BARS:
-        yield f"And {counted(len(asked) - BARS, 'job')} more."
+    if not asked:
+        yield "Nobody asked since the mail was last worked on, so nothing is said of any key."
+    elif len(asked) < len(report.answers):
+        missing = counted(len(report.answers) - len(asked), "job")
+        yield f"Not asked, or not known, in {missing}: there each old key counts as unclear."
+    looked = [key.looked_at for job in asked for key in job.keys or ()]
+    if asked and not looked:
+        yield "No old key was read, so nothing is said of any."
+    elif len(report.answers) == 1 and looked:
+        what = f"{counted(looked[0].messages, 'message')} in {counted(looked[0].folders, 'folder')}"
+        yield f"Looked at: {what} of {shown(looked[0].mailbox, 120)}, on {_day(looked[0].at)}."
+    elif looked:
+        first, last = min(one.at for one in looked), max(one.at for one in looked)
+        yield f"Asked in {counted(len(asked), 'job')}, from {_day(first)} to {_day(last)}."
 
 
 # --- words ----------------------------------------------------------------------------------------

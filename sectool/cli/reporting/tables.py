@@ -103,7 +103,9 @@ def message_row(summary: StatusSummary, message: jobs.UnfinishedMessage) -> Iter
     """The cells of one message that is not done."""
     keys = message.keys[:_KEYS]
     words = advice.WHAT_TO_DO[message.state]
-    command = advice.mending(message.state, summary)
+    command = advice.filled_in(
+        advice.mending(message.state, message.reason, summary.phase), summary.mailbox, summary.job
+    )
     return (
         summary.job,
         summary.mailbox,
