@@ -41,7 +41,7 @@ def shown(text: str, longest: int = LONGEST) -> str:
     """A text of a stranger's without what a terminal, a browser or an eye could obey."""
     if len(text) > longest:
         text = f"{text[: longest * 2 // 3]}…{text[-longest // 3 :]}"
-    return plain(text).replace("\n", "?")
+    return plain(text.replace("\n", " "))
 
 
 class Tally(Counter[str]):
