@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import gc
 import hashlib
 import html
 import io
@@ -457,8 +458,9 @@ def test_a_job_is_done_only_where_the_log_holds_it(
     assert stands()[2] == "sectool verify"
     keys = ("--verify-keys", sample.new, "--verify-keys", sample.new.with_suffix(".key"))
     run("verify", move.job, *keys, "--workers=0", "-q")
-    assert stands() == (Level.GOOD.value, "all done", "sectool purge")
+    assert stands() == (Level.OPEN.value, "6 checkpoints still in clear", "sectool purge")
     run("purge", move.job, "--workers=0", "-q")
+    assert stands() == (Level.GOOD.value, "all done", "")
     page = tmp_path / "page.html"
     run("report", move.job, "--html", page)
     text = Text(page.read_text(encoding="utf-8")).text
@@ -516,7 +518,7 @@ def test_how_long_plaintext_lay_is_told_by_the_times_of_the_log(
 @pytest.fixture
 def many(place: Path, tmp_path: Path) -> list[Path]:
     made = []
-    for number in range(12):
+    for number in range(8):
         job = tmp_path / "many" / f"{number:02}"
         job.mkdir(parents=True, mode=0o700)
         shutil.copy(place / "bob" / "job.db", job)
@@ -528,18 +530,20 @@ def test_memory_does_not_grow_with_the_number_of_jobs(
     run: Fixture, many: list[Path], tmp_path: Path
 ) -> None:
     def peak(jobs: list[Path]) -> int:
+        words = (*jobs, "--html", tmp_path / "page.html", "--messages", tmp_path / "table.csv")
+        # Else what this process holds decides how seldom it collects.
+        gc.collect()
+        gc.freeze()
         tracemalloc.start()
         try:
-            assert (
-                run("report", *jobs, "--html", tmp_path / "a", "--messages", tmp_path / "b").code
-                == 0
-            )
+            assert run("report", *words).code == 0
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
+            gc.unfreeze()
 
-    peak(many[:1])
-    assert peak(many) < 1.5 * peak(many[:3])
+    run("report", many[0], "--html", tmp_path / "page.html")
+    assert peak(many) < 1.5 * peak(many[:2])
 
 
 def test_words_beyond_the_bound_are_counted_together() -> None:

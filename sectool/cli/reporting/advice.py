@@ -9,7 +9,8 @@ from enum import Enum
 from sectool.cli.layout import counted
 from sectool.cli.render import verdict_as_json
 from sectool.outcome import State
-from sectool.summary import StatusSummary
+from sectool.retirement import Answer
+from sectool.summary import Plaintext, StatusSummary
 
 WHAT_TO_DO = {
     State.MISSING_KEY: "find that key (sectool scan names its certificate), then the same command"
@@ -104,10 +105,24 @@ def _unfinished(summary: StatusSummary) -> Iterable[str]:
             yield f"the last run, {activity.operation}, ended with exit code {activity.exit_code}"
     if summary.phase == "rollback":
         return
+    unproven = replaced(summary) - summary.counts[State.VERIFIED]
     if count := waiting(summary):
         yield f"{counted(count, 'message')} not encrypted to the new key yet"
-    if count := replaced(summary) - summary.counts[State.VERIFIED]:
-        yield f"{counted(count, 'message')} encrypted, and not opened with the new key yet"
+    if unproven:
+        yield f"{counted(unproven, 'message')} encrypted, and not opened with the new key yet"
+    if not waiting(summary) and not unproven:
+        yield from _in_clear(summary.plaintext)
+    wanted = sum(key.answer is not Answer.NOT_NEEDED for key in summary.retire or ())
+    if wanted:
+        yield f"{counted(wanted, 'old key')} needed or unclear"
+
+
+def _in_clear(lying: Plaintext | None) -> Iterable[str]:
+    """What lies there although nothing needs it any more."""
+    if lying is not None and lying.checkpoints.count:
+        yield f"{counted(lying.checkpoints.count, 'checkpoint')} still in clear"
+    if lying is not None and lying.in_mailbox.count:
+        yield f"{counted(lying.in_mailbox.count, 'message')} in the mailbox still in clear"
 
 
 def next_step(summary: StatusSummary) -> str:
