@@ -47,7 +47,7 @@ from typing import BinaryIO, NamedTuple, Self
 
 from sectool.errors import MessageChanged, MessageError
 from sectool.hardening import Secret
-from sectool.message import Content, Flags, Intent, Listing, MessageRef, StoredMessage
+from sectool.message import Content, Flags, Intent, Listing, MessageRef, Sight, StoredMessage
 
 
 class Unit(Enum):
@@ -141,6 +141,8 @@ class Replace:
     content: Content
     revision: str
     """Of the copy the new bytes were made from."""
+    sight: Sight | None = None
+    """As ``StoredMessage`` had it."""
 
 
 @dataclass(frozen=True, slots=True)
