@@ -542,8 +542,8 @@ def test_memory_does_not_grow_with_the_number_of_jobs(
             tracemalloc.stop()
             gc.unfreeze()
 
-    run("report", many[0], "--html", tmp_path / "page.html")
-    assert peak(many) < 1.5 * peak(many[:2])
+    # Of two, since the first of a process loads modules, and garbage is collected now and then.
+    assert min(peak(many), peak(many)) < 1.5 * min(peak(many[:2]), peak(many[:2]))
 
 
 def test_words_beyond_the_bound_are_counted_together() -> None:
