@@ -35,6 +35,7 @@ def keys(
     *,
     mailbox: OfMailbox = None,
     passphrases: options.PassphraseOptions,
+    account: options.AccountOptions,
     workers: options.Workers = None,
     limit_factor: options.LimitFactor = 1,
     manners: options.Manners,
@@ -56,7 +57,7 @@ def keys(
             workers=options.worker_processes(workers),
             limit_factor=limit_factor,
         )
-        needed = run_job(spec, manners)
+        needed = run_job(account.at_account(spec), manners)
     _show(history, needed, manners)
 
 

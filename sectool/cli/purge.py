@@ -29,6 +29,7 @@ def purge(
     partial: afterwards.Partial = False,
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
+    account: options.AccountOptions,
     workers: options.Workers = None,
     limit_factor: options.LimitFactor = 1,
     manners: options.Manners,
@@ -54,4 +55,4 @@ def purge(
         accept_unproven=accept_unproven,
         abandon=abandon,
     )
-    show(run_job(spec, manners), manners)
+    show(run_job(account.at_account(spec), manners), manners)

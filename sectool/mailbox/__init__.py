@@ -2,7 +2,9 @@
 
 from sectool.mailbox.base import (
     Access,
+    Account,
     Add,
+    Ahead,
     Capabilities,
     Credentials,
     Keeps,
@@ -10,6 +12,7 @@ from sectool.mailbox.base import (
     MailboxSpecification,
     Merge,
     MessageHead,
+    MessageSource,
     Note,
     Placed,
     Replace,
@@ -19,14 +22,16 @@ from sectool.mailbox.base import (
     Written,
     note_nothing,
 )
-from sectool.mailbox.recognise import open_mailbox, recognise
+from sectool.mailbox.recognise import is_account, open_mailbox, recognise
 from sectool.mailbox.retrying import Retrying, Tries, stopped_by
 from sectool.message import NOTHING, Intent
 
 __all__ = [
     "NOTHING",
     "Access",
+    "Account",
     "Add",
+    "Ahead",
     "Capabilities",
     "Credentials",
     "Intent",
@@ -35,6 +40,7 @@ __all__ = [
     "MailboxSpecification",
     "Merge",
     "MessageHead",
+    "MessageSource",
     "Note",
     "Placed",
     "Replace",
@@ -44,6 +50,7 @@ __all__ = [
     "Unit",
     "Whereabouts",
     "Written",
+    "is_account",
     "note_nothing",
     "open_mailbox",
     "recognise",

@@ -10,23 +10,23 @@ from pathlib import Path
 
 from sectool import durable
 from sectool.errors import NoSuchMailbox, SectoolError, UsageError, reason_of
-from sectool.mailbox import maildir
-from sectool.mailbox.base import Access, Credentials, Mailbox, MailboxSpecification
+from sectool.mailbox import imap, maildir
+from sectool.mailbox.base import Access, Account, Credentials, Mailbox, MailboxSpecification
 from sectool.mailbox.maildir.folders import NOTHING_THERE
 from sectool.mailbox.maildir.names import printable
+from sectool.mailbox.retrying import Retrying
 from sectool.message import open_regular_file
 from sectool.trust import Trust
 
 STORES: dict[str, Callable[[Access], Mailbox]] = {
-    maildir.KIND: lambda access: maildir.Maildir(access.specification)
+    maildir.KIND: lambda access: maildir.Maildir(access.specification),
+    **dict.fromkeys(imap.PORTS, lambda access: Retrying(imap.IMAPMailbox(access))),
 }
 """What opens a mailbox, by its kind."""
 
 NOT_SUPPORTED = {
     "mbox": "mbox files are",
     "eml": "folders of .eml files are",
-    "imap": "IMAP accounts are",
-    "imaps": "IMAP accounts are",
 }
 """Kinds that a URL may name and this version does not read."""
 
@@ -36,20 +36,24 @@ ENTRIES_LOOKED_AT = 10_000
 _COPY_HINT = "copy the mail into a Maildir first, with doveadm sync or mbsync for instance"
 
 
-def recognise(location: str) -> MailboxSpecification:
+def recognise(location: str, user: str = "") -> MailboxSpecification:
     """What ``location`` names.
 
     Args:
-        location: a path, or ``maildir:`` and a path.
+        location: a path, ``maildir:`` and a path, or the URL of an account.
+        user: whose account, where the URL does not say it.
 
     Raises:
         NoSuchMailbox: nothing is there, or nothing that this version reads.
+        UsageError: a URL that holds a password, or contradicts ``user``.
     """
     kind, colon, rest = location.partition(":")
     if colon and kind.lower() in NOT_SUPPORTED:
         raise NoSuchMailbox(
             f"{NOT_SUPPORTED[kind.lower()]} not supported by this version", hint=_COPY_HINT
         )
+    if colon and kind.lower() in imap.PORTS:
+        return imap.recognise_url(location, user)
     if not colon or kind.lower() not in STORES:
         return _recognise_path(location)
     if kind.lower() != maildir.KIND:
@@ -57,14 +61,22 @@ def recognise(location: str) -> MailboxSpecification:
     return _recognise_path(rest)
 
 
+def is_account(specification: MailboxSpecification) -> str | None:
+    """Whose account it is; None: it is none on a server."""
+    return imap.account_of(specification)[0] if specification.kind in imap.PORTS else None
+
+
 def open_mailbox(
-    specification: MailboxSpecification, credentials: Credentials | None = None
+    specification: MailboxSpecification,
+    credentials: Credentials | None = None,
+    account: Account | None = None,
 ) -> Mailbox:
     """Opens a mailbox, in any process.
 
     Args:
         specification: of ``recognise``.
         credentials: where its store asks for some.
+        account: how a server is reached, where it is on one.
 
     Raises:
         NoSuchMailbox: it is not there, or of a kind this version does not know.
@@ -77,8 +89,10 @@ def open_mailbox(
             f"mailboxes of the kind {specification.kind!r} are not supported by this version",
             hint=_COPY_HINT,
         )
-    mailbox = opener(Access(specification, credentials))
-    mailbox.access = Access(mailbox.specification, credentials, mailbox.capabilities.connections)
+    mailbox = opener(Access(specification, credentials, account=account))
+    mailbox.access = Access(
+        mailbox.specification, credentials, mailbox.capabilities.connections, account, mailbox
+    )
     return mailbox
 
 

@@ -101,10 +101,12 @@ def check_writable(mailbox: Mailbox, *, dry_run: bool) -> None:
     Raises:
         ReadOnlyMailbox: they cannot.
     """
-    if not (mailbox.capabilities.writable or dry_run):
+    able = mailbox.capabilities
+    if not (able.writable or dry_run):
+        because = able.read_only_because and f": {able.read_only_because}"
         raise ReadOnlyMailbox(
-            f"the mailbox {mailbox.specification.location} cannot be written",
-            hint="check its owner, mode and mount options",
+            f"the mailbox {mailbox.specification.location} cannot be written{because}",
+            hint=able.read_only_hint,
         )
 
 

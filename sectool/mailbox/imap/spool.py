@@ -1,0 +1,65 @@
+"""Files of this run alone: mail on its way to the workers, and who holds an account."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from sectool import durable
+from sectool.errors import NoSpace, UnsafeDirectory
+from sectool.message import open_regular_file
+from sectool.trust import Trust
+
+_MAIL = "mail-"
+
+
+def private_directory() -> Path:
+    """A directory for temporary files that is the caller's alone; made where it is not there.
+
+    Raises:
+        UnsafeDirectory: somebody else made it, or could exchange it.
+    """
+    path = Path(tempfile.gettempdir()) / f"sectool-{os.geteuid()}"
+    with durable.explained("make a directory for temporary files", denied=UnsafeDirectory):
+        trust = Trust()
+        while (way := trust.walk(path)).missing:
+            durable.make_directory(way.real / way.missing[0])
+        trust.check_own_directory(way.real)
+    return way.real
+
+
+class Spool:
+    """A file that holds messages until the workers are done with them."""
+
+    def __init__(self, directory: Path) -> None:
+        while True:
+            descriptor, path = tempfile.mkstemp(prefix=_MAIL, dir=directory)
+            self.file: BinaryIO = os.fdopen(descriptor, "wb")
+            self.path = Path(path)
+            fcntl.flock(self.file, fcntl.LOCK_EX)
+            # Another run may have taken it for one that was left before it was locked.
+            if os.fstat(self.file.fileno()).st_nlink:
+                break
+            self.file.close()
+
+    def flush(self) -> None:
+        """All that was written can be read by workers."""
+        with durable.explained("write mail that was fetched", denied=NoSpace):
+            self.file.flush()
+
+    def close(self) -> None:
+        """Removes the file."""
+        durable.unlink(self.path, "spool.removed", missing_ok=True)
+        self.file.close()
+
+
+def sweep(directory: Path) -> None:
+    """Removes what runs left that were killed."""
+    for path in directory.glob(f"{_MAIL}*"):
+        with contextlib.suppress(OSError), open_regular_file(path) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            durable.unlink(path, "spool.swept", missing_ok=True)
