@@ -156,7 +156,7 @@ class ServerUnavailable(MailboxError):
     """
 
     exit_code = 18
-    summary = "server unreachable or throttling; try again later"
+    summary = "server unreachable or throttling, try again later"
     again = Again.NOW
 
     def __init__(self, message: str, *, hint: str = "", wait: float | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.account import AccountOptions
 
 EXAMPLE = "Example: sectool purge ~/move --verify-keys new.p12 --dry-run"
 
@@ -29,7 +30,7 @@ def purge(
     partial: afterwards.Partial = False,
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
-    account: options.AccountOptions,
+    account: AccountOptions,
     workers: options.Workers = None,
     limit_factor: options.LimitFactor = 1,
     manners: options.Manners,

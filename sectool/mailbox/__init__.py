@@ -1,18 +1,20 @@
 """Stores of mail, behind one seam; ``recognise`` and ``open_mailbox`` are the doors."""
 
-from sectool.mailbox.base import (
+from sectool.mailbox.access import (
     Access,
     Account,
-    Add,
     Ahead,
-    Capabilities,
     Credentials,
-    Keeps,
-    Mailbox,
     MailboxSpecification,
-    Merge,
     MessageHead,
     MessageSource,
+)
+from sectool.mailbox.base import (
+    Add,
+    Capabilities,
+    Keeps,
+    Mailbox,
+    Merge,
     Note,
     Placed,
     Replace,

@@ -6,12 +6,14 @@ import itertools
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from sectool import durable
 from sectool.errors import NoSuchMailbox, SectoolError, UsageError, reason_of
 from sectool.mailbox import imap, maildir
-from sectool.mailbox.base import Access, Account, Credentials, Mailbox, MailboxSpecification
+from sectool.mailbox.access import Access, Account, Credentials, MailboxSpecification
+from sectool.mailbox.base import Mailbox
 from sectool.mailbox.maildir.folders import NOTHING_THERE
 from sectool.mailbox.maildir.names import printable
 from sectool.mailbox.retrying import Retrying
@@ -90,9 +92,8 @@ def open_mailbox(
             hint=_COPY_HINT,
         )
     mailbox = opener(Access(specification, credentials, account=account))
-    mailbox.access = Access(
-        mailbox.specification, credentials, mailbox.capabilities.connections, account, mailbox
-    )
+    access = Access(mailbox.specification, credentials, mailbox.capabilities.connections, account)
+    mailbox.access = replace(access, opened=mailbox) if access.is_of_run_alone else access
     return mailbox
 
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from sectool.errors import Again, MessageError, SectoolError, ServerUnavailable
+from sectool.mailbox.access import Ahead, MessageHead
 from sectool.mailbox.base import (
     Add,
-    Ahead,
     Mailbox,
-    MessageHead,
     Note,
     Placed,
     Replace,
@@ -168,8 +167,8 @@ class Retrying(Mailbox):
     def fetch_ahead(self, refs: Sequence[MessageRef], most: int | None = None) -> Ahead:
         return _repeat(lambda: self._store.fetch_ahead(refs, most))
 
-    def withheld(self, known: Iterable[str]) -> list[str]:
-        return self._store.withheld(known)
+    def withheld(self, known: Sequence[str], *, has_moved: bool) -> list[str]:
+        return _repeat(lambda: self._store.withheld(known, has_moved=has_moved))
 
     @property
     def passed_over(self) -> Sequence[str]:

@@ -194,7 +194,7 @@ SITUATIONS: dict[str, tuple[int, Callable[[Place], Arguments]]] = {
     "empty directory": (10, _empty_directory),
     "file": (10, _empty_file),
     "mbox": (10, _mbox),
-    "server": (10, lambda _: ("scan", "imaps://user@mail.example.org/")),
+    "no password": (19, lambda _: ("scan", "imaps://user@mail.example.org/")),
     "mailbox without a name": (10, lambda _: ("scan", "")),
     "wrong passphrase": (12, _wrong_passphrase),
     "no passphrase": (12, _no_passphrase),

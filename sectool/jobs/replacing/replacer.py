@@ -22,7 +22,6 @@ from sectool.errors import (
     MessageChanged,
     MessageError,
     MessageVanished,
-    ReadOnlyMailbox,
     SectoolError,
 )
 from sectool.joblog import Purpose, ReplacementRecord
@@ -101,13 +100,8 @@ def check_writable(mailbox: Mailbox, *, dry_run: bool) -> None:
     Raises:
         ReadOnlyMailbox: they cannot.
     """
-    able = mailbox.capabilities
-    if not (able.writable or dry_run):
-        because = able.read_only_because and f": {able.read_only_because}"
-        raise ReadOnlyMailbox(
-            f"the mailbox {mailbox.specification.location} cannot be written{because}",
-            hint=able.read_only_hint,
-        )
+    if not dry_run:
+        mailbox.require_writable()
 
 
 class Replacer:

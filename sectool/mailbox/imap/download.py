@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sectool.budget import Work, limit_of
 from sectool.errors import LimitExceeded, MessageError, MessageVanished
-from sectool.mailbox.base import Ahead, MessageHead
+from sectool.mailbox.access import Ahead, MessageHead
 from sectool.mailbox.imap.connection import Connection, Refused
 from sectool.mailbox.imap.encoder import uid_set
 from sectool.mailbox.imap.fetched import LAST_UID, Collected, Fetched
@@ -97,6 +97,8 @@ class Download:
     def _one(self, connection: Connection, uid: int, ref: MessageRef, validity: int) -> None:
         try:
             if ref not in self._large:
+                # It may have come since the server told last of what comes.
+                connection.ask("NOOP")
                 self._batch(connection, {uid: ref}, validity)
             if (large := self._large.get(ref)) is not None:
                 self._rest(connection, uid, ref, large, validity)

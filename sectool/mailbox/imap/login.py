@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from sectool.errors import LoginRefused, UsageError
-from sectool.mailbox.base import Credentials
+from sectool.mailbox.access import Credentials
 from sectool.mailbox.imap.connection import Connection, Refused
 from sectool.mailbox.imap.reader import Status
 

@@ -11,9 +11,10 @@ import hashlib
 import itertools
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NoReturn
 
 from sectool.errors import (
     LoginRefused,
@@ -24,15 +25,12 @@ from sectool.errors import (
     ServerUnavailable,
 )
 from sectool.locks import Lock, is_held
+from sectool.mailbox.access import Access, Account, Ahead, MessageHead
 from sectool.mailbox.base import (
-    Access,
-    Account,
     Add,
-    Ahead,
     Capabilities,
     Keeps,
     Mailbox,
-    MessageHead,
     Note,
     Placed,
     Replace,
@@ -64,8 +62,7 @@ class IMAPMailbox(Mailbox):
         access: where it is, whom the server lets in, and how the server is judged.
 
     Raises:
-        LoginRefused: the server does not take the credentials, or there are none.
-        ServerUnavailable: it is away.
+        LoginRefused: there are no credentials.
     """
 
     def __init__(self, access: Access) -> None:
@@ -105,7 +102,6 @@ class IMAPMailbox(Mailbox):
         """What each folder showed when it was walked last, where others show it once more."""
         self._begun: Download | None = None
         self._kept: list[Ahead] = []
-        self._server()
 
     def _server(self) -> Connection:
         """The connection, logged in."""
@@ -183,12 +179,15 @@ class IMAPMailbox(Mailbox):
                 return True
         return False
 
-    def withheld(self, known: Iterable[str]) -> list[str]:
+    def withheld(self, known: Sequence[str], *, has_moved: bool) -> list[str]:
+        if not self._folders.own:
+            list(self.folders())
         left, own = self._folders.left, self._folders.own
+        hides = self._is_for_another and (not has_moved or len(own) < len(known))
         return [
             f"{name} ({left.get(name, 'it is not shown')})"
             for name in known
-            if name in left or (self._is_for_another and name not in own)
+            if name in left or (hides and name not in own)
         ]
 
     passed_over_kind = "folders"
@@ -200,14 +199,18 @@ class IMAPMailbox(Mailbox):
 
     # --- reading --------------------------------------------------------------------------
 
-    def _open(self, name: str) -> tuple[Connection, int]:
+    def _open(self, name: str, *, afresh: bool = False) -> tuple[Connection, int]:
         """A connection on which a folder is open for reading, and its UIDVALIDITY.
+
+        Args:
+            name: of the folder.
+            afresh: open it again, since what came meanwhile may not be shown before that.
 
         Raises:
             MailboxError: there is no such folder, or it may not be read.
         """
         server = self._server()
-        if self._opened is not None and self._opened[0] == name:
+        if self._opened is not None and self._opened[0] == name and not afresh:
             return server, self._opened[1]
         if name not in self._folders.own:
             list(self.folders())
@@ -234,7 +237,7 @@ class IMAPMailbox(Mailbox):
         return server, validities[-1]
 
     def walk(self, folder: str) -> Iterator[Listing]:
-        server, validity = self._open(folder)
+        server, validity = self._open(folder, afresh=True)
         uids = _all_uids(server)
         repeats = self._folders.own[folder].repeats
         shown: set[str] = set()
@@ -302,8 +305,8 @@ class IMAPMailbox(Mailbox):
         except ServerUnavailable:
             raise
         except MailboxError as error:
-            is_gone = name not in set(self.folders())
-            kind = MessageVanished if is_gone and not self.withheld([name]) else MessageError
+            is_gone = name not in {*self.folders(), *self._folders.left}
+            kind = MessageVanished if is_gone else MessageError
             download.give_up(refs, kind(error.message))
             return
         here = [ref for ref in refs if validity_of(ref) == validity and uid_of(ref)]
@@ -341,27 +344,27 @@ class IMAPMailbox(Mailbox):
     # --- writing: refused -----------------------------------------------------------------------
 
     def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:  # noqa: ARG002
-        raise self._refusal()
+        return self._refuse()
 
     def write(
         self,
         intended: Sequence[tuple[Intent, Content]],  # noqa: ARG002
     ) -> list[Written | MessageError]:
-        raise self._refusal()
+        return self._refuse()
 
     def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:  # noqa: ARG002
-        raise self._refusal()
+        return self._refuse()
 
     def retire(
         self,
         placed: Sequence[Placed],  # noqa: ARG002
         note: Note = note_nothing,  # noqa: ARG002
     ) -> list[Placed | MessageError]:
-        raise self._refusal()
+        return self._refuse()
 
-    def _refusal(self) -> ReadOnlyMailbox:
-        able = self.capabilities
-        return ReadOnlyMailbox(able.read_only_because, hint=able.read_only_hint)
+    def _refuse(self) -> NoReturn:
+        self.require_writable()
+        raise AssertionError("it is never written")
 
 
 def _whereabouts(

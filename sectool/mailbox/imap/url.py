@@ -7,7 +7,7 @@ import re
 from urllib.parse import quote, unquote, urlsplit
 
 from sectool.errors import NoSuchMailbox, UsageError
-from sectool.mailbox.base import MailboxSpecification
+from sectool.mailbox.access import MailboxSpecification
 
 PORTS = {"imap": 143, "imaps": 993}
 """The kinds of URL, and where such servers listen."""

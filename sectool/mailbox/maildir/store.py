@@ -24,12 +24,11 @@ from sectool.errors import (
     SectoolError,
 )
 from sectool.locks import DirectoryLock, is_held
+from sectool.mailbox.access import MailboxSpecification, MessageHead
 from sectool.mailbox.base import (
     Add,
     Capabilities,
     Mailbox,
-    MailboxSpecification,
-    MessageHead,
     Note,
     Placed,
     Replace,
