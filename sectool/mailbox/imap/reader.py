@@ -25,9 +25,10 @@ MOST_TOKENS = 100_000
 DEEPEST = 32
 """Lists in each other."""
 
+# Nothing is tried twice, so that a long line takes neither time nor memory.
 _TOKEN = re.compile(
-    rb'\(|\)|"((?:[^"\\\r\n\0]|\\["\\])*)"|\{(\d{1,19})\+?\}\Z'
-    rb'|((?:[^\[ (){"\x00-\x1f\x7f]|\[[^\]\r\n]{0,200}\]|\[)+)'
+    rb'\(|\)|"((?:[^"\\\r\n\0]++|\\["\\])*+)"|\{(\d{1,19})\+?\}\Z'
+    rb'|((?:[^\[ (){"\x00-\x1f\x7f]++|\[[^\]\r\n]{0,200}+\]|\[)++)'
 )
 _UNTAGGED = re.compile(rb"\* (?:(\d{1,10}) )?([A-Za-z0-9.-]{1,40})(?: |\Z)")
 _TAGGED = re.compile(
