@@ -40,6 +40,8 @@ class Server:
     said: list[bytes] = field(default_factory=list)
     """Every line that came."""
     connections: int = 0
+    before: bytes = b""
+    """Is said before the answer to each command of a folder."""
     port: int = 0
     tls: ssl.SSLContext | None = None
     tls_first: bool = False
@@ -76,9 +78,11 @@ class Server:
                 return
             self.connections += 1
             cut = self.cuts.pop(0) if self.cuts else None
-            with contextlib.suppress(OSError, EOFError), contextlib.closing(connection):
+            with contextlib.suppress(OSError, EOFError), contextlib.ExitStack() as stack:
+                stack.enter_context(connection)
                 if self.tls is not None and self.tls_first:
                     connection = self.tls.wrap_socket(connection, server_side=True)
+                    stack.enter_context(connection)
                 _Session(self, connection, cut).serve()
 
 
@@ -127,7 +131,8 @@ class _Session:
                 if given is not None:
                     self._send(f"{given}{tag} OK done\r\n".encode("latin-1"))
                     return
-        self._send(self._usual(tag, command))
+        unasked = self._server.before if command.startswith("UID") else b""
+        self._send(unasked + self._usual(tag, command))
 
     def _usual(self, tag: str, command: str) -> bytes:  # noqa: PLR0911  # one for each command
         server, end = self._server, f"{tag} OK done\r\n".encode()
@@ -154,12 +159,10 @@ class _Session:
     def _fetched(self, command: str) -> Iterator[bytes]:
         _, _, wanted, items = command.split(" ", 3)
         part = re.search(r"BODY\.PEEK\[\]<(\d+)\.(\d+)>", items)
-        numbers: set[int] = set()
-        for run in wanted.split(","):
-            first, _, last = run.partition(":")
-            numbers.update(range(int(first), int(last or first) + 1))
+        runs = [run.partition(":") for run in wanted.split(",")]
+        ranges = [range(int(first), int(last or first) + 1) for first, _, last in runs]
         for sequence, (uid, raw) in enumerate(self._server.folders[self._folder].items(), 1):
-            if uid in numbers:
+            if any(uid in numbers for numbers in ranges):
                 told = f'* {sequence} FETCH (UID {uid} FLAGS (\\Seen) INTERNALDATE "{DATE}" '
                 told += f"RFC822.SIZE {len(raw)}"
                 body = b""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sectool.budget import Work, limit_of
-from sectool.errors import LimitExceeded, MessageError, MessageVanished
+from sectool.errors import LimitExceeded, MessageError, MessageVanished, ServerUnavailable
 from sectool.mailbox.access import Ahead, MessageHead
 from sectool.mailbox.imap.connection import Connection, Refused
 from sectool.mailbox.imap.encoder import uid_set
@@ -83,9 +83,10 @@ class Download:
             ServerUnavailable: the connection is lost; the same call goes on on another one.
         """
         by_uid = {uid_of(ref): ref for ref in refs}
-        if not self._alone:
+        new = {uid: ref for uid, ref in by_uid.items() if ref not in self._large}
+        if new and not self._alone:
             try:
-                self._batch(connection, by_uid, validity)
+                self._batch(connection, new, validity)
             except BadAnswer:
                 # One of them may be what the server cannot tell of.
                 self._alone = True
@@ -130,7 +131,7 @@ class Download:
             if self._spool is None:
                 self._spool = Spool(self.directory)
                 self.ahead.release.append(self._spool.close)
-            sink = Sink(self._spool.file, most=PART, total=PART * len(uids))
+            sink = Sink(self._spool.file, most=PART, total=PART * (len(uids) + 1))
         items = f"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[]<0.{most}>)"
         try:
             connection.ask(f"UID FETCH {uid_set(uids)} {items}", take=told.take, sink=sink)
@@ -138,13 +139,19 @@ class Download:
             # Of one that it cannot read; each of the others is asked for alone.
             if not connection.is_open:
                 raise BadAnswer("the server does not know the command to fetch") from None
+        except ServerUnavailable:
+            # What came before is whole, unless the server tells of a message in pieces.
+            for uid, message in list(told.messages.items()):
+                if message.internal_date is None:
+                    del told.messages[uid]
+            raise
         finally:
             if self._spool is not None:
                 self._spool.flush()
-        for uid, ref in by_uid.items():
-            message = told.messages.get(uid)
-            if message is not None and message.body is not None and message.origin == 0:
-                self._took(ref, message, validity)
+            for uid, ref in by_uid.items():
+                message = told.messages.get(uid, Fetched())
+                if message.body is not None and message.origin == 0:
+                    self._took(ref, message, validity)
 
     def _took(self, ref: MessageRef, message: Fetched, validity: int) -> None:
         body = message.body
@@ -182,7 +189,7 @@ class Download:
         while True:
             told = Collected(uid, uid)
             file.seek(large.size)
-            sink = Sink(file, most=LARGE_PART, total=LARGE_PART)
+            sink = Sink(file, most=LARGE_PART, total=2 * LARGE_PART)
             command = f"UID FETCH {uid} (UID BODY.PEEK[]<{large.size}.{LARGE_PART}>)"
             try:
                 connection.ask(command, take=told.take, sink=sink)
@@ -195,7 +202,11 @@ class Download:
                 file.seek(large.size)
                 part.body = Spooled(large.size, file.write(part.body))
             if part.body.offset != large.size:
-                raise BadAnswer("the server sent another message than was asked for")
+                # It sent another message's bytes first.
+                file.seek(part.body.offset)
+                block = file.read(part.body.size)
+                file.seek(large.size)
+                file.write(block)
             large.size += part.body.size
             if part.body.size < LARGE_PART:
                 break

@@ -38,7 +38,7 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         while True:
             descriptor, path = tempfile.mkstemp(prefix=_MAIL, dir=directory)
-            self.file: BinaryIO = os.fdopen(descriptor, "wb")
+            self.file: BinaryIO = os.fdopen(descriptor, "w+b")
             self.path = Path(path)
             fcntl.flock(self.file, fcntl.LOCK_EX)
             # Another run may have taken it for one that was left before it was locked.
