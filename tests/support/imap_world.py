@@ -76,11 +76,13 @@ class IMAPWorld:
         """All that the server tells of all messages, but for their text."""
         told = []
         for line in self._client.list()[1]:
-            name = line.rpartition(b" ")[2].decode()  # type: ignore[union-attr]
-            self._client.select(name, readonly=True)
-            items = "(UID FLAGS INTERNALDATE RFC822.SIZE)"
-            told += [name.encode(), *self._client.fetch("1:*", items)[1]]
-            self._client.unselect()
+            name = re.search(rb'"/" (.*)', line)[1].decode()  # type: ignore[arg-type,index]
+            answer, (count,) = self._client.select(name, readonly=True)
+            told += [name.encode(), answer.encode()]
+            if answer == "OK" and count != b"0":
+                told += self._client.fetch("1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE)")[1]
+            if answer == "OK":
+                self._client.unselect()
         return told
 
     def _select(self, ref: MessageRef) -> None:

@@ -64,7 +64,7 @@ class Status:
     code: str
     """What stands in brackets; empty where nothing does."""
     text: str
-    """The rest, printable."""
+    """The rest, printable and without a full stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Reader:
             code = _CODE.match(text)
             rest = text[code.end() :] if code else text
             tag, condition = status[1].decode("ascii"), status[2].decode("ascii").upper()
-            return Status(tag, condition, code[1] if code else "", rest)
+            return Status(tag, condition, code[1] if code else "", rest.rstrip(". "))
         start = _UNTAGGED.match(line)
         if start is None:
             raise BadAnswer("the server answered what is no IMAP response")
