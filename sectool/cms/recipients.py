@@ -25,6 +25,7 @@ from sectool.cms.limits import Limits
 from sectool.cms.reader import CMSReader
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
 from sectool.errors import MalformedMessage
+from sectool.remembering import remembering
 
 
 class RecipientKind(StrEnum):
@@ -224,12 +225,11 @@ def quick_key_transport(raw: bytes, limits: Limits) -> RecipientInfo | None:
         _, at = quick_element(raw, at, 0x02, end)  # version
         identifier, at = _quick_identifier(raw, at, end, limits)
         algorithm_at, after = quick_element(raw, at, 0x30, end)
-        oid_at, at = quick_element(raw, algorithm_at, 0x06, after)
-        algorithm = AlgorithmIdentifier(read_oid(raw[oid_at:at]), raw[at:after] or None)
-        if algorithm.parameters is not None:
-            quick_element(raw, at, raw[at], after, is_last=True)
+        algorithm = _quick_algorithm(raw[algorithm_at:after])
         key_at, after_key = quick_element(raw, after, 0x04, end, is_last=True)
-        if after_key - key_at > limits.encrypted_key_size or after - at > limits.parameters_size:
+        if after_key - key_at > limits.encrypted_key_size:
+            return None
+        if len(algorithm.parameters or b"") > limits.parameters_size:
             return None
     except (IndexError, ValueError, MalformedMessage):
         return None
@@ -245,12 +245,26 @@ def _quick_identifier(
             raise ValueError
         return SubjectKeyIdentifier(raw[begin:after]), after
     name_at, after = quick_element(raw, at, 0x30, end)
-    _, serial_at = quick_element(raw, name_at, 0x30, after)
-    number_at, number_end = quick_element(raw, serial_at, 0x02, after, is_last=True)
-    if serial_at - name_at > limits.name_size or number_end - number_at > limits.identifier_size:
+    named = _quick_issuer_and_serial(raw[name_at:after], limits.name_size, limits.identifier_size)
+    return named, after
+
+
+@remembering
+def _quick_issuer_and_serial(raw: bytes, name_size: int, number_size: int) -> IssuerAndSerialNumber:
+    _, name_end = quick_element(raw, 0, 0x30, len(raw))
+    begin, end = quick_element(raw, name_end, 0x02, len(raw), is_last=True)
+    if name_end > name_size or end - begin > number_size:
         raise ValueError
-    number = int.from_bytes(raw[number_at:number_end], "big", signed=True)
-    return IssuerAndSerialNumber(raw[name_at:serial_at], number), after
+    return IssuerAndSerialNumber(raw[:name_end], int.from_bytes(raw[begin:], "big", signed=True))
+
+
+@remembering
+def _quick_algorithm(raw: bytes) -> AlgorithmIdentifier:
+    """Of the content of an AlgorithmIdentifier."""
+    begin, end = quick_element(raw, 0, 0x06, len(raw))
+    if end < len(raw):
+        quick_element(raw, end, raw[end], len(raw), is_last=True)
+    return AlgorithmIdentifier(read_oid(raw[begin:end]), raw[end:] or None)
 
 
 def quick_element(

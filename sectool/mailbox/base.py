@@ -329,6 +329,9 @@ class Mailbox(MessageSource):
     def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:
         """Makes the copies durable, reads them back, compares, places them, durably.
 
+        Answers ``MessageVanished`` where the copy to be replaced went meanwhile, and then
+        nothing comes in its place.
+
         Raises:
             SectoolError: a sync failed; nothing of the batch counts as durable.
         """

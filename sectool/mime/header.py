@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from sectool.errors import LimitExceeded
 from sectool.message import BytesContent, Content
@@ -48,8 +49,7 @@ CONTENT_FIELDS = frozenset(
 """The fields that describe an encrypted body and are replaced with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One header field with its continuation lines."""
 
     name: bytes

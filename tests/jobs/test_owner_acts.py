@@ -87,6 +87,23 @@ def test_a_move_counts_although_the_folder_with_the_new_copy_is_renamed_afterwar
 
 @pytest.mark.parametrize(
     "operation",
+    ["encrypt", *(pytest.param(o, marks=pytest.mark.all_only) for o in REPLACING[1:])],
+)
+def test_an_owner_who_acts_on_both_copies_has_one_in_the_end(
+    tmp_path: Path, keys: Keys, operation: str
+) -> None:
+    trial = trial_of(tmp_path, "maildir", operation, keys)
+    point = trial.last("maildir.retire.before")
+    cases = [
+        Case(point, act, "both", kill, is_dead=kill is not None)
+        for act in ("move", "flag", "unread")
+        for kill in (point, None)
+    ]
+    hold(trial, iter(cases))
+
+
+@pytest.mark.parametrize(
+    "operation",
     ["encrypt from clear", *(pytest.param(o, marks=pytest.mark.all_only) for o in REPLACING)],
 )
 def test_what_the_owner_moved_or_edited_goes_although_its_removal_is_killed_as_well(

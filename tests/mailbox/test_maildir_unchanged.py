@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from sectool.crashpoints import install
-from sectool.errors import MessageChanged
+from sectool.errors import MessageChanged, MessageVanished
 from sectool.mailbox import Add, Mailbox, Placed, Written, open_mailbox
 from sectool.mailbox.maildir import Maildir
 from sectool.mailbox.maildir.inheriting import Inheritance
 from sectool.mailbox.maildir.view import CLOCK_GRAIN
 from sectool.message import BytesContent, FileContent, MessageRef
-from tests.support.mailbox_contract import NEW, OLD, World, intend, place
+from tests.support.mailbox_contract import NEW, OLD, World, intend, place, write
 
 OTHER = OLD.replace(b"old body", b"odd body")
 LIST = "system.posix_acl_access"
@@ -170,6 +170,19 @@ def test_a_file_that_takes_the_name_after_the_last_look_stays(
     assert path.read_bytes() == OTHER
     assert sorted(seen.raw for seen in maildir.seen()) == sorted([NEW, OTHER])
     assert list(root.glob("tmp/*")) == []
+
+
+@pytest.mark.parametrize("point", ["maildir.sync.before", "maildir.sync.after"])
+def test_what_its_owner_removed_while_the_new_copy_was_made_does_not_come_back(
+    maildir: World, mailbox: Mailbox, root: Path, point: str
+) -> None:
+    ref = maildir.deliver("INBOX", OLD)
+    written = write(mailbox, [ref])
+    with at(point, (root / "cur" / f"{ref.key}:2,S").unlink):
+        (answer,) = mailbox.place(written)
+    assert isinstance(answer, MessageVanished)
+    mailbox.abandon([copy.intent for copy in written])
+    assert [*maildir.seen(), *root.glob("tmp/*")] == []
 
 
 @pytest.mark.parametrize("renamed", [False, True], ids=["", "renamed"])

@@ -233,6 +233,15 @@ BUGS: tuple[Bug, ...] = (
         ),
     ),
     Bug(
+        "a message that its owner removed meanwhile comes back",
+        "sectool/mailbox/maildir/replacing.py",
+        "part = self._files.with_file(intent.replaced, _part_of_existing)",
+        'part = "cur"',
+        (
+            "tests/mailbox/test_maildir_unchanged.py::test_what_its_owner_removed_while_the_new_copy_was_made_does_not_come_back",
+        ),
+    ),
+    Bug(
         "plaintext stays in the tmp of a folder that was renamed",
         "sectool/mailbox/maildir/replacing.py",
         "for folder in self._files.folders() if left else ():",

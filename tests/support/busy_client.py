@@ -10,14 +10,22 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from sectool.mailbox.maildir.names import is_unique_name
 
 MARKS = ("\\Seen", "\\Flagged", "\\Answered", "Work")
 FEW = 6
 """Messages that the user has at least."""
+DELETIONS = 4
+"""At most; where over half of a job's mail is gone, its commands rightly refuse to act."""
 
 PATIENCE = 60.0
 """Seconds in which what the user wants must be seen."""
+
+GLANCES = 5
+"""Times the user looks at a message that was moved and is shown where it was as well."""
 
 
 @dataclass
@@ -39,10 +47,12 @@ class BusyClient:
 
     Args:
         connect: makes a connection that is logged in.
+        maildir: where the server keeps the mail.
         chance: decides what is done.
     """
 
     connect: Callable[[], imaplib.IMAP4]
+    maildir: Path
     chance: random.Random
     fresh: Callable[[int], bytes]
     """Makes a message of this number, in which its Message-ID is ``<number@example.org>``."""
@@ -101,7 +111,8 @@ class BusyClient:
         # What was copied is left: of two copies none is the one that was meant.
         single = sorted(name for name, known in self.known.items() if known.copies == 1)
         (kind,) = self.chance.choices(list(kinds), list(kinds.values()))
-        kind = "append" if len(single) < FEW else kind
+        if len(single) < FEW or (kind == "delete" and self.acts[kind] == DELETIONS):
+            kind = "append"
         self.acts[kind] += 1
         if kind == "append":
             self._number += 1
@@ -171,10 +182,18 @@ class BusyClient:
         target = self.chance.choice([name for name in self.folders if name != known.folder])
 
         def is_so() -> bool:
-            return not self._uids(identity, known.folder) and bool(self._uids(identity, target))
+            # The server may list one file under two numbers for a moment; whoever moves it under
+            # both asks for two copies.
+            for _ in range(GLANCES):
+                there = bool(self._uids(identity, target))
+                if not there or not self._uids(identity, known.folder):
+                    return there
+                time.sleep(0.2)
+            return False
 
         def act() -> None:
-            # One at a time: the server may list one file under two numbers, and store it twice.
+            if self._uids(identity, target) and self._has_doubled(identity):
+                known.copies = 2
             for number in self._uids(identity, known.folder)[:1]:
                 _, answer = self._client.uid("MOVE", str(number), target)
                 self.moves.append(f"{identity} {known.folder} {number} to {target}: {answer}")
@@ -182,6 +201,16 @@ class BusyClient:
         with self.space:
             self._until(f"move {identity} from {known.folder} to {target}", is_so, act)
         known.folder = target
+
+    def _has_doubled(self, identity: str) -> bool:
+        """Whether the server has a message twice for certain: no command made a file here yet."""
+        files = [path for part in ("cur", "new") for path in self.maildir.glob(f"**/{part}/*")]
+        if any(is_unique_name(path.name.partition(":2,")[0]) for path in files):
+            return False
+        try:
+            return sum(identity.encode() in path.read_bytes() for path in files) > 1
+        except FileNotFoundError:
+            return False
 
     def _copy(self, identity: str, known: Known) -> None:
         """Into the same folder, once."""

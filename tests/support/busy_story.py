@@ -139,7 +139,7 @@ class BusyStory:
         """
         noted = len(self.dovecot.complaints())
         chance = random.Random(self.seed)
-        client = BusyClient(self.dovecot.connect, chance, self._fresh)
+        client = BusyClient(self.dovecot.connect, self.dovecot.maildir, chance, self._fresh)
         self._fill(client)
         maildir, keys = self.dovecot.maildir, self.keys
         before = texts(maildir, keys)

@@ -84,7 +84,7 @@ class Case:
     """The owner acts here, counted from 1."""
     act: str
     which: str
-    """``old`` or ``new``: the copy; another where it is the only one."""
+    """``old`` or ``new``: the copy; another where it is the only one; ``both``: all there are."""
     kill: int | None
     """Where the run dies; None: it goes on to its end."""
     then: str = ""
@@ -263,10 +263,11 @@ class OwnerTrial:
         return Owner(self.mailbox, self.kind, ID, {mail.raw for mail in owner.copies()})
 
     def _act(self, owner: Owner, act: str, which: str, wanted: Wanted) -> bool:
-        copies = owner.copies(which)
+        copies = owner.copies("all") if which == "both" else owner.copies(which)[:1]
         if not copies:
             return False
-        ACTS[act](owner, copies[0], wanted)
+        for mail in copies:
+            ACTS[act](owner, mail, wanted)
         if act == "mark as deleted" and which == "old":
             wanted.is_marked_old = True
         return True

@@ -67,8 +67,9 @@ _MEANINGS = {
 }
 
 
-_ACTED = (MessageChanged, MessageVanished)
-"""What tells that somebody did something to the message meanwhile."""
+def _state_after(error: MessageError) -> State:
+    """Changed, where somebody did something to the message meanwhile."""
+    return State.CHANGED if isinstance(error, (MessageChanged, MessageVanished)) else State.FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +275,7 @@ class Replacer:
             if isinstance(answer, Placed):
                 placed.append((step, answer))
             else:
-                self._withdraw(step, State.FAILED, answer.message)
+                self._withdraw(step, _state_after(answer), answer.message)
         self._log_placed(placed)
         return self._proven(placed)
 
@@ -349,7 +350,7 @@ class Replacer:
             for (step, _), answer in zip(placed, answers, strict=True):
                 if isinstance(answer, Placed):
                     self._finish_one(step, answer)
-                elif self._is_one_copy and isinstance(answer, _ACTED):
+                elif self._is_one_copy and _state_after(answer) is State.CHANGED:
                     withdrawn.append((step, answer))
                 else:
                     self._settle(step, answer)
@@ -369,8 +370,7 @@ class Replacer:
         One of the two copies may have been moved by the user just now, so the log
         goes on saying that there are two: the next run looks what is left of them.
         """
-        state = State.CHANGED if isinstance(error, _ACTED) else State.FAILED
-        self._log.messages.advance(step.message, state, reason=error.message)
+        self._log.messages.advance(step.message, _state_after(error), reason=error.message)
 
     def _withdraw(self, step: _Step, state: State, reason: str) -> None:
         self._mailbox.abandon([step.intent])

@@ -160,8 +160,11 @@ class MaildirReplacer:
         view = self._files.view(intent.folder)
         letters = view.letters(copy.flags)
         entry = Entry("cur", f"{intent.where}{INFO}{letters}")
-        if not letters and self._is_new(intent.replaced):
-            entry = Entry("new", intent.where)
+        if intent.internal_date is None:
+            # What its owner removed while the new copy was made does not come back.
+            part = self._files.with_file(intent.replaced, _part_of_existing)
+            if part == "new" and not letters:
+                entry = Entry("new", intent.where)
         try:
             with durable.explained("place the new copy"):
                 staged = self._staged(intent)
@@ -175,12 +178,6 @@ class MaildirReplacer:
             raise MessageVanished(_REMOVED) from error
         view.note(intent.where, entry)
         return target, _placed(copy, status)
-
-    def _is_new(self, ref: MessageRef) -> bool:
-        try:
-            return self._files.with_file(ref, _part_of_existing) == "new"
-        except MessageError:
-            return False
 
     # --- after a crash ----------------------------------------------------------------
 
