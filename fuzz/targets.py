@@ -267,7 +267,7 @@ def read_imap(data: bytes) -> None:
         while True:
             response = reader.read(StringSink(io.BytesIO(), most=len(data), total=len(data)))
             if isinstance(response, Data):
-                Collected(1, LAST_UID).take(response)
+                Collected(range(LAST_UID)).take(response)
                 _name_folders(response)
     with suppress(ValueError):
         if utf7.encode(utf7.decode(data)) != data:

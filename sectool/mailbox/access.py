@@ -140,6 +140,15 @@ class Ahead(MessageSource):
         found = self._found(ref)
         return found if isinstance(found, MessageHead) else super().head(ref, most)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all."""
+        return sum(
+            found.content.size if isinstance(found, StoredMessage) else len(found.raw)
+            for found in self.copies.values()
+            if not isinstance(found, MessageError)
+        )
+
     def _found(self, ref: MessageRef) -> StoredMessage | MessageHead:
         found = self.copies.get(ref, MessageVanished("the message is no longer there"))
         if isinstance(found, MessageError):

@@ -42,6 +42,10 @@ class Server:
     connections: int = 0
     before: bytes = b""
     """Is said before the answer to each command of a folder."""
+    after_more: bytes = b""
+    """Answers the line that follows a request for more."""
+    size: int | None = None
+    """Is told of every message; None: its size."""
     port: int = 0
     tls: ssl.SSLContext | None = None
     tls_first: bool = False
@@ -127,6 +131,9 @@ class _Session:
                 given = answer(command) if callable(answer) else answer
                 if isinstance(given, bytes):
                     self._send(given.replace(b"TAG", tag.encode()))
+                    if given.startswith(b"+") and self._server.after_more:
+                        self._server.said.append(self._line())
+                        self._send(self._server.after_more.replace(b"TAG", tag.encode()))
                     return
                 if given is not None:
                     self._send(f"{given}{tag} OK done\r\n".encode("latin-1"))
@@ -164,7 +171,9 @@ class _Session:
         for sequence, (uid, raw) in enumerate(self._server.folders[self._folder].items(), 1):
             if any(uid in numbers for numbers in ranges):
                 told = f'* {sequence} FETCH (UID {uid} FLAGS (\\Seen) INTERNALDATE "{DATE}" '
-                told += f"RFC822.SIZE {len(raw)}"
+                told += (
+                    f"RFC822.SIZE {len(raw) if self._server.size is None else self._server.size}"
+                )
                 body = b""
                 if part:
                     start, size = int(part[1]), int(part[2])

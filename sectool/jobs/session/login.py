@@ -41,6 +41,8 @@ def credentials_for(
     acts_for = ""
     if account.authuser:
         user, acts_for = account.authuser, whose
+    if not f"{user}{acts_for}".isprintable():
+        raise UsageError("the name to log in with cannot be printed", hint="check --authuser")
     if account.token_command:
         if account.password_file is not None or account.password_command:
             raise UsageError(

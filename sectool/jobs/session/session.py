@@ -166,6 +166,8 @@ class Session:
         account = run.account
         specification = recognise(location, account.user)
         credentials = credentials_for(specification, account, self.ask)
+        if account.password_file is not None:
+            self.tell(filter(None, [exposure(account.password_file, Trust())]))
         mailbox = self.stack.enter_context(open_mailbox(specification, credentials, account))
         if not run.selection.takes_any_of(mailbox.folders()):
             self.progress.warn(

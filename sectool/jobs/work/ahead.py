@@ -29,8 +29,8 @@ class Supplied(Generic[TaskT]):
 
     @property
     def size(self) -> int:
-        """Bytes, as of the task."""
-        return self.task.size
+        """Bytes that were fetched: what a server says of sizes is not believed."""
+        return self.messages.size
 
 
 class Supply(Generic[TaskT]):

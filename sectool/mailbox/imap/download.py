@@ -112,7 +112,7 @@ class Download:
             self.give_up([ref], self._why_missing(connection, uid))
 
     def _why_missing(self, connection: Connection, uid: int) -> MessageError:
-        there = Collected(uid, uid)
+        there = Collected({uid})
         reason = ""
         try:
             connection.ask(f"UID FETCH {uid} (UID)", take=there.take)
@@ -125,7 +125,7 @@ class Download:
     def _batch(self, connection: Connection, by_uid: dict[int, MessageRef], validity: int) -> None:
         most = PART if self.most is None else self.most
         uids = sorted(by_uid)
-        told = Collected(uids[0], uids[-1])
+        told = Collected(by_uid)
         sink = None
         if self.most is None:
             if self._spool is None:
@@ -187,7 +187,7 @@ class Download:
         """All of a message behind its first part."""
         limit, file = limit_of(Work.SIZE), large.spool.file
         while True:
-            told = Collected(uid, uid)
+            told = Collected({uid})
             file.seek(large.size)
             sink = Sink(file, most=LARGE_PART, total=2 * LARGE_PART)
             command = f"UID FETCH {uid} (UID BODY.PEEK[]<{large.size}.{LARGE_PART}>)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -12,6 +12,9 @@ from sectool.mailbox.imap.reader import BadAnswer, Data, Numbers, Spooled, Statu
 from sectool.message import Flags
 
 LAST_UID = 2**32 - 1
+
+MOST_FLAGS = 1000
+"""Of one message."""
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _DATE = re.compile(rb" ?(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)")
@@ -37,8 +40,8 @@ class Fetched:
 class Collected:
     """What is told of the messages that a command asks for; of others nothing is taken."""
 
-    first: int
-    last: int
+    wanted: Container[int]
+    """UIDs."""
     messages: dict[int, Fetched] = field(default_factory=dict)
     """By UID."""
 
@@ -53,7 +56,7 @@ class Collected:
         items = dict(_items(response.values))
         uid = _number(items.get("UID"))
         # Without a UID it tells of flags that somebody changed, and not of what was asked.
-        if uid is not None and self.first <= uid <= self.last:
+        if uid is not None and uid in self.wanted:
             _add(self.messages.setdefault(uid, Fetched()), items)
 
 
@@ -70,6 +73,8 @@ def _items(values: list[Value]) -> Iterator[tuple[str, Value]]:
 def _add(message: Fetched, items: Mapping[str, Value]) -> None:
     for name, value in items.items():
         if name == "FLAGS" and isinstance(value, list):
+            if len(value) > MOST_FLAGS:
+                raise BadAnswer("the server tells of too many flags")
             message.flags = flags_of([one for one in value if isinstance(one, str)])
         elif name == "INTERNALDATE" and isinstance(value, bytes):
             message.internal_date = date_of(value)

@@ -7,6 +7,7 @@ has a place for go there a block at a time, and are in memory never whole.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, TypeAlias
@@ -16,8 +17,8 @@ from sectool.message import COPY_BLOCK
 
 LONGEST_LINE = 1024 * 1024
 """Bytes of the lines of one response."""
-LONGEST_NUMBERS = 64 * 1024 * 1024
-"""Bytes of a list of numbers: five million messages of one folder."""
+LONGEST_NUMBERS = 32 * 1024 * 1024
+"""Bytes of a list of numbers: three million messages of one folder."""
 LARGEST_STRING = 64 * 1024
 """Bytes of a string that is kept in memory."""
 MOST_TOKENS = 100_000
@@ -35,7 +36,7 @@ _TAGGED = re.compile(
     rb"(\*|[A-Za-z0-9]{1,20}) (OK|NO|BAD|BYE|PREAUTH)(?: |\Z)(.*)", re.IGNORECASE | re.DOTALL
 )
 _CODE = re.compile(r"\[([^\]]*)\] ?")
-_NUMBER = re.compile(rb"\d+")
+_NUMBER = re.compile(rb"\b\d{1,10}\b")
 
 
 class BadAnswer(ServerUnavailable):
@@ -82,7 +83,7 @@ class Data:
 class Numbers:
     """The numbers of a search."""
 
-    numbers: list[int]
+    numbers: array[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class Reader:
             raise BadAnswer("the server answered what is no IMAP response")
         name = start[2].decode("ascii").upper()
         if name == "SEARCH":
-            return Numbers(list(map(int, _NUMBER.findall(line, start.end()))))
+            return Numbers(array("Q", (int(one[0]) for one in _NUMBER.finditer(line, start.end()))))
         return Data(name, int(start[1] or 0), self._values(line[start.end() :], sink))
 
     # --- bytes ----------------------------------------------------------------------------

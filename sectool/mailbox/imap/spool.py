@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import tempfile
 from pathlib import Path
@@ -40,10 +39,11 @@ class Spool:
             descriptor, path = tempfile.mkstemp(prefix=_MAIL, dir=directory)
             self.file: BinaryIO = os.fdopen(descriptor, "w+b")
             self.path = Path(path)
-            fcntl.flock(self.file, fcntl.LOCK_EX)
-            # Another run may have taken it for one that was left before it was locked.
-            if os.fstat(self.file.fileno()).st_nlink:
-                break
+            # Another run may take it for one that was left, before it is locked.
+            with contextlib.suppress(BlockingIOError):
+                _lock(self.file)
+                if os.fstat(self.file.fileno()).st_nlink:
+                    break
             self.file.close()
 
     def flush(self) -> None:
@@ -57,9 +57,20 @@ class Spool:
         self.file.close()
 
 
+def _lock(file: BinaryIO) -> None:
+    """Holds that no other run sweeps a file.
+
+    Raises:
+        OSError: another run has it.
+    """
+    import fcntl  # noqa: PLC0415  # not on Windows
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def sweep(directory: Path) -> None:
     """Removes what runs left that were killed."""
     for path in directory.glob(f"{_MAIL}*"):
         with contextlib.suppress(OSError), open_regular_file(path) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
             durable.unlink(path, "spool.swept", missing_ok=True)

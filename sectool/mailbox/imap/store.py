@@ -11,11 +11,13 @@ import hashlib
 import itertools
 import os
 import platform
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
 
+from sectool.budget import Work, limit_of
 from sectool.errors import (
     LoginRefused,
     MailboxError,
@@ -44,10 +46,13 @@ from sectool.mailbox.imap.encoder import uid_set
 from sectool.mailbox.imap.fetched import LAST_UID, Collected, Fetched
 from sectool.mailbox.imap.folders import Folder, Folders, list_folders, may_read
 from sectool.mailbox.imap.login import log_in
-from sectool.mailbox.imap.reader import Data, Numbers, Status
+from sectool.mailbox.imap.reader import BadAnswer, Data, Numbers, Status
 from sectool.mailbox.imap.spool import private_directory, sweep
 from sectool.mailbox.imap.url import account_of
 from sectool.message import BytesContent, Content, Intent, Listing, MessageRef, StoredMessage
+
+MOST_MESSAGES = 5_000_000
+"""In one folder."""
 
 LISTED_AT_ONCE = 1000
 """Messages of a folder that one command tells of."""
@@ -251,7 +256,9 @@ class IMAPMailbox(Mailbox):
                     continue
                 key = f"{validity}:{uid}"
                 ref = MessageRef(folder, key)
-                yield Listing(ref, told.size or 0, told.flags, key, told.internal_date)
+                # More than a message may have is no size to reckon with.
+                size = min(told.size or 0, limit_of(Work.SIZE))
+                yield Listing(ref, size, told.flags, key, told.internal_date)
         if not repeats and self._has_repeating:
             self._shown[folder] = frozenset(shown)
 
@@ -264,7 +271,7 @@ class IMAPMailbox(Mailbox):
         return any(identity in shown for name, shown in self._shown.items() if name in own)
 
     def _list(self, server: Connection, uids: Sequence[int]) -> list[tuple[int, Fetched]]:
-        told = Collected(uids[0], uids[-1])
+        told = Collected(set(uids))
         names = {"X-GM-EXT-1": " X-GM-MSGID", "OBJECTID": " EMAILID"}
         identity = next((names[one] for one in names if one in server.capabilities), "")
         items = f"(UID FLAGS INTERNALDATE RFC822.SIZE{identity if self._has_repeating else ''})"
@@ -273,7 +280,7 @@ class IMAPMailbox(Mailbox):
         missing = [uid for uid in uids if uid not in told.messages]
         if missing:
             # Gone since; or the server cannot tell of one, which is then found to be unreadable.
-            there = Collected(missing[0], missing[-1])
+            there = Collected(set(missing))
             with contextlib.suppress(Refused):
                 server.ask(f"UID FETCH {uid_set(missing)} (UID)", take=there.take)
             told.messages.update(
@@ -385,16 +392,19 @@ def _whereabouts(
     return Whereabouts(copies, is_old_there, unclear)
 
 
-def _all_uids(server: Connection) -> list[int]:
+def _all_uids(server: Connection) -> Sequence[int]:
     """The UIDs of the folder that is open, ascending."""
-    found: set[int] = set()
+    found = array("Q")
 
     def take(response: Data | Numbers | Status) -> None:
         if isinstance(response, Numbers):
-            found.update(response.numbers)
+            found.extend(response.numbers)
+        if len(found) > MOST_MESSAGES:
+            raise BadAnswer("the server lists too many messages")
 
     try:
         server.ask("UID SEARCH ALL", take=take)
     except Refused as refused:
         raise MailboxError(f"the server does not list a folder: {refused}") from refused
-    return sorted(uid for uid in found if 0 < uid <= LAST_UID)
+    each = (uid for uid, _ in itertools.groupby(sorted(found)))
+    return array("Q", (uid for uid in each if 0 < uid <= LAST_UID))

@@ -42,7 +42,7 @@ def recognise_url(text: str, user: str = "") -> MailboxSpecification:
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise _no_account(f"{text!a} names more than an account", "--folder names a folder")
     host = _host(parts.hostname)
-    named = unquote(parts.username or "", errors="strict")
+    named = unquote(parts.username or "")
     if named and user and named != user:
         raise UsageError(
             f"the URL is of {named!a}, and --user says {user!a}", hint="leave out one of the two"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sectool import jobs
 from sectool.errors import (
     LoginRefused,
     MailboxError,
@@ -26,6 +27,7 @@ from sectool.mailbox import Access, Account, Credentials, Mailbox, retrying, sto
 from sectool.mailbox.imap import connection, download
 from sectool.mailbox.imap.connection import NotTrusted
 from sectool.message import MessageRef
+from sectool.outcome import State
 from tests.support.imap_server import VALIDITY, Server
 
 MAIL = {
@@ -264,13 +266,23 @@ def test_a_folder_that_was_made_anew_has_none_of_the_old_messages(server: Server
         mailbox.fetch(ref(3))
 
 
-def test_the_size_that_is_told_is_not_believed(server: Server) -> None:
-    sizes = {"RFC822.SIZE 53": "RFC822.SIZE 1"}
-    assert sizes
+@pytest.mark.parametrize("told", [0, 1, 10**17])
+def test_the_size_that_is_told_is_not_believed(
+    told: int, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sectool.jobs.session.login.ENVIRONMENT_VARIABLE", "PATH")
+    server.folders["INBOX"] = {3: b"Subject: x\r\n\r\n" + b"x" * 2000}
+    server.size = told
     with server.opened() as mailbox:
-        server.folders["INBOX"] = {3: b"x" * 2000}
-        assert mailbox.fetch(ref(3)).content.size == 2000
-        assert mailbox.head(ref(3), 100).raw == b"x" * 100
+        (listing,) = mailbox.walk("INBOX")
+        assert listing.size <= 4 * 1024**3
+        assert mailbox.fetch(ref(3)).content.size == 2014
+        assert mailbox.head(ref(3), 100).raw == server.folders["INBOX"][3][:100]
+    spec = jobs.Scan(
+        mailbox=f"imap://alice@localhost:{server.port}/", account=Account(insecure=True), workers=0
+    )
+    summary = jobs.run(spec)
+    assert (summary.counts, summary.bytes) == ({State.CLEAR: 1}, 2014)
 
 
 # --- folders ------------------------------------------------------------------------------------
@@ -416,6 +428,26 @@ def test_a_secret_that_is_refused_is_shown_nowhere(
         assert SECRET not in shown
         assert encoded not in shown
         assert "alice" in refused.value.message
+
+
+@pytest.mark.parametrize(("way", "last"), [("XOAUTH2", b""), ("OAUTHBEARER", b"AQ==")])
+def test_a_token_that_is_refused_with_a_reason_is_answered_and_told(
+    way: str, last: bytes, server: Server
+) -> None:
+    server.capabilities = f"SASL-IR AUTH={way}"
+    server.answers["AUTHENTICATE"] = lambda command: b"+ e30=\r\n"
+    server.after_more = b"TAG NO [AUTHENTICATIONFAILED] expired\r\n"
+    asked: list[int] = []
+
+    def renew() -> Secret:
+        asked.append(1)
+        return Secret(SECRET)
+
+    credentials = Credentials("alice", Secret(""), is_token=True, renew=renew)
+    with server.opened(credentials=credentials) as mailbox, pytest.raises(LoginRefused) as refused:
+        list(mailbox.folders())
+    assert "expired" in refused.value.message
+    assert (server.said[-1], len(asked)) == (last, 1)
 
 
 REFUSING: dict[str, tuple[str, Credentials, type[SectoolError]]] = {
