@@ -40,6 +40,7 @@ class Server:
     said: list[bytes] = field(default_factory=list)
     """Every line that came."""
     connections: int = 0
+    validity: int = VALIDITY
     before: bytes = b""
     """Is said before the answer to each command of a folder."""
     after_more: bytes = b""
@@ -154,7 +155,7 @@ class _Session:
         if command.startswith("EXAMINE"):
             self._folder = command.partition('"')[2].rstrip('"')
             count = len(server.folders[self._folder])
-            told = f"* {count} EXISTS\r\n* OK [UIDVALIDITY {VALIDITY}] valid\r\n"
+            told = f"* {count} EXISTS\r\n* OK [UIDVALIDITY {server.validity}] valid\r\n"
             return told.encode() + end
         if command == "UID SEARCH ALL":
             uids = " ".join(map(str, server.folders[self._folder]))

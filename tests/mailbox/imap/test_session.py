@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import ssl
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from sectool.errors import (
     ReadOnlyMailbox,
     SectoolError,
     ServerUnavailable,
+    UnsafeDirectory,
 )
 from sectool.hardening import Secret
 from sectool.mailbox import Access, Account, Credentials, Mailbox, retrying, stopped_by
@@ -499,6 +501,47 @@ def test_a_worker_is_given_neither_a_connection_nor_a_secret(server: Server) -> 
         access = pickle.loads(pickle.dumps(mailbox.access))
         assert (access.credentials, access.opened) == (None, None)
         assert isinstance(access, Access)
+
+
+@pytest.mark.rights
+@pytest.mark.parametrize("made", ["of another", "open to all", "link", "file"])
+def test_mail_goes_into_no_directory_that_somebody_else_made(
+    made: str, server: Server, tmp_path: Path
+) -> None:
+    place = tmp_path / f"sectool-{os.geteuid()}"
+    (tmp_path / "there").mkdir(mode=0o700)
+    if made == "link":
+        place.symlink_to(tmp_path / "there")
+        os.chown(place, 65534, 65534, follow_symlinks=False)
+        tmp_path.chmod(0o1777)
+    elif made == "file":
+        place.touch()
+    else:
+        place.mkdir(mode=0o700)
+        if made == "of another":
+            os.chown(place, 65534, 65534)
+        else:
+            place.chmod(0o777)
+    with pytest.raises(UnsafeDirectory):
+        server.opened()
+    assert server.connections == 0
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_what_a_killed_run_left_goes_with_the_next_and_nothing_else(
+    server: Server, tmp_path: Path
+) -> None:
+    with server.opened() as mailbox:
+        ahead = mailbox.fetch_ahead(REFS)
+        (directory,) = {path.parent for path in tmp_path.rglob("mail-*")}
+        held = set(files(tmp_path))
+        (directory / "mail-left").write_bytes(b"x")
+        (directory / "other").write_bytes(b"x")
+        with server.opened():
+            assert set(files(tmp_path)) == held
+        assert (directory / "other").exists()
+        assert ahead.fetch(REFS[1]).content.size == len(MAIL[5])
+        ahead.close()
 
 
 # --- TLS ----------------------------------------------------------------------------------------
