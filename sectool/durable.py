@@ -21,6 +21,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -35,7 +36,13 @@ from sectool.errors import (
     reason_of,
     why_unread,
 )
-from sectool.message import COPY_BLOCK, digest_stream, open_regular_file
+from sectool.message import (
+    COPY_BLOCK,
+    Sight,
+    digest_stream,
+    open_regular_file,
+    sight_of,
+)
 
 AnyPath = TypeVar("AnyPath", Path, DirectoryEntry)
 
@@ -213,27 +220,48 @@ def sync_files(files: Iterable[Path | BinaryIO], point: str) -> None:
     crashpoint(f"{point}.after")
 
 
-def sync_and_read_back(paths: Sequence[Path], point: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """What the disk holds of a file that was synced."""
+
+    digest: str
+    """SHA-256, lower-case hexadecimal; empty where it cannot be read."""
+    sight: Sight | None = None
+    """None where it cannot be read."""
+    error: OSError | None = None
+    """Why it cannot be read."""
+
+
+def sync_and_read_back(files: Sequence[Path | BinaryIO], point: str) -> list[ReadBack]:
     """As ``sync_files``, and what the disk holds of each file then, as ``read_back_digest``."""
     crashpoint(f"{point}.before")
-    digests = dict[Path, str]()
-    threads = min(SYNC_THREADS, len(paths))
+    read = [ReadBack("")] * len(files)
+    threads = min(SYNC_THREADS, len(files))
     if threads:
         with ThreadPoolExecutor(threads) as pool:
-            shares = (paths[first::threads] for first in range(threads))
-            for share in pool.map(_sync_and_read_back, shares):
-                digests.update(share)
+            shares = (files[first::threads] for first in range(threads))
+            for first, share in enumerate(pool.map(_sync_and_read_back, shares)):
+                read[first::threads] = share
     crashpoint(f"{point}.after")
-    return [digests[path] for path in paths]
+    return read
 
 
-def _sync_and_read_back(paths: Sequence[Path]) -> list[tuple[Path, str]]:
-    digests: list[tuple[Path, str]] = []
-    for path in paths:
-        with open_regular_file(path) as stream:
+def _sync_and_read_back(files: Sequence[Path | BinaryIO]) -> list[ReadBack]:
+    return [_synced_and_read_back(file) for file in files]
+
+
+def _synced_and_read_back(file: Path | BinaryIO) -> ReadBack:
+    is_synced = False
+    try:
+        with open_regular_file(file) if isinstance(file, Path) else nullcontext(file) as stream:
             sync_file(stream)
-            digests.append((path, read_back_digest(stream)))
-    return digests
+            is_synced = True
+            sight = sight_of(stream)
+            return ReadBack(read_back_digest(stream), sight)
+    except OSError as error:
+        if not is_synced or is_shortage(error):
+            raise
+        return ReadBack("", error=error)
 
 
 def sync_directories(directories: Iterable[Path | Directory], point: str) -> None:

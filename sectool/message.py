@@ -12,12 +12,13 @@ import hashlib
 import io
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from sectool.directories import FilePath, open_at
 from sectool.errors import reason_of
@@ -28,6 +29,12 @@ IN_MEMORY = 8 * 1024 * 1024
 
 COPY_BLOCK = 256 * 1024
 """Bytes read at a time wherever content is copied or hashed."""
+
+CLOCK_GRAIN = 20_000_000
+"""Nanoseconds: what changed that recently may change again without another time."""
+
+COARSE_GRAIN = 2_000_000_000
+"""The same where times are whole seconds."""
 
 
 class Content(Protocol):
@@ -86,16 +93,33 @@ def copy(source: BinaryIO, sink: Sink, unreadable: Callable[[str], Exception]) -
 
 
 class DigestingSink:
-    """Passes bytes on to a stream and takes their SHA-256."""
+    """Passes bytes on to a stream and takes their SHA-256.
 
-    def __init__(self, stream: BinaryIO) -> None:
+    Args:
+        stream: takes them.
+        holds: whether they are kept in memory as well, while they are few enough.
+    """
+
+    def __init__(self, stream: BinaryIO, *, holds: bool = False) -> None:
         self._stream = stream
         self._sha256 = hashlib.sha256()
+        self._blocks: list[bytes] | None = [] if holds else None
+        self._room = IN_MEMORY
 
     def write(self, data: bytes, /) -> int:
         """Takes the next bytes."""
         self._sha256.update(data)
+        if self._blocks is not None:
+            self._blocks.append(data)
+            self._room -= len(data)
+            if self._room < 0:
+                self._blocks = None
         return self._stream.write(data)
+
+    @property
+    def held(self) -> BytesContent | None:
+        """What was written so far; None where it is not in memory."""
+        return None if self._blocks is None else BytesContent(b"".join(self._blocks))
 
     def hexdigest(self) -> str:
         """Of what was written so far, lower-case hexadecimal."""
@@ -217,6 +241,71 @@ class _Slice(io.RawIOBase):
         super().close()
 
 
+def grain_of(*times: int) -> int:
+    """Nanoseconds after which a change is told from the one before it.
+
+    Args:
+        times: nanoseconds that a file system gave one file.
+    """
+    is_coarse = all(moment % 1_000_000_000 == 0 for moment in times)
+    return COARSE_GRAIN if is_coarse else CLOCK_GRAIN
+
+
+class Sight(NamedTuple):
+    """A file as it was when its bytes were read: who changes them changes the time of change."""
+
+    device: int
+    inode: int
+    owner: int
+    mode: int
+    size: int
+    modified: int
+    """Nanoseconds since 1970; its writer may set it back."""
+    changed: int
+    """Likewise; nobody sets it."""
+    links: int
+    """Names that it has."""
+    is_telling: bool = True
+    """Whether a change since would show, so that its bytes need not be read again."""
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Sight:
+        """The file as it is now."""
+        rights = status.st_dev, status.st_ino, status.st_uid, status.st_mode
+        times = status.st_mtime_ns, status.st_ctime_ns
+        return cls(*rights, status.st_size, *times, status.st_nlink)
+
+    @property
+    def file(self) -> tuple[int, int]:
+        """What tells it from every other file."""
+        return self.device, self.inode
+
+    @property
+    def is_callers(self) -> bool:
+        """Whether nobody but whoever runs this may write to the file.
+
+        Others can hold it in their memory: what they write there after the first time changes
+        no time of the file until it is synced.
+        """
+        return self.owner == os.geteuid() and not self.mode & 0o022
+
+    def is_settled(self, now: int) -> bool:
+        """Whether a change since a reading shows.
+
+        One within the same grain of the clock as the change before leaves all as it is.
+
+        Args:
+            now: when the reading began, in nanoseconds since 1970.
+        """
+        return self.changed + grain_of(self.changed) < now
+
+
+def sight_of(stream: BinaryIO) -> Sight:
+    """The sight of a file that is about to be read."""
+    sight = Sight.of(os.fstat(stream.fileno()))
+    return sight._replace(is_telling=sight.is_callers and sight.is_settled(time.time_ns()))
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class MessageRef:
     """Where one stored copy lies; a hint across runs, never an identity."""
@@ -308,6 +397,8 @@ class StoredMessage:
     token: str = ""
     """What tells this very copy from any other, where it is no digest: on IMAP UIDVALIDITY and
     UID."""
+    sight: Sight | None = None
+    """Of the file with just these bytes; None where there is none."""
 
     @property
     def revision(self) -> str:

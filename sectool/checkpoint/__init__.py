@@ -7,6 +7,7 @@ from sectool.checkpoint.checkpoints import (
 )
 from sectool.checkpoint.layout import Checkpoint as Checkpoint
 from sectool.checkpoint.originals import (
+    KeptOriginals as KeptOriginals,
     OriginalStore as OriginalStore,
     OriginalToKeep as OriginalToKeep,
 )

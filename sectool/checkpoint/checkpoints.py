@@ -219,8 +219,10 @@ class CheckpointStore:
         """
         with durable.explained("make the checkpoints durable", denied=UsageError):
             paths = [entry.path for entry in incoming]
-            digests = durable.sync_and_read_back(paths, "checkpoint.sync")
-        if digests != [entry.file_digest for entry in incoming]:
+            read = durable.sync_and_read_back(paths, "checkpoint.sync")
+            for error in filter(None, (back.error for back in read)):
+                raise error
+        if [back.digest for back in read] != [entry.file_digest for entry in incoming]:
             raise CheckpointDamaged(
                 "a checkpoint reads back otherwise than it was written",
                 hint="the disk may be failing; nothing was removed from the mailbox",

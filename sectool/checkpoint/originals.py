@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +20,7 @@ from typing import BinaryIO
 from sectool import durable
 from sectool.checkpoint.layout import file_name
 from sectool.errors import CheckpointDamaged, MessageError, UsageError, why_unread
-from sectool.message import Content, FileContent, copy
+from sectool.message import Content, FileContent, Sight, copy
 from sectool.outcome import MessageDigest
 
 
@@ -32,6 +33,16 @@ class OriginalToKeep:
     content: Content
     open_file: Callable[[], BinaryIO | None] = lambda: None
     """Opens the file that holds just these bytes and may get a second name; None: copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOriginals:
+    """What came of keeping originals."""
+
+    refused: Mapping[str, MessageError]
+    """By digest, why a message could not be read any more; all others are kept."""
+    sights: Mapping[MessageDigest, Sight | None]
+    """By digest, the messages whose file has a second name now, as it was read back with it."""
 
 
 class OriginalStore:
@@ -55,67 +66,66 @@ class OriginalStore:
         """Where an original lies."""
         return self._directory / file_name(digest, ".eml")
 
-    def keep(self, originals: Sequence[OriginalToKeep]) -> dict[str, MessageError]:
+    def keep(self, originals: Sequence[OriginalToKeep]) -> KeptOriginals:
         """Keeps originals, durably; one that is kept already stays as it is.
-
-        Returns:
-            By digest, why a message could not be read any more; all others are kept.
 
         Raises:
             NoSpace: disk or quota full; nothing was removed from the mailbox.
             CheckpointDamaged: an original reads back otherwise than the message.
         """
+        wanted = {entry.digest: entry for entry in originals}
         with durable.explained("keep the originals", denied=UsageError):
-            wanted = {entry.digest: entry for entry in originals}
-            missing = [entry for entry in wanted.values() if not self._is_kept(entry.digest)]
-            refused = self._write_all(missing)
-            missing = [entry for entry in missing if entry.digest not in refused]
-            durable.sync_files((self._new(entry.digest) for entry in missing), "original.sync")
-            missing = [entry for entry in missing if self._is_whole(entry, refused)]
-            for entry in missing:
-                durable.rename(self._new(entry.digest), self.path(entry.digest), "original.rename")
+            linked = {digest for digest, entry in wanted.items() if self._link(entry)}
+            try:
+                whole = self._whole([digest for digest in wanted if self._is_there(digest)])
+            except BaseException:
+                for digest in linked:  # what a failed sync covered is never trusted again
+                    with contextlib.suppress(OSError):
+                        durable.unlink(self.path(digest), "original.overwrite", missing_ok=True)
+                raise
+            # The name may have been given to another file before it was linked.
+            for digest in linked - whole.keys():
+                durable.unlink(self.path(digest), "original.overwrite", missing_ok=True)
+            refused = self._copy_all([one for one in wanted.values() if one.digest not in whole])
             durable.sync_directories([self._directory], "original.directory")
-        return refused
+        return KeptOriginals(refused, {digest: whole[digest] for digest in linked & whole.keys()})
 
-    def _is_kept(self, digest: MessageDigest) -> bool:
-        """Whether the file of this name holds the message; whatever else does is replaced."""
-        try:
-            return durable.read_back_digest(self.path(digest)) == digest
-        except OSError:
-            return False
+    def _is_there(self, digest: MessageDigest) -> bool:
+        with contextlib.suppress(OSError):
+            return stat.S_ISREG(self.path(digest).lstat().st_mode)
+        return False
 
-    def _write_all(self, missing: Sequence[OriginalToKeep]) -> dict[str, MessageError]:
+    def _whole(self, digests: Sequence[MessageDigest]) -> dict[MessageDigest, Sight | None]:
+        """Those of the files there that hold what they are called by; others are replaced."""
+        read = durable.sync_and_read_back(list(map(self.path, digests)), "original.sync")
+        return {
+            digest: back.sight
+            for digest, back in zip(digests, read, strict=True)
+            if back.digest == digest
+        }
+
+    def _copy_all(self, missing: Sequence[OriginalToKeep]) -> dict[str, MessageError]:
         refused: dict[str, MessageError] = {}
         for entry in missing:
             try:
-                self._write(entry)
+                self._copy(entry)
             except MessageError as error:
                 refused[entry.digest] = error
+        copied = [entry.digest for entry in missing if entry.digest not in refused]
+        paths = [self._new(digest) for digest in copied]
+        for digest, back in zip(
+            copied, durable.sync_and_read_back(paths, "original.sync"), strict=True
+        ):
+            if back.error is not None:
+                refused[digest] = MessageError(why_unread(back.error))
+            elif back.digest != digest:
+                raise CheckpointDamaged(
+                    "an original reads back otherwise than the message it was made from",
+                    hint="the disk may be failing; nothing was removed from the mailbox",
+                )
+            else:
+                durable.rename(self._new(digest), self.path(digest), "original.rename")
         return refused
-
-    def _is_whole(self, entry: OriginalToKeep, refused: dict[str, MessageError]) -> bool:
-        """Reads an original back, which may be a second name of a file that cannot be read."""
-        try:
-            self._check(entry)
-        except OSError as error:
-            refused[entry.digest] = MessageError(why_unread(error))
-        except MessageError as error:
-            refused[entry.digest] = error
-        return entry.digest not in refused
-
-    def _check(self, entry: OriginalToKeep) -> None:
-        path = self._new(entry.digest)
-        if durable.read_back_digest(path) == entry.digest:
-            return
-        # The name may have been given to another file before it was linked.
-        self._copy(entry)
-        durable.sync_files([path], "original.sync")
-        if durable.read_back_digest(path) == entry.digest:
-            return
-        raise CheckpointDamaged(
-            "an original reads back otherwise than the message it was made from",
-            hint="the disk may be failing; nothing was removed from the mailbox",
-        )
 
     def purge(self, digests: Sequence[MessageDigest]) -> None:
         """Removes originals, durably; one that is gone already does no harm."""
@@ -146,13 +156,11 @@ class OriginalStore:
     def _new(self, digest: MessageDigest) -> Path:
         return self._directory / file_name(digest, ".new")
 
-    def _write(self, entry: OriginalToKeep) -> None:
-        target = self._new(entry.digest)
-        durable.unlink(target, "original.overwrite", missing_ok=True)
-        if not self._link(entry, target):
-            self._copy(entry)
-
-    def _link(self, entry: OriginalToKeep, target: Path) -> bool:
+    def _link(self, entry: OriginalToKeep) -> bool:
+        """Whether the file of a message has the name of its original now, as its second."""
+        target = self.path(entry.digest)
+        if target.exists():
+            return False
         file = entry.open_file()
         # A real fault shows again in the copy.
         with file or contextlib.nullcontext(), contextlib.suppress(OSError):

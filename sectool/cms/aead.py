@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import Cryptodome.Cipher.AES
-from Cryptodome.Cipher import ChaCha20_Poly1305
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import AEADDecryptionContext, Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -240,6 +238,8 @@ class CCM(RowCipher):
     def decryptor(self, key: bytes, sealed: SealedContent) -> Decryptor:
         # Both lengths stand in the first block that is authenticated, so the
         # cipher is told before it sees any content.
+        import Cryptodome.Cipher.AES  # noqa: PLC0415  # slow to load, and rare
+
         cipher = Cryptodome.Cipher.AES.new(  # type: ignore[call-overload]  # the stub lacks msg_len
             key,
             Cryptodome.Cipher.AES.MODE_CCM,
@@ -271,6 +271,8 @@ class ChaCha20Poly1305(RowCipher):
         _check_length(sealed.size, _CHACHA20_LONGEST)
 
     def decryptor(self, key: bytes, sealed: SealedContent) -> Decryptor:
+        from Cryptodome.Cipher import ChaCha20_Poly1305  # noqa: PLC0415  # likewise
+
         return _begin(ChaCha20_Poly1305.new(key=key, nonce=self.nonce), sealed)
 
 

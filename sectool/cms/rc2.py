@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from Cryptodome.Cipher import ARC2
-
 BLOCK_SIZE = 8
 EFFECTIVE_BITS = range(40, 1024 + 1)
 """Effective key lengths that can be opened."""
@@ -41,6 +39,8 @@ class RC2Decryptor:
     """
 
     def __init__(self, key: bytes, effective_bits: int, iv: bytes) -> None:
+        from Cryptodome.Cipher import ARC2  # noqa: PLC0415  # slow to load, and rare
+
         self._cipher = ARC2.new(  # type: ignore[call-arg]  # noqa: S304 - old mail is only read
             key, ARC2.MODE_CBC, iv=iv, effective_keylen=effective_bits
         )

@@ -278,6 +278,7 @@ def check_sealed(
     profile: Profile | None = None,
     sink: Sink = DISCARD,
     limits: Limits = DEFAULT_LIMITS,
+    known: Envelope | None = None,
 ) -> CheckedEnvelope:
     """Proves a sealed CMS without a private key: who can open it, and what it holds.
 
@@ -288,13 +289,16 @@ def check_sealed(
         profile: where given, the algorithms must be those of the profile.
         sink: takes the content; it is proven only when this returns.
         limits: bounds on hostile input.
+        known: the envelope, where the source was read already.
 
     Raises:
         MalformedMessage: it is not such a CMS.
         DecryptionFailed: the content does not open under the key.
     """
-    with source.open() as stream:
-        envelope = read_envelope(stream, limits)
+    envelope = known
+    if envelope is None:
+        with source.open() as stream:
+            envelope = read_envelope(stream, limits)
     if envelope.trailing_bytes:
         raise MalformedMessage(f"{envelope.trailing_bytes} bytes follow the envelope")
     _check_recipients(envelope, distinct(recipients))

@@ -176,6 +176,28 @@ class CopyTable(Table):
             row = self._row(f"{select} LIMIT 1", *values)
         return None if row is None else int(row[0])
 
+    def record_copy(self, examination: Examination) -> int | None:
+        """Takes down a further copy of a message that waits to be encrypted, or was.
+
+        It can be encrypted as well, and would be lost to its owner if it were not. None: the
+        job has no such message, or not the checkpoints of all that is taken of it.
+
+        Returns:
+            Number of the row.
+        """
+        row = self._row(
+            "SELECT message FROM message WHERE original_identity = ?"
+            " AND state IN ('checkpointed', 'decrypted', 'reencrypted', 'rewrapped', 'verified')"
+            f" AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
+            f" AND {CHECKPOINTS_STAND}",
+            examination.identity,
+        )
+        if row is None:
+            return None
+        message = self._messages.insert(replace(examination, state=State.CHECKPOINTED, reason=""))
+        self._messages.parts.copy_unopened(int(row[0]), message)
+        return message
+
     # --- what is moved during a walk ------------------------------------------------
 
     def begin_walk(self) -> None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 
 from sectool.errors import JobLogDamaged
 from sectool.joblog.copies import CopyTable
-from sectool.joblog.parts import CHECKPOINTS_STAND, PartTable
+from sectool.joblog.parts import PartTable
 from sectool.joblog.records import (
     LISTING_COLUMNS,
     MESSAGE_COLUMNS,
@@ -22,6 +21,7 @@ from sectool.joblog.records import (
     ON_TRIAL,
     Examination,
     MessageRecord,
+    NewCopy,
     StoredCopy,
     listing_of,
     now,
@@ -81,22 +81,64 @@ class MessageTable(Table):
         Raises:
             JobLogDamaged: the row is not there, or the step is not legal from its state.
         """
-        row = self._row("SELECT state FROM message WHERE message = ?", message)
-        if row is None or state not in LEGAL_STEPS[State(row[0])]:
-            raise JobLogDamaged(
-                f"message {message} of the job log cannot go from {row and row[0]} to {state}"
-            )
+        self._check_legal([message], state)
         self._connection.execute(
             "UPDATE message SET state = ?, reason = ?, proof = ? WHERE message = ?",
             (state, blotted(reason), proof or "", message),
         )
         self.note_step(message, step or state)
 
+    def replace_copies(self, copies: Sequence[NewCopy], state: State, proof: Proof | None) -> None:
+        """As ``advance``, for messages of which other copies lie in the mailbox from now on.
+
+        Args:
+            copies: one for each message.
+            state: where all of them come.
+            proof: of the copies.
+
+        Raises:
+            JobLogDamaged: as ``advance``.
+        """
+        messages = [copy.message for copy in copies]
+        self._check_legal(messages, state)
+        # A row in one of the places can only be this very copy, met by a walk that did not know it.
+        self._displace([("gone", *copy.columns[:2], copy.message) for copy in copies])
+        self._connection.executemany(
+            "UPDATE message SET folder = ?1, key = ?2, hint = ?3, size = ?4, presence = 'present',"
+            " stored_copy = ?5, identity = ?6,"
+            " plaintext_identity = iif(?5 = 'plaintext', ?6, plaintext_identity),"
+            " state = ?7, reason = '', proof = ?8 WHERE message = ?9",
+            [(*copy.columns, state, proof or "", copy.message) for copy in copies],
+        )
+        self._connection.execute(
+            "INSERT OR IGNORE INTO temp.seen SELECT value FROM json_each(?)",
+            (json.dumps(messages),),
+        )
+        self.note_steps(messages, state)
+
+    def _check_legal(self, messages: Sequence[int], state: State) -> None:
+        rows = self._connection.execute(
+            "SELECT message, state FROM message WHERE message IN (SELECT value FROM json_each(?))",
+            (json.dumps(messages),),
+        )
+        known = dict(rows.fetchall())
+        for message in messages:
+            before = known.get(message)
+            if before is None or state not in LEGAL_STEPS[State(before)]:
+                raise JobLogDamaged(
+                    f"message {message} of the job log cannot go from {before} to {state}"
+                )
+
     def note_step(self, message: int, step: str) -> None:
         """Writes down that a step was taken on a message."""
-        self._connection.execute(
+        self.note_steps([message], step)
+
+    def note_steps(self, messages: Iterable[int], step: str) -> None:
+        """Writes down that a step was taken on each of some messages."""
+        moment = now()
+        self._connection.executemany(
             "INSERT INTO step (at, message, name) VALUES (?, ?, ?)",
-            (now(), message, step),
+            [(moment, message, step) for message in messages],
         )
 
     # --- a walk ---------------------------------------------------------------
@@ -295,15 +337,19 @@ class MessageTable(Table):
         A copy that could not be read before, and can be now, leaves no trace.
         """
         place = (listing.ref.folder, listing.ref.key)
-        self._connection.execute(
-            "UPDATE message SET presence = iif(stored_copy = 'unread', 'gone', ?)"
-            " WHERE folder = ? AND key = ? AND presence = 'present' AND message <> ?",
-            (displaced, *place, message),
-        )
+        self._displace([(displaced, *place, message)])
         self._connection.execute(
             "UPDATE message SET folder = ?, key = ?, hint = ?, size = ?, presence = 'present'"
             " WHERE message = ?",
             (*place, listing.hint, listing.size, message),
+        )
+
+    def _displace(self, places: Sequence[tuple[str, str, str, int]]) -> None:
+        """Presence that others get, folder and key that they give up, and to which message."""
+        self._connection.executemany(
+            "UPDATE message SET presence = iif(stored_copy = 'unread', 'gone', ?)"
+            " WHERE folder = ? AND key = ? AND presence = 'present' AND message <> ?",
+            places,
         )
 
     def set_copy(self, message: int, copy: StoredCopy, identity: Identity) -> None:
@@ -444,26 +490,4 @@ class MessageTable(Table):
         self.copies.note_new(message)
         self.take_place(message, examination.listing)
         self.note_step(message, examination.state)
-        return message
-
-    def record_copy(self, examination: Examination) -> int | None:
-        """Takes down a further copy of a message that waits to be encrypted, or was.
-
-        It can be encrypted as well, and would be lost to its owner if it were not. None: the
-        job has no such message, or not the checkpoints of all that is taken of it.
-
-        Returns:
-            Number of the row.
-        """
-        row = self._row(
-            "SELECT message FROM message WHERE original_identity = ?"
-            " AND state IN ('checkpointed', 'decrypted', 'reencrypted', 'rewrapped', 'verified')"
-            f" AND EXISTS (SELECT 1 FROM part WHERE part.message = message.message)"
-            f" AND {CHECKPOINTS_STAND}",
-            examination.identity,
-        )
-        if row is None:
-            return None
-        message = self.insert(replace(examination, state=State.CHECKPOINTED, reason=""))
-        self.parts.copy_unopened(int(row[0]), message)
         return message

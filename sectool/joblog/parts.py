@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -34,6 +36,9 @@ CHECKPOINTS_STAND = (
     " WHERE part.message = message.message AND checkpoint.content_digest IS NULL)"
 )
 """Condition on a message: each of its parts has a checkpoint that was not purged."""
+
+_AMONG = "message IN (SELECT value FROM json_each(?))"
+"""Condition on a row: the number of its message is in a JSON array."""
 
 _COLUMNS = (
     "content_digest, inner_sha256, inner_size, content_type, checkpoint.integrity, storage,"
@@ -297,38 +302,57 @@ class PartTable(Table):
         )
         return [ContentDigest(digest) for (digest,) in rows]
 
-    def of(self, message: int) -> Iterator[SealablePart]:
-        """The encrypted parts the message had at first, in its order, as the log knows them."""
+    def of(self, messages: Sequence[int]) -> dict[int, tuple[SealablePart, ...]]:
+        """The encrypted parts that messages had at first, in their order, as the log knows them.
+
+        Args:
+            messages: numbers of the rows; one without parts is not in the answer.
+        """
+        numbers = json.dumps(messages)
+        layers = self._resealed_layers(numbers)
+        readers = self._readers(numbers)
         rows = self._connection.execute(
-            f"SELECT path, placement, opens_to, {_COLUMNS}"
-            " FROM part JOIN checkpoint USING (content_digest) WHERE message = ?",
-            (message,),
+            f"SELECT message, path, placement, opens_to, {_COLUMNS}"
+            f" FROM part JOIN checkpoint USING (content_digest) WHERE {_AMONG}",
+            (numbers,),
         ).fetchall()
-        for path, placement, opens_to, *columns in sorted(rows, key=lambda row: _numbers(row[0])):
+        found: dict[int, list[SealablePart]] = defaultdict(list)
+        for message, path, placement, opens_to, *columns in sorted(
+            rows, key=lambda row: _numbers(row[1])
+        ):
             checkpoint = _record(columns)
-            yield SealablePart(
+            part = SealablePart(
                 path,
                 checkpoint,
-                layers=dict(self._resealed_layers(message, path)),
+                layers=layers.get((message, path), {}),
                 placement=placement,
-                readers=self._readers(checkpoint.content_digest),
+                readers=frozenset(readers.get(checkpoint.content_digest, ())),
                 resealed_sha256=opens_to,
             )
+            found[message].append(part)
+        return {message: tuple(parts) for message, parts in found.items()}
 
-    def _readers(self, content_digest: ContentDigest) -> frozenset[str]:
+    def _readers(self, numbers: str) -> dict[ContentDigest, list[str]]:
         rows = self._connection.execute(
-            "SELECT address FROM reader WHERE content_digest = ?", (content_digest,)
+            "SELECT content_digest, address FROM reader WHERE content_digest IN"
+            f" (SELECT content_digest FROM part WHERE {_AMONG})",
+            (numbers,),
         )
-        return frozenset(address for (address,) in rows)
+        found: dict[ContentDigest, list[str]] = defaultdict(list)
+        for content_digest, address in rows:
+            found[content_digest].append(address)
+        return found
 
-    def _resealed_layers(self, message: int, part: str) -> Iterator[tuple[str, CheckpointRecord]]:
+    def _resealed_layers(self, numbers: str) -> dict[tuple[int, str], dict[str, CheckpointRecord]]:
         rows = self._connection.execute(
-            f"SELECT path, {_COLUMNS} FROM layer JOIN checkpoint USING (content_digest)"
-            f" WHERE message = ? AND part = ? AND NOT ({IS_KEPT})",
-            (message, part),
-        ).fetchall()
-        for path, *columns in rows:
-            yield path, _record(columns)
+            f"SELECT message, part, path, {_COLUMNS} FROM layer JOIN checkpoint"
+            f" USING (content_digest) WHERE {_AMONG} AND NOT ({IS_KEPT})",
+            (numbers,),
+        )
+        found: dict[tuple[int, str], dict[str, CheckpointRecord]] = defaultdict(dict)
+        for message, part, path, *columns in rows:
+            found[message, part][path] = _record(columns)
+        return found
 
     def take_clear(self, message: int, part: SealablePart) -> None:
         """A new copy of a message in clear is about to be put into the mailbox.

@@ -275,6 +275,22 @@ class MessageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class NewCopy:
+    """What lies in the mailbox for a message after its replacement."""
+
+    message: int
+    listing: Listing
+    stored_copy: StoredCopy
+    identity: Identity
+
+    @property
+    def columns(self) -> tuple[str, str, str, int, str, str]:
+        """Folder, key, hint, size, kind and identity, as the row of its message has them."""
+        ref, listing = self.listing.ref, self.listing
+        return ref.folder, ref.key, listing.hint, listing.size, self.stored_copy, self.identity
+
+
+@dataclass(frozen=True, slots=True)
 class SealablePart:
     """One encrypted part and the checkpoint it is sealed from."""
 

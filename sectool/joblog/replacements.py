@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sectool.errors import JobLogDamaged
 from sectool.joblog.messages import MessageTable
-from sectool.joblog.records import Examination, Purpose, ReplacementRecord
+from sectool.joblog.records import Examination, NewCopy, Purpose, ReplacementRecord
 from sectool.message import Flags, Intent, Listing, MessageRef
 from sectool.outcome import MessageDigest, Proof, State
 
@@ -32,44 +32,56 @@ class ReplacementTable:
         self._met: dict[int, bool] = {}
         """Messages whose new copy the last walk met, and whether it saw the old one as well."""
 
-    def intend(self, record: ReplacementRecord) -> None:
-        """The intent: which copy is replaced, where the new one will come, with which bytes."""
-        intent = record.intent
-        self._connection.execute(
+    def intend(self, records: Sequence[ReplacementRecord]) -> None:
+        """The intents: which copies are replaced, where the new ones will come, with which bytes.
+
+        Args:
+            records: one for each message.
+        """
+        self._connection.executemany(
             "INSERT INTO replacement (message, purpose, step, old_folder, old_key, old_revision,"
             " intended_folder, intended_where, new_digest, new_size, new_identity, flags, store)"
             " VALUES (?, ?, 'intended', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                record.message,
-                record.purpose,
-                intent.replaced.folder,
-                intent.replaced.key,
-                intent.revision,
-                intent.folder,
-                intent.where,
-                intent.digest,
-                intent.size,
-                record.identity,
-                str(intent.flags),
-                record.store,
-            ),
+            [
+                (
+                    record.message,
+                    record.purpose,
+                    record.intent.replaced.folder,
+                    record.intent.replaced.key,
+                    record.intent.revision,
+                    record.intent.folder,
+                    record.intent.where,
+                    record.intent.digest,
+                    record.intent.size,
+                    record.identity,
+                    str(record.intent.flags),
+                    record.store,
+                )
+                for record in records
+            ],
         )
         self._connection.executemany(
             "INSERT INTO replacement_part VALUES (?, ?, ?)",
-            [(record.message, *part) for part in record.opens_to],
+            [(record.message, *part) for record in records for part in record.opens_to],
         )
-        self._messages.note_step(record.message, "intended")
+        self._messages.note_steps([record.message for record in records], "intended")
 
-    def place(self, message: int, new: MessageRef | None) -> None:
-        """The new copy lies durably at ``new``, or beside (None), and was read back."""
-        place = (None, None) if new is None else (new.folder, new.key)
-        cursor = self._connection.execute(
+    def place(self, places: Mapping[int, MessageRef | None]) -> None:
+        """The new copies lie durably in their places, or beside (None), and were read back.
+
+        Args:
+            places: by the numbers of the rows.
+        """
+        cursor = self._connection.executemany(
             "UPDATE replacement SET step = 'placed', new_folder = ?, new_key = ? WHERE message = ?",
-            (*place, message),
+            [
+                (None, None, message) if new is None else (new.folder, new.key, message)
+                for message, new in places.items()
+            ],
         )
-        if cursor.rowcount != 1:
-            raise JobLogDamaged(f"message {message} was placed without having been intended")
-        self._messages.note_step(message, "placed")
+        if places and cursor.rowcount != len(places):
+            raise JobLogDamaged("a message was placed without having been intended")
+        self._messages.note_steps(places, "placed")
 
     def note_flags(self, message: int, *, base: Flags, told: Flags) -> None:
         """The new copy is about to be given what the old one has set or cleared.
@@ -109,34 +121,37 @@ class ReplacementTable:
             (cursor.lastrowid, message),
         )
 
-    def finish(self, message: int, listing: Listing, *, state: State, proof: Proof | None) -> None:
-        """Only the new copy counts from now on.
+    def finish(self, listings: Mapping[int, Listing], state: State, proof: Proof | None) -> None:
+        """Only the new copies count from now on.
 
         Args:
-            message: number of the row.
-            listing: where it lies.
+            listings: where they lie, by the numbers of the rows.
             state: ``reencrypted``, ``rewrapped``, ``decrypted`` or ``rolled-back``.
-            proof: of the new copy; None where it is the original or the plaintext.
+            proof: of the new copies; None where they are the originals or the plaintexts.
         """
+        numbers = json.dumps(list(listings))
+        rows = self._connection.execute(
+            f"SELECT message, purpose, new_identity FROM replacement WHERE {_AMONG}", (numbers,)
+        ).fetchall()
+        if len(rows) != len(listings):
+            raise JobLogDamaged("a message that is finished is not being replaced")
         self._connection.execute(
             "UPDATE part SET opens_to = coalesce((SELECT opens_to FROM replacement_part AS new"
-            "   WHERE new.message = part.message AND new.path = part.path), '') WHERE message = ?",
-            (message,),
+            "   WHERE new.message = part.message AND new.path = part.path), '')"
+            f" WHERE {_AMONG}",
+            (numbers,),
         )
-        row = self._connection.execute(
-            "SELECT purpose, new_identity FROM replacement WHERE message = ?", (message,)
-        ).fetchone()
-        self._remove(message)
-        purpose, identity = row
-        self._connection.execute(
-            "UPDATE abandoned SET is_superseded = 1 WHERE message = ?", (message,)
-        )
-        self._connection.execute("DELETE FROM restarted WHERE message = ?", (message,))
-        # A row there can only be this very copy, which a walk met before it was known.
-        self._messages.relocate(message, listing, displaced="gone")
-        self._messages.see(message)
-        self._messages.set_copy(message, Purpose(purpose).stored_copy, identity)
-        self._messages.advance(message, state, proof=proof)
+        for change in (
+            "DELETE FROM replacement",
+            "DELETE FROM restarted",
+            "UPDATE abandoned SET is_superseded = 1",
+        ):
+            self._connection.execute(f"{change} WHERE {_AMONG}", (numbers,))
+        copies = [
+            NewCopy(message, listings[message], Purpose(purpose).stored_copy, identity)
+            for message, purpose, identity in rows
+        ]
+        self._messages.replace_copies(copies, state, proof)
 
     def _remove(self, message: int) -> None:
         cursor = self._connection.execute("DELETE FROM replacement WHERE message = ?", (message,))
@@ -336,16 +351,26 @@ class ReplacementTable:
 
     # --- originals ------------------------------------------------------------------
 
-    def keep_original(self, message: int, digest: MessageDigest) -> None:
-        """An original lies durably in the job directory.
+    def keep_originals(self, originals: Mapping[int, MessageDigest]) -> None:
+        """Originals lie durably in the job directory.
 
-        It takes the place of another one of its message: that copy is no more in the mailbox.
+        Each takes the place of another one of its message: that copy is no more in the mailbox.
+
+        Args:
+            originals: by the numbers of the messages.
         """
         self._connection.execute(
-            "DELETE FROM tombstone WHERE kind = 'original' AND digest = ?", (digest,)
+            "DELETE FROM tombstone WHERE kind = 'original'"
+            " AND digest IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(originals.values())),),
         )
-        self._connection.execute("INSERT OR REPLACE INTO original VALUES (?, ?)", (message, digest))
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO original VALUES (?, ?)", originals.items()
+        )
 
+
+_AMONG = "message IN (SELECT value FROM json_each(?))"
+"""Condition on a row: its number is in a JSON array."""
 
 _COLUMNS = (
     "message, purpose, new_identity, old_folder, old_key, old_revision,"

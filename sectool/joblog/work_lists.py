@@ -73,9 +73,9 @@ class _WorkList(Table):
                 f" WHERE message.message > ? AND {condition} ORDER BY message.message LIMIT ?",
                 (after, *values, PAGE),
             ).fetchall()
+            parts = self._messages.parts.of([row[0] for row in rows])
             for *columns, original in rows:
-                parts = tuple(self._messages.parts.of(columns[0]))
-                message = JobMessage.of_row(columns, parts, original)
+                message = JobMessage.of_row(columns, parts.get(columns[0], ()), original)
                 yield self._as_found(message) if message.is_further else message
             if len(rows) < PAGE:
                 return

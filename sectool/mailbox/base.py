@@ -47,7 +47,7 @@ from typing import BinaryIO, Self
 
 from sectool.errors import MessageChanged, MessageError, ReadOnlyMailbox
 from sectool.mailbox.access import Access, Ahead, MailboxSpecification, MessageHead, MessageSource
-from sectool.message import Content, Flags, Intent, Listing, MessageRef, StoredMessage
+from sectool.message import Content, Flags, Intent, Listing, MessageRef, Sight, StoredMessage
 
 
 class Unit(Enum):
@@ -106,6 +106,8 @@ class Replace:
     content: Content
     revision: str
     """Of the copy the new bytes were made from."""
+    sight: Sight | None = None
+    """As ``StoredMessage`` had it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,9 @@ def test_what_takes_the_place_of_a_message_is_durable_before_that_is_removed(sta
         folder = Path(calls[at].path).parent
         named = _last(calls[:at], "rename", partial(_lies_in, folder.parent / "tmp"))
         staged = Path(calls[named].path)
-        original = _last(calls[:named], "rename", lambda path: path.parent.name == "originals")
+        original = _last(calls[:named], "link", lambda path: path.parent.name in {"cur", "new"})
         order = [
-            (original, Path(calls[original].path).parent),
+            (original, stage.work / "job/originals"),
             (_last(calls[:named], "rename", lambda path: path.name.startswith("sectool.")), staged),
             (named, folder),
         ]

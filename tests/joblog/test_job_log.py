@@ -100,7 +100,7 @@ def replacement(message: int) -> ReplacementRecord:
 
 def finish(log: JobLog, message: int, new: MessageRef) -> None:
     done = Listing(new, 120, Flags(), "120:1:2")
-    log.replacements.finish(message, done, state=State.REENCRYPTED, proof=Proof.STRUCTURAL)
+    log.replacements.finish({message: done}, State.REENCRYPTED, Proof.STRUCTURAL)
 
 
 def test_what_a_group_wrote_is_there_when_the_log_is_opened_again(log: JobLog, path: Path) -> None:
@@ -195,8 +195,8 @@ def test_a_finished_replacement_is_known_by_its_new_identity_and_place(log: JobL
     (message,) = recorded(log, examined())
     new = MessageRef("INBOX", "new")
     with log.group():
-        log.replacements.intend(replacement(message))
-        log.replacements.place(message, new)
+        log.replacements.intend([replacement(message)])
+        log.replacements.place({message: new})
         finish(log, message, new)
     assert log.replacements.open() == []
     assert counts(log) == {State.REENCRYPTED: 1}
@@ -208,7 +208,7 @@ def test_a_finished_replacement_is_known_by_its_new_identity_and_place(log: JobL
 def test_an_old_copy_that_comes_back_is_encrypted_again(log: JobLog) -> None:
     (message,) = recorded(log, examined())
     with log.group():
-        log.replacements.intend(replacement(message))
+        log.replacements.intend([replacement(message)])
         finish(log, message, MessageRef("INBOX", "new"))
     log.messages.begin_walk()
     with log.group():
@@ -220,7 +220,7 @@ def test_an_old_copy_that_comes_back_is_encrypted_again(log: JobLog) -> None:
 def test_an_interrupted_replacement_is_found_open(log: JobLog, path: Path) -> None:
     (message,) = recorded(log, examined())
     with log.group():
-        log.replacements.intend(replacement(message))
+        log.replacements.intend([replacement(message)])
     log.close()
     with JobLog.open(path) as again:
         assert again.replacements.open() == [replacement(message)]
@@ -233,7 +233,7 @@ def test_a_withdrawn_replacement_that_turns_up_is_open_again_as_it_was_intended(
     (message,) = recorded(log, examined())
     intended = replace(replacement(message), purpose=purpose)
     with log.group():
-        log.replacements.intend(intended)
+        log.replacements.intend([intended])
         log.replacements.withdraw(message)
     assert log.replacements.open() == []
     with log.group():
@@ -252,9 +252,9 @@ def test_what_turns_up_of_a_message_that_was_replaced_since_is_a_copy_too_many(
     (message,) = recorded(log, examined())
     there = MessageRef("INBOX", "late")
     with log.group():
-        log.replacements.intend(replacement(message))
+        log.replacements.intend([replacement(message)])
         log.replacements.withdraw(message)
-        log.replacements.intend(replacement(message))
+        log.replacements.intend([replacement(message)])
         finish(log, message, INBOX_COPY)
     with log.group():
         ((number, abandoned),) = log.replacements.abandoned().items()
@@ -280,7 +280,7 @@ ILLEGAL = [
 def test_an_opened_copy_that_was_purged_keeps_its_state_and_proof(log: JobLog) -> None:
     (message,) = recorded(log, examined())
     with log.group():
-        log.replacements.intend(replacement(message))
+        log.replacements.intend([replacement(message)])
         finish(log, message, MessageRef("INBOX", "new"))
         log.messages.advance(message, State.VERIFIED, proof=Proof.OPENED)
         log.purges.release(accept_unproven=False, abandon=False)
@@ -471,7 +471,7 @@ def test_every_column_of_every_table_is_held_to_a_form() -> None:
 def test_what_no_run_notes_is_damage(log: JobLog, path: Path, change: str) -> None:
     (message,) = recorded(log, examined())
     with log.group():
-        log.replacements.intend(replacement(message))
+        log.replacements.intend([replacement(message)])
     log.close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")

@@ -250,7 +250,7 @@ def test_an_original_whose_file_was_renamed_meanwhile_is_copied(tmp_path: Path) 
     store = OriginalStore(tmp_path / "originals")
     store.prepare()
     digest = MessageDigest(sha256(CLEAR).hexdigest())
-    assert store.keep([OriginalToKeep(digest, BytesContent(CLEAR))]) == {}
+    assert store.keep([OriginalToKeep(digest, BytesContent(CLEAR))]).refused == {}
     assert store.path(digest).read_bytes() == CLEAR
 
 
@@ -280,8 +280,8 @@ def test_a_message_that_vanished_costs_the_others_no_original(tmp_path: Path) ->
     store.prepare()
     digest = MessageDigest(sha256(CLEAR).hexdigest())
     gone = OriginalToKeep("00" * 32, VanishedContent())  # type: ignore[arg-type]
-    refused = store.keep([gone, OriginalToKeep(digest, BytesContent(CLEAR))])
-    assert list(refused) == ["00" * 32]
+    kept = store.keep([gone, OriginalToKeep(digest, BytesContent(CLEAR))])
+    assert list(kept.refused) == ["00" * 32]
     assert store.path(digest).exists()
 
 
@@ -292,7 +292,7 @@ FAULTS = [
     ("sync=EIO@9", 1),
     ("sync=EIO@21", 1),
     ("rename=EIO@3+", 1),
-    ("rename=EXDEV@8", 3),
+    ("rename=EXDEV@4", 3),
     ("unlink=EIO@3", 1),
     ("link=EIO@1+", 3),
     ("write=ENOSPC@20", 17),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -52,15 +55,31 @@ class Effort:
         """Functions of libraries."""
         self.calls = 0
         """Of any function."""
+        self.read: Counter[str] = Counter()
+        """Names of files, each as often as it was read from its first byte."""
 
     def note(self, frame: FrameType, event: str, argument: object) -> None:
         if event == "c_call":
-            self.called[getattr(argument, "__name__", "")] += 1
+            name = getattr(argument, "__name__", "")
+            self.called[name] += 1
+            stream = getattr(argument, "__self__", None)
+            if name == "read" and isinstance(stream, io.BufferedReader):
+                self.note_read(stream)
         if event in {"c_call", "call"}:
             self.calls += 1
         is_header = event == "return" and frame.f_code.co_name == "read_header"
         if is_header and isinstance(argument, HeaderBlock):
             self.headers[argument.first(b"message-id") or b""] += 1
+
+    @property
+    def statements(self) -> int:
+        """Calls that ask the job log something or write to it."""
+        return self.called["execute"] + self.called["executemany"]
+
+    def note_read(self, stream: io.BufferedReader) -> None:
+        with suppress(OSError, ValueError):  # it is closed, or no file
+            if stream.tell() == 0:
+                self.read[Path(f"/proc/self/fd/{stream.fileno()}").readlink().name] += 1
 
 
 @contextmanager
@@ -68,11 +87,13 @@ def watched() -> Iterator[Effort]:
     global _opened  # noqa: PLW0603  # an audit hook stays as long as the process
     effort = Effort()
     _opened, before = effort.opened, sys.getprofile()
+    threading.setprofile(effort.note)
     sys.setprofile(effort.note)
     try:
         yield effort
     finally:
         sys.setprofile(before)
+        threading.setprofile(None)
         _opened = None
 
 
@@ -178,3 +199,78 @@ def test_what_a_worker_cannot_sync_is_not_in_the_log(
     with closing(sqlite3.connect(job / "job.db")) as log:
         assert log.execute("SELECT count(*) FROM checkpoint").fetchone() == (0,)
     assert faulty.command([*words, "0"], tmp_path).code == 0
+
+
+# --- replacing ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What replacing one small message may cost."""
+
+    opened: float
+    """Files that are opened, and streams that are made of them."""
+    statements: float
+    """Of SQL, in calls."""
+    headers: int
+    """Header blocks that are read."""
+    decoded: int
+    """Bodies that are decoded from base64."""
+    read: Mapping[str, int]
+    """Readings of a file from its first byte, by what it is."""
+
+
+REPLACING = {
+    # The worker, and nobody after; the copy that is kept; the plaintext; the proof, by what is
+    # read back and by the look before the old copy goes.
+    "encrypt": Bounds(25, 8, 2, 2, {"old": 1, "originals": 1, "checkpoints": 1, "new": 2}),
+    # It is examined first, with all others, so that a key found late serves all.
+    "rewrap": Bounds(24, 24, 5, 3, {"old": 2, "originals": 1, "checkpoints": 0, "new": 2}),
+    "rollback": Bounds(20, 8, 3, 1, {"old": 1, "originals": 1, "checkpoints": 0, "new": 2}),
+}
+BEFORE = {"encrypt": ["decrypt"], "rewrap": [], "rollback": ["decrypt", "encrypt"]}
+ENDS = {
+    "encrypt": State.REENCRYPTED,
+    "rewrap": State.REWRAPPED,
+    "rollback": State.ROLLED_BACK,
+}
+
+
+def _replaced(
+    operation: str, keys: Keys, place: Path, specify: Specify, messages: int
+) -> tuple[Effort, dict[str, set[str]]]:
+    """What replacing some small messages cost, and the names of the files, by what they are."""
+    mailbox, job = place / "Maildir", place / "job"
+    mail = [encrypted(number, keys.old, inner=TEXT) for number in range(messages)]
+    names = [f"cur/13000000{number:02}.M{number}P1.h:2,S" for number in range(messages)]
+    fill(mailbox, [Mail("", name, raw) for name, raw in zip(names, mail, strict=True)])
+    for before in BEFORE[operation]:
+        jobs.run(specify(before, mailbox, job=job))
+    old = {path.name for path in (mailbox / "cur").iterdir()}
+    with watched() as effort:
+        summary = jobs.run(specify(operation, mailbox, job=job))
+    assert summary.counts == {ENDS[operation]: messages}
+    new = {path.name for path in (mailbox / "cur").iterdir()}
+    kept = {kind: {path.name for path in (job / kind).iterdir()} for kind in KEPT}
+    return effort, {"old": old, "new": new | {name.partition(":")[0] for name in new}, **kept}
+
+
+KEPT = ("originals", "checkpoints")
+
+
+@pytest.mark.parametrize("operation", REPLACING)
+def test_replacing_a_small_message_reads_and_asks_no_more_than_it_must(
+    operation: str, keys: Keys, tmp_path: Path, specify: Specify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As with a clock so fine that no file is too young to tell whether it was changed.
+    monkeypatch.setattr("sectool.message.CLOCK_GRAIN", 0)
+    few, _ = _replaced(operation, keys, tmp_path / "few", specify, 2)
+    many, files = _replaced(operation, keys, tmp_path / "many", specify, MESSAGES)
+    bounds = REPLACING[operation]
+    more = MESSAGES - 2
+    read = {kind: sum(many.read[name] for name in files[kind]) / MESSAGES for kind in bounds.read}
+    assert read == bounds.read
+    assert (len(many.opened) - len(few.opened)) / more <= bounds.opened
+    assert (many.statements - few.statements) / more <= bounds.statements
+    assert sum(many.headers.values()) <= bounds.headers * MESSAGES
+    assert many.called["b64decode"] <= bounds.decoded * MESSAGES

@@ -102,6 +102,19 @@ def test_an_owner_who_acts_on_both_copies_has_one_in_the_end(
     hold(trial, iter(cases))
 
 
+@pytest.mark.parametrize("operation", ["encrypt", "decrypt in place"])
+def test_a_message_that_a_server_moves_in_two_steps_is_there_once(
+    tmp_path: Path, keys: Keys, operation: str, whole: bool
+) -> None:
+    trial = trial_of(tmp_path, "maildir", operation, keys)
+    # A server takes a moment for it, in which the message was read already.
+    read, last = trial.last("maildir.sync.before"), trial.last("maildir.retire.before")
+    points = [point for point in trial.distinct() if read <= point <= last]
+    chosen = points if whole else points[::3]
+    wrong = {trial.passed[point - 1][0]: trial.judge_moved_by_server(point) for point in chosen}
+    assert {point: problem for point, problem in wrong.items() if problem} == {}
+
+
 @pytest.mark.parametrize(
     "operation",
     ["encrypt from clear", *(pytest.param(o, marks=pytest.mark.all_only) for o in REPLACING)],

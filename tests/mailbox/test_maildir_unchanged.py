@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import stat
 import struct
@@ -17,11 +18,10 @@ import pytest
 
 from sectool.crashpoints import install
 from sectool.errors import MessageChanged, MessageVanished
-from sectool.mailbox import Add, Mailbox, Placed, Written, open_mailbox
+from sectool.mailbox import Add, Mailbox, Placed, Replace, Written, open_mailbox
 from sectool.mailbox.maildir import Maildir
 from sectool.mailbox.maildir.inheriting import Inheritance
-from sectool.mailbox.maildir.view import CLOCK_GRAIN
-from sectool.message import BytesContent, FileContent, MessageRef
+from sectool.message import CLOCK_GRAIN, BytesContent, FileContent, MessageRef
 from tests.support.mailbox_contract import NEW, OLD, World, intend, place, write
 
 OTHER = OLD.replace(b"old body", b"odd body")
@@ -113,6 +113,28 @@ def test_a_writer_in_the_same_moment_as_the_reading_is_noticed(
     assert isinstance(answer, MessageChanged)
 
 
+def test_a_writer_by_a_map_of_memory_which_changes_no_time_is_noticed(
+    maildir: World, mailbox: Mailbox, root: Path
+) -> None:
+    """Not of the caller alone: of what is theirs, nobody else has a map."""
+    ref = maildir.deliver("INBOX", OLD)
+    path = root / "cur" / f"{ref.key}:2,S"
+    path.chmod(0o660)
+    with path.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as mapped:
+        mapped[:] = OLD
+        time.sleep(LONG)  # the time of this change counts for what it says
+        read = mailbox.fetch(ref)
+        (intent,) = mailbox.intend([Replace(ref, BytesContent(NEW), read.revision, read.sight)])
+        placed = mailbox.place(mailbox.write([(intent, BytesContent(NEW))]))  # type: ignore[arg-type]
+        time.sleep(LONG)
+        changed = path.stat().st_ctime_ns
+        mapped[:] = OTHER
+        assert path.stat().st_ctime_ns == changed
+        (answer,) = mailbox.retire(placed)  # type: ignore[arg-type]
+    assert isinstance(answer, MessageChanged)
+    assert path.read_bytes() == OTHER
+
+
 def test_a_message_that_took_the_name_of_a_twin_stays(
     maildir: World, mailbox: Mailbox, root: Path
 ) -> None:
@@ -183,6 +205,32 @@ def test_what_its_owner_removed_while_the_new_copy_was_made_does_not_come_back(
     assert isinstance(answer, MessageVanished)
     mailbox.abandon([copy.intent for copy in written])
     assert [*maildir.seen(), *root.glob("tmp/*")] == []
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["maildir.stage", "maildir.sync.before", "maildir.directory.after", "maildir.retire.before"],
+)
+def test_what_a_server_is_moving_is_not_removed_from_under_it(
+    maildir: World, mailbox: Mailbox, root: Path, point: str
+) -> None:
+    """It gives the file its new name, and then takes the old one, which may take a moment."""
+    ref = maildir.deliver("INBOX", OLD)
+    maildir.deliver("Sent", OTHER)
+    path, moved = root / "cur" / f"{ref.key}:2,S", root / ".Sent" / "cur" / "1700000000.M1P1.moved"
+    time.sleep(LONG)
+    stored = mailbox.fetch(ref)
+    content = BytesContent(NEW)
+    (intent,) = mailbox.intend([Replace(ref, content, stored.revision, stored.sight)])
+    with at(point, lambda: moved.hardlink_to(path)):
+        (written,) = mailbox.write([(intent, content)])
+        assert isinstance(written, Written)
+        (placed,) = mailbox.place([written])
+        assert isinstance(placed, Placed)
+        (answer,) = mailbox.retire([placed])
+    assert isinstance(answer, MessageChanged)
+    assert path.read_bytes() == OLD
+    assert list(root.glob("tmp/*.old")) == []
 
 
 @pytest.mark.parametrize("renamed", [False, True], ids=["", "renamed"])

@@ -76,6 +76,10 @@ class Owner:
         else:
             self._world.move(self._ref(mail), folder)
 
+    def begin_move(self, mail: StoredMail, folder: str) -> None:
+        """As a server does it, which gives the new name first; of a Maildir."""
+        self._new_path(folder, mail).hardlink_to(self._path(mail))
+
     def copy(self, mail: StoredMail, folder: str) -> None:
         if self._kind == "maildir":
             path = self._new_path(folder, mail)

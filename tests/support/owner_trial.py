@@ -19,7 +19,7 @@ from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.mailboxes import Keys, Mail, encrypted, fill
 from tests.support.one_file_world import fill_one_file
-from tests.support.owner import ACTS, COPIES, TAG, Owner, Wanted
+from tests.support.owner import ACTS, ARCHIVE, COPIES, TAG, Owner, Wanted
 from tests.support.specifications import Fields, fitting, specification
 
 ID = b"<7@example.org>"
@@ -256,6 +256,21 @@ class OwnerTrial:
         self.kill(kill)
         self._act(owner, "move", "old", wanted)
         owner.rename_folder(WORK, "Renamed")
+        return self.end(owner, wanted)
+
+    def judge_moved_by_server(self, point: int) -> str:
+        """The same where a server gives the old copy its new name, and later takes its old one."""
+        self.put_back()
+        owner, wanted = self.owner(), Wanted({ARCHIVE}, {"S"})
+
+        def begin() -> None:
+            for mail in owner.copies("old"):
+                owner.begin_move(mail, ARCHIVE)
+
+        crash.in_child_with(_hook(Case(point, "", "", None), begin), lambda: jobs.run(self.spec))
+        for mail in owner.copies("old"):
+            if mail.folder == WORK:
+                owner.delete(mail)
         return self.end(owner, wanted)
 
     def owner(self) -> Owner:

@@ -12,7 +12,7 @@ from sectool.jobs.passes.selection import Selector
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Selection
 from sectool.jobs.work.make_anew import MAKE_ANEW, LostArgument
-from sectool.jobs.work.new_message import NewMessage
+from sectool.jobs.work.new_message import NewMessage, ReadCopy
 from sectool.jobs.work.work import NotDone
 from sectool.mailbox import NOTHING, Add
 from sectool.progress import Progress
@@ -75,7 +75,9 @@ def bring_back_lost(
         MAKE_ANEW,
         messages,
         argument,
-        take=lambda lost, made: NewMessage(lost.message, NOTHING, "", made, keeps_original=False),
+        take=lambda lost, made: NewMessage(
+            lost.message, ReadCopy(NOTHING, ""), made, keeps_original=False
+        ),
         give_up=give_up,
         act=add,
         progress=progress,

@@ -240,7 +240,7 @@ class Matcher:
             listing, examination.message_id, only_replaced=not self._takes_newcomers
         ):
             return
-        if self._takes_newcomers and messages.record_copy(examination) is None:
+        if self._takes_newcomers and messages.copies.record_copy(examination) is None:
             newcomer = self._newcomer(examination)
             if newcomer.state is not State.FAILED:
                 self._resembling += messages.copies.resemble(examination)

@@ -129,7 +129,7 @@ class _Evidence:
                 )
                 if known is not None and known.is_replaced:
                     parts = self.job.log.messages.parts
-                    kept = parts.of(known.message)
+                    kept = parts.of([known.message]).get(known.message, ())
                     checkpoints = tuple((one.path, one.checkpoint.content_digest) for one in kept)
                     resealed = parts.layers.resealed(known.message)
                     task = replace(task, checkpoints=checkpoints, resealed=resealed)

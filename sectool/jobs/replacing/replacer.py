@@ -11,12 +11,11 @@ finished lies durably beside.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from sectool import durable
-from sectool.checkpoint import OriginalToKeep
 from sectool.errors import (
     Again,
     MessageChanged,
@@ -27,6 +26,7 @@ from sectool.errors import (
 from sectool.joblog import Purpose, ReplacementRecord
 from sectool.jobs.replacing.in_flight import FoundCopies, find_copies, of_store
 from sectool.jobs.replacing.late import remove_late
+from sectool.jobs.replacing.originals import keep_originals
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
@@ -45,7 +45,7 @@ from sectool.mailbox import (
     Written,
 )
 from sectool.message import Flags, Listing
-from sectool.outcome import MessageDigest, Proof, State
+from sectool.outcome import Proof, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,9 @@ class Replacer:
         if _MEANINGS[self._purpose].keeps_original:
             others = [new for new in group if not new.keeps_original]
             group = others + self._keep_originals([new for new in group if new.keeps_original])
-        changes = [Replace(new.ref, new.written.content, new.revision) for new in group]
+        changes = [
+            Replace(new.ref, new.written.content, new.old.revision, new.old.sight) for new in group
+        ]
         steps = self._intend(group, changes, self._purpose)
         if self._mailbox.capabilities.unit is Unit.MESSAGE:
             self._see_through(steps, self._bring_in, self._retire)
@@ -211,31 +213,10 @@ class Replacer:
         return still
 
     def _keep_originals(self, group: Sequence[NewMessage]) -> list[NewMessage]:
-        keep: list[tuple[NewMessage, OriginalToKeep]] = []
-        for new in group:
-            try:
-                stored = self._mailbox.fetch(new.ref)
-            except MessageError as error:
-                self._give_up(new, State.CHANGED, error.message)
-                continue
-            if stored.revision != new.revision:
-                self._give_up(new, State.CHANGED, "it was changed while its new copy was made")
-                continue
-            original = OriginalToKeep(
-                MessageDigest(stored.content.digest),
-                stored.content,
-                partial(self._mailbox.open_file, new.ref),
-            )
-            keep.append((new, original))
-        refused = self._job.originals.keep([original for _, original in keep])
-        for new, original in keep:
-            if original.digest in refused:
-                self._give_up(new, State.CHANGED, refused[original.digest].message)
-        kept = [entry for entry in keep if entry[1].digest not in refused]
-        with self._log.group():
-            for new, original in kept:
-                self._log.replacements.keep_original(new.message, original.digest)
-        return [new for new, _ in kept]
+        kept, refused = keep_originals(self._job, self._mailbox, group)
+        for new, error in refused:
+            self._give_up(new, State.CHANGED, error.message)
+        return kept
 
     def _intend(
         self, group: Sequence[NewMessage], changes: Sequence[Replace | Add], purpose: Purpose
@@ -250,10 +231,11 @@ class Replacer:
                     *(new.message, meant, intent, written.identity, written.opens_to),
                     store=self._mailbox.specification.kind,
                 )
-                self._log.replacements.intend(record)
+                steps.append(_Step(record, new))
+            self._log.replacements.intend([step.record for step in steps])
+            for new in group:
                 if new.note:
                     self._log.messages.note_step(new.message, new.note)
-                steps.append(_Step(record, new))
         return steps
 
     def _bring_in(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:
@@ -322,15 +304,17 @@ class Replacer:
             self._remove_spooled(step.new)  # where it was copied, not renamed
             self._brought_in.add(step.message)
         with self._log.group():
-            for step, copy in placed:
-                is_beside = copy.ref == step.intent.replaced
-                self._log.replacements.place(step.message, None if is_beside else copy.ref)
+            self._log.replacements.place(
+                {
+                    step.message: None if copy.ref == step.intent.replaced else copy.ref
+                    for step, copy in placed
+                }
+            )
 
     def _finish(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         """Nothing is to be retired, or it is gone: the new copies alone count from now on."""
         with self._log.group():
-            for step, copy in placed:
-                self._finish_one(step, copy)
+            self._log_finished(placed)
 
     def _retire(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
         self._finish([entry for entry in placed if entry[0].is_addition])
@@ -345,15 +329,17 @@ class Replacer:
                     )
 
         answers = self._mailbox.retire([copy for _, copy in placed], note)
+        finished: list[tuple[_Step, Placed]] = []
         withdrawn: list[tuple[_Step, MessageError]] = []
         with self._log.group():
             for (step, _), answer in zip(placed, answers, strict=True):
                 if isinstance(answer, Placed):
-                    self._finish_one(step, answer)
+                    finished.append((step, answer))
                 elif self._is_one_copy and _state_after(answer) is State.CHANGED:
                     withdrawn.append((step, answer))
                 else:
                     self._settle(step, answer)
+            self._log_finished(finished)
         for step, error in withdrawn:
             self._withdraw(step, State.CHANGED, error.message)
 
@@ -392,12 +378,14 @@ class Replacer:
             with durable.explained("remove a new message that is not wanted"):
                 durable.unlink(new.written.content.path, "spool.discard", missing_ok=True)
 
-    def _finish_one(self, step: _Step, copy: Placed) -> None:
-        meaning = _MEANINGS[step.record.purpose]
-        listing = Listing(copy.ref, step.intent.size, Flags(), copy.hint)
-        self._log.replacements.finish(
-            step.message, listing, state=meaning.state, proof=meaning.proof
-        )
+    def _log_finished(self, finished: Sequence[tuple[_Step, Placed]]) -> None:
+        of_purpose: dict[Purpose, dict[int, Listing]] = defaultdict(dict)
+        for step, copy in finished:
+            listing = Listing(copy.ref, step.intent.size, Flags(), copy.hint)
+            of_purpose[step.record.purpose][step.message] = listing
+        for purpose, listings in of_purpose.items():
+            meaning = _MEANINGS[purpose]
+            self._log.replacements.finish(listings, meaning.state, meaning.proof)
 
     # --- after an interruption -----------------------------------------------------
 

@@ -10,7 +10,7 @@ from sectool.checkpoint import OriginalStore
 from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, reason_of
 from sectool.joblog import JobMessage
-from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
+from sectool.jobs.work.new_message import NewFiles, NewMessage, ReadCopy, WrittenMessage
 from sectool.jobs.work.stored_copy import fetch_known
 from sectool.jobs.work.work import MailboxContext, WorkKind
 from sectool.mailbox import Access
@@ -52,7 +52,7 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
     original = context.originals.open(message.original)
     path = context.files.of(message.message)
     with durable.new_output(path, "write an original") as stream:
-        digesting = DigestingSink(stream)
+        digesting = DigestingSink(stream, holds=True)
         _copy(original, digesting)
         if digesting.hexdigest() != message.original:
             raise CheckpointDamaged(f"the original {message.original[:16]}… is not what was kept")
@@ -60,7 +60,8 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
     digest = message.original
     changed = None
     if context.keeps_header:
-        changed = _with_present_header(path, stored.content, message)
+        written = digesting.held or FileContent(path)
+        changed = _with_present_header(written, stored.content, message)
     if changed is not None:
         path = context.files.of(message.message)
         with durable.new_output(path, "write an original") as stream:
@@ -68,13 +69,15 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
             _copy(changed, digesting)
         digest = MessageDigest(digesting.hexdigest())
     content = FileContent(path, known_digest=digest)
-    written = WrittenMessage(content, message.original_identity)
-    return NewMessage(message.message, message.ref, stored.revision, written)
+    new = WrittenMessage(content, message.original_identity)
+    return NewMessage(message.message, ReadCopy.of(stored), new)
 
 
-def _with_present_header(path: Path, present: Content, message: JobMessage) -> Content | None:
+def _with_present_header(
+    original: Content, present: Content, message: JobMessage
+) -> Content | None:
     """The original with what its owner made of the header since; None: as it was, or in doubt."""
-    changed = smime.with_header_of(FileContent(path), present)
+    changed = smime.with_header_of(original, present)
     if changed is None or smime.take_inventory(changed).identity != message.original_identity:
         return None
     return changed

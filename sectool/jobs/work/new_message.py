@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sectool.message import FileContent, MessageRef
-from sectool.outcome import Identity
+from sectool.message import FileContent, MessageRef, Sight, StoredMessage
+from sectool.outcome import Identity, MessageDigest
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +37,39 @@ class WrittenMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadCopy:
+    """A stored copy, as it was when a new message was made of it."""
+
+    ref: MessageRef
+    revision: str
+    digest: MessageDigest = MessageDigest("")
+    """SHA-256 of its bytes."""
+    sight: Sight | None = None
+    """As ``StoredMessage`` has it."""
+
+    @classmethod
+    def of(cls, stored: StoredMessage) -> ReadCopy:
+        """What of a message stays once its bytes are gone."""
+        digest = MessageDigest(stored.content.digest)
+        return cls(stored.ref, stored.revision, digest, stored.sight)
+
+
+@dataclass(frozen=True, slots=True)
 class NewMessage:
     """New bytes for one message of the job."""
 
     message: int
     """Number of its row in the log."""
-    ref: MessageRef
-    """The stored copy to be replaced."""
-    revision: str
-    """Of that copy."""
+    old: ReadCopy
+    """To be replaced."""
     written: WrittenMessage
     keeps_original: bool = True
     """Whether the copy that is replaced is kept where its purpose asks for that: a
     plaintext never is."""
     note: str = ""
     """Step to write down with it; empty: none."""
+
+    @property
+    def ref(self) -> MessageRef:
+        """The stored copy to be replaced."""
+        return self.old.ref

@@ -18,7 +18,7 @@ from sectool.crashpoints import crashpoint
 from sectool.errors import MalformedMessage, UnsupportedMessage
 from sectool.joblog import IN_CLEAR, CheckpointRecord, JobMessage, SealablePart
 from sectool.jobs.work.checkpoint_access import CheckpointPlace, not_as_known
-from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
+from sectool.jobs.work.new_message import NewFiles, NewMessage, ReadCopy, WrittenMessage
 from sectool.jobs.work.seal import SUBJECT_RESTORED
 from sectool.jobs.work.seal_nested import layers_inside
 from sectool.jobs.work.stored_copy import fetch_known
@@ -205,8 +205,7 @@ def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
         content = write_and_check(new_file(), outer, parts, mark)
     return NewMessage(
         message=message.message,
-        ref=message.ref,
-        revision=stored.revision,
+        old=ReadCopy.of(stored),
         written=WrittenMessage(content, _identity(content, nested=context.selection.nested)),
         keeps_original=not task.again,
         note=note,

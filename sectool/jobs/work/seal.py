@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
 
 from sectool import cms, durable, smime
 from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, MalformedMessage, MessageError, UnsupportedMessage
 from sectool.joblog import CheckpointRecord, JobMessage, SealablePart, Storage
 from sectool.jobs.work.addresses import address_digests
-from sectool.jobs.work.new_message import NewFiles, NewMessage, WrittenMessage
+from sectool.jobs.work.new_message import NewFiles, NewMessage, ReadCopy, WrittenMessage
 from sectool.jobs.work.seal_nested import SealedPlaintext, check_inside
 from sectool.jobs.work.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
 from sectool.jobs.work.stored_copy import fetch_known
 from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.keys import NewRecipient
 from sectool.mailbox import Access
-from sectool.message import Content, DigestingSink, FileContent, StoredMessage
+from sectool.message import Content, DigestingSink, FileContent, Sink, StoredMessage
 from sectool.outcome import ContentDigest, Identity, Integrity, PlaintextDigest, State
 
 SUBJECT_RESTORED = "subject restored"
@@ -173,8 +172,7 @@ def _new_message(
 ) -> NewMessage:
     return NewMessage(
         message=message.message,
-        ref=message.ref,
-        revision=stored.revision,
+        old=ReadCopy.of(stored),
         written=written,
         note=note,
         keeps_original=not message.is_replaced,
@@ -270,11 +268,13 @@ def write_sealed(
     """
     path = context.files.of(message.message)
     with durable.new_output(path, "write a new message") as stream:
-        digest, sealed = _write(context, message, frame, stream, sealer)
+        output = DigestingSink(stream, holds=True)
+        sealed = _write(context, message, frame, output, sealer)
         crashpoint("seal.written")
         stream.flush()
-        content = FileContent(path, known_digest=digest)
-        identity = _prove(context, message, sealed, content)
+        content = FileContent(path, known_digest=output.hexdigest())
+        # What was written is read back when the new message is placed, by its digest.
+        identity = _prove(context, message, sealed, output.held or content)
     opens_to = tuple(
         (path, written.content_sha256)
         for path, written in sealed.items()
@@ -288,9 +288,9 @@ def _write(
     context: SealContext,
     message: JobMessage,
     frame: Frame,
-    stream: BinaryIO,
+    output: Sink,
     sealer: PartSealer | None,
-) -> tuple[str, dict[str, WrittenCMS]]:
+) -> dict[str, WrittenCMS]:
     parts = {part.path: part for part in message.parts}
     sealed: dict[str, WrittenCMS] = {}
 
@@ -299,23 +299,22 @@ def _write(
         sealed_by = sealer or context.sealer_of(known)
         sealed[part.path] = sealed_by.seal(part, known, sink)
 
-    digesting = DigestingSink(stream)
     smime.write_spliced(
         frame.content,
         frame.places,
-        digesting,
+        output,
         write_cms,
         smime_type=smime.smime_type_of(context.profile.content_type),
         without=frame.without,
     )
-    return digesting.hexdigest(), sealed
+    return sealed
 
 
 def _prove(
     context: SealContext,
     message: JobMessage,
     sealed: dict[str, WrittenCMS],
-    content: FileContent,
+    content: Content,
 ) -> Identity:
     inventory = smime.take_inventory(content)
     known = {part.path: part for part in message.parts}
@@ -331,7 +330,8 @@ def _prove(
         wanted, written = known[part.path].checkpoint.inner_sha256, sealed[part.path]
         source = part.source
         recipients = context.recipients_of(known[part.path])
-        checked = cms.check_sealed(source, written.content_encryption_key, recipients)
+        key, known_envelope = written.content_encryption_key, part.envelope.envelope
+        checked = cms.check_sealed(source, key, recipients, known=known_envelope)
         if checked.digest != written.digest:
             raise MalformedMessage("the new message does not hold the CMS that was written")
         if isinstance(written, SealedPlaintext) and written.inside:

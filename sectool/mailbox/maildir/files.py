@@ -19,8 +19,15 @@ from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
 from sectool.mailbox.maildir.folders import Folder, OpenFolders, Skipped, find_folders
 from sectool.mailbox.maildir.inheriting import EPOCH, attributes_of
-from sectool.mailbox.maildir.view import GONE, Entry, FolderView, grain_of
-from sectool.message import Flags, Listing, MessageRef, digest_stream, open_regular_file
+from sectool.mailbox.maildir.view import GONE, Entry, FolderView
+from sectool.message import (
+    Flags,
+    Listing,
+    MessageRef,
+    Sight,
+    digest_stream,
+    open_regular_file,
+)
 
 LOOKS = 32
 """Times a file that is renamed again and again is looked for."""
@@ -62,8 +69,7 @@ class Found:
     attributes: Mapping[str, bytes | None]
     """Extended attributes that a new copy is to have."""
     is_settled: bool
-    """Whether a change since the reading shows in its status: one within the same grain of the
-    clock as the change before leaves that as it is."""
+    """Whether a change since the reading shows in its status (``Sight``)."""
 
 
 class MaildirFiles:
@@ -80,6 +86,10 @@ class MaildirFiles:
         self._views: OrderedDict[str, FolderView] = OrderedDict()
         self._skipped_folders: list[Skipped] = []
         self._skipped_files: dict[str, list[Skipped]] = {}
+        self._digests: dict[Sight, str] = {}
+        self._links: dict[tuple[int, int], int] = {}
+        """Of files that were read, by any process, and need not be read again while they are as
+        they were then."""
 
     # --- folders -----------------------------------------------------------------
 
@@ -225,17 +235,30 @@ class MaildirFiles:
         return self.with_file(ref, lambda file, entry: self.open_at(ref, file, entry))
 
     def examine(self, ref: MessageRef, expected: str) -> Found:
-        """Reads a message and holds that it is what it should be.
+        """Reads a message, unless it is as it was when it was read, and holds that it is expected.
 
         Raises:
             MessageVanished: there is no such message.
-            MessageChanged: its bytes do not have the SHA-256 ``expected``, which is not empty.
+            MessageChanged: its bytes do not have the SHA-256 ``expected``, which is not empty, or
+                a mail program is moving it.
             MessageError: it cannot be read.
         """
         found = self.with_file(ref, lambda file, entry: self._read(ref, file, entry))
         if expected not in {"", found.digest}:
             raise MessageChanged(f"the message {ref} is not the one that was read before")
         return found
+
+    def note_reading(self, sight: Sight | None, digest: str) -> None:
+        """A file was read, and had these bytes and names."""
+        if sight is not None:
+            self._links[sight.file] = sight.links
+            if sight.is_telling:
+                self._digests[sight] = digest
+
+    def forget_readings(self) -> None:
+        """What was read is not asked for again."""
+        self._digests.clear()
+        self._links.clear()
 
     def flags(self, ref: MessageRef) -> Flags:
         """Flags of a message as its folder was last read; none where it was not there."""
@@ -265,11 +288,19 @@ class MaildirFiles:
 
     def _read(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> Found:
         with self.open_at(ref, file, entry) as stream:
-            status, now = os.fstat(stream.fileno()), time.time_ns()
+            status = os.fstat(stream.fileno())
             attributes = attributes_of(stream.fileno())
-            digest = digest_stream(stream)
+            sight, now = Sight.of(status), time.time_ns()
+            # A server that moves a file gives it the new name before it takes the old one.
+            if sight.links > self._links.get(sight.file, sight.links):
+                raise MessageChanged(f"a mail program moves or copies the message {ref}")
+            digest = self._digests.get(sight)
+            is_settled = digest is not None or sight.is_settled(now)
+            if digest is None:
+                digest = digest_stream(stream)
+            if is_settled and sight.is_callers:
+                self._digests[sight] = digest
         flags = self.view(ref.folder).flags(entry.letters)
-        is_settled = status.st_ctime_ns + grain_of(status.st_ctime_ns) < now
         return Found(entry, status, digest, flags, attributes, is_settled)
 
 
@@ -293,14 +324,11 @@ def is_unchanged(file: DirectoryEntry, found: Found, *, renamed: bool = False) -
     Raises:
         OSError: there is none.
     """
-    now, read = file.lstat(), found.status
-    return _as_it_is(now) == _as_it_is(read) and (renamed or now.st_ctime_ns == read.st_ctime_ns)
-
-
-def _as_it_is(status: os.stat_result) -> tuple[int, ...]:
-    """Differs where anything of a file was changed, unless its writer sets the time back."""
-    place = status.st_dev, status.st_ino, status.st_mode
-    return *place, status.st_size, status.st_mtime_ns
+    now, read = Sight.of(file.lstat()), Sight.of(found.status)
+    if now.links > read.links:  # fewer where a twin of it went
+        return False
+    read = read._replace(links=now.links)
+    return now == (read._replace(changed=now.changed) if renamed else read)
 
 
 def _unreadable(ref: MessageRef, error: OSError) -> MessageError:

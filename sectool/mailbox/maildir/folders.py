@@ -94,7 +94,8 @@ class OpenFolders:
 
     def __init__(self, root: Directory) -> None:
         self.root = root
-        self._open: OrderedDict[tuple[Folder, str], _Opened] = OrderedDict()
+        self._open: OrderedDict[tuple[tuple[int, int], str], _Opened] = OrderedDict()
+        """By the identity of a folder, and what of it."""
 
     def open(self, folder: Folder, part: str = "") -> Directory:
         """The directory of a folder, or one in it.
@@ -110,10 +111,10 @@ class OpenFolders:
         return self._opened(folder, part).directory
 
     def _opened(self, folder: Folder, part: str) -> _Opened:
-        opened = self._open.pop((folder, part), None)
+        opened = self._open.pop((folder.identity, part), None)
         if opened is None:
             opened = self._opened(folder, "").child(part) if part else self._reach(folder)
-        self._open[folder, part] = opened
+        self._open[folder.identity, part] = opened
         while len(self._open) > OPEN_LIMIT:
             self._open.popitem(last=False)
         return opened
@@ -121,7 +122,7 @@ class OpenFolders:
     def close(self, folder: Folder) -> None:
         """Opens a folder anew when it is asked for again."""
         for part in ("", *MESSAGE_DIRECTORIES):
-            self._open.pop((folder, part), None)
+            self._open.pop((folder.identity, part), None)
 
     def _reach(self, folder: Folder) -> _Opened:
         opened = _Opened(self.root, self.root.status().st_uid)

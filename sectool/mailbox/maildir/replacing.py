@@ -114,13 +114,16 @@ class MaildirReplacer:
             streams = [answer(self._open_staged, copy.intent, stack) for copy in written]
             try:
                 with durable.explained("make the new copies durable"):
-                    durable.sync_files(_without_errors(streams), "maildir.sync")
+                    opened = _without_errors(streams)
+                    read = iter(durable.sync_and_read_back(opened, "maildir.sync"))
             except BaseException:
                 # What a failed sync covered is never trusted again, so none is kept.
                 self._give_up([copy.intent for copy in written])
                 raise
             answers = [
-                stream if isinstance(stream, MessageError) else answer(self._place, copy, stream)
+                stream
+                if isinstance(stream, MessageError)
+                else answer(self._place, copy, stream, next(read))
                 for copy, stream in zip(written, streams, strict=True)
             ]
         with durable.explained("make the new names durable"):
@@ -140,14 +143,15 @@ class MaildirReplacer:
             raise MessageError(f"the new copy cannot be read: {reason_of(error)}") from error
         return stack.enter_context(stream)
 
-    def _place(self, copy: Written, stream: BinaryIO) -> tuple[DirectoryEntry, Placed]:
+    def _place(
+        self, copy: Written, stream: BinaryIO, read: durable.ReadBack
+    ) -> tuple[DirectoryEntry, Placed]:
         """Compares a synced copy with its intent and gives it its name."""
-        try:
-            digest = durable.read_back_digest(stream)
-        except OSError as error:
+        if read.error is not None:
             self._remove_staged(copy.intent)
-            raise MessageError(f"the new copy does not read back: {reason_of(error)}") from error
-        if digest != copy.intent.digest:
+            reason = reason_of(read.error)
+            raise MessageError(f"the new copy does not read back: {reason}") from read.error
+        if read.digest != copy.intent.digest:
             self._remove_staged(copy.intent)
             raise MessageError(
                 "the new copy reads back otherwise than it was written",

@@ -57,6 +57,7 @@ from sectool.message import (
     MessageRef,
     StoredMessage,
     digest_stream,
+    sight_of,
 )
 from sectool.trust import Trust
 
@@ -164,7 +165,7 @@ class Maildir(Mailbox):
 
     def _fetch(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> StoredMessage:
         with self._files.open_at(ref, file, entry) as stream:
-            status = os.fstat(stream.fileno())
+            status, sight = os.fstat(stream.fileno()), sight_of(stream)
             size = status.st_size
             raw = stream.read(size + 1) if size <= IN_MEMORY else b""
             content: Content = BytesContent(raw)
@@ -178,6 +179,7 @@ class Maildir(Mailbox):
             content=content,
             flags=self._files.view(ref.folder).flags(entry.letters),
             internal_date=internal_date(status),
+            sight=sight,
         )
 
     def head(self, ref: MessageRef, most: int) -> MessageHead:
@@ -208,6 +210,7 @@ class Maildir(Mailbox):
     # --- writing -------------------------------------------------------------------
 
     def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:
+        self._files.forget_readings()
         with durable.explained("read the new copies"):
             return [self._intent(change) for change in changes]
 
@@ -217,6 +220,7 @@ class Maildir(Mailbox):
         if isinstance(change, Add):
             date = change.internal_date
             return Intent(NOTHING, "", change.folder, where, content.digest, content.size, date)
+        self._files.note_reading(change.sight, change.revision)
         return Intent(
             replaced=change.ref,
             revision=change.revision,

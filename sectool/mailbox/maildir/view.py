@@ -20,6 +20,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from sectool.directories import DirectoryEntry
@@ -32,19 +33,13 @@ from sectool.mailbox.maildir.folders import (
     cannot_list,
 )
 from sectool.mailbox.maildir.names import FlagLetters, delivery_order, printable, split_name
-from sectool.message import Flags, open_regular_file
+from sectool.message import Flags, grain_of, open_regular_file
 
 READINGS = 6
 """Times a folder that keeps changing is read for one snapshot."""
 
 PAUSE = 0.01
 """Seconds between two readings."""
-
-CLOCK_GRAIN = 20_000_000
-"""Nanoseconds: a directory changed that recently may change again without another time."""
-
-COARSE_GRAIN = 2_000_000_000
-"""The same where times are whole seconds."""
 
 KEYWORDS_FILE = "dovecot-keywords"
 KEYWORDS_SIZE_LIMIT = 64 * 1024
@@ -59,16 +54,6 @@ SKIPPED_LIMIT = 1000
 """Notes kept of what was passed over in one folder."""
 
 
-def grain_of(*times: int) -> int:
-    """Nanoseconds after which a change is told from the one before it.
-
-    Args:
-        times: nanoseconds that a file system gave one file.
-    """
-    is_coarse = all(moment % 1_000_000_000 == 0 for moment in times)
-    return COARSE_GRAIN if is_coarse else CLOCK_GRAIN
-
-
 class Entry(NamedTuple):
     """One file of a folder."""
 
@@ -80,6 +65,11 @@ class Entry(NamedTuple):
     def letters(self) -> str:
         """Of the flags; a file in ``new`` has none."""
         return split_name(self.name)[1] if self.part == "cur" else ""
+
+
+@lru_cache(maxsize=256)
+def _system_flags(letters: str) -> Flags:
+    return WITHOUT_KEYWORDS.flags(letters)
 
 
 def _key(entry: Entry) -> str:
@@ -213,7 +203,7 @@ class FolderView:
     def flags(self, letters: str) -> Flags:
         """What letters behind ``:2,`` mean in this folder now."""
         has_keywords = any(map(str.islower, letters))
-        return (self._letters_now() if has_keywords else WITHOUT_KEYWORDS).flags(letters)
+        return self._letters_now().flags(letters) if has_keywords else _system_flags(letters)
 
     def letters(self, flags: Flags) -> str:
         """The letters for flags in this folder now."""
