@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sectool import durable
-from sectool.errors import NoSpace, UnsafeDirectory
+from sectool.errors import UnsafeDirectory
 from sectool.message import open_regular_file
 from sectool.trust import Trust
 
@@ -48,13 +48,14 @@ class Spool:
 
     def flush(self) -> None:
         """All that was written can be read by workers."""
-        with durable.explained("write mail that was fetched", denied=NoSpace):
-            self.file.flush()
+        self.file.flush()
 
     def close(self) -> None:
         """Removes the file."""
         durable.unlink(self.path, "spool.removed", missing_ok=True)
-        self.file.close()
+        # What could not be written, as on a full disk, is not wanted any more.
+        with contextlib.suppress(OSError):
+            self.file.close()
 
 
 def _lock(file: BinaryIO) -> None:

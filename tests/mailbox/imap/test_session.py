@@ -15,22 +15,35 @@ import pytest
 
 from sectool import jobs
 from sectool.errors import (
+    Interrupted,
     LoginRefused,
     MailboxError,
     MessageError,
     MessageVanished,
+    NoSpace,
     ReadOnlyMailbox,
     SectoolError,
     ServerUnavailable,
     UnsafeDirectory,
+    UsageError,
 )
 from sectool.hardening import Secret
-from sectool.mailbox import Access, Account, Credentials, Mailbox, retrying, stopped_by
+from sectool.jobs.session.login import credentials_for
+from sectool.mailbox import (
+    Access,
+    Account,
+    Credentials,
+    Mailbox,
+    MailboxSpecification,
+    retrying,
+    stopped_by,
+)
 from sectool.mailbox.imap import connection, download
 from sectool.mailbox.imap.connection import NotTrusted
 from sectool.message import MessageRef
 from sectool.outcome import State
 from tests.support.imap_server import VALIDITY, Server
+from tests.support.mounts import Mount
 
 MAIL = {
     3: b"From: alice@example.org\r\nSubject: short\r\n\r\nbody\r\n",
@@ -494,6 +507,68 @@ def test_a_run_waits_as_long_as_the_server_asks_and_no_longer_than_it_may(server
             list(mailbox.walk("INBOX"))
 
 
+def test_a_silent_server_does_not_keep_a_run_that_is_to_stop(server: Server) -> None:
+    server.answers["UID SEARCH"] = b""
+
+    def pressed() -> None:
+        if server.said[-1].endswith(b"UID SEARCH ALL"):
+            raise Interrupted("interrupted")
+
+    with server.opened() as mailbox, stopped_by(pressed), pytest.raises(Interrupted):
+        list(mailbox.walk("INBOX"))
+    # What might still come is not taken for the answer to something else.
+    server.answers.clear()
+    with server.opened() as mailbox:
+        assert len(list(mailbox.walk("INBOX"))) == 4
+
+
+HERE = MailboxSpecification("imaps", "//alice@h:993/")
+
+
+def test_a_person_is_asked_for_the_password_of_the_account() -> None:
+    asked: list[str] = []
+
+    def ask(name: str) -> str:
+        asked.append(name)
+        return SECRET
+
+    given = credentials_for(HERE, Account(), ask)
+    assert given is not None
+    assert (given.user, given.secret.reveal(), asked) == ("alice", SECRET, [HERE.url])
+    assert credentials_for(HERE, Account(), None) is None
+    assert credentials_for(HERE, Account(), lambda _: "") is None
+
+
+@pytest.mark.parametrize(
+    ("specification", "account"),
+    [
+        (HERE, Account(token_command="true", password_command="true")),
+        (HERE, Account(authuser="a\r\nb", password_command="echo x")),
+        (MailboxSpecification("maildir", "/x"), Account(user="alice")),
+        (MailboxSpecification("maildir", "/x"), Account(insecure=True)),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    specification: MailboxSpecification, account: Account
+) -> None:
+    with pytest.raises(UsageError):
+        credentials_for(specification, account, None)
+
+
+def test_a_token_command_is_run_for_each_connection(server: Server, tmp_path: Path) -> None:
+    server.capabilities = "SASL-IR AUTH=XOAUTH2"
+    count = tmp_path / "count"
+    script = tmp_path / "token"
+    script.write_text(f"#!/bin/sh\necho x >> {count}\necho token$(wc -l < {count})\n")
+    script.chmod(0o700)
+    credentials = credentials_for(HERE, Account(token_command=str(script)), None)
+    server.cuts[:] = [150, 170]
+    with server.opened(credentials=credentials) as mailbox:
+        assert list(mailbox.folders()) == ["INBOX"]
+    told = [base64.b64decode(line.split()[-1]) for line in server.said if b"XOAUTH2" in line]
+    assert len(set(told)) == len(told) > 1
+
+
 def test_a_worker_is_given_neither_a_connection_nor_a_secret(server: Server) -> None:
     import pickle
 
@@ -542,6 +617,27 @@ def test_what_a_killed_run_left_goes_with_the_next_and_nothing_else(
         assert (directory / "other").exists()
         assert ahead.fetch(REFS[1]).content.size == len(MAIL[5])
         ahead.close()
+
+
+@pytest.mark.rights
+def test_a_full_disk_ends_the_run_and_leaves_nothing(
+    server: Server, tmp_path: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    mount("-t", "tmpfs", "-o", "size=256k", "tmpfs", at=full)
+    monkeypatch.setattr(tempfile, "tempdir", str(full))
+    monkeypatch.setenv("SECTOOL_IMAP_PASSWORD", "secret")
+    server.folders["INBOX"] = dict.fromkeys(range(1, 2000), b"x" * 300)
+    spec = jobs.Scan(
+        mailbox=f"imap://alice@localhost:{server.port}/", account=Account(insecure=True), workers=0
+    )
+    monkeypatch.setattr(download, "PART", 1000)
+    assert jobs.run(spec).messages == 699
+    server.folders["INBOX"] = {1: b"x" * 500_000}
+    with pytest.raises(NoSpace):
+        jobs.run(spec)
+    assert files(full) == []
 
 
 # --- TLS ----------------------------------------------------------------------------------------
