@@ -628,7 +628,7 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing(
     mount("-t", "tmpfs", "-o", "size=256k", "tmpfs", at=full)
     monkeypatch.setattr(tempfile, "tempdir", str(full))
     monkeypatch.setenv("SECTOOL_IMAP_PASSWORD", "secret")
-    server.folders["INBOX"] = dict.fromkeys(range(1, 2000), b"x" * 300)
+    server.folders["INBOX"] = dict.fromkeys(range(1, 700), b"x" * 300)
     spec = jobs.Scan(
         mailbox=f"imap://alice@localhost:{server.port}/", account=Account(insecure=True), workers=0
     )
