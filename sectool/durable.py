@@ -290,6 +290,17 @@ def rename(source: AnyPath, target: AnyPath, point: str) -> None:
     crashpoint(f"{point}.after")
 
 
+def exchange(entry: DirectoryEntry, other: DirectoryEntry, point: str) -> None:
+    """Gives each of two names in a file system what the other one had, at once.
+
+    Raises:
+        OSError: as a rename does; EINVAL, ENOSYS or EOPNOTSUPP where the file system cannot.
+    """
+    crashpoint(f"{point}.before")
+    entry.exchange(other)
+    crashpoint(f"{point}.after")
+
+
 def unlink(path: FilePath, point: str, *, missing_ok: bool = False) -> None:
     """Removes one name."""
     crashpoint(f"{point}.before")

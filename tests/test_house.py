@@ -130,7 +130,7 @@ def test_only_durable_renames_links_unlinks_and_syncs() -> None:
     assert found == []
 
 
-def test_a_maildir_is_reached_by_open_directories_alone() -> None:
+def test_messages_in_files_are_reached_by_open_directories_alone() -> None:
     on_descriptors = {
         *("os.fstat", "os.read", "os.fchown", "os.fchmod", "os.utime", "os.path.samestat"),
         *("os.listxattr", "os.getxattr", "os.setxattr", "os.removexattr"),
@@ -145,7 +145,8 @@ def test_a_maildir_is_reached_by_open_directories_alone() -> None:
         *("resolve", "readlink", "symlink_to", "hardlink_to", "rmdir"),
     }
     found = []
-    for path in sorted((ROOT / "sectool" / "mailbox" / "maildir").glob("*.py")):
+    rooms = [ROOT / "sectool" / "mailbox" / name for name in ("files", "maildir", "eml")]
+    for path in sorted(path for room in rooms for path in room.glob("*.py")):
         for call in _calls(path):
             text = ast.unparse(call.func)
             is_of_system = re.fullmatch(r"os(\.path)?\.\w+|shutil\.(?!copyfileobj)\w+", text)
@@ -162,7 +163,7 @@ def test_a_maildir_is_reached_by_open_directories_alone() -> None:
 def test_every_call_of_durable_that_changes_a_disk_passes_a_crash_point() -> None:
     tree = ast.parse((ROOT / "sectool" / "durable.py").read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    acts = {"rename", "unlink", "link", "sync_files", "sync_directories"}
+    acts = {"rename", "exchange", "unlink", "link", "sync_files", "sync_directories"}
     for function in functions:
         if function.name in acts:
             text = ast.unparse(function)

@@ -25,7 +25,8 @@ Encrypting = TypeVar("Encrypting", "Encrypt", "Rewrap")
 Mailbox = Annotated[
     str,
     typer.Argument(
-        metavar="MAILBOX", help="Path of the mailbox, or a URL: maildir:PATH, imaps://USER@HOST/."
+        metavar="MAILBOX",
+        help="Path of the mailbox, or KIND:PATH, as maildir:PATH; or imaps://USER@HOST/.",
     ),
 ]
 Keys = Annotated[

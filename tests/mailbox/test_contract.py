@@ -10,12 +10,15 @@ from typing import ClassVar
 import pytest
 
 from sectool.mailbox import Mailbox
+from tests.mailbox.conftest import NestedMaildirWorld, ReadOnly
 from tests.support.dovecot import Dovecot, running_dovecot
+from tests.support.eml_world import EmlWorld
 from tests.support.imap_world import IMAPWorld, opened
 from tests.support.mailbox_contract import (
     OLD,
     KeepsBytes,
     MailboxContract,
+    MessageContract,
     NeverTwoCopies,
     ReadingContract,
     TwoCopies,
@@ -36,6 +39,30 @@ class TestMaildir(MailboxContract, KeepsBytes, TwoCopies):
     @pytest.fixture
     def read_only_world(self, read_only_maildir: World) -> World:
         return read_only_maildir
+
+
+class TestNestedMaildir(TestMaildir):
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> World:
+        return NestedMaildirWorld(tmp_path / "mail")
+
+    @pytest.fixture
+    def read_only_world(self, world: World, read_only: ReadOnly) -> World:
+        world.deliver("INBOX", OLD)
+        return NestedMaildirWorld(read_only(Path(world.specification.location)))
+
+
+class TestEml(MessageContract, KeepsBytes, NeverTwoCopies):
+    keeps_flags = False
+
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> World:
+        return EmlWorld(tmp_path / "mail")
+
+    @pytest.fixture
+    def read_only_world(self, world: World, read_only: ReadOnly) -> World:
+        world.deliver("INBOX", OLD)
+        return EmlWorld(read_only(Path(world.specification.location)))
 
 
 class _OneFile(MailboxContract):

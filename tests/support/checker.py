@@ -76,7 +76,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def stored_mail(mailbox: Path) -> Iterator[StoredMail]:
     """Every message of every folder."""
-    yield from _of_one_file(mailbox) if mailbox.is_file() else _of_maildir(mailbox)
+    if mailbox.is_file():
+        yield from _of_one_file(mailbox)
+    elif any(mailbox.rglob("cur")):
+        yield from _of_maildir(mailbox)
+    else:
+        yield from _of_eml(mailbox)
 
 
 def _of_one_file(path: Path) -> Iterator[StoredMail]:
@@ -98,19 +103,29 @@ def _of_one_file(path: Path) -> Iterator[StoredMail]:
 
 
 def _of_maildir(maildir: Path) -> Iterator[StoredMail]:
-    for directory in [maildir, *sorted(p for p in maildir.iterdir() if p.name[:1] == ".")]:
+    for directory in sorted(path.parent for path in maildir.rglob("cur")):
         for state in ("cur", "new"):
             for path in sorted((directory / state).glob("*")):
                 base_name, _, flags = path.name.partition(":2,")
-                status = path.stat()
-                yield StoredMail(
-                    directory.name if directory != maildir else "",
-                    base_name,
-                    flags,
-                    status.st_mtime_ns,
-                    status.st_mode & 0o7777,
-                    path.read_bytes(),
-                )
+                yield _of_file(path, _folder(directory, maildir), base_name, flags)
+
+
+def _of_eml(tree: Path) -> Iterator[StoredMail]:
+    for path in sorted(tree.rglob("*")):
+        if path.suffix.lower() == ".eml" and not path.name.startswith("."):
+            yield _of_file(path, _folder(path.parent, tree), path.name, "")
+
+
+def _folder(directory: Path, root: Path) -> str:
+    """As a Maildir++ names it, whose inbox is the root."""
+    name = ".".join(directory.relative_to(root).parts)
+    return "" if name in {"", "INBOX"} else f".{name.removeprefix('.')}"
+
+
+def _of_file(path: Path, folder: str, base_name: str, flags: str) -> StoredMail:
+    status = path.stat()
+    mode = status.st_mode & 0o7777
+    return StoredMail(folder, base_name, flags, status.st_mtime_ns, mode, path.read_bytes())
 
 
 def header_without_content_fields(raw: bytes) -> tuple[bytes, ...]:
@@ -173,7 +188,8 @@ def meanings(mailbox: Path, keys: Sequence[Key]) -> Counter[tuple[object, ...]]:
 def waiting(mailbox: Path) -> int:
     """How many copies lie where no mail program sees them."""
     if not mailbox.is_file():
-        return sum(1 for path in mailbox.glob("**/tmp/*") if path.is_file())
+        paths = [*mailbox.glob("**/tmp/*"), *mailbox.rglob(".[0-9]*")]
+        return sum(1 for path in paths if path.is_file())
     with closing(sqlite3.connect(mailbox)) as store:
         (count,) = store.execute("SELECT count(*) FROM message WHERE beside").fetchone()
     return int(count)

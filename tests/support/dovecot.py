@@ -74,6 +74,7 @@ class Dovecot:
     port: int
     maildir: Path
     log: Path
+    configuration: Path
 
     def connect(self, user: str = "alice") -> imaplib.IMAP4:
         client = imaplib.IMAP4("127.0.0.1", self.port, timeout=20)
@@ -91,7 +92,11 @@ class Dovecot:
 
 @contextlib.contextmanager
 def running_dovecot(
-    mail: Path | None = None, users: Sequence[str] = ("alice",), settings: str = ""
+    mail: Path | None = None,
+    *,
+    layout: str = "",
+    users: Sequence[str] = ("alice",),
+    settings: str = "",
 ) -> Iterator[Dovecot]:
     """A Dovecot on a free port of this machine; skips where none is installed.
 
@@ -99,6 +104,7 @@ def running_dovecot(
         mail: a directory for mailboxes that the server's users may pass, where the disk may be
             full: what the server keeps of its own, of which it loses some then, lies elsewhere.
             None: one of its own.
+        layout: of its folders, such as ``fs``; empty: Maildir++.
         users: whose password is ``secret``.
         settings: further ones; ``{0}`` in them is the directory of the server.
     """
@@ -115,6 +121,7 @@ def running_dovecot(
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
         indexes = "" if mail is None else f":INDEX={home}/own/%u:CONTROL={home}/own/%u"
+        indexes += layout and f":LAYOUT={layout}"
         mail = mail or home / "mail"
         configuration = settings.replace("{0}", str(home))
         configuration += CONFIGURATION.format(home, port, mail, indexes)
@@ -128,7 +135,9 @@ def running_dovecot(
             os.chown(path, OWNER, OWNER)
         server = subprocess.Popen([program, "-F", "-c", str(home / "dovecot.conf")])
         try:
-            running = Dovecot(port, mail / "alice" / "Maildir", home / "dovecot.log")
+            running = Dovecot(
+                port, mail / "alice" / "Maildir", home / "dovecot.log", home / "dovecot.conf"
+            )
             _wait_for(running)
             yield running
         finally:

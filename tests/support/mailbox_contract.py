@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pytest
 
@@ -126,6 +126,12 @@ def bodies(world: World) -> list[bytes]:
 class _Stores:
     """What tests of all kinds are given."""
 
+    keeps_flags: ClassVar[bool] = True
+
+    def kept(self, flags: Flags) -> Flags:
+        """What the store has of flags."""
+        return flags if self.keeps_flags else Flags()
+
     @staticmethod
     def opened_again(world: World) -> Mailbox:
         """As another process opens it."""
@@ -205,7 +211,7 @@ class ReadingContract(_Stores):
         stored = mailbox.fetch(world.deliver("Sent", OLD, flags=FLAGGED))
         with stored.content.open() as stream:
             assert stream.read() == self.stored(OLD)
-        assert stored.flags == FLAGGED
+        assert stored.flags == self.kept(FLAGGED)
         assert stored.internal_date == DATE
 
     def test_a_revision_stays_while_only_flags_change(
@@ -221,13 +227,6 @@ class ReadingContract(_Stores):
         for _ in range(2):
             with content.open() as stream:
                 assert stream.read() == self.stored(OLD)
-
-    def test_a_message_flagged_meanwhile_is_found(
-        self, world: World, mailbox: Mailbox, ref: MessageRef
-    ) -> None:
-        mailbox.fetch(ref)
-        world.set_flags(ref, FLAGGED)
-        assert mailbox.fetch(ref).flags == FLAGGED
 
     @pytest.mark.parametrize("gone", [MessageRef("INBOX", "never"), MessageRef("No", "never")])
     def test_a_message_that_is_not_there_has_vanished(
@@ -261,8 +260,8 @@ class ReadingContract(_Stores):
         ahead.close()
 
 
-class MailboxContract(ReadingContract):
-    """Subclass as ``Test…`` and give the fixture ``world``."""
+class MessageContract(ReadingContract):
+    """Of stores with or without flags: subclass as ``Test…`` and give the fixture ``world``."""
 
     # --- a whole replacement -----------------------------------------------------
 
@@ -273,7 +272,7 @@ class MailboxContract(ReadingContract):
         placed = place(mailbox, [ref])
         (answer,) = mailbox.retire(placed)
         assert isinstance(answer, Placed)
-        assert world.seen() == [Seen("Sent", NEW, FLAGGED, DATE)]
+        assert world.seen() == [Seen("Sent", NEW, self.kept(FLAGGED), DATE)]
         assert world.hidden() == 0
 
     def test_the_answer_of_retire_names_what_a_walk_lists(
@@ -314,7 +313,7 @@ class MailboxContract(ReadingContract):
         (staged,) = mailbox.write([(intent, BytesContent(OLD))])
         assert isinstance(staged, Written)
         mailbox.retire(all_placed(mailbox.place([staged])))
-        assert world.seen() == [Seen("INBOX", OLD, SEEN, DATE)]
+        assert world.seen() == [Seen("INBOX", OLD, self.kept(SEEN), DATE)]
 
     # --- batches --------------------------------------------------------------------
 
@@ -357,50 +356,6 @@ class MailboxContract(ReadingContract):
         ]
 
     # --- what others do meanwhile ------------------------------------------------------
-
-    @pytest.mark.parametrize(
-        ("before", "meanwhile", "after"),
-        [
-            (SEEN, FLAGGED, FLAGGED),
-            (FLAGGED, SEEN, SEEN),
-            (Flags(), Flags(frozenset({"answered"})), Flags(frozenset({"answered"}))),
-            (SEEN, Flags(), Flags()),
-        ],
-    )
-    def test_flags_of_the_old_copy_that_change_are_carried_over(
-        self,
-        world: World,
-        mailbox: Mailbox,
-        before: Flags,
-        meanwhile: Flags,
-        after: Flags,
-    ) -> None:
-        refs = [world.deliver("INBOX", OLD, flags=before) for _ in range(2)]
-        staged = write(mailbox, refs)
-        world.set_flags(refs[0], meanwhile)
-        placed = all_placed(mailbox.place(staged))
-        world.set_flags(refs[1], meanwhile)
-        mailbox.retire(placed)
-        assert world.seen() == [Seen("INBOX", NEW, after, DATE)] * 2
-
-    @pytest.mark.parametrize("act", ["write", "place"])
-    def test_a_message_marked_deleted_meanwhile_is_not_removed(
-        self, world: World, mailbox: Mailbox, ref: MessageRef, act: str
-    ) -> None:
-        written = write(mailbox, [ref])
-        placed = all_placed(mailbox.place(written)) if act == "place" else []
-        world.set_flags(ref, DELETED)
-        placed = placed or all_placed(mailbox.place(written))
-        (answer,) = mailbox.retire(placed)
-        assert isinstance(answer, MessageChanged)
-        assert bodies(world) == while_placed(mailbox)
-
-    def test_a_message_that_was_marked_deleted_before_stays_marked(
-        self, world: World, mailbox: Mailbox
-    ) -> None:
-        ref = world.deliver("INBOX", OLD, flags=DELETED)
-        mailbox.retire(place(mailbox, [ref]))
-        assert world.seen() == [Seen("INBOX", NEW, DELETED, DATE)]
 
     def test_nothing_is_written_for_a_message_that_changed(
         self, world: World, mailbox: Mailbox, ref: MessageRef
@@ -445,13 +400,6 @@ class MailboxContract(ReadingContract):
         assert [(copy.ref, copy.hint) for copy in where.copies] == [(answer.ref, answer.hint)]
         assert not where.old_present
 
-    def test_a_new_copy_with_other_flags_is_found(
-        self, world: World, mailbox: Mailbox, ref: MessageRef
-    ) -> None:
-        (placed,) = place(mailbox, [ref])
-        world.set_flags(placed.ref, FLAGGED)
-        assert mailbox.find([placed.written.intent])[0].copies
-
     def test_an_old_copy_that_changed_is_not_found(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
@@ -467,7 +415,7 @@ class MailboxContract(ReadingContract):
         other = open_mailbox(world.specification)
         (where,) = other.find([placed.written.intent])
         other.retire(where.copies)
-        assert world.seen() == [Seen("INBOX", NEW, FLAGGED, DATE)]
+        assert world.seen() == [Seen("INBOX", NEW, self.kept(FLAGGED), DATE)]
 
     def test_writing_the_same_intent_again_is_possible(
         self, world: World, mailbox: Mailbox, ref: MessageRef
@@ -562,6 +510,68 @@ class MailboxContract(ReadingContract):
             mailbox.write([(intent, BytesContent(NEW))])
         with pytest.raises(ReadOnlyMailbox):
             add(mailbox, "Recovered")
+
+
+class MailboxContract(MessageContract):
+    """Of stores with flags: subclass as ``Test…`` and give the fixture ``world``."""
+
+    def test_a_message_flagged_meanwhile_is_found(
+        self, world: World, mailbox: Mailbox, ref: MessageRef
+    ) -> None:
+        mailbox.fetch(ref)
+        world.set_flags(ref, FLAGGED)
+        assert mailbox.fetch(ref).flags == FLAGGED
+
+    @pytest.mark.parametrize(
+        ("before", "meanwhile", "after"),
+        [
+            (SEEN, FLAGGED, FLAGGED),
+            (FLAGGED, SEEN, SEEN),
+            (Flags(), Flags(frozenset({"answered"})), Flags(frozenset({"answered"}))),
+            (SEEN, Flags(), Flags()),
+        ],
+    )
+    def test_flags_of_the_old_copy_that_change_are_carried_over(
+        self,
+        world: World,
+        mailbox: Mailbox,
+        before: Flags,
+        meanwhile: Flags,
+        after: Flags,
+    ) -> None:
+        refs = [world.deliver("INBOX", OLD, flags=before) for _ in range(2)]
+        staged = write(mailbox, refs)
+        world.set_flags(refs[0], meanwhile)
+        placed = all_placed(mailbox.place(staged))
+        world.set_flags(refs[1], meanwhile)
+        mailbox.retire(placed)
+        assert world.seen() == [Seen("INBOX", NEW, after, DATE)] * 2
+
+    @pytest.mark.parametrize("act", ["write", "place"])
+    def test_a_message_marked_deleted_meanwhile_is_not_removed(
+        self, world: World, mailbox: Mailbox, ref: MessageRef, act: str
+    ) -> None:
+        written = write(mailbox, [ref])
+        placed = all_placed(mailbox.place(written)) if act == "place" else []
+        world.set_flags(ref, DELETED)
+        placed = placed or all_placed(mailbox.place(written))
+        (answer,) = mailbox.retire(placed)
+        assert isinstance(answer, MessageChanged)
+        assert bodies(world) == while_placed(mailbox)
+
+    def test_a_message_that_was_marked_deleted_before_stays_marked(
+        self, world: World, mailbox: Mailbox
+    ) -> None:
+        ref = world.deliver("INBOX", OLD, flags=DELETED)
+        mailbox.retire(place(mailbox, [ref]))
+        assert world.seen() == [Seen("INBOX", NEW, DELETED, DATE)]
+
+    def test_a_new_copy_with_other_flags_is_found(
+        self, world: World, mailbox: Mailbox, ref: MessageRef
+    ) -> None:
+        (placed,) = place(mailbox, [ref])
+        world.set_flags(placed.ref, FLAGGED)
+        assert mailbox.find([placed.written.intent])[0].copies
 
 
 class KeepsBytes(_Stores):
