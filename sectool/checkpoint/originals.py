@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sectool import durable
-from sectool.checkpoint.layout import file_name
+from sectool.checkpoint.layout import digests_in, file_name
 from sectool.errors import (
     CheckpointDamaged,
     MessageChanged,
@@ -153,6 +153,11 @@ class OriginalStore:
                 durable.unlink(self.path(digest), "original.purge", missing_ok=True)
             if digests:
                 durable.sync_directories([self._directory], "original.purged")
+
+    def digests(self) -> list[MessageDigest]:
+        """Of all originals that have a file."""
+        with durable.explained("list the originals", denied=UsageError):
+            return list(map(MessageDigest, digests_in(self._directory, ".eml")))
 
     def size(self, digest: MessageDigest) -> int:
         """Bytes that the file of an original takes; 0 where there is none."""
