@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sectool import durable
-from sectool.checkpoint.layout import Checkpoint, damaged, file_name, head, header_of, read_layout
+from sectool.checkpoint.layout import (
+    Checkpoint,
+    damaged,
+    digests_in,
+    file_name,
+    head,
+    header_of,
+    read_layout,
+)
 from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, MessageError, UsageError, reason_of
 from sectool.message import DigestingSink, FileContent, InnerEntity, open_regular_file
@@ -263,6 +271,11 @@ class CheckpointStore:
                 durable.unlink(self.path(digest), "checkpoint.purge", missing_ok=True)
             if content_digests:
                 durable.sync_directories([self._directory], "checkpoint.purged")
+
+    def digests(self) -> list[ContentDigest]:
+        """Content digests of all that have a file."""
+        with durable.explained("list the checkpoints", denied=UsageError):
+            return list(map(ContentDigest, digests_in(self._directory, self._files.suffix)))
 
     def size(self, content_digest: ContentDigest) -> int:
         """Bytes that the file of a checkpoint takes; 0 where there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from sectool.errors import CheckpointDamaged, JobLogDamaged
@@ -131,6 +132,12 @@ def file_name(digest: str, ending: str) -> str:
     if not _DIGEST.fullmatch(digest):
         raise JobLogDamaged("the job log names a file by what is no digest")
     return f"{digest}{ending}"
+
+
+def digests_in(directory: Path, ending: str) -> list[str]:
+    """What ``file_name`` made names from of the files in a directory that end so."""
+    stems = (path.name.removesuffix(ending) for path in directory.glob(f"*{ending}"))
+    return [stem for stem in stems if _DIGEST.fullmatch(stem)]
 
 
 def damaged(name: str, reason: str) -> CheckpointDamaged:

@@ -1,10 +1,11 @@
 """Originals: replaced messages, byte for byte, until purge.
 
 Named by the SHA-256 of their bytes. Where the mailbox lies on the same file
-system and nobody but whoever runs this may write to the message, an original
-is a second name of the very file that is being replaced; its times and mode are
-therefore those of the message, and are not touched here. Any other is copied:
-its owner could still change it.
+system, nobody but whoever runs this may write to the message, and its file has
+no name but that of the one message, an original is a second name of the very
+file that is being replaced; its times and mode are therefore those of the
+message, and are not touched here. Any other is copied: it could still be changed,
+by its owner or under a name that stays.
 """
 
 from __future__ import annotations
@@ -12,15 +13,22 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from sectool import durable
-from sectool.checkpoint.layout import file_name
-from sectool.errors import CheckpointDamaged, MessageError, UsageError, why_unread
-from sectool.message import Content, FileContent, Sight, copy
+from sectool.checkpoint.layout import digests_in, file_name
+from sectool.errors import (
+    CheckpointDamaged,
+    MessageChanged,
+    MessageError,
+    UsageError,
+    why_unread,
+)
+from sectool.message import Content, DigestingSink, FileContent, Sight, copy
 from sectool.outcome import MessageDigest
 
 
@@ -73,11 +81,16 @@ class OriginalStore:
             NoSpace: disk or quota full; nothing was removed from the mailbox.
             CheckpointDamaged: an original reads back otherwise than the message.
         """
-        wanted = {entry.digest: entry for entry in originals}
+        wanted: dict[MessageDigest, list[OriginalToKeep]] = defaultdict(list)
+        for entry in originals:
+            wanted[entry.digest].append(entry)
         with durable.explained("keep the originals", denied=UsageError):
-            linked = {digest for digest, entry in wanted.items() if self._link(entry)}
+            there = {digest for digest in wanted if self._is_apart(digest)}
+            # Of two messages one may stay, and its file with it.
+            alone = [entries[0] for entries in wanted.values() if len(entries) == 1]
+            linked = {one.digest for one in alone if one.digest not in there and self._link(one)}
             try:
-                whole = self._whole([digest for digest in wanted if self._is_there(digest)])
+                whole = self._whole([*there, *linked])
             except BaseException:
                 for digest in linked:  # what a failed sync covered is never trusted again
                     with contextlib.suppress(OSError):
@@ -86,13 +99,15 @@ class OriginalStore:
             # The name may have been given to another file before it was linked.
             for digest in linked - whole.keys():
                 durable.unlink(self.path(digest), "original.overwrite", missing_ok=True)
-            refused = self._copy_all([one for one in wanted.values() if one.digest not in whole])
+            refused = self._copy_all([wanted[digest] for digest in wanted if digest not in whole])
             durable.sync_directories([self._directory], "original.directory")
         return KeptOriginals(refused, {digest: whole[digest] for digest in linked & whole.keys()})
 
-    def _is_there(self, digest: MessageDigest) -> bool:
+    def _is_apart(self, digest: MessageDigest) -> bool:
+        """Whether there is a file by this name, and by no other that it could be changed under."""
         with contextlib.suppress(OSError):
-            return stat.S_ISREG(self.path(digest).lstat().st_mode)
+            status = self.path(digest).lstat()
+            return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
         return False
 
     def _whole(self, digests: Sequence[MessageDigest]) -> dict[MessageDigest, Sight | None]:
@@ -104,14 +119,18 @@ class OriginalStore:
             if back.digest == digest
         }
 
-    def _copy_all(self, missing: Sequence[OriginalToKeep]) -> dict[str, MessageError]:
+    def _copy_all(self, missing: Sequence[Sequence[OriginalToKeep]]) -> dict[str, MessageError]:
         refused: dict[str, MessageError] = {}
-        for entry in missing:
-            try:
-                self._copy(entry)
-            except MessageError as error:
-                refused[entry.digest] = error
-        copied = [entry.digest for entry in missing if entry.digest not in refused]
+        for entries in missing:
+            for entry in entries:  # one of those that were alike may be another by now
+                try:
+                    self._copy(entry)
+                except MessageError as error:
+                    refused[entry.digest] = error
+                else:
+                    refused.pop(entry.digest, None)
+                    break
+        copied = [one.digest for one, *_ in missing if one.digest not in refused]
         paths = [self._new(digest) for digest in copied]
         for digest, back in zip(
             copied, durable.sync_and_read_back(paths, "original.sync"), strict=True
@@ -134,6 +153,11 @@ class OriginalStore:
                 durable.unlink(self.path(digest), "original.purge", missing_ok=True)
             if digests:
                 durable.sync_directories([self._directory], "original.purged")
+
+    def digests(self) -> list[MessageDigest]:
+        """Of all originals that have a file."""
+        with durable.explained("list the originals", denied=UsageError):
+            return list(map(MessageDigest, digests_in(self._directory, ".eml")))
 
     def size(self, digest: MessageDigest) -> int:
         """Bytes that the file of an original takes; 0 where there is none."""
@@ -159,8 +183,6 @@ class OriginalStore:
     def _link(self, entry: OriginalToKeep) -> bool:
         """Whether the file of a message has the name of its original now, as its second."""
         target = self.path(entry.digest)
-        if target.exists():
-            return False
         file = entry.open_file()
         # A real fault shows again in the copy.
         with file or contextlib.nullcontext(), contextlib.suppress(OSError):
@@ -173,10 +195,14 @@ class OriginalStore:
         target = self._new(entry.digest)
         durable.unlink(target, "original.overwrite", missing_ok=True)
         with entry.content.open() as reader, durable.new_file(target) as writer:
-            copy(reader, writer, lambda reason: MessageError(f"it cannot be read: {reason}"))
+            sink = DigestingSink(writer)
+            copy(reader, sink, lambda reason: MessageError(f"it cannot be read: {reason}"))
+        if sink.hexdigest() != entry.digest:
+            durable.unlink(target, "original.overwrite", missing_ok=True)
+            raise MessageChanged("it was changed while its original was made")
 
     @staticmethod
     def _may_link(file: BinaryIO) -> bool:
-        """Whether nobody but whoever runs this can write to a file, under whatever name."""
-        status = os.fstat(file.fileno())
-        return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+        """Whether nobody can write to a file once its one name is gone."""
+        sight = Sight.of(os.fstat(file.fileno()))
+        return sight.is_callers and sight.links == 1

@@ -7,6 +7,7 @@ file is known to have been purged and not lost.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 
@@ -174,6 +175,26 @@ class PurgeTable(Table):
             (message,),
         )
         return [MessageDigest(digest) for (digest,) in rows]
+
+    def unknown(self, found: Removal) -> Removal:
+        """Those of the files found that no message has, such as a kill leaves before it is logged.
+
+        Args:
+            found: checkpoints and originals that are there.
+        """
+        return Removal(
+            checkpoints=tuple(map(ContentDigest, self._unknown("checkpoint", found.checkpoints))),
+            originals=tuple(map(MessageDigest, self._unknown("original", found.originals))),
+        )
+
+    def _unknown(self, kind: str, digests: Iterable[str]) -> list[str]:
+        named = "content_digest FROM checkpoint" if kind == "checkpoint" else "digest FROM original"
+        rows = self._connection.execute(
+            f"SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT {named})"
+            " OR value IN (SELECT digest FROM tombstone WHERE kind = ?2)",
+            (json.dumps(list(digests)), kind),
+        )
+        return [digest for (digest,) in rows]
 
     def count_kept(self) -> int:
         """How many checkpoints and originals of the job stand."""

@@ -379,7 +379,7 @@ class ReplacementRecord:
     """Path of each part with the SHA-256 it opens to, where that is not what it was."""
     store: str = ""
     """Kind of the store that intended it: no other knows what its ``where`` means."""
-    original: str = ""
+    original: MessageDigest = MessageDigest("")
     """SHA-256 of the original that was kept of the message; empty: none is."""
     replaced: str = field(default="", compare=False)
     """What the old copy is known by; empty where the row was not read for that."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sectool.checkpoint import CheckpointStore, OriginalStore, OriginalToKeep, SealedFiles
-from sectool.errors import CheckpointDamaged
+from sectool.crashpoints import install
+from sectool.errors import CheckpointDamaged, MessageChanged
 from sectool.message import BytesContent, FileContent, InnerEntity, open_regular_file
 from sectool.outcome import ContentDigest, Integrity, MessageDigest, PlaintextDigest
 from tests.support.forge import key_ring, make_holder
@@ -205,10 +206,71 @@ def test_two_messages_with_the_same_bytes_share_one_original(originals: Original
     assert originals.path(digest).read_bytes() == INNER
 
 
-def test_an_original_of_other_bytes_than_the_message_is_refused(originals: OriginalStore) -> None:
-    with pytest.raises(CheckpointDamaged):
-        originals.keep([OriginalToKeep(MessageDigest("00" * 32), BytesContent(INNER))])
-    assert not originals.path(MessageDigest("00" * 32)).exists()
+def test_a_message_that_is_another_while_its_original_is_made_is_refused_alone(
+    originals: OriginalStore,
+) -> None:
+    changed, stays = MessageDigest("00" * 32), MessageDigest(hashlib.sha256(INNER).hexdigest())
+    kept = originals.keep([OriginalToKeep(one, BytesContent(INNER)) for one in (changed, stays)])
+    assert isinstance(kept.refused[changed], MessageChanged)
+    assert len(kept.refused) == 1
+    assert [path.name for path in originals.path(stays).parent.iterdir()] == [f"{stays}.eml"]
+
+
+def test_an_original_that_reads_back_otherwise_than_it_was_copied_ends_the_run(
+    originals: OriginalStore,
+) -> None:
+    digest = MessageDigest(hashlib.sha256(INNER).hexdigest())
+
+    def damage(point: str) -> None:
+        if point == "original.sync.before":
+            for path in originals.path(digest).parent.glob("*.new"):
+                path.write_bytes(b"damaged")
+
+    install(damage)
+    try:
+        with pytest.raises(CheckpointDamaged):
+            originals.keep([OriginalToKeep(digest, BytesContent(INNER))])
+    finally:
+        install(None)
+    assert not originals.path(digest).exists()
+
+
+def test_of_messages_that_were_alike_one_that_still_is_gives_the_original(
+    originals: OriginalStore,
+) -> None:
+    digest = MessageDigest(hashlib.sha256(INNER).hexdigest())
+    raws = (INNER, b"edited since")
+    for order in (raws, raws[::-1]):
+        kept = originals.keep([OriginalToKeep(digest, BytesContent(raw)) for raw in order])
+        assert not kept.refused
+        assert originals.path(digest).read_bytes() == INNER
+        originals.purge([digest])
+
+
+@pytest.mark.parametrize("when", ["named before", "kept by a run that was killed", "two alike"])
+def test_an_original_is_not_changed_under_a_name_that_stays(
+    originals: OriginalStore, tmp_path: Path, when: str
+) -> None:
+    """As a server's copy of a message in another folder, which is the same file."""
+    file, other = tmp_path / "mail", tmp_path / "other"
+    file.write_bytes(INNER)
+    digest = MessageDigest(hashlib.sha256(INNER).hexdigest())
+    entry = OriginalToKeep(digest, FileContent(file), partial(open_regular_file, file))
+    entries = [entry]
+    if when == "named before":
+        other.hardlink_to(file)
+    elif when == "two alike":
+        other.write_bytes(INNER)
+        alike = OriginalToKeep(digest, FileContent(other), partial(open_regular_file, other))
+        entries = [entry, alike]
+    else:
+        originals.keep(entries)
+        other.hardlink_to(file)
+    originals.keep(entries)
+    for path in (file, other):
+        with path.open("r+b") as stream:
+            stream.write(b"changed")
+    assert originals.path(digest).read_bytes() == INNER
 
 
 def test_a_missing_original_is_told(originals: OriginalStore) -> None:

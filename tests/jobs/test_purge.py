@@ -14,6 +14,7 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Purged, Summary
 from tests.support import checker
+from tests.support.crash import killed_at
 from tests.support.mailboxes import Keys, Mail, fill
 from tests.support.specifications import Specify
 
@@ -275,3 +276,32 @@ def test_a_wrong_mailbox_purges_nothing(
     with pytest.raises(NotThisMailbox):
         jobs.run(specify("purge", tmp_path / "other"))
     assert files(encrypted_job) == (4, 5)
+
+
+def test_what_a_kill_left_that_the_log_has_not_goes_once_nothing_else_is_kept(
+    maildir: Path, specify: Specify, tmp_path: Path
+) -> None:
+    """No later run meets a message that its owner removed in between."""
+    mail = {path: path.read_bytes() for path in maildir.rglob("cur/*")}
+    killed_at(specify("decrypt", maildir), "checkpoint.directory.after")
+    for path in mail:
+        path.unlink()
+    left = files(tmp_path / "job")
+    assert left == (4, 0)
+    would = jobs.run(specify("purge", maildir, partial=True, dry_run=True)).purged
+    assert (would.checkpoints, would.kept, files(tmp_path / "job")) == (4, 0, left)
+    assert jobs.run(specify("purge", maildir, partial=True)).purged.checkpoints == 4
+    assert files(tmp_path / "job") == (0, 0)
+
+    for path, raw in mail.items():
+        path.write_bytes(raw)
+    jobs.run(specify("decrypt", maildir))
+    killed_at(specify("encrypt", maildir), "original.directory.after")
+    for path in mail:
+        path.unlink()
+    left = files(tmp_path / "job")
+    assert left == (4, 5)
+    summary = jobs.run(specify("purge", maildir, partial=True))
+    assert (summary.purged.kept, summary.failure_code, files(tmp_path / "job")) == (9, 3, left)
+    assert jobs.run(specify("purge", maildir, partial=True, abandon=True)).purged.originals == 5
+    assert files(tmp_path / "job") == (0, 0)

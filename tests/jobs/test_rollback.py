@@ -13,6 +13,7 @@ from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker
+from tests.support.crash import killed_at
 from tests.support.mailboxes import Keys, Mail, fill
 from tests.support.specifications import Specify
 
@@ -48,6 +49,24 @@ def test_every_message_is_what_it_was(
     assert checker.meanings(maildir, []) != before
     summary = jobs.run(specify("rollback", None, workers=workers))
     assert counts(summary) == ROLLED_BACK
+    assert checker.meanings(maildir, []) == before
+
+
+@pytest.mark.parametrize("point", ["maildir.place.after", "maildir.retire.before"])
+def test_an_original_that_was_damaged_after_a_kill_is_kept_anew_before_the_old_copy_goes(
+    maildir: Path, specify: Specify, tmp_path: Path, point: str
+) -> None:
+    before = checker.meanings(maildir, [])
+    jobs.run(specify("decrypt", maildir))
+    killed_at(specify("encrypt", maildir), point)
+    kept = list((tmp_path / "job" / "originals").glob("*.eml"))
+    assert len(kept) == 5
+    for number, path in enumerate(kept):
+        path.unlink()
+        if number % 2:
+            path.write_bytes(b"damaged")
+    assert counts(jobs.run(specify("encrypt", maildir))) == REENCRYPTED
+    assert counts(jobs.run(specify("rollback", None))) == ROLLED_BACK
     assert checker.meanings(maildir, []) == before
 
 

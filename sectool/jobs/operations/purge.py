@@ -45,6 +45,7 @@ class _Purge:
             unread=self._unread,
         )
         released = self._log.purges.released()
+        unknown = self._unknown()
         progress.begin(Operation.PURGE, len(released))
         messages = iter(released)
         while group := list(itertools.islice(messages, GROUP_MESSAGES)):
@@ -53,6 +54,10 @@ class _Purge:
             progress.advance(len(group))
         progress.end()
         kept = self._log.purges.count_kept()
+        if kept:
+            kept += len(unknown.checkpoints) + len(unknown.originals)
+        else:
+            self._remove_unknown(unknown)
         return Purged(
             self._checkpoints,
             self._originals,
@@ -71,6 +76,21 @@ class _Purge:
             self._log.purges.finish()  # in the rehearsal only
         else:
             self._job.finish_purge()
+
+    def _unknown(self) -> Removal:
+        """What a kill left before the log had it: no message was replaced on the strength of it."""
+        job = self._job
+        found = Removal(
+            checkpoints=tuple(job.checkpoints.digests()), originals=tuple(job.originals.digests())
+        )
+        return self._log.purges.unknown(found)
+
+    def _remove_unknown(self, unknown: Removal) -> None:
+        """Once nothing else is kept: an older log that was restored knows less than it should."""
+        self._count(unknown)
+        if not self._spec.dry_run:
+            self._job.checkpoints.purge(unknown.checkpoints)
+            self._job.originals.purge(unknown.originals)
 
     def _count(self, removal: Removal) -> None:
         sizes = [self._job.checkpoints.size(digest) for digest in removal.checkpoints]

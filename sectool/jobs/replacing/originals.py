@@ -12,7 +12,8 @@ from sectool.errors import MessageChanged, MessageError
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage, ReadCopy
 from sectool.mailbox import Mailbox
-from sectool.message import Content, Sight
+from sectool.message import Content, Intent, Sight
+from sectool.outcome import MessageDigest
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,27 @@ def keep_originals(
     with job.log.group():
         job.log.replacements.keep_originals({new.message: new.old.digest for new in kept})
     return kept, refused
+
+
+def renew_originals(
+    job: Job, mailbox: Mailbox, placed: Sequence[tuple[MessageDigest, Intent]]
+) -> None:
+    """Keeps anew what was damaged since a run was killed, before the last copy of it goes.
+
+    What is replaced may be another copy by now than the original was made from; then it stays
+    as it is.
+
+    Args:
+        job: it keeps them.
+        mailbox: where the old copies are.
+        placed: originals, with the intents of what takes the place of their messages.
+
+    Raises:
+        NoSpace: disk or quota full.
+        CheckpointDamaged: an original reads back otherwise than the message.
+    """
+    copies = [ReadCopy(intent.replaced, intent.revision, original) for original, intent in placed]
+    job.originals.keep([OriginalToKeep(old.digest, _StoredBytes(mailbox, old)) for old in copies])
 
 
 def _seen_again(old: ReadCopy, sight: Sight | None) -> ReadCopy:

@@ -26,7 +26,7 @@ from sectool.errors import (
 from sectool.joblog import Purpose, ReplacementRecord
 from sectool.jobs.replacing.in_flight import FoundCopies, find_copies, of_store
 from sectool.jobs.replacing.late import remove_late
-from sectool.jobs.replacing.originals import keep_originals
+from sectool.jobs.replacing.originals import keep_originals, renew_originals
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
 from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
@@ -436,6 +436,12 @@ class Replacer:
         self._finish(finish)
         for step, copy in outdated:
             self._make_way(step, copy)
+        originals = [
+            (step.record.original, copy.written.intent)
+            for step, copy in retire
+            if step.record.original and _MEANINGS[step.record.purpose].keeps_original
+        ]
+        renew_originals(self._job, self._mailbox, originals)
         return retire + self._bring_in_again(missing)
 
     def _is_on_the_move(self, step: _Step, copies: FoundCopies) -> bool:
