@@ -114,7 +114,7 @@ class Doveadm:
 
     def __init__(self, home: Path) -> None:
         self._command = [_program("doveadm"), "-c", str(home / "conf")]
-        self._home = home
+        self.home = home
         self.box = home / "mail" / "Inbox"
         self.box.parent.mkdir()
         (home / "conf").write_text(MBOX_CONFIGURATION.format(home, OWNER))
@@ -124,11 +124,11 @@ class Doveadm:
         self._running: list[subprocess.Popen[bytes]] = []
 
     def begin(self, *words: str, given: bytes = b"") -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "HOME": str(self._home), "USER": "nobody"}
+        environment = {**os.environ, "HOME": str(self.home), "USER": "nobody"}
         child = subprocess.Popen(
             [*self._command, *words],
             env=environment,
-            cwd=self._home,
+            cwd=self.home,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
