@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from sectool.crashpoints import install
 from sectool.mailbox import MailboxSpecification, open_mailbox
+from tests.support.dovecot import OWNER, Doveadm, mbox_of_dovecot
 from tests.support.mailbox_contract import OLD, all_placed, place
 from tests.support.mbox_files import messages_in, waiting_in
 
-CONFIGURATION = """
-base_dir = {0}/run
-log_path = {0}/log
-mail_location = mbox:{0}/mail:INBOX={0}/mail/Inbox:INDEX=MEMORY
-first_valid_uid = 1
-mail_uid = {1}
-mail_gid = {1}
-stats_writer_socket_path =
-mail_privileged_group =
-namespace inbox {{
-  inbox = yes
-  separator = /
-}}
-"""
-OWNER = 65534
 INSIDE = b"""Subject: %d
 
 From me
@@ -44,64 +25,10 @@ text
 """
 
 
-class Doveadm:
-    """The command line of Dovecot on one user's mbox files."""
-
-    def __init__(self, home: Path) -> None:
-        program = shutil.which("doveadm")
-        if program is None or os.geteuid() != 0:
-            if os.environ.get("SECTOOL_REQUIRE_PEERS") == "1":
-                pytest.fail("dovecot is not installed, or this is not root")
-            pytest.skip("needs dovecot and root")
-        self._command = [program, "-c", str(home / "conf")]
-        self._home = home
-        self.box = home / "mail" / "Inbox"
-        self.box.parent.mkdir()
-        (home / "conf").write_text(CONFIGURATION.format(home, OWNER))
-        (home / "log").touch()
-        for path in (home, self.box.parent, home / "log"):
-            os.chown(path, OWNER, OWNER)
-        self._running: list[subprocess.Popen[bytes]] = []
-
-    def begin(self, *words: str, given: bytes = b"") -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "HOME": str(self._home), "USER": "nobody"}
-        child = subprocess.Popen(
-            [*self._command, *words],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert child.stdin is not None
-        child.stdin.write(given)
-        child.stdin.close()
-        child.stdin = None
-        return child
-
-    def run(self, *words: str, given: bytes = b"") -> str:
-        output, errors = self.begin(*words, given=given).communicate()
-        assert errors == b""
-        return output.decode()
-
-    def messages(self) -> Counter[tuple[str, str]]:
-        """Subjects with their flags."""
-        text = self.run("fetch", "flags hdr.subject", "mailbox", "INBOX", "all")
-        flags = [
-            " ".join(sorted(set(one.split()) - {"\\Recent"})) for one in _values(text, "flags")
-        ]
-        return Counter(zip(_values(text, "hdr.subject"), flags, strict=True))
-
-
-def _values(text: str, name: str) -> list[str]:
-    return re.findall(rf"^{re.escape(name)}: ?(.*)$", text, re.MULTILINE)
-
-
 @pytest.fixture
 def doveadm() -> Iterator[Doveadm]:
-    # Where another user may pass.
-    with tempfile.TemporaryDirectory(prefix="dovecot") as directory:
-        Path(directory).chmod(0o755)
-        yield Doveadm(Path(directory))
+    with mbox_of_dovecot() as doveadm:
+        yield doveadm
         install(None)
 
 

@@ -1,9 +1,10 @@
-"""A real Dovecot that serves one user's Maildir."""
+"""A real Dovecot that serves one user's Maildir, and its command line on another's mbox."""
 
 from __future__ import annotations
 
 import contextlib
 import imaplib
+import json
 import os
 import re
 import shutil
@@ -11,11 +12,14 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.peers import peer_missing
 
 CONFIGURATION = """
 base_dir = {0}/run
@@ -63,6 +67,21 @@ namespace inbox {{
 }}
 """
 
+MBOX_CONFIGURATION = """
+base_dir = {0}/run
+log_path = {0}/log
+mail_location = mbox:{0}/mail:INBOX={0}/mail/Inbox:INDEX=MEMORY
+first_valid_uid = 1
+mail_uid = {1}
+mail_gid = {1}
+stats_writer_socket_path =
+mail_privileged_group =
+namespace inbox {{
+  inbox = yes
+  separator = /
+}}
+"""
+
 OWNER = 65534
 """User and group that the mail belongs to."""
 
@@ -90,6 +109,94 @@ class Dovecot:
         return [line for line in lines if re.search("Error|Warning|Panic|Fatal", line)]
 
 
+class Doveadm:
+    """The command line of Dovecot on one user's mbox files."""
+
+    def __init__(self, home: Path) -> None:
+        self._command = [_program("doveadm"), "-c", str(home / "conf")]
+        self.home = home
+        self.box = home / "mail" / "Inbox"
+        self.box.parent.mkdir()
+        (home / "conf").write_text(MBOX_CONFIGURATION.format(home, OWNER))
+        (home / "log").touch()
+        for path in (home, self.box.parent, home / "log"):
+            os.chown(path, OWNER, OWNER)
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def begin(self, *words: str, given: bytes = b"") -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "HOME": str(self.home), "USER": "nobody"}
+        child = subprocess.Popen(
+            [*self._command, *words],
+            env=environment,
+            cwd=self.home,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert child.stdin is not None
+        child.stdin.write(given)
+        child.stdin.close()
+        child.stdin = None
+        return child
+
+    def run(self, *words: str, given: bytes = b"") -> str:
+        output, errors = self.begin(*words, given=given).communicate()
+        assert errors == b""
+        return output.decode()
+
+    def messages(self) -> Counter[tuple[str, str]]:
+        """Subjects with their flags."""
+        text = self.run("fetch", "flags hdr.subject", "mailbox", "INBOX", "all")
+        flags = [
+            " ".join(sorted(set(one.split()) - {"\\Recent"})) for one in _values(text, "flags")
+        ]
+        return Counter(zip(_values(text, "hdr.subject"), flags, strict=True))
+
+    def shown(self) -> Counter[tuple[str, ...]]:
+        """Folder, flags, date and header fields of each message of each folder."""
+        names = ["mailbox", "flags", "date.received", "hdr.subject", "hdr.message-id", "hdr.x-odd"]
+        text = self.run("-f", "json", "fetch", " ".join(names), "mailbox", "*", "all")
+        return Counter(tuple(one[name] for name in names) for one in json.loads(text))
+
+    def texts(self) -> list[bytes]:
+        """All messages of all folders, with LF."""
+        text = self.run("-f", "json", "fetch", "text", "mailbox", "*", "all")
+        return [one["text"].replace("\r\n", "\n").encode() for one in json.loads(text)]
+
+
+@contextlib.contextmanager
+def mbox_of_dovecot() -> Iterator[Doveadm]:
+    """An empty directory of mbox files; skips where no Dovecot is installed."""
+    with passable_directory() as home:
+        yield Doveadm(home)
+
+
+def _values(text: str, name: str) -> list[str]:
+    return re.findall(rf"^{re.escape(name)}: ?(.*)$", text, re.MULTILINE)
+
+
+def _program(name: str) -> str:
+    """Its path; skips or fails where it is not installed, or this is not root."""
+    program = shutil.which(name)
+    if program is None or os.geteuid() != 0:
+        peer_missing(f"{name} of dovecot-imapd is not installed, or this is not root")
+    return str(program)
+
+
+@contextlib.contextmanager
+def passable_directory() -> Iterator[Path]:
+    """A new directory of a short path that every user may pass, wherever tests are told to work."""
+    places = [Path(tempfile.gettempdir()), *map(Path, ("/tmp", "/var/tmp", "/dev/shm"))]
+    passable = [
+        place
+        for place in places
+        if all(each.is_dir() and each.stat().st_mode & 0o001 for each in (place, *place.parents))
+    ]
+    with tempfile.TemporaryDirectory(prefix="dovecot", dir=passable[0]) as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
 @contextlib.contextmanager
 def running_dovecot(
     mail: Path | None = None,
@@ -108,15 +215,8 @@ def running_dovecot(
         users: whose password is ``secret``.
         settings: further ones; ``{0}`` in them is the directory of the server.
     """
-    program = shutil.which("dovecot")
-    if program is None or os.geteuid() != 0:
-        if os.environ.get("SECTOOL_REQUIRE_PEERS") == "1":
-            pytest.fail("dovecot is not installed, or this is not root")
-        pytest.skip("needs dovecot-imapd and root")
-    # A short path that the server's users may pass: its sockets lie in it.
-    with tempfile.TemporaryDirectory(prefix="dovecot") as directory:
-        home = Path(directory)
-        home.chmod(0o755)
+    program = _program("dovecot")
+    with passable_directory() as home:  # its sockets lie in it
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]

@@ -13,7 +13,7 @@ _SEPARATOR = re.compile(
     rb"(?:\A|(?<=\n\n)|(?<=\n\r\n))From \S+ +\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\r?\n"
 )
 _OWN = re.compile(
-    rb"^(?:Status|X-Status|X-Keywords|X-Mozilla-Status2?|X-Mozilla-Keys|Content-Length):.*\n",
+    rb"^(?:Status|X-Status|X-Keywords|X-Mozilla-Status2?|X-Mozilla-Keys|X-UID|X-IMAP|X-IMAPbase|Content-Length):.*\n",
     re.MULTILINE,
 )
 LETTERS = {"answered": "A", "flagged": "F", "deleted": "D", "draft": "T"}
