@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sectool.errors import NoSuchMailbox
+from sectool.errors import MessageError, NoSuchMailbox
 from sectool.mailbox import (
     Add,
     Mailbox,
@@ -20,6 +20,7 @@ from sectool.mailbox import (
     mbox,
     open_mailbox,
 )
+from sectool.mailbox.mbox import form, index
 from sectool.message import IN_MEMORY, BytesContent, Flags
 from tests.support.mailbox_contract import DATE, all_placed
 from tests.support.mbox_files import waiting_in
@@ -149,6 +150,37 @@ def test_a_content_length_that_a_stranger_wrote_hides_no_message_behind_it(box: 
     assert contents(opened(box, first + lying + victim + first))[2] == NEW
 
 
+@pytest.mark.parametrize("field", [b"", b"X-UID: 7\n"])
+def test_what_a_content_length_hides_goes_with_no_message_that_is_replaced(
+    box: Path, field: bytes
+) -> None:
+    victim = OTHER + NEW + b"\n"
+    reach = len(b"x\n\n") + len(victim) - 1
+    lying = FROM + field + with_length(b"x\n", reach) + b"\n"
+    before = lying + victim + FROM + MAIL + b"\n"
+    mailbox = opened(box, before)
+    first, last = mailbox.walk("INBOX")
+    body = BytesContent(NEW)
+    changes = [Replace(one.ref, body, mailbox.fetch(one.ref).revision) for one in (first, last)]
+    written = mailbox.write([(intent, body) for intent in mailbox.intend(changes)])
+    assert [type(one) for one in written] == [MessageError, Written]
+    placed = mailbox.place([one for one in written if isinstance(one, Written)])
+    assert all_placed(mailbox.retire(all_placed(placed)))
+    assert box.read_bytes() == before.replace(MAIL, NEW)
+
+
+def test_a_content_length_that_was_wrong_does_not_come_to_say_how_a_file_is_read(
+    box: Path,
+) -> None:
+    third = OTHER + MAIL + b"\n"
+    second = OTHER + with_length(b"x\n", len(b"x\n\n") + len(third) - 1) + b"\n"
+    mailbox = opened(box, FROM + with_length(b"y\n", 1) + b"\n" + second + third + third)
+    before = contents(mailbox)
+    assert len(before) == 4
+    replaced(mailbox, NEW, None, None, None)
+    assert contents(opened(box)) == [NEW, *before[1:]]
+
+
 @pytest.mark.parametrize("size", [1 << 26, pytest.param(1 << 30, marks=pytest.mark.all_only)])
 def test_a_message_without_any_separator_after_it_takes_no_memory(box: Path, size: int) -> None:
     with box.open("wb") as file:
@@ -212,6 +244,40 @@ def test_a_message_that_an_mbox_cannot_hold_costs_itself_alone(box: Path, marks:
     assert first == (new[0] if isinstance(placed[0], Placed) else MAIL)
     assert second == NEW
     assert isinstance(placed[0], Placed) == (marks != 1000)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("over", [-2, -1, 0, 1])
+def test_a_header_that_only_the_fields_of_programs_make_too_long_costs_its_message_alone(
+    box: Path, end: bytes, over: int
+) -> None:
+    marks = b"Status: RO\n"
+    mailbox = opened(box, FROM + marks + MAIL + b"\n" + OTHER + MAIL + b"\n")
+    filling = b"y" * (form.HEADER_LIMIT - len(b"X: " + end + marks) + over)
+    new = [b"X: " + filling + end + end + b"body\n", NEW]
+    bodies = [BytesContent(raw) for raw in new]
+    changes = [
+        Replace(one.ref, body, BytesContent(MAIL).digest)
+        for one, body in zip(mailbox.walk("INBOX"), bodies, strict=True)
+    ]
+    written = mailbox.write(list(zip(mailbox.intend(changes), bodies, strict=True)))
+    placed = mailbox.place([one for one in written if isinstance(one, Written)])
+    retired = mailbox.retire(all_placed(placed))
+    first, second = contents(opened(box))
+    assert first == (new[0] if isinstance(retired[0], Placed) else MAIL)
+    assert isinstance(retired[0], Placed) == (over <= -2)
+    assert second == NEW
+
+
+def test_more_quoted_lines_than_the_limit_are_read_as_they_stand_and_take_no_memory(
+    box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "QUOTED_LIMIT", 100)
+    message = b"Subject: x\n\n" + b">From me\n" * 1000
+    assert contents(opened(box, FROM + message + b"\n")) == [message]
+    with box.open("rb") as file:
+        reader = index.Reader(file.fileno(), box.stat().st_size)
+        assert len(index.lay_out(reader, 0, None, by_length=False).ranges) <= 2
 
 
 @pytest.mark.parametrize("size", [IN_MEMORY - 100, IN_MEMORY + 100])

@@ -209,12 +209,12 @@ class Header:
         names = (b"x-mozilla-status", b"status", b"x-status", b"x-mozilla-keys", b"x-keywords")
         return _flags(*map(self.value, names))
 
-    def carried_to(self, new: Header, length: int) -> bytes:
+    def carried_to(self, new: Header, length: int | None) -> bytes:
         """Another header block with the fields of this one that are the store's, in their places.
 
         Args:
             new: has none.
-            length: what a Content-Length is to say, in bytes.
+            length: what a Content-Length is to say, in bytes; None: it goes, since it was wrong.
         """
         own = [field for field, is_own in zip(self.fields, self.own, strict=True) if is_own]
         places: dict[bytes, int] = {}
@@ -227,7 +227,12 @@ class Header:
                 passed += 1
                 continue
             is_length = field.partition(b":")[0].rstrip().lower() == b"content-length"
-            kept = _NUMBER.sub(b"%d" % length, field, count=1) if is_length else field
+            if not is_length:
+                kept = field
+            elif length is None:
+                continue
+            else:
+                kept = _NUMBER.sub(b"%d" % length, field, count=1)
             put[_place(own, passed, places, len(new.fields))].append(kept)
         return b"".join(
             part

@@ -126,11 +126,26 @@ class Layout:
     """What of the file is the content of the message, in order."""
     is_ended: bool
     """Whether its last line has an end; else the content has one more than the file."""
+    hides: bool = False
+    """Whether what would begin another message is part of it, as a Content-Length says alone."""
 
     @property
     def size(self) -> int:
         """Bytes of the content."""
         return sum(end - start for start, end in self.ranges) + (not self.is_ended)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the lines of a message say that begin with ``From ``."""
+
+    end: int
+    """Where the next message begins."""
+    quoted: list[int]
+    """The first mark of each line that has some."""
+    is_raw: bool
+    """Whether none is quoted."""
+    hides: bool
 
 
 def lay_out(
@@ -156,7 +171,8 @@ def lay_out(
     known = end
     if known is None and (by_length or header.is_numbered):
         known = _end_by_length(reader, body, header)
-    end, quoted, is_raw = _look_through(reader, header_start, body, known)
+    look = _look_through(reader, header_start, body, known)
+    end = look.end
     if length == 0 and not is_whole:
         # What ends before an empty line comes is a header alone.
         size = end - header_start
@@ -166,7 +182,7 @@ def lay_out(
     last = end if bare else _without_empty_line(reader, body, end)
     ranges = [(header_start + a, header_start + b) for a, b in header.own_ranges()]
     position = body
-    for mark in () if is_raw else quoted:
+    for mark in () if look.is_raw else look.quoted:
         if mark >= body:
             ranges.append((position, mark))
             position = mark + 1
@@ -174,9 +190,8 @@ def lay_out(
         ranges.append((position, last))
     last = max(last, body)
     is_ended = last == header_start or reader.read(last - 1, last) == b"\n"
-    return Layout(
-        start, end, line, header, header_start, tuple(r for r in ranges if r[1] > r[0]), is_ended
-    )
+    kept = tuple(part for part in ranges if part[1] > part[0])
+    return Layout(start, end, line, header, header_start, kept, is_ended, look.hides)
 
 
 def _beginning(reader: Reader, start: int, limit: int) -> bytes:
@@ -188,16 +203,10 @@ def _beginning(reader: Reader, start: int, limit: int) -> bytes:
     return beginning
 
 
-def _look_through(
-    reader: Reader, header_start: int, body: int, end: int | None
-) -> tuple[int, list[int], bool]:
-    """Looks at all lines of a message that begin with ``From ``, after marks or none.
-
-    Returns:
-        Where the next message begins, the first mark of each line, and whether none is quoted.
-    """
+def _look_through(reader: Reader, header_start: int, body: int, end: int | None) -> _Look:
+    """Looks at all lines of a message that begin with ``From ``, after marks or none."""
     quoted: list[int] = []
-    is_raw = False
+    is_raw = hides = False
     for found in reader.find_all(FROM, header_start, reader.size if end is None else end):
         before = reader.read(max(found - MARKS_LIMIT - 4, header_start), found)
         marks = len(before) - len(before.rstrip(b">"))
@@ -205,17 +214,17 @@ def _look_through(
         if ahead and not ahead.endswith(b"\n"):
             continue
         if marks:
-            if marks <= MARKS_LIMIT and found >= body:
+            if marks <= MARKS_LIMIT and found >= body and not is_raw:
                 quoted.append(found - marks)
+                is_raw = len(quoted) > QUOTED_LIMIT
             continue
         is_after_empty = ahead.endswith(_EMPTY) or ahead in _ALONE
-        if end is None and is_after_empty and is_separator(reader, found):
-            return found, quoted, is_raw
+        if not hides and is_after_empty and is_separator(reader, found):
+            if end is None:
+                return _Look(found, quoted, is_raw, hides)
+            hides = True
         is_raw = is_raw or found >= body
-        if len(quoted) > QUOTED_LIMIT:
-            is_raw = True
-            del quoted[1:]
-    return reader.size if end is None else end, quoted, is_raw
+    return _Look(reader.size if end is None else end, quoted, is_raw, hides)
 
 
 def end_by_length(reader: Reader, layout: Layout) -> int | None:

@@ -33,6 +33,7 @@ from sectool.mailbox.mbox.index import (
     Layout,
     Reader,
     digest_of,
+    end_by_length,
     is_separator,
     key_of,
     lay_out,
@@ -257,7 +258,9 @@ class Rewriter:
             _copy_range(old, new, position, start)
             _expect_as_before(expected, index, following, number)
             layout = lay_out(reader, start, end, by_length=index.by_length)
-            put = answer(self._put, new, change, layout, expected)
+            # One that comes to be right would say of the whole file how it is to be read.
+            says_length = end_by_length(reader, layout) == layout.end
+            put = answer(self._put, new, change, layout, expected, says_length)
             if isinstance(put, MessageError):
                 spoilt[id(change)] = put
                 position, following = start, number
@@ -272,20 +275,22 @@ class Rewriter:
             date = change.intent.internal_date or datetime.now().astimezone()
             line = separator(date, b"\n")
             nothing = Layout(0, 0, line, Header(b""), 0, (), is_ended=True)
-            put = answer(self._put, new, change, nothing, expected)
+            put = answer(self._put, new, change, nothing, expected, False)
             if isinstance(put, MessageError):
                 spoilt[id(change)] = put
         return expected
 
-    def _put(self, new: BinaryIO, change: _Change, old: Layout, expected: _Expected) -> None:
+    def _put(
+        self, new: BinaryIO, change: _Change, old: Layout, expected: _Expected, says_length: bool
+    ) -> None:
         with self._waiting.opened(change.written, change.intent) as (reader, layout):
             header = layout.header
             body = layout.header_start + len(header.raw)
             end = b"\r\n" if old.line.endswith(b"\r\n") else b"\n"
             empty = 0 if body == reader.size else reader.read(body, body + 2).find(b"\n") + 1
-            length = max(reader.size - body - empty, 0)
+            length = max(reader.size - body - empty, 0) if says_length else None
             carried = old.header.carried_to(header, length)
-            if len(carried) > HEADER_LIMIT:
+            if len(carried) + len(b"\r\n") > HEADER_LIMIT:
                 raise MessageError("its header block is too long for an mbox")
             new.write(old.line + carried)
             _copy_range(reader.descriptor, new, body, reader.size)

@@ -208,7 +208,12 @@ class Mbox(Mailbox):
 
     def _write(self, intent: Intent, content: Content) -> Written:
         if intent.internal_date is None:
-            self._boxes.examine(intent.replaced, intent.revision)
+            old = self._boxes.examine(intent.replaced, intent.revision)
+            if old.layout.hides:
+                raise MessageError(
+                    "its Content-Length says that what looks like another message is part of it",
+                    hint="remove that field, or split the messages with a mail program",
+                )
             file = self._folders.entry(intent.folder)
         else:
             file = self._folders.entry_of_new(intent.folder)
