@@ -16,13 +16,25 @@ def report(what: str, arguments: tuple[object, ...]) -> None:
     command = (sys.executable, "-m", "sectool", *arguments, "--workers", "2", "--quiet")
     done = measured(command, watch=True)
     print(
-        f"  {what:16} {done.seconds:8.2f} s   tree RSS {done.peak.rss / 1e6:6.0f} MB"
+        f"  {what:16} {done.seconds:8.2f} s   processor {done.cpu:7.2f} s"
+        f"   tree RSS {done.peak.rss / 1e6:6.0f} MB"
         f"   PSS {done.peak.pss / 1e6:6.0f} MB   exit {done.code}",
         flush=True,
     )
 
 
-def move(directory: Path, maildir: Path, old: Path, new: Path) -> None:
+def as_mbox(maildir: Path) -> str:
+    """Makes one mbox file of the mail of a Maildir; what takes the place of its path."""
+    target = maildir.with_name("mbox")
+    line = b"From alice@example.org Fri Mar  4 05:06:07 2011\n"
+    with target.open("wb") as file:
+        for number, path in enumerate(sorted(maildir.glob("cur/*"))):
+            file.write(line.replace(b"alice", b"alice-%d" % number) + path.read_bytes() + b"\n")
+            path.unlink()
+    return f"mbox:{target}"
+
+
+def move(directory: Path, maildir: Path | str, old: Path, new: Path) -> None:
     """Measures each command of a move."""
     job = directory / "job"
     decrypt = ("decrypt", maildir, "--keys", old, "--job", job)
@@ -32,9 +44,10 @@ def move(directory: Path, maildir: Path, old: Path, new: Path) -> None:
     report("decrypt again", decrypt)
     report("encrypt", encrypt)
     report("encrypt again", encrypt)
+    report("rollback", ("rollback", job))
 
 
-def move_in_place(directory: Path, maildir: Path, old: Path, new: Path) -> None:
+def move_in_place(directory: Path, maildir: Path | str, old: Path, new: Path) -> None:
     """Measures the move of a mailbox that lies in clear meanwhile, and its undoing."""
     job = directory / "job"
     decrypt = ("decrypt", maildir, "--keys", old, "--job", job, "--in-place")
@@ -45,7 +58,7 @@ def move_in_place(directory: Path, maildir: Path, old: Path, new: Path) -> None:
     report("rollback", ("rollback", job))
 
 
-def move_sealed(directory: Path, maildir: Path, old: Path, new: Path) -> None:
+def move_sealed(directory: Path, maildir: Path | str, old: Path, new: Path) -> None:
     """Measures a move whose checkpoints are sealed to a transport certificate."""
     job = directory / "job"
     transport = make_key(directory, "transport")
@@ -56,7 +69,7 @@ def move_sealed(directory: Path, maildir: Path, old: Path, new: Path) -> None:
     report("encrypt again", encrypt)
 
 
-def exchange(directory: Path, maildir: Path, old: Path, new: Path) -> None:
+def exchange(directory: Path, maildir: Path | str, old: Path, new: Path) -> None:
     """Measures the exchange of recipients, where no plaintext is kept."""
     rewrap = ("rewrap", maildir, "--keys", old, "--to", new, "--job", directory / "job")
     report("rewrap", rewrap)
@@ -71,6 +84,7 @@ def main() -> None:
     parser.add_argument("--in-place", action="store_true", help="decrypt in place")
     parser.add_argument("--sealed", action="store_true", help="seal the checkpoints")
     parser.add_argument("--rewrap", action="store_true", help="exchange the recipients")
+    parser.add_argument("--mbox", action="store_true", help="as one mbox file")
     parser.add_argument("--directory", type=Path, help="where to work; default: temporary")
     options = parser.parse_args()
     act = move_in_place if options.in_place else move_sealed if options.sealed else move
@@ -79,12 +93,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
             mail = make_mail(Path(name, "mail"), "ordinary", count)
             print(f"{count} messages", flush=True)
-            act(mail.directory, mail.maildir, mail.old, mail.new.with_suffix(".crt"))
+            where = as_mbox(mail.maildir) if options.mbox else mail.maildir
+            act(mail.directory, where, mail.old, mail.new.with_suffix(".crt"))
     if options.gigabytes:
         with tempfile.TemporaryDirectory(dir=options.directory) as name:
             mail = make_large(Path(name, "mail"), int(options.gigabytes * 1e9))
             print(f"one message of {options.gigabytes} GB", flush=True)
-            act(mail.directory, mail.maildir, mail.old, mail.new.with_suffix(".crt"))
+            where = as_mbox(mail.maildir) if options.mbox else mail.maildir
+            act(mail.directory, where, mail.old, mail.new.with_suffix(".crt"))
 
 
 if __name__ == "__main__":

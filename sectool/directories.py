@@ -9,8 +9,10 @@ followed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,10 +117,25 @@ class DirectoryEntry:
         """Makes a directory."""
         self._told(os.mkdir, mode, dir_fd=self.directory.descriptor)
 
+    def rmdir(self) -> None:
+        """Removes a directory, which must be empty."""
+        self._told(os.rmdir, dir_fd=self.directory.descriptor)
+
     def replace(self, target: DirectoryEntry) -> None:
         """Gives what has the name another one, in any directory of the file system."""
         here, there = self.directory.descriptor, target.directory.descriptor
         self._told(os.replace, target.name, src_dir_fd=here, dst_dir_fd=there)
+
+    def exchange(self, other: DirectoryEntry) -> None:
+        """Gives each of two names what the other one had, at once.
+
+        Raises:
+            OSError: as a rename does; EINVAL, ENOSYS or EOPNOTSUPP where the system or the file
+                system cannot.
+        """
+        here, there = self.directory.descriptor, other.directory.descriptor
+        if number := _exchange(here, os.fsencode(self.name), there, os.fsencode(other.name)):
+            raise OSError(number, os.strerror(number), str(self), None, str(other))
 
     def unlink(self, *, missing_ok: bool = False) -> None:
         """Removes the name."""
@@ -137,6 +154,20 @@ class DirectoryEntry:
         except OSError as error:
             error.filename = str(self)
             raise
+
+
+def _exchange(here: int, name: bytes, there: int, other: bytes) -> int:
+    """Number of the error; 0: none."""
+    import ctypes  # noqa: PLC0415  # heavy; not for --help
+
+    is_apple = sys.platform == "darwin"
+    call = getattr(
+        ctypes.CDLL(None, use_errno=True), "renameatx_np" if is_apple else "renameat2", None
+    )
+    if call is None:
+        return errno.ENOSYS
+    at_once = 2  # RENAME_EXCHANGE, and RENAME_SWAP on macOS
+    return ctypes.get_errno() if call(here, name, there, other, at_once) else 0
 
 
 FilePath: TypeAlias = Path | DirectoryEntry

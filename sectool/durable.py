@@ -290,6 +290,17 @@ def rename(source: AnyPath, target: AnyPath, point: str) -> None:
     crashpoint(f"{point}.after")
 
 
+def exchange(entry: DirectoryEntry, other: DirectoryEntry, point: str) -> None:
+    """Gives each of two names in a file system what the other one had, at once.
+
+    Raises:
+        OSError: as a rename does; EINVAL, ENOSYS or EOPNOTSUPP where the file system cannot.
+    """
+    crashpoint(f"{point}.before")
+    entry.exchange(other)
+    crashpoint(f"{point}.after")
+
+
 def unlink(path: FilePath, point: str, *, missing_ok: bool = False) -> None:
     """Removes one name."""
     crashpoint(f"{point}.before")
@@ -297,7 +308,18 @@ def unlink(path: FilePath, point: str, *, missing_ok: bool = False) -> None:
     crashpoint(f"{point}.after")
 
 
-def link(source: BinaryIO, target: Path, point: str) -> None:
+def remove_directory(path: DirectoryEntry, point: str) -> None:
+    """Removes a directory that is empty.
+
+    Raises:
+        OSError: as where it is not.
+    """
+    crashpoint(f"{point}.before")
+    path.rmdir()
+    crashpoint(f"{point}.after")
+
+
+def link(source: BinaryIO, target: FilePath, point: str) -> None:
     """Gives an open file another name, which is not synced; it must not exist.
 
     Raises:
@@ -305,7 +327,10 @@ def link(source: BinaryIO, target: Path, point: str) -> None:
             ``fs.protected_hardlinks`` forbids it.
     """
     crashpoint(f"{point}.before")
-    directory = os.open(target.parent, os.O_PATH | os.O_DIRECTORY)
+    if isinstance(target, DirectoryEntry):
+        directory = os.dup(target.directory.descriptor)
+    else:
+        directory = os.open(target.parent, os.O_PATH | os.O_DIRECTORY)
     try:
         # Whatever its name leads to by now. Only with a directory the call follows that link.
         os.link(f"/proc/self/fd/{source.fileno()}", target.name, dst_dir_fd=directory)
@@ -315,18 +340,24 @@ def link(source: BinaryIO, target: Path, point: str) -> None:
 
 
 def replace_file(path: Path, data: bytes, point: str, *, durable: bool = True) -> None:
-    """Replaces a small file atomically.
+    """Replaces a small file atomically, as ``replacing``, by these bytes."""
+    with replacing(path, point, durable=durable) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def replacing(path: Path, point: str, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file for writing that takes the place of another atomically, once the block has ended.
 
     Args:
         path: the file; a new one is made 0600.
-        data: its new bytes.
         point: name of the crash points.
         durable: False for a file that a reader may miss after a power cut.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     temporary.unlink(missing_ok=True)
     with new_file(temporary) as stream:
-        stream.write(data)
+        yield stream
     if durable:
         sync_files([temporary], f"{point}.sync")
     rename(temporary, path, f"{point}.rename")

@@ -246,14 +246,14 @@ class UnsafeDirectory(RunError):
 
 
 class Interrupted(RunError):
-    """The person (SIGINT) or the system (SIGTERM) asked the run to stop."""
+    """The person (SIGINT) or the system (SIGTERM, SIGHUP) asked the run to stop."""
 
     exit_code = 130
     summary = "interrupted"
 
 
 class Terminated(Interrupted):
-    """SIGTERM arrived."""
+    """SIGTERM arrived, or SIGHUP, as when a terminal or a connection is closed."""
 
     exit_code = 143
     summary = "terminated"

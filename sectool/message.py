@@ -178,7 +178,7 @@ class FileContent:
         stream = open_regular_file(self.path)
         if self.offset == 0 and self.length is None:
             return stream
-        return io.BufferedReader(_Slice(stream, self.offset, self.size), COPY_BLOCK)
+        return Slice.of(stream, self.offset, self.size)
 
 
 def open_regular_file(path: FilePath) -> BinaryIO:
@@ -206,7 +206,7 @@ class _ReadOnly(io.FileIO):
             super().close()
 
 
-class _Slice(io.RawIOBase):
+class Slice(io.RawIOBase):
     """A read-only window on an open file, which it owns."""
 
     def __init__(self, stream: BinaryIO, offset: int, length: int) -> None:
@@ -216,6 +216,11 @@ class _Slice(io.RawIOBase):
         self._length = length
         self._position = 0
         stream.seek(offset)
+
+    @classmethod
+    def of(cls, stream: BinaryIO, offset: int, length: int) -> BinaryIO:
+        """So many bytes of a stream, read in blocks."""
+        return io.BufferedReader(cls(stream, offset, length), COPY_BLOCK)
 
     def readable(self) -> bool:
         return True
@@ -313,8 +318,8 @@ class MessageRef:
     folder: str
     """Folder name with ``/`` between levels; the inbox is ``INBOX``."""
     key: str
-    """What names the copy in its folder: a Maildir base name (all before
-    ``:2,``), or UIDVALIDITY and UID joined by a colon."""
+    """What names the copy in its folder: the printable name of a file, of a Maildir
+    all before ``:2,``; or UIDVALIDITY and UID joined by a colon."""
 
     def __str__(self) -> str:
         return f"{self.folder}/{self.key}"

@@ -130,22 +130,28 @@ def test_only_durable_renames_links_unlinks_and_syncs() -> None:
     assert found == []
 
 
-def test_a_maildir_is_reached_by_open_directories_alone() -> None:
+def test_messages_in_files_are_reached_by_open_directories_alone() -> None:
     on_descriptors = {
         *("os.fstat", "os.read", "os.fchown", "os.fchmod", "os.utime", "os.path.samestat"),
         *("os.listxattr", "os.getxattr", "os.setxattr", "os.removexattr"),
         *("os.geteuid", "os.getpid", "os.urandom", "os.strerror", "os.access"),
+        *("os.pread", "os.preadv", "os.write", "os.copy_file_range", "os.posix_fadvise"),
+        *("os.dup", "os.close", "os.fdopen", "os.fsencode", "os.fsdecode", "os.kill"),
         "os.path.realpath",  # only to compare what two paths lead to
     }
     of_entries = {"entry.is_dir", "entry.is_file", "entry.is_symlink"}
     of_entries |= {"link.is_dir"}  # to tell that a link was passed over
+    # Who holds the locks of a profile, which hold nothing else, and what a process is called.
+    of_entries |= {"(path / 'prefs.js').is_file", "path.is_dir", "(profile / 'lock').readlink"}
+    of_entries |= {"Path(f'/proc/{process}/comm').read_bytes"}
     by_path = {
         *("exists", "is_file", "is_dir", "is_symlink", "stat", "iterdir", "glob", "rglob"),
         *("read_bytes", "read_text", "write_bytes", "write_text", "touch", "chmod", "samefile"),
         *("resolve", "readlink", "symlink_to", "hardlink_to", "rmdir"),
     }
     found = []
-    for path in sorted((ROOT / "sectool" / "mailbox" / "maildir").glob("*.py")):
+    rooms = [ROOT / "sectool" / "mailbox" / name for name in ("files", "maildir", "eml", "mbox")]
+    for path in sorted(path for room in rooms for path in room.glob("*.py")):
         for call in _calls(path):
             text = ast.unparse(call.func)
             is_of_system = re.fullmatch(r"os(\.path)?\.\w+|shutil\.(?!copyfileobj)\w+", text)
@@ -162,7 +168,7 @@ def test_a_maildir_is_reached_by_open_directories_alone() -> None:
 def test_every_call_of_durable_that_changes_a_disk_passes_a_crash_point() -> None:
     tree = ast.parse((ROOT / "sectool" / "durable.py").read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    acts = {"rename", "unlink", "link", "sync_files", "sync_directories"}
+    acts = {"rename", "exchange", "unlink", "link", "sync_files", "sync_directories"}
     for function in functions:
         if function.name in acts:
             text = ast.unparse(function)

@@ -59,6 +59,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool) -> Path:
     for number, path in enumerate(mail):
         if number % 3 and not whole:
             path.unlink()
+    folders = tmp_path / ".thunderbird" / "profile" / "Mail" / "Local Folders"
+    folders.mkdir(parents=True)
+    for box in (tmp_path / "archive.mbox", folders / "Inbox"):
+        box.write_bytes(b"".join(map(_as_of_mbox, mail)))
     shutil.copytree(sample / "keys" / "old", tmp_path / "keys")
     shutil.copy(sample / "keys" / "passphrase.txt", tmp_path / "pass.txt")
     for kind in ("pem", "key"):
@@ -69,6 +73,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool) -> Path:
     monkeypatch.setenv("SECTOOL_PASSPHRASE", "sample")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def _as_of_mbox(path: Path) -> bytes:
+    line = b"From - Fri Mar  4 05:06:07 2011\nX-Mozilla-Status: 0001\n"
+    return line + path.read_bytes() + b"\n" if path.exists() else b""
 
 
 MOVED = "/srv/mail/alice/Maildir"
@@ -92,7 +101,7 @@ def test_every_command_of_the_readme_works_as_it_stands_there(
         ended[command.split()[1]] = run_app(list(_words(command, home)))
     # The sample has mail that no key opens: exit code 3 from what had to open it.
     done = {"decrypt": 3, "encrypt": 3, "verify": 3, "rollback": 3, "purge": 3, "rewrap": 3}
-    assert ended == {"scan": 0, "status": 0, "keys": 0, **done}, capfd.readouterr().err
+    assert ended == {"scan": 0, "status": 0, "report": 0, "keys": 0, **done}, capfd.readouterr().err
 
 
 def test_the_demo_ends_well(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -168,15 +177,18 @@ ENDS = {
     "Mail that nobody can do": [3, 0, 0, 0],
     "The wrong certificate was given": [3, 3, 3, 3],
     "Mail in clear is to be encrypted, too": [0, 3, 3],
+    "An archive in an mbox file": [0, 3, 3, 3, 3],
+    "Thunderbird's local folders": [3, 3],
     "While it runs": [3, 0],
     "A pilot of ten messages": [3, 3, 3, 3],
     "A certificate is renewed": [3, 3, 3, 3, 3],
+    "An archive of .eml files": [0, 3, 3],
     "An old key is to go": [3, 3, 3, 0, 3, 0],
     "An old key is compromised": [3, 3, 3],
     "The four kinds of move": [0, 0],
     "In clear meanwhile": [3, 3, 3, 3],
     "A job directory that others can read": [3, 3],
-    "How long plaintext has been lying there": [3, 3, 0],
+    "How long plaintext has been lying there": [3, 3, 0, 0],
     "Undo": [3, 3, 3],
     "Mail that is lost": [3, 3],
 }
@@ -208,6 +220,10 @@ def test_every_command_of_the_runbook_works_as_it_stands_there(
     title: str, home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ended = []
+    if title == "An archive of .eml files":
+        (home / "archive").mkdir()
+        for number, path in enumerate((home / "Maildir").glob("**/cur/*")):
+            shutil.copy(path, home / "archive" / f"{number}.eml")
     for command in SECTIONS[title]:
         if MOVED in command and (home / "Maildir").exists():
             (home / "server").mkdir()

@@ -30,7 +30,8 @@ AnyRun = TypeVar("AnyRun", bound="Run[Summary]")
 Encrypting = TypeVar("Encrypting", "Encrypt", "Rewrap")
 
 Mailbox = Annotated[
-    str, typer.Argument(metavar="MAILBOX", help="Path of the mailbox, or a URL: maildir:PATH.")
+    str,
+    typer.Argument(metavar="MAILBOX", help="Path of the mailbox, or KIND:PATH, as maildir:PATH."),
 ]
 Keys = Annotated[
     list[Path],

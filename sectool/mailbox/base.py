@@ -45,7 +45,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
-from sectool.errors import MessageChanged, MessageError
+from sectool.errors import MessageChanged, MessageError, ReadOnlyMailbox
 from sectool.hardening import Secret
 from sectool.message import Content, Flags, Intent, Listing, MessageRef, Sight, StoredMessage
 
@@ -82,6 +82,10 @@ class Capabilities:
     """What a store can do; the engine branches on these, never on its kind."""
 
     writable: bool
+    read_only_because: str = ""
+    """Why it is not, where the store does not write mailboxes of this kind."""
+    read_only_hint: str = "check its owner, mode and mount options"
+    """What to do about it."""
     unit: Unit = Unit.MESSAGE
     retirement: Retirement = Retirement.UNLINK
     keeps: Keeps = Keeps.EXACT
@@ -327,6 +331,20 @@ class Mailbox(ABC):
         return False
 
     # --- writing -------------------------------------------------------------
+
+    def require_writable(self) -> None:
+        """Holds that messages can be replaced here.
+
+        Raises:
+            ReadOnlyMailbox: they cannot.
+        """
+        able = self.capabilities
+        if not able.writable:
+            because = able.read_only_because and f": {able.read_only_because}"
+            raise ReadOnlyMailbox(
+                f"the mailbox {self.specification.location} cannot be written{because}",
+                hint=able.read_only_hint,
+            )
 
     @abstractmethod
     def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:

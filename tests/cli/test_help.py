@@ -97,7 +97,7 @@ SHARED = {
     "--since": _RUNS,
     "--before": _RUNS,
     "--limit": _RUNS,
-    "--workers": [name for name in COMMANDS if name not in {"status", "demo"}],
+    "--workers": [name for name in COMMANDS if name not in {"status", "report", "demo"}],
     "--passphrase-file": _WITH_KEYS,
     "--passphrases": _WITH_KEYS,
     "--dry-run": ["decrypt", "encrypt", "rewrap", "verify", "rollback", "purge"],

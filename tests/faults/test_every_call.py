@@ -56,6 +56,27 @@ def test_a_call_that_goes_wrong_costs_no_message_and_the_same_command_resumes(
     assert violations == []
 
 
+@pytest.fixture(scope="module")
+def eml_stage(tmp_path_factory: pytest.TempPathFactory, keys: Keys, faulty: FaultyProcess) -> Stage:
+    place = tmp_path_factory.mktemp("calls")
+    return Stage(place, faulty, keys, place / "work", kind="eml")
+
+
+# In the normal run each act of the store fails instead (``tests/jobs/test_eml.py``).
+@pytest.mark.all_only
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("operation", ["encrypt", "in place", "rewrap", "rollback"])
+def test_a_call_that_goes_wrong_costs_no_eml_file_and_the_same_command_resumes(
+    operation: str, part: int, eml_stage: Stage
+) -> None:
+    judge = Judge(eml_stage, operation)
+    calls = judge.calls()
+    chosen = [trial for trial in trials(calls) if "/job/" not in trial.call.path][part::PARTS]
+    violations = [text for trial in chosen for text in judge.violations(trial)]
+    note_figures(f"{operation}, of .eml files", calls, chosen, violations)
+    assert violations == []
+
+
 # Budget: 5 seconds for the sample.
 @pytest.mark.parametrize(
     "operation",

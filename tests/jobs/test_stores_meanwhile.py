@@ -19,6 +19,7 @@ from sectool.message import Flags, MessageRef
 from sectool.outcome import State
 from tests.support import checker, crash
 from tests.support.mailboxes import Keys, Mail, encrypted, fill
+from tests.support.mbox_world import MboxWorld, fill_mbox
 from tests.support.one_file import ImapLike
 from tests.support.one_file_world import OneFileWorld, fill_one_file
 from tests.support.specifications import Fields, Specify
@@ -26,8 +27,12 @@ from tests.support.specifications import Fields, Specify
 ONES = 6
 """Messages of a small mailbox."""
 
-PLACED = {"imaplike": "store.append.after"}
+PLACED = {"imaplike": "store.append.after", "mbox": "mbox.place.after"}
 """What is passed once a new copy is placed; of the other kinds ``store.place.after``."""
+
+
+REWRITTEN = {"mboxlike": "store.rewrite.after", "mbox": "mbox.exchange.after"}
+"""What is passed once a folder was written anew."""
 
 
 class Place:
@@ -39,7 +44,11 @@ class Place:
         self.mailbox = directory / "mailbox"
         self._specify = specify
         fill(directory / "filled", mail)
-        self.world = fill_one_file(self.mailbox, kind, directory / "filled")
+        self.world: OneFileWorld | MboxWorld
+        if kind == "mbox":
+            self.world = fill_mbox(self.mailbox, directory / "filled")
+        else:
+            self.world = fill_one_file(self.mailbox, kind, directory / "filled")
 
     def run_of(self, operation: str, **changes: Unpack[Fields]) -> jobs.Specification:
         location = f"{self.kind}:{self.mailbox}"
@@ -78,7 +87,7 @@ def small_mailbox(keys: Keys, ones: int) -> list[Mail]:
     ]
 
 
-@pytest.fixture(params=checker.KINDS)
+@pytest.fixture(params=["mbox", *checker.KINDS])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -124,7 +133,7 @@ def test_after_a_crash_a_mailbox_of_sixty_messages_has_sixty(
 # --- the user acts between two acts of the engine ---------------------------------------------
 
 
-ACTS: dict[str, Callable[[OneFileWorld, MessageRef], None]] = {
+ACTS: dict[str, Callable[[OneFileWorld | MboxWorld, MessageRef], None]] = {
     "moved": lambda world, ref: world.move(ref, "Archive"),
     "flagged": lambda world, ref: world.set_flags(ref, Flags(frozenset({"flagged"}))),
     "marked as deleted": lambda world, ref: world.set_flags(ref, Flags(frozenset({"deleted"}))),
@@ -142,7 +151,7 @@ def test_what_the_user_does_to_a_message_whose_new_copy_waits_is_kept(
     def hook(name: str) -> None:
         if name == place.placed and not acted:
             acted.append(name)
-            ACTS[act](place.world, MessageRef("INBOX", "1"))
+            ACTS[act](place.world, refs(place)[0])
 
     install(hook)
     jobs.run(place.run_of("encrypt"))
@@ -171,7 +180,7 @@ def refs(place: Place) -> list[MessageRef]:
 
 def kill(place: Place, point: str) -> None:
     """Kills ``encrypt`` once a first copy is placed, or a first old one retired."""
-    retired = {"mboxlike": "store.rewrite.after", "emllike": "store.rename.after"}
+    retired = {**REWRITTEN, "emllike": "store.rename.after"}
     name = place.placed if point == "placed" else retired.get(place.kind, "store.retire.after")
     crash.killed_at(place.run_of("encrypt"), name)
 
@@ -221,7 +230,7 @@ def test_copies_that_the_user_moved_after_a_crash_are_known_again(
 
 def test_an_old_copy_that_was_edited_after_a_crash_is_not_removed(place: Place) -> None:
     kill(place, "placed")
-    first = MessageRef("INBOX", "1")
+    first = refs(place)[0]
     (old,) = (one for one in checker.stored_mail(place.mailbox) if one.base_name == first.key)
     place.world.remove(first)
     place.world.deliver("Archive", b"X-Note: mine\n" + old.raw)
@@ -249,31 +258,31 @@ def test_a_copy_that_a_person_made_of_a_new_copy_stays_after_a_crash(
 # --- a folder that is written anew as a whole -------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["mboxlike"])
+@pytest.mark.parametrize("kind", REWRITTEN)
 def test_each_folder_is_written_anew_once_and_what_is_finished_survives_a_kill(
     place: Place, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = place.mail(keys.old)
     monkeypatch.setattr(grouping, "GROUP_MESSAGES", 2)
-    place.world.move(MessageRef("INBOX", "2"), "Archive")
-    place.world.move(MessageRef("INBOX", "5"), "Archive")
-    crash.killed_at(place.run_of("encrypt"), "store.place.after:4")
+    for ref in refs(place)[1::3]:
+        place.world.move(ref, "Archive")
+    crash.killed_at(place.run_of("encrypt"), f"{place.placed}:4")
     assert checker.waiting(place.mailbox) == 4
     passed = place.passed(place.run_of("encrypt"))
-    assert passed["store.write.after"] == ONES - 4
-    assert passed["store.rewrite.after"] == 3  # both folders for what waited, one for the rest
+    assert passed[place.placed] == ONES - 4
+    assert passed[REWRITTEN[place.kind]] == 3  # both folders for what waited, one for the rest
     assert place.mail(keys.new) == before
 
 
-@pytest.mark.parametrize("kind", ["mboxlike"])
+@pytest.mark.parametrize("kind", REWRITTEN)
 def test_many_groups_of_two_folders_cost_two_rewrites(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grouping, "GROUP_MESSAGES", 1)
-    place.world.move(MessageRef("INBOX", "2"), "Archive")
-    place.world.move(MessageRef("INBOX", "5"), "Archive")
-    assert place.passed(place.run_of("encrypt"))["store.rewrite.after"] == 2
-    assert place.passed(place.run_of("rollback"))["store.rewrite.after"] == 2
+    for ref in refs(place)[1::3]:
+        place.world.move(ref, "Archive")
+    assert place.passed(place.run_of("encrypt"))[REWRITTEN[place.kind]] == 2
+    assert place.passed(place.run_of("rollback"))[REWRITTEN[place.kind]] == 2
 
 
 # --- a server that makes something else of what it is given -------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from sectool import jobs
 from sectool.outcome import State
-from tests.support import checker
+from tests.support import checker, peers
 from tests.support.dovecot import Dovecot, running_dovecot
 from tests.support.mailboxes import CLEAR, Keys, encrypted
 from tests.support.specifications import Specify
@@ -26,9 +26,9 @@ MARKS = [
 """Of four encrypted messages, the second in another folder."""
 
 
-@pytest.fixture
-def dovecot() -> Iterator[Dovecot]:
-    with running_dovecot() as server:
+@pytest.fixture(params=["", pytest.param("fs", marks=pytest.mark.all_only)])
+def dovecot(request: pytest.FixtureRequest) -> Iterator[Dovecot]:
+    with running_dovecot(layout=request.param) as server:
         yield server
 
 
@@ -142,4 +142,27 @@ def test_a_lost_message_comes_back_in_a_folder_that_the_mail_program_can_open(
     assert b"02-Mar-2011" in text
     assert b"message 1" in text
     assert client.append("Recovered", "", '"09-Mar-2011 05:06:07 +0000"', CLEAR)[0] == "OK"
+    assert dovecot.complaints() == []
+
+
+@pytest.mark.parametrize("dovecot", ["fs"], indirect=True)
+def test_doveadm_finds_every_message_of_nested_folders(
+    dovecot: Dovecot, client: imaplib.IMAP4, specify: Specify, keys: Keys
+) -> None:
+    client.create("Work/Old")
+    client.append("Work/Old", "", '"10-Mar-2011 05:06:07 +0000"', encrypted(9, keys.old))
+
+    def doveadm(*words: str) -> bytes:
+        command = ("doveadm", "-c", dovecot.configuration)
+        return peers.run(*command, *words, directory=dovecot.maildir)
+
+    shown = ("-u", "alice", "mailbox hdr.subject date.received flags", "mailbox", "*", "all")
+    before = doveadm("fetch", *shown)
+    assert before.count(b"hdr.subject") == 6
+    assert (dovecot.maildir / "Work" / "Old" / "cur").is_dir()
+    for operation in ("decrypt", "encrypt"):
+        assert jobs.run(specify(operation, dovecot.maildir)).messages == 6
+    after = doveadm("fetch", *shown)
+    assert sorted(after.split(b"\x0c")) == sorted(before.split(b"\x0c"))
+    assert opened_by(keys.new, dovecot.maildir) == 5
     assert dovecot.complaints() == []

@@ -36,7 +36,13 @@ class MaildirWorld:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._numbers = itertools.count(1)
-        self.make_folder(root)
+        if not root.exists():
+            self.make_folder(self.root_folder)
+
+    @property
+    def root_folder(self) -> Path:
+        """Where the inbox lies."""
+        return self.root
 
     @property
     def specification(self) -> MailboxSpecification:
@@ -91,13 +97,15 @@ class MaildirWorld:
         path = self.path(ref)
         path.rename(self.directory(folder) / "cur" / path.name)
 
+    def directories(self) -> dict[str, Path]:
+        """The folders, by name."""
+        others = {path.name[1:].replace(".", "/"): path for path in self.root.glob(".?*")}
+        return {"INBOX": self.root} | others
+
     def seen(self) -> list[Seen]:
-        directories = {"INBOX": self.root} | {
-            path.name[1:].replace(".", "/"): path for path in self.root.glob(".?*")
-        }
         found = [
             Seen(folder, path.read_bytes(), self._flags(path.name), self._date(path))
-            for folder, directory in directories.items()
+            for folder, directory in self.directories().items()
             for part in ("cur", "new")
             for path in (directory / part).iterdir()
         ]
@@ -123,6 +131,22 @@ class MaildirWorld:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
+class NestedMaildirWorld(MaildirWorld):
+    """A Maildir with a directory for each folder, as mbsync's ``SubFolders Verbatim`` has it."""
+
+    @property
+    def root_folder(self) -> Path:
+        return self.root / "INBOX"
+
+    def directory(self, folder: str) -> Path:
+        return self.make_folder(self.root / folder)
+
+    def directories(self) -> dict[str, Path]:
+        return {
+            str(path.parent.relative_to(self.root)): path.parent for path in self.root.rglob("cur")
+        }
+
+
 @pytest.fixture
 def maildir(tmp_path: Path) -> MaildirWorld:
     return MaildirWorld(tmp_path / "Maildir")
@@ -133,16 +157,26 @@ def maildir_at() -> Callable[[Path], MaildirWorld]:
     return MaildirWorld
 
 
+ReadOnly = Callable[[Path], Path]
+"""Answers a read-only view of a directory."""
+
+
 @pytest.fixture
-def read_only_maildir(maildir: MaildirWorld, mount: Mount, tmp_path: Path) -> MaildirWorld:
+def read_only(mount: Mount, tmp_path: Path) -> ReadOnly:
+    def view_of(directory: Path) -> Path:
+        view = tmp_path / "view"
+        view.mkdir()
+        mount("--bind", str(directory), at=view)
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(view)], check=True)
+        return view
+
+    return view_of
+
+
+@pytest.fixture
+def read_only_maildir(maildir: MaildirWorld, read_only: ReadOnly) -> MaildirWorld:
     maildir.deliver("INBOX", OLD)
-    view = tmp_path / "view"
-    view.mkdir()
-    mount("--bind", str(maildir.root), at=view)
-    subprocess.run(["mount", "-o", "remount,bind,ro", str(view)], check=True)
-    readable = MaildirWorld.__new__(MaildirWorld)
-    readable.root = view
-    return readable
+    return MaildirWorld(read_only(maildir.root))
 
 
 @pytest.fixture

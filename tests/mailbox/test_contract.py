@@ -7,14 +7,18 @@ from typing import ClassVar
 
 import pytest
 
+from tests.mailbox.conftest import NestedMaildirWorld, ReadOnly
+from tests.support.eml_world import EmlWorld
 from tests.support.mailbox_contract import (
     OLD,
     KeepsBytes,
     MailboxContract,
+    MessageContract,
     NeverTwoCopies,
     TwoCopies,
     World,
 )
+from tests.support.mbox_world import MboxWorld
 from tests.support.one_file_world import OneFileWorld
 
 
@@ -26,6 +30,42 @@ class TestMaildir(MailboxContract, KeepsBytes, TwoCopies):
     @pytest.fixture
     def read_only_world(self, read_only_maildir: World) -> World:
         return read_only_maildir
+
+
+class TestMbox(MailboxContract, KeepsBytes, NeverTwoCopies):
+    @pytest.fixture(params=["mutt", "thunderbird"])
+    def world(self, tmp_path: Path, request: pytest.FixtureRequest) -> World:
+        return MboxWorld(tmp_path / "mail", request.param)
+
+    @pytest.fixture
+    def read_only_world(self, tmp_path: Path, read_only: ReadOnly) -> World:
+        world = MboxWorld(tmp_path / "mail")
+        world.deliver("INBOX", OLD)
+        return MboxWorld(read_only(world.root), new=False)
+
+
+class TestNestedMaildir(TestMaildir):
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> World:
+        return NestedMaildirWorld(tmp_path / "mail")
+
+    @pytest.fixture
+    def read_only_world(self, world: World, read_only: ReadOnly) -> World:
+        world.deliver("INBOX", OLD)
+        return NestedMaildirWorld(read_only(Path(world.specification.location)))
+
+
+class TestEml(MessageContract, KeepsBytes, NeverTwoCopies):
+    keeps_flags = False
+
+    @pytest.fixture
+    def world(self, tmp_path: Path) -> World:
+        return EmlWorld(tmp_path / "mail")
+
+    @pytest.fixture
+    def read_only_world(self, world: World, read_only: ReadOnly) -> World:
+        world.deliver("INBOX", OLD)
+        return EmlWorld(read_only(Path(world.specification.location)))
 
 
 class _OneFile(MailboxContract):

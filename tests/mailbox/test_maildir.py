@@ -19,9 +19,9 @@ from sectool.mailbox import (
     Written,
     open_mailbox,
 )
+from sectool.mailbox.files.folders import OPEN_LIMIT
+from sectool.mailbox.files.replacing import OPEN_FILES
 from sectool.mailbox.maildir import Maildir
-from sectool.mailbox.maildir.folders import OPEN_LIMIT
-from sectool.mailbox.maildir.replacing import OPEN_FILES
 from sectool.message import IN_MEMORY, BytesContent, FileContent, Flags, MessageRef
 from tests.support.mailbox_contract import DATE, NEW, OLD, World, all_placed, intend, place, write
 
@@ -504,14 +504,6 @@ def test_nothing_is_staged_through_a_link(root: Path, tmp_path: Path) -> None:
     (answer,) = add_to(root, "Sent")
     assert isinstance(answer, MessageError)
     assert list(outside.iterdir()) == []
-
-
-@pytest.mark.parametrize("folder", [".inbox.directory/sub", ".Sub/Deep", "Plain/.Sub", ".a/b/.c/d"])
-def test_mail_where_no_folder_keeps_any_is_told(folder: str, mailbox: Maildir, root: Path) -> None:
-    make_folder(root / folder, "1.host:2,S")
-    assert folder not in list(mailbox.folders())
-    assert [skipped.path for skipped in mailbox.skipped] == [folder]
-    assert any(folder in told for told in mailbox.passed_over)
 
 
 def test_of_many_folders_few_are_open_at_a_time(maildir: World, mailbox: Maildir) -> None:

@@ -10,15 +10,8 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, strategies as st
 
-from sectool.mailbox.maildir.names import (
-    FlagLetters,
-    decode_level,
-    is_unique_name,
-    printable,
-    safe_level,
-    split_name,
-    unique_name,
-)
+from sectool.mailbox.files.names import is_unique_name, printable, safe_level, unique_name
+from sectool.mailbox.maildir.names import FlagLetters, decode_level, split_name
 from sectool.message import Flags
 
 file_names = st.binary(min_size=1, max_size=60).map(

@@ -19,8 +19,8 @@ import pytest
 from sectool.crashpoints import install
 from sectool.errors import MessageChanged, MessageVanished
 from sectool.mailbox import Add, Mailbox, Placed, Replace, Written, open_mailbox
+from sectool.mailbox.files.inheriting import Inheritance
 from sectool.mailbox.maildir import Maildir
-from sectool.mailbox.maildir.inheriting import Inheritance
 from sectool.message import CLOCK_GRAIN, BytesContent, FileContent, MessageRef
 from tests.support.mailbox_contract import NEW, OLD, World, intend, place, write
 

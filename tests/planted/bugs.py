@@ -122,14 +122,14 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a new copy that the disk damaged takes the place of the old one",
-        "sectool/mailbox/maildir/replacing.py",
+        "sectool/mailbox/files/replacing.py",
         "if read.digest != copy.intent.digest:",
         "if not read.digest:",
         ("tests/mailbox/test_contract.py",),
     ),
     Bug(
         "an old copy goes that was changed since it was read, with its size and time kept",
-        "sectool/mailbox/maildir/files.py",
+        "sectool/mailbox/files/message_files.py",
         "read._replace(changed=now.changed) if renamed else read",
         "read._replace(changed=now.changed)",
         (
@@ -156,6 +156,29 @@ BUGS: tuple[Bug, ...] = (
         ),
     ),
     Bug(
+        "what an editor saved under the name of an .eml file is removed by the exchange",
+        "sectool/mailbox/eml/retiring.py",
+        "if is_unchanged(aside, old, renamed=True):",
+        "if aside.lstat():",
+        (
+            "tests/mailbox/test_eml.py::test_what_took_the_name_after_the_exchange_and_what_came_out_are_both_kept",
+        ),
+    ),
+    Bug(
+        "an edit that came out of an exchange before a kill is removed",
+        "sectool/mailbox/eml/retiring.py",
+        "if digest == left.digest and digest != intent.digest:",
+        "if digest != intent.digest:",
+        ("tests/mailbox/test_eml.py::test_an_edit_that_came_out_is_put_back_after_a_kill",),
+    ),
+    Bug(
+        "the mailboxes of several people are taken for folders of one",
+        "sectool/mailbox/maildir/store.py",
+        "return is_maildir(root) or is_of_one_mailbox(root, folders_in(root))",
+        "return is_maildir(root) or bool(folders_in(root))",
+        ("tests/mailbox/test_recognise.py",),
+    ),
+    Bug(
         "an old copy stays in tmp that a killed run was about to remove",
         "sectool/jobs/session/session.py",
         "mailbox.settle(job.log",
@@ -175,7 +198,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "root replaces mail of another user than the mailbox's owner",
-        "sectool/mailbox/maildir/folders.py",
+        "sectool/mailbox/files/folders.py",
         "elif file is not None and file[1].st_uid != opened.owner:",
         "elif file is not None and file[1].st_uid < 0:",
         (
@@ -209,7 +232,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a new copy loses its access control list",
-        "sectool/mailbox/maildir/inheriting.py",
+        "sectool/mailbox/files/inheriting.py",
         "if wanted is not None and is_of_group and _set(descriptor, ACCESS_LIST, wanted):",
         "if wanted is not None and is_of_group:",
         (
@@ -252,7 +275,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a message is removed from under a server that moves it",
-        "sectool/mailbox/maildir/files.py",
+        "sectool/mailbox/files/message_files.py",
         "if sight.links > self._links.get(sight.file, sight.links):",
         "if not sight.links:",
         (
@@ -262,7 +285,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "plaintext stays in the tmp of a folder that was renamed",
-        "sectool/mailbox/maildir/replacing.py",
+        "sectool/mailbox/files/replacing.py",
         "for folder in self._files.folders() if left else ():",
         "for folder in ():",
         (
@@ -280,8 +303,8 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "the bytes of new copies are not durable when their names are",
-        "sectool/mailbox/maildir/replacing.py",
-        """durable.sync_and_read_back(opened, "maildir.sync")""",
+        "sectool/mailbox/files/replacing.py",
+        """durable.sync_and_read_back(opened, f"{self.point}.sync")""",
         """durable.ReadBack(durable.read_back_digest(stream)) for stream in opened""",
         ("tests/mailbox/test_maildir_kill_points.py",),
     ),

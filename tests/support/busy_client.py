@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sectool.mailbox.maildir.names import is_unique_name
+from sectool.mailbox.files.names import is_unique_name
 
 MARKS = ("\\Seen", "\\Flagged", "\\Answered", "Work")
 FEW = 6

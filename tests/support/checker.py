@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
-from tests.support import libcrypto
+from tests.support import libcrypto, mbox_files
 
 CONTENT_FIELDS = {
     b"content-type",
@@ -76,7 +76,35 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def stored_mail(mailbox: Path) -> Iterator[StoredMail]:
     """Every message of every folder."""
-    yield from _of_one_file(mailbox) if mailbox.is_file() else _of_maildir(mailbox)
+    if is_mbox(mailbox):
+        yield from _of_mbox(mailbox)
+    elif mailbox.is_file():
+        yield from _of_one_file(mailbox)
+    elif any(mailbox.rglob("cur")):
+        yield from _of_maildir(mailbox)
+    else:
+        yield from _of_eml(mailbox)
+
+
+def is_mbox(mailbox: Path) -> bool:
+    """Whether it is an mbox file, or a tree of them."""
+    if mailbox.is_file():
+        with mailbox.open("rb") as file:
+            return file.read(5) in {b"From ", b""}
+    return not any(path.name == "cur" or path.suffix == ".eml" for path in mailbox.rglob("*"))
+
+
+def _of_mbox(mailbox: Path) -> Iterator[StoredMail]:
+    letters = {word: letter for letter, word in FLAGS.items()}
+    for folder, one in mbox_files.stored_in(mailbox):
+        yield StoredMail(
+            "" if folder == "INBOX" else f".{folder}",
+            one.key,
+            "".join(sorted(letters[word] for word in one.flags)),
+            (one.date - _EPOCH) // timedelta(microseconds=1) * 1000,
+            0,
+            one.content,
+        )
 
 
 def _of_one_file(path: Path) -> Iterator[StoredMail]:
@@ -98,19 +126,29 @@ def _of_one_file(path: Path) -> Iterator[StoredMail]:
 
 
 def _of_maildir(maildir: Path) -> Iterator[StoredMail]:
-    for directory in [maildir, *sorted(p for p in maildir.iterdir() if p.name[:1] == ".")]:
+    for directory in sorted(path.parent for path in maildir.rglob("cur")):
         for state in ("cur", "new"):
             for path in sorted((directory / state).glob("*")):
                 base_name, _, flags = path.name.partition(":2,")
-                status = path.stat()
-                yield StoredMail(
-                    directory.name if directory != maildir else "",
-                    base_name,
-                    flags,
-                    status.st_mtime_ns,
-                    status.st_mode & 0o7777,
-                    path.read_bytes(),
-                )
+                yield _of_file(path, _folder(directory, maildir), base_name, flags)
+
+
+def _of_eml(tree: Path) -> Iterator[StoredMail]:
+    for path in sorted(tree.rglob("*")):
+        if path.suffix.lower() == ".eml" and not path.name.startswith("."):
+            yield _of_file(path, _folder(path.parent, tree), path.name, "")
+
+
+def _folder(directory: Path, root: Path) -> str:
+    """As a Maildir++ names it, whose inbox is the root."""
+    name = ".".join(directory.relative_to(root).parts)
+    return "" if name in {"", "INBOX"} else f".{name.removeprefix('.')}"
+
+
+def _of_file(path: Path, folder: str, base_name: str, flags: str) -> StoredMail:
+    status = path.stat()
+    mode = status.st_mode & 0o7777
+    return StoredMail(folder, base_name, flags, status.st_mtime_ns, mode, path.read_bytes())
 
 
 def header_without_content_fields(raw: bytes) -> tuple[bytes, ...]:
@@ -172,8 +210,11 @@ def meanings(mailbox: Path, keys: Sequence[Key]) -> Counter[tuple[object, ...]]:
 
 def waiting(mailbox: Path) -> int:
     """How many copies lie where no mail program sees them."""
+    if is_mbox(mailbox):
+        return len(mbox_files.waiting_in(mailbox))
     if not mailbox.is_file():
-        return sum(1 for path in mailbox.glob("**/tmp/*") if path.is_file())
+        paths = [*mailbox.glob("**/tmp/*"), *mailbox.rglob(".[0-9]*")]
+        return sum(1 for path in paths if path.is_file())
     with closing(sqlite3.connect(mailbox)) as store:
         (count,) = store.execute("SELECT count(*) FROM message WHERE beside").fetchone()
     return int(count)
@@ -181,7 +222,7 @@ def waiting(mailbox: Path) -> int:
 
 def census(mailbox: Path) -> dict[str, tuple[int, int, str]]:
     """Everything a second run must not change: names, sizes, times and bytes of all files."""
-    if mailbox.is_file():
+    if mailbox.is_file() and not is_mbox(mailbox):
         with closing(sqlite3.connect(mailbox)) as store:
             rows = store.execute("SELECT * FROM message ORDER BY number").fetchall()
         return {str(row[0]): (0, 0, repr(row)) for row in rows}
@@ -191,6 +232,6 @@ def census(mailbox: Path) -> dict[str, tuple[int, int, str]]:
             path.stat().st_mtime_ns,
             hashlib.sha256(path.read_bytes()).hexdigest(),
         )
-        for path in sorted(mailbox.rglob("*"))
-        if path.is_file()
+        for path in ([mailbox] if mailbox.is_file() else sorted(mailbox.rglob("*")))
+        if path.is_file() and ".sectool" not in path.parent.name and path.suffix != ".lock"
     }

@@ -74,6 +74,7 @@ class Dovecot:
     port: int
     maildir: Path
     log: Path
+    configuration: Path
 
     def connect(self) -> imaplib.IMAP4:
         client = imaplib.IMAP4("127.0.0.1", self.port, timeout=20)
@@ -90,13 +91,14 @@ class Dovecot:
 
 
 @contextlib.contextmanager
-def running_dovecot(mail: Path | None = None) -> Iterator[Dovecot]:
+def running_dovecot(mail: Path | None = None, *, layout: str = "") -> Iterator[Dovecot]:
     """A Dovecot on a free port of this machine; skips where none is installed.
 
     Args:
         mail: a directory for mailboxes that the server's users may pass, where the disk may be
             full: what the server keeps of its own, of which it loses some then, lies elsewhere.
             None: one of its own.
+        layout: of its folders, such as ``fs``; empty: Maildir++.
     """
     program = shutil.which("dovecot")
     if program is None or os.geteuid() != 0:
@@ -111,6 +113,7 @@ def running_dovecot(mail: Path | None = None) -> Iterator[Dovecot]:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
         indexes = "" if mail is None else f":INDEX={home}/own/%u:CONTROL={home}/own/%u"
+        indexes += layout and f":LAYOUT={layout}"
         mail = mail or home / "mail"
         (home / "dovecot.conf").write_text(CONFIGURATION.format(home, port, mail, indexes))
         (home / "users").write_text(f"alice:{{PLAIN}}secret:{OWNER}:{OWNER}::{mail}/alice::\n")
@@ -120,7 +123,9 @@ def running_dovecot(mail: Path | None = None) -> Iterator[Dovecot]:
             os.chown(path, OWNER, OWNER)
         server = subprocess.Popen([program, "-F", "-c", str(home / "dovecot.conf")])
         try:
-            running = Dovecot(port, mail / "alice" / "Maildir", home / "dovecot.log")
+            running = Dovecot(
+                port, mail / "alice" / "Maildir", home / "dovecot.log", home / "dovecot.conf"
+            )
             _wait_for(running)
             yield running
         finally:

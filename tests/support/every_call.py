@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.support import checker
 from tests.support.faults import Call, Ended, Fault, FaultyProcess
+from tests.support.kinds import fill_kind
 from tests.support.mailboxes import CLEAR, Keys, Mail, encrypted, fill
 
 CODES = {0, 1, 2, 3, 10, 13, 16, 17, 18, 20, 22}
@@ -157,6 +158,8 @@ class Stage:
     """Always the same, so that the job is where it was."""
     prepare: Callable[[], None] | None = None
     """Called in the process before each command that meets a fault."""
+    kind: str = "maildir"
+    """Of the mailbox."""
     operations: dict[str, Operation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -185,7 +188,12 @@ class Stage:
             Mail(".Sent", "cur/1300000002.M2P1.host:2,FS", encrypted(2, self.keys.old)),
             Mail("", "new/1300000003.M3P1.host", CLEAR),
         ]
-        fill(work / "box", mail)
+        if self.kind == "maildir":
+            fill(work / "box", mail)
+        else:
+            fill(self.place / "filled", mail)
+            work.mkdir()
+            fill_kind(work / "box", self.kind, self.place / "filled")
         shutil.copytree(work, self.place / "fresh")
         for before, name, state in (
             ("fresh", "in place", "in place"),

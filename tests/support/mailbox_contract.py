@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pytest
 
@@ -126,6 +126,12 @@ def bodies(world: World) -> list[bytes]:
 class _Stores:
     """What tests of all kinds are given."""
 
+    keeps_flags: ClassVar[bool] = True
+
+    def kept(self, flags: Flags) -> Flags:
+        """What the store has of flags."""
+        return flags if self.keeps_flags else Flags()
+
     @pytest.fixture
     def mailbox(self, world: World) -> Mailbox:
         return open_mailbox(world.specification)
@@ -135,8 +141,8 @@ class _Stores:
         return world.deliver("INBOX", OLD)
 
 
-class MailboxContract(_Stores):
-    """Subclass as ``Test…`` and give the fixture ``world``."""
+class MessageContract(_Stores):
+    """Of stores with or without flags: subclass as ``Test…`` and give the fixture ``world``."""
 
     # --- reading ---------------------------------------------------------------
 
@@ -149,7 +155,7 @@ class MailboxContract(_Stores):
         assert list(mailbox.walk("INBOX")) == []
 
     def test_a_walk_tells_every_message_once(self, world: World, mailbox: Mailbox) -> None:
-        refs = {world.deliver("INBOX", OLD + bytes([65 + i])) for i in range(20)}
+        refs = {world.deliver("INBOX", OLD + bytes([65 + i, 10])) for i in range(20)}
         walked = [listing.ref for listing in mailbox.walk("INBOX")]
         assert len(walked) == 20
         assert set(walked) == refs
@@ -192,7 +198,7 @@ class MailboxContract(_Stores):
         stored = mailbox.fetch(world.deliver("Sent", OLD, flags=FLAGGED))
         with stored.content.open() as stream:
             assert stream.read() == OLD
-        assert stored.flags == FLAGGED
+        assert stored.flags == self.kept(FLAGGED)
         assert stored.internal_date == DATE
 
     def test_a_revision_stays_while_only_flags_change(
@@ -207,13 +213,6 @@ class MailboxContract(_Stores):
         for _ in range(2):
             with content.open() as stream:
                 assert stream.read() == OLD
-
-    def test_a_message_flagged_meanwhile_is_found(
-        self, world: World, mailbox: Mailbox, ref: MessageRef
-    ) -> None:
-        mailbox.fetch(ref)
-        world.set_flags(ref, FLAGGED)
-        assert mailbox.fetch(ref).flags == FLAGGED
 
     @pytest.mark.parametrize("gone", [MessageRef("INBOX", "never"), MessageRef("No", "never")])
     def test_a_message_that_is_not_there_has_vanished(
@@ -239,7 +238,7 @@ class MailboxContract(_Stores):
         placed = place(mailbox, [ref])
         (answer,) = mailbox.retire(placed)
         assert isinstance(answer, Placed)
-        assert world.seen() == [Seen("Sent", NEW, FLAGGED, DATE)]
+        assert world.seen() == [Seen("Sent", NEW, self.kept(FLAGGED), DATE)]
         assert world.hidden() == 0
 
     def test_the_answer_of_retire_names_what_a_walk_lists(
@@ -280,7 +279,7 @@ class MailboxContract(_Stores):
         (staged,) = mailbox.write([(intent, BytesContent(OLD))])
         assert isinstance(staged, Written)
         mailbox.retire(all_placed(mailbox.place([staged])))
-        assert world.seen() == [Seen("INBOX", OLD, SEEN, DATE)]
+        assert world.seen() == [Seen("INBOX", OLD, self.kept(SEEN), DATE)]
 
     # --- batches --------------------------------------------------------------------
 
@@ -288,14 +287,14 @@ class MailboxContract(_Stores):
         refs = [world.deliver("INBOX", OLD) for _ in range(4)]
         intended = intend(mailbox, refs)
         world.remove(refs[1])
-        world.overwrite(refs[2], OLD + b"more")
+        world.overwrite(refs[2], OLD + b"more\n")
         answers = mailbox.write([(intent, BytesContent(NEW)) for intent in intended])
         assert [type(answers[0]), type(answers[3])] == [Written] * 2
         assert isinstance(answers[1], MessageVanished)
         assert isinstance(answers[2], ACTED)
         staged = [answer for answer in answers if isinstance(answer, Written)]
         mailbox.retire(all_placed(mailbox.place(staged)))
-        assert bodies(world) == [NEW, NEW, OLD + b"more"]
+        assert bodies(world) == [NEW, NEW, OLD + b"more\n"]
 
     def test_retire_answers_in_the_order_of_the_batch(self, world: World, mailbox: Mailbox) -> None:
         refs = [world.deliver("INBOX", OLD) for _ in range(3)]
@@ -324,55 +323,11 @@ class MailboxContract(_Stores):
 
     # --- what others do meanwhile ------------------------------------------------------
 
-    @pytest.mark.parametrize(
-        ("before", "meanwhile", "after"),
-        [
-            (SEEN, FLAGGED, FLAGGED),
-            (FLAGGED, SEEN, SEEN),
-            (Flags(), Flags(frozenset({"answered"})), Flags(frozenset({"answered"}))),
-            (SEEN, Flags(), Flags()),
-        ],
-    )
-    def test_flags_of_the_old_copy_that_change_are_carried_over(
-        self,
-        world: World,
-        mailbox: Mailbox,
-        before: Flags,
-        meanwhile: Flags,
-        after: Flags,
-    ) -> None:
-        refs = [world.deliver("INBOX", OLD, flags=before) for _ in range(2)]
-        staged = write(mailbox, refs)
-        world.set_flags(refs[0], meanwhile)
-        placed = all_placed(mailbox.place(staged))
-        world.set_flags(refs[1], meanwhile)
-        mailbox.retire(placed)
-        assert world.seen() == [Seen("INBOX", NEW, after, DATE)] * 2
-
-    @pytest.mark.parametrize("act", ["write", "place"])
-    def test_a_message_marked_deleted_meanwhile_is_not_removed(
-        self, world: World, mailbox: Mailbox, ref: MessageRef, act: str
-    ) -> None:
-        written = write(mailbox, [ref])
-        placed = all_placed(mailbox.place(written)) if act == "place" else []
-        world.set_flags(ref, DELETED)
-        placed = placed or all_placed(mailbox.place(written))
-        (answer,) = mailbox.retire(placed)
-        assert isinstance(answer, MessageChanged)
-        assert bodies(world) == while_placed(mailbox)
-
-    def test_a_message_that_was_marked_deleted_before_stays_marked(
-        self, world: World, mailbox: Mailbox
-    ) -> None:
-        ref = world.deliver("INBOX", OLD, flags=DELETED)
-        mailbox.retire(place(mailbox, [ref]))
-        assert world.seen() == [Seen("INBOX", NEW, DELETED, DATE)]
-
     def test_nothing_is_written_for_a_message_that_changed(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         intended = intend(mailbox, [ref])
-        world.overwrite(ref, OLD + b"!")
+        world.overwrite(ref, OLD + b"!\n")
         (answer,) = mailbox.write([(intended[0], BytesContent(NEW))])
         assert isinstance(answer, ACTED)
         assert world.hidden() == 0
@@ -411,18 +366,11 @@ class MailboxContract(_Stores):
         assert [(copy.ref, copy.hint) for copy in where.copies] == [(answer.ref, answer.hint)]
         assert not where.old_present
 
-    def test_a_new_copy_with_other_flags_is_found(
-        self, world: World, mailbox: Mailbox, ref: MessageRef
-    ) -> None:
-        (placed,) = place(mailbox, [ref])
-        world.set_flags(placed.ref, FLAGGED)
-        assert mailbox.find([placed.written.intent])[0].copies
-
     def test_an_old_copy_that_changed_is_not_found(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (placed,) = place(mailbox, [ref])
-        world.overwrite(ref, OLD + b"!")
+        world.overwrite(ref, OLD + b"!\n")
         assert not mailbox.find([placed.written.intent])[0].old_present
 
     def test_a_replacement_goes_on_in_another_process(
@@ -433,7 +381,7 @@ class MailboxContract(_Stores):
         other = open_mailbox(world.specification)
         (where,) = other.find([placed.written.intent])
         other.retire(where.copies)
-        assert world.seen() == [Seen("INBOX", NEW, FLAGGED, DATE)]
+        assert world.seen() == [Seen("INBOX", NEW, self.kept(FLAGGED), DATE)]
 
     def test_writing_the_same_intent_again_is_possible(
         self, world: World, mailbox: Mailbox, ref: MessageRef
@@ -530,6 +478,68 @@ class MailboxContract(_Stores):
             add(mailbox, "Recovered")
 
 
+class MailboxContract(MessageContract):
+    """Of stores with flags: subclass as ``Test…`` and give the fixture ``world``."""
+
+    def test_a_message_flagged_meanwhile_is_found(
+        self, world: World, mailbox: Mailbox, ref: MessageRef
+    ) -> None:
+        mailbox.fetch(ref)
+        world.set_flags(ref, FLAGGED)
+        assert mailbox.fetch(ref).flags == FLAGGED
+
+    @pytest.mark.parametrize(
+        ("before", "meanwhile", "after"),
+        [
+            (SEEN, FLAGGED, FLAGGED),
+            (FLAGGED, SEEN, SEEN),
+            (Flags(), Flags(frozenset({"answered"})), Flags(frozenset({"answered"}))),
+            (SEEN, Flags(), Flags()),
+        ],
+    )
+    def test_flags_of_the_old_copy_that_change_are_carried_over(
+        self,
+        world: World,
+        mailbox: Mailbox,
+        before: Flags,
+        meanwhile: Flags,
+        after: Flags,
+    ) -> None:
+        refs = [world.deliver("INBOX", OLD, flags=before) for _ in range(2)]
+        staged = write(mailbox, refs)
+        world.set_flags(refs[0], meanwhile)
+        placed = all_placed(mailbox.place(staged))
+        world.set_flags(refs[1], meanwhile)
+        mailbox.retire(placed)
+        assert world.seen() == [Seen("INBOX", NEW, after, DATE)] * 2
+
+    @pytest.mark.parametrize("act", ["write", "place"])
+    def test_a_message_marked_deleted_meanwhile_is_not_removed(
+        self, world: World, mailbox: Mailbox, ref: MessageRef, act: str
+    ) -> None:
+        written = write(mailbox, [ref])
+        placed = all_placed(mailbox.place(written)) if act == "place" else []
+        world.set_flags(ref, DELETED)
+        placed = placed or all_placed(mailbox.place(written))
+        (answer,) = mailbox.retire(placed)
+        assert isinstance(answer, MessageChanged)
+        assert bodies(world) == while_placed(mailbox)
+
+    def test_a_message_that_was_marked_deleted_before_stays_marked(
+        self, world: World, mailbox: Mailbox
+    ) -> None:
+        ref = world.deliver("INBOX", OLD, flags=DELETED)
+        mailbox.retire(place(mailbox, [ref]))
+        assert world.seen() == [Seen("INBOX", NEW, DELETED, DATE)]
+
+    def test_a_new_copy_with_other_flags_is_found(
+        self, world: World, mailbox: Mailbox, ref: MessageRef
+    ) -> None:
+        (placed,) = place(mailbox, [ref])
+        world.set_flags(placed.ref, FLAGGED)
+        assert mailbox.find([placed.written.intent])[0].copies
+
+
 class KeepsBytes(_Stores):
     """Of stores that write where no mail program sees it, and read that back."""
 
@@ -567,7 +577,7 @@ class KeepsBytes(_Stores):
         if placed.ref == ref:
             world.spoil_staged()
         else:
-            world.overwrite(placed.ref, NEW[:-1])
+            world.overwrite(placed.ref, NEW[:-2] + b"\n")
         assert mailbox.find([placed.written.intent])[0].copies == ()
 
 
@@ -592,7 +602,7 @@ class TwoCopies(_Stores):
     @pytest.mark.parametrize(
         ("act", "error"),
         [
-            (lambda world, ref: world.overwrite(ref, OLD + b"!"), ACTED),
+            (lambda world, ref: world.overwrite(ref, OLD + b"!\n"), ACTED),
             (lambda world, ref: world.remove(ref), MessageVanished),
             (lambda world, ref: world.move(ref, "Trash"), MessageVanished),
         ],
@@ -649,7 +659,7 @@ class NeverTwoCopies(_Stores):
     @pytest.mark.parametrize(
         "act",
         [
-            lambda world, ref: world.overwrite(ref, OLD + b"!"),
+            lambda world, ref: world.overwrite(ref, OLD + b"!\n"),
             lambda world, ref: world.remove(ref),
             lambda world, ref: world.move(ref, "Trash"),
         ],

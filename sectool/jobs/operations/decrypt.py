@@ -29,6 +29,7 @@ from sectool.jobs.session.succession import note_history, old_side
 from sectool.jobs.work.examine import ExamineArgument
 from sectool.jobs.work.open_with import is_tried_with, tried_with, workers_for
 from sectool.keys import KeyHistory
+from sectool.mailbox import Unit
 from sectool.message import Listing, MessageRef
 from sectool.outcome import State
 from sectool.progress import Progress
@@ -59,7 +60,9 @@ class _Decryption:
         )
         self._checkpoint_bytes = 0
         self._left_out_bytes = 0
-        self._survey = Survey(keys, None, overhead=job.checkpoints.size_of(0))
+        rewrites = self._mailbox.capabilities.unit is Unit.FOLDER
+        overhead = job.checkpoints.size_of(0)
+        self._survey = Survey(keys, None, writes_folders=rewrites, overhead=overhead)
         self._shut: dict[MessageRef, Examination] = {}
         self._started = time.monotonic()
         self._total = on.summary(DecryptSummary)

@@ -15,7 +15,7 @@ from sectool.jobs.passes.in_place import InPlace, is_in_place
 from sectool.jobs.passes.match import match_again
 from sectool.jobs.passes.replacing_pass import ReplacingPass
 from sectool.jobs.passes.selection import Selector
-from sectool.jobs.replacing.grouping import in_order
+from sectool.jobs.replacing.grouping import in_order, space_to_rewrite
 from sectool.jobs.replacing.replacer import check_writable
 from sectool.jobs.session.session import JobSession, Session
 from sectool.jobs.session.spec import Operation, Rollback
@@ -81,7 +81,9 @@ class _Rollback:
 
     def _put_back_all(self, progress: Progress) -> None:
         if self._spec.dry_run:
-            self._space = sum(self._job.originals.size(one.original) for one in self._tasks())
+            tasks = list(self._tasks())
+            self._space = sum(self._job.originals.size(one.original) for one in tasks)
+            self._space += space_to_rewrite(self._mailbox, tasks)
             return
         tasks = list(self._tasks())
         progress.begin(Operation.ROLLBACK, len(tasks))

@@ -20,7 +20,7 @@ from sectool.jobs.work.examine import (
 )
 from sectool.jobs.work.open_with import tried_with, workers_for
 from sectool.keys import KeyHistory
-from sectool.mailbox import Mailbox
+from sectool.mailbox import Mailbox, Unit
 from sectool.message import Listing, MessageRef
 from sectool.outcome import State
 from sectool.progress import Progress
@@ -131,7 +131,8 @@ def scan(spec: Scan, session: Session) -> OpeningSummary:
     progress, cancel = session.progress, session.cancel
     summary = OpeningSummary(mailbox=mailbox.specification.url, phase=spec.operation)
     selector = Selector(spec.selection)
-    survey = Survey(keys, session.any_history(spec.new_keys))
+    rewrites = mailbox.capabilities.unit is Unit.FOLDER
+    survey = Survey(keys, session.any_history(spec.new_keys), writes_folders=rewrites)
     started = time.monotonic()
 
     argument = _argument(spec, mailbox, keys)

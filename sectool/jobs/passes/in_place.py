@@ -16,7 +16,7 @@ from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.match import Matcher
 from sectool.jobs.passes.replacing_pass import ReplacingPass
 from sectool.jobs.passes.selection import Selector
-from sectool.jobs.replacing.grouping import in_order
+from sectool.jobs.replacing.grouping import in_order, space_to_rewrite
 from sectool.jobs.session.job import Job
 from sectool.jobs.session.session import JobSession
 from sectool.jobs.session.spec import Decrypt, Operation, Selection
@@ -191,6 +191,8 @@ class InPlace:
         tasks = list(self._tasks())
         if self._dry_run:
             self.space = sum(task.size * 2 for task in tasks)
+            replaced = [task.message for task in tasks]
+            self.space += space_to_rewrite(self._mailbox, replaced)
             return
         self.failures.tell(progress)
         progress.begin("in place", len(tasks))

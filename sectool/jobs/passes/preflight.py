@@ -36,10 +36,12 @@ class Survey:
     Args:
         old: the keys that the mail was really opened with; None: none were given.
         new: the keys that are there after the move; None: nothing is known of them.
+        writes_folders: whether the mailbox writes a folder anew as a whole.
     """
 
     old: KeyHistory | None
     new: KeyHistory | None
+    writes_folders: bool = False
     encrypted_bytes: int = 0
     examined_bytes: int = 0
     unreadable: int = 0
@@ -97,6 +99,9 @@ class Survey:
         """
         looked_at = self.examined_bytes
         space = (1 + GROWTH) * self.encrypted_bytes + self.overheads
+        # New copies wait beside, and for a while each folder is there twice.
+        space += GROWTH * self.encrypted_bytes if self.writes_folders else 0
+        rewritten = whole if self.writes_folders else 0
         return Preflight(
             safe_to_move=not (self.unreadable or self.not_selected or self.passed_over),
             reason=self._reason(),
@@ -106,7 +111,7 @@ class Survey:
             scenario=_scenario(self.old, self.new),
             # Checkpoints are no larger than the mail, and of the old and the new
             # copies together one more than now stays until the purge.
-            space_needed=int(space * _whole_by(looked_at, whole)),
+            space_needed=int(space * _whole_by(looked_at, whole)) + rewritten,
             space_free=space_free,
             seconds=None if self.old is None else seconds * _whole_by(looked_at, whole),
         )

@@ -21,7 +21,7 @@ from sectool.jobs.passes.prove import prove_replaced
 from sectool.jobs.passes.replacing_pass import ReplacingPass
 from sectool.jobs.passes.retry import Retry
 from sectool.jobs.passes.selection import Selector
-from sectool.jobs.replacing.grouping import in_order
+from sectool.jobs.replacing.grouping import in_order, space_to_rewrite
 from sectool.jobs.replacing.replacer import check_writable
 from sectool.jobs.session.job import MAILBOX_VALUE
 from sectool.jobs.session.new_certificates import (
@@ -219,6 +219,7 @@ class Resealing:
     def _rehearse(self) -> None:
         self._rehearsed = list(self._tasks())
         self._space = sum(int(message.size * GROWTH) * 2 for message in self._rehearsed)
+        self._space += space_to_rewrite(self._mailbox, self._rehearsed)
 
     def _take(self, message: JobMessage, answer: SealedMessage) -> NewMessage:
         if answer.taken is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from sectool.mailbox import Mailbox, Unit
@@ -33,6 +33,21 @@ def in_order(mailbox: Mailbox, messages: Iterator[LyingT]) -> Iterator[LyingT]:
     if mailbox.capabilities.unit is Unit.MESSAGE:
         return messages
     return iter(sorted(messages, key=lambda message: message.ref.folder))
+
+
+def space_to_rewrite(mailbox: Mailbox, messages: Iterable[_Lying]) -> int:
+    """Bytes that a mailbox takes meanwhile where it writes whole folders, beside what stays.
+
+    Args:
+        mailbox: is walked where it does.
+        messages: that are replaced by others of their size.
+    """
+    folders = {message.ref.folder for message in messages}
+    if mailbox.capabilities.unit is Unit.MESSAGE or not folders:
+        return 0
+    sizes = [sum(listing.size for listing in mailbox.walk(folder)) for folder in folders]
+    # All that is finished waits beside; one folder after the other is written.
+    return sum(sizes) + max(sizes)
 
 
 class Grouping(Generic[Entry]):

@@ -21,7 +21,6 @@ from sectool.errors import (
     MessageChanged,
     MessageError,
     MessageVanished,
-    ReadOnlyMailbox,
     SectoolError,
 )
 from sectool.joblog import Purpose, ReplacementRecord
@@ -102,11 +101,8 @@ def check_writable(mailbox: Mailbox, *, dry_run: bool) -> None:
     Raises:
         ReadOnlyMailbox: they cannot.
     """
-    if not (mailbox.capabilities.writable or dry_run):
-        raise ReadOnlyMailbox(
-            f"the mailbox {mailbox.specification.location} cannot be written",
-            hint="check its owner, mode and mount options",
-        )
+    if not dry_run:
+        mailbox.require_writable()
 
 
 class Replacer:
@@ -156,8 +152,12 @@ class Replacer:
         if self._mailbox.capabilities.unit is Unit.MESSAGE:
             self._see_through(steps, self._bring_in, self._retire)
             return
-        self._see_through(steps, self._bring_in, self._of_folder.extend)
+        self._see_through(steps, self._bring_in, self._let_wait)
         self._retire_beside(but=last)
+
+    def _let_wait(self, placed: Sequence[tuple[_Step, Placed]]) -> None:
+        """Keeps no more of what waits for its folder than what ends it: there may be any number."""
+        self._of_folder += [(replace(step, new=None), copy) for step, copy in placed]
 
     def finish(self) -> None:
         """Ends what waits for the rest of its folder; after the last group.

@@ -237,7 +237,8 @@ def _tell_passed_over(mailbox: Mailbox, progress: Progress) -> None:
         progress.warn(
             f"{len(passed_over)} links or other files that may be mail were passed over,"
             f" such as {passed_over[0]}",
-            hint="links are not followed: name what they lead to as a mailbox of its own",
+            hint="links are not followed, and other kinds of files not read: name what they are,"
+            " or lead to, as a mailbox of its own",
         )
 
 

@@ -1,5 +1,5 @@
-"""Maildirs, as Dovecot, Courier and Exim keep them: one directory a folder, one file a message."""
+"""Maildirs, as mail servers and programs keep them: one file a message, in layouts of their own."""
 
-from sectool.mailbox.maildir.store import KIND, Maildir, is_maildir
+from sectool.mailbox.maildir.store import KIND, Maildir, may_be, recognises
 
-__all__ = ["KIND", "Maildir", "is_maildir"]
+__all__ = ["KIND", "Maildir", "may_be", "recognises"]

@@ -6,7 +6,6 @@ Both copies are read again before, and flags that changed meanwhile go over to t
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,16 +13,26 @@ from sectool import durable
 from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MessageChanged, MessageError, MessageVanished, reason_of
 from sectool.mailbox.base import Merge, Note, Placed
-from sectool.mailbox.maildir.adding import directory_to_write
-from sectool.mailbox.maildir.files import LOOKS, Found, MaildirFiles, answer, hint, is_unchanged
-from sectool.mailbox.maildir.names import (
-    INFO,
-    as_named,
-    is_message_name,
-    unique_name,
+from sectool.mailbox.files.message_files import (
+    LOOKS,
+    Found,
+    MessageFiles,
+    answer,
+    hint,
+    is_unchanged,
 )
-from sectool.mailbox.maildir.view import Entry
-from sectool.message import Flags, Intent, MessageRef, digest_stream, open_regular_file
+from sectool.mailbox.files.names import as_named, is_message_name, unique_name
+from sectool.mailbox.files.setting_aside import (
+    SetAside,
+    aside_name,
+    digest_of,
+    left_aside,
+    put_back,
+)
+from sectool.mailbox.files.view import Entry
+from sectool.mailbox.maildir.adding import directory_to_write
+from sectool.mailbox.maildir.names import INFO
+from sectool.message import Flags, Intent, MessageRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class MaildirRetirer:
         files: the reading half.
     """
 
-    def __init__(self, files: MaildirFiles) -> None:
+    def __init__(self, files: MessageFiles) -> None:
         self._files = files
 
     def retire(self, placed: Sequence[Placed], note: Note) -> list[Placed | MessageError]:
@@ -184,8 +193,8 @@ class MaildirRetirer:
             FileNotFoundError: no file has the name.
             OSError: it cannot be removed, and has the name as before.
         """
-        aside = directory_to_write(self._files, intent.replaced.folder, "tmp") / _aside(
-            intent, found
+        aside = directory_to_write(self._files, intent.replaced.folder, "tmp") / aside_name(
+            intent, found.digest
         )
         durable.rename(name, aside, "maildir.retire")
         try:
@@ -218,30 +227,22 @@ class MaildirRetirer:
     def settle(self, intents: Sequence[Intent]) -> None:
         """Ends the removals that a crash left: old copies go, whatever else was set aside returns.
 
-        It is found in any ``tmp``, since a folder may have another name by now. Nobody asks for the
-        new copy: it was there, durably, and who removed it since meant the message.
+        Nobody asks for the new copy: it was there, durably, and who removed it since meant the
+        message.
 
         Raises:
             OSError: one can neither be removed nor put back.
         """
-        left = {intent.where: intent for intent in intents}
-        for folder in self._files.folders() if left else ():
-            try:
-                directory = self._files.directory(folder, "tmp")
-                with directory.scan() as entries:
-                    found = [_ASIDE.fullmatch(entry.name) for entry in entries]
-                for name in found:
-                    if name is not None and (intent := left.get(name["where"])) is not None:
-                        self._settle(folder, directory / name[0], name["digest"], intent)
-            except (FileNotFoundError, NotADirectoryError, MessageError):
-                continue  # not a folder any more, or not one of this mailbox's owner
+        for left in left_aside(self._files, "tmp", intents):
+            with contextlib.suppress(MessageError):  # its folder is not the owner's any more
+                self._settle(left)
 
-    def _settle(self, folder: str, aside: DirectoryEntry, digest: str, intent: Intent) -> None:
-        if _digest_of(aside) == digest:
-            durable.unlink(aside, "maildir.discard-old")
-            durable.sync_directories([aside.directory], "maildir.retired")
+    def _settle(self, left: SetAside) -> None:
+        if digest_of(left.file) == left.digest:
+            durable.unlink(left.file, "maildir.discard-old")
+            durable.sync_directories([left.file.directory], "maildir.retired")
         else:
-            _put_back(aside, self._place_before(folder, intent))
+            _put_back(left.file, self._place_before(left.folder, left.intent))
 
     def _place_before(self, folder: str, intent: Intent) -> DirectoryEntry:
         """The name that an old copy had; where a log names none, a new one."""
@@ -255,38 +256,5 @@ class MaildirRetirer:
         return directory_to_write(self._files, folder, part or "cur") / name
 
 
-_ASIDE = re.compile(r"(?P<where>[^/]+)\.(?P<digest>[0-9a-f]{64})\.old")
-
-
-def _aside(intent: Intent, found: Found) -> str:
-    """Name in ``tmp`` of a copy on its way out.
-
-    It says which bytes were looked at: the log has those of the first look at the old copy, and
-    what goes may be an old copy that was moved or edited since, or a new one that is taken back.
-    """
-    return f"{intent.where}.{found.digest}.old"
-
-
-def _digest_of(entry: DirectoryEntry) -> str:
-    """SHA-256 of a file; empty of what cannot be read, or is none."""
-    try:
-        with open_regular_file(entry) as stream:
-            return digest_stream(stream)
-    except OSError:
-        return ""
-
-
 def _put_back(aside: DirectoryEntry, name: DirectoryEntry) -> None:
-    """Gives what was set aside its name again, durably; another one where that is taken."""
-    while _is_there(name):
-        name = name.directory / unique_name(aside.lstat().st_size)
-    durable.rename(aside, name, "maildir.put-back")
-    durable.sync_directories([name.directory, aside.directory], "maildir.put-back")
-
-
-def _is_there(entry: DirectoryEntry) -> bool:
-    try:
-        entry.lstat()
-    except FileNotFoundError:
-        return False
-    return True
+    put_back(aside, name, unique_name(aside.lstat().st_size), "maildir.put-back")

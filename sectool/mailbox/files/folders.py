@@ -1,6 +1,6 @@
-"""Finds and opens the folders of a Maildir: Maildir++ and Dovecot's nested layout (``LAYOUT=fs``).
+"""Finds and opens the folders of a mailbox that are directories.
 
-The table from folder name to directory made here is the only way from a name
+The table from folder name to directory that a layout makes is the only way from a name
 to a directory: a name given from outside is looked up, never joined to a path.
 All are opened from the root, a component at a time. Links are not followed;
 what is passed over is told.
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from sectool import durable
 from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MailboxError, MessageError, SectoolError, reason_of
-from sectool.mailbox.maildir.names import decode_level, printable, safe_level
+from sectool.mailbox.files.names import printable
 from sectool.trust import person
 
 INBOX = "INBOX"
-"""Name of the folder that is the Maildir's own directory."""
+"""Name of the inbox; on most the root directory."""
 
 NOTHING_THERE = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
@@ -31,6 +31,7 @@ NOTHING_THERE = frozenset(
 """What a name that leads to no file is told by; anything else is a fault, or a lack of rights."""
 
 MESSAGE_DIRECTORIES = ("cur", "new", "tmp")
+"""In the directory of a folder of a Maildir."""
 
 DEPTH_LIMIT = 32
 """Levels of nested directories that are looked into."""
@@ -38,6 +39,9 @@ DEPTH_LIMIT = 32
 FOLDER_LIMIT = 200_000
 """Directories that are looked at in one mailbox."""
 
+
+Names = tuple[str, ...]
+"""Of the directories that lead from the root to one."""
 
 OPEN_LIMIT = 32
 """Directories of folders that one process keeps open."""
@@ -50,7 +54,7 @@ class Folder:
     name: str
     """Decoded, ``/`` between levels; printable, unique in the mailbox."""
     components: tuple[str, ...]
-    """Names of the directories that lead to it from the root; none of ``INBOX``."""
+    """Names of the directories that lead to it from the root; none of the root."""
     identity: tuple[int, int]
     """Device and inode of its directory when it was found."""
 
@@ -72,10 +76,19 @@ def is_directory(entry: DirectoryEntry) -> bool:
     Raises:
         OSError: it cannot be told; mail in it would be passed over.
     """
-    return stat.S_ISDIR(_mode(entry))
+    return stat.S_ISDIR(mode_of(entry))
 
 
-def _mode(entry: DirectoryEntry) -> int:
+def is_there(entry: DirectoryEntry) -> bool:
+    """Whether anything has the name.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    return bool(mode_of(entry))
+
+
+def mode_of(entry: DirectoryEntry) -> int:
     """Kind and rights of what is there, itself; 0: nothing is."""
     try:
         return entry.lstat().st_mode
@@ -83,6 +96,18 @@ def _mode(entry: DirectoryEntry) -> int:
         if error.errno in NOTHING_THERE:
             return 0
         raise
+
+
+def is_maildir(directory: Directory) -> bool:
+    """Whether it is a folder of a Maildir without a doubt.
+
+    An empty ``tmp`` is lost by some ways to copy; Thunderbird makes no ``new``.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    others = (is_directory(directory / part) for part in ("new", "tmp"))
+    return is_directory(directory / "cur") and any(others)
 
 
 class OpenFolders:
@@ -121,14 +146,14 @@ class OpenFolders:
 
     def close(self, folder: Folder) -> None:
         """Opens a folder anew when it is asked for again."""
-        for part in ("", *MESSAGE_DIRECTORIES):
-            self._open.pop((folder.identity, part), None)
+        for known in [key for key in self._open if key[0] == folder.identity]:
+            del self._open[known]
 
     def _reach(self, folder: Folder) -> _Opened:
         opened = _Opened(self.root, self.root.status().st_uid)
         for name in folder.components:
             opened = opened.child(name)
-        if _identity(opened.directory) != folder.identity:
+        if identity(opened.directory) != folder.identity:
             raise MessageError(
                 f"the folder {folder.name} is another directory than when the mailbox was listed",
                 hint="run the same command again",
@@ -183,91 +208,55 @@ class _Opened:
         return _Opened(directory, self.owner, stranger)
 
 
-def find_folders(root: Directory) -> tuple[list[Folder], list[Skipped]]:
-    """All folders below a Maildir, ``INBOX`` first, then by directory name.
-
-    Raises:
-        MailboxError: a directory cannot be listed; mail in it would be passed over.
-    """
-    finder = _Finder()
-    status = root.status()
-    folders = [Folder(INBOX, (), (status.st_dev, status.st_ino))]
-    taken = {INBOX}
-    for components, levels, identity in finder.find(root):
-        name = _unique("/".join(levels), components[-1], taken)
-        taken.add(name)
-        folders.append(Folder(name, components, identity))
-    return folders, finder.skipped
-
-
-def _unique(name: str, raw: str, taken: set[str]) -> str:
+def unique_folder(name: str, raw: str, taken: set[str]) -> str:
     """``name``, or where another directory has it already, ``name`` with the directory's own."""
     while name in taken:
         name = f"{name} [{printable(raw)}]"
+    taken.add(name)
     return name
 
 
-_Names = tuple[str, ...]
-_Found = tuple[_Names, list[str], tuple[int, int]]
-"""Components, levels of the folder's name, device and inode."""
+class FolderFinder:
+    """Opens the directories in which folders may lie, from the root down, and bounds them."""
 
-
-class _Finder:
     def __init__(self) -> None:
         self.skipped: list[Skipped] = []
         self._left = FOLDER_LIMIT
 
-    def find(self, root: Directory) -> Iterator[_Found]:
-        for name, directory in self._directories(root, ()):
-            if not name.startswith("."):
-                yield from self._nested(directory, (name,), [_level(name)])
-                continue
-            if self._holds_mail(directory, (name,)):
-                yield (name,), _maildir_plus_levels(name[1:]), _identity(directory)
-            self._tell_below(directory, (name,))
+    def directories(self, directory: Directory, names: Names) -> Iterator[tuple[Names, Directory]]:
+        """The real directories in one that may be folders, by name, open.
 
-    def _nested(self, directory: Directory, names: _Names, levels: list[str]) -> Iterator[_Found]:
-        if self._holds_mail(directory, names):
-            yield names, levels, _identity(directory)
-        if len(levels) == DEPTH_LIMIT:
-            self._skip(names, f"more than {DEPTH_LIMIT} levels deep")
-            return
-        for name, child in self._directories(directory, names):
-            if not name.startswith("."):
-                yield from self._nested(child, (*names, name), [*levels, _level(name)])
-            else:
-                self._tell(child, (*names, name))
+        Args:
+            directory: they lie in it.
+            names: of the directories that lead to it from the root.
 
-    def _tell(self, directory: Directory, names: _Names) -> None:
-        """Tells of mail where neither kind of folder has any, as KMail's below dot folders."""
-        if self._holds_mail(directory, names):
-            self._skip(names, "a folder inside a dot folder, or a dot folder inside another")
-        self._tell_below(directory, names)
-
-    def _tell_below(self, directory: Directory, names: _Names) -> None:
-        if len(names) < DEPTH_LIMIT:
-            for name, child in self._directories(directory, names):
-                self._tell(child, (*names, name))
-
-    def _directories(self, directory: Directory, names: _Names) -> Iterator[tuple[str, Directory]]:
-        """The real directories in ``directory`` that may be folders, by name, open."""
+        Raises:
+            MailboxError: they cannot be listed, mail in them would be passed over, or there are
+                too many.
+        """
         found = []
         try:
             with directory.scan() as entries:
                 for entry in entries:
-                    if entry.name in MESSAGE_DIRECTORIES:
-                        continue
                     if entry.is_dir(follow_symlinks=False):
-                        found.append(entry.name)
-                    elif entry.is_symlink() and _may_lead_to_directory(entry):
-                        self._skip((*names, entry.name), "a link to a directory is not followed")
+                        if self.may_be_folder(entry.name):
+                            found.append(entry.name)
+                    elif (
+                        entry.is_symlink()
+                        and self.may_be_folder(entry.name)
+                        and _may_lead_to_directory(entry)
+                    ):
+                        self.skip((*names, entry.name), "a link to a directory is not followed")
         except OSError as error:
             raise cannot_list(printable(str(directory.path)), error) from error
+        if found and len(names) == DEPTH_LIMIT:
+            self.skip(names, f"more than {DEPTH_LIMIT} levels deep")
+            return
         self._left -= len(found)
         if self._left < 0:
             raise MailboxError(
                 f"the mailbox has more than {FOLDER_LIMIT} directories",
-                hint="name a Maildir, not a directory far above it",
+                hint="name the mailbox, not a directory far above it",
             )
         for name in sorted(found):
             try:
@@ -276,23 +265,24 @@ class _Finder:
                 if error.errno in NOTHING_THERE:  # removed meanwhile
                     continue
                 raise cannot_list(printable(str(directory.path / name)), error) from error
-            yield name, child
+            yield (*names, name), child
 
-    def _holds_mail(self, directory: Directory, names: _Names) -> bool:
-        try:
-            modes = {part: _mode(directory / part) for part in ("cur", "new")}
-        except OSError as error:
-            raise cannot_list(printable(str(directory.path)), error) from error
-        for part, mode in modes.items():
-            if stat.S_ISLNK(mode):
-                self._skip((*names, part), "a link to a directory is not followed")
-        return any(map(stat.S_ISDIR, modes.values()))
+    def may_be_folder(self, name: str) -> bool:  # noqa: ARG002  # for stores with others
+        """Whether a directory of this name is looked into."""
+        return True
 
-    def _skip(self, names: _Names, reason: str) -> None:
+    def skip(self, names: Names, reason: str) -> None:
+        """Takes down what is passed over.
+
+        Args:
+            names: of the directories that lead to it, and its own.
+            reason: why.
+        """
         self.skipped.append(Skipped(printable("/".join(names)), reason))
 
 
-def _identity(directory: Directory) -> tuple[int, int]:
+def identity(directory: Directory) -> tuple[int, int]:
+    """Device and inode of a directory."""
     status = directory.status()
     return status.st_dev, status.st_ino
 
@@ -302,17 +292,6 @@ def _may_lead_to_directory(link: os.DirEntry[str]) -> bool:
         return link.is_dir()
     except OSError as error:
         return error.errno not in NOTHING_THERE
-
-
-def _maildir_plus_levels(raw: str) -> list[str]:
-    decoded = [decode_level(level) for level in raw.split(".")]
-    levels = [level for level in decoded if level is not None]
-    return levels if len(levels) == len(decoded) else [safe_level(raw)]
-
-
-def _level(raw: str) -> str:
-    decoded = decode_level(raw)
-    return safe_level(raw) if decoded is None else decoded
 
 
 def cannot_list(what: str, error: OSError) -> SectoolError:

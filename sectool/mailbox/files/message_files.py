@@ -1,4 +1,4 @@
-"""Finds and reads the files of a Maildir's messages, whatever a server renames meanwhile.
+"""Finds and reads the files of a mailbox's messages, whatever a server renames meanwhile.
 
 The one place that goes from a ``MessageRef`` to a file, through the tables of
 folders and files; it writes nothing.
@@ -17,9 +17,9 @@ from typing import BinaryIO, TypeVar
 
 from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
-from sectool.mailbox.maildir.folders import Folder, OpenFolders, Skipped, find_folders
-from sectool.mailbox.maildir.inheriting import EPOCH, attributes_of
-from sectool.mailbox.maildir.view import GONE, Entry, FolderView
+from sectool.mailbox.files.folders import Folder, OpenFolders, Skipped
+from sectool.mailbox.files.inheriting import EPOCH, attributes_of
+from sectool.mailbox.files.view import GONE, Entry, FolderView
 from sectool.message import (
     Flags,
     Listing,
@@ -42,6 +42,9 @@ UNREADABLE = "unreadable"
 """Hint of a file that nothing could be told of."""
 
 Answer = TypeVar("Answer")
+
+FindFolders = Callable[[Directory], tuple[list[Folder], list[Skipped]]]
+"""Tells all folders of a root, ``INBOX`` first, and what is passed over."""
 
 
 def internal_date(status: os.stat_result) -> datetime:
@@ -72,15 +75,24 @@ class Found:
     """Whether a change since the reading shows in its status (``Sight``)."""
 
 
-class MaildirFiles:
-    """The folders and files of one Maildir.
+class MessageFiles:
+    """The folders and files of one mailbox.
 
     Args:
         root: its directory.
+        find_folders: knows their layout.
+        view_of: makes the view of a folder.
     """
 
-    def __init__(self, root: Directory) -> None:
+    def __init__(
+        self,
+        root: Directory,
+        find_folders: FindFolders,
+        view_of: Callable[[Folder, OpenFolders], FolderView],
+    ) -> None:
         self.root = root
+        self._find_folders = find_folders
+        self._view_of = view_of
         self._directories = OpenFolders(root)
         self._folders: dict[str, Folder] = {}
         self._views: OrderedDict[str, FolderView] = OrderedDict()
@@ -95,7 +107,7 @@ class MaildirFiles:
 
     def folders(self) -> list[str]:
         """Names of all folders, ``INBOX`` first; those seen before stay known."""
-        folders, self._skipped_folders = find_folders(self.root)
+        folders, self._skipped_folders = self._find_folders(self.root)
         self._folders.update((folder.name, folder) for folder in folders)
         return [folder.name for folder in folders]
 
@@ -119,7 +131,7 @@ class MaildirFiles:
         view = self._views.pop(name, None)
         if view is None:
             folder = self._known(name)
-            view = FolderView(folder, self._directories)
+            view = self._view_of(folder, self._directories)
             view.refresh()
         self._views[name] = view
         while len(self._views) > VIEW_LIMIT:
@@ -188,13 +200,13 @@ class MaildirFiles:
         yield from listings.hunt(set(missing))
 
     def _read_folder(self, folder: Folder) -> FolderView:
-        view = FolderView(folder, self._directories)
+        view = self._view_of(folder, self._directories)
         try:
             view.refresh()
         except MessageError:
             # Such as one that was removed and made anew while others were walked.
             self.folders()
-            view = FolderView(self._known(folder.name), self._directories)
+            view = self._view_of(self._known(folder.name), self._directories)
             view.refresh()
         return view
 
@@ -267,7 +279,7 @@ class MaildirFiles:
             entry = view.find(ref.key)
         except MessageError:
             return Flags()
-        return Flags() if entry is None else view.flags(entry.letters)
+        return Flags() if entry is None else view.flags(view.letters_of(entry))
 
     def open_at(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> BinaryIO:
         """Opens the file of a message, for the function that ``with_file`` calls.
@@ -300,7 +312,8 @@ class MaildirFiles:
                 digest = digest_stream(stream)
             if is_settled and sight.is_callers:
                 self._digests[sight] = digest
-        flags = self.view(ref.folder).flags(entry.letters)
+        view = self.view(ref.folder)
+        flags = view.flags(view.letters_of(entry))
         return Found(entry, status, digest, flags, attributes, is_settled)
 
 
@@ -394,7 +407,7 @@ class _Listings:
         return is_first
 
     def _listing(self, key: str, entry: Entry, status: os.stat_result) -> Listing:
-        letters = entry.letters
+        letters = self._view.letters_of(entry)
         if letters not in self._flags:
             self._flags[letters] = self._view.flags(letters)
         return Listing(

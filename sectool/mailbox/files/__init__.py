@@ -1,0 +1,1 @@
+"""What stores have in common that keep each message in a file of its own."""

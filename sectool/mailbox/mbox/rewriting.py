@@ -1,0 +1,469 @@
+"""Writes the file of a folder anew, with new copies in the places of old ones, and renames it in.
+
+The old file is locked meanwhile, as Debian's policy has it, so that a delivery waits. What is
+copied is taken from it as it is now, with the flags it has now, and read back message by message
+before it gets the name. A program that had the old file open may write to it even afterwards: the
+old file keeps a second name until nobody has it open for writing, and what came late is delivered
+into the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import BinaryIO
+
+from sectool import durable
+from sectool.crashpoints import crashpoint
+from sectool.directories import Directory, DirectoryEntry, is_regular
+from sectool.errors import Locked, MessageChanged, MessageError, MessageVanished, RunError
+from sectool.mailbox.base import Placed
+from sectool.mailbox.files.inheriting import Inheritance, attributes_of
+from sectool.mailbox.mbox.boxes import Boxes, answer
+from sectool.mailbox.mbox.form import HEADER_LIMIT, Header, separator
+from sectool.mailbox.mbox.index import (
+    FileState,
+    Index,
+    Layout,
+    Reader,
+    digest_of,
+    is_separator,
+    key_of,
+    lay_out,
+    read_index,
+)
+from sectool.mailbox.mbox.locking import (
+    HeldFile,
+    is_open_for_writing,
+    lock_of,
+    locked,
+    locked_beside,
+)
+from sectool.mailbox.mbox.waiting import Waiting, digest_in
+from sectool.message import COPY_BLOCK, Intent, MessageRef, open_regular_file
+
+TRIES = 5
+"""Times a folder is written that programs change although it is locked."""
+
+PATIENCE = 2.0
+"""Seconds that a program is waited for that has the old file open for writing."""
+
+_BOX = "box"
+"""Name of the new file beside the old one."""
+_OLD = re.compile(r"old\.(\d{1,19})\.[0-9a-f]{8}")
+"""Name of the old file after the exchange, with as many bytes of it as are in the new one."""
+_PAUSE = 0.02
+_NOT_IN_KERNEL = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One new copy on its way into the file."""
+
+    intent: Intent
+    written: DirectoryEntry
+    number: int | None
+    """Of the message that it replaces; None: it comes at the end."""
+
+
+@dataclass(slots=True)
+class _Expected:
+    """What is to be read back of the new file, message by message."""
+
+    keys: bytearray
+    digests: bytearray
+
+
+class Rewriter:
+    """The half of a mailbox that writes to the files of folders.
+
+    Args:
+        boxes: the files.
+        waiting: the new copies.
+        held: keeps other runs from a mailbox of one file; None: from a tree others do.
+    """
+
+    def __init__(
+        self,
+        boxes: Boxes,
+        waiting: Waiting,
+        held: HeldFile | None,
+    ) -> None:
+        self._boxes = boxes
+        self._folders = boxes.folders
+        self._waiting = waiting
+        self._held = held
+        self._unended: list[DirectoryEntry] = []
+
+    def replace(self, folder: str, placed: Sequence[Placed]) -> list[Placed | MessageError]:
+        """Puts new copies into the places of old ones, all of a folder by one rename.
+
+        Raises:
+            Locked: another program holds the file.
+            SectoolError: it could not be written; the old file is as it was.
+        """
+        return self._rewritten(self._folders.entry(folder), folder, placed)
+
+    def add(self, folder: str, placed: Sequence[Placed]) -> list[Placed | MessageError]:
+        """Puts further messages at the end of a folder, which is made where there is none.
+
+        Raises:
+            Locked: another program holds the file.
+            SectoolError: it could not be written; the old file is as it was.
+        """
+        file = self._folders.entry_of_new(folder)
+        with contextlib.suppress(FileExistsError):
+            with durable.new_file(file) as stream:
+                crashpoint("mbox.folder")
+                owner = self._folders.owner_status()
+                Inheritance(owner.st_uid, owner.st_gid, 0o600).give(stream.fileno())
+            durable.sync_directories([file.directory], "mbox.folder")
+        return self._rewritten(file, folder, placed)
+
+    # --- one exchange ----------------------------------------------------------------------
+
+    def _rewritten(
+        self, file: DirectoryEntry, folder: str, placed: Sequence[Placed]
+    ) -> list[Placed | MessageError]:
+        for _ in range(TRIES):
+            with locked(file):
+                answers = self._try(file, folder, placed)
+            if answers is not None:
+                break
+        else:
+            reason = f"the folder {folder} is changed by a program that does not lock it"
+            return [MessageChanged(reason) for _ in placed]
+        with contextlib.suppress(Locked):  # the next run ends it
+            self.end_exchange(file, patience=PATIENCE)
+        for copy, answered in zip(placed, answers, strict=True):
+            if isinstance(answered, Placed):
+                with contextlib.suppress(MessageVanished):
+                    self._waiting.remove(copy.written.intent, self._waiting.directory(file))
+        self._waiting.remove_directory(file)
+        with contextlib.suppress(MessageVanished):
+            self._unended += [file] if _kept(self._waiting.directory(file)) else []
+        return answers
+
+    def _try(
+        self, file: DirectoryEntry, folder: str, placed: Sequence[Placed]
+    ) -> list[Placed | MessageError] | None:
+        """Writes and exchanges the file; None where it changed meanwhile, and is as it was."""
+        with self._folders.open(folder) as old:
+            index = self._boxes.index_of(folder, old.fileno())
+            taken: set[int] = set()
+            ready = [self._ready(file, index, copy, taken) for copy in placed]
+            changes = [change for change in ready if isinstance(change, _Change)]
+            if not changes:
+                return [change for change in ready if isinstance(change, MessageError)]
+            beside = self._waiting.ensure_directory(file)
+            # An exchange before this one may not have been ended yet.
+            self._end(file, beside, patience=PATIENCE)
+            box = beside / _BOX
+            spoilt: dict[int, MessageError] = {}
+            written = self._written(box, old, index, changes, spoilt)
+            if FileState.of(old.fileno()) != index.state:
+                durable.unlink(box, "mbox.discard")
+                return None
+            if written is None:
+                durable.unlink(box, "mbox.discard")
+                raise RunError(
+                    "the new mbox file reads back otherwise than it was written",
+                    hint="the disk may be failing; the old file is as it was",
+                )
+            # Whoever opens the new file waits until it was looked at.
+            with locked_beside(box):
+                self._exchange(file, beside, old, index.state.size)
+                renamed = FileState.of_status(file.lstat())
+            if renamed != replace(written.state, changed=renamed.changed):
+                raise RunError(f"{file} was exchanged while it was written", hint="see by whom")
+        written.state, written.is_settled = renamed, False
+        self._boxes.keep(folder, written)
+        done = [change for change in changes if id(change) not in spoilt]
+        numbers = _numbers_after(done, len(written))
+        return [
+            change
+            if isinstance(change, MessageError)
+            else spoilt.get(id(change)) or _placed(copy, folder, written, numbers[id(change)])
+            for copy, change in zip(placed, ready, strict=True)
+        ]
+
+    def _ready(
+        self, file: DirectoryEntry, index: Index, copy: Placed, taken: set[int]
+    ) -> _Change | MessageError:
+        """Looks at both copies once more; the answer is the error that costs this message."""
+        intent = copy.written.intent
+        try:
+            written = self._waiting.whole(intent, file)
+            if intent.internal_date is not None:
+                return _Change(intent, written, None)
+            number = index.find(intent.replaced.key)
+            if number is None:
+                raise MessageVanished(f"the message {intent.replaced} is no longer there")
+            if index.digest(number) != intent.revision or number in taken:
+                raise MessageChanged(f"the message {intent.replaced} is not what it was")
+            copy.written.merged(old=index.flags(number), new=copy.written.flags)
+        except MessageError as error:
+            return error
+        taken.add(number)
+        return _Change(intent, written, number)
+
+    def _written(
+        self,
+        box: DirectoryEntry,
+        old: BinaryIO,
+        index: Index,
+        changes: Sequence[_Change],
+        spoilt: dict[int, MessageError],
+    ) -> Index | None:
+        """The new file, durable and read past the page cache; None: it is not what it is to be."""
+        durable.unlink(box, "mbox.discard", missing_ok=True)
+        with durable.new_file(box) as new:
+            crashpoint("mbox.rewrite")
+            expected = self._write(new, old.fileno(), index, changes, spoilt)
+            new.flush()
+            status, attributes = os.fstat(old.fileno()), attributes_of(old.fileno())
+            Inheritance.of_copy(status, attributes).give(new.fileno())
+        with open_regular_file(box) as stream:
+            durable.sync_files([stream], "mbox.sync")
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            written = read_index(stream.fileno())
+        is_whole = (written.keys, written.digests) == (expected.keys, expected.digests)
+        return written if is_whole else None
+
+    def _write(
+        self,
+        new: BinaryIO,
+        old: int,
+        index: Index,
+        changes: Sequence[_Change],
+        spoilt: dict[int, MessageError],
+    ) -> _Expected:
+        """Writes the new file, and tells what is to be read back of it."""
+        expected = _Expected(bytearray(), bytearray())
+        reader = Reader(old, index.state.size)
+        position, following = 0, 0
+        replacing = sorted(
+            ((change.number, change) for change in changes if change.number is not None),
+            key=lambda one: one[0],
+        )
+        for number, change in replacing:
+            start, end = index.starts[number], index.ends[number]
+            _copy_range(old, new, position, start)
+            _expect_as_before(expected, index, following, number)
+            layout = lay_out(reader, start, end, by_length=index.by_length)
+            put = answer(self._put, new, change, layout, expected)
+            if isinstance(put, MessageError):
+                spoilt[id(change)] = put
+                position, following = start, number
+            else:
+                position, following = end, number + 1
+        _copy_range(old, new, position, index.state.size)
+        _expect_as_before(expected, index, following, len(index))
+        added = [change for change in changes if change.number is None]
+        if added:
+            new.write(_missing_end(reader, is_last=position < index.state.size))
+        for change in added:
+            date = change.intent.internal_date or datetime.now().astimezone()
+            line = separator(date, b"\n")
+            nothing = Layout(0, 0, line, Header(b""), 0, (), is_ended=True)
+            put = answer(self._put, new, change, nothing, expected)
+            if isinstance(put, MessageError):
+                spoilt[id(change)] = put
+        return expected
+
+    def _put(self, new: BinaryIO, change: _Change, old: Layout, expected: _Expected) -> None:
+        with self._waiting.opened(change.written, change.intent) as (reader, layout):
+            header = layout.header
+            body = layout.header_start + len(header.raw)
+            end = b"\r\n" if old.line.endswith(b"\r\n") else b"\n"
+            empty = 0 if body == reader.size else reader.read(body, body + 2).find(b"\n") + 1
+            length = max(reader.size - body - empty, 0)
+            carried = old.header.carried_to(header, length)
+            if len(carried) > HEADER_LIMIT:
+                raise MessageError("its header block is too long for an mbox")
+            new.write(old.line + carried)
+            _copy_range(reader.descriptor, new, body, reader.size)
+            new.write(end)
+        digest = bytes.fromhex(digest_in(change.intent))
+        expected.keys += key_of(old.line, digest)
+        expected.digests += digest
+
+    def _exchange(self, file: DirectoryEntry, beside: Directory, old: BinaryIO, size: int) -> None:
+        if self._held is not None:
+            self._held.hold(beside / _BOX)
+        kept = beside / _old_name(size)
+        durable.link(old, kept, "mbox.keep")
+        durable.sync_directories([beside], "mbox.keep")
+        durable.rename(beside / _BOX, file, "mbox.exchange")
+        durable.sync_directories([file.directory, beside], "mbox.exchanged")
+
+    # --- what comes late -------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Ends the exchanges that an earlier run left, and removes what it had begun."""
+        for file, beside in self._folders.besides():
+            durable.unlink(beside / _BOX, "mbox.discard", missing_ok=True)
+            self.end_exchange(file, patience=PATIENCE)
+            self._waiting.remove_directory(file)
+            if is_regular(lock_of(file)):
+                # Of a killed run, for which others may wait; else its holder is waited for later.
+                with contextlib.suppress(Locked), locked(file):
+                    pass
+
+    def end_all(self) -> None:
+        """Ends, where that can be done at once, what programs kept open when it was to end."""
+        for file in self._unended:
+            self.end_exchange(file, patience=0)
+        self._unended.clear()
+
+    def end_exchange(self, file: DirectoryEntry, *, patience: float) -> None:
+        """Delivers what came late into an old file, and removes it.
+
+        Args:
+            file: the folder's.
+            patience: seconds that a program is waited for that may still write to it.
+        """
+        with contextlib.suppress(MessageVanished):
+            beside = self._waiting.directory(file)
+            if _kept(beside):
+                self._wait(beside, patience)
+                with locked(file):
+                    self._end(file, beside, patience=0)
+
+    def _wait(self, beside: Directory, patience: float) -> None:
+        until = time.monotonic() + patience
+        for name in _kept(beside):
+            with contextlib.suppress(OSError), open_regular_file(beside / name) as old:
+                # Where it cannot be told, all the time is waited.
+                while is_open_for_writing(old.fileno()) is not False:
+                    if time.monotonic() >= until:
+                        break
+                    time.sleep(_PAUSE)
+
+    def _end(self, file: DirectoryEntry, beside: Directory, *, patience: float) -> None:
+        """The same; the file is locked."""
+        self._wait(beside, patience)
+        for name in _kept(beside):
+            kept = beside / name
+            with open_regular_file(kept) as old:
+                self._folders.check_owner(str(kept), os.fstat(old.fileno()))
+                known, size = int(name.split(".")[1]), os.fstat(old.fileno()).st_size
+                if size > known and not _is_same(file, old):
+                    self._deliver(file, old.fileno(), known, size)
+                    delivered = beside / _old_name(size)
+                    durable.rename(kept, delivered, "mbox.delivered")
+                    durable.sync_directories([beside], "mbox.delivered")
+                    kept = delivered
+                # The same file: a run was killed before the exchange.
+                if _is_same(file, old) or not is_open_for_writing(old.fileno()):
+                    durable.unlink(kept, "mbox.discard-old")
+        durable.sync_directories([beside], "mbox.ended")
+
+    def _deliver(self, file: DirectoryEntry, old: int, known: int, size: int) -> None:
+        """Appends the messages that came late; those that a killed run appended are there."""
+        reader = Reader(old, size)
+        descriptor = file.open(os.O_RDWR | os.O_APPEND)
+        with os.fdopen(descriptor, "ab", 0) as new:
+            self._folders.check_owner(str(file), os.fstat(descriptor))
+            present = read_index(descriptor)
+            text = Reader(descriptor, present.state.size)
+            end = _end_of_tail(reader, known)
+            if end == known and not is_separator(reader, known):
+                # The rest of a message that was being written without a lock.
+                if text.read(max(text.size - size + known, 0), text.size) != reader.read(
+                    known, size
+                ):
+                    _append(old, new, known, size)
+                known = size
+            elif known < size:
+                new.write(_missing_end(text, is_last=True))
+                known = end
+            while known < size:
+                layout = lay_out(reader, known, None, by_length=False)
+                key = key_of(layout.line, digest_of(reader, layout)).hex()
+                if present.find(f"{key}.0") is None:
+                    _append(old, new, known, layout.end)
+                known = layout.end
+            durable.sync_files([new], "mbox.deliver")
+
+
+def _end_of_tail(reader: Reader, start: int) -> int:
+    """Where the first line begins that is not empty."""
+    while reader.read(start, start + 1) in {b"\r", b"\n"}:
+        start += 1
+    return start
+
+
+def _append(source: int, target: BinaryIO, start: int, end: int) -> None:
+    """The same where the file was opened to append to, which the kernel copies nothing into."""
+    crashpoint("mbox.deliver")
+    while start < end:
+        block = os.pread(source, min(COPY_BLOCK, end - start), start)
+        if not block:
+            return
+        target.write(block)
+        start += len(block)
+
+
+def _old_name(size: int) -> str:
+    return f"old.{size}.{os.urandom(4).hex()}"
+
+
+def _kept(beside: Directory) -> list[str]:
+    with beside.scan() as entries:
+        return sorted(entry.name for entry in entries if _OLD.fullmatch(entry.name))
+
+
+def _is_same(file: DirectoryEntry, old: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(file.lstat(), os.fstat(old.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _missing_end(reader: Reader, *, is_last: bool) -> bytes:
+    """What a file lacks of the empty line before a further message."""
+    tail = reader.read(max(reader.size - 3, 0), reader.size)
+    if not tail or not is_last or tail.endswith((b"\n\n", b"\n\r\n")):
+        return b""
+    return b"\n" if tail.endswith(b"\n") else b"\n\n"
+
+
+def _copy_range(source: int, target: BinaryIO, start: int, end: int) -> None:
+    """Copies a range of a file to the end of another, in the kernel where it can."""
+    target.flush()
+    while start < end:
+        try:
+            count = os.copy_file_range(source, target.fileno(), end - start, start)
+        except OSError as error:
+            if error.errno not in _NOT_IN_KERNEL:
+                raise
+            count = os.write(target.fileno(), os.pread(source, min(COPY_BLOCK, end - start), start))
+        if not count:
+            return  # it became shorter, which is seen when what was copied is read back
+        start += count
+
+
+def _expect_as_before(expected: _Expected, index: Index, first: int, last: int) -> None:
+    keys, digests = index.tables(first, last)
+    expected.keys += keys
+    expected.digests += digests
+
+
+def _numbers_after(changes: Sequence[_Change], count: int) -> dict[int, int]:
+    """The numbers of new copies in the new file: no message comes or goes but at its end."""
+    added = [change for change in changes if change.number is None]
+    numbers = {id(change): count - len(added) + place for place, change in enumerate(added)}
+    replaced = (change for change in changes if change.number is not None)
+    return numbers | {id(change): change.number or 0 for change in replaced}
+
+
+def _placed(copy: Placed, folder: str, index: Index, number: int) -> Placed:
+    ref = MessageRef(folder, index.key(number))
+    return replace(copy, ref=ref, revision=index.digest(number), hint=index.hint(number))
