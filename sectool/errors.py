@@ -145,11 +145,24 @@ class ServerUnavailable(MailboxError):
     """The server cannot be reached or asks to come back later.
 
     What raises it may have done what was asked all the same: the answer was lost.
+
+    Args:
+        message: as of every error.
+        hint: as of every error.
+        wait: seconds that the server asks to wait; None: it does not say.
+
+    Attributes:
+        has_progressed: whether some of what was asked came, and need not be asked for again.
     """
 
     exit_code = 18
-    summary = "server unreachable or throttling; try again later"
+    summary = "server unreachable or throttling, try again later"
     again = Again.NOW
+
+    def __init__(self, message: str, *, hint: str = "", wait: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.wait = wait
+        self.has_progressed = False
 
 
 class LoginRefused(MailboxError):

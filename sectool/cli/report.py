@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 import typer
 
 from sectool.cli import options
-from sectool.cli.options import path_argument, path_option
+from sectool.cli.paths import path_argument, path_option
 from sectool.errors import UsageError
 
 if TYPE_CHECKING:

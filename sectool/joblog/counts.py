@@ -267,6 +267,13 @@ class MessagesAlike:
 class Standings(Table):
     """Answers how far the messages of a job have come."""
 
+    def folders(self) -> list[str]:
+        """Names of the folders in which messages of the job are, as far as is known."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT folder FROM message WHERE presence = 'present' ORDER BY folder"
+        )
+        return [str(folder) for (folder,) in rows]
+
     def names_of(self, states: frozenset[State]) -> frozenset[str]:
         """Names, within whatever folder, of messages in these states that were never replaced."""
         rows = self._connection.execute(

@@ -26,11 +26,11 @@ from sectool.errors import (
     SectoolError,
 )
 from sectool.locks import DirectoryLock, is_held
+from sectool.mailbox.access import MailboxSpecification
 from sectool.mailbox.base import (
     Add,
     Capabilities,
     Mailbox,
-    MailboxSpecification,
     Note,
     Placed,
     Replace,
