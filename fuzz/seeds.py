@@ -113,8 +113,23 @@ def _forms(
         yield serialize_key_and_certificates(b"k", private, first, others, chosen)
 
 
+def answers(directories: Iterable[Path] = ()) -> Iterator[bytes]:
+    """What a server tells of a session, and of each message."""
+    names = ('""', '"a \\"b\\\\"', "{3}\r\na\r\n", "&U,BTFw-", '"&AOk-.x"', "[x] NIL")
+    for name in names:
+        for attributes in ("()", "(\\HasNoChildren \\Sent)"):
+            yield f'* LIST {attributes} "." {name}\r\nS1 OK [X y] done\r\n'.encode()
+    yield b'* NAMESPACE (("" "/")) NIL (("Shared/" "/" "X-A" ("b")))\r\n* SEARCH 1 2 4294967295\r\n'
+    yield b"* OK [UIDVALIDITY 7] x\r\n* 3 EXISTS\r\n* FLAGS (\\Seen $x)\r\n+ go on\r\nS1 NO no\r\n"
+    for number, raw in enumerate(messages(directories), 1):
+        told = f'* {number} FETCH (UID {number} FLAGS (\\Seen) INTERNALDATE " 1-Jan-2001 10:00:00 '
+        told += f'+0200" RFC822.SIZE {len(raw)} BODY[]<0> {{{len(raw)}}}\r\n'
+        yield told.encode() + raw + b")\r\nS2 OK done\r\n"
+
+
 MAKERS = {
     "cms": envelopes,
+    "imap": answers,
     "in-place": messages,
     "inventory": messages,
     "keys": key_files,

@@ -17,7 +17,11 @@ from unittest.mock import patch
 
 from sectool import budget, cms, keys, smime
 from sectool.cms.seams import PKCS1v15
-from sectool.errors import MessageError, SectoolError
+from sectool.errors import MessageError, SectoolError, ServerUnavailable
+from sectool.mailbox.imap import utf7
+from sectool.mailbox.imap.fetched import LAST_UID, Collected
+from sectool.mailbox.imap.folders import name_of
+from sectool.mailbox.imap.reader import Data, Reader, Sink as StringSink
 from sectool.message import BytesContent, Content, FileContent, Sink
 from sectool.outcome import PlaintextDigest
 from tests.support.opening import open_envelope
@@ -256,8 +260,29 @@ def _written(*texts: str) -> None:
         text.encode()
 
 
+def read_imap(data: bytes) -> None:
+    """Reads what a server says, and names the folders it tells of."""
+    reader = Reader(io.BytesIO(data).read)
+    with suppress(ServerUnavailable):
+        while True:
+            response = reader.read(StringSink(io.BytesIO(), most=len(data), total=len(data)))
+            if isinstance(response, Data):
+                Collected(range(LAST_UID)).take(response)
+                _name_folders(response)
+    with suppress(ValueError):
+        if utf7.encode(utf7.decode(data)) != data:
+            raise OutOfBounds("a name has two forms")
+
+
+def _name_folders(response: Data) -> None:
+    for value in response.values:
+        if isinstance(value, bytes) and not name_of(value, b".").isprintable():
+            raise OutOfBounds("a folder is called by what cannot be printed")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "cms": read_cms,
+    "imap": read_imap,
     "in-place": put_in_place,
     "inventory": read_message,
     "keys": read_keys,

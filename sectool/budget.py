@@ -138,6 +138,11 @@ def limits_times(factor: int) -> Iterator[None]:
         _factor.reset(token)
 
 
+def limit_of(work: Work) -> int:
+    """What one message may ask for at most."""
+    return MESSAGE[work] * limit_factor()
+
+
 def current() -> Budget:
     """The budget of the message or file at hand; a new one for whoever works on neither."""
     return _current.get() or Budget({**MESSAGE, **KEY_FILE}, limit_factor())

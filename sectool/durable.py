@@ -340,18 +340,24 @@ def link(source: BinaryIO, target: FilePath, point: str) -> None:
 
 
 def replace_file(path: Path, data: bytes, point: str, *, durable: bool = True) -> None:
-    """Replaces a small file atomically.
+    """Replaces a small file atomically, as ``replacing``, by these bytes."""
+    with replacing(path, point, durable=durable) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def replacing(path: Path, point: str, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file for writing that takes the place of another atomically, once the block has ended.
 
     Args:
         path: the file; a new one is made 0600.
-        data: its new bytes.
         point: name of the crash points.
         durable: False for a file that a reader may miss after a power cut.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     temporary.unlink(missing_ok=True)
     with new_file(temporary) as stream:
-        stream.write(data)
+        yield stream
     if durable:
         sync_files([temporary], f"{point}.sync")
     rename(temporary, path, f"{point}.rename")

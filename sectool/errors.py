@@ -145,11 +145,24 @@ class ServerUnavailable(MailboxError):
     """The server cannot be reached or asks to come back later.
 
     What raises it may have done what was asked all the same: the answer was lost.
+
+    Args:
+        message: as of every error.
+        hint: as of every error.
+        wait: seconds that the server asks to wait; None: it does not say.
+
+    Attributes:
+        has_progressed: whether some of what was asked came, and need not be asked for again.
     """
 
     exit_code = 18
-    summary = "server unreachable or throttling; try again later"
+    summary = "server unreachable or throttling, try again later"
     again = Again.NOW
+
+    def __init__(self, message: str, *, hint: str = "", wait: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.wait = wait
+        self.has_progressed = False
 
 
 class LoginRefused(MailboxError):
@@ -246,14 +259,14 @@ class UnsafeDirectory(RunError):
 
 
 class Interrupted(RunError):
-    """The person (SIGINT) or the system (SIGTERM) asked the run to stop."""
+    """The person (SIGINT) or the system (SIGTERM, SIGHUP) asked the run to stop."""
 
     exit_code = 130
     summary = "interrupted"
 
 
 class Terminated(Interrupted):
-    """SIGTERM arrived."""
+    """SIGTERM arrived, or SIGHUP, as when a terminal or a connection is closed."""
 
     exit_code = 143
     summary = "terminated"

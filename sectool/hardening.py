@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,16 @@ from multiprocessing import util
 
 SECRET_VARIABLES = frozenset({"SECTOOL_PASSPHRASE", "SECTOOL_PIN", "SECTOOL_IMAP_PASSWORD"})
 """What may stand in the environment of a command, and is nobody else's."""
+
+
+INTERRUPTS = tuple(number for number in signal.Signals if number.name in {"SIGINT", "SIGHUP"})
+"""What a terminal sends to all processes of a command: their parent alone decides what it means."""
+
+
+def ignore_interrupts() -> None:
+    """Makes this process, and those that it starts, deaf to what a terminal sends."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def harden(*, memory: int | None = None) -> None:

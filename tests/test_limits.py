@@ -12,6 +12,7 @@ from sectool import budget, cms
 from sectool.jobs.passes import bindings
 from sectool.jobs.work import search_layers
 from sectool.keys import limits as of_keys
+from sectool.mailbox.imap import reader
 from sectool.mime import limits as of_mime
 
 PAGE = (Path(__file__).parents[1] / "docs" / "limits.md").read_text(encoding="utf-8")
@@ -19,6 +20,10 @@ ROOMS = {
     "cms": dataclasses.asdict(cms.DEFAULT_LIMITS),
     "mime": dataclasses.asdict(of_mime.Limits()),
     "keys": {name: getattr(of_keys, name) for name in dir(of_keys) if name.isupper()},
+}
+WIRE = {
+    name: getattr(reader, name)
+    for name in ("LONGEST_LINE", "LONGEST_NUMBERS", "LARGEST_STRING", "MOST_TOKENS", "DEEPEST")
 }
 LAYERS = {"DEEPEST": search_layers.DEEPEST}
 TRIALS = {
@@ -60,3 +65,7 @@ def test_the_page_has_the_limits_of_layers_with_their_values() -> None:
 
 def test_the_page_has_the_limits_of_trials_with_their_values() -> None:
     assert rows("`sectool/jobs/passes/bindings.py`") == TRIALS
+
+
+def test_the_page_has_the_limits_of_the_wire_with_their_values() -> None:
+    assert rows("`sectool/mailbox/imap/reader.py`") == WIRE

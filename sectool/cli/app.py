@@ -87,17 +87,19 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 _ALWAYS = {0, 1, 2, 130, 143}
 _LOG = {13, 21, 22}
-_RUN = {3, 10, 11, 14, 17, *_LOG}
+_SERVER = {18, 19, 20}
+_RUN = {3, 10, 11, 14, 17, *_LOG, *_SERVER}
 
 EXIT_CODES: dict[str, set[int]] = {
-    "scan": _ALWAYS | {3, 10, 12, 22},
-    "keys": _ALWAYS | {10, 12, 22},
-    "decrypt": _ALWAYS | _RUN | {12, 15, 16, 20},
-    "encrypt": _ALWAYS | _RUN | {12, 15, 16, 20},
-    "rewrap": _ALWAYS | _RUN | {12, 15, 20},
+    "scan": _ALWAYS | _SERVER | {3, 10, 12, 17, 22},
+    "keys": _ALWAYS | _SERVER | {10, 12, 17, 22},
+    "decrypt": _ALWAYS | _RUN | {12, 15, 16},
+    "encrypt": _ALWAYS | _RUN | {12, 15, 16},
+    "rewrap": _ALWAYS | _RUN | {12, 15},
     "status": _ALWAYS | _LOG,
+    "report": _ALWAYS | _LOG | {17},
     "verify": _ALWAYS | _RUN | {12},
-    "rollback": _ALWAYS | _RUN | {12, 16, 20},
+    "rollback": _ALWAYS | _RUN | {12, 16},
     "purge": _ALWAYS | _RUN | {12},
     "demo": _ALWAYS | {17, 22},
 }
@@ -135,6 +137,7 @@ SUMMARIES = {
     "encrypt": "After the move: encrypt the mail of the job to the new keys.",
     "rewrap": "Exchange the recipients of encrypted mail; no plaintext on disk.",
     "status": "Show where a job stands, what is left, what failed and why.",
+    "report": "Write what the logs of jobs hold as a page and as tables.",
     "verify": "Prove the mailbox against the job: what is there, lost or new.",
     "rollback": "Put the originals back.",
     "purge": "Remove checkpoints and originals that are no longer needed.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sectool.cli import options
-from sectool.cli.options import path_option
+from sectool.cli.paths import path_option
 from sectool.cli.undone import UndoneOptions
 
 if TYPE_CHECKING:

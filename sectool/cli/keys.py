@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sectool.cli import options
+from sectool.cli.account import AccountOptions
 from sectool.cli.layout import fact, table, wrapped
-from sectool.cli.options import path_argument
+from sectool.cli.paths import path_argument
 from sectool.cli.shell import answer, envelope, report
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def keys(
     *,
     mailbox: OfMailbox = None,
     passphrases: options.PassphraseOptions,
+    account: AccountOptions,
     workers: options.Workers = None,
     limit_factor: options.LimitFactor = 1,
     manners: options.Manners,
@@ -56,7 +58,7 @@ def keys(
             workers=options.worker_processes(workers),
             limit_factor=limit_factor,
         )
-        needed = run_job(spec, manners)
+        needed = run_job(account.at_account(spec), manners)
     _show(history, needed, manners)
 
 

@@ -5,33 +5,29 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from sectool.cli.account import AccountOptions, AnyRun
+from sectool.cli.paths import path_option
 from sectool.errors import UsageError
 
 if TYPE_CHECKING:
     from sectool.cms import Profile
-    from sectool.jobs import Decrypt, Encrypt, Rewrap, Run
+    from sectool.jobs import Decrypt, Encrypt, Rewrap
     from sectool.keys import KeySpecification
     from sectool.smime import PartSelection
-    from sectool.summary import Summary
 
-# Whether a path can be read is told by who opens it: asked beforehand the system answers for the
-# real user, without the capabilities that count when it is opened.
-path_option = partial(typer.Option, readable=False)
-path_argument = partial(typer.Argument, readable=False)
-
-
-AnyRun = TypeVar("AnyRun", bound="Run[Summary]")
 Encrypting = TypeVar("Encrypting", "Encrypt", "Rewrap")
 
 Mailbox = Annotated[
     str,
-    typer.Argument(metavar="MAILBOX", help="Path of the mailbox, or KIND:PATH, as maildir:PATH."),
+    typer.Argument(
+        metavar="MAILBOX",
+        help="Path of the mailbox, or KIND:PATH, as maildir:PATH; or imaps://USER@HOST/.",
+    ),
 ]
 Keys = Annotated[
     list[Path],
@@ -296,8 +292,8 @@ class ReaderOptions(PartOptions):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RunOptions:
-    """How much of the mailbox a run takes, and with how many hands."""
+class RunOptions(AccountOptions):
+    """How much of which mailbox a run takes, and with how many hands."""
 
     folder: Annotated[
         str,
@@ -335,7 +331,7 @@ class RunOptions:
         from sectool.jobs import Selection
 
         return replace(
-            run,
+            self.at_account(run),
             selection=Selection(self.folder, self.since, self.before, self.limit),
             workers=worker_processes(self.workers),
             limit_factor=self.limit_factor,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.account import AccountOptions
 
 EXAMPLE = "Example: sectool purge ~/move --verify-keys new.p12 --dry-run"
 
@@ -29,6 +30,7 @@ def purge(
     partial: afterwards.Partial = False,
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
+    account: AccountOptions,
     workers: options.Workers = None,
     limit_factor: options.LimitFactor = 1,
     manners: options.Manners,
@@ -54,4 +56,4 @@ def purge(
         accept_unproven=accept_unproven,
         abandon=abandon,
     )
-    show(run_job(spec, manners), manners)
+    show(run_job(account.at_account(spec), manners), manners)

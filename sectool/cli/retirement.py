@@ -196,7 +196,7 @@ class JobAnswers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Combined:
+class Combined:
     """One old key, and what each of several jobs says of it, in their order."""
 
     key: RetiredKey
@@ -205,24 +205,27 @@ class _Combined:
 
     @property
     def answer(self) -> Answer:
+        """The one answer of all."""
         return Answer.worst(self.answers)
 
     @property
     def reason(self) -> str:
+        """The same in words."""
         joint = ", but for " if self.answer is Answer.NOT_NEEDED else ", "
         return joint.join([self.answer, *_but_for(self.given_up)])
 
     @property
     def in_short(self) -> str:
+        """The same in a few."""
         return f"{self.answer}, but for" if ", but for " in self.reason else self.answer
 
 
-def _combined(jobs: Sequence[JobAnswers]) -> Iterable[_Combined]:
+def combined(jobs: Sequence[JobAnswers]) -> Iterable[Combined]:
     """Each key once, by its public half."""
-    found: dict[PublicKeyDigest, _Combined] = {}
+    found: dict[PublicKeyDigest, Combined] = {}
     for job in jobs:
         for key in job.keys or ():
-            found.setdefault(key.public_key, _Combined(key))
+            found.setdefault(key.public_key, Combined(key))
     for job in jobs:
         own = {key.public_key: key for key in job.keys or ()}
         for public_key, combined in found.items():
@@ -244,13 +247,13 @@ def combined_json(jobs: Sequence[JobAnswers]) -> list[dict[str, Any]]:
                 for job, answer in zip(jobs, one.answers, strict=True)
             ],
         }
-        for one in _combined(jobs)
+        for one in combined(jobs)
     ]
 
 
 def combined_table(jobs: Sequence[JobAnswers]) -> Iterable[str]:
     """The same for a person."""
-    combined = list(_combined(jobs))
+    answers = list(combined(jobs))
     rows = [
         (
             key_name(one.key.key),
@@ -258,10 +261,10 @@ def combined_table(jobs: Sequence[JobAnswers]) -> Iterable[str]:
             one.in_short,
             _where(jobs, one.answers),
         )
-        for one in combined
+        for one in answers
     ]
     yield from table(("old key", "file", f"in {len(jobs)} jobs", "so says"), rows)
-    for one in combined:
+    for one in answers:
         if one.given_up:
             yield from wrapped(f"  {one.key.file}: {one.reason}", indent=4)
     yield from _not_looked_at()

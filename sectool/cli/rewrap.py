@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sectool.cli import afterwards, options
-from sectool.cli.options import path_option
+from sectool.cli.paths import path_option
 from sectool.cli.undone import UndoneOptions
 from sectool.errors import UsageError
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import options
-from sectool.cli.options import path_option
+from sectool.cli.paths import path_option
 from sectool.errors import UsageError
 
 EXAMPLE = "Example: sectool scan ~/Maildir --keys ~/keys --passphrase-file pass.txt"

@@ -99,7 +99,8 @@ def passphrase_prompt() -> Callable[[str], str] | None:
         if name == asked:
             say("sectool: that passphrase does not open it; none at all leaves it out")
         asked = name
-        what = "PIN" if is_token_uri(name) else "passphrase"
+        what = "password" if "://" in name else "passphrase"
+        what = "PIN" if is_token_uri(name) else what
         # Nothing is under way while a person types, so an interrupt need not wait.
         with stopping_at_once():
             try:

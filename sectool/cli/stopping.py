@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM mean: stop at once, or after the messages under way."""
+"""What SIGINT, SIGTERM and SIGHUP mean: stop at once, or after the messages under way."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from types import FrameType
 from sectool.errors import Interrupted, Terminated
 
 Handler = Callable[[int, FrameType | None], None]
+
+
+SIGNALS = tuple(
+    number for number in signal.Signals if number.name in {"SIGINT", "SIGTERM", "SIGHUP"}
+)
+"""Those that ask a command to end; Windows has no SIGHUP."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -34,17 +40,17 @@ class Stopped(KeyboardInterrupt):
 def interruption(number: int) -> Interrupted:
     """The error that a signal ends a command with."""
     kind, word = (
-        (Terminated, "terminated") if number == signal.SIGTERM else (Interrupted, "interrupted")
+        (Interrupted, "interrupted") if number == signal.SIGINT else (Terminated, "terminated")
     )
     return kind(word, hint="the same command resumes")
 
 
 @contextmanager
 def handling(handler: Handler) -> Iterator[None]:
-    """Both signals call ``handler`` meanwhile; one that was ignored stays so (``nohup``)."""
+    """Those signals call ``handler`` meanwhile; one that was ignored stays so (``nohup``)."""
     before = {
         number: signal.getsignal(number)
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in SIGNALS
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     for number in before:
@@ -57,7 +63,7 @@ def handling(handler: Handler) -> Iterator[None]:
 
 
 def stopping_at_once() -> AbstractContextManager[None]:
-    """Both signals raise ``Stopped`` wherever the process is."""
+    """Those signals raise ``Stopped`` wherever the process is."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise Stopped(number)
@@ -77,7 +83,7 @@ class SignalCancel:
         self._received: int | None = None
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
-        """Handler of both signals."""
+        """Handler of those signals."""
         if self._received is not None:
             raise Stopped(number)
         self._received = number

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from sectool.cli import afterwards, options
-from sectool.cli.options import path_option
+from sectool.cli.paths import path_option
 from sectool.cli.undone import Acknowledge
 
 if TYPE_CHECKING:

@@ -3,7 +3,11 @@
 Holds no subjects, no addresses, no key material and no plaintext.
 """
 
-from sectool.joblog.counts import MessagesAlike as MessagesAlike
+from sectool.joblog.counts import (
+    FormerPlaintext as FormerPlaintext,
+    MessagesAlike as MessagesAlike,
+    UnfinishedMessage as UnfinishedMessage,
+)
 from sectool.joblog.decisions import Acknowledgement as Acknowledgement, Standing as Standing
 from sectool.joblog.layers import NOT_EVERYBODYS as NOT_EVERYBODYS
 from sectool.joblog.log import JobLog as JobLog

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sectool.joblog.layers import IS_ACKNOWLEDGED, LayerTable
 from sectool.joblog.parts import STANDING
@@ -12,6 +13,32 @@ from sectool.joblog.records import NOTICED, RECIPIENT_COLUMNS, Storage, moment_o
 from sectool.joblog.table import Table
 from sectool.outcome import NOT_DONE, Integrity, RecipientKey, State
 from sectool.summary import Lying, NotDone, Summary
+
+_UNFINISHED = "(word IN (SELECT value FROM json_each(?)) OR (word = ? AND told <> ''))"
+_UNFINISHED_VALUES = (json.dumps(sorted(NOT_DONE)), State.CHECKPOINTED)
+"""Of a checkpointed message a reason says why it did not go into the mailbox in clear."""
+
+_LONGEST_REASON = 2000
+"""Characters of a reason that are read of each message in a list of many."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedMessage:
+    """One message that was not done, as a list of many has it."""
+
+    folder: str
+    ref: str
+    """What the store calls it there."""
+    date: datetime | None
+    """When the store received it; None: not known."""
+    size: int
+    """Bytes as stored."""
+    state: State
+    reason: str
+    """The beginning of it, where it is long."""
+    acknowledged: bool
+    keys: tuple[RecipientKey, ...]
+    """Those that it names, as far as they are known."""
 
 
 class Counts(Table):
@@ -96,14 +123,38 @@ class Counts(Table):
             if in_history:
                 summary.keys_in_history.add(key)
 
+    def unfinished(self) -> Iterator[UnfinishedMessage]:
+        """Each message that is not done, one after the other; reads only."""
+        keys = {
+            str(number): RecipientKey(*names)
+            for number, *names in self._connection.execute(
+                f"SELECT recipient, {RECIPIENT_COLUMNS} FROM recipient"
+            )
+        }
+        rows = self._connection.execute(
+            "SELECT folder, key, internal_date, size, word, substr(told, 1, ?),"
+            f" {IS_ACKNOWLEDGED}, (SELECT group_concat(recipient) FROM message_recipient"
+            "   WHERE message_recipient.message = counted.message)"
+            f" FROM counted WHERE {_UNFINISHED} ORDER BY folder, message",
+            (_LONGEST_REASON, *_UNFINISHED_VALUES),
+        )
+        for folder, key, date, size, word, reason, acknowledged, named in rows:
+            yield UnfinishedMessage(
+                folder,
+                key,
+                None if date is None else moment_of(date),
+                size,
+                State(word),
+                reason,
+                bool(acknowledged),
+                tuple(keys[number] for number in (named or "").split(",") if number),
+            )
+
     def _summarise_not_done(self, summary: Summary) -> None:
         rows = self._connection.execute(
             "SELECT folder, key, message_id, word, told, original_identity,"
-            f" {IS_ACKNOWLEDGED} FROM counted"
-            " WHERE word IN (SELECT value FROM json_each(?)) OR (word = ? AND told <> '')"
-            " ORDER BY folder, message",
-            # A reason there says why the message did not go into the mailbox in clear.
-            (json.dumps(sorted(NOT_DONE)), State.CHECKPOINTED),
+            f" {IS_ACKNOWLEDGED} FROM counted WHERE {_UNFINISHED} ORDER BY folder, message",
+            _UNFINISHED_VALUES,
         )
         for folder, key, message_id, word, reason, identity, acknowledged in rows:
             entry = NotDone(
@@ -114,8 +165,23 @@ class Counts(Table):
                 summary.acknowledged[entry.state] += 1
 
 
+@dataclass(frozen=True, slots=True)
+class FormerPlaintext:
+    """Plaintext that lay somewhere, and does not any more."""
+
+    count: int = 0
+    since: datetime | None = None
+    """When the first of it came there; None: there was none."""
+    longest: timedelta = timedelta()
+    """How long one of them lay there, at most, as the clock of the machine had it."""
+
+
 _IN_CLEAR = "in_clear AND presence IN ('present', 'changed')"
 """Condition on a message: its plaintext lies in the mailbox."""
+
+
+_ENDS_PLAINTEXT = "('reencrypted', 'rewrapped', 'rolled-back', 'returned')"
+"""Steps after which a message that was decrypted in place is none any more."""
 
 
 class PlaintextTable(Table):
@@ -135,13 +201,48 @@ class PlaintextTable(Table):
         count, size = self._row(f"SELECT count(*), total(size) FROM message WHERE {_IN_CLEAR}")
         (since,) = self._row(
             "WITH undone AS (SELECT message, max(step) AS last FROM step"
-            "   WHERE name IN ('reencrypted', 'rewrapped', 'rolled-back', 'returned')"
+            f"   WHERE name IN {_ENDS_PLAINTEXT}"
             "   GROUP BY message)"
             " SELECT min(at) FROM step JOIN message USING (message)"
             "   LEFT JOIN undone USING (message)"
             f" WHERE name = 'decrypted' AND step.step > coalesce(undone.last, 0) AND {_IN_CLEAR}"
         )
         return Lying(count, int(size), None if since is None else moment_of(since))
+
+    def former_checkpoints(self) -> FormerPlaintext:
+        """The checkpoints in clear that were purged, for as long as the log knows of them."""
+        return _former(
+            *self._row(
+                "WITH ended AS (SELECT content_digest, max(at) AS at FROM part"
+                "   JOIN step USING (message) WHERE name = 'purged' GROUP BY content_digest)"
+                " SELECT count(*), min(written), max(ended.at - written) FROM checkpoint"
+                "   JOIN tombstone ON digest = content_digest LEFT JOIN ended"
+                "   USING (content_digest)"
+                " WHERE kind = 'checkpoint' AND tombstone.step = 'removed' AND storage = ?",
+                Storage.PLAIN,
+            )
+        )
+
+    def formerly_in_mailbox(self) -> FormerPlaintext:
+        """The messages that lay in the mailbox in clear, and how long; each time counts."""
+        return _former(
+            *self._row(
+                "WITH acts AS (SELECT message, name, at,"
+                "   count(*) FILTER (WHERE name <> 'decrypted') OVER (PARTITION BY message"
+                "     ORDER BY step ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS turn"
+                f"   FROM step WHERE name = 'decrypted' OR name IN {_ENDS_PLAINTEXT}),"
+                " times AS (SELECT min(at) FILTER (WHERE name = 'decrypted') AS begun,"
+                "   max(at) FILTER (WHERE name <> 'decrypted') AS ended"
+                "   FROM acts GROUP BY message, turn)"
+                " SELECT count(*), min(begun), max(ended - begun) FROM times"
+                " WHERE begun IS NOT NULL AND ended IS NOT NULL"
+            )
+        )
+
+
+def _former(count: int, since: int | None, longest: int | None) -> FormerPlaintext:
+    moment = None if since is None else moment_of(since)
+    return FormerPlaintext(count, moment, timedelta(microseconds=max(0, longest or 0)))
 
 
 _NAMED = (
@@ -165,6 +266,13 @@ class MessagesAlike:
 
 class Standings(Table):
     """Answers how far the messages of a job have come."""
+
+    def folders(self) -> list[str]:
+        """Names of the folders in which messages of the job are, as far as is known."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT folder FROM message WHERE presence = 'present' ORDER BY folder"
+        )
+        return [str(folder) for (folder,) in rows]
 
     def names_of(self, states: frozenset[State]) -> frozenset[str]:
         """Names, within whatever folder, of messages in these states that were never replaced."""

@@ -1,6 +1,14 @@
 """The engine: what the commands do, from a frozen specification to a summary."""
 
-from sectool.jobs.operations.status import status as status
+from sectool.joblog import (
+    FormerPlaintext as FormerPlaintext,
+    UnfinishedMessage as UnfinishedMessage,
+)
+from sectool.jobs.operations.status import (
+    Inspection as Inspection,
+    inspect as inspect,
+    status as status,
+)
 from sectool.jobs.run import run as run
 from sectool.jobs.session.job import is_job as is_job, make_directory as make_directory
 from sectool.jobs.session.processors import default_workers as default_workers

@@ -66,7 +66,11 @@ def run(
     reporter = Reporter(spec.operation, progress or NoProgress(), document)
     cancel = cancel or NeverCancelled()
     try:
-        with ExitStack() as stack, limits_times(spec.limit_factor), stopped_by(cancel.check):
+        with (
+            ExitStack() as stack,
+            limits_times(spec.limit_factor),
+            stopped_by(cancel.check, spec.account.patience),
+        ):
             # Each operation ends with the summary that its specification names.
             summary = cast("S_co", _carry_out(spec, Session(reporter, cancel, ask, stack)))
             reporter.result(summary)

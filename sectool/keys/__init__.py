@@ -19,7 +19,12 @@ from sectool.keys.history import (
     recipient_of as recipient_of,
 )
 from sectool.keys.loading import load_key_history as load_key_history
-from sectool.keys.passphrases import Ask as Ask
+from sectool.keys.passphrases import (
+    Ask as Ask,
+    answer_of_command as answer_of_command,
+    first_line as first_line,
+    read_text as read_text,
+)
 from sectool.keys.people import Person as Person, keys_of as keys_of, people_of as people_of
 from sectool.keys.problems import KeyProblem as KeyProblem, ProblemKind as ProblemKind
 from sectool.keys.recipients import (

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sectool.errors import PassphraseError, UsageError, reason_of
+from sectool.errors import PassphraseError, SectoolError, UsageError, reason_of
 from sectool.hardening import environment_for_others
 from sectool.keys.limits import MAXIMUM_PASSPHRASE_FILE_BYTES, MAXIMUM_QUESTIONS
 from sectool.keys.specification import KeySpecification
@@ -134,15 +134,17 @@ class FilePassphrases:
 def _for_every_file(specification: KeySpecification) -> list[str]:
     found = []
     if specification.passphrase_file is not None:
-        found.append(_first_line(read_text(specification.passphrase_file, "the passphrase file")))
+        found.append(first_line(read_text(specification.passphrase_file, "the passphrase file")))
     if specification.passphrase_command:
-        found.append(_answer_of(specification.passphrase_command))
+        command = specification.passphrase_command
+        found.append(answer_of_command(command, "passphrase", PassphraseError))
     if ENVIRONMENT_VARIABLE in os.environ:
         found.append(os.environ[ENVIRONMENT_VARIABLE])
     return found
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """What is the secret in a file that holds one."""
     # Not splitlines: a passphrase may hold a form feed or a line separator.
     return text.partition("\n")[0].removesuffix("\r")
 
@@ -172,26 +174,34 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
                 yield name.strip(), passphrase
 
 
-def _answer_of(command: str) -> str:
+def answer_of_command(
+    command: str, what: str, failed: type[SectoolError], *, again: bool = False
+) -> str:
     """The first line of what a command prints; it talks to the person at the terminal itself.
 
     No shell is between: the words are taken apart as a shell does, and nothing else.
 
+    Args:
+        command: as a person wrote it.
+        what: it prints, for the errors.
+        failed: the kind of error where it does not.
+        again: run it although it was run before, since its answer is good for a time only.
+
     Raises:
         UsageError: the command is no list of words.
-        PassphraseError: it cannot be run, fails, or prints nothing.
+        SectoolError: ``failed``: it cannot be run, fails, or prints nothing.
     """
-    if command in _from_commands:
+    if command in _from_commands and not again:
         return _from_commands[command]
     try:
         words = shlex.split(command)
     except ValueError as error:
         raise UsageError(
-            "the passphrase command has a quotation without end", hint="quote it as for a shell"
+            f"the {what} command has a quotation without end", hint="quote it as for a shell"
         ) from error
-    hint = "it has to print the passphrase as its first line, and to end with 0"
+    hint = f"it has to print the {what} as its first line, and to end with 0"
     if not words:
-        raise UsageError("the passphrase command is empty", hint=hint)
+        raise UsageError(f"the {what} command is empty", hint=hint)
     try:
         with subprocess.Popen(  # noqa: S603
             words, stdout=subprocess.PIPE, env=environment_for_others()
@@ -200,16 +210,14 @@ def _answer_of(command: str) -> str:
             printed = process.stdout.read(MAXIMUM_PASSPHRASE_FILE_BYTES)
     except (OSError, ValueError) as error:
         reason = reason_of(error) if isinstance(error, OSError) else "no such name"
-        raise PassphraseError(
-            f"the passphrase command cannot be run: {reason}", hint=hint
-        ) from error
+        raise failed(f"the {what} command cannot be run: {reason}", hint=hint) from error
     code = process.returncode
     if code:
-        what = f"failed with code {code}" if code > 0 else f"was ended by signal {-code}"
-        raise PassphraseError(f"the passphrase command {what}", hint=hint)
-    answer = _first_line(_decoded(printed))
+        how = f"failed with code {code}" if code > 0 else f"was ended by signal {-code}"
+        raise failed(f"the {what} command {how}", hint=hint)
+    answer = first_line(_decoded(printed))
     if not answer:
-        raise PassphraseError("the passphrase command printed no passphrase", hint=hint)
+        raise failed(f"the {what} command printed no {what}", hint=hint)
     _from_commands[command] = answer
     return answer
 

@@ -1,15 +1,20 @@
 """Stores of mail, behind one seam; ``recognise`` and ``open_mailbox`` are the doors."""
 
-from sectool.mailbox.base import (
+from sectool.mailbox.access import (
     Access,
+    Account,
+    Ahead,
+    Credentials,
+    MailboxSpecification,
+    MessageHead,
+    MessageSource,
+)
+from sectool.mailbox.base import (
     Add,
     Capabilities,
-    Credentials,
     Keeps,
     Mailbox,
-    MailboxSpecification,
     Merge,
-    MessageHead,
     Note,
     Placed,
     Replace,
@@ -19,14 +24,16 @@ from sectool.mailbox.base import (
     Written,
     note_nothing,
 )
-from sectool.mailbox.recognise import open_mailbox, recognise
+from sectool.mailbox.recognise import is_account, open_mailbox, recognise
 from sectool.mailbox.retrying import Retrying, Tries, stopped_by
 from sectool.message import NOTHING, Intent
 
 __all__ = [
     "NOTHING",
     "Access",
+    "Account",
     "Add",
+    "Ahead",
     "Capabilities",
     "Credentials",
     "Intent",
@@ -35,6 +42,7 @@ __all__ = [
     "MailboxSpecification",
     "Merge",
     "MessageHead",
+    "MessageSource",
     "Note",
     "Placed",
     "Replace",
@@ -44,6 +52,7 @@ __all__ = [
     "Unit",
     "Whereabouts",
     "Written",
+    "is_account",
     "note_nothing",
     "open_mailbox",
     "recognise",

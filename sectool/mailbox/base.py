@@ -35,7 +35,7 @@ by the code that runs after a crash.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -43,10 +43,10 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self
+from typing import BinaryIO, Self
 
 from sectool.errors import MessageChanged, MessageError, ReadOnlyMailbox
-from sectool.hardening import Secret
+from sectool.mailbox.access import Access, Ahead, MailboxSpecification, MessageHead, MessageSource
 from sectool.message import Content, Flags, Intent, Listing, MessageRef, Sight, StoredMessage
 
 
@@ -90,50 +90,11 @@ class Capabilities:
     retirement: Retirement = Retirement.UNLINK
     keeps: Keeps = Keeps.EXACT
     connections: int | None = None
-    """So many processes may have it open at once, the run's own among them; None: any number."""
+    """So many processes may have it open at once, the run's own among them; None: any number.
+    Where it is the run alone, workers are given what ``fetch_ahead`` fetched."""
     spool_directory: Path | None = None
     """A directory on the mailbox's file system from which ``write`` can take a
     file over by renaming it; None: ``write`` copies."""
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxSpecification:
-    """How to open a mailbox again in another process; holds no secret."""
-
-    kind: str
-    """``maildir``; others as stores are added."""
-    location: str
-    """Absolute path, or URL without password."""
-
-    @property
-    def url(self) -> str:
-        """``kind:location``, as the command line takes it."""
-        return f"{self.kind}:{self.location}"
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a store lets somebody in by."""
-
-    user: str
-    secret: Secret
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """All that opens a mailbox, also in a worker, which is given it as it starts (``Secret``)."""
-
-    specification: MailboxSpecification
-    credentials: Credentials | None = None
-    """None: the store asks for none."""
-    connections: int | None = None
-    """As ``Capabilities`` has it."""
-
-    def workers(self, wanted: int) -> int:
-        """How many worker processes may have the mailbox open beside the run itself."""
-        if self.connections is None:
-            return wanted
-        return min(wanted, max(self.connections - 1, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,15 +205,7 @@ class Whereabouts:
     """Why one of the two could not be looked at; the others say nothing then."""
 
 
-class MessageHead(NamedTuple):
-    """How a message begins."""
-
-    raw: bytes
-    size: int
-    """Bytes of the whole message."""
-
-
-class Mailbox(ABC):
+class Mailbox(MessageSource):
     """One person's store. Not thread-safe; each process opens its own."""
 
     specification: MailboxSpecification
@@ -286,29 +239,41 @@ class Mailbox(ABC):
         there before and after the walk is in it; none is in it twice.
         """
 
-    @abstractmethod
-    def fetch(self, ref: MessageRef) -> StoredMessage:
-        """One message with its bytes.
-
-        Raises:
-            MessageVanished: no such copy.
-            MessageError: it cannot be read; costs this message only.
-        """
-
-    def head(self, ref: MessageRef, most: int) -> MessageHead:
-        """The first bytes of one message; a store may have a quicker way to them.
+    def fetch_ahead(self, refs: Sequence[MessageRef], most: int | None = None) -> Ahead:
+        """Several messages for workers that may not open the mailbox.
 
         Args:
-            ref: the message.
-            most: bytes at most.
-
-        Raises:
-            MessageVanished: no such copy.
-            MessageError: it cannot be read; costs this message only.
+            refs: the messages.
+            most: bytes of each that are read; None: all.
         """
-        content = self.fetch(ref).content
-        with content.open() as stream:
-            return MessageHead(stream.read(most), content.size)
+        return Ahead({ref: self._fetched(ref, most) for ref in refs})
+
+    def _fetched(
+        self, ref: MessageRef, most: int | None
+    ) -> StoredMessage | MessageHead | MessageError:
+        try:
+            return self.fetch(ref) if most is None else self.head(ref, most)
+        except MessageError as error:
+            return error
+
+    def withheld(
+        self,
+        known: Sequence[str],  # noqa: ARG002  # for servers
+        *,
+        has_moved: bool,  # noqa: ARG002
+    ) -> list[str]:
+        """Which of these folders may hold mail that a walk does not show; printable.
+
+        Nothing may be concluded then from what it did not show.
+
+        Args:
+            known: names of folders in which there was mail.
+            has_moved: that was in another mailbox, so that one may have another name here.
+        """
+        return []
+
+    passed_over_kind = "links or other files that may be mail"
+    passed_over_hint = "links are not followed: name what they lead to as a mailbox of its own"
 
     @property
     def passed_over(self) -> Sequence[str]:
@@ -412,10 +377,6 @@ class Mailbox(ABC):
         """Removes what ``write`` left of copies that were never placed; no placed copy."""
 
     # --- life ----------------------------------------------------------------
-
-    def close(self) -> None:
-        """Lets go of what the store holds open; further calls are a bug."""
-        return
 
     def __enter__(self) -> Self:
         return self

@@ -6,16 +6,19 @@ import itertools
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from sectool import durable
 from sectool.errors import NoSuchMailbox, SectoolError, UsageError, reason_of
-from sectool.mailbox import eml, emlx, maildir, mbox
-from sectool.mailbox.base import Access, Credentials, Mailbox, MailboxSpecification
+from sectool.mailbox import eml, emlx, imap, maildir, mbox
+from sectool.mailbox.access import Access, Account, Credentials, MailboxSpecification
+from sectool.mailbox.base import Mailbox
 from sectool.mailbox.eml.layout import ENTRIES_LOOKED_AT
 from sectool.mailbox.files.folders import MESSAGE_DIRECTORIES, NOTHING_THERE
 from sectool.mailbox.files.names import printable
+from sectool.mailbox.retrying import Retrying
 from sectool.message import open_regular_file
 from sectool.trust import Trust
 
@@ -24,6 +27,7 @@ STORES: dict[str, Callable[[Access], Mailbox]] = {
     mbox.KIND: lambda access: mbox.Mbox(access.specification),
     eml.KIND: lambda access: eml.Eml(access.specification),
     emlx.KIND: lambda access: emlx.Emlx(access.specification),
+    **dict.fromkeys(imap.PORTS, lambda access: Retrying(imap.IMAPMailbox(access))),
 }
 """What opens a mailbox, by its kind."""
 
@@ -53,27 +57,30 @@ _PST_HINT = "make .eml files of it: readpst -e -o DIRECTORY FILE.pst (Debian: ps
 NOT_SUPPORTED = {
     "msg": ("messages of Outlook are", _MSG_HINT),
     "pst": ("stores of Outlook are", _PST_HINT),
-    "imap": ("IMAP accounts are", _COPY_HINT),
-    "imaps": ("IMAP accounts are", _COPY_HINT),
 }
 """Kinds that a URL may name and this version does not read, and what to do instead."""
 
 
-def recognise(location: str) -> MailboxSpecification:
+def recognise(location: str, user: str = "") -> MailboxSpecification:
     """What ``location`` names.
 
     Args:
-        location: a path, or ``maildir:``, ``mbox:``, ``eml:`` or ``emlx:`` and a path.
+        location: a path, ``maildir:``, ``mbox:``, ``eml:`` or ``emlx:`` and a path, or the URL of
+            an account.
+        user: whose account, where the URL does not say it.
 
     Raises:
         NoSuchMailbox: nothing is there, nothing that this version reads, or what could be two
             kinds of mailbox.
+        UsageError: a URL that holds a password, or contradicts ``user``.
     """
     kind, colon, rest = location.partition(":")
     kind = kind.lower()
     if colon and kind in NOT_SUPPORTED:
         what, hint = NOT_SUPPORTED[kind]
         raise NoSuchMailbox(f"{what} not supported by this version", hint=hint)
+    if colon and kind in imap.PORTS:
+        return imap.recognise_url(location, user)
     if not colon or kind not in STORES:
         return _recognise_path(location)
     if kind not in RECOGNISED:
@@ -81,14 +88,22 @@ def recognise(location: str) -> MailboxSpecification:
     return _recognise_said(kind, rest)
 
 
+def is_account(specification: MailboxSpecification) -> str | None:
+    """Whose account it is; None: it is none on a server."""
+    return imap.account_of(specification)[0] if specification.kind in imap.PORTS else None
+
+
 def open_mailbox(
-    specification: MailboxSpecification, credentials: Credentials | None = None
+    specification: MailboxSpecification,
+    credentials: Credentials | None = None,
+    account: Account | None = None,
 ) -> Mailbox:
     """Opens a mailbox, in any process.
 
     Args:
         specification: of ``recognise``.
         credentials: where its store asks for some.
+        account: how a server is reached, where it is on one.
 
     Raises:
         NoSuchMailbox: it is not there, or of a kind this version does not know.
@@ -101,8 +116,9 @@ def open_mailbox(
             f"mailboxes of the kind {specification.kind!r} are not supported by this version",
             hint=_COPY_HINT,
         )
-    mailbox = opener(Access(specification, credentials))
-    mailbox.access = Access(mailbox.specification, credentials, mailbox.capabilities.connections)
+    mailbox = opener(Access(specification, credentials, account=account))
+    access = Access(mailbox.specification, credentials, mailbox.capabilities.connections, account)
+    mailbox.access = replace(access, opened=mailbox) if access.is_of_run_alone else access
     return mailbox
 
 

@@ -6,6 +6,7 @@ finds out first what came of it (``jobs/replacing/replacer.py``).
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,11 +14,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from sectool.errors import Again, MessageError, SectoolError
+from sectool.errors import Again, MessageError, SectoolError, ServerUnavailable
+from sectool.mailbox.access import Ahead, MessageHead
 from sectool.mailbox.base import (
     Add,
     Mailbox,
-    MessageHead,
     Note,
     Placed,
     Replace,
@@ -30,25 +31,46 @@ from sectool.message import Content, Intent, Listing, MessageRef, StoredMessage
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each further try; after the last of them the error stands."""
 
+JITTER = 1.25
+"""A wait is longer by up to that factor, by chance."""
+
 STEP = 0.1
 """Seconds of a wait between two questions whether the run is to stop."""
 
 Answer = TypeVar("Answer")
 
+PATIENCE = 1800.0
+"""Seconds that are waited where a server says for how long."""
+
 _check: ContextVar[Callable[[], object]] = ContextVar("check", default=lambda: None)
+_patience: ContextVar[float] = ContextVar("patience", default=PATIENCE)
 
 
 @contextmanager
-def stopped_by(check: Callable[[], object]) -> Iterator[None]:
+def stopped_by(check: Callable[[], object], patience: float = PATIENCE) -> Iterator[None]:
     """Asks ``check`` throughout each wait of this process meanwhile; it raises to end it.
 
     A worker process needs none: whoever started it stops it.
+
+    Args:
+        check: asked.
+        patience: seconds that one thing is waited for where a server says for how long.
     """
-    token = _check.set(check)
+    token, other = _check.set(check), _patience.set(patience)
     try:
         yield
     finally:
         _check.reset(token)
+        _patience.reset(other)
+
+
+def check_stopped() -> None:
+    """Asked by whoever waits.
+
+    Raises:
+        Interrupted: the run is to stop.
+    """
+    _check.get()()
 
 
 class Tries:
@@ -56,22 +78,35 @@ class Tries:
 
     def __init__(self) -> None:
         self._waits = iter(WAITS)
+        self._patience = _patience.get()
 
     def wait_after(self, error: SectoolError) -> None:
-        """Waits longer after each failure.
+        """Waits longer after each failure, or as long as the server asks.
 
         Raises:
             SectoolError: ``error`` itself, where it is not for now or there were tries enough.
             Interrupted: the run is to stop.
         """
-        wait = next(self._waits, None) if error.again is Again.NOW else None
+        wait = self._wait(error) if error.again is Again.NOW else None
         if wait is None:
             raise error
         until = time.monotonic() + wait
         while (left := until - time.monotonic()) > 0:
-            _check.get()()
+            check_stopped()
             time.sleep(min(left, STEP))
-        _check.get()()
+        check_stopped()
+
+    def _wait(self, error: SectoolError) -> float | None:
+        """Seconds; None: there were tries enough."""
+        if isinstance(error, ServerUnavailable):
+            if error.has_progressed:
+                self._waits = iter(WAITS)
+            if error.wait is not None:
+                self._patience -= error.wait
+                return error.wait if self._patience >= 0 else None
+        wait = next(self._waits, None)
+        # Not all runs that lost one server come back to it at once.
+        return None if wait is None else wait * random.uniform(1, JITTER)  # noqa: S311
 
 
 def _repeat(act: Callable[[], Answer]) -> Answer:
@@ -93,6 +128,8 @@ class Retrying(Mailbox):
     def __init__(self, store: Mailbox) -> None:
         self.specification = store.specification
         self.capabilities = store.capabilities
+        self.passed_over_kind = store.passed_over_kind
+        self.passed_over_hint = store.passed_over_hint
         self._store = store
 
     def lock(self) -> AbstractContextManager[object]:
@@ -126,6 +163,12 @@ class Retrying(Mailbox):
 
     def head(self, ref: MessageRef, most: int) -> MessageHead:
         return _repeat(lambda: self._store.head(ref, most))
+
+    def fetch_ahead(self, refs: Sequence[MessageRef], most: int | None = None) -> Ahead:
+        return _repeat(lambda: self._store.fetch_ahead(refs, most))
+
+    def withheld(self, known: Sequence[str], *, has_moved: bool) -> list[str]:
+        return _repeat(lambda: self._store.withheld(known, has_moved=has_moved))
 
     @property
     def passed_over(self) -> Sequence[str]:

@@ -53,9 +53,9 @@ def place(sample: Fixture, move: Fixture, tmp_path: Path) -> Place:
 Arguments = tuple[object, ...]
 
 
-def _mbox(place: Place) -> Arguments:
-    (place.scratch / "mbox").write_bytes(b"From a@example.org Mon Jan  1 00:00:00 2024\n\n")
-    return ("scan", place.scratch / "mbox")
+def _message_of_outlook(place: Place) -> Arguments:
+    (place.scratch / "mail.msg").write_bytes(bytes.fromhex("d0cf11e0a1b11ae1"))
+    return ("scan", place.scratch / "mail.msg")
 
 
 def _empty_directory(place: Place) -> Arguments:
@@ -193,8 +193,8 @@ SITUATIONS: dict[str, tuple[int, Callable[[Place], Arguments]]] = {
     "nothing there": (10, lambda place: ("scan", place.scratch / "none")),
     "empty directory": (10, _empty_directory),
     "file": (10, _empty_file),
-    "mbox": (10, _mbox),
-    "server": (10, lambda _: ("scan", "imaps://user@mail.example.org/")),
+    "message of Outlook": (10, _message_of_outlook),
+    "no password": (19, lambda _: ("scan", "imaps://user@mail.example.org/")),
     "mailbox without a name": (10, lambda _: ("scan", "")),
     "wrong passphrase": (12, _wrong_passphrase),
     "no passphrase": (12, _no_passphrase),

@@ -97,9 +97,11 @@ SHARED = {
     "--since": _RUNS,
     "--before": _RUNS,
     "--limit": _RUNS,
-    "--workers": [name for name in COMMANDS if name not in {"status", "demo"}],
+    "--workers": [name for name in COMMANDS if name not in {"status", "report", "demo"}],
     "--passphrase-file": _WITH_KEYS,
     "--passphrases": _WITH_KEYS,
+    "--user": _WITH_KEYS,
+    "--password-command": _WITH_KEYS,
     "--dry-run": ["decrypt", "encrypt", "rewrap", "verify", "rollback", "purge"],
 }
 """Options that mean the same wherever they stand, and where they stand."""
@@ -115,7 +117,7 @@ def test_an_option_is_offered_by(option: str, run: Fixture) -> None:
     ("words", "offered"),
     [
         ("sectool s", {"scan", "status"}),
-        ("sectool decrypt --pass", {"--passphrase-file", "--passphrases", "--passphrase-command"}),
+        ("sectool decrypt --passp", {"--passphrase-file", "--passphrases", "--passphrase-command"}),
     ],
 )
 def test_completion_offers(

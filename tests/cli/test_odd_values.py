@@ -114,6 +114,8 @@ class Attacked:
     def commands(self, sample: Fixture) -> Iterator[list[object]]:
         decrypt = ["decrypt", self.maildir, *sample.history, "--job", self.job, "--workers=0"]
         yield ["status", self.job, "--json"]
+        page, table = (self.whole.parent / name for name in ("page.html", "table.csv"))
+        yield ["report", self.job, "--html", page, "--messages", table]
         yield ["verify", self.job, "--workers=0"]
         yield ["purge", self.job, "--abandon", "--workers=0"]
         yield ["rollback", self.job, "--workers=0"]

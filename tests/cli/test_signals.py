@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, sent at a known moment: while the command reads its passphrase file."""
+"""SIGINT, SIGTERM, SIGHUP, sent at a known moment: while the command reads its passphrase file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.documents import parsed
 
 Fixture = Any
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 143}
 
 
 class Waiting:
@@ -135,18 +135,27 @@ def test_a_command_that_is_no_run_stops_at_the_first_signal(
     assert err.splitlines()[0] in {"sectool: error: interrupted", "sectool: error: terminated"}
 
 
-def test_an_interrupt_that_was_ignored_stays_ignored(sample: Fixture, tmp_path: Path) -> None:
-    # As a shell starts what stands before an ampersand.
+@pytest.mark.parametrize(
+    ("number", "starting"),
+    [
+        # As a shell starts what stands before an ampersand.
+        (signal.SIGINT, ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]),
+        (signal.SIGHUP, ["nohup"]),
+    ],
+)
+def test_a_signal_that_was_ignored_stays_ignored(
+    number: signal.Signals, starting: list[str], sample: Fixture, tmp_path: Path
+) -> None:
     fifo = tmp_path / "passphrase"
     os.mkfifo(fifo)
     words = ["keys", str(sample.keys / "old"), "--passphrase-file", str(fifo)]
-    script = 'trap "" INT; exec "$@"'
     process = subprocess.Popen(
-        ["sh", "-c", script, "sh", sys.executable, "-m", "sectool", *words],
+        [*starting, sys.executable, "-m", "sectool", *words],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
     waiting = Waiting(process, _open_for_writing(fifo))
-    waiting.send(signal.SIGINT)
+    waiting.send(number)
     waiting.give_passphrase()
     process.communicate(timeout=60)
     assert process.returncode == 0

@@ -133,7 +133,9 @@ class StoppingAtOnce:
         raise Stopped(self._number)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_a_run_that_was_stopped_at_once_says_with_which_code(
     number: int, code: int, sample: Fixture, move: Fixture
 ) -> None:

@@ -15,6 +15,7 @@ from sectool.errors import LoginRefused, UsageError
 from sectool.hardening import Secret, handing_over
 from sectool.jobs.passes.preflight import free_bytes
 from sectool.jobs.session.job import check_apart
+from sectool.jobs.work import ahead
 from sectool.mailbox import Access, Credentials, Mailbox, MailboxSpecification, open_mailbox
 from sectool.mailbox.maildir import Maildir
 from sectool.mailbox.recognise import STORES
@@ -65,6 +66,26 @@ def test_no_more_come_in_than_the_store_allows(mailbox: Mailbox, account: Path) 
     assert most <= guarded.CONNECTIONS
     unlimited = replace(mailbox.access, connections=None)
     assert (unlimited.workers(8), mailbox.access.workers(8), mailbox.access.workers(1)) == (8, 2, 1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_where_the_run_alone_comes_in_workers_are_given_what_it_fetched(
+    workers: int, account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opener = STORES[guarded.KIND]
+    monkeypatch.setitem(
+        STORES, guarded.KIND, lambda access: opener(replace(access, credentials=CREDENTIALS))
+    )
+    spec = jobs.Scan(mailbox=f"{guarded.KIND}:{account}", workers=workers)
+    expected = jobs.run(replace(spec, workers=0))
+    account.with_name("door").unlink()
+    monkeypatch.setattr(guarded, "CONNECTIONS", 1)
+    monkeypatch.setattr(ahead, "MESSAGES", 3)
+    found = jobs.run(spec)
+    assert (found.counts, found.keys) == (expected.counts, expected.keys)
+    assert guarded.door(account) == [("came", os.getpid()), ("went", os.getpid())]
+    quick = jobs.run(jobs.QuickScan(mailbox=spec.mailbox, workers=workers))
+    assert quick.messages == found.messages
 
 
 def test_a_wrong_password_ends_the_run(mailbox: Mailbox) -> None:

@@ -40,20 +40,24 @@ def many(keys: Keys) -> list[Mail]:
 class Run:
     """``sectool encrypt`` with two workers, as a group of processes that can be told apart."""
 
-    def __init__(self, maildir: Path, job: Path, certificate: Path) -> None:
+    def __init__(
+        self, maildir: Path, job: Path, certificate: Path, terminal: int | None = None
+    ) -> None:
         self.mark = f"SECTOOL_TEST_RUN={job}"
         name, _, value = self.mark.partition("=")
         command = [sys.executable, "-m", "sectool", "encrypt", maildir, "--job", job]
         command += ["--to", certificate, "--workers", "2"]
+        if terminal is not None:
+            command = ["setsid", "--ctty", *command]
         self._spool = maildir / "tmp"
         self.process = subprocess.Popen(
             list(map(str, command)),
             env={**os.environ, name: value},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdin=terminal or subprocess.DEVNULL,
+            stdout=terminal or subprocess.DEVNULL,
+            stderr=terminal or subprocess.PIPE,
             text=True,
-            start_new_session=True,
+            start_new_session=terminal is None,
         )
 
     def processes(self) -> list[int]:
@@ -105,7 +109,9 @@ def is_whole(maildir: Path, many: list[Mail], keys: Keys, tmp_path: Path) -> boo
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["interrupt", "stop"]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)],
+    ids=["interrupt", "stop", "hang up"],
 )
 def test_a_run_that_is_asked_to_stop_leaves_nothing_behind_and_resumes(
     decrypted: Path,
@@ -122,6 +128,23 @@ def test_a_run_that_is_asked_to_stop_leaves_nothing_behind_and_resumes(
     returned, text = run.end()
     assert returned in {code, 0}, text
     assert "Traceback" not in text
+    wait_until(lambda: run.processes() == [])
+    assert list((decrypted / "tmp").iterdir()) == []
+    assert is_whole(decrypted, many, keys, tmp_path)
+    assert counts(jobs.run(specify("encrypt", decrypted))) == {State.REENCRYPTED: MESSAGES}
+
+
+def test_a_run_whose_terminal_is_closed_ends_between_messages_and_resumes(
+    decrypted: Path, many: list[Mail], keys: Keys, specify: Specify, tmp_path: Path
+) -> None:
+    # F05
+    screen, terminal = os.openpty()
+    run = Run(decrypted, tmp_path / "job", keys.new.certificate, terminal)
+    os.close(terminal)
+    run.wait_for_work()
+    os.close(screen)
+    returned, _ = run.end()
+    assert returned in {143, 0}
     wait_until(lambda: run.processes() == [])
     assert list((decrypted / "tmp").iterdir()) == []
     assert is_whole(decrypted, many, keys, tmp_path)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from sectool.mailbox import Mailbox
 from tests.mailbox.conftest import NestedMaildirWorld, ReadOnly
+from tests.support.dovecot import Dovecot, running_dovecot
 from tests.support.eml_world import EmlWorld
+from tests.support.imap_world import IMAPWorld, opened
 from tests.support.mailbox_contract import (
     OLD,
     KeepsBytes,
     MailboxContract,
     MessageContract,
     NeverTwoCopies,
+    ReadingContract,
     TwoCopies,
     World,
 )
 from tests.support.mbox_world import MboxWorld
 from tests.support.one_file_world import OneFileWorld
+
+ACCOUNTS = ["alice", *(f"user{number}" for number in range(40))]
+USERS = itertools.cycle(ACCOUNTS)
+"""Each test has an account that no other has."""
 
 
 class TestMaildir(MailboxContract, KeepsBytes, TwoCopies):
@@ -96,3 +106,26 @@ class TestEmlLike(_OneFile, KeepsBytes, NeverTwoCopies):
 
 class TestImapLike(_OneFile, TwoCopies):
     kind = "imaplike"
+
+
+@pytest.fixture(scope="module")
+def dovecot() -> Iterator[Dovecot]:
+    with running_dovecot(users=ACCOUNTS) as server:
+        yield server
+
+
+class TestIMAP(ReadingContract):
+    @pytest.fixture
+    def world(self, dovecot: Dovecot) -> Iterator[World]:
+        account = IMAPWorld(dovecot, next(USERS))
+        yield account  # type: ignore[misc]  # what is written is not seen yet
+        account.close()
+
+    @staticmethod
+    def opened_again(world: World) -> Mailbox:
+        assert isinstance(world, IMAPWorld)
+        return opened(world.server, world.user)
+
+    @staticmethod
+    def stored(raw: bytes) -> bytes:
+        return raw.replace(b"\n", b"\r\n")

@@ -390,3 +390,39 @@ def test_another_file_is_no_mbox(box: Path, raw: bytes) -> None:
     assert not mbox.recognises(box)
     with pytest.raises(NoSuchMailbox, match="is not an mbox"):
         opened(box)
+
+
+def test_what_waited_for_a_folder_that_was_never_made_is_removed(
+    tree: Callable[..., Path],
+) -> None:
+    root = tree(Inbox=ONE)
+    content = BytesContent(MAIL)
+    (intent,) = opened(root).intend([Add("Recovered", content, DATE)])
+    assert isinstance(opened(root).write([(intent, content)])[0], Written)
+    assert len(waiting_in(root)) == 1
+    opened(root).abandon([intent])
+    assert [path.name for path in root.iterdir()] == ["Inbox"]
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", "..", ".hidden"])
+def test_no_folder_is_made_where_a_name_leads_elsewhere(
+    tree: Callable[..., Path], name: str
+) -> None:
+    root = tree(Inbox=ONE)
+    content = BytesContent(MAIL)
+    (intent,) = opened(root).intend([Add(name, content, DATE)])
+    assert not isinstance(opened(root).write([(intent, content)])[0], Written)
+    assert [path.name for path in root.parent.rglob("*")] == ["tree", "Inbox"]
+
+
+def test_what_waits_for_another_file_in_the_same_directory_is_left(box: Path) -> None:
+    other = box.with_name("other")
+    mailbox = opened(other, ONE)
+    content = BytesContent(NEW)
+    (listing,) = mailbox.walk("INBOX")
+    intents = mailbox.intend([Replace(listing.ref, content, BytesContent(MAIL).digest)])
+    assert isinstance(mailbox.write([(intents[0], content)])[0], Written)
+    with opened(box, ONE) as another, another.lock():
+        another.settle([])
+        another.abandon(intents)
+    assert len(waiting_in(other)) == 1

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,10 +95,10 @@ class Dovecot:
     log: Path
     configuration: Path
 
-    def connect(self) -> imaplib.IMAP4:
+    def connect(self, user: str = "alice") -> imaplib.IMAP4:
         client = imaplib.IMAP4("127.0.0.1", self.port, timeout=20)
         try:
-            client.login("alice", "secret")
+            client.login(user, "secret")
         except BaseException:
             client.shutdown()
             raise
@@ -121,7 +121,6 @@ class Doveadm:
         (home / "log").touch()
         for path in (home, self.box.parent, home / "log"):
             os.chown(path, OWNER, OWNER)
-        self._running: list[subprocess.Popen[bytes]] = []
 
     def begin(self, *words: str, given: bytes = b"") -> subprocess.Popen[bytes]:
         environment = {**os.environ, "HOME": str(self.home), "USER": "nobody"}
@@ -198,7 +197,13 @@ def passable_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running_dovecot(mail: Path | None = None, *, layout: str = "") -> Iterator[Dovecot]:
+def running_dovecot(
+    mail: Path | None = None,
+    *,
+    layout: str = "",
+    users: Sequence[str] = ("alice",),
+    settings: str = "",
+) -> Iterator[Dovecot]:
     """A Dovecot on a free port of this machine; skips where none is installed.
 
     Args:
@@ -206,6 +211,8 @@ def running_dovecot(mail: Path | None = None, *, layout: str = "") -> Iterator[D
             full: what the server keeps of its own, of which it loses some then, lies elsewhere.
             None: one of its own.
         layout: of its folders, such as ``fs``; empty: Maildir++.
+        users: whose password is ``secret``.
+        settings: further ones; ``{0}`` in them is the directory of the server.
     """
     program = _program("dovecot")
     with passable_directory() as home:  # its sockets lie in it
@@ -215,11 +222,15 @@ def running_dovecot(mail: Path | None = None, *, layout: str = "") -> Iterator[D
         indexes = "" if mail is None else f":INDEX={home}/own/%u:CONTROL={home}/own/%u"
         indexes += layout and f":LAYOUT={layout}"
         mail = mail or home / "mail"
-        (home / "dovecot.conf").write_text(CONFIGURATION.format(home, port, mail, indexes))
-        (home / "users").write_text(f"alice:{{PLAIN}}secret:{OWNER}:{OWNER}::{mail}/alice::\n")
-        (mail / "alice").mkdir(parents=True)
+        configuration = settings.replace("{0}", str(home))
+        configuration += CONFIGURATION.format(home, port, mail, indexes)
+        (home / "dovecot.conf").write_text(configuration)
+        lines = [f"{user}:{{PLAIN}}secret:{OWNER}:{OWNER}::{mail}/{user}::\n" for user in users]
+        (home / "users").write_text("".join(lines))
         (home / "own").mkdir()
-        for path in (mail, mail / "alice", home / "own"):
+        for user in users:
+            (mail / user).mkdir(parents=True)
+        for path in (mail, home / "own", *(mail / user for user in users)):
             os.chown(path, OWNER, OWNER)
         server = subprocess.Popen([program, "-F", "-c", str(home / "dovecot.conf")])
         try:

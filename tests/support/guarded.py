@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sectool.errors import LoginRefused
 from sectool.jobs.work.work import MailboxContext, WorkKind
-from sectool.mailbox import Access
+from sectool.mailbox import Access, Mailbox
 from sectool.mailbox.recognise import STORES
 from tests.support.one_file import ImapLike
 
@@ -68,8 +68,9 @@ class Task:
 
 def count_mail(context: MailboxContext, task: Task) -> Counter[str]:
     """How much there is in each folder."""
-    folders = list(context.mailbox.folders())
-    return Counter({folder: len(list(context.mailbox.walk(folder))) for folder in folders})
+    mailbox = context.mailbox
+    assert isinstance(mailbox, Mailbox)
+    return Counter({folder: len(list(mailbox.walk(folder))) for folder in mailbox.folders()})
 
 
 COUNT_MAIL = WorkKind(MailboxContext, count_mail)

@@ -8,7 +8,7 @@ What holds for some kinds of stores alone is in further classes, to be named bes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar, Protocol
@@ -132,19 +132,31 @@ class _Stores:
         """What the store has of flags."""
         return flags if self.keeps_flags else Flags()
 
-    @pytest.fixture
-    def mailbox(self, world: World) -> Mailbox:
+    @staticmethod
+    def opened_again(world: World) -> Mailbox:
+        """As another process opens it."""
         return open_mailbox(world.specification)
+
+    @staticmethod
+    def stored(raw: bytes) -> bytes:
+        """What a store makes of bytes that are delivered."""
+        return raw
+
+    @pytest.fixture
+    def mailbox(self, world: World) -> Iterator[Mailbox]:
+        with self.opened_again(world) as mailbox:
+            yield mailbox
 
     @pytest.fixture
     def ref(self, world: World) -> MessageRef:
         return world.deliver("INBOX", OLD)
 
 
-class MessageContract(_Stores):
-    """Of stores with or without flags: subclass as ``Test…`` and give the fixture ``world``."""
+class ReadingContract(_Stores):
+    """Of every store, also of one that is never written.
 
-    # --- reading ---------------------------------------------------------------
+    Subclass as ``Test…`` and give the fixture ``world``.
+    """
 
     def test_the_inbox_is_the_first_folder(self, world: World, mailbox: Mailbox) -> None:
         world.deliver("Archive/2014", OLD)
@@ -181,7 +193,8 @@ class MessageContract(_Stores):
     ) -> None:
         (before,) = mailbox.walk("INBOX")
         world.set_flags(ref, FLAGGED)
-        (after,) = open_mailbox(world.specification).walk("INBOX")
+        with self.opened_again(world) as again:
+            (after,) = again.walk("INBOX")
         assert (before.ref, before.hint) == (after.ref, after.hint)
 
     def test_a_hint_changes_with_the_bytes(
@@ -197,7 +210,7 @@ class MessageContract(_Stores):
     ) -> None:
         stored = mailbox.fetch(world.deliver("Sent", OLD, flags=FLAGGED))
         with stored.content.open() as stream:
-            assert stream.read() == OLD
+            assert stream.read() == self.stored(OLD)
         assert stored.flags == self.kept(FLAGGED)
         assert stored.internal_date == DATE
 
@@ -206,13 +219,14 @@ class MessageContract(_Stores):
     ) -> None:
         before = mailbox.fetch(ref).revision
         world.set_flags(ref, FLAGGED)
-        assert open_mailbox(world.specification).fetch(ref).revision == before
+        with self.opened_again(world) as again:
+            assert again.fetch(ref).revision == before
 
     def test_content_can_be_opened_twice(self, mailbox: Mailbox, ref: MessageRef) -> None:
         content = mailbox.fetch(ref).content
         for _ in range(2):
             with content.open() as stream:
-                assert stream.read() == OLD
+                assert stream.read() == self.stored(OLD)
 
     @pytest.mark.parametrize("gone", [MessageRef("INBOX", "never"), MessageRef("No", "never")])
     def test_a_message_that_is_not_there_has_vanished(
@@ -228,6 +242,26 @@ class MessageContract(_Stores):
         world.remove(ref)
         with pytest.raises(MessageVanished):
             mailbox.fetch(ref)
+
+    def test_what_is_fetched_ahead_is_what_a_fetch_gives(
+        self, world: World, mailbox: Mailbox
+    ) -> None:
+        refs = [world.deliver(folder, OLD) for folder in ("INBOX", "Sent", "INBOX")]
+        never = MessageRef("INBOX", "never")
+        ahead = mailbox.fetch_ahead([*refs, never])
+        for ref in refs:
+            found, stored = ahead.fetch(ref), mailbox.fetch(ref)
+            assert found.content.digest == stored.content.digest
+            assert (found.flags, found.internal_date) == (stored.flags, stored.internal_date)
+            assert found.revision == stored.revision
+        with pytest.raises(MessageVanished):
+            ahead.fetch(never)
+        assert mailbox.fetch_ahead(refs, 5).head(refs[0], 5).raw == OLD[:5]
+        ahead.close()
+
+
+class MessageContract(ReadingContract):
+    """Of stores with or without flags: subclass as ``Test…`` and give the fixture ``world``."""
 
     # --- a whole replacement -----------------------------------------------------
 

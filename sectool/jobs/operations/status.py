@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from sectool.jobs.session.job import LOCK_NAME, STATUS_NAME, look_at_job
+from sectool.joblog import FormerPlaintext, UnfinishedMessage
+from sectool.jobs.session.job import LOCK_NAME, STATUS_NAME, Job, look_at_job
 from sectool.jobs.session.status_file import summarise_job
 from sectool.locks import is_held
 from sectool.message import open_regular_file
@@ -31,9 +34,47 @@ def status(directory: Path, trust: Trust | None = None) -> StatusSummary:
         JobLogDamaged: its log is not whole.
     """
     with look_at_job(directory, trust) as job:
-        summary = summarise_job(job)
-        summary.activity = last_activity(job.directory)
-        return summary
+        return _summarise(job)
+
+
+def _summarise(job: Job) -> StatusSummary:
+    summary = summarise_job(job)
+    summary.activity = last_activity(job.directory)
+    return summary
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """All that the log of a job tells of it."""
+
+    summary: StatusSummary
+    checkpoints: FormerPlaintext
+    """Those in clear that were purged."""
+    in_mailbox: FormerPlaintext
+    """Messages that were decrypted in place, and are encrypted or as they were again."""
+    unfinished: Iterator[UnfinishedMessage]
+    """The messages that are not done."""
+
+
+@contextmanager
+def inspect(directory: Path, trust: Trust | None = None) -> Iterator[Inspection]:
+    """As ``status``, with each message that is not done and what lay in clear before.
+
+    Args:
+        directory: the job directory.
+        trust: who may write to it beside root and the caller; None: nobody.
+
+    Raises:
+        SectoolError: as ``status`` has it.
+    """
+    with look_at_job(directory, trust) as job:
+        lay = job.log.plaintext
+        yield Inspection(
+            _summarise(job),
+            lay.former_checkpoints(),
+            lay.formerly_in_mailbox(),
+            job.log.counts.unfinished(),
+        )
 
 
 def last_activity(directory: Path) -> Activity | None:

@@ -191,8 +191,8 @@ class InPlace:
         tasks = list(self._tasks())
         if self._dry_run:
             self.space = sum(task.size * 2 for task in tasks)
-            messages = [task.message for task in tasks]
-            self.space += space_to_rewrite(self._mailbox, messages)
+            replaced = [task.message for task in tasks]
+            self.space += space_to_rewrite(self._mailbox, replaced)
             return
         self.failures.tell(progress)
         progress.begin("in place", len(tasks))

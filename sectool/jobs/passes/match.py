@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from sectool.errors import MessageError, NotThisMailbox
 from sectool.joblog import Examination, StoredCopy
 from sectool.jobs.passes.own_copies import has_header_of_original
-from sectool.jobs.passes.selection import FURTHER_LISTINGS, count, walk, walk_again
+from sectool.jobs.passes.selection import FURTHER_LISTINGS, check_shown, count, walk, walk_again
 from sectool.jobs.replacing.in_flight import in_flight
 from sectool.jobs.session.job import MAILBOX_VALUE, Job, rehearse_job
 from sectool.jobs.session.session import JobSession
@@ -115,6 +115,7 @@ class Matcher:
 
     def run(self, progress: Progress) -> Match:
         """Gives the job's messages their present places, and takes down what is not of the job."""
+        check_shown(self._job, self._mailbox)
         self._in_flight = in_flight(self._job, self._mailbox, workers=self._workers)
         progress.begin("match", count(self._mailbox, progress, self._cancel))
         self._log.messages.begin_walk(unseen="lost")
@@ -127,6 +128,8 @@ class Matcher:
             if not missed:
                 break
             self._look_at(missed, progress)
+        # A folder may have been shut meanwhile.
+        check_shown(self._job, self._mailbox)
         self._settle_unmatched()
         messages, found = self._log.counts.found()
         progress.end()

@@ -49,7 +49,7 @@ class Survey:
     unknown: int = 0
     not_selected: int = 0
     passed_over: int = 0
-    """Links and other files that may be mail."""
+    """Links, other files and folders that may be mail."""
     missing: Counter[RecipientKey] = field(default_factory=Counter)
     overhead: int = 0
     """Bytes that a checkpoint takes beside the plaintext in it."""
@@ -127,7 +127,8 @@ class Survey:
             return f"messages that were not looked at: {self.not_selected}"
         if self.passed_over:
             return (
-                f"links and other files that may be mail and were passed over: {self.passed_over}"
+                f"links, other files or folders that may be mail and were passed over:"
+                f" {self.passed_over}"
             )
         return ""
 

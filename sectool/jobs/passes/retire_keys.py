@@ -174,7 +174,7 @@ class _Evidence:
         passed_over = Finding(
             Answer.UNCLEAR,
             "it may be mail and was passed over",
-            f"naming what it leads to as a mailbox of its own, or {A_LOOK}",
+            f"{self.mailbox.passed_over_hint}; or {A_LOOK}",
         )
         for path in self.mailbox.passed_over:
             digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sectool.errors import MailboxError
+from sectool.errors import MailboxError, ReadOnlyMailbox
+from sectool.jobs.session.job import Job
 from sectool.jobs.session.spec import Cancel, Selection
 from sectool.mailbox import Mailbox
 from sectool.message import Listing
@@ -45,6 +46,22 @@ def walk_again(
 def count(mailbox: Mailbox, progress: Progress, cancel: Cancel) -> int | None:
     """How many messages a walk will find; None where nobody wants to see it."""
     return sum(1 for _ in walk(mailbox, cancel)) if progress.shows_totals else None
+
+
+def check_shown(job: Job, mailbox: Mailbox) -> None:
+    """Holds that a walk shows all folders in which the job has mail, before it concludes anything.
+
+    Raises:
+        ReadOnlyMailbox: the mailbox may hold mail that it does not show.
+    """
+    has_moved = job.mailbox not in {None, mailbox.specification.url}
+    withheld = mailbox.withheld(job.log.standings.folders(), has_moved=has_moved)
+    if withheld:
+        raise ReadOnlyMailbox(
+            f"of {len(withheld)} folders with mail of the job nothing is shown, such as"
+            f" {withheld[0]}",
+            hint=mailbox.passed_over_hint,
+        )
 
 
 FURTHER_LISTINGS = 3

@@ -22,6 +22,7 @@ from sectool.jobs.passes.retry import Retry
 from sectool.jobs.passes.selection import (
     FURTHER_LISTINGS,
     Selector,
+    check_shown,
     count,
     walk,
     walk_again,
@@ -209,6 +210,7 @@ class Intake:
         """
         self.failures.tell(progress)
         self._find_late_keys()
+        check_shown(self._job, self._mailbox)
         self._in_flight = in_flight(self._job, self._mailbox, workers=self._workers)
         # None comes while mail is taken in.
         self._has_new_copies = self._log.replacements.has_new_copies()
@@ -222,6 +224,8 @@ class Intake:
             if not missed:
                 break
             self._look_at(missed, progress)
+        # A folder may have been shut meanwhile.
+        check_shown(self._job, self._mailbox)
         with self._log.group():
             # Before a message counts as seen whose new copy was met.
             self._log.messages.copies.join_moved()

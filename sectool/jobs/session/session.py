@@ -22,6 +22,7 @@ from sectool.jobs.session.job import (
     open_job,
     rehearse_job,
 )
+from sectool.jobs.session.login import credentials_for
 from sectool.jobs.session.sealed_checkpoints import open_sealed
 from sectool.jobs.session.spec import (
     Cancel,
@@ -162,7 +163,12 @@ class Session:
 
     def mailbox(self, run: Run[Summary], location: str) -> Mailbox:
         """Opens the mailbox."""
-        mailbox = self.stack.enter_context(open_mailbox(recognise(location)))
+        account = run.account
+        specification = recognise(location, account.user)
+        credentials = credentials_for(specification, account, self.ask)
+        if account.password_file is not None:
+            self.tell(filter(None, [exposure(account.password_file, Trust())]))
+        mailbox = self.stack.enter_context(open_mailbox(specification, credentials, account))
         if not run.selection.takes_any_of(mailbox.folders()):
             self.progress.warn(
                 f"the mailbox has no folder {run.selection.folder}",
@@ -235,10 +241,9 @@ def _tell_passed_over(mailbox: Mailbox, progress: Progress) -> None:
     passed_over = mailbox.passed_over
     if passed_over:
         progress.warn(
-            f"{len(passed_over)} links or other files that may be mail were passed over,"
+            f"{len(passed_over)} {mailbox.passed_over_kind} were passed over,"
             f" such as {passed_over[0]}",
-            hint="links are not followed, and other kinds of files not read: name what they are,"
-            " or lead to, as a mailbox of its own",
+            hint=mailbox.passed_over_hint,
         )
 
 

@@ -13,6 +13,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 from sectool.cms import Profile
 from sectool.jobs.session.processors import default_workers
 from sectool.keys import KeySpecification
+from sectool.mailbox import Account
 from sectool.message import Listing
 from sectool.smime import PartSelection
 from sectool.summary import (
@@ -99,6 +100,8 @@ class Run(Generic[S_co]):
     selection: Selection = field(default_factory=Selection)
     workers: int = field(default_factory=default_workers)
     """Worker processes; 0: everything happens in this process."""
+    account: Account = field(default_factory=Account)
+    """How a server is reached and who is let in, where the mailbox is on one."""
     limit_factor: int = 1
     """What the limits on what one message or key file may cost are multiplied by."""
 

@@ -49,8 +49,8 @@ def addresses_in_headers(mailbox: Mailbox) -> Iterator[str]:
     listings = chain.from_iterable(map(mailbox.walk, mailbox.folders()))
     for listing in islice(listings, _HEADERS):
         try:
-            with mailbox.fetch(listing.ref).content.open() as stream:
-                header = _BLANK_LINE.split(stream.read(_HEADER_SIZE), 1)[0]
+            head = mailbox.head(listing.ref, _HEADER_SIZE).raw
+            header = _BLANK_LINE.split(head, 1)[0]
         except (MessageError, OSError):
             continue
         for found in _ADDRESS.findall(header):

@@ -44,7 +44,7 @@ from sectool.jobs.work.stored_copy import known_as
 from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.keys import KeyHistory, KeyMaterial, recipient_of
 from sectool.mailbox import Access
-from sectool.message import InnerEntity, Listing, StoredMessage
+from sectool.message import InnerEntity, Listing, MessageRef, StoredMessage
 from sectool.outcome import Binding, ContentDigest, HeaderDigest, Identity, RecipientKey, State
 
 
@@ -101,6 +101,11 @@ class ExamineTask:
     """False: find out what it is, but try no key."""
     guesses: tuple[Binding, ...] = ()
     """Keys that opened it on trial."""
+
+    @property
+    def ref(self) -> MessageRef:
+        """The message."""
+        return self.listing.ref
 
     @property
     def size(self) -> int:

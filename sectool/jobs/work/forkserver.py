@@ -6,9 +6,7 @@ which hears interrupts as any process does.
 
 from __future__ import annotations
 
-import signal
+from sectool.hardening import harden, ignore_interrupts
 
-from sectool.hardening import harden
-
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+ignore_interrupts()
 harden()

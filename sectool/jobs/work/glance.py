@@ -88,7 +88,11 @@ def _head(context: MailboxContext, folder: str, key: str) -> MessageHead | None:
         return MessageHead(b"", 0)
 
 
-_GLANCE = WorkKind(MailboxContext, _glance)
+def _refs(task: GlanceTask) -> list[MessageRef]:
+    return [MessageRef(task.folder, key) for key in task.keys]
+
+
+_GLANCE = WorkKind(MailboxContext, _glance, _refs, smime.GLANCE_SIZE)
 
 
 def glance_at_all(

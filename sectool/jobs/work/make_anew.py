@@ -26,7 +26,7 @@ from sectool.jobs.work.seal import (
     write_sealed,
 )
 from sectool.jobs.work.sealers import FromCheckpoints
-from sectool.jobs.work.work import WorkKind
+from sectool.jobs.work.work import WorkKind, reads_nothing
 from sectool.mailbox import Access
 from sectool.message import BytesContent, Content
 
@@ -82,7 +82,7 @@ def make_anew(context: LostContext, message: JobMessage) -> WrittenMessage:
     return written
 
 
-MAKE_ANEW = WorkKind(LostContext, make_anew)
+MAKE_ANEW = WorkKind(LostContext, make_anew, reads_nothing)
 
 
 def _frame(context: LostContext, message: JobMessage) -> Frame:

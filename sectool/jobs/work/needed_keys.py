@@ -26,7 +26,7 @@ from sectool.jobs.work.open_with import open_part
 from sectool.jobs.work.work import MailboxContext, WorkKind, of_one_message
 from sectool.keys import HeldKey, KeyHistory, KeyMaterial
 from sectool.mailbox import Access
-from sectool.message import Content, Listing
+from sectool.message import Content, Listing, MessageRef
 from sectool.outcome import ContentDigest, Identity
 from sectool.retirement import Answer
 
@@ -68,6 +68,11 @@ class NeedTask:
     """Content digests of the layers in those checkpoints that were encrypted again."""
     is_new: bool = False
     """The job does not know what it holds: it came, or was changed, after decrypting."""
+
+    @property
+    def ref(self) -> MessageRef:
+        """The message."""
+        return self.listing.ref
 
     @property
     def size(self) -> int:

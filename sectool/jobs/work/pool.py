@@ -28,7 +28,13 @@ from typing import Any, Protocol, Self, TypeVar
 
 from sectool import budget, durable
 from sectool.errors import RunError, SectoolError, UnsafeDirectory, UsageError
-from sectool.hardening import handing_over, harden, isolate_children
+from sectool.hardening import (
+    INTERRUPTS,
+    handing_over,
+    harden,
+    ignore_interrupts,
+    isolate_children,
+)
 from sectool.trust import Trust
 
 TaskT = TypeVar("TaskT", bound="Sized")
@@ -270,16 +276,18 @@ def _start_server(context: Any) -> None:
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """SIGINT is ignored for the moment in which a child inherits how it is handled."""
+    """They are ignored for the moment in which a child inherits how they are handled."""
+    before = {number: signal.getsignal(number) for number in INTERRUPTS}
     try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ignore_interrupts()
     except ValueError:  # not the main thread: whoever runs it there handles no signals
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        for number, earlier in before.items():
+            signal.signal(number, earlier or signal.SIG_DFL)
 
 
 # --- in the worker ---------------------------------------------------------------
@@ -289,8 +297,7 @@ _context: list[Any] = []
 
 def _initialise(make_context: Callable[[Any], Any], pickled: bytes, factor: int) -> None:
     budget.set_limit_factor(factor)
-    # The parent alone decides what an interrupt means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     harden(memory=WORKER_MEMORY)
     try:
         _context[:] = [make_context(pickle.loads(pickled))]  # noqa: S301  # our own parent's

@@ -24,7 +24,7 @@ from sectool.jobs.work.seal_nested import layers_inside
 from sectool.jobs.work.stored_copy import fetch_known
 from sectool.jobs.work.work import MailboxContext, WorkKind
 from sectool.mailbox import Access
-from sectool.message import Content, DigestingSink, FileContent
+from sectool.message import Content, DigestingSink, FileContent, MessageRef
 from sectool.outcome import Identity, PlaintextDigest, State
 
 
@@ -158,6 +158,11 @@ class PlaintextTask:
     message: JobMessage
     again: bool
     """Whether it was replaced before, so that the present copy is no original."""
+
+    @property
+    def ref(self) -> MessageRef:
+        """The message."""
+        return self.message.ref
 
     @property
     def size(self) -> int:

@@ -9,7 +9,7 @@ from sectool import smime
 from sectool.errors import MessageChanged
 from sectool.joblog import IN_CLEAR, JobMessage
 from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
-from sectool.mailbox import Access, Mailbox
+from sectool.mailbox import Access, Mailbox, MessageSource
 from sectool.message import MessageRef, StoredMessage
 from sectool.outcome import Identity
 
@@ -20,7 +20,9 @@ def known_as(inventory: smime.Inventory) -> tuple[Identity, Identity]:
     return inventory.identity, Identity("" if copy is None else f"{IN_CLEAR}{copy}")
 
 
-def fetch_known(mailbox: Mailbox, message: JobMessage) -> tuple[StoredMessage, smime.Inventory]:
+def fetch_known(
+    mailbox: MessageSource, message: JobMessage
+) -> tuple[StoredMessage, smime.Inventory]:
     """The stored copy of a message of the job, and what is in it.
 
     Raises:

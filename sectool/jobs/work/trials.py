@@ -15,7 +15,7 @@ from sectool.jobs.work.examine import ExamineContext
 from sectool.jobs.work.open_with import find_opening
 from sectool.jobs.work.work import WorkKind
 from sectool.keys import KeyHistory
-from sectool.message import Listing
+from sectool.message import Listing, MessageRef
 from sectool.outcome import ContentDigest, PublicKeyDigest, RecipientKey
 
 MOST_NAMED = 3
@@ -33,6 +33,11 @@ class TrialTask:
     """Of the key it asks for."""
     public_keys: tuple[PublicKeyDigest, ...]
     """SHA-256 of each SubjectPublicKeyInfo, in the order in which they are tried."""
+
+    @property
+    def ref(self) -> MessageRef:
+        """The message."""
+        return self.listing.ref
 
     @property
     def size(self) -> int:

@@ -7,10 +7,11 @@ it, or that it could not be done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 from sectool import durable
 from sectool.errors import (
@@ -22,8 +23,10 @@ from sectool.errors import (
     SectoolError,
     why_unread,
 )
+from sectool.jobs.work.ahead import Supplied, Supply
 from sectool.jobs.work.pool import AnswerT, Died, TaskT, run_tasks
-from sectool.mailbox import Access, open_mailbox
+from sectool.mailbox import Access, Ahead, MessageSource, open_mailbox
+from sectool.message import MessageRef
 from sectool.outcome import State
 
 
@@ -36,7 +39,6 @@ class _Argument(Protocol):
 
 
 ArgumentT = TypeVar("ArgumentT", bound=_Argument)
-ContextT = TypeVar("ContextT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,36 @@ class MailboxContext:
 
     def __init__(self, argument: _Argument) -> None:
         access = argument.mailbox
-        self.mailbox = open_mailbox(access.specification, access.credentials)
+        self.mailbox: MessageSource = (
+            Ahead()
+            if access.is_of_run_alone
+            else open_mailbox(access.specification, access.credentials, access.account)
+        )
 
     def close(self) -> None:
         """Lets go of the mailbox."""
         self.mailbox.close()
+
+
+ContextT = TypeVar("ContextT", bound=MailboxContext)
+
+
+class _OfOneMessage(Protocol):
+    """Most tasks."""
+
+    @property
+    def ref(self) -> MessageRef:
+        """The message it is on."""
+
+
+def reads_its_message(task: _OfOneMessage) -> Sequence[MessageRef]:
+    """A task reads the message it is on."""
+    return (task.ref,)
+
+
+def reads_nothing(_: object) -> Sequence[MessageRef]:
+    """A task reads no message of the mailbox."""
+    return ()
 
 
 @contextmanager
@@ -95,6 +122,10 @@ class WorkKind(Generic[ArgumentT, ContextT, TaskT, AnswerT]):
     """Makes the context, once in each worker."""
     do: Callable[[ContextT, TaskT], AnswerT | NotDone]
     """Does a task. What it raises costs the message as ``of_one_message`` has it, or the run."""
+    reads: Callable[[Any], Sequence[MessageRef]] = reads_its_message
+    """The messages that a task reads."""
+    most: int | None = None
+    """Bytes of each that it reads; None: all."""
 
     def run(
         self, tasks: Iterable[TaskT], argument: ArgumentT, *, workers: int
@@ -109,14 +140,21 @@ class WorkKind(Generic[ArgumentT, ContextT, TaskT, AnswerT]):
         Raises:
             SectoolError: it concerns the whole run.
         """
-        for task, answer in run_tasks(
-            self._attempt,
-            tasks,
-            make_context=self.open,
-            context_argument=argument,
-            workers=argument.mailbox.workers(workers),
-        ):
-            yield task, NotDone(answer.reason) if isinstance(answer, Died) else answer
+        access = argument.mailbox
+        workers = access.workers(workers)
+        run = partial(run_tasks, make_context=self.open, context_argument=argument, workers=workers)
+        if not access.is_of_run_alone:
+            for task, answer in run(self._attempt, tasks):
+                yield task, NotDone(answer.reason) if isinstance(answer, Died) else answer
+            return
+        with Supply(access, self.reads, self.most) as supply:
+            for supplied, answer in run(self._attempt_supplied, supply.of(tasks)):
+                yield supplied.task, NotDone(answer.reason) if isinstance(answer, Died) else answer
+                supply.done(supplied)
+
+    def _attempt_supplied(self, context: ContextT, supplied: Supplied[TaskT]) -> AnswerT | NotDone:
+        context.mailbox = supplied.messages
+        return self._attempt(context, supplied.task)
 
     def _attempt(self, context: ContextT, task: TaskT) -> AnswerT | NotDone:
         try:

@@ -12,14 +12,8 @@ from collections.abc import Sequence
 from sectool import durable
 from sectool.directories import Directory
 from sectool.errors import MessageError
-from sectool.mailbox.base import (
-    Capabilities,
-    MailboxSpecification,
-    Note,
-    Placed,
-    Retirement,
-    note_nothing,
-)
+from sectool.mailbox.access import MailboxSpecification
+from sectool.mailbox.base import Capabilities, Note, Placed, Retirement, note_nothing
 from sectool.mailbox.eml.layout import EmlView, find_folders
 from sectool.mailbox.eml.replacing import EmlReplacer
 from sectool.mailbox.eml.retiring import EmlRetirer

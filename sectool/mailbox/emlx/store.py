@@ -15,14 +15,8 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MessageError
-from sectool.mailbox.base import (
-    Capabilities,
-    MessageHead,
-    Note,
-    Placed,
-    Whereabouts,
-    note_nothing,
-)
+from sectool.mailbox.access import MessageHead
+from sectool.mailbox.base import Capabilities, Note, Placed, Whereabouts, note_nothing
 from sectool.mailbox.eml.layout import EmlView, find_folders
 from sectool.mailbox.files.folders import Folder, Skipped
 from sectool.mailbox.files.inheriting import EPOCH

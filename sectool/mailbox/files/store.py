@@ -14,17 +14,8 @@ from sectool import durable
 from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MailboxError, MessageError, NoSuchMailbox
 from sectool.locks import DirectoryLock, is_held
-from sectool.mailbox.base import (
-    Add,
-    Capabilities,
-    Mailbox,
-    MailboxSpecification,
-    MessageHead,
-    Placed,
-    Replace,
-    Whereabouts,
-    Written,
-)
+from sectool.mailbox.access import MailboxSpecification, MessageHead
+from sectool.mailbox.base import Add, Capabilities, Mailbox, Placed, Replace, Whereabouts, Written
 from sectool.mailbox.files.folders import NOTHING_THERE, Folder, Skipped
 from sectool.mailbox.files.message_files import MessageFiles, internal_date
 from sectool.mailbox.files.names import unique_name

@@ -12,7 +12,8 @@ from pathlib import Path
 from sectool import durable
 from sectool.directories import Directory
 from sectool.errors import MessageError, SectoolError
-from sectool.mailbox.base import Capabilities, MailboxSpecification, Note, Placed, note_nothing
+from sectool.mailbox.access import MailboxSpecification
+from sectool.mailbox.base import Capabilities, Note, Placed, note_nothing
 from sectool.mailbox.files.folders import (
     MESSAGE_DIRECTORIES,
     Folder,

@@ -7,7 +7,9 @@ from a name to a file, and each directory is opened from the one before; links a
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,8 @@ LOOKED_AT = 10_000
 """Files and directories that are looked at to tell whether a directory holds mbox files."""
 
 _NO_FOLDERS = (".msf", ".dat", ".html", ".lock", "~")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9]{1,64}")
+_BESIDE_PLAIN = re.compile(rf"\.({_PLAIN_NAME.pattern}){re.escape(BESIDE)}")
 _SUBFOLDERS = ".sbd"
 _APPLE = ".mbox"
 _APPLE_FILE = "mbox"
@@ -159,22 +163,35 @@ class MboxFolders:
 
         Args:
             name: ASCII letters and digits where there is no such folder.
+
+        Raises:
+            MessageVanished: there is none, and it is another name.
         """
         if self.only is not None:
             name = INBOX
         if not self.knows(name):
+            if not _PLAIN_NAME.fullmatch(name):
+                raise MessageVanished(f"the mailbox has no folder {name}")
             self._folders[name] = Folder(name, (name,))
         return self.entry(name)
 
     def besides(self) -> Iterator[tuple[DirectoryEntry, Directory]]:
         """The files for which new copies wait, with the directories in which they do."""
-        names = list(self._folders) or self.names()
-        for name in names:
-            try:
-                entry = self.entry(name)
+        entries = [answered for name in self.names() if (answered := self._at_hand(name))]
+        if self.only is None:
+            with self.root.scan() as scanned:
+                # Of folders that were to be made, or have another name by now.
+                found = [_BESIDE_PLAIN.fullmatch(entry.name) for entry in scanned]
+            entries += [self.root / match[1] for match in found if match]
+        for entry in {str(entry): entry for entry in entries}.values():
+            with contextlib.suppress(OSError):
                 yield entry, (entry.directory / beside_name(entry.name)).open_directory()
-            except (MessageError, OSError):
-                continue
+
+    def _at_hand(self, name: str) -> DirectoryEntry | None:
+        try:
+            return self.entry(name)
+        except (MessageError, OSError):
+            return None
 
 
 def beside_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The locks of an mbox file, and those by which a mail program says that it is at work.
+"""The locks of an mbox file.
 
 As Debian's policy has it (11.6): first the lock of fcntl(2), then the file ``NAME.lock``. The first
 is one of an open file description (``F_OFD_SETLK``), which other processes meet as they would
@@ -168,14 +168,15 @@ def _holder_of_lock_file(lock: DirectoryEntry) -> str:
     number = text[0] if text and text[0].isdigit() and len(text[0]) < len("1234567890") else b""
     if number and int(number) == os.getpid():
         return ""  # left by an error, since this process has the lock of the kernel
-    if number and not _is_alive(int(number)) and not _is_served(lock.directory):
+    if number and not is_alive(int(number)) and not _is_served(lock.directory):
         return ""
     if not number and age > STALE:
         return ""
     return process_named(int(number)) if number else f"whoever made {printable(str(lock))}"
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine is there."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -215,51 +216,6 @@ def is_open_for_writing(descriptor: int) -> bool | None:
         return True if error.errno in _BUSY else None
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
-
-
-# --- Thunderbird --------------------------------------------------------------------------
-
-
-def profile_of(path: Path) -> Path | None:
-    """The Thunderbird profile in which a mailbox lies; None: in none."""
-    return next((one for one in (path, *path.parents)[:_LEVELS] if _is_profile(one)), None)
-
-
-_LEVELS = 8
-
-
-def _is_profile(path: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return (path / "prefs.js").is_file() and path.is_dir()
-    return False
-
-
-def check_profile(path: Path) -> None:
-    """Holds that no Thunderbird is at work on the profile in which a mailbox lies.
-
-    Raises:
-        Locked: one is; the text says which process.
-    """
-    profile = profile_of(path)
-    holder = "" if profile is None else _user_of(profile)
-    if holder:
-        raise Locked(
-            f"the Thunderbird profile {printable(str(profile))} is in use by {holder}",
-            hint="close Thunderbird, then run the command again",
-        )
-
-
-def _user_of(profile: Path) -> str:
-    for name in (".parentlock", "parent.lock"):
-        with contextlib.suppress(OSError), open_regular_file(profile / name) as stream:
-            if holder := holder_of(stream.fileno()):
-                return holder
-    with contextlib.suppress(OSError, ValueError):
-        # A link to an address and a process, which leads nowhere.
-        process = int(str((profile / "lock").readlink()).rpartition("+")[2])
-        if _is_alive(process):
-            return process_named(process)
-    return ""
 
 
 class HeldFile:

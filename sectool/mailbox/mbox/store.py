@@ -26,11 +26,11 @@ from sectool.errors import (
     SectoolError,
 )
 from sectool.locks import DirectoryLock, is_held
+from sectool.mailbox.access import MailboxSpecification
 from sectool.mailbox.base import (
     Add,
     Capabilities,
     Mailbox,
-    MailboxSpecification,
     Note,
     Placed,
     Replace,
@@ -44,8 +44,9 @@ from sectool.mailbox.files.folders import NOTHING_THERE
 from sectool.mailbox.files.names import printable
 from sectool.mailbox.mbox.boxes import Boxes, Located, MboxContent, answer
 from sectool.mailbox.mbox.folders import MboxFolders, holds_mbox, imap_host, is_mbox
-from sectool.mailbox.mbox.locking import HeldFile, check_profile
+from sectool.mailbox.mbox.locking import HeldFile
 from sectool.mailbox.mbox.rewriting import Rewriter
+from sectool.mailbox.mbox.thunderbird import check_profile
 from sectool.mailbox.mbox.waiting import Waiting, digest_in, where_of
 from sectool.message import (
     IN_MEMORY,

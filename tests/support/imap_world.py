@@ -1,0 +1,97 @@
+"""An account on a real server, seen from outside by the library's own client."""
+
+from __future__ import annotations
+
+import imaplib
+import re
+from datetime import datetime
+from pathlib import Path
+
+from sectool.hardening import Secret
+from sectool.mailbox import Account, Credentials, Mailbox, MailboxSpecification, open_mailbox
+from sectool.message import Flags, MessageRef
+from tests.support.dovecot import Dovecot
+from tests.support.mailbox_contract import DATE, SEEN
+
+ON_LOOPBACK = Account(insecure=True)
+
+
+def url_of(server: Dovecot, user: str = "alice") -> str:
+    return f"imap://{user}@127.0.0.1:{server.port}/"
+
+
+def opened(server: Dovecot, user: str = "alice", account: Account = ON_LOOPBACK) -> Mailbox:
+    specification = MailboxSpecification("imap", url_of(server, user).removeprefix("imap:"))
+    return open_mailbox(specification, Credentials(user, Secret("secret")), account)
+
+
+class IMAPWorld:
+    """What a user does to the mail of an account, with a client of their own."""
+
+    def __init__(self, server: Dovecot, user: str) -> None:
+        self.server = server
+        self.user = user
+        self._client = server.connect(user)
+
+    @property
+    def specification(self) -> MailboxSpecification:
+        url = url_of(self.server, self.user)
+        return MailboxSpecification("imap", url.removeprefix("imap:"))
+
+    def close(self) -> None:
+        self._client.logout()
+
+    def deliver(
+        self, folder: str, raw: bytes, *, flags: Flags = SEEN, date: datetime = DATE
+    ) -> MessageRef:
+        self._client.create(folder)
+        text = f"({flags})"
+        stamp = imaplib.Time2Internaldate(date)
+        answer = self._client.append(folder, text, stamp, raw.replace(b"\n", b"\r\n"))
+        validity, uid = re.search(rb"APPENDUID (\d+) (\d+)", answer[1][0]).groups()  # type: ignore[union-attr]
+        return MessageRef(folder, f"{validity.decode()}:{uid.decode()}")
+
+    def set_flags(self, ref: MessageRef, flags: Flags) -> None:
+        self._select(ref)
+        self._client.uid("STORE", self._uid(ref), "FLAGS", f"({flags})")
+        self._client.unselect()
+
+    def overwrite(self, ref: MessageRef, raw: bytes) -> None:
+        self.remove(ref)
+        self.deliver(ref.folder, raw)
+
+    def remove(self, ref: MessageRef) -> None:
+        self._select(ref)
+        self._client.uid("STORE", self._uid(ref), "+FLAGS", r"(\Deleted)")
+        self._client.expunge()
+        self._client.unselect()
+
+    def move(self, ref: MessageRef, folder: str) -> None:
+        self._client.create(folder)
+        self._select(ref)
+        self._client.uid("MOVE", self._uid(ref), folder)
+        self._client.unselect()
+
+    def state(self) -> list[bytes]:
+        """All that the server tells of all messages, but for their text."""
+        told = []
+        for line in self._client.list()[1]:
+            name = re.search(rb'"/" (.*)', line)[1].decode()  # type: ignore[arg-type,index]
+            answer, (count,) = self._client.select(name, readonly=True)
+            told += [name.encode(), answer.encode()]
+            if answer == "OK" and count != b"0":
+                told += self._client.fetch("1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE)")[1]
+            if answer == "OK":
+                self._client.unselect()
+        return told
+
+    def _select(self, ref: MessageRef) -> None:
+        self._client.select(ref.folder)
+
+    @staticmethod
+    def _uid(ref: MessageRef) -> str:
+        return ref.key.rpartition(":")[2]
+
+
+def maildir_of(server: Dovecot, user: str) -> Path:
+    return server.maildir.parents[1] / user / "Maildir"
