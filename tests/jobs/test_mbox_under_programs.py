@@ -108,6 +108,22 @@ def test_thunderbird_opens_every_message_and_shows_what_it_showed_before(
     assert [f"this is message {number}" in text for number, text in enumerate(texts)] == [True] * 3
 
 
+@pytest.mark.all_only
+def test_thunderbird_makes_the_index_of_a_rewritten_file_anew(
+    tmp_path: Path, keys: Keys, specify: Specify
+) -> None:
+    thunderbird = Thunderbird.start(tmp_path / "profile", (keys.old, keys.new))
+    box = thunderbird.folders / "Work"
+    fill(box, keys, "thunderbird")
+    before = thunderbird.messages(is_left_open=False)
+    assert box.with_name("Work.msf").stat().st_size
+    jobs.run(specify("decrypt", box.parent))
+    assert jobs.run(specify("encrypt", box.parent)).counts[State.REENCRYPTED] == ENCRYPTED
+    assert thunderbird.messages() == before
+    # And what it wrote there meanwhile is no obstacle.
+    assert jobs.run(specify("verify", box.parent)).counts[State.REENCRYPTED] == ENCRYPTED
+
+
 @pytest.mark.rights
 @pytest.mark.parametrize(
     "dialect",

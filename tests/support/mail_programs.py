@@ -117,8 +117,12 @@ class Thunderbird:
         """Where its local folders lie."""
         return self.profile / "Mail" / "Local Folders"
 
-    def messages(self) -> list[dict[str, Any]]:
-        """What it shows of each message: ``folder``, ``subject``, ``flags``, ``date``, ``text``."""
+    def messages(self, *, is_left_open: bool = True) -> list[dict[str, Any]]:
+        """What it shows of each message: ``folder``, ``subject``, ``flags``, ``date``, ``text``.
+
+        Args:
+            is_left_open: it is killed afterwards; closing takes longer, but writes its indexes.
+        """
         child = subprocess.Popen(
             [
                 *(THUNDERBIRD / "thunderbird", "--headless", "--no-remote", "--marionette"),
@@ -136,8 +140,10 @@ class Thunderbird:
                 asked.ask("Marionette:SetContext", value="chrome")
                 script = Path(__file__).with_name("thunderbird.js").read_text()
                 answer = asked.ask("WebDriver:ExecuteAsyncScript", script=script, args=[])
+                if not is_left_open:
+                    asked.ask("Marionette:Quit", flags=["eForceQuit"])
+                    child.wait(TIMEOUT)
         finally:
-            # Its profile is not used again, and to shut down takes longer than to start.
             child.kill()
             child.wait()
         found = answer["value"]
