@@ -15,7 +15,7 @@ from tests.support import checker
 from tests.support.dovecot import OWNER, mbox_of_dovecot
 from tests.support.mail_programs import Mutt, Thunderbird, uncounted
 from tests.support.mailboxes import CLEAR, Keys, encrypted
-from tests.support.mbox_files import Stored, flagged, quoted
+from tests.support.mbox_files import Stored, flagged, messages_in, quoted
 from tests.support.specifications import Specify
 
 LINE = b"From sender-%d@example.org Fri Mar  4 05:06:%02d 2011\n"
@@ -84,6 +84,21 @@ def test_mutt_counts_the_same_messages_and_flags_before_and_after(
     for operation, state in (("decrypt", State.CHECKPOINTED), ("encrypt", State.REENCRYPTED)):
         assert jobs.run(specify(operation, box)).counts[state] == ENCRYPTED
         assert seen(operation) == before
+
+
+def test_what_is_done_in_mutt_between_the_phases_stays_done(
+    tmp_path: Path, keys: Keys, specify: Specify
+) -> None:
+    mutt = Mutt.start(tmp_path)
+    box = tmp_path / "box"
+    fill(box, keys, "mboxrd")
+    jobs.run(specify("decrypt", box))
+    mutt.flag_and_delete(box, "message 1", "message 2")
+    assert len(messages_in(box.read_bytes())) == ALL - 1
+    summary = jobs.run(specify("encrypt", box))
+    assert summary.counts == {State.REENCRYPTED: 2, State.LOST: 1, State.CLEAR: 1}
+    after = messages_in(box.read_bytes())
+    assert [one.flags for one in after] == [MARKS[0], {"seen"}, {"seen", "flagged"}]
 
 
 def test_thunderbird_opens_every_message_and_shows_what_it_showed_before(
