@@ -139,7 +139,6 @@ def test_thunderbird_makes_the_index_of_a_rewritten_file_anew(
     assert jobs.run(specify("verify", box.parent)).counts[State.REENCRYPTED] == ENCRYPTED
 
 
-@pytest.mark.rights
 @pytest.mark.parametrize(
     "dialect",
     [
