@@ -161,7 +161,6 @@ LOCATIONS = {
 OF_DOVEADM = [(one, other) for one in LOCATIONS for other in LOCATIONS if one != other]
 
 
-@pytest.mark.rights
 @pytest.mark.parametrize(
     ("source", "target"),
     [

@@ -15,7 +15,7 @@ from tests.support import checker
 from tests.support.dovecot import OWNER, mbox_of_dovecot
 from tests.support.mail_programs import Mutt, Thunderbird, uncounted
 from tests.support.mailboxes import CLEAR, Keys, encrypted
-from tests.support.mbox_files import Stored, flagged, quoted
+from tests.support.mbox_files import Stored, flagged, messages_in, quoted
 from tests.support.specifications import Specify
 
 LINE = b"From sender-%d@example.org Fri Mar  4 05:06:%02d 2011\n"
@@ -86,6 +86,21 @@ def test_mutt_counts_the_same_messages_and_flags_before_and_after(
         assert seen(operation) == before
 
 
+def test_what_is_done_in_mutt_between_the_phases_stays_done(
+    tmp_path: Path, keys: Keys, specify: Specify
+) -> None:
+    mutt = Mutt.start(tmp_path)
+    box = tmp_path / "box"
+    fill(box, keys, "mboxrd")
+    jobs.run(specify("decrypt", box))
+    mutt.flag_and_delete(box, "message 1", "message 2")
+    assert len(messages_in(box.read_bytes())) == ALL - 1
+    summary = jobs.run(specify("encrypt", box))
+    assert summary.counts == {State.REENCRYPTED: 2, State.LOST: 1, State.CLEAR: 1}
+    after = messages_in(box.read_bytes())
+    assert [one.flags for one in after] == [MARKS[0], {"seen"}, {"seen", "flagged"}]
+
+
 def test_thunderbird_opens_every_message_and_shows_what_it_showed_before(
     tmp_path: Path, keys: Keys, specify: Specify
 ) -> None:
@@ -108,7 +123,22 @@ def test_thunderbird_opens_every_message_and_shows_what_it_showed_before(
     assert [f"this is message {number}" in text for number, text in enumerate(texts)] == [True] * 3
 
 
-@pytest.mark.rights
+@pytest.mark.all_only
+def test_thunderbird_makes_the_index_of_a_rewritten_file_anew(
+    tmp_path: Path, keys: Keys, specify: Specify
+) -> None:
+    thunderbird = Thunderbird.start(tmp_path / "profile", (keys.old, keys.new))
+    box = thunderbird.folders / "Work"
+    fill(box, keys, "thunderbird")
+    before = thunderbird.messages(is_left_open=False)
+    assert box.with_name("Work.msf").stat().st_size
+    jobs.run(specify("decrypt", box.parent))
+    assert jobs.run(specify("encrypt", box.parent)).counts[State.REENCRYPTED] == ENCRYPTED
+    assert thunderbird.messages() == before
+    # And what it wrote there meanwhile is no obstacle.
+    assert jobs.run(specify("verify", box.parent)).counts[State.REENCRYPTED] == ENCRYPTED
+
+
 @pytest.mark.parametrize(
     "dialect",
     [

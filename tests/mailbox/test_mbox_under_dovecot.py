@@ -32,7 +32,6 @@ def doveadm() -> Iterator[Doveadm]:
         install(None)
 
 
-@pytest.mark.rights
 def test_dovecot_delivers_at_every_moment_of_a_rewrite_and_reads_the_same_marks(
     doveadm: Doveadm, whole: bool
 ) -> None:

@@ -121,7 +121,6 @@ class Doveadm:
         (home / "log").touch()
         for path in (home, self.box.parent, home / "log"):
             os.chown(path, OWNER, OWNER)
-        self._running: list[subprocess.Popen[bytes]] = []
 
     def begin(self, *words: str, given: bytes = b"") -> subprocess.Popen[bytes]:
         environment = {**os.environ, "HOME": str(self.home), "USER": "nobody"}

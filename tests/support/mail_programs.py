@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import time
@@ -44,13 +45,30 @@ class Mutt:
         Returns:
             How many messages mutt counts in the source, and with which flags.
         """
+        keys = f"<tag-pattern>~A<enter><tag-prefix><copy-message>{target}<enter><exit>"
+        return self._run("-R", source, keys, f"mbox_type={kind} delete=no")
+
+    def flag_and_delete(self, box: Path, flagged: str, deleted: str) -> str:
+        """Flags a message and deletes another, by their subjects, and leaves the folder.
+
+        Returns:
+            What mutt counted as it came.
+        """
+        keys = (
+            f"<tag-pattern>~s'{flagged}'<enter><tag-prefix><flag-message>"
+            f"<delete-pattern>~s'{deleted}'<enter><sync-mailbox><exit>"
+        )
+        return self._run("", box, keys, "delete=yes")
+
+    def _run(self, option: str, box: Path, keys: str, settings: str) -> str:
         (self.directory / "muttrc").write_text(
-            f"set mbox_type={kind} confirmcreate=no confirmappend=no delete=no move=no quit=yes\n"
+            f"set {settings} confirmcreate=no confirmappend=no move=no quit=yes\n"
             f"set folder={self.directory} header_cache='' record='' mark_old=no\n"
             f"set status_format='{_STATUS}' status_on_top=yes maildir_trash=yes\n"
         )
-        keys = f"<tag-pattern>~A<enter><tag-prefix><copy-message>{target}<enter><exit>"
-        command = f"mutt -n -F muttrc -R -f '{source}' -e 'push {keys}'"
+        command = shlex.join(
+            ["mutt", "-n", "-F", "muttrc", *option.split(), "-f", str(box), "-e", f'push "{keys}"']
+        )
         screen = run(
             *("script", "-qec", command, "/dev/null"),
             directory=self.directory,
@@ -117,8 +135,12 @@ class Thunderbird:
         """Where its local folders lie."""
         return self.profile / "Mail" / "Local Folders"
 
-    def messages(self) -> list[dict[str, Any]]:
-        """What it shows of each message: ``folder``, ``subject``, ``flags``, ``date``, ``text``."""
+    def messages(self, *, is_left_open: bool = True) -> list[dict[str, Any]]:
+        """What it shows of each message: ``folder``, ``subject``, ``flags``, ``date``, ``text``.
+
+        Args:
+            is_left_open: it is killed afterwards; closing takes longer, but writes its indexes.
+        """
         child = subprocess.Popen(
             [
                 *(THUNDERBIRD / "thunderbird", "--headless", "--no-remote", "--marionette"),
@@ -136,8 +158,10 @@ class Thunderbird:
                 asked.ask("Marionette:SetContext", value="chrome")
                 script = Path(__file__).with_name("thunderbird.js").read_text()
                 answer = asked.ask("WebDriver:ExecuteAsyncScript", script=script, args=[])
+                if not is_left_open:
+                    asked.ask("Marionette:Quit", flags=["eForceQuit"])
+                    child.wait(TIMEOUT)
         finally:
-            # Its profile is not used again, and to shut down takes longer than to start.
             child.kill()
             child.wait()
         found = answer["value"]
