@@ -71,6 +71,7 @@ class MboxFolders:
         self._status = entry.lstat()
         self._owner = self._status.st_uid
         self._folders: dict[str, Folder] = {}
+        self._left: list[Folder] = []
         self.skipped: list[Skipped] = []
 
     def owner_status(self) -> os.stat_result:
@@ -87,6 +88,12 @@ class MboxFolders:
         self.skipped = finder.skipped
         folders.sort(key=lambda folder: (folder.name != INBOX, folder.name))
         self._folders.update((folder.name, folder) for folder in folders)
+        known = {_beside(folder.components) for folder in folders}
+        self._left = [
+            Folder("/".join(names), (*names[:-1], names[-1][1 : -len(BESIDE)]))
+            for names in finder.besides
+            if names not in known
+        ]
         return [folder.name for folder in folders]
 
     def knows(self, name: str) -> bool:
@@ -104,7 +111,10 @@ class MboxFolders:
         """
         if not self.knows(name):
             raise MessageVanished(f"the mailbox has no folder {name}")
-        *directories, last = self._folders[name].components
+        return self._entry(self._folders[name])
+
+    def _entry(self, folder: Folder) -> DirectoryEntry:
+        name, (*directories, last) = folder.name, folder.components
         directory = self.root
         for component in directories:
             try:
@@ -167,11 +177,15 @@ class MboxFolders:
         return self.entry(name)
 
     def besides(self) -> Iterator[tuple[DirectoryEntry, Directory]]:
-        """The files for which new copies wait, with the directories in which they do."""
-        names = list(self._folders) or self.names()
-        for name in names:
+        """The files for which new copies wait, with the directories in which they do.
+
+        They wait also for a file that has another name by now.
+        """
+        if not self._folders:
+            self.names()
+        for folder in (*self._folders.values(), *self._left):
             try:
-                entry = self.entry(name)
+                entry = self._entry(folder)
                 yield entry, (entry.directory / beside_name(entry.name)).open_directory()
             except (MessageError, OSError):
                 continue
@@ -182,6 +196,10 @@ def beside_name(name: str) -> str:
     longest = _LONGEST_NAME - len(f".{BESIDE}")
     short = os.fsdecode(os.fsencode(name)[:longest])
     return f".{short}{BESIDE}"
+
+
+def _beside(components: tuple[str, ...]) -> tuple[str, ...]:
+    return (*components[:-1], beside_name(components[-1]))
 
 
 def is_mbox(entry: DirectoryEntry) -> bool:
@@ -231,6 +249,8 @@ class _Finder:
 
     def __init__(self, limit: int = FOLDER_LIMIT) -> None:
         self.skipped: list[Skipped] = []
+        self.besides: list[tuple[str, ...]] = []
+        """Where new copies wait, whether or not the file of the folder is there."""
         self._left = limit
 
     def find(
@@ -273,6 +293,9 @@ class _Finder:
             with directory.scan() as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
+                        if entry.name[1:].endswith(BESIDE) and entry.name[1:] != BESIDE:
+                            self.besides.append((*names, entry.name))
+                            self._left -= 1
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         directories.append(entry.name)
