@@ -242,3 +242,60 @@ def test_a_dry_run_counts_the_room_that_the_rewrite_takes(
     install(None)
     logged = sum(path.stat().st_size for path in job.glob("job.db*"))
     assert max(least) - before - logged <= (dry.space or 0) <= 5 * whole
+
+
+def named_otherwise_after(
+    spec: jobs.Specification, point: str, place: Path, late: bytes = b""
+) -> dict[str, bytes]:
+    """What lies there once a run was killed, the folder got another name, and a run ended."""
+    with (place / "Work").open("ab", 0) as open_before:
+        crash.killed_at(spec, point)
+        (place / "Work").rename(place / "Archive")
+        open_before.write(late)
+    jobs.run(spec)
+    return {
+        str(path.relative_to(place)): path.read_bytes() if path.is_file() else b""
+        for path in place.rglob("*")
+    }
+
+
+@pytest.mark.parametrize(
+    ("point", "operation"),
+    [
+        ("mbox.place.after:3", "decrypt"),
+        ("mbox.exchange.after", "encrypt"),
+        *(
+            pytest.param(point, operation, marks=pytest.mark.all_only)
+            for point in ("mbox.write:2", "mbox.keep.after", "mbox.exchange.before")
+            for operation in ("decrypt", "encrypt")
+        ),
+    ],
+)
+def test_nothing_stays_beside_a_folder_that_gets_another_name_after_a_kill(
+    tmp_path: Path, keys: Keys, specify: Specify, point: str, operation: str
+) -> None:
+    place, job = tmp_path / "mail", tmp_path / "job"
+    place.mkdir()
+    filled(place / "Work", keys, 4)
+    spec: jobs.Specification = specify("decrypt", place, job=job, in_place=True)
+    if operation == "encrypt":
+        jobs.run(spec)
+        spec = specify("encrypt", place, job=job)
+    left = named_otherwise_after(spec, point, place)
+    assert sorted(left) == ["Archive"]
+    assert len(messages_in(left["Archive"])) == 4
+    assert (b"this is message" in left["Archive"]) == (operation == "decrypt")
+
+
+def test_a_delivery_into_a_folder_that_got_another_name_after_a_kill_makes_it_anew(
+    tmp_path: Path, keys: Keys, specify: Specify
+) -> None:
+    place = tmp_path / "mail"
+    place.mkdir()
+    filled(place / "Work", keys, 4)
+    late = LINE % 9 + b"Subject: late\n\nlate\n\n"
+    spec = specify("decrypt", place, in_place=True)
+    left = named_otherwise_after(spec, "mbox.exchange.after", place, late)
+    assert left.pop("Work") == late
+    assert sorted(left) == ["Archive"]
+    assert len(messages_in(left["Archive"])) == 4

@@ -7,7 +7,6 @@ from a name to a file, and each directory is opened from the one before; links a
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -43,7 +42,6 @@ LOOKED_AT = 10_000
 
 _NO_FOLDERS = (".msf", ".dat", ".html", ".lock", "~")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]{1,64}")
-_BESIDE_PLAIN = re.compile(rf"\.({_PLAIN_NAME.pattern}){re.escape(BESIDE)}")
 _SUBFOLDERS = ".sbd"
 _APPLE = ".mbox"
 _APPLE_FILE = "mbox"
@@ -75,6 +73,7 @@ class MboxFolders:
         self._status = entry.lstat()
         self._owner = self._status.st_uid
         self._folders: dict[str, Folder] = {}
+        self._left: list[Folder] = []
         self.skipped: list[Skipped] = []
 
     def owner_status(self) -> os.stat_result:
@@ -91,6 +90,12 @@ class MboxFolders:
         self.skipped = finder.skipped
         folders.sort(key=lambda folder: (folder.name != INBOX, folder.name))
         self._folders.update((folder.name, folder) for folder in folders)
+        known = {_beside(folder.components) for folder in folders}
+        self._left = [
+            Folder("/".join(names), (*names[:-1], names[-1][1 : -len(BESIDE)]))
+            for names in finder.besides
+            if names not in known
+        ]
         return [folder.name for folder in folders]
 
     def knows(self, name: str) -> bool:
@@ -108,7 +113,10 @@ class MboxFolders:
         """
         if not self.knows(name):
             raise MessageVanished(f"the mailbox has no folder {name}")
-        *directories, last = self._folders[name].components
+        return self._entry(self._folders[name])
+
+    def _entry(self, folder: Folder) -> DirectoryEntry:
+        name, (*directories, last) = folder.name, folder.components
         directory = self.root
         for component in directories:
             try:
@@ -176,22 +184,17 @@ class MboxFolders:
         return self.entry(name)
 
     def besides(self) -> Iterator[tuple[DirectoryEntry, Directory]]:
-        """The files for which new copies wait, with the directories in which they do."""
-        entries = [answered for name in self.names() if (answered := self._at_hand(name))]
-        if self.only is None:
-            with self.root.scan() as scanned:
-                # Of folders that were to be made, or have another name by now.
-                found = [_BESIDE_PLAIN.fullmatch(entry.name) for entry in scanned]
-            entries += [self.root / match[1] for match in found if match]
-        for entry in {str(entry): entry for entry in entries}.values():
-            with contextlib.suppress(OSError):
-                yield entry, (entry.directory / beside_name(entry.name)).open_directory()
+        """The files for which new copies wait, with the directories in which they do.
 
-    def _at_hand(self, name: str) -> DirectoryEntry | None:
-        try:
-            return self.entry(name)
-        except (MessageError, OSError):
-            return None
+        They wait also for a file that has another name by now, or was to be made.
+        """
+        self.names()
+        for folder in (*self._folders.values(), *self._left):
+            try:
+                entry = self._entry(folder)
+                yield entry, (entry.directory / beside_name(entry.name)).open_directory()
+            except (MessageError, OSError):
+                continue
 
 
 def beside_name(name: str) -> str:
@@ -199,6 +202,10 @@ def beside_name(name: str) -> str:
     longest = _LONGEST_NAME - len(f".{BESIDE}")
     short = os.fsdecode(os.fsencode(name)[:longest])
     return f".{short}{BESIDE}"
+
+
+def _beside(components: tuple[str, ...]) -> tuple[str, ...]:
+    return (*components[:-1], beside_name(components[-1]))
 
 
 def is_mbox(entry: DirectoryEntry) -> bool:
@@ -248,6 +255,8 @@ class _Finder:
 
     def __init__(self, limit: int = FOLDER_LIMIT) -> None:
         self.skipped: list[Skipped] = []
+        self.besides: list[tuple[str, ...]] = []
+        """Where new copies wait, whether or not the file of the folder is there."""
         self._left = limit
 
     def find(
@@ -290,6 +299,9 @@ class _Finder:
             with directory.scan() as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
+                        if entry.name[1:].endswith(BESIDE) and entry.name[1:] != BESIDE:
+                            self.besides.append((*names, entry.name))
+                            self._left -= 1
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         directories.append(entry.name)

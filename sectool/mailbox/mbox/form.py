@@ -125,9 +125,11 @@ def header_end(beginning: bytes, *, is_whole: bool) -> int:
     """
     if beginning.startswith((b"\n", b"\r\n")):
         return 0
-    ends = (beginning.find(empty, 0, HEADER_LIMIT) for empty in (b"\n\n", b"\n\r\n"))
-    found = min((end for end in ends if end >= 0), default=None)
-    if found is not None:
+    found = beginning.find(b"\n\n", 0, HEADER_LIMIT)
+    # The other is looked for no further, since most messages are short and few have it.
+    other = beginning.find(b"\n\r\n", 0, HEADER_LIMIT if found < 0 else found + 1)
+    found = found if other < 0 else other
+    if found >= 0:
         return found + 1
     return len(beginning) if is_whole else 0
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from sectool import durable
-from sectool.directories import Directory, DirectoryEntry
+from sectool.directories import Directory, DirectoryEntry, is_regular
 from sectool.errors import Locked
 from sectool.locks import is_held
 from sectool.mailbox.files.names import printable
@@ -173,6 +173,12 @@ def _holder_of_lock_file(lock: DirectoryEntry) -> str:
     if not number and age > STALE:
         return ""
     return process_named(int(number)) if number else f"whoever made {printable(str(lock))}"
+
+
+def remove_stale_lock(entry: DirectoryEntry) -> None:
+    """Removes the lock file of an mbox that is not there itself, unless somebody holds it."""
+    if is_regular(lock_of(entry)) and not _holder_of_lock_file(lock_of(entry)):
+        durable.unlink(lock_of(entry), "mbox.stale-lock", missing_ok=True)
 
 
 def is_alive(process: int) -> bool:

@@ -45,6 +45,7 @@ from sectool.mailbox.mbox.locking import (
     lock_of,
     locked,
     locked_beside,
+    remove_stale_lock,
 )
 from sectool.mailbox.mbox.waiting import Waiting, digest_in
 from sectool.message import COPY_BLOCK, Intent, MessageRef, open_regular_file
@@ -119,13 +120,17 @@ class Rewriter:
             SectoolError: it could not be written; the old file is as it was.
         """
         file = self._folders.entry_of_new(folder)
+        self._make(file)
+        return self._rewritten(file, folder, placed)
+
+    def _make(self, file: DirectoryEntry) -> None:
+        """Makes the file of a folder, where there is none."""
         with contextlib.suppress(FileExistsError):
             with durable.new_file(file) as stream:
                 crashpoint("mbox.folder")
                 owner = self._folders.owner_status()
                 Inheritance(owner.st_uid, owner.st_gid, 0o600).give(stream.fileno())
             durable.sync_directories([file.directory], "mbox.folder")
-        return self._rewritten(file, folder, placed)
 
     # --- one exchange ----------------------------------------------------------------------
 
@@ -314,12 +319,33 @@ class Rewriter:
         """Ends the exchanges that an earlier run left, and removes what it had begun."""
         for file, beside in self._folders.besides():
             durable.unlink(beside / _BOX, "mbox.discard", missing_ok=True)
+            if not is_regular(file):
+                self._end_of_renamed(file, beside)
+                self._waiting.remove_directory(file)
+                continue
             self.end_exchange(file, patience=PATIENCE)
             self._waiting.remove_directory(file)
             if is_regular(lock_of(file)):
                 # Of a killed run, for which others may wait; else its holder is waited for later.
                 with contextlib.suppress(Locked), locked(file):
                     pass
+
+    def _end_of_renamed(self, file: DirectoryEntry, beside: Directory) -> None:
+        """Ends the exchange of a folder whose file has another name, or none, since then."""
+        remove_stale_lock(file)
+        with contextlib.suppress(FileNotFoundError):
+            file.lstat()
+            return  # something that is no file, which is its owner's to explain
+        for name in _kept(beside):
+            with open_regular_file(beside / name) as old:
+                status = os.fstat(old.fileno())
+                if status.st_nlink == 1 and status.st_size > int(name.split(".")[1]):
+                    self._make(file)  # as the delivery would have that came late
+                    self.end_exchange(file, patience=PATIENCE)
+                    return
+                # With another name it is the folder itself: a run was killed before the exchange.
+                if status.st_nlink > 1 or not is_open_for_writing(old.fileno()):
+                    durable.unlink(beside / name, "mbox.discard-old")
 
     def end_all(self) -> None:
         """Ends, where that can be done at once, what programs kept open when it was to end."""

@@ -359,7 +359,9 @@ class Mbox(Mailbox):
                     self._remove(intent)
 
     def _is_left_beside(self, intent: Intent) -> bool:
-        """Whether a new copy came into its folder and lies beside all the same."""
+        """Whether a new copy came into its folder, or never will, and lies beside all the same."""
+        if not self._folders.knows(intent.folder):
+            return True  # its file has another name now
         entry = self._waiting.whole(intent, self._folders.entry(intent.folder))
         return is_regular(entry) and not self._whereabouts(intent).old_present
 
