@@ -169,6 +169,15 @@ def test_what_a_content_length_hides_goes_with_no_message_that_is_replaced(
     assert box.read_bytes() == before.replace(MAIL, NEW)
 
 
+def test_a_line_before_the_next_separator_is_no_hidden_message(box: Path) -> None:
+    body = b"text\n\n" + OTHER
+    first = FROM + b"X-UID: 3\n" + with_length(body, len(body))
+    mailbox = opened(box, first + FROM + MAIL + b"\n")
+    assert len(contents(mailbox)) == 2
+    replaced(mailbox, NEW, NEW)
+    assert contents(opened(box)) == [NEW, NEW]
+
+
 def test_a_content_length_that_was_wrong_does_not_come_to_say_how_a_file_is_read(
     box: Path,
 ) -> None:

@@ -159,7 +159,7 @@ class Boxes:
             return None
         state = FileState.of(descriptor)
         start, end = index.starts[number], min(index.ends[number], state.size)
-        reader = Reader(descriptor, end)
+        reader = Reader(descriptor, state.size)
         if start >= end:
             return None
         layout = lay_out(reader, start, end, by_length=index.by_length)
