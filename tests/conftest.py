@@ -45,10 +45,14 @@ for name, max_examples in (("sample", 60), ("whole", 300)):
         suppress_health_check=[HealthCheck.too_slow],
     )
 
-# A shell starts what runs in its background deaf to interrupts, and every process that a
-# test starts and interrupts would inherit that. What is handled is not inherited.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts what runs in its background deaf to interrupts, and nohup deaf to a terminal that is
+# closed; every process that a test starts and ends so would inherit that.
+for ignored, handler in {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGHUP: signal.SIG_DFL,
+}.items():
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, handler)
 
 
 MEASURED = frozenset({"asn1", "cms", "keys"})

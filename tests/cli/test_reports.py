@@ -40,12 +40,13 @@ class Story:
             "rewrap": (self.mailbox, *opening, "--job", place / "renewal", *to),
             "rollback": (self.job,),
             "status": (self.job, place / "renewal"),
+            "report": (self.job, place / "renewal", "--csv", place / "report.csv"),
             "purge": (self.job, "--dry-run"),
         }
 
     def words(self, command: str, *options: str) -> tuple[object, ...]:
         """A whole command line."""
-        workers = () if command == "status" else ("--workers=0",)
+        workers = () if command in {"status", "report"} else ("--workers=0",)
         return (command, *self.commands[command], *workers, *options)
 
 
