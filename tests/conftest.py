@@ -47,12 +47,10 @@ for name, max_examples in (("sample", 60), ("whole", 300)):
 
 # A shell starts what runs in its background deaf to interrupts, and nohup deaf to a terminal that is
 # closed; every process that a test starts and ends so would inherit that.
-for ignored, handler in {
-    signal.SIGINT: signal.default_int_handler,
-    signal.SIGHUP: signal.SIG_DFL,
-}.items():
-    if signal.getsignal(ignored) is signal.SIG_IGN:
-        signal.signal(ignored, handler)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 MEASURED = frozenset({"asn1", "cms", "keys"})
