@@ -45,8 +45,9 @@ for name, max_examples in (("sample", 60), ("whole", 300)):
         suppress_health_check=[HealthCheck.too_slow],
     )
 
-# A shell starts what runs in its background deaf to interrupts, and nohup deaf to a terminal that is
-# closed; every process that a test starts and ends so would inherit that.
+# A shell starts what runs in its background deaf to interrupts, and nohup deaf to a terminal that
+# is closed. Every process that a test starts, to end it so, would inherit that; what is handled is
+# not inherited.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
