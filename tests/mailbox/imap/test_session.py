@@ -583,6 +583,8 @@ def test_a_worker_is_given_neither_a_connection_nor_a_secret(server: Server) -> 
 def test_mail_goes_into_no_directory_that_somebody_else_made(
     made: str, server: Server, tmp_path: Path
 ) -> None:
+    if made in {"of another", "link"} and os.geteuid() != 0:
+        pytest.skip("making what is another user's needs root")
     place = tmp_path / f"sectool-{os.geteuid()}"
     (tmp_path / "there").mkdir(mode=0o700)
     if made == "link":
