@@ -314,7 +314,7 @@ MESSAGES = (
         lambda forge: message(entity(compressed(entity(compressed(bytes(300_000_000)))))),
         State.UNSUPPORTED,
         "bytes decompressed",
-        effort=400,
+        effort=250,
     ),
     Message(
         "B62",
