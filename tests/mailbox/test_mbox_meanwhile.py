@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sectool.crashpoints import install
+from sectool.directories import Directory
 from sectool.errors import Locked, MessageChanged, MessageVanished
 from sectool.mailbox import Intent, Mailbox, MailboxSpecification, Placed, open_mailbox
 from sectool.mailbox.mbox import locking, rewriting
@@ -241,6 +242,17 @@ def kernel_lock_on(path: Path) -> Callable[[], object]:
         return file
 
     return hold
+
+
+def test_a_lock_file_that_another_program_made_meanwhile_stays(tmp_path: Path) -> None:
+    """It took ours for stale."""
+    (tmp_path / "box").write_bytes(b"")
+    theirs, lock = tmp_path / "theirs", tmp_path / "box.lock"
+    theirs.touch()
+    with locking.locked(Directory.at(tmp_path) / "box"):
+        assert lock.exists()
+        theirs.rename(lock)
+    assert lock.exists()
 
 
 @pytest.mark.usefixtures("_impatient")

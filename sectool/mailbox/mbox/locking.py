@@ -68,10 +68,13 @@ def locked(entry: DirectoryEntry) -> Iterator[int]:
                 holder = "another program, which exchanged it"
                 durable.unlink(lock, "mbox.unlock", missing_ok=True)
             if not holder:
+                made = _file_of(lock)
                 try:
                     yield descriptor
                 finally:
-                    durable.unlink(lock, "mbox.unlock", missing_ok=True)
+                    # A program that took it for stale may have made its own.
+                    if made is not None and made == _file_of(lock):
+                        durable.unlink(lock, "mbox.unlock", missing_ok=True)
                 return
         finally:
             with contextlib.suppress(OSError):
@@ -173,6 +176,15 @@ def _holder_of_lock_file(lock: DirectoryEntry) -> str:
     if not number and age > STALE:
         return ""
     return process_named(int(number)) if number else f"whoever made {printable(str(lock))}"
+
+
+def _file_of(lock: DirectoryEntry) -> tuple[int, int] | None:
+    """What tells a lock file from every other; None: there is none."""
+    try:
+        status = lock.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def remove_stale_lock(entry: DirectoryEntry) -> None:
