@@ -35,6 +35,7 @@ from sectool.cms.seams import (
     Source,
     SubjectKeyIdentifier,
 )
+from sectool.cms.usual_form import read_usual_envelope
 from sectool.errors import LimitExceeded, MalformedMessage
 from sectool.outcome import ContentDigest, RecipientKey
 
@@ -131,6 +132,10 @@ def describe_envelope(
         LimitExceeded: a bound was reached.
     """
     by_identifier = _by_identifier(wanted)
+    with source.open() as stream:
+        usual = read_usual_envelope(stream.read(), limits) if holds_content else None
+    if usual is not None:
+        return describe(usual)
     with source.open() as stream:
         return describe(
             read_envelope(stream, limits, wanted=by_identifier, holds_content=holds_content)

@@ -6,7 +6,6 @@ Knows whose key signed, and nothing of whether that certificate is to be trusted
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.utils import getaddresses
@@ -133,7 +132,7 @@ def _is_signed_data(body: BodySource) -> bool:
     if not head.startswith(b"\x30"):
         return False
     try:
-        return cms.identify(io.BytesIO(head)) == cms.SIGNED_DATA
+        return cms.identify(head) == cms.SIGNED_DATA
     except MalformedMessage:
         return False
 
