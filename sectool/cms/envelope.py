@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO, NamedTuple
 
 from sectool.asn1 import der, tags
@@ -29,6 +29,7 @@ from sectool.cms.recipients import (
 from sectool.errors import MalformedMessage
 from sectool.message import IN_MEMORY
 from sectool.outcome import ContentDigest
+from sectool.values import dataclass
 
 _CONTENT_INFO = "ContentInfo"
 _SEQUENCE = tags.SEQUENCE | tags.CONSTRUCTED

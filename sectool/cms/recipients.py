@@ -9,7 +9,7 @@ asked for, such as those that a held key names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 
 from sectool.asn1 import tags
@@ -26,6 +26,7 @@ from sectool.cms.reader import CMSReader
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
 from sectool.errors import MalformedMessage
 from sectool.remembering import remembering
+from sectool.values import dataclass
 
 
 class RecipientKind(StrEnum):

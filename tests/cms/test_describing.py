@@ -38,9 +38,9 @@ def test_a_description_tells_all_that_stands_outside_the_content(forge: Forge, b
     assert recipient.kind == "key-transport"
     assert recipient.key_encryption_algorithm == "rsa-pkcs1-v1_5"
     assert recipient.identifier == bob.recipient.identifier
-    assert recipient.issuer == r"CN=bob,O=Example\, Inc."
-    assert int(recipient.serial_number, 16) == bob.certificate.serial_number
-    assert recipient.subject_key_identifier == ""
+    assert recipient.key.issuer == r"CN=bob,O=Example\, Inc."
+    assert int(recipient.key.serial_number, 16) == bob.certificate.serial_number
+    assert recipient.key.subject_key_identifier == ""
 
 
 def test_a_recipient_by_subject_key_identifier_is_shown_in_hexadecimal(
@@ -49,8 +49,8 @@ def test_a_recipient_by_subject_key_identifier_is_shown_in_hexadecimal(
     identifier = bob.subject_key_identifier
     raw = forge.cbc(recipients=[forge.recipient(identifier=identifier)])
     (recipient,) = describe(raw).recipients
-    assert recipient.subject_key_identifier == identifier.value.hex()
-    assert (recipient.issuer, recipient.serial_number) == ("", "")
+    assert recipient.key.subject_key_identifier == identifier.value.hex()
+    assert recipient.key.names[:2] == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def crowd(forge: Forge, count: int, *at_the_end: bytes) -> bytes:
 
 def test_of_ten_thousand_recipients_the_first_are_kept_and_all_counted(forge: Forge) -> None:
     description = describe(crowd(forge, 10_000))
-    assert [one.serial_number for one in description.recipients[:3]] == ["01", "02", "03"]
+    assert [one.key.serial_number for one in description.recipients[:3]] == ["01", "02", "03"]
     assert len(description.recipients) == cms.DEFAULT_LIMITS.recipients
     assert (description.recipients_total, description.recipients_complete) == (10_000, False)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from email.utils import getaddresses
 from functools import partial
 from typing import BinaryIO
@@ -26,6 +25,7 @@ from sectool.mime.ranges import ForwardReader
 from sectool.mime.transfer_encoding import HEAD_SIZE, find_layers, stream_of
 from sectool.outcome import CertificateFingerprint, Integrity
 from sectool.smime.parts import BodySource, EncryptedPart, NestedContent
+from sectool.values import dataclass
 
 _NOT_READ = "the signature cannot be read"
 
