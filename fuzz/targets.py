@@ -70,7 +70,7 @@ def read_cms(data: bytes) -> None:
     """Describes bytes as an envelope, opens it with keys that fit, verifies it as a signature."""
     source = BytesContent(data)
     with suppress(MessageError):
-        cms.identify(source.open())
+        cms.identify(data)
     with suppress(MessageError):
         cms.describe_envelope(source)
     with suppress(MessageError), budget.spending(budget.Budget(_LIMITS)):

@@ -15,9 +15,10 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
+
+from sectool.values import dataclass
 
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")

@@ -14,7 +14,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from sectool.directories import FilePath, open_at
 from sectool.errors import reason_of
 from sectool.outcome import Integrity, PlaintextDigest
+from sectool.values import dataclass
 
 IN_MEMORY = 8 * 1024 * 1024
 """Bytes up to which a message, and each content inside of it, is held in memory and read once."""
@@ -308,7 +309,8 @@ class Sight(NamedTuple):
 def sight_of(stream: BinaryIO) -> Sight:
     """The sight of a file that is about to be read."""
     sight = Sight.of(os.fstat(stream.fileno()))
-    return sight._replace(is_telling=sight.is_callers and sight.is_settled(time.time_ns()))
+    is_telling = sight.is_callers and sight.is_settled(time.time_ns())
+    return sight if is_telling else sight._replace(is_telling=False)
 
 
 @dataclass(frozen=True, slots=True, order=True)

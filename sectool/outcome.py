@@ -7,9 +7,10 @@ and the documentation alike; a message has exactly one state.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
+
+from sectool.values import dataclass
 
 
 class State(StrEnum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from sectool.asn1.tags import INTEGER, OBJECT_IDENTIFIER
 from sectool.errors import LimitExceeded, MalformedMessage
 
 _LENGTH_OCTETS = 16
@@ -46,6 +47,41 @@ def read_long_length(
     if length > _LONGEST:
         raise LimitExceeded("a length is too large")
     return length, end
+
+
+def quick_element(
+    raw: bytes, at: int, identifier: int, stop: int, *, is_last: bool = False
+) -> tuple[int, int]:
+    """Where the content of an element begins and ends that has this identifier octet.
+
+    Args:
+        raw: holds its header; its content may go on beyond.
+        at: where it begins.
+        identifier: the octet.
+        stop: where what it stands in ends.
+        is_last: whether nothing follows it there.
+
+    Raises:
+        ValueError: it is another one, is of a rare form, or reaches beyond what it stands in.
+        IndexError: its header is not whole.
+    """
+    length, begin = raw[at + 1], at + 2
+    if length == 0x81:
+        length, begin = raw[begin], begin + 1
+    elif length == 0x82:
+        length, begin = raw[begin] << 8 | raw[begin + 1], begin + 2
+    elif length == 0x83:
+        length, begin = raw[begin] << 16 | raw[begin + 1] << 8 | raw[begin + 2], begin + 3
+    elif length > 0x7F:
+        raise ValueError
+    end = begin + length
+    if raw[at] != identifier or end > stop or (is_last and end != stop):
+        raise ValueError
+    if identifier & 0x1F == 0x1F or not identifier & 0xDF:
+        raise ValueError
+    if not length and identifier in {INTEGER, OBJECT_IDENTIFIER}:
+        raise ValueError
+    return begin, end
 
 
 def write_length(length: int) -> bytes:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -30,6 +29,7 @@ from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, MessageError, UsageError, reason_of
 from sectool.message import DigestingSink, FileContent, InnerEntity, open_regular_file
 from sectool.outcome import ContentDigest, HeaderDigest, PlaintextDigest
+from sectool.values import dataclass
 
 # --- how a checkpoint becomes a file and is read from it, and the plain way of doing so -----------
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from sectool.errors import CheckpointDamaged, JobLogDamaged
 from sectool.message import Content, InnerEntity
 from sectool.outcome import HeaderDigest, PlaintextDigest
+from sectool.values import dataclass
 
 FIELD = b"X-Sectool-Checkpoint"
 

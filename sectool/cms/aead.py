@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -31,6 +30,7 @@ from sectool.errors import (
     MalformedMessage,
     UnsupportedMessage,
 )
+from sectool.values import dataclass
 
 _DEFAULT_TAG_SIZE = 12
 _FULL_TAG_SIZE = 16

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from sectool.budget import Work, current
@@ -33,6 +33,7 @@ from sectool.errors import (
     MissingKey,
     UnsupportedMessage,
 )
+from sectool.values import dataclass
 
 _NAMED_RECIPIENTS = 3
 _SHARED = frozenset({RecipientKind.KEY_ENCRYPTION_KEY, RecipientKind.PASSWORD})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers import (
@@ -24,6 +23,7 @@ from sectool.errors import (
     DecryptionFailed,
     MalformedMessage,
 )
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

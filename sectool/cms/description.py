@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import field
 
 from sectool.asn1 import tags
 from sectool.cms import oids
@@ -16,11 +15,8 @@ from sectool.cms.envelope import (
     read_envelope,
     read_originator_info,
 )
-from sectool.cms.identifiers import (
-    serial_hex,
-)
+from sectool.cms.identifiers import recipient_of
 from sectool.cms.limits import DEFAULT_LIMITS, Limits
-from sectool.cms.names import display_name
 from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import (
     RecipientFilter,
@@ -30,16 +26,18 @@ from sectool.cms.recipients import (
     read_recipient_infos,
 )
 from sectool.cms.seams import (
-    IssuerAndSerialNumber,
     RecipientIdentifier,
     Source,
-    SubjectKeyIdentifier,
 )
+from sectool.cms.usual_form import read_usual_envelope
 from sectool.errors import LimitExceeded, MalformedMessage
 from sectool.outcome import ContentDigest, RecipientKey
+from sectool.values import dataclass
+
+_UNNAMED = RecipientKey("", "", "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RecipientDescription:
     """One recipient of an envelope, as a report names it."""
 
@@ -50,30 +48,9 @@ class RecipientDescription:
     """Lower-case name, or the dotted identifier; empty where the kind is unknown."""
 
     @property
-    def issuer(self) -> str:
-        """RFC 4514 form for display, or empty."""
-        if isinstance(self.identifier, IssuerAndSerialNumber):
-            return display_name(self.identifier.issuer)
-        return ""
-
-    @property
-    def serial_number(self) -> str:
-        """Lower-case hexadecimal, or empty."""
-        if isinstance(self.identifier, IssuerAndSerialNumber):
-            return serial_hex(self.identifier.serial_number)
-        return ""
-
-    @property
-    def subject_key_identifier(self) -> str:
-        """Lower-case hexadecimal, or empty."""
-        if isinstance(self.identifier, SubjectKeyIdentifier):
-            return self.identifier.value.hex()
-        return ""
-
-    @cached_property
     def key(self) -> RecipientKey:
-        """As reports and the job log name it."""
-        return RecipientKey(self.issuer, self.serial_number, self.subject_key_identifier)
+        """As reports and the job log name it; empty where no certificate names it."""
+        return _UNNAMED if self.identifier is None else recipient_of(self.identifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +108,10 @@ def describe_envelope(
         LimitExceeded: a bound was reached.
     """
     by_identifier = _by_identifier(wanted)
+    with source.open() as stream:
+        usual = read_usual_envelope(stream.read(), limits) if holds_content else None
+    if usual is not None:
+        return describe(usual)
     with source.open() as stream:
         return describe(
             read_envelope(stream, limits, wanted=by_identifier, holds_content=holds_content)

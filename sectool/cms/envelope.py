@@ -5,11 +5,13 @@ It reads structure and describes it; it decrypts nothing and judges no algorithm
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO, NamedTuple
 
 from sectool.asn1 import der, tags
+from sectool.asn1.octets import quick_element, read_oid
 from sectool.cms import oids
 from sectool.cms.ciphers import SealedContent
 from sectool.cms.identifiers import (
@@ -27,8 +29,13 @@ from sectool.cms.recipients import (
 from sectool.errors import MalformedMessage
 from sectool.message import IN_MEMORY
 from sectool.outcome import ContentDigest
+from sectool.values import dataclass
 
 _CONTENT_INFO = "ContentInfo"
+_SEQUENCE = tags.SEQUENCE | tags.CONSTRUCTED
+_CONTENT = tags.context(0) | tags.CONSTRUCTED
+FAR = 1 << 32
+"""Further than what lies in memory goes."""
 ENCRYPTED_CONTENT_INFO = "encryptedContentInfo"
 WITH_RECIPIENTS = frozenset(
     {oids.ENVELOPED_DATA, oids.AUTH_ENVELOPED_DATA, oids.SIGNED_AND_ENVELOPED_DATA}
@@ -81,11 +88,11 @@ def canonical_set(attributes: bytes, limits: Limits) -> bytes:
     return der.canonical(bytes((tags.SET | tags.CONSTRUCTED,)) + attributes[1:], limits)
 
 
-def identify(stream: BinaryIO) -> str:
-    """The content type of a ContentInfo, from the head of a stream (BER or DER).
+def identify(head: bytes) -> str:
+    """The content type of a ContentInfo, from its first bytes (BER or DER).
 
     Args:
-        stream: positioned at the first byte; up to 128 KiB are read.
+        head: of what may be one.
 
     Returns:
         The dotted object identifier; see ``content_type_name``.
@@ -93,7 +100,17 @@ def identify(stream: BinaryIO) -> str:
     Raises:
         MalformedMessage: it is not a ContentInfo.
     """
-    reader = CMSReader(stream)
+    try:
+        at, end = quick_element(head, 0, _SEQUENCE, FAR)
+        begin, at = quick_element(head, at, tags.OBJECT_IDENTIFIER, end)
+        quick_element(head, at, _CONTENT, end)
+        return read_oid(head[begin:at])
+    except (IndexError, ValueError, MalformedMessage):
+        return _identify_properly(head)
+
+
+def _identify_properly(head: bytes) -> str:
+    reader = CMSReader(io.BytesIO(head))
     try:
         content_type = enter_content_info(reader)
         if reader.peek() is None or reader.at(tags.context(0)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
@@ -19,6 +17,9 @@ from sectool.cms.seams import (
     SubjectKeyIdentifier,
 )
 from sectool.errors import LimitExceeded, MalformedMessage, UnsupportedMessage
+from sectool.outcome import RecipientKey
+from sectool.remembering import remembering
+from sectool.values import dataclass
 
 HASH_NAMES = {
     oids.SHA1: "sha1",
@@ -147,6 +148,18 @@ def display_identifier(identifier: RecipientIdentifier) -> str:
     issuer = display_name(identifier.issuer)
     shown = issuer if len(issuer) <= 160 else issuer[:157] + "..."
     return f"issuer {shown}, serial number {serial_hex(identifier.serial_number)[:80]}"
+
+
+def recipient_of(identifier: RecipientIdentifier) -> RecipientKey:
+    """A recipient as reports and the job log name it."""
+    if isinstance(identifier, SubjectKeyIdentifier):
+        return RecipientKey("", "", identifier.value.hex())
+    return _named_by_issuer(identifier.issuer, identifier.serial_number)
+
+
+@remembering
+def _named_by_issuer(issuer: bytes, serial_number: int) -> RecipientKey:
+    return RecipientKey(display_name(issuer), serial_hex(serial_number), "")
 
 
 def serial_hex(serial_number: int) -> str:

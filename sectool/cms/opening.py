@@ -7,7 +7,7 @@ is mail is for others to judge.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -40,6 +40,7 @@ from sectool.errors import (
     UnsupportedMessage,
 )
 from sectool.message import COPY_BLOCK, Sink
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

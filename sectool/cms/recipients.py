@@ -9,11 +9,11 @@ asked for, such as those that a held key names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 
 from sectool.asn1 import tags
-from sectool.asn1.octets import read_oid
+from sectool.asn1.octets import quick_element, read_oid
 from sectool.cms import oids
 from sectool.cms.identifiers import (
     AlgorithmIdentifier,
@@ -26,6 +26,7 @@ from sectool.cms.reader import CMSReader
 from sectool.cms.seams import IssuerAndSerialNumber, RecipientIdentifier, SubjectKeyIdentifier
 from sectool.errors import MalformedMessage
 from sectool.remembering import remembering
+from sectool.values import dataclass
 
 
 class RecipientKind(StrEnum):
@@ -225,7 +226,7 @@ def quick_key_transport(raw: bytes, limits: Limits) -> RecipientInfo | None:
         _, at = quick_element(raw, at, 0x02, end)  # version
         identifier, at = _quick_identifier(raw, at, end, limits)
         algorithm_at, after = quick_element(raw, at, 0x30, end)
-        algorithm = _quick_algorithm(raw[algorithm_at:after])
+        algorithm = _remembered_algorithm(raw[algorithm_at:after])
         key_at, after_key = quick_element(raw, after, 0x04, end, is_last=True)
         if after_key - key_at > limits.encrypted_key_size:
             return None
@@ -258,51 +259,15 @@ def _quick_issuer_and_serial(raw: bytes, name_size: int, number_size: int) -> Is
     return IssuerAndSerialNumber(raw[:name_end], int.from_bytes(raw[begin:], "big", signed=True))
 
 
-@remembering
-def _quick_algorithm(raw: bytes) -> AlgorithmIdentifier:
-    """Of the content of an AlgorithmIdentifier."""
+def quick_algorithm(raw: bytes) -> AlgorithmIdentifier:
+    """An AlgorithmIdentifier from its content; raises as ``quick_element``."""
     begin, end = quick_element(raw, 0, 0x06, len(raw))
     if end < len(raw):
         quick_element(raw, end, raw[end], len(raw), is_last=True)
     return AlgorithmIdentifier(read_oid(raw[begin:end]), raw[end:] or None)
 
 
-def quick_element(
-    raw: bytes, at: int, identifier: int, stop: int, *, is_last: bool = False
-) -> tuple[int, int]:
-    """Where the content of an element begins and ends that has this identifier octet.
-
-    Args:
-        raw: holds its header; its content may go on beyond.
-        at: where it begins.
-        identifier: the octet.
-        stop: where what it stands in ends.
-        is_last: whether nothing follows it there.
-
-    Raises:
-        ValueError: it is another one, is of a rare form, or reaches beyond what it stands in.
-        IndexError: its header is not whole.
-    """
-    length, begin = raw[at + 1], at + 2
-    if length == 0x81:
-        length, begin = raw[begin], begin + 1
-    elif length == 0x82:
-        length, begin = raw[begin] << 8 | raw[begin + 1], begin + 2
-    elif length == 0x83:
-        length, begin = raw[begin] << 16 | raw[begin + 1] << 8 | raw[begin + 2], begin + 3
-    elif length > 0x7F:
-        raise ValueError
-    end = begin + length
-    if (
-        raw[at] != identifier
-        or identifier & 0x1F == 0x1F
-        or end > stop
-        or (is_last and end != stop)
-    ):
-        raise ValueError
-    if not identifier & 0xDF or (identifier in {0x02, 0x06} and not length):
-        raise ValueError
-    return begin, end
+_remembered_algorithm = remembering(quick_algorithm)
 
 
 def _read_key_agreement(reader: CMSReader) -> Iterator[RecipientInfo]:

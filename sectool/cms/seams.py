@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from sectool.message import Sink
+from sectool.values import dataclass
 
 
 class Source(Protocol):

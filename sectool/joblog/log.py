@@ -163,6 +163,7 @@ class JobLog(ValueTable):
         except BaseException as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+                self.messages.parts.forget_recipients()
             if isinstance(error, sqlite3.Error):
                 raise explain(error, self._path) from error
             raise

@@ -257,6 +257,10 @@ class MessageTable(Table):
         """
         ref = listing.ref
         present = "identity = ? AND presence = 'present'"
+        # Most mail is new, and then this is the only question.
+        anywhere = self.first_unseen("identity = ?", identity)
+        if anywhere is None:
+            return None
         # "+": by the index of the key, which few copies share, not of the folder.
         found = (
             self.first_unseen(
@@ -265,10 +269,8 @@ class MessageTable(Table):
             or self.first_unseen("identity = ? AND key = ?", identity, ref.key)
             or self.first_unseen(f"{present} AND folder = ?", identity, ref.folder)
             or self.first_unseen(present, identity)
-            or self.first_unseen("identity = ?", identity)
+            or anywhere
         )
-        if not found:
-            return None
         record = MessageRecord.of_row(found)
         self.take_place(record.message, listing)
         return record
@@ -276,6 +278,9 @@ class MessageTable(Table):
     def take_place(self, message: int, listing: Listing) -> None:
         """The walk found this message at ``listing``."""
         self.relocate(message, listing, displaced=self._unseen)
+        self._note_found(message)
+
+    def _note_found(self, message: int) -> None:
         self.see(message)
         self.copies.note_there(message)
 
@@ -468,12 +473,14 @@ class MessageTable(Table):
         """
         if examination.state not in LEGAL_STEPS[None]:
             raise JobLogDamaged(f"no message of a job log begins as {examination.state}")
-        date = examination.listing.internal_date
+        listing = examination.listing
+        date, place = listing.internal_date, (listing.ref.folder, listing.ref.key)
+        self._displace([(self._unseen, *place, 0)])
         cursor = self._connection.execute(
             "INSERT INTO message (identity, original_identity, plaintext_identity, stored_copy,"
             " further, state, reason, proof, purged, folder, key, hint, size, year, internal_date,"
             " message_id, tried_with, presence) VALUES (?1, ?1, iif(?3, ?1, ''), ?2, ?3, ?4, ?5,"
-            " '', 0, '', '', '', 0, ?6, ?7, ?8, ?9, 'gone')",
+            " '', 0, ?10, ?11, ?12, ?13, ?6, ?7, ?8, ?9, 'present')",
             (
                 examination.identity,
                 StoredCopy.FOUND if examination.is_read else StoredCopy.UNREAD,
@@ -484,10 +491,13 @@ class MessageTable(Table):
                 None if date is None else number_of(date),
                 examination.message_id,
                 examination.tried_with,
+                *place,
+                listing.hint,
+                listing.size,
             ),
         )
         message = int(cursor.lastrowid or 0)
         self.copies.note_new(message)
-        self.take_place(message, examination.listing)
+        self._note_found(message)
         self.note_step(message, examination.state)
         return message

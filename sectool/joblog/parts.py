@@ -67,6 +67,9 @@ def _record(columns: Sequence[Any]) -> CheckpointRecord:
     )
 
 
+_RECIPIENTS = 1_000
+"""Recipients whose rows are remembered; forgetting one costs time only."""
+
 _NAMED = f"({RECIPIENT_COLUMNS}) = (?1, ?2, ?3)"
 
 
@@ -81,6 +84,8 @@ class PartTable(Table):
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
         self.layers = LayerTable(connection)
+        self._recipients: dict[tuple[RecipientKey, bool], int] = {}
+        """Rows of recipients that were written; all mail of a mailbox names the same few."""
 
     def write(self, message: int, examination: Examination, *, is_new: bool = False) -> None:
         """Parts, layers and recipients of a message, in place of those known before.
@@ -124,11 +129,11 @@ class PartTable(Table):
         """
         for checkpoint in examination.checkpoints:
             self.add_checkpoint(checkpoint)
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO reader (content_digest, address) VALUES (?, ?)",
-            sorted(examination.readers),
-        )
         if examination.readers:
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO reader (content_digest, address) VALUES (?, ?)",
+                sorted(examination.readers),
+            )
             for part in examination.parts:
                 self.layers.keep_from_others(part.content_digest)
         if known is None or known.is_replaced:
@@ -169,7 +174,15 @@ class PartTable(Table):
         for part in examination.parts if examination.layers else ():
             self.layers.keep_from_others(part.content_digest)
 
+    def forget_recipients(self) -> None:
+        """A group was undone, and with it rows that it had made."""
+        self._recipients.clear()
+
     def _add_recipient(self, recipient: RecipientKey, in_history: bool) -> int:
+        if (known := self._recipients.get((recipient, in_history))) is not None:
+            return known
+        if len(self._recipients) >= _RECIPIENTS:
+            self._recipients.clear()
         (number,) = self._row(
             f"INSERT INTO recipient ({RECIPIENT_COLUMNS}, in_history)"
             f" VALUES (?, ?, ?, ?) ON CONFLICT ({RECIPIENT_COLUMNS})"
@@ -178,6 +191,7 @@ class PartTable(Table):
             *recipient.names,
             in_history,
         )
+        self._recipients[recipient, in_history] = int(number)
         return int(number)
 
     def held_recipients(self) -> frozenset[RecipientKey]:
@@ -281,13 +295,16 @@ class PartTable(Table):
             "SELECT 1 FROM part WHERE message = ? AND content_encryption_algorithm <> ''", message
         )
 
-    def checkpoint(self, content_digest: ContentDigest) -> CheckpointRecord | None:
-        """The checkpoint of an encrypted part, where there is one."""
-        row = self._row(
-            f"SELECT {_COLUMNS} FROM checkpoint WHERE content_digest = ? AND {STANDING}",
-            content_digest,
+    def checkpoints(
+        self, content_digests: Iterable[ContentDigest]
+    ) -> dict[ContentDigest, CheckpointRecord]:
+        """The checkpoints of encrypted parts, of those that have one."""
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM checkpoint"
+            f" WHERE content_digest IN (SELECT value FROM json_each(?)) AND {STANDING}",
+            (json.dumps(list(content_digests)),),
         )
-        return None if row is None else _record(row)
+        return {record.content_digest: record for record in map(_record, rows)}
 
     def sealed(self, limit: int) -> list[ContentDigest]:
         """Content digests of sealed checkpoints that were not purged.

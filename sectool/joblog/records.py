@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
@@ -20,6 +20,7 @@ from sectool.outcome import (
     RecipientKey,
     State,
 )
+from sectool.values import dataclass
 
 IN_CLEAR = "in-clear:"
 """Begins the identity of a plaintext copy that sectool put into the mailbox: three digests follow,

@@ -1,5 +1,6 @@
 """Key histories and the certificates to encrypt to; knows neither mail nor messages."""
 
+from sectool.cms.identifiers import recipient_of as recipient_of
 from sectool.keys.certificate_checks import (
     Check as Check,
     Fault as Fault,
@@ -16,7 +17,6 @@ from sectool.keys.history import (
     authority_names as authority_names,
     identifiers_of as identifiers_of,
     newest_entry as newest_entry,
-    recipient_of as recipient_of,
 )
 from sectool.keys.loading import load_key_history as load_key_history
 from sectool.keys.passphrases import (

@@ -19,8 +19,7 @@ from typing import Any, Protocol
 from cryptography import x509
 
 from sectool.cms import NO_SECRETS, SharedSecrets
-from sectool.cms.identifiers import serial_hex
-from sectool.cms.names import display_name
+from sectool.cms.identifiers import recipient_of
 from sectool.cms.seams import (
     IssuerAndSerialNumber,
     KeyOperations,
@@ -381,13 +380,6 @@ class KeyHistory:
             tries_unnamed_keys=material.tries_unnamed_keys,
             bindings=material.bindings,
         )
-
-
-def recipient_of(identifier: RecipientIdentifier) -> RecipientKey:
-    """A recipient as reports and the job log name it."""
-    if isinstance(identifier, SubjectKeyIdentifier):
-        return RecipientKey("", "", identifier.value.hex())
-    return RecipientKey(display_name(identifier.issuer), serial_hex(identifier.serial_number), "")
 
 
 def _name(identifier: RecipientIdentifier) -> _Name:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import unquote_to_bytes
 
 from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.remembering import remembering
+from sectool.values import dataclass
 
 _MEDIA_TYPE = re.compile(rb"([!#$%&'*+.^_`{|}~0-9A-Za-z-]+)[ \t]*/[ \t]*([!#-'*+.^-~0-9A-Z-]+)")
 _NAME = re.compile(rb"([^\x00- =;()\"]+)[ \t]*=[ \t]*")

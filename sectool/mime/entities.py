@@ -7,7 +7,7 @@ It decodes no body and judges none.
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import BinaryIO
 
@@ -30,6 +30,7 @@ from sectool.mime.lookahead import (
     may_begin_field,
 )
 from sectool.mime.transfer_encoding import Layer, declared_layers, looks_like_cms
+from sectool.values import dataclass
 
 FORWARDED = frozenset({"message/rfc822", "message/global", "message/news"})
 """Media types whose body is a message."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -25,14 +24,14 @@ from sectool.mime.lookahead import (
     may_begin_field,
 )
 from sectool.mime.transfer_encoding import looks_like_cms
+from sectool.values import dataclass
 
 _FIELD_AFTER_CR = re.compile(rb"\r[!-9;-~]+[ \t]*:")
 _MBOX_LINE = re.compile(rb">?From ")
 _FOLD = re.compile(rb"\r?\n")
 
-_WHOLE_FIELD = re.compile(rb"((?!--)([!-9;-~]{1,200})[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*)")
+_WHOLE_FIELD = re.compile(rb"(?!--)([!-9;-~]{1,200}+)[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+")
 """Not what may be a delimiter line: a boundary may hold a colon."""
-_WHOLE_FIELDS = re.compile(rb"(?:%s)*" % _WHOLE_FIELD.pattern)
 _BLANK = re.compile(rb"\r*\n")
 _LONGEST_NAME = 256
 """A field name with its colon; longer ones begin no field."""
@@ -97,14 +96,12 @@ class HeaderBlock:
 
         Of duplicates the first counts, as in most mail programs.
         """
-        if name not in self._values:
-            values = (field.value for field in self.fields if field.name == name)
-            self._values[name] = next(values, None)
-        return self._values[name]
+        field = self._first.get(name)
+        return None if field is None else field.value
 
     @cached_property
-    def _values(self) -> dict[bytes, bytes | None]:
-        return {}
+    def _first(self) -> dict[bytes, Field]:
+        return {field.name: field for field in reversed(self.fields)}
 
 
 def field_name(line: bytes) -> bytes | None:
@@ -173,19 +170,18 @@ def sound_header(head: bytes, offset: int = 0) -> HeaderBlock | None:
         None where anything is odd, so that it is to be read properly.
     """
     head = head[:LOOK_AHEAD]
-    position = _WHOLE_FIELDS.match(head).end()  # type: ignore[union-attr]  # always matches
+    fields: list[Field] = []
+    position = 0
+    while match := _WHOLE_FIELD.match(head, position):
+        fields.append(Field(match[1].lower(), offset + position, match[0]))
+        position = match.end()
     blank = _BLANK.match(head, position)
     if blank is None or may_begin_field(head[blank.end() : blank.end() + _LONGEST_NAME]):
         return None
-    fields: list[Field] = []
-    at = offset
-    for raw, name in _WHOLE_FIELD.findall(head, 0, position):
-        fields.append(Field(name.lower(), at, raw))
-        at += len(raw)
     if len(fields) < 2:
         return None
     line_end = b"\r\n" if fields[0].raw.partition(b"\n")[0].endswith(b"\r") else b"\n"
-    return HeaderBlock(offset, at, offset + blank.end(), tuple(fields), line_end)
+    return HeaderBlock(offset, offset + position, offset + blank.end(), tuple(fields), line_end)
 
 
 def header_of(
@@ -206,8 +202,10 @@ def header_of(
     for header in known:
         assert isinstance(header, HeaderBlock)
         return header
-    with content.open() as stream:
-        header = read_header(LineScanner(stream), limits=limits, is_message=is_message)
+    header = sound_header(content.raw) if isinstance(content, BytesContent) else None
+    if header is None:
+        with content.open() as stream:
+            header = read_header(LineScanner(stream), limits=limits, is_message=is_message)
     if header.fields and header.fields[0].start == 0:
         known.append(header)  # no lines stand before it, be it of a message or not
     return header

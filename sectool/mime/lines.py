@@ -6,10 +6,10 @@ offsets, and nothing of what stands between them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from sectool.errors import LimitExceeded
+from sectool.values import dataclass
 
 BLOCK = 256 * 1024
 """Bytes read from the stream at a time."""

@@ -188,14 +188,16 @@ def decode(
     note: Callable[[str], object] = lambda _: None,
 ) -> bytes:
     """As ``open_decoded``, all of it at once."""
-    if isinstance(content, BytesContent) and not layers:
-        return content.raw[start:end]
-    with content.open() as stream:
-        _pass(stream, start)
-        blocks = [*_blocks(stream, end - start)]
+    if isinstance(content, BytesContent):
+        raw = content.raw[start:end]
+        blocks = [raw] if len(raw) <= BLOCK else [*_blocks(io.BytesIO(raw), len(raw))]
+    else:
+        with content.open() as stream:
+            _pass(stream, start)
+            blocks = [*_blocks(stream, end - start)]
     for layer in layers:
         blocks = [*_decoded(iter(blocks), _DECODERS[layer](note))]
-    return b"".join(blocks)
+    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 
 def stream_of(source: BinaryIO, blocks: Iterator[bytes]) -> BinaryIO:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from sectool.message import Content
 from sectool.mime.header import CONTENT_FIELDS, HeaderBlock, header_of
@@ -20,6 +19,7 @@ from sectool.mime.ranges import ForwardReader
 from sectool.outcome import Identity
 from sectool.smime.parts import EncryptedPart
 from sectool.smime.writing.plaintext_mark import MARK_FIELD
+from sectool.values import dataclass
 
 OBSCURED_SUBJECTS = frozenset({b"...", b"[...]", b"encrypted message"})
 """What mail programs put in the place of a Subject, lower case (RFC 9788 section 3.2)."""

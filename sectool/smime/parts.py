@@ -6,7 +6,7 @@ The offsets are into the stored bytes; those of parts are found elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from functools import cached_property
 from typing import BinaryIO
@@ -16,6 +16,7 @@ from sectool.errors import MalformedMessage
 from sectool.message import IN_MEMORY, BytesContent, Content, digest_stream
 from sectool.mime.header import CONTENT_FIELDS, HeaderBlock, header_of
 from sectool.mime.transfer_encoding import Layer, decode, open_decoded
+from sectool.values import dataclass
 
 
 class Placement(StrEnum):

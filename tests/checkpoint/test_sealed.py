@@ -95,8 +95,7 @@ def test_it_is_authenticated_with_aes_256_gcm_whatever_the_key(store_for: Store,
     someone = make_holder(kind)
     store = store_for(someone, keys=(someone,))
     path = keep(store, SMALL)
-    with path.open("rb") as stream:
-        assert cms.identify(stream) == cms.AUTH_ENVELOPED_DATA
+    assert cms.identify(path.read_bytes()) == cms.AUTH_ENVELOPED_DATA
     envelope = cms.describe_envelope(FileContent(path))
     assert envelope.content_encryption_algorithm == "aes-256-gcm"
     assert read(store) == SMALL

@@ -67,9 +67,10 @@ class Effort:
                 self.note_read(stream)
         if event in {"c_call", "call"}:
             self.calls += 1
-        is_header = event == "return" and frame.f_code.co_name == "read_header"
-        if is_header and isinstance(argument, HeaderBlock):
-            self.headers[argument.first(b"message-id") or b""] += 1
+        if event == "return" and frame.f_code.co_name == "__init__":
+            made = frame.f_locals.get("self")
+            if isinstance(made, HeaderBlock):
+                self.headers[made.first(b"message-id") or b""] += 1
 
     @property
     def statements(self) -> int:

@@ -255,13 +255,12 @@ class Matcher:
         if self._log.messages.copies.is_left_in_clear(examination):
             return replace(examination, state=State.FAILED, reason=_LEFT_IN_CLEAR)
         parts = examination.parts
-        known = [self._log.messages.parts.checkpoint(part.content_digest) for part in parts]
-        if parts and all(known) and examination.state is State.ENCRYPTED:
+        digests = [part.content_digest for part in parts]
+        known = self._log.messages.parts.checkpoints(digests)
+        if parts and known.keys() >= {*digests} and examination.state is State.ENCRYPTED:
             # What the job has in other surroundings, such as a forward of it.
             marked = tuple(
-                replace(part, integrity=checkpoint.integrity)
-                for part, checkpoint in zip(parts, known, strict=True)
-                if checkpoint is not None
+                replace(part, integrity=known[part.content_digest].integrity) for part in parts
             )
             layers = tuple(
                 replace(layer, part=part.path)

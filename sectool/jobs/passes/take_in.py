@@ -102,6 +102,10 @@ def keep_first(job: Job, group: Group) -> None:
     where both are the same, since a sealed one that is damaged is not told from a whole one
     without its key.
     """
+    digests = [one.content_digest for each in group.examinations for one in each.checkpoints]
+    if not digests:
+        return
+    known = job.log.messages.parts.checkpoints(digests)
     incoming = iter(group.incoming)
     first = dict[str, IncomingCheckpoint]()
     unwanted: list[IncomingCheckpoint] = []
@@ -109,18 +113,19 @@ def keep_first(job: Job, group: Group) -> None:
         records: list[CheckpointRecord] = []
         for record in examination.checkpoints:
             written = next(incoming)
-            if record.content_digest not in first and _is_wanted(job, record):
+            before = known.get(record.content_digest)
+            if record.content_digest not in first and _is_wanted(job, record, before):
                 first[record.content_digest] = written
                 records.append(record)
             else:
                 unwanted.append(written)
-        group.examinations[number] = replace(examination, checkpoints=tuple(records))
+        if len(records) < len(examination.checkpoints):
+            group.examinations[number] = replace(examination, checkpoints=tuple(records))
     group.incoming = list(first.values())
     job.checkpoints.discard(unwanted)
 
 
-def _is_wanted(job: Job, record: CheckpointRecord) -> bool:
-    known = job.log.messages.parts.checkpoint(record.content_digest)
+def _is_wanted(job: Job, record: CheckpointRecord, known: CheckpointRecord | None) -> bool:
     if known is None:
         return True
     expected = (known.content_digest, known.inner_sha256, known.inner_size, known.header_sha256)
@@ -254,7 +259,7 @@ class Intake:
         if (replaced := self._in_flight.get(ref)) is not None:
             self._met.append(replaced)
             return True
-        if ref in self._without_row or log.replacements.is_late_at(ref):
+        if ref in self._without_row or self._is_late_at(ref):
             return True
         return log.messages.copies.look_back(listing)
 
@@ -298,6 +303,9 @@ class Intake:
             self._commit(group)
             raise
         self._commit(group)
+
+    def _is_late_at(self, ref: MessageRef) -> bool:
+        return self._has_new_copies and self._log.replacements.is_late_at(ref)
 
     def _is_new_copy(self, examination: Examination) -> bool:
         return self._has_new_copies and self._log.replacements.is_new_copy(examination, self._met)
@@ -360,8 +368,7 @@ class Intake:
             replaced = self._in_flight.get(listing.ref)
             if replaced is not None:
                 self._met.append(replaced)
-            is_late = self._has_new_copies and self._log.replacements.is_late_at(listing.ref)
-            if replaced is not None or is_late or self._is_settled(listing):
+            if replaced is not None or self._is_late_at(listing.ref) or self._is_settled(listing):
                 progress.advance()
                 continue
             known = self._log.messages.at(listing.ref)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from sectool import cms, smime
@@ -46,6 +46,7 @@ from sectool.keys import KeyHistory, KeyMaterial, recipient_of
 from sectool.mailbox import Access
 from sectool.message import InnerEntity, Listing, MessageRef, StoredMessage
 from sectool.outcome import Binding, ContentDigest, HeaderDigest, Identity, RecipientKey, State
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +256,11 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
     if keys is not None and task.guesses:
         keys = keys.bind((), task.guesses)
     marked = inventory.mark.message if inventory.mark and inventory.mark.job == context.job else 0
+    listing = task.listing
     examination = Examination(
-        listing=replace(task.listing, size=stored.content.size, internal_date=stored.internal_date),
+        listing=Listing(
+            listing.ref, stored.content.size, listing.flags, listing.hint, stored.internal_date
+        ),
         identity=inventory.identity,
         state=inventory.state,
         reason=inventory.reason,

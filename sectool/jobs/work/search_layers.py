@@ -7,7 +7,7 @@ nothing else: what is around it is moved all the same.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import chain
 
 from sectool import cms, smime
@@ -17,6 +17,7 @@ from sectool.jobs.work.open_with import open_part
 from sectool.keys import HeldKey, KeyHistory, identifiers_of
 from sectool.message import Content, InnerEntity
 from sectool.outcome import ContentDigest, RecipientKey
+from sectool.values import dataclass
 
 DEEPEST = 6
 """Envelopes inside each other that are opened; a triple wrap in a forward has three."""

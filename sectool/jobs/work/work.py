@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -28,6 +27,7 @@ from sectool.jobs.work.pool import AnswerT, Died, TaskT, run_tasks
 from sectool.mailbox import Access, Ahead, MessageSource, open_mailbox
 from sectool.message import MessageRef
 from sectool.outcome import State
+from sectool.values import dataclass
 
 
 class _Argument(Protocol):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sectool.outcome import State
 from sectool.smime.parts import CoveredPart, EncryptedPart, Unreached
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO
 
 from sectool import cms
@@ -15,6 +15,7 @@ from sectool.mime.limits import DEFAULT_LIMITS, Limits
 from sectool.mime.transfer_encoding import stream_of
 from sectool.smime.finding.survey import UNDER_COMPRESSION, UNDER_SIGNATURE, survey_inside
 from sectool.smime.parts import CoveredPart, EncryptedPart, NestedContent, Unreached
+from sectool.values import dataclass
 
 _BARE_ENVELOPES = frozenset(
     {cms.ENVELOPED_DATA, cms.AUTH_ENVELOPED_DATA, cms.SIGNED_AND_ENVELOPED_DATA, cms.ENCRYPTED_DATA}

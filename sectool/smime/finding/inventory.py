@@ -7,7 +7,6 @@ the message is in the answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -33,6 +32,7 @@ from sectool.smime.parts import (
     Unreached,
 )
 from sectool.smime.writing.plaintext_mark import Mark, find_mark
+from sectool.values import dataclass
 
 _MAGIC_SIZE = 16
 _LONGEST_MESSAGE_ID = 998

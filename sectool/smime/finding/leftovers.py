@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import BinaryIO
 
@@ -32,6 +32,7 @@ from sectool.smime.finding.file_kinds import FileKind, is_text, kind_of
 from sectool.smime.finding.net import BLOCK, OVERLAP, Catch, Opener, envelopes_in
 from sectool.smime.finding.uuencode import holds_uuencoded_cms
 from sectool.smime.parts import BodySource, Unreached
+from sectool.values import dataclass
 
 _CUT_OFF = "the beginning of an encrypted message is quoted, too little of it to be opened"
 _UUENCODED = "an S/MIME message is uuencoded or in yEnc, which is not read"

@@ -6,7 +6,6 @@ what was decrypted; it opens no encryption.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -212,7 +211,7 @@ class _Survey:
         if tnef.is_tnef(head):
             return self._look_at_tnef(body)
         try:
-            content_type = cms.identify(io.BytesIO(head))
+            content_type = cms.identify(head)
         except MalformedMessage as error:
             return self._look_behind_text(entity) or self._note_no_cms(entity, head, error)
         if not recognition.is_candidate(entity):
@@ -254,7 +253,7 @@ class _Survey:
         with body.open() as stream:
             head = stream.read(HEAD_SIZE)
         try:
-            is_envelope = cms.identify(io.BytesIO(head)) in _ENVELOPES
+            is_envelope = cms.identify(head) in _ENVELOPES
         except MalformedMessage:
             return False
         if is_envelope:
@@ -269,7 +268,7 @@ class _Survey:
         with self._body(entity, Layer.BASE64).open() as stream:
             head = stream.read(HEAD_SIZE)
         try:
-            cms.identify(io.BytesIO(head))
+            cms.identify(head)
         except MalformedMessage:
             return tnef.is_tnef(head)
         return True

@@ -6,7 +6,6 @@ attribute it is in, and what it costs is as unreadable as it was.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -222,9 +221,8 @@ def _of_class(text: str) -> Iterator[str]:
 
 def _of_data(part: _Section) -> Iterator[str]:
     """An attachment by its content."""
-    head = io.BytesIO(part.read_up_to(_HEAD_SIZE))
     try:
-        content_type = cms.identify(head)
+        content_type = cms.identify(part.read_up_to(_HEAD_SIZE))
     except MalformedMessage:
         return
     if content_type in _ENCRYPTED:

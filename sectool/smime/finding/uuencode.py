@@ -7,7 +7,6 @@ names the content.
 from __future__ import annotations
 
 import binascii
-import io
 import re
 from itertools import chain, islice
 
@@ -56,7 +55,7 @@ def _ydecoded(text: bytes, start: int) -> bytes:
 
 def _is_cms(head: bytes) -> bool:
     try:
-        cms.identify(io.BytesIO(head))
+        cms.identify(head)
     except MalformedMessage:
         return False
     return True

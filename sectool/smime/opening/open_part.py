@@ -7,7 +7,6 @@ content is decrypted twice, the first time only to be judged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 
@@ -18,6 +17,7 @@ from sectool.smime.opening.acceptance import accept
 from sectool.smime.opening.pushed_content import PushedContent
 from sectool.smime.opening.strict_test import PlaintextWitness
 from sectool.smime.parts import EncryptedPart
+from sectool.values import dataclass
 
 _HELD_OF_LARGE = 4 * 1024 * 1024
 """Bytes of content held at most of a message that is not in memory: it may have many parts."""

@@ -14,7 +14,6 @@ MIME. Whether it may be called garbage depends on who named the key; see ``accep
 
 from __future__ import annotations
 
-import io
 import re
 from enum import StrEnum
 
@@ -361,6 +360,6 @@ def _structure_length(head: bytes, *, with_bare: bool) -> int | None:
 
 def _is_content_info(head: bytes) -> bool:
     try:
-        return cms.identify(io.BytesIO(head)) in _CMS_TYPES
+        return cms.identify(head) in _CMS_TYPES
     except MalformedMessage:
         return False

@@ -6,9 +6,7 @@ Knows whose key signed, and nothing of whether that certificate is to be trusted
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from email.utils import getaddresses
 from functools import partial
 from typing import BinaryIO
@@ -27,6 +25,7 @@ from sectool.mime.ranges import ForwardReader
 from sectool.mime.transfer_encoding import HEAD_SIZE, find_layers, stream_of
 from sectool.outcome import CertificateFingerprint, Integrity
 from sectool.smime.parts import BodySource, EncryptedPart, NestedContent
+from sectool.values import dataclass
 
 _NOT_READ = "the signature cannot be read"
 
@@ -133,7 +132,7 @@ def _is_signed_data(body: BodySource) -> bool:
     if not head.startswith(b"\x30"):
         return False
     try:
-        return cms.identify(io.BytesIO(head)) == cms.SIGNED_DATA
+        return cms.identify(head) == cms.SIGNED_DATA
     except MalformedMessage:
         return False
 
