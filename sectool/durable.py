@@ -189,6 +189,9 @@ class _Output:
         with explained(self._what, denied=self._denied):
             self._stream.flush()
 
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
 
 def sync_file(file: Path | BinaryIO) -> None:
     """Makes the bytes of one file durable.

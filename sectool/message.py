@@ -59,6 +59,18 @@ class Sink(Protocol):
         """Takes the next bytes."""
 
 
+class Inheritable(Protocol):
+    """What a new copy has of the old one beside its bytes, in a store that keeps files."""
+
+    def give(self, descriptor: int, /) -> None:
+        """Gives it to an open file that nobody but its maker has a right on.
+
+        Raises:
+            MessageError: it cannot be given its owner.
+            OSError: it cannot be given another thing.
+        """
+
+
 class Writable(Content, Protocol):
     """Content that writes itself, which is all that a large plaintext can do at once."""
 
@@ -160,9 +172,15 @@ class FileContent:
     """Bytes of the slice; None: to the end of the file."""
     known_digest: str = ""
     """SHA-256 of the slice where it was taken while the file was written."""
+    inherited: Inheritable | None = None
+    """What it was given of the copy whose place it is to take; None: nothing."""
+    sight: Sight | None = None
+    """Of the file when its bytes were read back from the disk; None: they were not."""
 
     @cached_property
     def size(self) -> int:
+        if self.sight is not None:
+            return self.sight.size
         if self.length is not None:
             return self.length
         return self.path.lstat().st_size - self.offset
@@ -294,6 +312,17 @@ class Sight(NamedTuple):
         """
         return self.owner == os.geteuid() and not self.mode & 0o022
 
+    def renamed(self, now: Sight) -> Sight | None:
+        """The same file after it was renamed, which changes nothing but a time of it.
+
+        Args:
+            now: what has its new name.
+
+        Returns:
+            None where it is another file, or was changed.
+        """
+        return now if now == self._replace(changed=now.changed) else None
+
     def is_settled(self, now: int) -> bool:
         """Whether a change since a reading shows.
 
@@ -404,6 +433,8 @@ class StoredMessage:
     UID."""
     sight: Sight | None = None
     """Of the file with just these bytes; None where there is none."""
+    inheritance: Inheritable | None = None
+    """What a new copy has of it; None where a copy has no file of its own."""
 
     @property
     def revision(self) -> str:

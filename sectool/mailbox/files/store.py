@@ -17,6 +17,7 @@ from sectool.locks import DirectoryLock, is_held
 from sectool.mailbox.access import MailboxSpecification, MessageHead
 from sectool.mailbox.base import Add, Capabilities, Mailbox, Placed, Replace, Whereabouts, Written
 from sectool.mailbox.files.folders import NOTHING_THERE, Folder, Skipped
+from sectool.mailbox.files.inheriting import Inheritance, attributes_of
 from sectool.mailbox.files.message_files import MessageFiles, internal_date
 from sectool.mailbox.files.names import unique_name
 from sectool.mailbox.files.replacing import FileReplacer
@@ -185,6 +186,7 @@ class FileMailbox(Mailbox):
                 stream.seek(0)
                 digest, size = digest_stream(stream), os.fstat(stream.fileno()).st_size
                 content = StoredContent(ref, size, digest, self._files)
+            inheritance = Inheritance.of_copy(status, attributes_of(stream.fileno()))
         view = self._files.view(ref.folder)
         return StoredMessage(
             ref=ref,
@@ -192,6 +194,7 @@ class FileMailbox(Mailbox):
             flags=view.flags(view.letters_of(entry)),
             internal_date=internal_date(status),
             sight=sight,
+            inheritance=inheritance,
         )
 
     def head(self, ref: MessageRef, most: int) -> MessageHead:
