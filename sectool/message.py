@@ -298,6 +298,12 @@ class Sight(NamedTuple):
         times = status.st_mtime_ns, status.st_ctime_ns
         return cls(*rights, status.st_size, *times, status.st_nlink)
 
+    @classmethod
+    def now(cls, status: os.stat_result) -> Sight:
+        """The file of which this is the status, and which is about to be read."""
+        sight = cls.of(status)
+        return sight._replace(is_telling=sight.is_callers and sight.is_settled(time.time_ns()))
+
     @property
     def file(self) -> tuple[int, int]:
         """What tells it from every other file."""
@@ -332,12 +338,6 @@ class Sight(NamedTuple):
             now: when the reading began, in nanoseconds since 1970.
         """
         return self.changed + grain_of(self.changed) < now
-
-
-def sight_of(stream: BinaryIO) -> Sight:
-    """The sight of a file that is about to be read."""
-    sight = Sight.of(os.fstat(stream.fileno()))
-    return sight._replace(is_telling=sight.is_callers and sight.is_settled(time.time_ns()))
 
 
 @dataclass(frozen=True, slots=True, order=True)

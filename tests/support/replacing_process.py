@@ -91,12 +91,12 @@ def _replacement(mailbox: Mailbox, ref: MessageRef, options: Sequence[str]) -> R
             path.write_bytes(stream.read())
         content = FileContent(path)
         if "settled" in options:
-            content = _settled(path, stored)
+            content = settled(path, stored)
     return Replace(ref, content, stored.revision)
 
 
-def _settled(path: Path, stored: StoredMessage) -> FileContent:
-    """As a worker leaves it."""
+def settled(path: Path, stored: StoredMessage) -> FileContent:
+    """A new copy as a worker leaves it: durable, with all that the old one has, and read back."""
     assert stored.inheritance is not None
     with path.open("r+b") as stream:
         stored.inheritance.give(stream.fileno())

@@ -242,7 +242,7 @@ class MessageFiles:
 
     def open(self, ref: MessageRef) -> BinaryIO:
         """The bytes of a message; the caller closes the stream."""
-        return self.with_file(ref, lambda file, entry: self.open_at(ref, file, entry))
+        return self.with_file(ref, lambda file, entry: self.open_at(ref, file, entry)[0])
 
     def examine(self, ref: MessageRef, expected: str) -> Found:
         """Reads a message, unless it is as it was when it was read, and holds that it is expected.
@@ -304,8 +304,13 @@ class MessageFiles:
             return Flags()
         return Flags() if entry is None else view.flags(view.letters_of(entry))
 
-    def open_at(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> BinaryIO:
+    def open_at(
+        self, ref: MessageRef, file: DirectoryEntry, entry: Entry
+    ) -> tuple[BinaryIO, os.stat_result]:
         """Opens the file of a message, for the function that ``with_file`` calls.
+
+        Returns:
+            The open file, and its status.
 
         Raises:
             MessageError: it is not the mail of the owner of the mailbox, and root reads no other.
@@ -319,7 +324,7 @@ class MessageFiles:
         except BaseException:
             stream.close()
             raise
-        return stream
+        return stream, status
 
     def _examine(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> Found:
         status, is_settled = file.lstat(), True
@@ -336,11 +341,10 @@ class MessageFiles:
     def _read(
         self, ref: MessageRef, file: DirectoryEntry, entry: Entry
     ) -> tuple[os.stat_result, str, bool]:
-        with self.open_at(ref, file, entry) as stream:
-            status, now = os.fstat(stream.fileno()), time.time_ns()
+        stream, status = self.open_at(ref, file, entry)
+        with stream:
+            sight, is_settled = Sight.of(status), Sight.of(status).is_settled(time.time_ns())
             digest = digest_stream(stream)
-        sight = Sight.of(status)
-        is_settled = sight.is_settled(now)
         if is_settled and sight.is_callers:
             self._digests[sight] = digest
         return status, digest, is_settled
@@ -348,8 +352,8 @@ class MessageFiles:
     def _inheritance(
         self, ref: MessageRef, file: DirectoryEntry, entry: Entry
     ) -> tuple[os.stat_result, Inheritance]:
-        with self.open_at(ref, file, entry) as stream:
-            status = os.fstat(stream.fileno())
+        stream, status = self.open_at(ref, file, entry)
+        with stream:
             return status, Inheritance.of_copy(status, attributes_of(stream.fileno()))
 
 

@@ -30,10 +30,10 @@ from sectool.message import (
     Intent,
     Listing,
     MessageRef,
+    Sight,
     Slice,
     StoredMessage,
     digest_stream,
-    sight_of,
 )
 from sectool.trust import Trust
 
@@ -176,9 +176,9 @@ class FileMailbox(Mailbox):
         return self._files.with_file(ref, lambda file, entry: self._fetch(ref, file, entry))
 
     def _fetch(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> StoredMessage:
-        with self._files.open_at(ref, file, entry) as stream:
-            status, sight = os.fstat(stream.fileno()), sight_of(stream)
-            size = status.st_size
+        stream, status = self._files.open_at(ref, file, entry)
+        with stream:
+            sight, size = Sight.now(status), status.st_size
             raw = stream.read(size + 1) if size <= IN_MEMORY else b""
             content: Content = BytesContent(raw)
             if size > IN_MEMORY or len(raw) > size:
@@ -201,7 +201,8 @@ class FileMailbox(Mailbox):
         return self._files.with_file(ref, lambda file, entry: self._head(ref, most, file, entry))
 
     def _head(self, ref: MessageRef, most: int, file: DirectoryEntry, entry: Entry) -> MessageHead:
-        with self._files.open_at(ref, file, entry) as stream:
+        stream, _ = self._files.open_at(ref, file, entry)
+        with stream:
             descriptor = stream.fileno()
             return MessageHead(os.read(descriptor, most), os.fstat(descriptor).st_size)
 
