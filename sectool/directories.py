@@ -186,13 +186,23 @@ def open_at(path: FilePath, flags: int, mode: int = 0o600) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
+def status_of_file(path: DirectoryEntry) -> os.stat_result | None:
+    """Status of the regular file that has the name; None: none has.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
 def is_regular(path: DirectoryEntry) -> bool:
     """Whether a regular file has the name.
 
     Raises:
         OSError: it cannot be told.
     """
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    return status_of_file(path) is not None

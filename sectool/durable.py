@@ -41,7 +41,6 @@ from sectool.message import (
     Sight,
     digest_stream,
     open_regular_file,
-    sight_of,
 )
 
 AnyPath = TypeVar("AnyPath", Path, DirectoryEntry)
@@ -189,6 +188,9 @@ class _Output:
         with explained(self._what, denied=self._denied):
             self._stream.flush()
 
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
 
 def sync_file(file: Path | BinaryIO) -> None:
     """Makes the bytes of one file durable.
@@ -256,7 +258,7 @@ def _synced_and_read_back(file: Path | BinaryIO) -> ReadBack:
         with open_regular_file(file) if isinstance(file, Path) else nullcontext(file) as stream:
             sync_file(stream)
             is_synced = True
-            sight = sight_of(stream)
+            sight = Sight.now(os.fstat(stream.fileno()))
             return ReadBack(read_back_digest(stream), sight)
     except OSError as error:
         if not is_synced or is_shortage(error):
@@ -319,7 +321,7 @@ def remove_directory(path: DirectoryEntry, point: str) -> None:
     crashpoint(f"{point}.after")
 
 
-def link(source: BinaryIO, target: FilePath, point: str) -> None:
+def link(source: BinaryIO, target: DirectoryEntry, point: str) -> None:
     """Gives an open file another name, which is not synced; it must not exist.
 
     Raises:
@@ -327,15 +329,9 @@ def link(source: BinaryIO, target: FilePath, point: str) -> None:
             ``fs.protected_hardlinks`` forbids it.
     """
     crashpoint(f"{point}.before")
-    if isinstance(target, DirectoryEntry):
-        directory = os.dup(target.directory.descriptor)
-    else:
-        directory = os.open(target.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        # Whatever its name leads to by now. Only with a directory the call follows that link.
-        os.link(f"/proc/self/fd/{source.fileno()}", target.name, dst_dir_fd=directory)
-    finally:
-        os.close(directory)
+    # Whatever its name leads to by now. Only with a directory the call follows that link.
+    directory = target.directory.descriptor
+    os.link(f"/proc/self/fd/{source.fileno()}", target.name, dst_dir_fd=directory)
     crashpoint(f"{point}.after")
 
 

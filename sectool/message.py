@@ -60,6 +60,18 @@ class Sink(Protocol):
         """Takes the next bytes."""
 
 
+class Inheritable(Protocol):
+    """What a new copy has of the old one beside its bytes, in a store that keeps files."""
+
+    def give(self, descriptor: int, /) -> None:
+        """Gives it to an open file that nobody but its maker has a right on.
+
+        Raises:
+            MessageError: it cannot be given its owner.
+            OSError: it cannot be given another thing.
+        """
+
+
 class Writable(Content, Protocol):
     """Content that writes itself, which is all that a large plaintext can do at once."""
 
@@ -161,9 +173,15 @@ class FileContent:
     """Bytes of the slice; None: to the end of the file."""
     known_digest: str = ""
     """SHA-256 of the slice where it was taken while the file was written."""
+    inherited: Inheritable | None = None
+    """What it was given of the copy whose place it is to take; None: nothing."""
+    sight: Sight | None = None
+    """Of the file when its bytes were read back from the disk; None: they were not."""
 
     @cached_property
     def size(self) -> int:
+        if self.sight is not None:
+            return self.sight.size
         if self.length is not None:
             return self.length
         return self.path.lstat().st_size - self.offset
@@ -281,6 +299,13 @@ class Sight(NamedTuple):
         times = status.st_mtime_ns, status.st_ctime_ns
         return cls(*rights, status.st_size, *times, status.st_nlink)
 
+    @classmethod
+    def now(cls, status: os.stat_result) -> Sight:
+        """The file of which this is the status, and which is about to be read."""
+        sight = cls.of(status)
+        is_telling = sight.is_callers and sight.is_settled(time.time_ns())
+        return sight if is_telling else sight._replace(is_telling=False)
+
     @property
     def file(self) -> tuple[int, int]:
         """What tells it from every other file."""
@@ -295,6 +320,17 @@ class Sight(NamedTuple):
         """
         return self.owner == os.geteuid() and not self.mode & 0o022
 
+    def renamed(self, now: Sight) -> Sight | None:
+        """The same file after it was renamed, which changes nothing but a time of it.
+
+        Args:
+            now: what has its new name.
+
+        Returns:
+            None where it is another file, or was changed.
+        """
+        return now if now == self._replace(changed=now.changed) else None
+
     def is_settled(self, now: int) -> bool:
         """Whether a change since a reading shows.
 
@@ -304,13 +340,6 @@ class Sight(NamedTuple):
             now: when the reading began, in nanoseconds since 1970.
         """
         return self.changed + grain_of(self.changed) < now
-
-
-def sight_of(stream: BinaryIO) -> Sight:
-    """The sight of a file that is about to be read."""
-    sight = Sight.of(os.fstat(stream.fileno()))
-    is_telling = sight.is_callers and sight.is_settled(time.time_ns())
-    return sight if is_telling else sight._replace(is_telling=False)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -406,6 +435,8 @@ class StoredMessage:
     UID."""
     sight: Sight | None = None
     """Of the file with just these bytes; None where there is none."""
+    inheritance: Inheritable | None = None
+    """What a new copy has of it; None where a copy has no file of its own."""
 
     @property
     def revision(self) -> str:

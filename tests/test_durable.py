@@ -13,6 +13,7 @@ import pytest
 
 from sectool import durable
 from sectool.crashpoints import install
+from sectool.directories import Directory
 from sectool.errors import MessageError, NoSpace, ReadOnlyMailbox, RunError, SectoolError
 from sectool.message import BytesContent
 
@@ -144,10 +145,11 @@ def test_a_second_name_is_of_the_same_file_and_takes_no_others_place(tmp_path: P
     with (tmp_path / "a").open("rb") as file:
         (tmp_path / "a").rename(tmp_path / "c")
         (tmp_path / "a").write_bytes(b"y")
-        durable.link(file, tmp_path / "b", "act")
+        here = Directory.at(tmp_path)
+        durable.link(file, here / "b", "act")
         assert (tmp_path / "b").samefile(tmp_path / "c")
         with pytest.raises(FileExistsError):
-            durable.link(file, tmp_path / "a", "act")
+            durable.link(file, here / "a", "act")
 
 
 def test_of_a_new_file_errors_of_writing_end_the_run_and_those_of_reading_cost_a_message(

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from sectool import durable
 from sectool.checkpoint.layout import digests_in, file_name
+from sectool.directories import Directory
 from sectool.errors import (
     CheckpointDamaged,
     MessageChanged,
@@ -88,7 +89,9 @@ class OriginalStore:
             there = {digest for digest in wanted if self._is_apart(digest)}
             # Of two messages one may stay, and its file with it.
             alone = [entries[0] for entries in wanted.values() if len(entries) == 1]
-            linked = {one.digest for one in alone if one.digest not in there and self._link(one)}
+            here = Directory(os.open(self._directory, os.O_PATH), self._directory)
+            apart = [one for one in alone if one.digest not in there]
+            linked = {one.digest for one in apart if self._link(one, here)}
             try:
                 whole = self._whole([*there, *linked])
             except BaseException:
@@ -180,9 +183,9 @@ class OriginalStore:
     def _new(self, digest: MessageDigest) -> Path:
         return self._directory / file_name(digest, ".new")
 
-    def _link(self, entry: OriginalToKeep) -> bool:
+    def _link(self, entry: OriginalToKeep, directory: Directory) -> bool:
         """Whether the file of a message has the name of its original now, as its second."""
-        target = self.path(entry.digest)
+        target = directory / file_name(entry.digest, ".eml")
         file = entry.open_file()
         # A real fault shows again in the copy.
         with file or contextlib.nullcontext(), contextlib.suppress(OSError):

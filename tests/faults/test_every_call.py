@@ -118,6 +118,17 @@ def test_what_takes_the_place_of_a_message_is_durable_before_that_is_removed(sta
         assert logged > _last(calls[:at], "sync", folder.__eq__)
 
 
+def test_a_new_copy_of_a_worker_is_durable_with_all_that_it_has(stage: Stage) -> None:
+    calls = Judge(stage, "encrypt").calls(workers=1)
+    written = [call for call in calls if call.kind == "write"]
+    new = {call.path for call in written if Path(call.path).name.startswith("sectool.")}
+    assert new
+    for path in new:
+        kinds = [call.kind for call in calls if call.path == path and call.changes]
+        assert kinds[-1] == "sync"
+        assert "times" in kinds
+
+
 def test_a_checkpoint_is_durable_before_the_log_tells_of_it(stage: Stage) -> None:
     calls = Judge(stage, "decrypt").calls()
     named = _last(calls, "rename", lambda path: path.parent.name == "incoming")

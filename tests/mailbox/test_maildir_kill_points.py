@@ -17,7 +17,7 @@ from tests.support.replacing_process import new_bytes, read_notes
 
 OLD = {b"Subject: one\n\nold one\n": "INBOX", b"Subject: two\n\nold two\n": "Sent"}
 NEW = {new_bytes(raw): folder for raw, folder in OLD.items()}
-VARIANTS = [(), ("spool",), ("flag",), ("spool", "flag")]
+VARIANTS = [(), ("spool",), ("settled",), ("flag",), ("spool", "flag"), ("settled", "flag")]
 
 
 def run(fault: str, *arguments: str) -> int:
@@ -50,9 +50,18 @@ def recover(world: World, mailbox: Mailbox, notes: Path) -> None:
                 mailbox.retire(where.copies)
 
 
-# Budget: 5 seconds; every passing is killed at, since a fork is cheap here.
+# Budget: 10 seconds; every passing is killed at, since a fork is cheap here.
 @pytest.mark.parametrize("options", VARIANTS, ids=lambda options: "-".join(options) or "copied")
-def test_no_crash_costs_a_message(maildir: World, tmp_path: Path, options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("grain", [0, 10**15], ids=["fine", "coarse"])
+def test_no_crash_costs_a_message(
+    maildir: World,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    grain: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As with a clock by which each change shows, or none: all is read once, or looked at again.
+    monkeypatch.setattr("sectool.message.CLOCK_GRAIN", grain)
     root, notes, trace = Path(maildir.specification.location), tmp_path / "notes", tmp_path / "t"
     for raw, folder in OLD.items():
         maildir.deliver(folder, raw)
@@ -67,7 +76,7 @@ def test_no_crash_costs_a_message(maildir: World, tmp_path: Path, options: tuple
         "maildir.discard-old.after",
     }
     wanted |= {"maildir.flags.after"} if "flag" in options else set()
-    wanted |= {"maildir.stage.after" if "spool" in options else "maildir.stage"}
+    wanted |= {"maildir.stage.after" if {"spool", "settled"} & {*options} else "maildir.stage"}
     assert wanted <= set(points)
 
     for number, name in enumerate(points, 1):
@@ -107,7 +116,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("text", FAULTS)
-@pytest.mark.parametrize("option", ["copy", "spool"])
+@pytest.mark.parametrize("option", ["copy", "spool", "settled"])
 def test_no_failing_system_call_costs_a_message(
     maildir: World, faulty: FaultyProcess, tmp_path: Path, text: str, option: str
 ) -> None:

@@ -17,12 +17,13 @@ from pathlib import Path
 import pytest
 
 from sectool.crashpoints import install
-from sectool.errors import MessageChanged, MessageVanished
-from sectool.mailbox import Add, Mailbox, Placed, Replace, Written, open_mailbox
+from sectool.errors import MessageChanged, MessageError, MessageVanished
+from sectool.mailbox import Add, Intent, Mailbox, Placed, Replace, Written, open_mailbox
 from sectool.mailbox.files.inheriting import Inheritance
 from sectool.mailbox.maildir import Maildir
-from sectool.message import CLOCK_GRAIN, BytesContent, FileContent, MessageRef
+from sectool.message import CLOCK_GRAIN, BytesContent, FileContent, MessageRef, Sight
 from tests.support.mailbox_contract import NEW, OLD, World, intend, place, write
+from tests.support.replacing_process import settled
 
 OTHER = OLD.replace(b"old body", b"odd body")
 LIST = "system.posix_acl_access"
@@ -133,6 +134,67 @@ def test_a_writer_by_a_map_of_memory_which_changes_no_time_is_noticed(
         (answer,) = mailbox.retire(placed)  # type: ignore[arg-type]
     assert isinstance(answer, MessageChanged)
     assert path.read_bytes() == OTHER
+
+
+@pytest.fixture
+def new_copy(maildir: World, mailbox: Mailbox, root: Path) -> tuple[Intent, FileContent]:
+    """As a worker made it."""
+    stored = mailbox.fetch(maildir.deliver("INBOX", OLD))
+    path = root / "tmp" / "sectool.test.1"
+    path.write_bytes(NEW)
+    time.sleep(LONG)  # the time of this file counts for what it says
+    content = settled(path, stored)
+    time.sleep(LONG)
+    content = replace(content, sight=Sight.now(path.stat()))
+    (intent,) = mailbox.intend([Replace(stored.ref, content, stored.revision, stored.sight)])
+    return intent, content
+
+
+def test_a_new_copy_that_its_worker_read_back_is_not_read_again(
+    mailbox: Mailbox,
+    root: Path,
+    new_copy: tuple[Intent, FileContent],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (written,) = mailbox.write([new_copy])
+    monkeypatch.setattr("sectool.mailbox.files.replacing.open_regular_file", _refuse)
+    (placed,) = mailbox.place([written])  # type: ignore[list-item]
+    assert isinstance(placed, Placed)
+    assert [path.read_bytes() for path in root.glob(f"cur/{new_copy[0].where}*")] == [NEW]
+
+
+def test_a_new_copy_that_is_changed_after_it_was_read_back_is_not_placed(
+    maildir: World, mailbox: Mailbox, new_copy: tuple[Intent, FileContent]
+) -> None:
+    overwrite_secretly(new_copy[1].path, NEW.replace(b"new", b"odd"))
+    (written,) = mailbox.write([new_copy])
+    (placed,) = mailbox.place([written])  # type: ignore[list-item]
+    assert isinstance(placed, MessageError)
+    assert [seen.raw for seen in maildir.seen()] == [OLD]
+
+
+def test_a_new_copy_that_is_changed_before_it_is_placed_costs_no_old_one(
+    maildir: World, mailbox: Mailbox, root: Path, new_copy: tuple[Intent, FileContent]
+) -> None:
+    (written,) = mailbox.write([new_copy])
+    odd = NEW.replace(b"new", b"odd")
+    staged = root / "tmp" / new_copy[0].where
+    with at("maildir.sync.after", lambda: overwrite_secretly(staged, odd)):
+        (placed,) = mailbox.place([written])  # type: ignore[list-item]
+    assert isinstance(placed, Placed)
+    (answer,) = mailbox.retire([placed])
+    assert isinstance(answer, MessageChanged)
+    assert sorted(seen.raw for seen in maildir.seen()) == sorted([odd, OLD])
+
+
+def test_a_new_copy_has_the_rights_that_the_old_one_was_given_meanwhile(
+    mailbox: Mailbox, root: Path, new_copy: tuple[Intent, FileContent]
+) -> None:
+    (root / "cur" / f"{new_copy[0].replaced.key}:2,S").chmod(0o604)
+    (written,) = mailbox.write([new_copy])
+    mailbox.place([written])  # type: ignore[list-item]
+    (path,) = root.glob(f"cur/{new_copy[0].where}*")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
 
 
 def test_a_message_that_took_the_name_of_a_twin_stays(

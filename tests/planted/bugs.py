@@ -276,8 +276,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "a message is removed from under a server that moves it",
         "sectool/mailbox/files/message_files.py",
-        "if sight.links > self._links.get(sight.file, sight.links):",
-        "if not sight.links:",
+        "if status.st_nlink > self._links.get(Sight.of(status).file, status.st_nlink):",
+        "if not status.st_nlink:",
         (
             "tests/mailbox/test_maildir_unchanged.py::test_what_a_server_is_moving_is_not_removed_from_under_it",
             "tests/jobs/test_owner_acts.py::test_a_message_that_a_server_moves_in_two_steps_is_there_once",
@@ -305,8 +305,37 @@ BUGS: tuple[Bug, ...] = (
         "the bytes of new copies are not durable when their names are",
         "sectool/mailbox/files/replacing.py",
         """durable.sync_and_read_back(opened, f"{self.point}.sync")""",
-        """durable.ReadBack(durable.read_back_digest(stream)) for stream in opened""",
+        "ReadBack(durable.read_back_digest(one), Sight.of(os.fstat(one.fileno())))"
+        " for one in opened",
         ("tests/mailbox/test_maildir_kill_points.py",),
+    ),
+    Bug(
+        "a worker tells of a new copy that is not durable",
+        "sectool/jobs/work/new_message.py",
+        """read = durable.sync_and_read_back(files, "spool.sync")""",
+        "read = [durable.ReadBack(durable.read_back_digest(one), Sight.now(one.lstat()))"
+        " for one in files]",
+        (
+            "tests/faults/test_every_call.py::test_a_new_copy_of_a_worker_is_durable_with_all_that_it_has",
+        ),
+    ),
+    Bug(
+        "a new copy is placed as its worker read it back, whatever was made of it since",
+        "sectool/mailbox/files/replacing.py",
+        "if sight is not None and sight == Sight.of(status):",
+        "if sight is not None:",
+        (
+            "tests/mailbox/test_maildir_unchanged.py::test_a_new_copy_that_is_changed_after_it_was_read_back_is_not_placed",
+        ),
+    ),
+    Bug(
+        "a new copy that was changed as it was placed costs the old one",
+        "sectool/mailbox/files/replacing.py",
+        "if Sight.of(status) == sight:",
+        "if sight is not None:",
+        (
+            "tests/mailbox/test_maildir_unchanged.py::test_a_new_copy_that_is_changed_before_it_is_placed_costs_no_old_one",
+        ),
     ),
     Bug(
         "new copies are written that the log does not know of",

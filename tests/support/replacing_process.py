@@ -1,9 +1,10 @@
 """One replacement of every message of a Maildir, in a process that a test can kill.
 
-Run as ``python -m tests.support.replacing_process MAILDIR NOTES [spool] [flag]``.
+Run as ``python -m tests.support.replacing_process MAILDIR NOTES [spool] [settled] [flag]``.
 NOTES receives the announcements before anything is written, as the job log of
-the engine would. ``spool`` lets the new copies be taken over by renaming,
-``flag`` marks the old copies after they were staged, as a mail program would.
+the engine would. ``spool`` lets the new copies be taken over by renaming, ``settled``
+the same after they were made durable, ``flag`` marks the old copies after they were
+staged, as a mail program would.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from sectool import durable
 from sectool.errors import MessageError
 from sectool.mailbox import (
     Intent,
@@ -25,7 +27,14 @@ from sectool.mailbox import (
     open_mailbox,
     recognise,
 )
-from sectool.message import BytesContent, Content, FileContent, Flags, MessageRef
+from sectool.message import (
+    BytesContent,
+    Content,
+    FileContent,
+    Flags,
+    MessageRef,
+    StoredMessage,
+)
 
 Good = TypeVar("Good")
 
@@ -55,7 +64,7 @@ def main(location: str, notes: str, *options: str) -> None:
     """Replaces everything."""
     mailbox = open_mailbox(recognise(location))
     replacements = [
-        _replacement(mailbox, listing.ref, spooled="spool" in options)
+        _replacement(mailbox, listing.ref, options)
         for folder in mailbox.folders()
         for listing in mailbox.walk(folder)
     ]
@@ -71,17 +80,30 @@ def main(location: str, notes: str, *options: str) -> None:
     _good(Placed, mailbox.retire(placed))
 
 
-def _replacement(mailbox: Mailbox, ref: MessageRef, *, spooled: bool) -> Replace:
+def _replacement(mailbox: Mailbox, ref: MessageRef, options: Sequence[str]) -> Replace:
     stored = mailbox.fetch(ref)
     with stored.content.open() as stream:
         content: Content = BytesContent(new_bytes(stream.read()))
     spool = mailbox.capabilities.spool_directory
-    if spooled and spool is not None:
+    if {"spool", "settled"} & {*options} and spool is not None:
         path = spool / f"sectool.test.{stored.revision[:16]}"
         with content.open() as stream:
             path.write_bytes(stream.read())
         content = FileContent(path)
+        if "settled" in options:
+            content = settled(path, stored)
     return Replace(ref, content, stored.revision)
+
+
+def settled(path: Path, stored: StoredMessage) -> FileContent:
+    """A new copy as a worker leaves it: durable, with all that the old one has, and read back."""
+    assert stored.inheritance is not None
+    with path.open("r+b") as stream:
+        stored.inheritance.give(stream.fileno())
+    (back,) = durable.sync_and_read_back([path], "spool.sync")
+    return FileContent(
+        path, known_digest=back.digest, inherited=stored.inheritance, sight=back.sight
+    )
 
 
 def _good(kind: type[Good], answers: Sequence[Good | MessageError]) -> list[Good]:

@@ -14,7 +14,7 @@ from itertools import chain
 from sectool import cms
 from sectool.cms import Profile
 from sectool.errors import MessageError, UsageError
-from sectool.joblog import REPLACED, JobLog, JobMessage, SealablePart
+from sectool.joblog import REPLACED, JobLog, JobMessage
 from sectool.jobs.passes.bring_back_lost import BroughtBack, bring_back_lost, lost_messages
 from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.prove import prove_replaced
@@ -35,7 +35,7 @@ from sectool.jobs.session.spec import NewCertificates, Operation, Undone
 from sectool.jobs.session.succession import OldSide, Succession
 from sectool.jobs.work.make_anew import LostArgument
 from sectool.jobs.work.new_message import NewMessage
-from sectool.jobs.work.seal import SEAL, SealArgument, SealedMessage
+from sectool.jobs.work.seal import SEAL, SealArgument
 from sectool.jobs.work.sealers import FromCheckpoints, SealingMethod
 from sectool.jobs.work.work import NotDone
 from sectool.keys import KeyHistory, NewRecipient, recipient_of
@@ -103,7 +103,6 @@ class Resealing:
         self._failure_code = 0
         self._space = 0
         self._rehearsed: list[JobMessage] = []
-        self._taken: dict[int, SealablePart] = {}
 
     # --- what is fixed ----------------------------------------------------------------
 
@@ -186,7 +185,7 @@ class Resealing:
             SEAL,
             self._tasks(),
             self._argument(),
-            take=self._take,
+            take=lambda _, new: new,
             give_up=self._take_down,
             act=self._carry_out,
             progress=progress,
@@ -221,11 +220,6 @@ class Resealing:
         self._space = sum(int(message.size * GROWTH) * 2 for message in self._rehearsed)
         self._space += space_to_rewrite(self._mailbox, self._rehearsed)
 
-    def _take(self, message: JobMessage, answer: SealedMessage) -> NewMessage:
-        if answer.taken is not None:
-            self._taken[message.message] = answer.taken
-        return answer.new
-
     def _argument(self) -> SealArgument:
         return SealArgument(
             mailbox=self._mailbox.access,
@@ -249,19 +243,19 @@ class Resealing:
 
     def _carry_out(self, group: Sequence[NewMessage]) -> None:
         self._fix_options()
-        self._note_taken()
+        self._note_taken(group)
         self.replacing.replacer.carry_out(group)
         states = self._log.standings.of(new.message for new in group)
         for new in group:
             self._failures.saw(new.ref.folder, states[new.message])
 
-    def _note_taken(self) -> None:
+    def _note_taken(self, group: Sequence[NewMessage]) -> None:
         """Notes what messages in clear will open to, before any has a new copy."""
-        if self._taken:
+        taken = [(new.message, new.taken) for new in group if new.taken is not None]
+        if taken:
             with self._log.group():
-                for message, part in self._taken.items():
+                for message, part in taken:
                     self._log.messages.parts.take_clear(message, part)
-            self._taken.clear()
 
     def _fix_options(self) -> None:
         if self._fixed_options() == NOT_FIXED:

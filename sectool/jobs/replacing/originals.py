@@ -45,7 +45,7 @@ class _StoredBytes:
 def keep_originals(
     job: Job, mailbox: Mailbox, group: Sequence[NewMessage]
 ) -> tuple[list[NewMessage], list[tuple[NewMessage, MessageError]]]:
-    """Keeps the copies that are to be replaced, durably, and logs it.
+    """Keeps the copies that are to be replaced, durably.
 
     Args:
         job: it keeps them.
@@ -76,8 +76,6 @@ def keep_originals(
             kept.append(replace(new, old=_seen_again(new.old, answer.sights[new.old.digest])))
         else:
             kept.append(new)
-    with job.log.group():
-        job.log.replacements.keep_originals({new.message: new.old.digest for new in kept})
     return kept, refused
 
 

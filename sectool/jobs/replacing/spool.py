@@ -34,7 +34,7 @@ class Spool:
     @property
     def files(self) -> NewFiles:
         """The same for workers."""
-        return NewFiles(self.directory, self.prefix)
+        return NewFiles(self.directory, self.prefix, is_of_mailbox=self._directory != self._own)
 
     def sweep(self) -> None:
         """Removes new messages that an interrupted run wrote and never announced."""

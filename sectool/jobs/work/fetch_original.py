@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from sectool import durable, smime
 from sectool.checkpoint import OriginalStore
 from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, reason_of
 from sectool.joblog import JobMessage
-from sectool.jobs.work.new_message import NewFiles, NewMessage, ReadCopy, WrittenMessage
+from sectool.jobs.work.new_message import (
+    NewFiles,
+    NewMessage,
+    ReadCopy,
+    WritingContext,
+    WrittenMessage,
+)
 from sectool.jobs.work.stored_copy import fetch_known
-from sectool.jobs.work.work import MailboxContext, WorkKind
+from sectool.jobs.work.work import WorkKind
 from sectool.mailbox import Access
-from sectool.message import Content, DigestingSink, FileContent, copy
-from sectool.outcome import MessageDigest
+from sectool.message import Content, DigestingSink, FileContent, StoredMessage, copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +36,12 @@ class OriginalArgument:
     """Whether what was added to the header of a message since is put back with it."""
 
 
-class OriginalContext(MailboxContext):
+class OriginalContext(WritingContext):
     """The mailbox and the originals, opened once in each worker."""
 
     def __init__(self, argument: OriginalArgument) -> None:
         super().__init__(argument)
         self.originals = OriginalStore(argument.originals)
-        self.files = argument.files
         self.keeps_header = argument.keeps_header
 
 
@@ -57,7 +62,7 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
         if digesting.hexdigest() != message.original:
             raise CheckpointDamaged(f"the original {message.original[:16]}… is not what was kept")
         crashpoint("roll_back.written")
-    digest = message.original
+        content = _finished(context, path, digesting, stream, stored)
     changed = None
     if context.keeps_header:
         written = digesting.held or FileContent(path)
@@ -67,10 +72,21 @@ def fetch_original(context: OriginalContext, message: JobMessage) -> NewMessage:
         with durable.new_output(path, "write an original") as stream:
             digesting = DigestingSink(stream)
             _copy(changed, digesting)
-        digest = MessageDigest(digesting.hexdigest())
-    content = FileContent(path, known_digest=digest)
+            content = _finished(context, path, digesting, stream, stored)
     new = WrittenMessage(content, message.original_identity)
     return NewMessage(message.message, ReadCopy.of(stored), new)
+
+
+def _finished(
+    context: OriginalContext,
+    path: Path,
+    written: DigestingSink,
+    stream: BinaryIO,
+    stored: StoredMessage,
+) -> FileContent:
+    stream.flush()  # a later write would change the time again
+    content = FileContent(path, known_digest=written.hexdigest())
+    return context.files.finish(content, stream, stored.inheritance)
 
 
 def _with_present_header(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from sectool import cms, durable, smime
 from sectool.checkpoint import CheckpointStore
@@ -18,11 +18,17 @@ from sectool.crashpoints import crashpoint
 from sectool.errors import MalformedMessage, UnsupportedMessage
 from sectool.joblog import IN_CLEAR, CheckpointRecord, JobMessage, SealablePart
 from sectool.jobs.work.checkpoint_access import CheckpointPlace, not_as_known
-from sectool.jobs.work.new_message import NewFiles, NewMessage, ReadCopy, WrittenMessage
+from sectool.jobs.work.new_message import (
+    NewFiles,
+    NewMessage,
+    ReadCopy,
+    WritingContext,
+    WrittenMessage,
+)
 from sectool.jobs.work.seal import SUBJECT_RESTORED
 from sectool.jobs.work.seal_nested import layers_inside
 from sectool.jobs.work.stored_copy import fetch_known
-from sectool.jobs.work.work import MailboxContext, WorkKind
+from sectool.jobs.work.work import WorkKind
 from sectool.mailbox import Access
 from sectool.message import Content, DigestingSink, FileContent, MessageRef
 from sectool.outcome import Identity, PlaintextDigest, State
@@ -106,6 +112,8 @@ def write_and_check(
     content: Content,
     parts: Sequence[smime.DecryptedPart],
     mark: smime.Mark | None = None,
+    *,
+    finish: Callable[[FileContent, BinaryIO], FileContent] = lambda written, _: written,
 ) -> FileContent:
     """Writes a message or plaintext with plaintexts in it, unsynced, and proves it.
 
@@ -114,6 +122,7 @@ def write_and_check(
         content: as ``smime.write_plaintext`` has it.
         parts: likewise.
         mark: likewise.
+        finish: gives the file what it has beside its bytes.
 
     Raises:
         UnsupportedMessage: a plaintext cannot stand there as it is.
@@ -132,7 +141,7 @@ def write_and_check(
             # Such as a body whose last byte would pass for a part of the line end behind it.
             what = f"its plaintext cannot stand in the mailbox: {error.message}"
             raise UnsupportedMessage(what) from error
-    return written
+        return finish(written, stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +179,12 @@ class PlaintextTask:
         return self.message.size
 
 
-class PlaintextContext(MailboxContext):
+class PlaintextContext(WritingContext):
     """The mailbox and the checkpoints, opened once in each worker."""
 
     def __init__(self, argument: PlaintextArgument) -> None:
         super().__init__(argument)
         self.checkpoints = argument.checkpoints.store()
-        self.files = argument.files
         self.job = argument.job
         self.restore_subject = argument.restore_subject
         self.selection = argument.selection
@@ -202,7 +210,8 @@ def put_in_clear(context: PlaintextContext, task: PlaintextTask) -> NewMessage:
         plaintexts = {part.path: composer.compose(part) for part in message.parts}
         outer, parts, note = _encrypted(context, stored.content, inventory, plaintexts)
         mark = smime.Mark(context.job, message.message)
-        content = write_and_check(new_file(), outer, parts, mark)
+        finish = partial(context.files.finish, inheritance=stored.inheritance)
+        content = write_and_check(new_file(), outer, parts, mark, finish=finish)
     return NewMessage(
         message=message.message,
         old=ReadCopy.of(stored),

@@ -15,14 +15,27 @@ from sectool.crashpoints import crashpoint
 from sectool.errors import CheckpointDamaged, MalformedMessage, MessageError, UnsupportedMessage
 from sectool.joblog import CheckpointRecord, JobMessage, SealablePart, Storage
 from sectool.jobs.work.addresses import address_digests
-from sectool.jobs.work.new_message import NewFiles, NewMessage, ReadCopy, WrittenMessage
+from sectool.jobs.work.new_message import (
+    NewFiles,
+    NewMessage,
+    ReadCopy,
+    WritingContext,
+    WrittenMessage,
+)
 from sectool.jobs.work.seal_nested import SealedPlaintext, check_inside
 from sectool.jobs.work.sealers import ClearSealer, PartSealer, SealingMethod, WrittenCMS
 from sectool.jobs.work.stored_copy import fetch_known
-from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
+from sectool.jobs.work.work import NotDone, WorkKind
 from sectool.keys import NewRecipient
 from sectool.mailbox import Access
-from sectool.message import Content, DigestingSink, FileContent, Sink, StoredMessage
+from sectool.message import (
+    Content,
+    DigestingSink,
+    FileContent,
+    Inheritable,
+    Sink,
+    StoredMessage,
+)
 from sectool.outcome import ContentDigest, Identity, Integrity, PlaintextDigest, State
 
 SUBJECT_RESTORED = "subject restored"
@@ -48,15 +61,6 @@ class SealArgument:
 
 
 @dataclass(frozen=True, slots=True)
-class SealedMessage:
-    """A new message, written unsynced and proven against what was written."""
-
-    new: NewMessage
-    taken: SealablePart | None = None
-    """What was made of a message in clear; None: it was encrypted before."""
-
-
-@dataclass(frozen=True, slots=True)
 class Frame:
     """The message that new CMS is put into; all other bytes are taken from it."""
 
@@ -67,12 +71,11 @@ class Frame:
     """Names, lower case, of fields that go."""
 
 
-class SealContext(MailboxContext):
+class SealContext(WritingContext):
     """The mailbox, the new recipients and what seals, made once in each worker."""
 
     def __init__(self, argument: SealArgument) -> None:
         super().__init__(argument)
-        self.files = argument.files
         self.recipients = tuple(cms.Recipient(new.certificate) for new in argument.recipients)
         self.profile = argument.profile
         self.restore_subject = argument.restore_subject
@@ -118,7 +121,7 @@ class SealContext(MailboxContext):
         return self._sealers[recipients]
 
 
-def seal(context: SealContext, message: JobMessage) -> SealedMessage | NotDone:
+def seal(context: SealContext, message: JobMessage) -> NewMessage | NotDone:
     """Makes the new message for one stored message and proves it (G1, ``structural``).
 
     Raises:
@@ -137,8 +140,8 @@ def seal(context: SealContext, message: JobMessage) -> SealedMessage | NotDone:
         # Of a plaintext copy only what is around it is taken, never the plaintext.
         places = smime.places_of(content, [part.path for part in message.parts])
         frame = Frame(content, places, frozenset({smime.MARK_FIELD}))
-    written = write_sealed(context, message, frame)
-    return SealedMessage(_new_message(message, stored, written, note))
+    written = write_sealed(context, message, frame, inheritance=stored.inheritance)
+    return _new_message(message, stored, written, note=note)
 
 
 SEAL = WorkKind(SealContext, seal)
@@ -168,7 +171,12 @@ def _held(message: JobMessage, inventory: smime.Inventory) -> list[smime.Encrypt
 
 
 def _new_message(
-    message: JobMessage, stored: StoredMessage, written: WrittenMessage, note: str = ""
+    message: JobMessage,
+    stored: StoredMessage,
+    written: WrittenMessage,
+    *,
+    note: str = "",
+    taken: SealablePart | None = None,
 ) -> NewMessage:
     return NewMessage(
         message=message.message,
@@ -176,6 +184,7 @@ def _new_message(
         written=written,
         note=note,
         keeps_original=not message.is_replaced,
+        taken=taken,
     )
 
 
@@ -184,19 +193,26 @@ def _seal_clear(
     message: JobMessage,
     stored: StoredMessage,
     inventory: smime.Inventory,
-) -> SealedMessage | NotDone:
+) -> NewMessage | NotDone:
     """Seals a message that was not encrypted; what is no mail in clear stays as it is."""
     if inventory.state not in {State.CLEAR, State.SIGNED}:
         return NotDone(inventory.reason, inventory.state)
     try:
-        written, part = write_clear(context, message, stored.content, inventory)
+        written, part = write_clear(
+            context, message, stored.content, inventory, inheritance=stored.inheritance
+        )
     except UnsupportedMessage as error:
         return NotDone(error.message, State.UNSUPPORTED)
-    return SealedMessage(_new_message(message, stored, written), part)
+    return _new_message(message, stored, written, taken=part)
 
 
 def write_clear(
-    context: SealContext, message: JobMessage, content: Content, inventory: smime.Inventory
+    context: SealContext,
+    message: JobMessage,
+    content: Content,
+    inventory: smime.Inventory,
+    *,
+    inheritance: Inheritable | None = None,
 ) -> tuple[WrittenMessage, SealablePart]:
     """As ``write_sealed``, of a message in clear as a whole.
 
@@ -205,6 +221,7 @@ def write_clear(
         message: its parts do not count.
         content: the message.
         inventory: of it.
+        inheritance: what the new message has of it.
 
     Returns:
         The new message, and what it opens to.
@@ -226,7 +243,8 @@ def write_clear(
     without = frozenset({smime.MARK_FIELD}) if inventory.mark else frozenset[bytes]()
     frame = Frame(content, [entity.place], without)
     sealer = ClearSealer(entity, context.recipients, context.profile)
-    return write_sealed(context, replace(message, parts=(part,)), frame, sealer), part
+    known_message = replace(message, parts=(part,))
+    return write_sealed(context, known_message, frame, sealer, inheritance=inheritance), part
 
 
 def _with_subject(
@@ -252,6 +270,8 @@ def write_sealed(
     message: JobMessage,
     frame: Frame,
     sealer: PartSealer | None = None,
+    *,
+    inheritance: Inheritable | None = None,
 ) -> WrittenMessage:
     """Writes one new message, unsynced, and proves it.
 
@@ -260,6 +280,7 @@ def write_sealed(
         message: whose parts are sealed.
         frame: what they are put into.
         sealer: writes the CMS; None: those of the context.
+        inheritance: what it has of the message that it replaces.
 
     Raises:
         MessageError: it costs this message.
@@ -275,6 +296,7 @@ def write_sealed(
         content = FileContent(path, known_digest=output.hexdigest())
         # What was written is read back when the new message is placed, by its digest.
         identity = _prove(context, message, sealed, output.held or content)
+        content = context.files.finish(content, stream, inheritance)
     opens_to = tuple(
         (path, written.content_sha256)
         for path, written in sealed.items()

@@ -14,7 +14,7 @@ from sectool.mailbox.files.message_files import hint
 from sectool.mailbox.files.replacing import REMOVED, FileReplacer, check_name
 from sectool.mailbox.files.setting_aside import digest_of
 from sectool.mailbox.files.view import Entry
-from sectool.message import Intent, MessageRef
+from sectool.message import Intent, MessageRef, Sight
 
 
 class EmlReplacer(FileReplacer):
@@ -50,18 +50,16 @@ class EmlReplacer(FileReplacer):
         self._files.folders()
         return self._files.directory(folder)
 
-    def move_in(self, copy: Written, status: os.stat_result) -> tuple[DirectoryEntry, Placed]:
+    def move_in(self, copy: Written, sight: Sight) -> tuple[DirectoryEntry, Placed]:
         intent = copy.intent
         staged = self.staged(intent)
         try:
-            if not os.path.samestat(staged.lstat(), status):
-                raise MessageVanished(REMOVED)
             is_addition = _is_addition(intent)
             if not is_addition:
                 self._files.with_file(intent.replaced, lambda file, _: file.lstat())
             entry = Entry("", f"{intent.where}{SUFFIX}" if is_addition else f".{intent.where}")
             target = staged.directory / entry.name
-            durable.rename(staged, target, "eml.place")
+            status = self.rename_in(staged, target, sight, intent.digest)
         except FileNotFoundError as error:
             raise MessageVanished(REMOVED) from error
         except OSError as error:

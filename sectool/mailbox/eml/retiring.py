@@ -112,7 +112,7 @@ class EmlRetirer:
                 "the new copy reads otherwise than it was written",
                 hint="the disk may be failing, or somebody changed it",
             )
-        return Found(Entry("", beside.name), status, digest, Flags(), {}, is_settled=True)
+        return Found(Entry("", beside.name), status, digest, Flags(), is_settled=True)
 
     def _exchange(self, intent: Intent, old: Found, new: Found) -> bool:
         """Whether the old copy went; else it is as it was, or as somebody made it.

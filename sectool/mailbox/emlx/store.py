@@ -133,7 +133,8 @@ class Emlx(FileMailbox):
         """Calls ``act`` with the file of a message, at its first byte."""
 
         def read(file: DirectoryEntry, entry: Entry) -> Answer:
-            with self._files.open_at(ref, file, entry) as stream:
+            stream, _ = self._files.open_at(ref, file, entry)
+            with stream:
                 parts = _parts(ref, stream)
                 stream.seek(parts.offset)
                 return act(stream, parts)

@@ -56,8 +56,10 @@ class Inheritance:
     owner: int
     group: int
     mode: int
-    times: tuple[int, int] | None = None
-    """Of access and modification, in nanoseconds."""
+    modified: int | None = None
+    """Nanoseconds since 1970; None: as it comes."""
+    accessed: int = field(default=0, compare=False)
+    """Likewise. Any reading changes that of the old copy, so it makes no difference."""
     attributes: Mapping[str, bytes | None] = field(default_factory=dict)
     takes_default: bool = False
     """Whether the list that the kernel gave it stays, as its directory asks (acl(5))."""
@@ -66,8 +68,8 @@ class Inheritance:
     def of_copy(cls, old: os.stat_result, attributes: Mapping[str, bytes | None]) -> Inheritance:
         """That of a new copy from the old one."""
         mode = stat.S_IMODE(old.st_mode) & 0o777
-        times = (old.st_atime_ns, old.st_mtime_ns)
-        return cls(old.st_uid, old.st_gid, mode, times, attributes)
+        times = old.st_mtime_ns, old.st_atime_ns
+        return cls(old.st_uid, old.st_gid, mode, *times, attributes)
 
     @classmethod
     def in_folder(cls, folder: Directory, date: datetime | None = None) -> Inheritance:
@@ -77,8 +79,8 @@ class Inheritance:
         mode = 0o600 | (stat.S_IMODE(status.st_mode) & 0o066)
         # A directory's own list is none for files.
         without = {name: None for name in attributes_of(folder.descriptor) if name == ACCESS_LIST}
-        times = None if when is None else (when, when)
-        return cls(status.st_uid, status.st_gid, mode, times, without, takes_default=True)
+        owner = status.st_uid, status.st_gid
+        return cls(*owner, mode, when, when or 0, without, takes_default=True)
 
     @classmethod
     def of_directory(cls, parent: Directory) -> Inheritance:
@@ -86,7 +88,8 @@ class Inheritance:
         status, attributes = parent.status(), attributes_of(parent.descriptor)
         listed = {name: value for name, value in attributes.items() if name == ACCESS_LIST}
         mode = stat.S_IMODE(status.st_mode)
-        return cls(status.st_uid, status.st_gid, mode, None, listed, takes_default=True)
+        owner = status.st_uid, status.st_gid
+        return cls(*owner, mode, attributes=listed, takes_default=True)
 
     def give(self, descriptor: int) -> None:
         """Gives it to an open file or directory that nobody but its maker has a right on.
@@ -101,8 +104,8 @@ class Inheritance:
                 _set(descriptor, name, value)
         if not self._give_list(descriptor, is_of_group=is_of_group):
             os.fchmod(descriptor, self._mode_without(is_of_group=is_of_group))
-        if self.times is not None:
-            os.utime(descriptor, ns=self.times)
+        if self.modified is not None:
+            os.utime(descriptor, ns=(self.accessed, self.modified))
 
     def _mode_without(self, *, is_of_group: bool) -> int:
         """Rights without those of a list or a group that it does not have.

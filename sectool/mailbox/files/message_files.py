@@ -10,7 +10,7 @@ import errno
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, TypeVar
@@ -18,7 +18,7 @@ from typing import BinaryIO, TypeVar
 from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
 from sectool.mailbox.files.folders import Folder, OpenFolders, Skipped
-from sectool.mailbox.files.inheriting import EPOCH, attributes_of
+from sectool.mailbox.files.inheriting import EPOCH, Inheritance, attributes_of
 from sectool.mailbox.files.view import GONE, Entry, FolderView
 from sectool.message import (
     Flags,
@@ -69,8 +69,6 @@ class Found:
     digest: str
     """SHA-256 of its bytes."""
     flags: Flags
-    attributes: Mapping[str, bytes | None]
-    """Extended attributes that a new copy is to have."""
     is_settled: bool
     """Whether a change since the reading shows in its status (``Sight``)."""
 
@@ -244,7 +242,7 @@ class MessageFiles:
 
     def open(self, ref: MessageRef) -> BinaryIO:
         """The bytes of a message; the caller closes the stream."""
-        return self.with_file(ref, lambda file, entry: self.open_at(ref, file, entry))
+        return self.with_file(ref, lambda file, entry: self.open_at(ref, file, entry)[0])
 
     def examine(self, ref: MessageRef, expected: str) -> Found:
         """Reads a message, unless it is as it was when it was read, and holds that it is expected.
@@ -255,10 +253,24 @@ class MessageFiles:
                 a mail program is moving it.
             MessageError: it cannot be read.
         """
-        found = self.with_file(ref, lambda file, entry: self._read(ref, file, entry))
+        found = self.with_file(ref, lambda file, entry: self._examine(ref, file, entry))
         if expected not in {"", found.digest}:
             raise MessageChanged(f"the message {ref} is not the one that was read before")
         return found
+
+    def inheritance_of(self, ref: MessageRef, expected: str) -> Inheritance:
+        """What a new copy has of a message; the message is examined as by ``examine``.
+
+        Raises:
+            MessageError: as ``examine``.
+        """
+        found = self.examine(ref, expected)
+        status, inheritance = self.with_file(
+            ref, lambda file, entry: self._inheritance(ref, file, entry)
+        )
+        if Sight.of(found.status).renamed(Sight.of(status)) is None:  # a server may have
+            raise MessageChanged(f"the message {ref} is not the one that was read before")
+        return inheritance
 
     def note_reading(self, sight: Sight | None, digest: str) -> None:
         """A file was read, and had these bytes and names."""
@@ -266,6 +278,17 @@ class MessageFiles:
             self._links[sight.file] = sight.links
             if sight.is_telling:
                 self._digests[sight] = digest
+
+    def note_rename(self, sight: Sight | None, file: DirectoryEntry, digest: str) -> None:
+        """A file was just given another name by this program, and is known if nobody else acted.
+
+        Args:
+            sight: of it right before; None: it was not known then.
+            file: what has the name now.
+            digest: of its bytes.
+        """
+        if sight is not None and sight.is_telling:
+            self.note_reading(sight.renamed(Sight.of(file.lstat())), digest)
 
     def forget_readings(self) -> None:
         """What was read is not asked for again."""
@@ -281,8 +304,13 @@ class MessageFiles:
             return Flags()
         return Flags() if entry is None else view.flags(view.letters_of(entry))
 
-    def open_at(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> BinaryIO:
+    def open_at(
+        self, ref: MessageRef, file: DirectoryEntry, entry: Entry
+    ) -> tuple[BinaryIO, os.stat_result]:
         """Opens the file of a message, for the function that ``with_file`` calls.
+
+        Returns:
+            The open file, and its status.
 
         Raises:
             MessageError: it is not the mail of the owner of the mailbox, and root reads no other.
@@ -296,25 +324,37 @@ class MessageFiles:
         except BaseException:
             stream.close()
             raise
-        return stream
+        return stream, status
 
-    def _read(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> Found:
-        with self.open_at(ref, file, entry) as stream:
-            status = os.fstat(stream.fileno())
-            attributes = attributes_of(stream.fileno())
-            sight, now = Sight.of(status), time.time_ns()
-            # A server that moves a file gives it the new name before it takes the old one.
-            if sight.links > self._links.get(sight.file, sight.links):
-                raise MessageChanged(f"a mail program moves or copies the message {ref}")
-            digest = self._digests.get(sight)
-            is_settled = digest is not None or sight.is_settled(now)
-            if digest is None:
-                digest = digest_stream(stream)
-            if is_settled and sight.is_callers:
-                self._digests[sight] = digest
+    def _examine(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> Found:
+        status, is_settled = file.lstat(), True
+        digest = self._digests.get(Sight.of(status))
+        if digest is None:
+            status, digest, is_settled = self._read(ref, file, entry)
+        # A server that moves a file gives it the new name before it takes the old one.
+        if status.st_nlink > self._links.get(Sight.of(status).file, status.st_nlink):
+            raise MessageChanged(f"a mail program moves or copies the message {ref}")
         view = self.view(ref.folder)
         flags = view.flags(view.letters_of(entry))
-        return Found(entry, status, digest, flags, attributes, is_settled)
+        return Found(entry, status, digest, flags, is_settled)
+
+    def _read(
+        self, ref: MessageRef, file: DirectoryEntry, entry: Entry
+    ) -> tuple[os.stat_result, str, bool]:
+        stream, status = self.open_at(ref, file, entry)
+        with stream:
+            sight, is_settled = Sight.of(status), Sight.of(status).is_settled(time.time_ns())
+            digest = digest_stream(stream)
+        if is_settled and sight.is_callers:
+            self._digests[sight] = digest
+        return status, digest, is_settled
+
+    def _inheritance(
+        self, ref: MessageRef, file: DirectoryEntry, entry: Entry
+    ) -> tuple[os.stat_result, Inheritance]:
+        stream, status = self.open_at(ref, file, entry)
+        with stream:
+            return status, Inheritance.of_copy(status, attributes_of(stream.fileno()))
 
 
 def answer(act: Callable[..., Answer], *arguments: object) -> Answer | MessageError:

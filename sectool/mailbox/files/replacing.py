@@ -18,7 +18,8 @@ from typing import BinaryIO, ClassVar, TypeVar
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
-from sectool.directories import Directory, DirectoryEntry, is_regular
+from sectool.directories import Directory, DirectoryEntry, is_regular, status_of_file
+from sectool.durable import ReadBack
 from sectool.errors import (
     MessageChanged,
     MessageError,
@@ -36,6 +37,7 @@ from sectool.message import (
     Content,
     FileContent,
     Intent,
+    Sight,
     open_regular_file,
 )
 
@@ -62,6 +64,8 @@ class FileReplacer(ABC):
     def __init__(self, files: MessageFiles, spool: Path | None = None) -> None:
         self._files = files
         self._spool = spool
+        self._durable: dict[Sight, str] = {}
+        """Digests of the new copies that wait and were read back by who wrote them."""
 
     # --- what sets a store apart ---------------------------------------------------
 
@@ -78,12 +82,12 @@ class FileReplacer(ABC):
         """The directory of a folder, made where there is none."""
 
     @abstractmethod
-    def move_in(self, copy: Written, status: os.stat_result) -> tuple[DirectoryEntry, Placed]:
+    def move_in(self, copy: Written, sight: Sight) -> tuple[DirectoryEntry, Placed]:
         """Places a copy that is durable and whole.
 
         Args:
             copy: waits.
-            status: of its file, which is open.
+            sight: of its file, as it was read back.
 
         Returns:
             The name whose directory is to be synced as well, and the answer.
@@ -112,8 +116,7 @@ class FileReplacer(ABC):
 
     def _write(self, intent: Intent, content: Content) -> Written:
         if intent.internal_date is None:
-            old = self._files.examine(intent.replaced, intent.revision)
-            inheritance = Inheritance.of_copy(old.status, old.attributes)
+            inheritance = self._files.inheritance_of(intent.replaced, intent.revision)
         else:
             folder = self.directory_for(intent.folder)
             inheritance = Inheritance.in_folder(folder, intent.internal_date)
@@ -126,43 +129,42 @@ class FileReplacer(ABC):
             staged = self.waiting_to_write(intent.folder, intent.where)
         except FileNotFoundError as error:
             raise MessageVanished(f"the folder {intent.folder} is no longer there") from error
-        spooled = self._spooled(content)
-        if spooled is not None and not is_regular(spooled) and is_regular(staged):
-            return  # taken over by a try that failed after it; placing compares it
-        durable.unlink(staged, f"{self.point}.discard", missing_ok=True)  # of an interrupted run
-        if spooled is None or not self._take_over(spooled, content, staged, inheritance):
+        if not self._take_over(content, staged, inheritance):
             self._copy(content, staged, inheritance)
 
-    def _spooled(self, content: Content) -> DirectoryEntry | None:
-        """A whole file of the spool directory; None: it is another content."""
-        if self._spool is None or not isinstance(content, FileContent):
-            return None
-        if content.path.parent != self._spool:
-            return None
-        return self._files.root.child(self._spool.name) / content.path.name
-
     def _take_over(
-        self,
-        spooled: DirectoryEntry,
-        content: Content,
-        staged: DirectoryEntry,
-        inheritance: Inheritance,
+        self, content: Content, staged: DirectoryEntry, inheritance: Inheritance
     ) -> bool:
         """Renames a file of the spool directory; False where it must be copied."""
-        with _open_new(lambda: open_regular_file(spooled)) as stream:
-            status = os.fstat(stream.fileno())
-            if content.size != status.st_size or status.st_nlink != 1:
-                return False
-            inheritance.give(stream.fileno())
+        if not isinstance(content, FileContent) or content.path.parent != self._spool:
+            return False
+        spooled = self._files.root.child(content.path.parent.name) / content.path.name
+        status = status_of_file(spooled)
+        if status is None:
+            # Taken over by a try that failed after it; placing compares it.
+            return is_regular(staged)
+        if content.size != status.st_size or status.st_nlink != 1:
+            return False
+        sight = None
+        if content.inherited == inheritance:
+            sight = content.sight
+        else:
+            with _open_new(lambda: open_regular_file(spooled)) as stream:
+                inheritance.give(stream.fileno())
         try:
             durable.rename(spooled, staged, f"{self.point}.stage")
         except OSError as error:
             if error.errno != errno.EXDEV:  # the folder is a file system of its own
                 raise
             return False
+        if sight is not None and sight == Sight.of(status):
+            renamed = sight.renamed(Sight.of(staged.lstat()))
+            if renamed is not None:
+                self._durable[renamed] = content.digest
         return True
 
     def _copy(self, content: Content, staged: DirectoryEntry, inheritance: Inheritance) -> None:
+        durable.unlink(staged, f"{self.point}.discard", missing_ok=True)  # of an interrupted run
         with _open_new(content.open) as source, durable.new_file(staged) as stream:
             crashpoint(f"{self.point}.stage")
             shutil.copyfileobj(source, stream, COPY_BLOCK)
@@ -175,30 +177,35 @@ class FileReplacer(ABC):
         """As ``Mailbox.place``."""
         with ExitStack() as stack:
             # Open until they are placed: what was synced and compared is what is placed.
-            streams = [answer(self._open_staged, copy.intent, stack) for copy in written]
+            waiting = [answer(self._look_at_staged, copy.intent, stack) for copy in written]
+            opened = [one for one in waiting if not isinstance(one, (ReadBack, MessageError))]
             try:
                 with durable.explained("make the new copies durable"):
-                    opened = _without_errors(streams)
                     read = iter(durable.sync_and_read_back(opened, f"{self.point}.sync"))
             except BaseException:
                 # What a failed sync covered is never trusted again, so none is kept.
                 self._give_up([copy.intent for copy in written])
                 raise
             answers = [
-                stream
-                if isinstance(stream, MessageError)
-                else answer(self._place, copy, stream, next(read))
-                for copy, stream in zip(written, streams, strict=True)
+                one
+                if isinstance(one, MessageError)
+                else answer(self._place, copy, one if isinstance(one, ReadBack) else next(read))
+                for copy, one in zip(written, waiting, strict=True)
             ]
+        self._durable.clear()
         with durable.explained("make the new names durable"):
             durable.sync_directories(
                 (file.directory for file, _ in _without_errors(answers)), f"{self.point}.directory"
             )
         return [answer if isinstance(answer, MessageError) else answer[1] for answer in answers]
 
-    def _open_staged(self, intent: Intent, stack: ExitStack) -> BinaryIO:
+    def _look_at_staged(self, intent: Intent, stack: ExitStack) -> ReadBack | BinaryIO:
+        """A new copy that waits, open; or what was read back of it before."""
         try:
-            stream = open_regular_file(self.staged(intent))
+            staged = self.staged(intent)
+            if (digest := self._durable.get(sight := Sight.of(staged.lstat()))) is not None:
+                return ReadBack(digest, sight)
+            stream = open_regular_file(staged)
         except FileNotFoundError as error:
             raise MessageVanished(REMOVED) from error
         except OSError as error:
@@ -207,13 +214,11 @@ class FileReplacer(ABC):
             raise MessageError(f"the new copy cannot be read: {reason_of(error)}") from error
         return stack.enter_context(stream)
 
-    def _place(
-        self, copy: Written, stream: BinaryIO, read: durable.ReadBack
-    ) -> tuple[DirectoryEntry, Placed]:
+    def _place(self, copy: Written, read: ReadBack) -> tuple[DirectoryEntry, Placed]:
         """Compares a synced copy with its intent and gives it its name."""
-        if read.error is not None:
+        if read.sight is None:
             self._remove_staged(copy.intent)
-            reason = reason_of(read.error)
+            reason = read.error and reason_of(read.error)
             raise MessageError(f"the new copy does not read back: {reason}") from read.error
         if read.digest != copy.intent.digest:
             self._remove_staged(copy.intent)
@@ -221,7 +226,30 @@ class FileReplacer(ABC):
                 "the new copy reads back otherwise than it was written",
                 hint="the disk may be failing",
             )
-        return self.move_in(copy, os.fstat(stream.fileno()))
+        return self.move_in(copy, read.sight)
+
+    def rename_in(
+        self, staged: DirectoryEntry, target: DirectoryEntry, sight: Sight, digest: str
+    ) -> os.stat_result:
+        """Gives a new copy its name, provided that it is the file that was read back.
+
+        Args:
+            staged: its name so far.
+            target: its name from now on.
+            sight: of the file.
+            digest: of its bytes.
+
+        Raises:
+            MessageVanished: it is another file.
+            OSError: it cannot be renamed.
+        """
+        status = staged.lstat()
+        if (status.st_dev, status.st_ino) != sight.file:
+            raise MessageVanished(REMOVED)
+        durable.rename(staged, target, f"{self.point}.place")
+        if Sight.of(status) == sight:
+            self._files.note_rename(sight, target, digest)
+        return status
 
     # --- after a crash ----------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from sectool.locks import DirectoryLock, is_held
 from sectool.mailbox.access import MailboxSpecification, MessageHead
 from sectool.mailbox.base import Add, Capabilities, Mailbox, Placed, Replace, Whereabouts, Written
 from sectool.mailbox.files.folders import NOTHING_THERE, Folder, Skipped
+from sectool.mailbox.files.inheriting import Inheritance, attributes_of
 from sectool.mailbox.files.message_files import MessageFiles, internal_date
 from sectool.mailbox.files.names import unique_name
 from sectool.mailbox.files.replacing import FileReplacer
@@ -29,10 +30,10 @@ from sectool.message import (
     Intent,
     Listing,
     MessageRef,
+    Sight,
     Slice,
     StoredMessage,
     digest_stream,
-    sight_of,
 )
 from sectool.trust import Trust
 
@@ -175,9 +176,9 @@ class FileMailbox(Mailbox):
         return self._files.with_file(ref, lambda file, entry: self._fetch(ref, file, entry))
 
     def _fetch(self, ref: MessageRef, file: DirectoryEntry, entry: Entry) -> StoredMessage:
-        with self._files.open_at(ref, file, entry) as stream:
-            status, sight = os.fstat(stream.fileno()), sight_of(stream)
-            size = status.st_size
+        stream, status = self._files.open_at(ref, file, entry)
+        with stream:
+            sight, size = Sight.now(status), status.st_size
             raw = stream.read(size + 1) if size <= IN_MEMORY else b""
             content: Content = BytesContent(raw)
             if size > IN_MEMORY or len(raw) > size:
@@ -185,6 +186,7 @@ class FileMailbox(Mailbox):
                 stream.seek(0)
                 digest, size = digest_stream(stream), os.fstat(stream.fileno()).st_size
                 content = StoredContent(ref, size, digest, self._files)
+            inheritance = Inheritance.of_copy(status, attributes_of(stream.fileno()))
         view = self._files.view(ref.folder)
         return StoredMessage(
             ref=ref,
@@ -192,13 +194,15 @@ class FileMailbox(Mailbox):
             flags=view.flags(view.letters_of(entry)),
             internal_date=internal_date(status),
             sight=sight,
+            inheritance=inheritance,
         )
 
     def head(self, ref: MessageRef, most: int) -> MessageHead:
         return self._files.with_file(ref, lambda file, entry: self._head(ref, most, file, entry))
 
     def _head(self, ref: MessageRef, most: int, file: DirectoryEntry, entry: Entry) -> MessageHead:
-        with self._files.open_at(ref, file, entry) as stream:
+        stream, _ = self._files.open_at(ref, file, entry)
+        with stream:
             descriptor = stream.fileno()
             return MessageHead(os.read(descriptor, most), os.fstat(descriptor).st_size)
 

@@ -18,7 +18,7 @@ from sectool.mailbox.files.replacing import REMOVED, FileReplacer
 from sectool.mailbox.files.view import Entry
 from sectool.mailbox.maildir.adding import directory_for, directory_to_write
 from sectool.mailbox.maildir.names import INFO
-from sectool.message import Intent, MessageRef
+from sectool.message import Intent, MessageRef, Sight
 
 
 class MaildirReplacer(FileReplacer):
@@ -35,7 +35,7 @@ class MaildirReplacer(FileReplacer):
     def directory_for(self, folder: str) -> Directory:
         return directory_for(self._files, folder)
 
-    def move_in(self, copy: Written, status: os.stat_result) -> tuple[DirectoryEntry, Placed]:
+    def move_in(self, copy: Written, sight: Sight) -> tuple[DirectoryEntry, Placed]:
         intent = copy.intent
         view = self._files.view(intent.folder)
         letters = view.letters(copy.flags)
@@ -49,9 +49,7 @@ class MaildirReplacer(FileReplacer):
             with durable.explained("place the new copy"):
                 staged = self.staged(intent)
                 target = directory_to_write(self._files, intent.folder, entry.part) / entry.name
-                if not os.path.samestat(staged.lstat(), status):
-                    raise MessageVanished(REMOVED)
-                durable.rename(staged, target, "maildir.place")
+                status = self.rename_in(staged, target, sight, intent.digest)
         except RunError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
