@@ -11,6 +11,7 @@ import pytest
 
 from sectool.mailbox import Mailbox
 from tests.mailbox.conftest import NestedMaildirWorld, ReadOnly
+from tests.support.cyrus import Cyrus, running_cyrus
 from tests.support.dovecot import Dovecot, running_dovecot
 from tests.support.eml_world import EmlWorld
 from tests.support.imap_world import IMAPWorld, opened
@@ -129,3 +130,17 @@ class TestIMAP(ReadingContract):
     @staticmethod
     def stored(raw: bytes) -> bytes:
         return raw.replace(b"\n", b"\r\n")
+
+
+@pytest.fixture(scope="module")
+def cyrus() -> Iterator[Cyrus]:
+    with running_cyrus(users=ACCOUNTS) as server:
+        yield server
+
+
+class TestIMAPOfCyrus(TestIMAP):
+    @pytest.fixture
+    def world(self, cyrus: Cyrus) -> Iterator[World]:
+        account = IMAPWorld(cyrus, next(USERS))
+        yield account  # type: ignore[misc]  # what is written is not seen yet
+        account.close()
