@@ -185,6 +185,9 @@ class Retrying(Mailbox):
 
     # --- writing -------------------------------------------------------------------
 
+    def require_writable(self) -> None:
+        _repeat(self._store.require_writable)
+
     def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:
         return _repeat(lambda: self._store.intend(changes))
 

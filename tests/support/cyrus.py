@@ -122,16 +122,10 @@ def running_cyrus(*, users: Sequence[str] = ("alice",), settings: str = "") -> I
             )
         for path in (home, *home.rglob("*")):
             os.chown(path, owner.pw_uid, owner.pw_gid)
-        files = [
-            "-C",
-            home / "server.conf",
-            "-M",
-            home / "services.conf",
-            "-p",
-            home / "master.pid",
-        ]
+        files = {"-C": "server.conf", "-M": "services.conf", "-p": "own/pid"}
+        words = [word for name, file in files.items() for word in (name, str(home / file))]
         # It ends by signals to its whole process group, in which another one may run.
-        server = subprocess.Popen([PROGRAMS / "master", *files], start_new_session=True)
+        server = subprocess.Popen([PROGRAMS / "master", *words], start_new_session=True)
         try:
             running = Cyrus(port)
             _wait_for(running, users[0])

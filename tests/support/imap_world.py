@@ -16,7 +16,7 @@ from sectool.mailbox import Account, Credentials, Mailbox, MailboxSpecification,
 from sectool.message import Flags, MessageRef
 from tests.support.cyrus import Cyrus
 from tests.support.dovecot import OWNER, Dovecot
-from tests.support.mailbox_contract import DATE, SEEN
+from tests.support.mailbox_contract import DATE, SEEN, Seen
 
 MailServer: TypeAlias = Dovecot | Cyrus
 
@@ -39,13 +39,21 @@ class IMAPWorld:
         self.server = server
         self.user = user
         self._client = server.connect(user)
+        self._opened: list[Mailbox] = []
 
     @property
     def specification(self) -> MailboxSpecification:
         url = url_of(self.server, self.user)
         return MailboxSpecification("imap", url.removeprefix("imap:"))
 
+    def opened(self) -> Mailbox:
+        """As the engine opens it; closed with this."""
+        self._opened.append(opened(self.server, self.user))
+        return self._opened[-1]
+
     def close(self) -> None:
+        for mailbox in self._opened:
+            mailbox.close()
         self._client.logout()
 
     def deliver(
@@ -78,6 +86,33 @@ class IMAPWorld:
         self._select(ref)
         self._client.uid("MOVE", self._uid(ref), folder)
         self._client.unselect()
+
+    def seen(self) -> list[Seen]:
+        found = []
+        for folder in self._folders():
+            self._client.select(folder, readonly=True)
+            items = "(UID FLAGS INTERNALDATE BODY.PEEK[])"
+            answer = self._client.uid("FETCH", "1:*", items)[1]
+            for told, raw in (one for one in answer if isinstance(one, tuple)):
+                words = {word.decode() for word in imaplib.ParseFlags(told)} - {"\\Recent"}
+                system = frozenset(word[1:].lower() for word in words if word[0] == "\\")
+                keywords = frozenset(word for word in words if word[0] != "\\")
+                stamp = re.search(rb'INTERNALDATE "([^"]*)"', told)[1].decode()  # type: ignore[index]
+                date = datetime.strptime(stamp.strip(), "%d-%b-%Y %H:%M:%S %z")
+                text = raw.replace(b"\r\n", b"\n")
+                found.append(Seen(folder, text, Flags(system, keywords), date))
+            self._client.unselect()
+        return sorted(found, key=lambda seen: (seen.raw, seen.folder))
+
+    def hidden(self) -> int:
+        return 0
+
+    def spoil_staged(self) -> None:
+        raise AssertionError("nothing waits on a server")
+
+    def _folders(self) -> list[str]:
+        lines = self._client.list()[1]
+        return [re.search(rb'"/" "?([^"]*)', line)[1].decode() for line in lines]  # type: ignore[arg-type,index]
 
     def state(self) -> list[bytes]:
         """All that the server tells of all messages, but for their text."""
