@@ -37,6 +37,7 @@ from tests.support.one_file_world import OneFileWorld
 ACCOUNTS = ["alice", *(f"user{number}" for number in range(70))]
 USERS = itertools.cycle(ACCOUNTS)
 """Each test has an account that no other has."""
+USERS_OF_CYRUS = itertools.cycle(ACCOUNTS)
 
 
 class TestMaildir(MailboxContract, KeepsBytes, TwoCopies):
@@ -165,6 +166,6 @@ def cyrus() -> Iterator[Cyrus]:
 class TestIMAPOfCyrus(TestIMAP):
     @pytest.fixture
     def world(self, cyrus: Cyrus) -> Iterator[World]:
-        account = IMAPWorld(cyrus, next(USERS))
+        account = IMAPWorld(cyrus, next(USERS_OF_CYRUS))
         yield account
         account.close()

@@ -87,6 +87,15 @@ class IMAPWorld:
         self._client.uid("MOVE", self._uid(ref), folder)
         self._client.unselect()
 
+    def make_anew(self, folder: str) -> None:
+        """The same folder with the same mail, and another UIDVALIDITY."""
+        self._client.rename(folder, "Before")
+        self._client.create(folder)
+        self._client.select("Before")
+        self._client.uid("COPY", "1:*", folder)
+        self._client.unselect()
+        self._client.delete("Before")
+
     def seen(self) -> list[Seen]:
         found = []
         for folder in self._folders():

@@ -330,6 +330,7 @@ class Connection:
     def _receive(self, most: int) -> bytes:
         silent = 0.0
         while True:
+            check_stopped()
             try:
                 self._socket.settimeout(STEP)
                 if hasattr(socket, "TCP_QUICKACK"):
@@ -338,7 +339,6 @@ class Connection:
                     self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 received = self._socket.recv(most)
             except TimeoutError as error:
-                check_stopped()
                 silent += STEP
                 if silent >= SILENCE:
                     raise _away(f"{self} says nothing any more", error) from error
@@ -352,11 +352,18 @@ class Connection:
                 return received
 
     def _send(self, piece: bytes) -> None:
-        try:
-            self._socket.settimeout(SILENCE)
-            self._socket.sendall(piece)
-        except OSError as error:
-            raise _away(f"the connection to {self} was lost", error) from error
+        left, silent = memoryview(piece), 0.0
+        while left:
+            check_stopped()
+            try:
+                self._socket.settimeout(STEP)
+                left, silent = left[self._socket.send(left) :], 0.0
+            except TimeoutError as error:
+                silent += STEP
+                if silent >= SILENCE:
+                    raise _away(f"{self} takes nothing any more", error) from error
+            except OSError as error:
+                raise _away(f"the connection to {self} was lost", error) from error
 
     # --- ending ---------------------------------------------------------------------------
 

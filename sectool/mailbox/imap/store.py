@@ -65,6 +65,7 @@ class AccountReader(Mailbox):
 
     def __init__(self, access: Access) -> None:
         self.specification = access.specification
+        self._access = access
         self.capabilities = Capabilities(writable=True, keeps=Keeps.REWRITTEN, connections=1)
         if access.credentials is None:
             raise LoginRefused(
@@ -93,6 +94,7 @@ class AccountReader(Mailbox):
         """What each folder showed when it was walked last, where others show it once more."""
         self._begun: Download | None = None
         self._kept: list[Ahead] = []
+        self._fetchers: tuple[AccountReader, ...] | None = None
 
     def _server(self) -> Connection:
         """The connection, logged in."""
@@ -106,7 +108,22 @@ class AccountReader(Mailbox):
                 raise
         return self._connection
 
+    @property
+    def fetchers(self) -> Sequence[Mailbox]:
+        if self._fetchers is None:
+            others = range(self._account.connections - 1)
+            self._fetchers = tuple(type(self)(self._access) for _ in others)
+        for fetcher in self._fetchers:
+            fetcher.take_over(self._folders, self._denied)
+        return self._fetchers
+
+    def take_over(self, folders: Folders, denied: dict[bytes, bool]) -> None:
+        """Nobody asks again what another connection was told of the folders."""
+        self._folders, self._denied = folders, denied
+
     def close(self) -> None:
+        for fetcher in self._fetchers or ():
+            fetcher.close()
         for ahead in self._kept:
             ahead.close()
         if self._begun is not None:
