@@ -368,6 +368,16 @@ class Flags:
     def deleted(self) -> bool:
         return "deleted" in self.system
 
+    @property
+    def marked(self) -> Flags:
+        """These, and the mark of what is to be removed."""
+        return Flags(self.system | {"deleted"}, self.keywords)
+
+    @property
+    def unmarked(self) -> Flags:
+        """These without it."""
+        return Flags(self.system - {"deleted"}, self.keywords)
+
     def merged(self, *, base: Flags, other: Flags) -> Flags:
         """These, with every flag that ``other`` has set or cleared since ``base``."""
         return Flags(

@@ -89,6 +89,17 @@ class AccountOptions:
         ),
     ] = field(default_factory=list)
 
+    connections: Annotated[
+        int,
+        typer.Option(
+            "--connections",
+            metavar="NUMBER",
+            min=1,
+            max=16,
+            help="Connections to the server: all but one fetch while the run is at work.",
+        ),
+    ] = 2
+
     def at_account(self, run: AnyRun) -> AnyRun:
         """The same run with these."""
         from sectool.mailbox import Account
@@ -103,5 +114,6 @@ class AccountOptions:
             self.insecure,
             self.patience * 60.0,
             tuple(self.skip_folder),
+            self.connections,
         )
         return replace(run, account=account)

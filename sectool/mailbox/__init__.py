@@ -25,7 +25,7 @@ from sectool.mailbox.base import (
     note_nothing,
 )
 from sectool.mailbox.recognise import is_account, open_mailbox, recognise
-from sectool.mailbox.retrying import Retrying, Tries, stopped_by
+from sectool.mailbox.retrying import Retrying, Tries, check_stopped, patience, stopped_by
 from sectool.message import NOTHING, Intent
 
 __all__ = [
@@ -52,9 +52,11 @@ __all__ = [
     "Unit",
     "Whereabouts",
     "Written",
+    "check_stopped",
     "is_account",
     "note_nothing",
     "open_mailbox",
+    "patience",
     "recognise",
     "stopped_by",
 ]

@@ -70,6 +70,8 @@ class Account:
     """Seconds that a run waits where a server asks it to."""
     skip_folders: tuple[str, ...] = ()
     """Shell patterns of folders that are left."""
+    connections: int = 2
+    """To the server at once: one that lists and writes, the others fetch ahead."""
 
 
 class MessageHead(NamedTuple):

@@ -256,6 +256,14 @@ class Mailbox(MessageSource):
         except MessageError as error:
             return error
 
+    @property
+    def fetchers(self) -> Sequence[Mailbox]:
+        """Others on the same mailbox that may ``fetch_ahead``, each in a thread of its own.
+
+        They are closed with it, once no thread uses them.
+        """
+        return ()
+
     def withheld(
         self,
         known: Sequence[str],  # noqa: ARG002  # for servers

@@ -73,12 +73,17 @@ def check_stopped() -> None:
     _check.get()()
 
 
+def patience() -> float:
+    """Seconds that one thing is waited for where a server says for how long."""
+    return _patience.get()
+
+
 class Tries:
     """The tries of one thing that may fail for a moment."""
 
     def __init__(self) -> None:
         self._waits = iter(WAITS)
-        self._patience = _patience.get()
+        self._patience = patience()
 
     def wait_after(self, error: SectoolError) -> None:
         """Waits longer after each failure, or as long as the server asks.
@@ -131,6 +136,7 @@ class Retrying(Mailbox):
         self.passed_over_kind = store.passed_over_kind
         self.passed_over_hint = store.passed_over_hint
         self._store = store
+        self._fetchers: tuple[Mailbox, ...] | None = None
 
     def lock(self) -> AbstractContextManager[object]:
         return self._store.lock()
@@ -167,6 +173,13 @@ class Retrying(Mailbox):
     def fetch_ahead(self, refs: Sequence[MessageRef], most: int | None = None) -> Ahead:
         return _repeat(lambda: self._store.fetch_ahead(refs, most))
 
+    @property
+    def fetchers(self) -> Sequence[Mailbox]:
+        others = self._store.fetchers
+        if self._fetchers is None:
+            self._fetchers = tuple(map(Retrying, others))
+        return self._fetchers
+
     def withheld(self, known: Sequence[str], *, has_moved: bool) -> list[str]:
         return _repeat(lambda: self._store.withheld(known, has_moved=has_moved))
 
@@ -184,6 +197,9 @@ class Retrying(Mailbox):
         return self._store.overlaps(path)
 
     # --- writing -------------------------------------------------------------------
+
+    def require_writable(self) -> None:
+        _repeat(self._store.require_writable)
 
     def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:
         return _repeat(lambda: self._store.intend(changes))

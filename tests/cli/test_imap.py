@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.dovecot import OWNER, Dovecot, running_dovecot
-from tests.support.imap_world import IMAPWorld, maildir_of, url_of
+from tests.support.cyrus import ADMINISTRATOR, running_cyrus
+from tests.support.dovecot import Dovecot, running_dovecot
+from tests.support.imap_world import IMAPWorld, MailServer, as_told, filled, own, url_of
 
 Fixture = Any
 
@@ -37,45 +35,32 @@ plugin {
 """
 
 
-def own(directory: Path) -> None:
-    for path in (directory, *directory.rglob("*")):
-        os.chown(path, OWNER, OWNER)
-
-
-def filled(server: Dovecot, user: str, mail: Path) -> Path:
-    """Gives a user the mail of a Maildir."""
-    maildir = maildir_of(server, user)
-    shutil.copytree(mail, maildir)
-    own(maildir)
-    return maildir
-
-
-def state(server: Dovecot, user: str) -> list[bytes]:
+def state(server: MailServer, user: str) -> list[bytes]:
     """All that the server tells of a user's mail, but for its text."""
     with contextlib.closing(IMAPWorld(server, user)) as world:
         return world.state()
 
 
-def as_told(mail: Path, target: Path) -> Path:
-    """A copy of a Maildir as this server tells of it: no bare line end, and no NUL."""
-    shutil.copytree(mail, target)
-    for path in (*target.glob("**/cur/*"), *target.glob("**/new/*")):
-        date = path.stat().st_mtime_ns
-        path.write_bytes(re.sub(rb"\r?\n", b"\r\n", path.read_bytes()).replace(b"\0", b"\x80"))
-        os.utime(path, ns=(date, date))
-    return target
-
-
 USERS = ("alice", "bert", "carol")
 
 
-@pytest.fixture(scope="module")
-def server(sample: Fixture) -> Iterator[Dovecot]:
-    with running_dovecot(users=USERS, settings=MASTER) as running:
-        filled(running, "alice", sample.small)
-        filled(running, "bert", sample.maildir)
-        yield running
-        assert running.complaints() == []
+@contextlib.contextmanager
+def running(kind: str) -> Iterator[MailServer]:
+    if kind == "cyrus":
+        with running_cyrus(users=USERS) as cyrus:
+            yield cyrus
+    else:
+        with running_dovecot(users=USERS, settings=MASTER) as dovecot:
+            yield dovecot
+
+
+@pytest.fixture(scope="module", params=["dovecot", "cyrus"])
+def server(sample: Fixture, request: pytest.FixtureRequest) -> Iterator[MailServer]:
+    with running(request.param) as server:
+        filled(server, "alice", sample.small)
+        filled(server, "bert", sample.maildir)
+        yield server
+        assert server.complaints() == []
 
 
 @pytest.fixture
@@ -84,7 +69,7 @@ def password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
-def at(server: Dovecot, user: str = "alice") -> tuple[str, ...]:
+def at(server: MailServer, user: str = "alice") -> tuple[str, ...]:
     return (url_of(server, user), "--insecure", "--workers=0")
 
 
@@ -98,12 +83,12 @@ def without_place(document: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.usefixtures("password")
 @pytest.mark.parametrize("quick", [False, True])
 def test_an_account_is_scanned_as_a_maildir_is_and_stays_as_it_is(
-    quick: bool, server: Dovecot, sample: Fixture, run: Fixture, tmp_path: Path
+    quick: bool, server: MailServer, sample: Fixture, run: Fixture, tmp_path: Path
 ) -> None:
     words = ("--json", *sample.history, *(["--quick"] if quick else []))
     before = state(server, "bert")
     found = run("scan", *at(server, "bert"), *words)
-    expected = run("scan", as_told(sample.maildir, tmp_path / "same"), "--workers=0", *words)
+    expected = run("scan", as_told(server, "bert", tmp_path / "same"), "--workers=0", *words)
     assert (found.code, found.document["warnings"]) == (expected.code, [])
     assert without_place(found.document) == without_place(expected.document)
     assert state(server, "bert") == before
@@ -111,7 +96,9 @@ def test_an_account_is_scanned_as_a_maildir_is_and_stays_as_it_is(
 
 
 @pytest.mark.usefixtures("password")
-def test_workers_are_given_what_was_fetched(server: Dovecot, sample: Fixture, run: Fixture) -> None:
+def test_workers_are_given_what_was_fetched(
+    server: MailServer, sample: Fixture, run: Fixture
+) -> None:
     url, insecure, _ = at(server)
     found = run("scan", url, insecure, "--workers=2", "--json", *sample.history)
     assert without_place(found.document) == without_place(
@@ -121,7 +108,7 @@ def test_workers_are_given_what_was_fetched(server: Dovecot, sample: Fixture, ru
 
 @pytest.mark.usefixtures("password")
 def test_a_job_on_an_account_takes_what_is_new_and_is_verified(
-    server: Dovecot, sample: Fixture, run: Fixture, tmp_path: Path
+    server: MailServer, sample: Fixture, run: Fixture, tmp_path: Path
 ) -> None:
     filled(server, "carol", sample.small)
     job, words = tmp_path / "job", (*at(server, "carol"), *sample.history, "--json")
@@ -149,7 +136,7 @@ def test_a_job_on_an_account_takes_what_is_new_and_is_verified(
 
 @pytest.mark.usefixtures("password")
 def test_a_job_of_a_maildir_is_found_again_in_an_account(
-    server: Dovecot, move: Fixture, run: Fixture
+    server: MailServer, move: Fixture, run: Fixture
 ) -> None:
     before = run("status", move.job, "--json").document["counts"]
     url, *words = at(server)
@@ -159,7 +146,7 @@ def test_a_job_of_a_maildir_is_found_again_in_an_account(
 @pytest.mark.usefixtures("password")
 @pytest.mark.parametrize("command", ["in place", "encrypt", "rewrap"])
 def test_what_would_write_to_an_account_is_refused_in_one_line(
-    command: str, server: Dovecot, move: Fixture, sample: Fixture, run: Fixture, tmp_path: Path
+    command: str, server: MailServer, move: Fixture, sample: Fixture, run: Fixture, tmp_path: Path
 ) -> None:
     url, *words = at(server)
     new, job = ("--to", sample.new), tmp_path / "new"
@@ -179,7 +166,7 @@ def test_what_would_write_to_an_account_is_refused_in_one_line(
 
 
 def test_a_password_comes_from_a_file_a_command_or_the_environment(
-    server: Dovecot, run: Fixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: MailServer, run: Fixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "password"
     file.write_text("secret\nnot this\n")
@@ -200,16 +187,22 @@ def test_a_password_comes_from_a_file_a_command_or_the_environment(
 
 
 def test_a_master_user_is_let_in_for_somebody_else(
-    server: Dovecot, sample: Fixture, run: Fixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: MailServer,
+    sample: Fixture,
+    run: Fixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SECTOOL_IMAP_PASSWORD", "masters")
     place = f"imap://127.0.0.1:{server.port}"
     words = ("--insecure", "--workers=0", "--json")
+    master = "master" if isinstance(server, Dovecot) else ADMINISTRATOR
     found = [
-        run("scan", place, *words, "--user", "alice", "--authuser", "master"),
-        run("scan", place, *words, "--user", "alice*master"),
-        run("scan", url_of(server), *words, "--authuser", "master"),
+        run("scan", place, *words, "--user", "alice", "--authuser", master),
+        run("scan", url_of(server), *words, "--authuser", master),
     ]
+    if isinstance(server, Dovecot):
+        found.append(run("scan", place, *words, "--user", "alice*master"))
     assert {answer.code for answer in found} == {0}
     assert {answer.document["mailbox"] for answer in found} == {url_of(server)}
     assert {answer.document["messages"] for answer in found} == {10}

@@ -9,27 +9,35 @@ from typing import ClassVar
 
 import pytest
 
+from sectool.errors import MessageChanged
 from sectool.mailbox import Mailbox
+from sectool.message import BytesContent
 from tests.mailbox.conftest import NestedMaildirWorld, ReadOnly
+from tests.support.cyrus import Cyrus, running_cyrus
 from tests.support.dovecot import Dovecot, running_dovecot
 from tests.support.eml_world import EmlWorld
-from tests.support.imap_world import IMAPWorld, opened
+from tests.support.imap_world import IMAPWorld
 from tests.support.mailbox_contract import (
+    DATE,
+    DELETED,
+    NEW,
     OLD,
     KeepsBytes,
     MailboxContract,
     MessageContract,
     NeverTwoCopies,
-    ReadingContract,
+    Seen,
     TwoCopies,
     World,
+    intend,
 )
 from tests.support.mbox_world import MboxWorld
 from tests.support.one_file_world import OneFileWorld
 
-ACCOUNTS = ["alice", *(f"user{number}" for number in range(40))]
+ACCOUNTS = ["alice", *(f"user{number}" for number in range(70))]
 USERS = itertools.cycle(ACCOUNTS)
 """Each test has an account that no other has."""
+USERS_OF_CYRUS = itertools.cycle(ACCOUNTS)
 
 
 class TestMaildir(MailboxContract, KeepsBytes, TwoCopies):
@@ -114,18 +122,50 @@ def dovecot() -> Iterator[Dovecot]:
         yield server
 
 
-class TestIMAP(ReadingContract):
+class TestIMAP(MailboxContract, TwoCopies):
     @pytest.fixture
     def world(self, dovecot: Dovecot) -> Iterator[World]:
         account = IMAPWorld(dovecot, next(USERS))
-        yield account  # type: ignore[misc]  # what is written is not seen yet
+        yield account
         account.close()
 
     @staticmethod
     def opened_again(world: World) -> Mailbox:
         assert isinstance(world, IMAPWorld)
-        return opened(world.server, world.user)
+        return world.opened()
 
     @staticmethod
     def stored(raw: bytes) -> bytes:
         return raw.replace(b"\n", b"\r\n")
+
+    def test_a_message_that_was_marked_deleted_before_stays_marked(
+        self, world: World, mailbox: Mailbox
+    ) -> None:
+        """It is on its way out: a new copy would be another message that is not."""
+        ref = world.deliver("INBOX", OLD, flags=DELETED)
+        (intent,) = intend(mailbox, [ref])
+        (answer,) = mailbox.write([(intent, BytesContent(NEW))])
+        assert isinstance(answer, MessageChanged)
+        assert world.seen() == [Seen("INBOX", OLD, DELETED, DATE)]
+
+    @pytest.fixture
+    def read_only_world(self) -> Iterator[World]:
+        with running_dovecot(settings="imap_capability = IMAP4rev1 LITERAL+\n") as server:
+            account = IMAPWorld(server, "alice")
+            account.deliver("INBOX", OLD)
+            yield account
+            account.close()
+
+
+@pytest.fixture(scope="module")
+def cyrus() -> Iterator[Cyrus]:
+    with running_cyrus(users=ACCOUNTS) as server:
+        yield server
+
+
+class TestIMAPOfCyrus(TestIMAP):
+    @pytest.fixture
+    def world(self, cyrus: Cyrus) -> Iterator[World]:
+        account = IMAPWorld(cyrus, next(USERS_OF_CYRUS))
+        yield account
+        account.close()

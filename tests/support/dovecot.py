@@ -94,6 +94,23 @@ class Dovecot:
     maildir: Path
     log: Path
     configuration: Path
+    process: int
+    """Number of its master."""
+
+    def wait_until_idle(self) -> None:
+        """Waits until nobody is logged in: whoever was killed is still so for a moment."""
+        for _ in range(500):
+            if not any(self._sessions()):
+                return
+            time.sleep(0.01)
+        pytest.fail("somebody stays logged in")
+
+    def _sessions(self) -> Iterator[str]:
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                name, _, rest = status.read_text().rpartition(")")
+                if name.endswith("(imap") and rest.split()[1] == str(self.process):
+                    yield name
 
     def connect(self, user: str = "alice") -> imaplib.IMAP4:
         client = imaplib.IMAP4("127.0.0.1", self.port, timeout=20)
@@ -203,6 +220,7 @@ def running_dovecot(
     layout: str = "",
     users: Sequence[str] = ("alice",),
     settings: str = "",
+    keeps_own_apart: bool = True,
 ) -> Iterator[Dovecot]:
     """A Dovecot on a free port of this machine; skips where none is installed.
 
@@ -213,13 +231,15 @@ def running_dovecot(
         layout: of its folders, such as ``fs``; empty: Maildir++.
         users: whose password is ``secret``.
         settings: further ones; ``{0}`` in them is the directory of the server.
+        keeps_own_apart: what it keeps of its own lies elsewhere; otherwise with the mail.
     """
     program = _program("dovecot")
     with passable_directory() as home:  # its sockets lie in it
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
-        indexes = "" if mail is None else f":INDEX={home}/own/%u:CONTROL={home}/own/%u"
+        is_apart = mail is not None and keeps_own_apart
+        indexes = "" if not is_apart else f":INDEX={home}/own/%u:CONTROL={home}/own/%u"
         indexes += layout and f":LAYOUT={layout}"
         mail = mail or home / "mail"
         configuration = settings.replace("{0}", str(home))
@@ -229,13 +249,14 @@ def running_dovecot(
         (home / "users").write_text("".join(lines))
         (home / "own").mkdir()
         for user in users:
-            (mail / user).mkdir(parents=True)
+            (mail / user).mkdir(parents=True, exist_ok=True)
         for path in (mail, home / "own", *(mail / user for user in users)):
             os.chown(path, OWNER, OWNER)
         server = subprocess.Popen([program, "-F", "-c", str(home / "dovecot.conf")])
         try:
             running = Dovecot(
-                port, mail / "alice" / "Maildir", home / "dovecot.log", home / "dovecot.conf"
+                *(port, mail / "alice" / "Maildir", home / "dovecot.log", home / "dovecot.conf"),
+                process=server.pid,
             )
             _wait_for(running)
             yield running

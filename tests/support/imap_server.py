@@ -83,12 +83,16 @@ class Server:
                 return
             self.connections += 1
             cut = self.cuts.pop(0) if self.cuts else None
-            with contextlib.suppress(OSError, EOFError), contextlib.ExitStack() as stack:
+            served = threading.Thread(target=self._serve, args=(connection, cut), daemon=True)
+            served.start()
+
+    def _serve(self, connection: socket.socket, cut: int | None) -> None:
+        with contextlib.suppress(OSError, EOFError), contextlib.ExitStack() as stack:
+            stack.enter_context(connection)
+            if self.tls is not None and self.tls_first:
+                connection = self.tls.wrap_socket(connection, server_side=True)
                 stack.enter_context(connection)
-                if self.tls is not None and self.tls_first:
-                    connection = self.tls.wrap_socket(connection, server_side=True)
-                    stack.enter_context(connection)
-                _Session(self, connection, cut).serve()
+            _Session(self, connection, cut).serve()
 
 
 class _Session:

@@ -279,7 +279,7 @@ class MessageContract(ReadingContract):
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (answer,) = mailbox.retire(place(mailbox, [ref]))
-        (listing,) = open_mailbox(world.specification).walk("INBOX")
+        (listing,) = self.opened_again(world).walk("INBOX")
         assert isinstance(answer, Placed)
         assert (answer.ref, answer.hint) == (listing.ref, listing.hint)
         assert answer.revision == mailbox.fetch(listing.ref).revision
@@ -372,21 +372,21 @@ class MessageContract(ReadingContract):
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (intent,) = intend(mailbox, [ref])
-        where = open_mailbox(world.specification).find([intent])[0]
+        where = self.opened_again(world).find([intent])[0]
         assert (where.copies, where.old_present) == ((), True)
 
     def test_after_writing_nothing_is_found_but_the_old(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (staged,) = write(mailbox, [ref])
-        where = open_mailbox(world.specification).find([staged.intent])[0]
+        where = self.opened_again(world).find([staged.intent])[0]
         assert (where.copies, where.old_present) == ((), True)
 
     def test_after_placing_both_are_found(
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (placed,) = place(mailbox, [ref])
-        where = open_mailbox(world.specification).find([placed.written.intent])[0]
+        where = self.opened_again(world).find([placed.written.intent])[0]
         assert [copy.ref for copy in where.copies] == [placed.ref]
         assert where.old_present
 
@@ -395,7 +395,7 @@ class MessageContract(ReadingContract):
     ) -> None:
         (placed,) = place(mailbox, [ref])
         (answer,) = mailbox.retire([placed])
-        (where,) = open_mailbox(world.specification).find([placed.written.intent])
+        (where,) = self.opened_again(world).find([placed.written.intent])
         assert isinstance(answer, Placed)
         assert [(copy.ref, copy.hint) for copy in where.copies] == [(answer.ref, answer.hint)]
         assert not where.old_present
@@ -412,7 +412,7 @@ class MessageContract(ReadingContract):
     ) -> None:
         (placed,) = place(mailbox, [ref])
         world.set_flags(ref, FLAGGED)
-        other = open_mailbox(world.specification)
+        other = self.opened_again(world)
         (where,) = other.find([placed.written.intent])
         other.retire(where.copies)
         assert world.seen() == [Seen("INBOX", NEW, self.kept(FLAGGED), DATE)]
@@ -421,7 +421,7 @@ class MessageContract(ReadingContract):
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (first,) = write(mailbox, [ref])
-        other = open_mailbox(world.specification)
+        other = self.opened_again(world)
         (again,) = other.write([(first.intent, BytesContent(NEW))])
         assert again == first
         other.retire(all_placed(other.place([first])))
@@ -432,7 +432,7 @@ class MessageContract(ReadingContract):
     ) -> None:
         placed = place(mailbox, [ref])
         mailbox.retire(placed)
-        (answer,) = open_mailbox(world.specification).retire(placed)
+        (answer,) = self.opened_again(world).retire(placed)
         assert isinstance(answer, ACTED)
         assert bodies(world) == [NEW]
 
@@ -447,7 +447,7 @@ class MessageContract(ReadingContract):
         self, world: World, mailbox: Mailbox, ref: MessageRef
     ) -> None:
         (staged,) = write(mailbox, [ref])
-        open_mailbox(world.specification).abandon([staged.intent])
+        self.opened_again(world).abandon([staged.intent])
         assert world.hidden() == 0
         assert bodies(world) == [OLD]
 
@@ -468,7 +468,7 @@ class MessageContract(ReadingContract):
         assert isinstance(answer, Placed)
         assert world.seen() == [Seen(folder, NEW, Flags(), DATE)]
         assert [listing.ref for listing in mailbox.walk(folder)] == [answer.ref]
-        assert folder in open_mailbox(world.specification).folders()
+        assert folder in self.opened_again(world).folders()
 
     def test_intending_additions_changes_nothing(self, world: World, mailbox: Mailbox) -> None:
         mailbox.intend([Add("Recovered", BytesContent(NEW), DATE)])
@@ -488,7 +488,7 @@ class MessageContract(ReadingContract):
     def test_an_addition_is_found_where_it_was_placed(self, world: World, mailbox: Mailbox) -> None:
         staged = add(mailbox, "Recovered", "Recovered")
         mailbox.place(staged)
-        other = open_mailbox(world.specification)
+        other = self.opened_again(world)
         for copy in staged:
             where = other.find([copy.intent])[0]
             assert where.copies
@@ -500,11 +500,10 @@ class MessageContract(ReadingContract):
     def test_a_mailbox_that_cannot_be_written_refuses_to_write(
         self, read_only_world: World
     ) -> None:
-        (ref,) = [
-            listing.ref for listing in open_mailbox(read_only_world.specification).walk("INBOX")
-        ]
-        mailbox = open_mailbox(read_only_world.specification)
-        assert not mailbox.capabilities.writable
+        (ref,) = [listing.ref for listing in self.opened_again(read_only_world).walk("INBOX")]
+        mailbox = self.opened_again(read_only_world)
+        with pytest.raises(ReadOnlyMailbox):
+            mailbox.require_writable()
         (intent,) = intend(mailbox, [ref])
         with pytest.raises(ReadOnlyMailbox):
             mailbox.write([(intent, BytesContent(NEW))])

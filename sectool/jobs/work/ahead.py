@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextvars
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, Self
 
+from sectool.errors import Interrupted
 from sectool.jobs.work.pool import TaskT
-from sectool.mailbox import Access, Ahead
+from sectool.mailbox import Access, Ahead, Mailbox, check_stopped, patience, stopped_by
 from sectool.message import MessageRef
 
 MESSAGES = 200
@@ -36,6 +41,9 @@ class Supplied(Generic[TaskT]):
 class Supply(Generic[TaskT]):
     """The tasks of one kind of work, each with its messages.
 
+    Where the mailbox has others that fetch, each of them fetches a batch in a thread, while
+    the run works on what came before.
+
     Args:
         access: to the mailbox, which the run has open.
         reads: the messages of a task.
@@ -51,6 +59,14 @@ class Supply(Generic[TaskT]):
         self._most = most
         self._batches: dict[int, tuple[Ahead, set[int]]] = {}
         """What was fetched, and the tasks that are not done with it."""
+        fetchers = access.opened.fetchers
+        self._free: SimpleQueue[Mailbox] = SimpleQueue()
+        for one in fetchers:
+            self._free.put(one)
+        self._threads = ThreadPoolExecutor(len(fetchers), "fetch") if fetchers else None
+        self._most_under_way = len(fetchers)
+        self._under_way: deque[tuple[list[TaskT], Future[Ahead]]] = deque()
+        self._is_over = False
 
     def of(self, tasks: Iterable[TaskT]) -> Iterator[Supplied[TaskT]]:
         """The tasks, fetched for as they are asked for.
@@ -58,22 +74,58 @@ class Supply(Generic[TaskT]):
         Raises:
             SectoolError: the mailbox cannot be read.
         """
+        for batch in self._together(tasks):
+            refs = list(dict.fromkeys(ref for task in batch for ref in self._reads(task)))
+            if self._threads is None:
+                yield from self._supplied(batch, self._mailbox.fetch_ahead(refs, self._most))
+                continue
+            # With what the thread is to know of the run: its limits, and whether it goes on.
+            context = contextvars.copy_context()
+            future = self._threads.submit(context.run, self._fetched, refs)
+            self._under_way.append((batch, future))
+            if len(self._under_way) > self._most_under_way:
+                yield from self._next()
+        while self._under_way:
+            yield from self._next()
+
+    def _together(self, tasks: Iterable[TaskT]) -> Iterator[list[TaskT]]:
         waiting: list[TaskT] = []
         messages = size = 0
         for task in tasks:
             count = len(self._reads(task))
             if waiting and (messages + count > MESSAGES or size + task.size > BYTES):
-                yield from self._fetch(waiting)
+                yield waiting
                 waiting, messages, size = [], 0, 0
             waiting.append(task)
             messages += count
             size += task.size
         if waiting:
-            yield from self._fetch(waiting)
+            yield waiting
 
-    def _fetch(self, tasks: list[TaskT]) -> Iterator[Supplied[TaskT]]:
-        refs = dict.fromkeys(ref for task in tasks for ref in self._reads(task))
-        fetched = self._mailbox.fetch_ahead(list(refs), self._most)
+    def _fetched(self, refs: list[MessageRef]) -> Ahead:
+        """In a thread: what one of the others fetches."""
+        goes_on = contextvars.copy_context().run
+
+        def check() -> None:
+            if self._is_over:
+                raise Interrupted("nobody waits for it any more")
+            goes_on(check_stopped)
+
+        fetcher = self._free.get()
+        try:
+            with stopped_by(check, patience()):
+                check()
+                return fetcher.fetch_ahead(refs, self._most)
+        finally:
+            self._free.put(fetcher)
+
+    def _next(self) -> Iterator[Supplied[TaskT]]:
+        batch, future = self._under_way[0]
+        fetched = future.result()
+        self._under_way.popleft()
+        return self._supplied(batch, fetched)
+
+    def _supplied(self, tasks: list[TaskT], fetched: Ahead) -> Iterator[Supplied[TaskT]]:
         number = len(self._batches) and max(self._batches) + 1
         self._batches[number] = fetched, {id(task) for task in tasks}
         for task in tasks:
@@ -97,6 +149,13 @@ class Supply(Generic[TaskT]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_over = True
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+        for _, future in self._under_way:
+            if not future.cancelled() and future.exception() is None:
+                future.result().close()
+        self._under_way.clear()
         for fetched, _ in self._batches.values():
             fetched.close()
         self._batches.clear()

@@ -1,6 +1,6 @@
-"""Accounts on a server that speaks IMAP, read over a wire of our own (``reader``, ``encoder``)."""
+"""Accounts on a server that speaks IMAP, over a wire of our own (``reader``, ``encoder``)."""
 
-from sectool.mailbox.imap.store import IMAPMailbox as IMAPMailbox
+from sectool.mailbox.imap.account import IMAPMailbox as IMAPMailbox
 from sectool.mailbox.imap.url import (
     PORTS as PORTS,
     account_of as account_of,

@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -27,6 +27,7 @@ from sectool.mailbox.imap.reader import (
     Status,
 )
 from sectool.mailbox.retrying import check_stopped
+from sectool.message import COPY_BLOCK
 
 CONNECTING = 30.0
 """Seconds until a server has answered that it is there."""
@@ -231,6 +232,37 @@ class Connection:
                 raise BadAnswer("the server waits for more of a command that is whole")
             return self._judged(ended)
 
+    def pour(self, pieces: Iterable[tuple[Iterable[bytes], bool]]) -> Status:
+        """One command whose strings may be longer than memory is; untagged responses say nothing.
+
+        Args:
+            pieces: all of it behind the tag, in blocks, and whether the server has to ask for
+                what comes next (RFC 9051 section 4.3).
+
+        Raises:
+            Refused: the answer is NO.
+            ServerUnavailable: the connection is lost, or the server asks to come back later.
+        """
+        tag = f"S{next(self._tags)}"
+        waiting = bytearray(f"{tag} ".encode())
+        with self._dropped_on_failure():
+            for blocks, is_awaited in pieces:
+                for block in blocks:
+                    waiting += block
+                    if len(waiting) >= COPY_BLOCK:
+                        self._send(bytes(waiting))
+                        waiting.clear()
+                if is_awaited:
+                    self._send(bytes(waiting))
+                    waiting.clear()
+                    if (ended := self._until(tag, nothing, None)) is not None:
+                        return self._judged(ended)
+            self._send(bytes(waiting))
+            ended = self._until(tag, nothing, None)
+            if ended is None:
+                raise BadAnswer("the server waits for more of a command that is whole")
+            return self._judged(ended)
+
     def converse(self, command: str, first: bytes | None, answer: Callable[[], bytes]) -> Status:
         """AUTHENTICATE (RFC 9051 section 6.2.2): the server asks, and is answered a line each time.
 
@@ -298,6 +330,7 @@ class Connection:
     def _receive(self, most: int) -> bytes:
         silent = 0.0
         while True:
+            check_stopped()
             try:
                 self._socket.settimeout(STEP)
                 if hasattr(socket, "TCP_QUICKACK"):
@@ -306,7 +339,6 @@ class Connection:
                     self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 received = self._socket.recv(most)
             except TimeoutError as error:
-                check_stopped()
                 silent += STEP
                 if silent >= SILENCE:
                     raise _away(f"{self} says nothing any more", error) from error
@@ -320,11 +352,18 @@ class Connection:
                 return received
 
     def _send(self, piece: bytes) -> None:
-        try:
-            self._socket.settimeout(SILENCE)
-            self._socket.sendall(piece)
-        except OSError as error:
-            raise _away(f"the connection to {self} was lost", error) from error
+        left, silent = memoryview(piece), 0.0
+        while left:
+            check_stopped()
+            try:
+                self._socket.settimeout(STEP)
+                left, silent = left[self._socket.send(left) :], 0.0
+            except TimeoutError as error:
+                silent += STEP
+                if silent >= SILENCE:
+                    raise _away(f"{self} takes nothing any more", error) from error
+            except OSError as error:
+                raise _away(f"the connection to {self} was lost", error) from error
 
     # --- ending ---------------------------------------------------------------------------
 

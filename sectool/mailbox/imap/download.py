@@ -98,8 +98,6 @@ class Download:
     def _one(self, connection: Connection, uid: int, ref: MessageRef, validity: int) -> None:
         try:
             if ref not in self._large:
-                # It may have come since the server told last of what comes.
-                connection.ask("NOOP")
                 self._batch(connection, {uid: ref}, validity)
             if (large := self._large.get(ref)) is not None:
                 self._rest(connection, uid, ref, large, validity)
@@ -133,8 +131,12 @@ class Download:
                 self.ahead.release.append(self._spool.close)
             sink = Sink(self._spool.file, most=PART, total=PART * (len(uids) + 1))
         items = f"(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[]<0.{most}>)"
+        # What came since is shown then, and what went is not: Cyrus goes on to give it
+        # otherwise (RFC 2180 section 4.1). Awaited, since Dovecot would put it off.
+        connection.ask("NOOP")
         try:
-            connection.ask(f"UID FETCH {uid_set(uids)} {items}", take=told.take, sink=sink)
+            command = f"UID FETCH {uid_set(uids)} {items}"
+            connection.ask(command, take=told.take, sink=sink)
         except Refused:
             # Of one that it cannot read; each of the others is asked for alone.
             if not connection.is_open:

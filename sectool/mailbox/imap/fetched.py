@@ -34,6 +34,8 @@ class Fetched:
     """Of the message from ``origin`` on, as far as it was asked for."""
     origin: int = 0
     identity: str = ""
+    change: int | None = None
+    """Number of the last change of its flags (RFC 7162)."""
 
 
 @dataclass(slots=True)
@@ -80,6 +82,8 @@ def _add(message: Fetched, items: Mapping[str, Value]) -> None:
             message.internal_date = date_of(value)
         elif name == "RFC822.SIZE":
             message.size = _number(value)
+        elif name == "MODSEQ":
+            message.change = _number(value[0] if isinstance(value, list) and value else None)
         elif name in _IDENTITIES:
             told = value[0] if isinstance(value, list) and value else value
             message.identity = told if isinstance(told, str) else ""
@@ -100,6 +104,17 @@ def flags_of(names: list[str]) -> Flags:
     """Flags as a server names them; that of recent mail is none that stays."""
     system = {name[1:].lower() for name in names if name.startswith("\\")} - {"recent", "*"}
     return Flags(frozenset(system), frozenset(one for one in names if not one.startswith("\\")))
+
+
+def date_text(date: datetime) -> str:
+    """An internal date as ``date_of`` reads it, with its zone."""
+    offset = date.utcoffset() or timedelta()
+    if offset % timedelta(minutes=1):
+        date, offset = date.astimezone(UTC), timedelta()
+    minutes = offset // timedelta(minutes=1)
+    zone = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}{abs(minutes) % 60:02d}"
+    month = _MONTHS[date.month - 1].title()
+    return f"{date.day:02d}-{month}-{date.year:04d} {date:%H:%M:%S} {zone}"
 
 
 def date_of(text: bytes) -> datetime | None:

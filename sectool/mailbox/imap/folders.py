@@ -40,6 +40,8 @@ class Folders:
     """Those whose mail is read, ``INBOX`` first."""
     left: dict[str, str] = field(default_factory=dict)
     """Those whose mail is not read, with the reason."""
+    prefix: bytes = b""
+    """Of the names of the person's own, as the server calls them."""
 
 
 def list_folders(connection: Connection, skip: Sequence[str]) -> Folders:
@@ -56,7 +58,7 @@ def list_folders(connection: Connection, skip: Sequence[str]) -> Folders:
     listed = dict[bytes, Folder]()
     for pattern in (INBOX.encode(), *(prefix + b"*" for prefix in own)):
         listed.update((folder.wire, folder) for folder in _list(connection, pattern))
-    folders = Folders()
+    folders = Folders(prefix=own[0])
     for folder in _named_apart(listed.values()):
         if any(folder.wire.startswith(prefix) for prefix in shared):
             folders.left[folder.name] = "it is another person's, or everybody's"
@@ -70,8 +72,13 @@ def list_folders(connection: Connection, skip: Sequence[str]) -> Folders:
     return folders
 
 
-def may_read(connection: Connection, folder: Folder) -> bool:
-    """Whether the rights of RFC 4314 let the mail of a folder be found and read."""
+TO_READ = frozenset("lr")
+TO_WRITE = frozenset("lritews")
+"""Rights of RFC 4314 that the mail of a folder is read with, and replaced."""
+
+
+def rights_on(connection: Connection, folder: Folder) -> frozenset[str]:
+    """The rights that whoever logged in has on a folder."""
     rights: list[str] = []
 
     def take(response: Data | Numbers | Status) -> None:
@@ -81,8 +88,10 @@ def may_read(connection: Connection, folder: Folder) -> bool:
     try:
         connection.ask("MYRIGHTS", folder.wire, take=take)
     except Refused:
-        return False
-    return {"l", "r"} <= set("".join(rights))
+        return frozenset()
+    told = frozenset("".join(rights))
+    # Once there was one right for both (RFC 2086).
+    return told | {"t", "e"} if "d" in told else told
 
 
 def _namespaces(connection: Connection) -> tuple[list[bytes], list[bytes]]:

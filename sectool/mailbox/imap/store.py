@@ -12,10 +12,9 @@ import itertools
 import os
 import platform
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NoReturn
 
 from sectool.budget import Work, limit_of
 from sectool.errors import (
@@ -29,27 +28,21 @@ from sectool.errors import (
 from sectool.locks import Lock, is_held
 from sectool.mailbox.access import Access, Account, Ahead, MessageHead
 from sectool.mailbox.base import (
-    Add,
     Capabilities,
     Keeps,
     Mailbox,
-    Note,
-    Placed,
-    Replace,
-    Whereabouts,
-    Written,
-    note_nothing,
 )
 from sectool.mailbox.imap.connection import Connection, Endpoint, Refused
 from sectool.mailbox.imap.download import Download, uid_of, validity_of
 from sectool.mailbox.imap.encoder import uid_set
 from sectool.mailbox.imap.fetched import LAST_UID, Collected, Fetched
-from sectool.mailbox.imap.folders import Folder, Folders, list_folders, may_read
+from sectool.mailbox.imap.folders import TO_READ, Folder, Folders, list_folders, rights_on
 from sectool.mailbox.imap.login import log_in
+from sectool.mailbox.imap.opening import OpenFolder, open_folder
 from sectool.mailbox.imap.reader import BadAnswer, Data, Numbers, Status
 from sectool.mailbox.imap.spool import private_directory, sweep
 from sectool.mailbox.imap.url import account_of
-from sectool.message import BytesContent, Content, Intent, Listing, MessageRef, StoredMessage
+from sectool.message import BytesContent, Listing, MessageRef, StoredMessage
 
 MOST_MESSAGES = 5_000_000
 """In one folder."""
@@ -60,8 +53,8 @@ LISTED_AT_ONCE = 1000
 _DENIED = "the server does not let it be read"
 
 
-class IMAPMailbox(Mailbox):
-    """One person's account.
+class AccountReader(Mailbox):
+    """One person's account, as far as it is read.
 
     Args:
         access: where it is, whom the server lets in, and how the server is judged.
@@ -72,13 +65,8 @@ class IMAPMailbox(Mailbox):
 
     def __init__(self, access: Access) -> None:
         self.specification = access.specification
-        self.capabilities = Capabilities(
-            writable=False,
-            read_only_because="this version reads IMAP accounts, and does not write to them",
-            read_only_hint="scan, decrypt without --in-place and verify read them",
-            keeps=Keeps.REWRITTEN,
-            connections=1,
-        )
+        self._access = access
+        self.capabilities = Capabilities(writable=True, keeps=Keeps.REWRITTEN, connections=1)
         if access.credentials is None:
             raise LoginRefused(
                 f"no password was given for {access.specification.url}",
@@ -98,8 +86,7 @@ class IMAPMailbox(Mailbox):
         self._directory = private_directory()
         sweep(self._directory)
         self._connection: Connection | None = None
-        self._opened: tuple[str, int] | None = None
-        """The folder that is open, and its UIDVALIDITY."""
+        self._opened: OpenFolder | None = None
         self._folders = Folders()
         self._denied: dict[bytes, bool] = {}
         """Of the folders that were asked about, whether they may not be read."""
@@ -107,6 +94,7 @@ class IMAPMailbox(Mailbox):
         """What each folder showed when it was walked last, where others show it once more."""
         self._begun: Download | None = None
         self._kept: list[Ahead] = []
+        self._fetchers: tuple[AccountReader, ...] | None = None
 
     def _server(self) -> Connection:
         """The connection, logged in."""
@@ -120,7 +108,22 @@ class IMAPMailbox(Mailbox):
                 raise
         return self._connection
 
+    @property
+    def fetchers(self) -> Sequence[Mailbox]:
+        if self._fetchers is None:
+            others = range(self._account.connections - 1)
+            self._fetchers = tuple(type(self)(self._access) for _ in others)
+        for fetcher in self._fetchers:
+            fetcher.take_over(self._folders, self._denied)
+        return self._fetchers
+
+    def take_over(self, folders: Folders, denied: dict[bytes, bool]) -> None:
+        """Nobody asks again what another connection was told of the folders."""
+        self._folders, self._denied = folders, denied
+
     def close(self) -> None:
+        for fetcher in self._fetchers or ():
+            fetcher.close()
         for ahead in self._kept:
             ahead.close()
         if self._begun is not None:
@@ -160,7 +163,7 @@ class IMAPMailbox(Mailbox):
 
     def _is_denied(self, server: Connection, folder: Folder) -> bool:
         if folder.wire not in self._denied:
-            denied = "ACL" in server.capabilities and not may_read(server, folder)
+            denied = "ACL" in server.capabilities and not rights_on(server, folder) >= TO_READ
             self._denied[folder.wire] = denied
         return self._denied[folder.wire]
 
@@ -205,7 +208,7 @@ class IMAPMailbox(Mailbox):
     # --- reading --------------------------------------------------------------------------
 
     def _open(self, name: str, *, afresh: bool = False) -> tuple[Connection, int]:
-        """A connection on which a folder is open for reading, and its UIDVALIDITY.
+        """A connection on which a folder is open, and its UIDVALIDITY.
 
         Args:
             name: of the folder.
@@ -214,36 +217,39 @@ class IMAPMailbox(Mailbox):
         Raises:
             MailboxError: there is no such folder, or it may not be read.
         """
-        server = self._server()
-        if self._opened is not None and self._opened[0] == name and not afresh:
-            return server, self._opened[1]
-        if name not in self._folders.own:
-            list(self.folders())
-        folder = self._folders.own.get(name)
+        server, opened = self._opened_folder(name, afresh=afresh)
+        return server, opened.validity
+
+    def _opened_folder(
+        self, name: str, *, afresh: bool = False, for_writing: bool = False
+    ) -> tuple[Connection, OpenFolder]:
+        """The same, with all that the server told of it; where one is to write, for that."""
+        server, opened = self._server(), self._opened
+        is_open = opened is not None and opened.name == name
+        if opened is not None and is_open and not afresh and opened.for_writing >= for_writing:
+            return server, opened
+        folder = self._folder(name)
         if folder is None:
             raise MailboxError(f"the mailbox has no folder {name}")
-        validities: list[int] = []
-
-        def take(response: Data | Numbers | Status) -> None:
-            if isinstance(response, Status):
-                code, _, number = response.code.upper().partition(" ")
-                if code == "UIDVALIDITY" and number.isdigit():
-                    validities.append(int(number))
-
         self._opened = None
         try:
-            server.ask("EXAMINE", folder.wire, take=take)
-        except Refused as refused:
-            self._denied[folder.wire] = True
-            raise MailboxError(f"the folder {name} cannot be opened: {refused}") from refused
-        if not validities or not 0 < validities[-1] <= LAST_UID:
-            raise MailboxError(f"the server tells no UIDVALIDITY of the folder {name}")
-        self._opened = (name, validities[-1])
-        return server, validities[-1]
+            self._opened = open_folder(server, folder, for_writing=for_writing)
+        except ServerUnavailable:
+            raise
+        except MailboxError:
+            if not for_writing:
+                self._denied[folder.wire] = True
+            raise
+        return server, self._opened
+
+    def _folder(self, name: str) -> Folder | None:
+        if name not in self._folders.own:
+            list(self.folders())
+        return self._folders.own.get(name)
 
     def walk(self, folder: str) -> Iterator[Listing]:
         server, validity = self._open(folder, afresh=True)
-        uids = _all_uids(server)
+        uids = all_uids(server)
         repeats = self._folders.own[folder].repeats
         shown: set[str] = set()
         for first in range(0, len(uids), LISTED_AT_ONCE):
@@ -338,61 +344,8 @@ class IMAPMailbox(Mailbox):
     def head(self, ref: MessageRef, most: int) -> MessageHead:
         return self.fetch_ahead([ref], most).head(ref, most)
 
-    # --- what an earlier run left: this version leaves nothing ----------------------------------
 
-    def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
-        asked = [ref for one in intents for ref in (one.replaced, one.met) if ref is not None]
-        heads = self.fetch_ahead(sorted(set(asked)), 1).copies
-        return [_whereabouts(intent, heads) for intent in intents]
-
-    def abandon(self, intents: Sequence[Intent]) -> None:
-        """There is nothing that was written and never placed."""
-
-    # --- writing: refused -----------------------------------------------------------------------
-
-    def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:  # noqa: ARG002
-        return self._refuse()
-
-    def write(
-        self,
-        intended: Sequence[tuple[Intent, Content]],  # noqa: ARG002
-    ) -> list[Written | MessageError]:
-        return self._refuse()
-
-    def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:  # noqa: ARG002
-        return self._refuse()
-
-    def retire(
-        self,
-        placed: Sequence[Placed],  # noqa: ARG002
-        note: Note = note_nothing,  # noqa: ARG002
-    ) -> list[Placed | MessageError]:
-        return self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        self.require_writable()
-        raise AssertionError("it is never written")
-
-
-def _whereabouts(
-    intent: Intent, heads: Mapping[MessageRef, StoredMessage | MessageHead | MessageError]
-) -> Whereabouts:
-    """Where the copies of a replacement are: of another store's, since this one makes none."""
-    there = [
-        ref for ref in (intent.met,) if ref is not None and isinstance(heads[ref], MessageHead)
-    ]
-    written = Written.as_intended(intent)
-    copies = tuple(Placed(written, ref, ref.key, ref.key) for ref in there)
-    old = intent.replaced
-    is_old_there = isinstance(heads[old], MessageHead) and intent.revision == old.key
-    errors = [
-        one for one in (heads[old], heads.get(intent.met or old)) if isinstance(one, MessageError)
-    ]
-    unclear = next((one for one in errors if not isinstance(one, MessageVanished)), None)
-    return Whereabouts(copies, is_old_there, unclear)
-
-
-def _all_uids(server: Connection) -> Sequence[int]:
+def all_uids(server: Connection) -> Sequence[int]:
     """The UIDs of the folder that is open, ascending."""
     found = array("Q")
 

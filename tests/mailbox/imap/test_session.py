@@ -511,7 +511,7 @@ def test_a_silent_server_does_not_keep_a_run_that_is_to_stop(server: Server) -> 
     server.answers["UID SEARCH"] = b""
 
     def pressed() -> None:
-        if server.said[-1].endswith(b"UID SEARCH ALL"):
+        if server.said and server.said[-1].endswith(b"UID SEARCH ALL"):
             raise Interrupted("interrupted")
 
     with server.opened() as mailbox, stopped_by(pressed), pytest.raises(Interrupted):

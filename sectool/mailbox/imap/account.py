@@ -1,0 +1,354 @@
+"""An account that is read and written: what ``Mailbox`` asks for, by the modules beside.
+
+A new copy comes by APPEND and is known by its CMS; the server says which UID it gave it. Until
+then an intent notes UIDVALIDITY and UIDNEXT: a copy whose answer was lost lies there or above.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sectool.crashpoints import crashpoint
+from sectool.errors import (
+    MailboxError,
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    ReadOnlyMailbox,
+    ServerUnavailable,
+)
+from sectool.mailbox.access import Access
+from sectool.mailbox.base import (
+    Add,
+    Note,
+    Placed,
+    Replace,
+    Whereabouts,
+    Written,
+    note_nothing,
+)
+from sectool.mailbox.imap.appending import Appender, Outgoing
+from sectool.mailbox.imap.connection import Connection, Refused
+from sectool.mailbox.imap.download import uid_of, validity_of
+from sectool.mailbox.imap.fetched import Fetched
+from sectool.mailbox.imap.folders import TO_WRITE, rights_on
+from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, require_kept
+from sectool.mailbox.imap.replacing import Retiring, look, unmark
+from sectool.mailbox.imap.store import AccountReader, all_uids
+from sectool.message import NOTHING, Content, Flags, Intent, MessageRef
+
+
+class IMAPMailbox(AccountReader):
+    """One person's account.
+
+    Args:
+        access: as ``AccountReader`` takes it.
+
+    Raises:
+        LoginRefused: there are no credentials.
+    """
+
+    def __init__(self, access: Access) -> None:
+        super().__init__(access)
+        self._local: dict[str, Outgoing] = {}
+        """What was written and not placed, by the ``where`` of its intent."""
+        self._appender: Appender | None = None
+        self._lacking: dict[bytes, str] = {}
+        """Rights that a folder would have to give, of those that were asked about."""
+
+    def require_writable(self) -> None:
+        server = self._server()
+        location = self.specification.url
+        if "X-GM-EXT-1" in server.capabilities:
+            raise ReadOnlyMailbox(
+                f"the mailbox {location} cannot be written: Gmail removes a label where others"
+                " remove a message, and may give back the old one",
+                hint="scan, decrypt without --in-place and verify read it",
+            )
+        if "UIDPLUS" not in server.capabilities:
+            raise ReadOnlyMailbox(
+                f"the mailbox {location} cannot be written: the server has no UIDPLUS, and"
+                " would remove what others marked as well",
+                hint="scan, decrypt without --in-place and verify read it",
+            )
+
+    # --- opening --------------------------------------------------------------------------
+
+    def _to_write(self, name: str) -> tuple[Connection, OpenFolder]:
+        """A connection on which a folder is open to be written.
+
+        Raises:
+            NoSuchFolder: it is not there.
+            MailboxError: it cannot be opened.
+        """
+        try:
+            return self._opened_folder(name, for_writing=True)
+        except ServerUnavailable:
+            raise
+        except MailboxError as error:
+            if name in {*self.folders(), *self._folders.left}:
+                raise
+            raise NoSuchFolder(error.message) from error
+
+    def _looked_at(self, refs: Sequence[MessageRef]) -> dict[MessageRef, Fetched]:
+        seen: dict[MessageRef, Fetched] = {}
+        for name in sorted({ref.folder for ref in refs if ref != NOTHING}):
+            seen.update(look(self._to_write, name, [ref for ref in refs if ref.folder == name]))
+        return seen
+
+    def _require_rights(self, server: Connection, name: str) -> None:
+        """Holds that the mail of a folder may be replaced.
+
+        Raises:
+            MessageError: it may not.
+        """
+        folder = self._folder(name)
+        if "ACL" not in server.capabilities or folder is None:
+            return
+        if folder.wire not in self._lacking:
+            lacking = TO_WRITE - rights_on(server, folder)
+            self._lacking[folder.wire] = " ".join(sorted(lacking))
+        if lacks := self._lacking[folder.wire]:
+            raise MessageError(f"the folder {name} may not be written: it lacks the rights {lacks}")
+
+    # --- writing --------------------------------------------------------------------------
+
+    def intend(self, changes: Sequence[Replace | Add]) -> list[Intent]:
+        seen = self._looked_at([one.ref for one in changes if isinstance(one, Replace)])
+        opened = self._all_opened(map(_folder_of, changes))
+        return [_intent(change, seen, opened[_folder_of(change)]) for change in changes]
+
+    def _all_opened(self, names: Iterable[str]) -> dict[str, OpenFolder | None]:
+        """What the server tells of folders as it opens them; None: it is not there."""
+        opened: dict[str, OpenFolder | None] = {}
+        for name in sorted(set(names)):
+            try:
+                opened[name] = self._to_write(name)[1]
+            except NoSuchFolder:
+                opened[name] = None
+        return opened
+
+    def write(self, intended: Sequence[tuple[Intent, Content]]) -> list[Written | MessageError]:
+        self.require_writable()
+        seen = self._looked_at([intent.replaced for intent, _ in intended])
+        opened = self._all_opened(intent.folder for intent, _ in intended)
+        answers: list[Written | MessageError] = []
+        for intent, content in intended:
+            try:
+                folder = opened[intent.folder]
+                if folder is not None:
+                    self._require_takes(folder, intent.flags)
+                date = _date(intent, seen)
+                self._local[intent.where] = Outgoing.of(content, intent.flags, date)
+                answers.append(Written.as_intended(intent))
+            except MessageError as error:
+                answers.append(error)
+        return answers
+
+    def _require_takes(self, folder: OpenFolder, flags: Flags) -> None:
+        """Holds that a folder takes new copies, and keeps their flags.
+
+        Raises:
+            MessageError: it does not.
+        """
+        self._require_rights(self._server(), folder.name)
+        if folder.is_read_only:
+            raise MessageError(f"the server opens the folder {folder.name} only to be read")
+        require_kept(folder, flags)
+
+    def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:
+        self.require_writable()
+        answers: dict[str, Placed | MessageError] = {}
+        for name in sorted({copy.intent.folder for copy in written}):
+            several = [copy for copy in written if copy.intent.folder == name]
+            answers.update(self._place_in(name, several))
+        return [answers[copy.intent.where] for copy in written]
+
+    def _place_in(
+        self, name: str, written: Sequence[Written]
+    ) -> Iterator[tuple[str, Placed | MessageError]]:
+        """Brings copies into one folder, which is made where an addition needs it."""
+        ready = [copy for copy in written if copy.intent.where in self._local]
+        for copy in written:
+            if copy not in ready:
+                yield copy.intent.where, MessageVanished("the new copy was never written")
+        is_silent = False
+        while ready:
+            try:
+                server, folder = self._to_write(name)
+            except NoSuchFolder:
+                if any(copy.intent.replaced != NOTHING for copy in ready):
+                    for copy in ready:
+                        yield copy.intent.where, MessageVanished(f"the folder {name} is gone")
+                    break
+                self._create(name)
+                continue
+            wire = self._folders.own[name].wire
+            outgoing = [self._local[copy.intent.where] for copy in ready]
+            for uids in self._appender_on(server).append(folder, wire, outgoing):
+                for copy, uid in zip(ready, uids, strict=False):
+                    del self._local[copy.intent.where]
+                    is_silent |= uid is None
+                    yield copy.intent.where, self._placed(copy, folder, uid)
+                del ready[: len(uids)]
+                if not server.is_open:
+                    break  # what was refused may have been understood as something else
+        if is_silent:
+            error = ServerUnavailable("the server does not say where it put new messages")
+            error.has_progressed = True
+            raise error
+
+    @staticmethod
+    def _placed(
+        written: Written, folder: OpenFolder, uid: int | MessageError | None
+    ) -> Placed | MessageError:
+        if not isinstance(uid, int):
+            return uid or MessageVanished("nobody knows where it is")
+        key = f"{folder.validity}:{uid}"
+        return Placed(written, MessageRef(folder.name, key), key, key)
+
+    def _appender_on(self, server: Connection) -> Appender:
+        before = self._appender
+        if before is None or before.connection is not server:
+            is_one_by_one = before is not None and before.is_one_by_one
+            self._appender = before = Appender(server, is_one_by_one=is_one_by_one)
+        return before
+
+    def _create(self, name: str) -> None:
+        """Makes a folder for additions, and lets programs show it."""
+        server = self._server()
+        wire = self._folders.prefix + name.encode("ascii")
+        crashpoint("imap.create.before")
+        try:
+            server.ask("CREATE", wire)
+            server.ask("SUBSCRIBE", wire)
+        except Refused as refused:
+            if name not in self.folders():
+                raise MailboxError(f"the folder {name} cannot be made: {refused}") from refused
+        crashpoint("imap.create.after")
+        list(self.folders())
+
+    def retire(
+        self, placed: Sequence[Placed], note: Note = note_nothing
+    ) -> list[Placed | MessageError]:
+        self.require_writable()
+        return Retiring(self._to_write, note).retire(placed)
+
+    # --- after a crash --------------------------------------------------------------------
+
+    def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
+        places = {name: self._uids_of(name) for name in sorted(_folders_of(intents))}
+        return [_whereabouts(intent, places) for intent in intents]
+
+    def _uids_of(self, name: str) -> _Place | MessageError:
+        try:
+            server, folder = self._opened_folder(name, afresh=True)
+        except ServerUnavailable:
+            raise
+        except MailboxError as error:
+            if name in {*self.folders(), *self._folders.left}:
+                return MessageError(error.message)
+            return _Place(0, [])
+        return _Place(folder.validity, all_uids(server))
+
+    def abandon(self, intents: Sequence[Intent]) -> None:
+        for intent in intents:
+            self._local.pop(intent.where, None)
+            if intent.told is not None and intent.told.deleted:
+                unmark(self._to_write, intent.replaced)
+
+
+def _folder_of(change: Replace | Add) -> str:
+    return change.folder if isinstance(change, Add) else change.ref.folder
+
+
+def _intent(
+    change: Replace | Add, seen: Mapping[MessageRef, Fetched], folder: OpenFolder | None
+) -> Intent:
+    content, name = change.content, _folder_of(change)
+    validity, first = (folder.validity, folder.uid_next) if folder is not None else (0, 1)
+    where = f"{validity}:{first}:{os.urandom(8).hex()}"
+    if isinstance(change, Add):
+        date = change.internal_date
+        return Intent(NOTHING, "", name, where, content.digest, content.size, date)
+    flags = seen[change.ref].flags if change.ref in seen else Flags()
+    return Intent(
+        *(change.ref, change.revision, name, where, content.digest, content.size),
+        flags=flags.unmarked,
+    )
+
+
+def _date(intent: Intent, seen: Mapping[MessageRef, Fetched]) -> datetime:
+    """The date of a new copy: that of the old one, where it is there.
+
+    Raises:
+        MessageError: the old one is not as it was, or has no date that can be read.
+    """
+    if intent.replaced == NOTHING:
+        assert intent.internal_date is not None
+        return intent.internal_date
+    if (old := seen.get(intent.replaced)) is None:
+        raise MessageVanished(f"the message {intent.replaced} is no longer there")
+    if intent.revision != intent.replaced.key:
+        raise MessageChanged(f"the message {intent.replaced} is not the one that was read before")
+    if old.flags.deleted:
+        raise MessageChanged(f"the message {intent.replaced} is marked as deleted")
+    if old.internal_date is None:
+        raise MessageError("the server tells no date of it that can be read")
+    return old.internal_date
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a folder holds."""
+
+    validity: int
+    """0: it is not there."""
+    uids: Sequence[int]
+    """Ascending."""
+
+    def holds(self, ref: MessageRef) -> bool:
+        at = bisect_left(self.uids, uid_of(ref))
+        is_there = at < len(self.uids) and self.uids[at] == uid_of(ref)
+        return is_there and validity_of(ref) == self.validity != 0
+
+
+def _folders_of(intents: Sequence[Intent]) -> set[str]:
+    met = {intent.met.folder for intent in intents if intent.met is not None}
+    replaced = {intent.replaced.folder for intent in intents if intent.replaced != NOTHING}
+    return met | replaced | {intent.folder for intent in intents}
+
+
+def _whereabouts(intent: Intent, places: dict[str, _Place | MessageError]) -> Whereabouts:
+    old, met = intent.replaced, intent.met
+    at_old = places.get(old.folder, _Place(0, []))
+    at_new = places[intent.folder if met is None else met.folder]
+    for place in (at_old, at_new):
+        if isinstance(place, MessageError):
+            return Whereabouts((), old_present=False, unclear=place)
+    assert isinstance(at_old, _Place)
+    assert isinstance(at_new, _Place)
+    if met is not None:
+        refs = [met] if at_new.holds(met) else []
+    else:
+        refs = [
+            MessageRef(intent.folder, f"{at_new.validity}:{uid}")
+            for uid in _came_since(intent.where, at_new)
+        ]
+    written = Written.as_intended(intent)
+    copies = tuple(Placed(written, ref, ref.key, ref.key) for ref in refs)
+    return Whereabouts(copies, at_old.holds(old) and intent.revision == old.key)
+
+
+def _came_since(where: str, place: _Place) -> Iterator[int]:
+    """UIDs of a folder that a copy may have whose intent noted ``where``."""
+    if not where:
+        return
+    validity, first, _ = where.split(":")
+    # Made anew, or copied back, it has given all mail other numbers.
+    least = int(first) if int(validity) == place.validity else 1
+    yield from (uid for uid in place.uids if uid >= least)

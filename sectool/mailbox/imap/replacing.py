@@ -1,0 +1,337 @@
+"""Removes old copies whose new ones stand (RFC 4315; RFC 7162 where the server has that).
+
+Never EXPUNGE, which would remove what others marked as well, and never CLOSE. That an old copy
+is about to be marked is noted before: after a kill the mark that lies there is known for ours.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, TypeVar
+
+from sectool.crashpoints import crashpoint
+from sectool.errors import (
+    MessageChanged,
+    MessageError,
+    MessageVanished,
+    ReadOnlyMailbox,
+    ServerUnavailable,
+)
+from sectool.mailbox.base import Merge, Note, Placed
+from sectool.mailbox.imap.connection import Connection, Refused, Take, nothing
+from sectool.mailbox.imap.download import uid_of, validity_of
+from sectool.mailbox.imap.encoder import uid_set
+from sectool.mailbox.imap.fetched import Collected, Fetched
+from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, require_kept
+from sectool.mailbox.imap.reader import Status
+from sectool.message import Flags, MessageRef
+
+Open: TypeAlias = Callable[[str], tuple[Connection, OpenFolder]]
+"""Opens a folder to be written, unless it is open."""
+
+Entry = TypeVar("Entry")
+
+ROUNDS = 5
+"""Looks at one message whose flags somebody changes again and again."""
+
+_UNMARK = "-FLAGS.SILENT (\\Deleted)"
+_MODIFIED = re.compile(r"MODIFIED ([\d:,]+)", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class _Pair:
+    """An old copy and its new one."""
+
+    placed: Placed
+    merge: Merge | None = None
+    """Of the flags as they were seen last."""
+    is_noted: bool = False
+    """Whether the log takes a mark on the old copy for ours."""
+
+    @property
+    def old(self) -> MessageRef:
+        return self.placed.written.intent.replaced
+
+    @property
+    def has_our_mark(self) -> bool:
+        """Whether an earlier run may have marked the old copy to remove it."""
+        told = self.placed.written.intent.told
+        return told is not None and told.deleted and not self.placed.written.flags.deleted
+
+
+@dataclass(slots=True)
+class Retiring:
+    """One batch of old copies on their way out.
+
+    Args:
+        open_folder: opens folders.
+        note: told of flags and marks before they are set.
+        drops_keywords: whether keywords may be lost that a folder does not keep.
+    """
+
+    open_folder: Open
+    note: Note
+    drops_keywords: bool = False
+    _answers: dict[MessageRef, Placed | MessageError] = field(default_factory=dict)
+
+    def retire(self, placed: Sequence[Placed]) -> list[Placed | MessageError]:
+        """Removes the old copies that are there as they were, of new ones that are there.
+
+        Raises:
+            ReadOnlyMailbox: the server does not remove messages.
+            ServerUnavailable: the connection is lost; what came of it is not known.
+        """
+        pairs = [_Pair(copy) for copy in placed]
+        for _ in range(ROUNDS):
+            pairs = self._round(pairs)
+            if not pairs:
+                break
+        for pair in pairs:
+            self._fail(pair, MessageChanged("its flags change without end"))
+        return [self._answers[copy.written.intent.replaced] for copy in placed]
+
+    def _round(self, pairs: list[_Pair]) -> list[_Pair]:
+        """Those whose flags somebody changed meanwhile."""
+        seen = self._look(pairs)
+        pairs = [pair for pair in pairs if self._merges(pair, seen)]
+        self._note(pairs)
+        self._carry_over(pairs)
+        seen = self._look(pairs)
+        again = [pair for pair in pairs if not self._is_as_seen(pair, seen)]
+        ready = [pair for pair in pairs if pair not in again and pair.old not in self._answers]
+        for name, several in _by_folder(ready, lambda pair: pair.old):
+            again += self._remove(name, several, seen)
+        return again
+
+    def _fail(self, pair: _Pair, error: MessageError) -> None:
+        """Nothing was removed, and a mark that turns up from now on is somebody else's."""
+        self._answers[pair.old] = error
+        if pair.has_our_mark:
+            unmark(self.open_folder, pair.old)
+        written, merge = pair.placed.written, pair.merge
+        if pair.is_noted and merge is not None:
+            self.note([replace(merge, old=merge.old.unmarked)])
+        elif pair.has_our_mark and written.intent.told is not None:
+            told = written.intent.told.unmarked
+            self.note([Merge(written.intent, written.flags, told, told)])
+
+    # --- looking --------------------------------------------------------------------------
+
+    def _look(self, pairs: Sequence[_Pair]) -> dict[MessageRef, Fetched]:
+        """What is there of both copies of each; folders of old ones last."""
+        new = {pair.placed.ref for pair in pairs}
+        old = {pair.old for pair in pairs}
+        alone = [ref for ref in new if ref.folder not in {one.folder for one in old}]
+        seen: dict[MessageRef, Fetched] = {}
+        for refs in (alone, old | (new - set(alone))):
+            for name, several in _by_folder(refs, lambda ref: ref):
+                seen.update(look(self.open_folder, name, several))
+        return seen
+
+    def _merges(self, pair: _Pair, seen: Mapping[MessageRef, Fetched]) -> bool:
+        try:
+            pair.merge = self._merged(pair, seen)
+        except MessageError as error:
+            self._fail(pair, error)
+            return False
+        return True
+
+    def _merged(self, pair: _Pair, seen: Mapping[MessageRef, Fetched]) -> Merge:
+        written, new = pair.placed.written, seen.get(pair.placed.ref)
+        if _revision(pair.old) != written.intent.revision:
+            raise MessageChanged(f"the message {pair.old} is not the one that was read before")
+        if (old := seen.get(pair.old)) is None:
+            raise MessageVanished(f"the message {pair.old} is no longer there")
+        if new is None or pair.placed.revision != _revision(pair.placed.ref):
+            raise MessageVanished(f"the new copy {pair.placed.ref} is no longer there")
+        # Who marks one of two copies wants the other one.
+        if new.flags.deleted and not written.flags.deleted:
+            raise MessageChanged(f"the new copy {pair.placed.ref} was marked as deleted")
+        flags = old.flags.unmarked if pair.has_our_mark else old.flags
+        return written.merged(old=flags, new=new.flags)
+
+    def _is_as_seen(self, pair: _Pair, seen: Mapping[MessageRef, Fetched]) -> bool:
+        """Whether both are there, and the old one has the flags that the new one was given."""
+        assert pair.merge is not None
+        try:
+            merge = self._merged(pair, seen)
+        except MessageError:
+            return False
+        return merge.old == pair.merge.old
+
+    # --- changing -------------------------------------------------------------------------
+
+    def _note(self, pairs: Sequence[_Pair]) -> None:
+        merges = []
+        for pair in pairs:
+            assert pair.merge is not None
+            merges.append(replace(pair.merge, old=pair.merge.old.marked))
+            pair.is_noted = True
+        if merges:
+            self.note(merges)
+
+    def _carry_over(self, pairs: list[_Pair]) -> None:
+        """Gives new copies what was set or cleared on the old ones."""
+        changes: dict[tuple[str, str, Flags], list[_Pair]] = defaultdict(list)
+        for pair in list(pairs):
+            merge = pair.merge
+            assert merge is not None
+            added, removed = _less(merge.old, merge.base), _less(merge.base, merge.old)
+            _, folder = self.open_folder(pair.placed.ref.folder)
+            if self.drops_keywords:
+                added = _less(added, Flags(keywords=folder.not_kept(added).keywords))
+            try:
+                require_kept(folder, added)
+            except MessageError as error:
+                self._fail(pair, error)
+                pairs.remove(pair)
+                continue
+            for sign, flags in (("+", added), ("-", removed)):
+                if flags != Flags():
+                    changes[pair.placed.ref.folder, sign, flags].append(pair)
+        for (name, sign, flags), several in changes.items():
+            server, _ = self.open_folder(name)
+            uids = uid_set(sorted({uid_of(pair.placed.ref) for pair in several}))
+            crashpoint("imap.flag.before")
+            command(server, name, f"UID STORE {uids} {sign}FLAGS.SILENT ({flags})")
+            crashpoint("imap.flag.after")
+        for pair in pairs:
+            assert pair.merge is not None
+            written = pair.placed.written.carried(pair.merge)
+            if pair.has_our_mark:
+                told = pair.merge.old.marked
+                written = replace(written, intent=replace(written.intent, told=told))
+            pair.placed = replace(pair.placed, written=written)
+
+    def _remove(
+        self, name: str, pairs: list[_Pair], seen: Mapping[MessageRef, Fetched]
+    ) -> list[_Pair]:
+        """Marks and removes old copies of one folder; answers those that changed just now."""
+        server, folder = self.open_folder(name)
+        by_uid = {uid_of(pair.old): pair for pair in pairs}
+        uids = sorted(by_uid)
+        changes = [seen[pair.old].change for pair in pairs]
+        unless = ""
+        if folder.counts_changes and None not in changes:
+            unless = f" (UNCHANGEDSINCE {max(one for one in changes if one is not None)})"
+        crashpoint("imap.mark.before")
+        mark = f"UID STORE {uid_set(uids)}{unless} +FLAGS.SILENT (\\Deleted)"
+        status = command(server, name, mark, passes=_MODIFIED)
+        crashpoint("imap.mark.after")
+        changed = _changed(status.code, by_uid)
+        gone = [uid for uid in uids if uid not in changed]
+        if gone:
+            self._expunge(server, name, gone)
+        there = look(self.open_folder, name, [by_uid[uid].old for uid in gone])
+        for uid in gone:
+            pair = by_uid[uid]
+            if pair.old in there:
+                unmark(self.open_folder, pair.old)
+                self._fail(pair, MessageError("the server did not remove its old copy"))
+            else:
+                self._answers[pair.old] = pair.placed
+        return [by_uid[uid] for uid in changed]
+
+    def _expunge(self, server: Connection, name: str, uids: Sequence[int]) -> None:
+        crashpoint("imap.expunge.before")
+        try:
+            command(server, name, f"UID EXPUNGE {uid_set(uids)}")
+        except ReadOnlyMailbox:
+            command(server, name, f"UID STORE {uid_set(uids)} {_UNMARK}")
+            raise
+        crashpoint("imap.expunge.after")
+
+
+def unmark(open_folder: Open, ref: MessageRef) -> None:
+    """Takes the mark off a copy that an earlier run was about to remove, where it is there."""
+    try:
+        server, folder = open_folder(ref.folder)
+    except NoSuchFolder:
+        return
+    if validity_of(ref) == folder.validity:
+        crashpoint("imap.unmark.before")
+        command(server, ref.folder, f"UID STORE {uid_of(ref)} {_UNMARK}")
+        crashpoint("imap.unmark.after")
+
+
+def command(
+    server: Connection,
+    name: str,
+    words: str,
+    *,
+    take: Take = nothing,
+    passes: re.Pattern[str] | None = None,
+) -> Status:
+    """A command in a folder that is open.
+
+    Args:
+        server: has it open.
+        name: of the folder.
+        words: of the command.
+        take: given each untagged response.
+        passes: code of a refusal that is an answer.
+
+    Raises:
+        ReadOnlyMailbox: the server refuses it.
+        ServerUnavailable: it does not understand it, and the connection was dropped.
+    """
+    try:
+        return server.ask(words, take=take)
+    except Refused as refused:
+        if passes is not None and passes.match(refused.status.code):
+            return refused.status
+        what = " ".join(words.split(" ")[:2])
+        if not server.is_open:
+            raise ServerUnavailable(f"the server does not understand {what}: {refused}") from None
+        raise ReadOnlyMailbox(
+            f"the server refuses {what} in the folder {name}: {refused}",
+            hint="give whoever logs in the rights of an owner there; the same command goes on",
+        ) from None
+
+
+def look(open_folder: Open, name: str, refs: Iterable[MessageRef]) -> dict[MessageRef, Fetched]:
+    """Flags, dates and changes of those messages of a folder that are there."""
+    try:
+        server, folder = open_folder(name)
+    except NoSuchFolder:
+        return {}
+    by_uid = {uid_of(ref): ref for ref in refs if validity_of(ref) == folder.validity}
+    by_uid.pop(0, None)
+    if not by_uid:
+        return {}
+    told = Collected(by_uid)
+    # Before that a server may tell what was, not what others did meanwhile.
+    command(server, name, "NOOP")
+    items = f"(UID FLAGS INTERNALDATE{' MODSEQ' if folder.counts_changes else ''})"
+    command(server, name, f"UID FETCH {uid_set(sorted(by_uid))} {items}", take=told.take)
+    return {by_uid[uid]: found for uid, found in told.messages.items()}
+
+
+def _by_folder(
+    entries: Iterable[Entry], ref_of: Callable[[Entry], MessageRef]
+) -> Iterator[tuple[str, list[Entry]]]:
+    ordered = sorted(entries, key=lambda entry: ref_of(entry).folder)
+    for name, several in itertools.groupby(ordered, key=lambda entry: ref_of(entry).folder):
+        yield name, list(several)
+
+
+def _revision(ref: MessageRef) -> str:
+    return ref.key
+
+
+def _less(flags: Flags, others: Flags) -> Flags:
+    return Flags(flags.system - others.system, flags.keywords - others.keywords)
+
+
+def _changed(code: str, among: Iterable[int]) -> list[int]:
+    """UIDs of those that somebody changed since they were looked at (RFC 7162 section 3.1.3)."""
+    told = _MODIFIED.match(code)
+    if told is None:
+        return []
+    spans = [part.partition(":") for part in told[1].split(",") if part]
+    ranges = [(int(first), int(last or first)) for first, _, last in spans if first]
+    return [uid for uid in among if any(low <= uid <= high for low, high in ranges)]

@@ -1,0 +1,149 @@
+"""The operations that write, on a real server, judged by what lies in the Maildir that it keeps."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Unpack
+
+import pytest
+
+from sectool import jobs
+from sectool.outcome import State
+from tests.jobs.test_stores import MARK, OPERATIONS, Meanings, counts
+from tests.support import checker, crash
+from tests.support.dovecot import OWNER, Dovecot, passable_directory, running_dovecot
+from tests.support.imap_world import ON_LOOPBACK, url_of
+from tests.support.mailboxes import Keys, Mail, fill
+from tests.support.specifications import Fields, Specify
+
+SECOND = 1_000_000_000
+
+
+class Place:
+    """A directory with the mail that a server keeps, where the job will be too."""
+
+    def __init__(self, server: Dovecot, directory: Path, specify: Specify) -> None:
+        self.server = server
+        self.directory = directory
+        self.mailbox = server.maildir
+        self._specify = specify
+
+    def own(self) -> None:
+        mail = self.directory / "mail"
+        for path in (mail, *mail.rglob("*")):
+            os.chown(path, OWNER, OWNER)
+
+    def run_of(self, operation: str, **changes: Unpack[Fields]) -> jobs.Specification:
+        changes.setdefault("job", self.directory / "job")
+        specification = self._specify(operation, url_of(self.server), **changes)
+        return replace(specification, account=ON_LOOPBACK)
+
+    def meanings(self, *keys: checker.Key) -> Meanings:
+        """What the checker finds; dates of a server are whole seconds, and modes its own."""
+        return Counter(
+            checker.meaning(
+                replace(
+                    mail,
+                    raw=MARK.sub(b"", mail.raw),
+                    mtime_ns=mail.mtime_ns // SECOND * SECOND,
+                    mode=0,
+                ),
+                keys,
+            )
+            for mail in checker.stored_mail(self.mailbox)
+        )
+
+
+@pytest.fixture
+def place(sample: list[Mail], specify: Specify, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setenv("SECTOOL_IMAP_PASSWORD", "secret")
+    with passable_directory() as home:
+        directory = home / "trial"
+        # This server takes a size in a name for true.
+        mail = [replace(one, name=one.name.replace(",S=900", "")) for one in sample]
+        fill(directory / "mail" / "alice" / "Maildir", mail)
+        with running_dovecot(directory / "mail", keeps_own_apart=False) as server:
+            place = Place(server, directory, specify)
+            place.own()
+            yield place
+            assert server.complaints() == []
+
+
+def test_a_whole_job_comes_to_its_end_and_back(place: Place, keys: Keys) -> None:
+    before = place.meanings(keys.old)
+    assert jobs.run(place.run_of("decrypt")).counts[State.CHECKPOINTED] == 5
+    assert jobs.run(place.run_of("encrypt")).counts[State.REENCRYPTED] == 5
+    assert place.meanings(keys.new) == before
+    assert jobs.run(place.run_of("verify")).counts[State.REENCRYPTED] == 5
+    assert jobs.run(place.run_of("rollback")).counts[State.ROLLED_BACK] == 5
+    assert place.meanings(keys.old) == before
+
+
+# --- killed at every point: budget of all of them, 200 seconds --------------------------
+
+
+class ServedTrial(crash.Trial):
+    """Puts the mail back beneath a server that keeps nothing of its own elsewhere."""
+
+    def __init__(self, place: Place, *, whole: bool) -> None:
+        self._place = place
+        super().__init__(place.directory, whole=whole)
+
+    def put_back(self) -> None:
+        self._place.server.wait_until_idle()
+        super().put_back()
+        self._place.own()
+
+
+def of_the_server(names: list[str]) -> list[int]:
+    """The sample: before and after one of each act on the server, and the commits around them."""
+    passings: dict[str, list[int]] = {}
+    for number, name in enumerate(names, start=1):
+        if name.startswith("imap."):
+            passings.setdefault(name, []).append(number)
+            if name.endswith(".after") and number < len(names):
+                passings.setdefault(f"next of {name}", []).append(number + 1)
+    return sorted({numbers[(len(numbers) - 1) // 2] for numbers in passings.values()})
+
+
+def hold_at_the_kill(place: Place, before: Meanings, keys: Keys, where: str) -> None:
+    """Nothing is lost, and nothing is there more than twice."""
+    found = place.meanings(keys.old, keys.new)
+    for mail, copies in before.items():
+        marked = found[(mail[0], "".join(sorted(f"{mail[1]}T")), *mail[2:])]
+        assert copies <= found[mail] + marked <= 2 * copies, where
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_replacing_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
+    place: Place, keys: Keys, whole: bool, operation: str
+) -> None:
+    first, options, state = OPERATIONS[operation]
+    for one in first:
+        jobs.run(place.run_of(one))
+    trial = ServedTrial(place, whole=True)
+    before = place.meanings(keys.old, keys.new)
+    spec = place.run_of("decrypt" if operation == "in place" else operation, **options)
+    wanted = counts(jobs.run(spec))
+    assert wanted[state] + (wanted[State.REWRAPPED] if operation == "rewrap" else 0) == 5
+    after = place.meanings(keys.old, keys.new)
+    for where in trial.kills(spec, None if whole else of_the_server):
+        if operation != "in place":  # a plaintext does not mean the same to the checker
+            hold_at_the_kill(place, before, keys, where)
+        assert counts(jobs.run(spec)) == wanted, where
+        assert place.meanings(keys.old, keys.new) == after, where
+        place.server.wait_until_idle()
+        mail = names_of(place.mailbox)
+        assert counts(jobs.run(spec)) == wanted, where
+        assert names_of(place.mailbox) == mail, where
+
+
+def names_of(maildir: Path) -> set[str]:
+    """What a second run must not change: names of files say flags, and are never given twice."""
+    return {str(path.relative_to(maildir)) for path in maildir.glob("**/cur/*")} | {
+        str(path.relative_to(maildir)) for path in maildir.glob("**/new/*")
+    }
