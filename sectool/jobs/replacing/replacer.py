@@ -29,7 +29,7 @@ from sectool.jobs.replacing.late import remove_late
 from sectool.jobs.replacing.originals import keep_originals, renew_originals
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
-from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
+from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, Looker
 from sectool.mailbox import (
     NOTHING,
     Add,
@@ -123,11 +123,17 @@ class Replacer:
         self._job = job
         self._log = job.log
         self._mailbox = mailbox
+        self._looker = Looker(mailbox, workers=workers)
+        self._is_first = True
         self._not_added: list[str] = []
         self._brought_in: set[int] = set()
         """Messages whose new copy was placed, so that its bytes are not at hand any more."""
         self._of_folder: list[tuple[_Step, Placed]] = []
         """Placed beside a folder that is written anew at once."""
+
+    def close(self) -> None:
+        """Lets go of what looks at copies."""
+        self._looker.close()
 
     # --- a group --------------------------------------------------------------
 
@@ -141,6 +147,13 @@ class Replacer:
             NoSpace: disk or quota full; the old copies are all there.
             RunError: a sync failed; the old copies are all there.
         """
+        if self._is_first and self._mailbox.capabilities.keeps is Keeps.REWRITTEN:
+            # What a server does of its own accord with what is removed is learnt of one message.
+            self._is_first = False
+            self.carry_out(group[:1])
+            group = group[1:]
+        if not group:
+            return
         last = group[-1].ref.folder
         if _MEANINGS[self._purpose].keeps_original:
             others = [new for new in group if not new.keeps_original]
@@ -270,7 +283,7 @@ class Replacer:
         if self._mailbox.capabilities.keeps is Keeps.EXACT:
             return list(placed)
         tasks = [CopyTask(copy.ref, step.intent.size) for step, copy in placed]
-        looks = look_at_copies(self._mailbox, tasks, workers=self._workers)
+        looks = self._looker.look_at(tasks)
         proven: list[tuple[_Step, Placed]] = []
         for step, copy in placed:
             look = looks[copy.ref]
@@ -346,6 +359,7 @@ class Replacer:
             self._log_finished(finished)
         for step, error in withdrawn:
             self._withdraw(step, State.CHANGED, error.message)
+        self._mailbox.check_removed()
 
     @property
     def _is_one_copy(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,6 +38,7 @@ from sectool.mailbox.imap.download import uid_of, validity_of
 from sectool.mailbox.imap.fetched import Fetched
 from sectool.mailbox.imap.folders import TO_WRITE, rights_on
 from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, require_kept
+from sectool.mailbox.imap.removed import MOST_WATCHED, Watch, next_uids
 from sectool.mailbox.imap.replacing import Retiring, look, unmark
 from sectool.mailbox.imap.store import AccountReader, all_uids
 from sectool.message import NOTHING, Content, Flags, Intent, MessageRef
@@ -57,6 +59,7 @@ class IMAPMailbox(AccountReader):
         self._local: dict[str, Outgoing] = {}
         """What was written and not placed, by the ``where`` of its intent."""
         self._appender: Appender | None = None
+        self._watch: Watch | None = None
         self._lacking: dict[bytes, str] = {}
         """Rights that a folder would have to give, of those that were asked about."""
 
@@ -236,7 +239,30 @@ class IMAPMailbox(AccountReader):
         self, placed: Sequence[Placed], note: Note = note_nothing
     ) -> list[Placed | MessageError]:
         self.require_writable()
+        if self._watch is None and placed:
+            self._watch = self._watch_over(placed[0].written.intent.replaced)
         return Retiring(self._to_write, note).retire(placed)
+
+    def _watch_over(self, ref: MessageRef) -> Watch | None:
+        """What to look for once a message is removed; None: it is not there."""
+        try:
+            digest = self.fetch(ref).content.digest
+        except MessageError:
+            return None
+        return Watch(ref, digest, next_uids(self._server(), self._folders.own.values()))
+
+    def check_removed(self) -> None:
+        watch = self._watch
+        if watch is None or watch.is_over:
+            return
+        list(self.folders())
+        for name, first in watch.grown(next_uids(self._server(), self._folders.own.values())):
+            server, folder = self._opened_folder(name, afresh=True)
+            uids = [uid for uid in all_uids(server) if uid >= first][:MOST_WATCHED]
+            refs = [MessageRef(name, f"{folder.validity}:{uid}") for uid in uids]
+            with closing(self.fetch_ahead([ref for ref in refs if ref != watch.ref])) as ahead:
+                watch.check(name, ahead)
+        watch.is_over = True
 
     # --- after a crash --------------------------------------------------------------------
 
