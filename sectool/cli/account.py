@@ -89,6 +89,14 @@ class AccountOptions:
         ),
     ] = field(default_factory=list)
 
+    drop_keywords: Annotated[
+        bool,
+        typer.Option(
+            "--drop-keywords",
+            help="Replace messages also where a folder of the account cannot keep their keywords.",
+        ),
+    ] = False
+
     def at_account(self, run: AnyRun) -> AnyRun:
         """The same run with these."""
         from sectool.mailbox import Account
@@ -103,5 +111,6 @@ class AccountOptions:
             self.insecure,
             self.patience * 60.0,
             tuple(self.skip_folder),
+            self.drop_keywords,
         )
         return replace(run, account=account)

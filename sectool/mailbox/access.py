@@ -70,6 +70,8 @@ class Account:
     """Seconds that a run waits where a server asks it to."""
     skip_folders: tuple[str, ...] = ()
     """Shell patterns of folders that are left."""
+    drop_keywords: bool = False
+    """Keywords that a folder cannot keep may be lost."""
 
 
 class MessageHead(NamedTuple):

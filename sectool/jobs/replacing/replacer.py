@@ -11,6 +11,7 @@ finished lies durably beside.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from sectool.errors import (
     MessageChanged,
     MessageError,
     MessageVanished,
+    NoSpace,
     SectoolError,
 )
 from sectool.joblog import Purpose, ReplacementRecord
@@ -212,6 +214,11 @@ class Replacer:
         while steps:
             try:
                 end(act(steps))
+            except NoSpace:
+                # Of what lies twice in a mailbox that is full the old goes, which makes room.
+                with contextlib.suppress(SectoolError):
+                    self._retire(self._go_on(self._still_open(steps), brings_in=False))
+                raise
             except SectoolError as error:
                 tries.wait_after(error)
                 steps = self._still_open(steps)
@@ -264,7 +271,7 @@ class Replacer:
             if isinstance(answer, Written):
                 written.append((step, answer))
             else:
-                self._withdraw(step, State.CHANGED, answer.message)
+                self._withdraw(step, _state_after(answer), answer.message)
         return self._place(written)
 
     def _place(self, written: Sequence[tuple[_Step, Written]]) -> list[tuple[_Step, Placed]]:
@@ -424,7 +431,7 @@ class Replacer:
                 if not isinstance(error, MessageError) and error.again is not Again.NOW:
                     raise
 
-    def _go_on(self, steps: list[_Step]) -> list[tuple[_Step, Placed]]:
+    def _go_on(self, steps: list[_Step], *, brings_in: bool = True) -> list[tuple[_Step, Placed]]:
         """Ends what is done, does what is not, and answers what is left to be retired."""
         records = [step.record for step in steps]
         found = find_copies(self._mailbox, records, workers=self._workers)
@@ -456,7 +463,7 @@ class Replacer:
             if step.record.original and _MEANINGS[step.record.purpose].keeps_original
         ]
         renew_originals(self._job, self._mailbox, originals)
-        return retire + self._bring_in_again(missing)
+        return retire + (self._bring_in_again(missing) if brings_in else [])
 
     def _is_on_the_move(self, step: _Step, copies: FoundCopies) -> bool:
         """Whether a copy is gone that the walk saw: the next one shows whether it was moved."""
