@@ -18,6 +18,8 @@ class RewritingProxy:
     port: int = 0
     told: dict[bytes, bytes] = field(default_factory=dict)
     """Patterns of what the server says, and what is said instead."""
+    asked: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Patterns of commands, and what is asked instead, once for each."""
     loses: list[bytes] = field(default_factory=list)
     """Patterns of commands; the answer to each is lost with the connection, once."""
 
@@ -32,6 +34,10 @@ class RewritingProxy:
                         if re.search(pattern, received):
                             is_lost.set()
                             self.loses.remove(pattern)
+                    for change in list(self.asked):
+                        received, count = re.subn(*change, received)
+                        if count:
+                            self.asked.remove(change)
                     server.sendall(received)
             with contextlib.suppress(OSError):
                 server.shutdown(socket.SHUT_RDWR)

@@ -6,6 +6,7 @@ is about to be marked is noted before: after a kill the mark that lies there is 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections import defaultdict
@@ -18,6 +19,7 @@ from sectool.errors import (
     MessageChanged,
     MessageError,
     MessageVanished,
+    NoSpace,
     ReadOnlyMailbox,
     ServerUnavailable,
 )
@@ -38,7 +40,9 @@ Entry = TypeVar("Entry")
 ROUNDS = 5
 """Looks at one message whose flags somebody changes again and again."""
 
+_MARK = "+FLAGS.SILENT (\\Deleted)"
 _UNMARK = "-FLAGS.SILENT (\\Deleted)"
+_NO_ROOM = re.compile("quota|recoverable", re.IGNORECASE)
 _MODIFIED = re.compile(r"MODIFIED ([\d:,]+)", re.IGNORECASE)
 
 
@@ -205,6 +209,26 @@ class Retiring:
         self, name: str, pairs: list[_Pair], seen: Mapping[MessageRef, Fetched]
     ) -> list[_Pair]:
         """Marks and removes old copies of one folder; answers those that changed just now."""
+        try:
+            return self._marked_and_removed(name, pairs, seen)
+        except (ReadOnlyMailbox, NoSpace):
+            self._withdraw(pairs)
+            raise
+
+    def _withdraw(self, pairs: Sequence[_Pair]) -> None:
+        """Removes new copies whose old ones the server does not remove, as far as it lets them."""
+        left = self._look(pair.old for pair in pairs)
+        twice = [pair.placed.ref for pair in pairs if pair.old in left]
+        for name, several in _by_folder(twice, lambda ref: ref):
+            server, _ = self.open_folder(name)
+            uids = sorted({uid_of(ref) for ref in several})
+            with contextlib.suppress(ReadOnlyMailbox, NoSpace):
+                command(server, name, f"UID STORE {uid_set(uids)} {_MARK}")
+                self._expunge(name, uids)
+
+    def _marked_and_removed(
+        self, name: str, pairs: list[_Pair], seen: Mapping[MessageRef, Fetched]
+    ) -> list[_Pair]:
         changed = self._mark(name, pairs, seen)
         marked = [pair for pair in pairs if pair not in changed]
         now = self._look(ref for pair in marked for ref in (pair.placed.ref, pair.old))
@@ -251,7 +275,7 @@ class Retiring:
         if not uids:
             return changed
         crashpoint("imap.mark.before")
-        mark = f"UID STORE {uid_set(uids)}{unless} +FLAGS.SILENT (\\Deleted)"
+        mark = f"UID STORE {uid_set(uids)}{unless} {_MARK}"
         status = command(server, name, mark, passes=_MODIFIED)
         crashpoint("imap.mark.after")
         modified = set(_changed(status.code, uids))
@@ -262,7 +286,7 @@ class Retiring:
         crashpoint("imap.expunge.before")
         try:
             command(server, name, f"UID EXPUNGE {uid_set(uids)}")
-        except ReadOnlyMailbox:
+        except (ReadOnlyMailbox, NoSpace):
             command(server, name, f"UID STORE {uid_set(uids)} {_UNMARK}")
             raise
         crashpoint("imap.expunge.after")
@@ -299,6 +323,7 @@ def command(
 
     Raises:
         ReadOnlyMailbox: the server refuses it.
+        NoSpace: the same, since something is full.
         ServerUnavailable: it does not understand it, and the connection was dropped.
     """
     try:
@@ -309,8 +334,12 @@ def command(
         what = " ".join(words.split(" ")[:2])
         if not server.is_open:
             raise ServerUnavailable(f"the server does not understand {what}: {refused}") from None
+        told = f"the server refuses {what} in the folder {name}: {refused}"
+        if _NO_ROOM.search(f"{refused.status.code} {refused}"):
+            hint = "what the server keeps of removed mail may be full (Exchange: Recoverable Items)"
+            raise NoSpace(told, hint=hint) from None
         raise ReadOnlyMailbox(
-            f"the server refuses {what} in the folder {name}: {refused}",
+            told,
             hint="give whoever logs in the rights of an owner there; the same command goes on",
         ) from None
 

@@ -93,6 +93,7 @@ def _says_nothing_else(request: pytest.FixtureRequest) -> Iterator[None]:
         between = request.getfixturevalue("proxy")
         between.told.clear()
         between.loses.clear()
+        between.asked.clear()
 
 
 @pytest.fixture
@@ -309,6 +310,20 @@ def test_a_mark_that_an_earlier_run_left_goes_with_its_new_copy(
     assert isinstance(answer, MessageVanished)
     assert [merge.old.deleted for merge in told] == [False]
     assert world.seen() == [Seen("INBOX", OLD, SEEN, DATE)]
+
+
+@pytest.mark.parametrize("command", ["STORE", "EXPUNGE"])
+def test_where_a_server_removes_nothing_the_new_copies_go(
+    command: str, world: IMAPWorld, proxy: RewritingProxy
+) -> None:
+    refs = [world.deliver("INBOX", OLD, flags=FLAGGED) for _ in range(2)]
+    with through(proxy, world) as mailbox:
+        placed = place(mailbox, refs)
+        asked = f"UID {command} ([0-9:,]+)[^\r]*".encode()
+        proxy.asked.append((asked, rb"UID COPY \1 Nowhere"))
+        with pytest.raises(ReadOnlyMailbox, match=command):
+            mailbox.retire(placed)
+    assert world.seen() == [Seen("INBOX", OLD, FLAGGED, DATE)] * 2
 
 
 def test_only_what_was_replaced_is_expunged(world: IMAPWorld, mailbox: Mailbox) -> None:
