@@ -36,13 +36,15 @@ from sectool.message import COPY_BLOCK, Flags
 WINDOW = 512 * 1024
 """Bytes of a file that are in memory at once."""
 
+USUAL_HEADER = 16 * 1024
+"""Bytes in which most header blocks end."""
+
 QUOTED_LIMIT = 100_000
 """Quoted lines in one message; one with more is read as it stands."""
 
 MESSAGE_LIMIT = 2_000_000
 """Messages in one file."""
 
-_USUAL_HEADER = 16 * 1024
 _FIELD_LIMIT = 256
 _EMPTY = (b"\n\n", b"\n\r\n")
 _ALONE = (b"\n", b"\r\n")
@@ -62,11 +64,14 @@ class Reader:
     Args:
         descriptor: of the file, which stays its owner's.
         size: bytes that count; what comes after them is not seen.
+        about: length in bytes of what is looked at; None: all of the file.
     """
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, about: int | None = None) -> None:
         self.descriptor = descriptor
         self.size = size
+        around = LINE_LIMIT + MARKS_LIMIT
+        self._window = WINDOW if about is None else min(about + 2 * around, WINDOW)
         self._start = 0
         self._data = b""
 
@@ -79,7 +84,8 @@ class Reader:
             if end - start > WINDOW // 2:
                 return self._pread(end - start, start)
             self._start = max(start - LINE_LIMIT - MARKS_LIMIT, 0)
-            self._data = self._pread(min(WINDOW, self.size - self._start), self._start)
+            count = max(self._window, end - self._start)
+            self._data = self._pread(min(count, self.size - self._start), self._start)
         return self._data[start - self._start : end - self._start]
 
     def _pread(self, count: int, start: int) -> bytes:
@@ -196,7 +202,7 @@ def lay_out(
 
 def _beginning(reader: Reader, start: int, limit: int) -> bytes:
     """All of a header block and an empty line, or as much as may be one."""
-    for count in (_USUAL_HEADER, HEADER_LIMIT):
+    for count in (USUAL_HEADER, HEADER_LIMIT):
         beginning = reader.read(start, min(start + count, limit))
         if header_end(beginning, is_whole=False) or beginning[:1] in {b"\n", b"\r"}:
             break
