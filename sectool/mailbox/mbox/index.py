@@ -53,7 +53,6 @@ _FLAGS = 1000
 _KEY = 16
 _DIGEST = 32
 _SECOND_NS = 1_000_000_000
-_COARSE_NS = 2 * _SECOND_NS
 _GRAIN_NS = 20_000_000
 """A change so soon after another may leave the times of a file as they are."""
 
@@ -70,8 +69,7 @@ class Reader:
     def __init__(self, descriptor: int, size: int, about: int | None = None) -> None:
         self.descriptor = descriptor
         self.size = size
-        around = LINE_LIMIT + MARKS_LIMIT
-        self._window = WINDOW if about is None else min(about + 2 * around, WINDOW)
+        self._window = WINDOW if about is None else min(about + 4 * LINE_LIMIT, WINDOW)
         self._start = 0
         self._data = b""
 
@@ -299,7 +297,7 @@ class FileState:
     def is_settled(self, read_at: int) -> bool:
         """Whether a change since it was read, at a time in nanoseconds, shows in it."""
         is_coarse = self.changed % _SECOND_NS == 0
-        return self.changed + (_COARSE_NS if is_coarse else _GRAIN_NS) < read_at
+        return self.changed + (2 * _SECOND_NS if is_coarse else _GRAIN_NS) < read_at
 
 
 class Index:
