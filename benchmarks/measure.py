@@ -123,7 +123,7 @@ def _watched(process: int, peak: Peak) -> Iterator[None]:
 
     def watch() -> None:
         while not done.wait(INTERVAL):
-            figures = [_memory(number) for number in _tree(process) if number != process]
+            figures = [_memory(number) for number in tree(process) if number != process]
             peak.rss = max(peak.rss, sum(rss for rss, _ in figures))
             peak.pss = max(peak.pss, sum(pss for _, pss in figures))
 
@@ -136,7 +136,7 @@ def _watched(process: int, peak: Peak) -> Iterator[None]:
         watcher.join()
 
 
-def _tree(root: int) -> Iterator[int]:
+def tree(root: int) -> Iterator[int]:
     """Process ids of a process and all below it."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():

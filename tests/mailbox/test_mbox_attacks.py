@@ -184,7 +184,7 @@ def test_exchanges_at_random_moments_lead_root_nowhere_and_lose_nothing_that_was
     world: MboxWorld, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     monkeypatch.setattr("sectool.mailbox.mbox.locking.WAIT", 0.05)
-    monkeypatch.setattr("sectool.mailbox.mbox.rewriting.PATIENCE", 0.05)
+    monkeypatch.setattr("sectool.mailbox.mbox.late.PATIENCE", 0.05)
     secret = tmp_path / "secret"
     before = secret.read_bytes()
     for path in (tmp_path, *tmp_path.parents[:3]):

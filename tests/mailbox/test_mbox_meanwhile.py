@@ -17,7 +17,7 @@ from sectool.crashpoints import install
 from sectool.directories import Directory
 from sectool.errors import Locked, MessageChanged, MessageVanished
 from sectool.mailbox import Intent, Mailbox, MailboxSpecification, Placed, open_mailbox
-from sectool.mailbox.mbox import locking, rewriting
+from sectool.mailbox.mbox import late as ending, locking
 from sectool.message import MessageRef
 from tests.support import crash
 from tests.support.mailbox_contract import FLAGGED, NEW, OLD, all_placed, place, write
@@ -212,7 +212,7 @@ def finish(mailbox: Mailbox, intents: list[Intent]) -> None:
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locking, "WAIT", 0.1)
-    monkeypatch.setattr(rewriting, "PATIENCE", 0.1)
+    monkeypatch.setattr(ending, "PATIENCE", 0.1)
 
 
 def while_held(act: Callable[[], object], hold: Callable[[], object]) -> int:
@@ -416,6 +416,71 @@ def test_an_old_file_that_a_program_has_open_to_write_stays_until_it_is_closed(
     mailbox.close()
     assert waiting_in(world.root) == []
     assert late(world.path("INBOX").read_bytes()).total() == 1
+
+
+def with_late_twins(world: MboxWorld, point: str) -> tuple[bytes, list[Intent]]:
+    """A file that was exchanged, and killed while two messages that came late are brought in.
+
+    Both are in it already, byte for byte.
+    """
+    path = world.path("INBOX")
+    refs = [world.deliver("INBOX", OLD) for _ in range(2)]
+    twins = LATE % (1, 1) + LATE % (2, 2)
+    with path.open("ab", 0) as file:
+        file.write(twins)
+    mailbox = open_mailbox(world.specification)
+    placed = place(mailbox, refs)
+
+    def retire() -> None:
+        file = path.open("ab", 0)
+
+        def hook(name: str) -> None:
+            if name == "mbox.exchanged.after":
+                file.write(twins)
+                file.close()
+            crash.hook_of(f"crash@{point}")(name)
+
+        install(hook)
+        mailbox.retire(placed)
+
+    assert crash.in_child(retire) == (-signal.SIGKILL if point else 0)
+    return twins, [one.written.intent for one in placed]
+
+
+AT_LATE = ["mbox.begin.before", "mbox.begin.after", "mbox.deliver", "mbox.deliver.before"]
+AT_LATE += ["mbox.deliver.after", "mbox.delivered.before", "mbox.delivered.after"]
+
+
+@pytest.mark.parametrize("point", ["", *AT_LATE])
+def test_a_late_delivery_that_equals_a_message_in_every_byte_counts(
+    world: MboxWorld, point: str
+) -> None:
+    _, intents = with_late_twins(world, point)
+    finish(open_mailbox(world.specification), intents)
+    found = late(world.path("INBOX").read_bytes())
+    assert found.total() == 4, found
+    assert set(found.values()) == {2}
+    assert waiting_in(world.root) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "others"),
+    [
+        *((size, b"") for size in (1, 30, len(LATE), 2 * len(LATE) - 5)),
+        *((size, LATE % (3, 3)) for size in (0, len(LATE % (1, 1)), 2 * len(LATE % (1, 1)))),
+    ],
+)
+def test_of_a_late_delivery_that_a_kill_cut_what_is_missing_comes_in(
+    world: MboxWorld, size: int, others: bytes
+) -> None:
+    """Whatever others deliver before the next run."""
+    twins, intents = with_late_twins(world, "mbox.deliver")
+    with world.path("INBOX").open("ab") as file:
+        file.write(twins[:size] + others)
+    finish(open_mailbox(world.specification), intents)
+    found = late(world.path("INBOX").read_bytes())
+    assert {found[b"Subject: late %d\n\nlate\n" % number] for number in (1, 2)} == {2}
+    assert found[b"Subject: late 3\n\nlate\n"] == bool(others)
 
 
 def test_nothing_of_a_message_is_anywhere_but_in_its_folder_afterwards(

@@ -159,9 +159,9 @@ class Boxes:
             return None
         state = FileState.of(descriptor)
         start, end = index.starts[number], min(index.ends[number], state.size)
-        reader = Reader(descriptor, state.size)
         if start >= end:
             return None
+        reader = Reader(descriptor, state.size, end - start)
         layout = lay_out(reader, start, end, by_length=index.by_length)
         digest = index.digest(number)
         if state != index.state or not index.is_settled:

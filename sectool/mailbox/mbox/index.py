@@ -36,13 +36,15 @@ from sectool.message import COPY_BLOCK, Flags
 WINDOW = 512 * 1024
 """Bytes of a file that are in memory at once."""
 
+USUAL_HEADER = 16 * 1024
+"""Bytes in which most header blocks end."""
+
 QUOTED_LIMIT = 100_000
 """Quoted lines in one message; one with more is read as it stands."""
 
 MESSAGE_LIMIT = 2_000_000
 """Messages in one file."""
 
-_USUAL_HEADER = 16 * 1024
 _FIELD_LIMIT = 256
 _EMPTY = (b"\n\n", b"\n\r\n")
 _ALONE = (b"\n", b"\r\n")
@@ -51,7 +53,6 @@ _FLAGS = 1000
 _KEY = 16
 _DIGEST = 32
 _SECOND_NS = 1_000_000_000
-_COARSE_NS = 2 * _SECOND_NS
 _GRAIN_NS = 20_000_000
 """A change so soon after another may leave the times of a file as they are."""
 
@@ -62,11 +63,13 @@ class Reader:
     Args:
         descriptor: of the file, which stays its owner's.
         size: bytes that count; what comes after them is not seen.
+        about: length in bytes of what is looked at; None: all of the file.
     """
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, about: int | None = None) -> None:
         self.descriptor = descriptor
         self.size = size
+        self._window = WINDOW if about is None else min(about + 4 * LINE_LIMIT, WINDOW)
         self._start = 0
         self._data = b""
 
@@ -79,7 +82,8 @@ class Reader:
             if end - start > WINDOW // 2:
                 return self._pread(end - start, start)
             self._start = max(start - LINE_LIMIT - MARKS_LIMIT, 0)
-            self._data = self._pread(min(WINDOW, self.size - self._start), self._start)
+            count = max(self._window, end - self._start)
+            self._data = self._pread(min(count, self.size - self._start), self._start)
         return self._data[start - self._start : end - self._start]
 
     def _pread(self, count: int, start: int) -> bytes:
@@ -196,7 +200,7 @@ def lay_out(
 
 def _beginning(reader: Reader, start: int, limit: int) -> bytes:
     """All of a header block and an empty line, or as much as may be one."""
-    for count in (_USUAL_HEADER, HEADER_LIMIT):
+    for count in (USUAL_HEADER, HEADER_LIMIT):
         beginning = reader.read(start, min(start + count, limit))
         if header_end(beginning, is_whole=False) or beginning[:1] in {b"\n", b"\r"}:
             break
@@ -293,7 +297,7 @@ class FileState:
     def is_settled(self, read_at: int) -> bool:
         """Whether a change since it was read, at a time in nanoseconds, shows in it."""
         is_coarse = self.changed % _SECOND_NS == 0
-        return self.changed + (_COARSE_NS if is_coarse else _GRAIN_NS) < read_at
+        return self.changed + (2 * _SECOND_NS if is_coarse else _GRAIN_NS) < read_at
 
 
 class Index:

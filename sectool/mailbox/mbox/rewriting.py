@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,7 +19,7 @@ from typing import BinaryIO
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
-from sectool.directories import Directory, DirectoryEntry, is_regular
+from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import Locked, MessageChanged, MessageError, MessageVanished, RunError
 from sectool.mailbox.base import Placed
 from sectool.mailbox.files.inheriting import Inheritance, attributes_of
@@ -32,35 +30,19 @@ from sectool.mailbox.mbox.index import (
     Index,
     Layout,
     Reader,
-    digest_of,
     end_by_length,
-    is_separator,
     key_of,
     lay_out,
     read_index,
 )
-from sectool.mailbox.mbox.locking import (
-    HeldFile,
-    is_open_for_writing,
-    lock_of,
-    locked,
-    locked_beside,
-    remove_stale_lock,
-)
+from sectool.mailbox.mbox.late import BOX, Endings, make_box, missing_end, old_name
+from sectool.mailbox.mbox.locking import HeldFile, locked, locked_beside
 from sectool.mailbox.mbox.waiting import Waiting, digest_in
 from sectool.message import COPY_BLOCK, Intent, MessageRef, open_regular_file
 
 TRIES = 5
 """Times a folder is written that programs change although it is locked."""
 
-PATIENCE = 2.0
-"""Seconds that a program is waited for that has the old file open for writing."""
-
-_BOX = "box"
-"""Name of the new file beside the old one."""
-_OLD = re.compile(r"old\.(\d{1,19})\.[0-9a-f]{8}")
-"""Name of the old file after the exchange, with as many bytes of it as are in the new one."""
-_PAUSE = 0.02
 _NOT_IN_KERNEL = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 
 
@@ -101,7 +83,7 @@ class Rewriter:
         self._folders = boxes.folders
         self._waiting = waiting
         self._held = held
-        self._unended: list[DirectoryEntry] = []
+        self.endings = Endings(boxes.folders, waiting)
 
     def replace(self, folder: str, placed: Sequence[Placed]) -> list[Placed | MessageError]:
         """Puts new copies into the places of old ones, all of a folder by one rename.
@@ -120,17 +102,8 @@ class Rewriter:
             SectoolError: it could not be written; the old file is as it was.
         """
         file = self._folders.entry_of_new(folder)
-        self._make(file)
+        make_box(self._folders, file)
         return self._rewritten(file, folder, placed)
-
-    def _make(self, file: DirectoryEntry) -> None:
-        """Makes the file of a folder, where there is none."""
-        with contextlib.suppress(FileExistsError):
-            with durable.new_file(file) as stream:
-                crashpoint("mbox.folder")
-                owner = self._folders.owner_status()
-                Inheritance(owner.st_uid, owner.st_gid, 0o600).give(stream.fileno())
-            durable.sync_directories([file.directory], "mbox.folder")
 
     # --- one exchange ----------------------------------------------------------------------
 
@@ -146,14 +119,13 @@ class Rewriter:
             reason = f"the folder {folder} is changed by a program that does not lock it"
             return [MessageChanged(reason) for _ in placed]
         with contextlib.suppress(Locked):  # the next run ends it
-            self.end_exchange(file, patience=PATIENCE)
+            self.endings.end_exchange(file)
         for copy, answered in zip(placed, answers, strict=True):
             if isinstance(answered, Placed):
                 with contextlib.suppress(MessageVanished):
                     self._waiting.remove(copy.written.intent, self._waiting.directory(file))
         self._waiting.remove_directory(file)
-        with contextlib.suppress(MessageVanished):
-            self._unended += [file] if _kept(self._waiting.directory(file)) else []
+        self.endings.remember(file)
         return answers
 
     def _try(
@@ -169,8 +141,8 @@ class Rewriter:
                 return [change for change in ready if isinstance(change, MessageError)]
             beside = self._waiting.ensure_directory(file)
             # An exchange before this one may not have been ended yet.
-            self._end(file, beside, patience=PATIENCE)
-            box = beside / _BOX
+            self.endings.end(file, beside, waits=True)
+            box = beside / BOX
             spoilt: dict[int, MessageError] = {}
             written = self._written(box, old, index, changes, spoilt)
             if FileState.of(old.fileno()) != index.state:
@@ -275,7 +247,7 @@ class Rewriter:
         _expect_as_before(expected, index, following, len(index))
         added = [change for change in changes if change.number is None]
         if added:
-            new.write(_missing_end(reader, is_last=position < index.state.size))
+            new.write(missing_end(reader, is_last=position < index.state.size))
         for change in added:
             date = change.intent.internal_date or datetime.now().astimezone()
             line = separator(date, b"\n")
@@ -306,164 +278,12 @@ class Rewriter:
 
     def _exchange(self, file: DirectoryEntry, beside: Directory, old: BinaryIO, size: int) -> None:
         if self._held is not None:
-            self._held.hold(beside / _BOX)
-        kept = beside / _old_name(size)
+            self._held.hold(beside / BOX)
+        kept = beside / old_name(size)
         durable.link(old, kept, "mbox.keep")
         durable.sync_directories([beside], "mbox.keep")
-        durable.rename(beside / _BOX, file, "mbox.exchange")
+        durable.rename(beside / BOX, file, "mbox.exchange")
         durable.sync_directories([file.directory, beside], "mbox.exchanged")
-
-    # --- what comes late -------------------------------------------------------------------
-
-    def settle(self) -> None:
-        """Ends the exchanges that an earlier run left, and removes what it had begun."""
-        for file, beside in self._folders.besides():
-            durable.unlink(beside / _BOX, "mbox.discard", missing_ok=True)
-            if not is_regular(file):
-                self._end_of_renamed(file, beside)
-                self._waiting.remove_directory(file)
-                continue
-            self.end_exchange(file, patience=PATIENCE)
-            self._waiting.remove_directory(file)
-            if is_regular(lock_of(file)):
-                # Of a killed run, for which others may wait; else its holder is waited for later.
-                with contextlib.suppress(Locked), locked(file):
-                    pass
-
-    def _end_of_renamed(self, file: DirectoryEntry, beside: Directory) -> None:
-        """Ends the exchange of a folder whose file has another name, or none, since then."""
-        remove_stale_lock(file)
-        with contextlib.suppress(FileNotFoundError):
-            file.lstat()
-            return  # something that is no file, which is its owner's to explain
-        for name in _kept(beside):
-            with open_regular_file(beside / name) as old:
-                status = os.fstat(old.fileno())
-                if status.st_nlink == 1 and status.st_size > int(name.split(".")[1]):
-                    self._make(file)  # as the delivery would have that came late
-                    self.end_exchange(file, patience=PATIENCE)
-                    return
-                # With another name it is the folder itself: a run was killed before the exchange.
-                if status.st_nlink > 1 or not is_open_for_writing(old.fileno()):
-                    durable.unlink(beside / name, "mbox.discard-old")
-
-    def end_all(self) -> None:
-        """Ends, where that can be done at once, what programs kept open when it was to end."""
-        for file in self._unended:
-            self.end_exchange(file, patience=0)
-        self._unended.clear()
-
-    def end_exchange(self, file: DirectoryEntry, *, patience: float) -> None:
-        """Delivers what came late into an old file, and removes it.
-
-        Args:
-            file: the folder's.
-            patience: seconds that a program is waited for that may still write to it.
-        """
-        with contextlib.suppress(MessageVanished):
-            beside = self._waiting.directory(file)
-            if _kept(beside):
-                self._wait(beside, patience)
-                with locked(file):
-                    self._end(file, beside, patience=0)
-
-    def _wait(self, beside: Directory, patience: float) -> None:
-        until = time.monotonic() + patience
-        for name in _kept(beside):
-            with contextlib.suppress(OSError), open_regular_file(beside / name) as old:
-                # Where it cannot be told, all the time is waited.
-                while is_open_for_writing(old.fileno()) is not False:
-                    if time.monotonic() >= until:
-                        break
-                    time.sleep(_PAUSE)
-
-    def _end(self, file: DirectoryEntry, beside: Directory, *, patience: float) -> None:
-        """The same; the file is locked."""
-        self._wait(beside, patience)
-        for name in _kept(beside):
-            kept = beside / name
-            with open_regular_file(kept) as old:
-                self._folders.check_owner(str(kept), os.fstat(old.fileno()))
-                known, size = int(name.split(".")[1]), os.fstat(old.fileno()).st_size
-                if size > known and not _is_same(file, old):
-                    self._deliver(file, old.fileno(), known, size)
-                    delivered = beside / _old_name(size)
-                    durable.rename(kept, delivered, "mbox.delivered")
-                    durable.sync_directories([beside], "mbox.delivered")
-                    kept = delivered
-                # The same file: a run was killed before the exchange.
-                if _is_same(file, old) or not is_open_for_writing(old.fileno()):
-                    durable.unlink(kept, "mbox.discard-old")
-        durable.sync_directories([beside], "mbox.ended")
-
-    def _deliver(self, file: DirectoryEntry, old: int, known: int, size: int) -> None:
-        """Appends the messages that came late; those that a killed run appended are there."""
-        reader = Reader(old, size)
-        descriptor = file.open(os.O_RDWR | os.O_APPEND)
-        with os.fdopen(descriptor, "ab", 0) as new:
-            self._folders.check_owner(str(file), os.fstat(descriptor))
-            present = read_index(descriptor)
-            text = Reader(descriptor, present.state.size)
-            end = _end_of_tail(reader, known)
-            if end == known and not is_separator(reader, known):
-                # The rest of a message that was being written without a lock.
-                if text.read(max(text.size - size + known, 0), text.size) != reader.read(
-                    known, size
-                ):
-                    _append(old, new, known, size)
-                known = size
-            elif known < size:
-                new.write(_missing_end(text, is_last=True))
-                known = end
-            while known < size:
-                layout = lay_out(reader, known, None, by_length=False)
-                key = key_of(layout.line, digest_of(reader, layout)).hex()
-                if present.find(f"{key}.0") is None:
-                    _append(old, new, known, layout.end)
-                known = layout.end
-            durable.sync_files([new], "mbox.deliver")
-
-
-def _end_of_tail(reader: Reader, start: int) -> int:
-    """Where the first line begins that is not empty."""
-    while reader.read(start, start + 1) in {b"\r", b"\n"}:
-        start += 1
-    return start
-
-
-def _append(source: int, target: BinaryIO, start: int, end: int) -> None:
-    """The same where the file was opened to append to, which the kernel copies nothing into."""
-    crashpoint("mbox.deliver")
-    while start < end:
-        block = os.pread(source, min(COPY_BLOCK, end - start), start)
-        if not block:
-            return
-        target.write(block)
-        start += len(block)
-
-
-def _old_name(size: int) -> str:
-    return f"old.{size}.{os.urandom(4).hex()}"
-
-
-def _kept(beside: Directory) -> list[str]:
-    with beside.scan() as entries:
-        return sorted(entry.name for entry in entries if _OLD.fullmatch(entry.name))
-
-
-def _is_same(file: DirectoryEntry, old: BinaryIO) -> bool:
-    try:
-        return os.path.samestat(file.lstat(), os.fstat(old.fileno()))
-    except FileNotFoundError:
-        return False
-
-
-def _missing_end(reader: Reader, *, is_last: bool) -> bytes:
-    """What a file lacks of the empty line before a further message."""
-    tail = reader.read(max(reader.size - 3, 0), reader.size)
-    if not tail or not is_last or tail.endswith((b"\n\n", b"\n\r\n")):
-        return b""
-    return b"\n" if tail.endswith(b"\n") else b"\n\n"
 
 
 def _copy_range(source: int, target: BinaryIO, start: int, end: int) -> None:

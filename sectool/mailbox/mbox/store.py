@@ -353,7 +353,7 @@ class Mbox(Mailbox):
             return
         with durable.explained("end the exchange of a folder that was interrupted"):
             self._folders.names()
-            self._rewriter.settle()
+            self._rewriter.endings.settle()
             for intent in intents:
                 if answer(self._is_left_beside, intent) is True:
                     self._remove(intent)
@@ -378,7 +378,7 @@ class Mbox(Mailbox):
 
     def close(self) -> None:
         with contextlib.suppress(SectoolError, OSError):
-            self._rewriter.end_all()
+            self._rewriter.endings.end_all()
 
     def _require_writable(self) -> None:
         if not self.capabilities.writable:

@@ -21,7 +21,7 @@ from sectool.errors import MessageError, MessageVanished, why_unread
 from sectool.mailbox.files.inheriting import Inheritance
 from sectool.mailbox.mbox.folders import MboxFolders, beside_name
 from sectool.mailbox.mbox.form import HEADER_LIMIT, Header, header_end, quoted
-from sectool.mailbox.mbox.index import Layout, Reader, digest_of, lay_out
+from sectool.mailbox.mbox.index import USUAL_HEADER, Layout, Reader, digest_of, lay_out
 from sectool.message import COPY_BLOCK, Content, Intent, open_regular_file
 
 PART, WHOLE = ".part", ".new"
@@ -74,7 +74,9 @@ def _digest_when_read(content: Content) -> str:
 def _beginning_of(content: Content) -> tuple[Header, int]:
     """The header block of a content, and where its body begins."""
     with content.open() as stream:
-        beginning = stream.read(HEADER_LIMIT)
+        beginning = stream.read(USUAL_HEADER)
+        if not header_end(beginning, is_whole=False) and beginning[:1] not in {b"\n", b"\r"}:
+            beginning += stream.read(HEADER_LIMIT - USUAL_HEADER)
     length = header_end(beginning, is_whole=content.size <= len(beginning))
     return Header(beginning[:length]), length
 
