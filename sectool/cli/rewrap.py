@@ -15,7 +15,6 @@ from sectool.errors import UsageError
 
 if TYPE_CHECKING:
     from sectool.jobs import Reason
-    from sectool.summary import Summary
 
 EXAMPLE = "Example: sectool rewrap ~/Maildir --keys ~/old --to new.pem --job ~/renewal"
 
@@ -98,12 +97,4 @@ def rewrap(
         dry_run=dry_run,
     )
     spec = run.added_to(undone.added_to(certificates.added_to(spec)))
-    show(summary := run_job(spec, manners), manners, hint=_next(summary))
-
-
-def _next(summary: Summary) -> str:
-    from sectool.outcome import State
-
-    if not summary.counts[State.REFUSED]:
-        return ""
-    return "to encrypt anew what is refused, the same command with --or-reencrypt"
+    show(run_job(spec, manners), manners)

@@ -392,19 +392,29 @@ class MessageTable(Table):
         )
         self.see(message)
 
-    def end_walk(self, *, unseen: str) -> int:
+    def end_walk(self, *, unseen: str, forgives_clear: bool = False) -> int:
         """Gives the messages that a complete walk did not find a presence, ``gone`` or ``lost``.
 
         Mail that never was of the job cannot be lost to it.
+
+        Args:
+            unseen: ``gone`` or ``lost``.
+            forgives_clear: mail in clear can only have been deleted by its owner, so it is gone.
 
         Returns:
             How many messages that were there before are not any more.
         """
         cursor = self._connection.execute(
-            "UPDATE message SET presence = iif(state IN (?, ?), 'gone', ?)"
+            "UPDATE message SET presence = iif(state IN (?, ?) OR (? AND state IN (?, ?)),"
+            "   'gone', ?)"
             " WHERE presence IN ('present', 'changed')"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
-            (State.NOT_IN_JOB, State.OLD_KEY, unseen),
+            (
+                *(State.NOT_IN_JOB, State.OLD_KEY),
+                forgives_clear,
+                *(State.CLEAR, State.SIGNED),
+                unseen,
+            ),
         )
         return cursor.rowcount
 

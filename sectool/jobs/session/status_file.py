@@ -45,9 +45,15 @@ def summarise_job(job: Job) -> StatusSummary:
     else:
         summary.is_finished = False
     job.log.counts.summarise(summary)
-    summary.plaintext = plaintext_of(job)
+    tell_what_lies(summary, job)
     summary.retire = job.log.give_ups.last_answers()
     return summary
+
+
+def tell_what_lies(summary: Summary, job: Job) -> None:
+    """Adds what the job holds in clear, and what it keeps to undo what it did."""
+    summary.plaintext = plaintext_of(job)
+    summary.originals = job.log.plaintext.originals()
 
 
 def plaintext_of(job: Job) -> Plaintext:
@@ -79,6 +85,8 @@ class Reporter:
         self._warned: set[str] = set()
         self.unused_key_files: list[ShutKeyFile] = []
         """Key files that root does not use, since somebody could have led it to them."""
+        self.passed_over = 0
+        """Links, other files and folders that may hold mail, and that the walks left."""
         self._next = 0.0
         now = datetime.now(UTC)
         self._activity = Activity(operation, os.getpid(), now, now, is_on=True)
