@@ -78,7 +78,7 @@ def decrypt(
     dry_run: options.DryRun = False,
     undone: UndoneOptions,
     run: options.RunOptions,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """Before the move: write a plaintext checkpoint of all that opens.
 

@@ -94,7 +94,7 @@ def encrypt(
     dry_run: options.DryRun = False,
     undone: UndoneOptions,
     run: options.RunOptions,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """After the move: encrypt the mail of the job to the new keys.
 

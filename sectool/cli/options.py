@@ -414,6 +414,20 @@ class Manners:
     verbose: Verbose = 0
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class RunManners(Manners):
+    """The same of a run."""
+
+    json_lines: Annotated[
+        Path | None,
+        path_option(
+            "--json-lines",
+            metavar="FILE",
+            help="Append to this file what happens, as it happens: a JSON object a line.",
+        ),
+    ] = None
+
+
 def worker_processes(workers: int | None) -> int:
     """As many as asked for; None: as this machine is good for."""
     from sectool.jobs import default_workers

@@ -33,7 +33,7 @@ def purge(
     account: AccountOptions,
     workers: options.Workers = None,
     limit_factor: options.LimitFactor = 1,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """Remove checkpoints and originals that are no longer needed.
 

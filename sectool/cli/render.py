@@ -275,7 +275,7 @@ def _listing(title: str, entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[
     for (acknowledged, state, reason), several in ordered[:SHOWN]:
         known = ", acknowledged" if acknowledged else ""
         yield from wrapped(f"{len(several)} {state.value}{known}: {reason}", first=2, indent=4)
-        if state in WHAT_TO_DO and not acknowledged:
+        if state in NOT_DONE and not acknowledged:
             yield from wrapped(f"do: {WHAT_TO_DO[state]}", first=4, indent=8)
         yield from _places(several)
     if len(ordered) > SHOWN:

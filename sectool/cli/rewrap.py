@@ -73,7 +73,7 @@ def rewrap(
     dry_run: options.DryRun = False,
     undone: UndoneOptions,
     run: options.RunOptions,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """Exchange the recipients of encrypted mail; no plaintext on disk.
 

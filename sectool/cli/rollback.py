@@ -30,7 +30,7 @@ def rollback(
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
     run: options.RunOptions,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """Put the originals back.
 

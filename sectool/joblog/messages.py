@@ -30,7 +30,7 @@ from sectool.joblog.records import (
 from sectool.joblog.schema import LEGAL_STEPS
 from sectool.joblog.table import Table
 from sectool.message import Listing, MessageRef
-from sectool.outcome import Identity, MessageDigest, Proof, State, blotted
+from sectool.outcome import Identity, MessageDigest, Outcome, Proof, State, blotted
 
 REPLACED = frozenset({State.REENCRYPTED, State.REWRAPPED, State.VERIFIED})
 """States of a message whose stored copy is one that sectool wrote."""
@@ -48,6 +48,10 @@ _SEARCHES = 50_000
 """Searches whose end is remembered; forgetting one costs time only."""
 
 
+Watch = Callable[[Outcome], None]
+"""Is told what became of a message."""
+
+
 class MessageTable(Table):
     """The message rows of a job log; all writing happens inside ``JobLog.group``."""
 
@@ -57,6 +61,35 @@ class MessageTable(Table):
         self.copies = CopyTable(connection, self)
         self._unseen = "gone"
         self._passed: dict[tuple[str, ...], int] = {}
+        self._watch: Watch | None = None
+        self._changed: dict[int, None] = {}
+        """Rows whose state changed in the open group."""
+
+    # --- who hears of it --------------------------------------------------------
+
+    def watch(self, watch: Watch) -> None:
+        """Tells of each message that comes to a state, once that is durable."""
+        self._watch = watch
+
+    def _note_change(self, messages: Iterable[int]) -> None:
+        if self._watch is not None:
+            self._changed.update(dict.fromkeys(messages))
+
+    def tell_changes(self, *, are_kept: bool) -> None:
+        """The open group has ended, and what was written in it is kept, or undone."""
+        changed, self._changed = self._changed, {}
+        watch = self._watch
+        if watch is None or not are_kept:
+            return
+        for message in changed:
+            row = self._row(
+                "SELECT folder, key, original_identity, state, reason FROM message"
+                " WHERE message = ?",
+                message,
+            )
+            if row is not None:
+                folder, key, identity, state, reason = row
+                watch(Outcome(folder, key, identity, State(state), reason))
 
     # --- the one function through which every state changes ---------------------
 
@@ -87,6 +120,7 @@ class MessageTable(Table):
             (state, blotted(reason), proof or "", message),
         )
         self.note_step(message, step or state)
+        self._note_change([message])
 
     def replace_copies(self, copies: Sequence[NewCopy], state: State, proof: Proof | None) -> None:
         """As ``advance``, for messages of which other copies lie in the mailbox from now on.
@@ -115,6 +149,7 @@ class MessageTable(Table):
             (json.dumps(messages),),
         )
         self.note_steps(messages, state)
+        self._note_change(messages)
 
     def _check_legal(self, messages: Sequence[int], state: State) -> None:
         rows = self._connection.execute(
@@ -455,6 +490,7 @@ class MessageTable(Table):
         if claimed is None and (copy := self.copies.join(examination)):
             return copy
         message = self.insert(examination) if claimed is None else claimed.message
+        self._note_change([message])
         if claimed is not None:
             self.advance(message, examination.state, reason=examination.reason)
             self._connection.execute(

@@ -195,7 +195,7 @@ class _Decryption:
                     space_for_checkpoint(self._job.checkpoints.size_of(checkpoint.inner_size))
                     for checkpoint in examination.checkpoints
                 )
-                self._would_change += bool(examination.checkpoints)
+                self._would_change += examination.state is State.CHECKPOINTED
                 self._shut.pop(examination.ref, None)
                 if examination.state is State.MISSING_KEY:
                     # It may be looked at once more, when keys were tried on it.

@@ -213,6 +213,8 @@ class Session:
             job = self.stack.enter_context(open_job(run.job, create=create, trust=trust))
             check_way(job.log, run.operation)
             self._lock(job, mailbox, run.operation)
+        if self.progress.hears_outcomes:
+            job.log.messages.watch(self.progress.outcome)
         self.tell_passed_over(mailbox)
         return JobSession(run, job, mailbox, run.workers, self.progress, self.cancel, self.stack)
 

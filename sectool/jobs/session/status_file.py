@@ -21,6 +21,7 @@ from sectool.errors import Interrupted, SectoolError
 from sectool.joblog import Storage
 from sectool.jobs.session.job import STATUS_NAME, Job
 from sectool.jobs.session.spec import Operation
+from sectool.outcome import Outcome
 from sectool.progress import Progress
 from sectool.summary import Activity, Plaintext, ShutKeyFile, StatusSummary, Summary
 
@@ -98,6 +99,11 @@ class Reporter:
         """As the other one has it."""
         return self._progress.shows_totals
 
+    @property
+    def hears_outcomes(self) -> bool:
+        """As the other one has it."""
+        return self._progress.hears_outcomes
+
     def begin(self, stage: str, total: int | None) -> None:
         """A stage starts."""
         self._progress.begin(stage, total)
@@ -118,6 +124,10 @@ class Reporter:
     def note(self, text: str) -> None:
         """Told on."""
         self._progress.note(text)
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Told on."""
+        self._progress.outcome(outcome)
 
     def warn(self, text: str, *, hint: str = "") -> None:
         """Told on, once."""
