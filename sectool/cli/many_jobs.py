@@ -13,8 +13,16 @@ import typer
 from sectool.cli import advice, retirement
 from sectool.cli.layout import size_text, table, wrapped
 from sectool.cli.options import Manners
-from sectool.cli.render import as_json, plaintext_as_json, plaintext_as_table
-from sectool.cli.shell import answer, envelope, error_body, report, say, tell, warnings_after
+from sectool.cli.render import as_json, next_line, plaintext_as_json, plaintext_as_table
+from sectool.cli.shell import (
+    answer,
+    envelope,
+    error_body,
+    report,
+    say_in_lines,
+    tell,
+    warnings_after,
+)
 from sectool.cli.verdicts import Judgement, judge
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import State
@@ -99,7 +107,7 @@ def show_many(found: Sequence[JobSeen], manners: Manners, *, looks_only: bool) -
     elif not manners.quiet:
         report([*_lines(found, total), *_answer_lines(found, answers), *_last_lines(found)])
     elif code:
-        say(f"sectool: verdict: {_verdict(found)['text']}")
+        say_in_lines(f"sectool: verdict: {_verdict(found)['text']}")
     for error in errors:
         tell(error)
     raise typer.Exit(code)
@@ -161,7 +169,7 @@ def _last_lines(found: Sequence[JobSeen]) -> Iterable[str]:
             yield ""
             yield from wrapped(f"{job.directory}: {job.judgement.text}", indent=4)
             if job.judgement.next_step:
-                yield f"  next: {job.judgement.next_step}"
+                yield from next_line(job.judgement.next_step, first=4)
     yield ""
     yield from wrapped(f"verdict   {_verdict(found)['text']}", indent=10)
 

@@ -22,7 +22,7 @@ from sectool.cli.layout import (
     wrapped,
 )
 from sectool.cli.options import Manners
-from sectool.cli.shell import answer, envelope, error_body, report, say, tell
+from sectool.cli.shell import answer, envelope, error_body, report, say_in_lines, tell
 from sectool.cli.verdicts import Judgement, judge
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State
@@ -76,7 +76,7 @@ def show(
     elif not manners.quiet:
         report(as_table(summary))
     elif code:
-        say(f"sectool: verdict: {judge(summary).text}")
+        say_in_lines(f"sectool: verdict: {judge(summary).text}")
     if failure is not None:
         tell(failure)
     raise typer.Exit(code)
@@ -414,8 +414,7 @@ def plaintext_as_table(plaintext: Plaintext) -> Iterable[str]:
     lying = plaintext.checkpoints, plaintext.in_mailbox
     if not any(each.count for each in lying):
         yield from wrapped(
-            "plaintext no decrypted copy left by sectool, neither in the job directory nor in the"
-            " mailbox",
+            "plaintext none: sectool left no decrypted copy in the job directory or the mailbox",
             indent=10,
         )
     if plaintext.checkpoints.count:
@@ -445,10 +444,17 @@ def verdict_as_json(summary: Summary) -> dict[str, Any]:
     return {"good": judgement.good, "text": judgement.text}
 
 
+def next_line(step: str, *, first: int = 0) -> Iterable[str]:
+    """What comes next; a command is in one line, to be copied whole."""
+    if step.startswith("sectool "):
+        return [f"{' ' * first}next: {step}"]
+    return wrapped(f"next: {step}", first=first, indent=first + 6)
+
+
 def _verdict(judgement: Judgement) -> Iterable[str]:
-    """The same for a person, and what comes next: in one line, to be copied."""
+    """The same for a person, and what comes next."""
     yield ""
     yield from wrapped(f"verdict   {judgement.text}", indent=10)
     if judgement.next_step:
         yield ""
-        yield f"next: {judgement.next_step}"
+        yield from next_line(judgement.next_step)

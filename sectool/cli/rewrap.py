@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sectool.cli import afterwards, options
-from sectool.cli.paths import path_option
+from sectool.cli.paths import one_of, path_option
 from sectool.cli.undone import UndoneOptions
 from sectool.errors import UsageError
 
@@ -41,6 +41,7 @@ class ExchangeOptions:
             metavar="WORD",
             help="superseded, affiliation-changed, cessation-of-operation; key-compromise is"
             " refused.",
+            autocompletion=one_of("superseded", "affiliation-changed", "cessation-of-operation"),
         ),
     ] = "superseded"
     shared: options.Shared = False

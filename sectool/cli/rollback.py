@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.paths import one_of
 
 EXAMPLE = "Example: sectool rollback ~/move"
 
@@ -16,6 +17,7 @@ ToStage = Annotated[
         "--to-stage",
         metavar="STAGE",
         help="original: what was there first. decrypted: the plaintext of a job in place.",
+        autocompletion=one_of("original", "decrypted"),
     ),
 ]
 

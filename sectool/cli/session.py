@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar
 from sectool.cli.events import Events, open_events
 from sectool.cli.layout import shorten
 from sectool.cli.options import Manners, RunManners
-from sectool.cli.shell import note_warning, plain, say, warnings_after
+from sectool.cli.shell import note_warning, plain, say, say_in_lines, warnings_after
 from sectool.cli.stopping import SignalCancel, handling, stopping_at_once
+from sectool.errors import Interrupted
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -112,7 +113,7 @@ class TerminalProgress:
     def _say(self, text: str) -> None:
         if self._bar is not None:
             self._bar.clear()
-        say(text)
+        say_in_lines(text)
 
 
 def passphrase_prompt() -> Callable[[str], str] | None:
@@ -128,11 +129,14 @@ def passphrase_prompt() -> Callable[[str], str] | None:
         from sectool.keys import is_token_uri
 
         nonlocal asked
+        what, leaving = "passphrase", "skip this key file"
+        if is_token_uri(name):
+            what, leaving = "PIN", "skip this token"
+        elif "://" in name:
+            what, leaving = "password", "give up"
         if name == asked:
-            say("sectool: that passphrase does not open it; none at all leaves it out")
+            say(f"sectool: Wrong {what}. Press Enter to {leaving}.")
         asked = name
-        what = "password" if "://" in name else "passphrase"
-        what = "PIN" if is_token_uri(name) else what
         # Nothing is under way while a person types, so an interrupt need not wait.
         with stopping_at_once():
             try:
@@ -144,6 +148,23 @@ def passphrase_prompt() -> Callable[[str], str] | None:
                 raise
 
     return ask
+
+
+def confirm(warning: str) -> None:
+    """Asks a person at a terminal whether to go on; where nobody is there, it goes on.
+
+    Raises:
+        Interrupted: the answer was no.
+    """
+    if sys.stdin is None or not sys.stdin.isatty() or sys.stderr is None:
+        return
+    say_in_lines(warning)
+    with stopping_at_once():
+        sys.stderr.write("Go on? Type yes: ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline()
+    if answer.strip().lower() not in {"y", "yes"}:
+        raise Interrupted("nothing was removed", hint="--yes removes without a question")
 
 
 def run_job(spec: Run[AnySummary], manners: Manners) -> AnySummary:
