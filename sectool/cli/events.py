@@ -141,6 +141,8 @@ def _open(path: Path) -> int:
         way = Trust().walk(path.parent)
         if way.missing or not way.real.is_dir():
             raise UsageError(f"there is no directory {path.parent}", hint="make it first")
+        if (way.real / path.name).is_symlink():
+            raise UsageError(f"{path} is a link, and is left as it is", hint="name another file")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(way.real / path.name, flags | os.O_CLOEXEC, 0o600)
         status = os.fstat(descriptor)

@@ -13,7 +13,7 @@ from enum import Enum
 
 from sectool.cli import advice
 from sectool.cli.layout import counted, size_text
-from sectool.outcome import State
+from sectool.outcome import NOT_DONE, State
 from sectool.retirement import Answer
 from sectool.summary import (
     OpeningSummary,
@@ -63,8 +63,8 @@ def judge(summary: Summary) -> Judgement:
         return _judge_scan(summary)
     left = list(_left(summary))
     text = "; ".join([*_achieved(summary), *left])
-    waits = isinstance(summary, VerifySummary) and advice.waiting(summary) > 0
-    return Judgement(not left and not waits, text, advice.next_of_run(summary))
+    is_good = not left and not _waits(summary)
+    return Judgement(is_good, text, advice.next_of_run(summary))
 
 
 def _judge_scan(summary: Summary) -> Judgement:
@@ -195,15 +195,23 @@ def _left(summary: Summary) -> Iterable[str]:
     if others:
         yield f"{counted(others, 'message')} not done"
     yield from _unreached(summary)
-    needing = sum(not entry.acknowledged for entry in summary.needs_old_keys)
+    needing = sum(
+        not entry.acknowledged and entry.state not in NOT_DONE for entry in summary.needs_old_keys
+    )
     if needing:
-        yield f"{counted(needing, 'message')} {'needs' if needing == 1 else 'need'} old keys"
+        yield f"{counted(needing, 'message')} done, and in need of old keys"
     retired = summary.retire or () if isinstance(summary, VerifySummary) else ()
     claiming = sum(not claim.acknowledged for key in retired for claim in key.claims)
     if claiming:
         yield f"old keys are or may be needed in {counted(claiming, 'case')}"
-    if summary.failure_code and not (summary.leaves_work or any(_unreached(summary))):
+    explained = summary.leaves_work or any(_unreached(summary)) or _waits(summary)
+    if summary.failure_code and not explained:
         yield "not all was done"
+
+
+def _waits(summary: Summary) -> bool:
+    """Whether ``verify`` told of mail that waits, which is no fault of it."""
+    return isinstance(summary, VerifySummary) and advice.waiting(summary) > 0
 
 
 def _missed(lost: int, in_clear: int) -> Iterable[str]:
@@ -224,7 +232,8 @@ def _unreached(summary: Summary) -> Iterable[str]:
         yield f"{counted(len(left_folders), 'folder')} left, where too much failed"
     if left_out := summary.counts[State.NOT_SELECTED]:
         yield f"{counted(left_out, 'message')} left out, as asked"
-    if summary.phase in {"encrypt", "rewrap"} and not summary.dry_run and advice.waiting(summary):
+    ran = not (summary.dry_run or isinstance(summary, StatusSummary))
+    if ran and summary.phase in {"encrypt", "rewrap"} and advice.waiting(summary):
         yield f"{counted(advice.waiting(summary), 'message')} not encrypted to the new keys yet"
     if summary.passed_over:
         yield f"{counted(summary.passed_over, 'place')} passed over that may hold mail"

@@ -119,7 +119,7 @@ def test_rewrap_prints_the_same_shape(run: Fixture, sample: Fixture, tmp_path: P
     words = ("rewrap", maildir, *sample.history, "--to", sample.new, "--workers=0", "--json")
     dry = run(*words, "--dry-run")
     refused = run(*words[:-1], "--profile=modern", "--dry-run")
-    assert "with --or-reencrypt" in refused.out
+    assert "rewrap --or-reencrypt encrypts it anew" in refused.out
     real = run(*words, "--job", job)
     told = run("status", job, "--json")
     for answer in (dry, real, told):

@@ -10,6 +10,7 @@ from sectool.jobs.session.acknowledge import read_acknowledgements, read_give_up
 from sectool.jobs.session.job import end_walk
 from sectool.jobs.session.session import JobSession, Session, name_shut_key_files
 from sectool.jobs.session.spec import Operation, Verify
+from sectool.jobs.session.status_file import tell_what_lies
 from sectool.outcome import State
 from sectool.summary import VerifySummary
 
@@ -57,6 +58,7 @@ def _summary(on: JobSession, *, opens: bool) -> VerifySummary:
     job = on.job
     summary = on.summary(VerifySummary)
     job.log.counts.summarise(summary)
+    tell_what_lies(summary, job)
     summary.opens = opens
     summary.has_begun = any(map(job.log.phase, (Operation.ENCRYPT, Operation.REWRAP)))
     waiting = summary.any_of(State.CHECKPOINTED, State.DECRYPTED, State.READABLE)
