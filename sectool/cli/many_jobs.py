@@ -26,7 +26,8 @@ from sectool.cli.shell import (
 from sectool.cli.verdicts import Judgement, judge
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import State
-from sectool.summary import Plaintext, StatusSummary, Summary, VerifySummary
+from sectool.plaintext import Plaintext
+from sectool.summary import StatusSummary, Summary, VerifySummary
 
 
 @dataclass(frozen=True, slots=True)

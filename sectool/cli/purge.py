@@ -62,20 +62,21 @@ def purge(
         accept_unproven=accept_unproven,
         abandon=abandon,
     )
-    if not (yes or dry_run):
-        _ask(spec)
+    _ask(spec, yes=yes)
     show(run_job(account.at_account(spec), manners), manners)
 
 
-def _ask(spec: Purge) -> None:
+def _ask(spec: Purge, *, yes: bool) -> None:
     """Asks before what cannot be undone: the first time on a job, and giving up each time.
 
     Raises:
         Interrupted: the answer was no.
     """
     from sectool import jobs
-    from sectool.cli.session import confirm
+    from sectool.cli.session import confirm, is_somebody_there
 
+    if yes or spec.dry_run or not is_somebody_there():
+        return
     summary = jobs.status(spec.job, jobs.Trust.in_group(spec.trust_group))
     if spec.abandon:
         confirm(

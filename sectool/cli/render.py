@@ -26,13 +26,12 @@ from sectool.cli.shell import answer, envelope, error_body, report, say_in_lines
 from sectool.cli.verdicts import Judgement, judge
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State
+from sectool.plaintext import Lying, Plaintext
 from sectool.summary import (
     Activity,
-    Lying,
     NeedsOldKeys,
     NotDone,
     OpeningSummary,
-    Plaintext,
     Preflight,
     Scenario,
     StatusSummary,
@@ -227,9 +226,9 @@ def _left(summary: Summary, state: State) -> str:
 
 
 def _head(summary: Summary) -> Iterable[str]:
-    yield f"mailbox   {summary.mailbox}"
+    yield from wrapped(f"mailbox   {summary.mailbox}", indent=10)
     if summary.job:
-        yield f"job       {summary.job}"
+        yield from wrapped(f"job       {summary.job}", indent=10)
     if summary.dry_run:
         yield f"dry run   of {summary.phase}: nothing was written"
     elif summary.phase:

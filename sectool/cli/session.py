@@ -150,14 +150,17 @@ def passphrase_prompt() -> Callable[[str], str] | None:
     return ask
 
 
+def is_somebody_there() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None
+
+
 def confirm(warning: str) -> None:
-    """Asks a person at a terminal whether to go on; where nobody is there, it goes on.
+    """Asks the person at the terminal whether to go on.
 
     Raises:
         Interrupted: the answer was no.
     """
-    if sys.stdin is None or not sys.stdin.isatty() or sys.stderr is None:
-        return
     say_in_lines(warning)
     with stopping_at_once():
         sys.stderr.write("Go on? Type yes: ")

@@ -14,10 +14,10 @@ from enum import Enum
 from sectool.cli import advice
 from sectool.cli.layout import counted, size_text
 from sectool.outcome import NOT_DONE, State
+from sectool.plaintext import Plaintext
 from sectool.retirement import Answer
 from sectool.summary import (
     OpeningSummary,
-    Plaintext,
     PurgeSummary,
     StatusSummary,
     Summary,

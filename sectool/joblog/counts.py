@@ -12,7 +12,8 @@ from sectool.joblog.parts import STANDING
 from sectool.joblog.records import NOTICED, RECIPIENT_COLUMNS, Storage, moment_of
 from sectool.joblog.table import Table
 from sectool.outcome import NOT_DONE, Integrity, RecipientKey, State
-from sectool.summary import Lying, NotDone, Summary
+from sectool.plaintext import Lying
+from sectool.summary import NotDone, Summary
 
 _UNFINISHED = "(word IN (SELECT value FROM json_each(?)) OR (word = ? AND told <> ''))"
 _UNFINISHED_VALUES = (json.dumps(sorted(NOT_DONE)), State.CHECKPOINTED)

@@ -160,9 +160,9 @@ class JobLog(ValueTable):
             crashpoint("joblog.commit.before")
             self._connection.execute("COMMIT")
             crashpoint("joblog.commit.after")
-            self.messages.tell_changes(are_kept=True)
+            self.messages.changes.end_group(is_kept=True)
         except BaseException as error:
-            self.messages.tell_changes(are_kept=False)
+            self.messages.changes.end_group(is_kept=False)
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):

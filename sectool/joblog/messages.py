@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from sectool.errors import JobLogDamaged
+from sectool.joblog.changes import Changes
 from sectool.joblog.copies import CopyTable
 from sectool.joblog.parts import PartTable
 from sectool.joblog.records import (
@@ -30,7 +31,7 @@ from sectool.joblog.records import (
 from sectool.joblog.schema import LEGAL_STEPS
 from sectool.joblog.table import Table
 from sectool.message import Listing, MessageRef
-from sectool.outcome import Identity, MessageDigest, Outcome, Proof, State, blotted
+from sectool.outcome import Identity, MessageDigest, Proof, State, blotted
 
 REPLACED = frozenset({State.REENCRYPTED, State.REWRAPPED, State.VERIFIED})
 """States of a message whose stored copy is one that sectool wrote."""
@@ -48,10 +49,6 @@ _SEARCHES = 50_000
 """Searches whose end is remembered; forgetting one costs time only."""
 
 
-Watch = Callable[[Outcome], None]
-"""Is told what became of a message."""
-
-
 class MessageTable(Table):
     """The message rows of a job log; all writing happens inside ``JobLog.group``."""
 
@@ -61,35 +58,7 @@ class MessageTable(Table):
         self.copies = CopyTable(connection, self)
         self._unseen = "gone"
         self._passed: dict[tuple[str, ...], int] = {}
-        self._watch: Watch | None = None
-        self._changed: dict[int, None] = {}
-        """Rows whose state changed in the open group."""
-
-    # --- who hears of it --------------------------------------------------------
-
-    def watch(self, watch: Watch) -> None:
-        """Tells of each message that comes to a state, once that is durable."""
-        self._watch = watch
-
-    def _note_change(self, messages: Iterable[int]) -> None:
-        if self._watch is not None:
-            self._changed.update(dict.fromkeys(messages))
-
-    def tell_changes(self, *, are_kept: bool) -> None:
-        """The open group has ended, and what was written in it is kept, or undone."""
-        changed, self._changed = self._changed, {}
-        watch = self._watch
-        if watch is None or not are_kept:
-            return
-        for message in changed:
-            row = self._row(
-                "SELECT folder, key, original_identity, state, reason FROM message"
-                " WHERE message = ?",
-                message,
-            )
-            if row is not None:
-                folder, key, identity, state, reason = row
-                watch(Outcome(folder, key, identity, State(state), reason))
+        self.changes = Changes(connection)
 
     # --- the one function through which every state changes ---------------------
 
@@ -120,7 +89,7 @@ class MessageTable(Table):
             (state, blotted(reason), proof or "", message),
         )
         self.note_step(message, step or state)
-        self._note_change([message])
+        self.changes.note([message])
 
     def replace_copies(self, copies: Sequence[NewCopy], state: State, proof: Proof | None) -> None:
         """As ``advance``, for messages of which other copies lie in the mailbox from now on.
@@ -149,7 +118,7 @@ class MessageTable(Table):
             (json.dumps(messages),),
         )
         self.note_steps(messages, state)
-        self._note_change(messages)
+        self.changes.note(messages)
 
     def _check_legal(self, messages: Sequence[int], state: State) -> None:
         rows = self._connection.execute(
@@ -430,11 +399,8 @@ class MessageTable(Table):
     def end_walk(self, *, unseen: str, forgives_clear: bool = False) -> int:
         """Gives the messages that a complete walk did not find a presence, ``gone`` or ``lost``.
 
-        Mail that never was of the job cannot be lost to it.
-
-        Args:
-            unseen: ``gone`` or ``lost``.
-            forgives_clear: mail in clear can only have been deleted by its owner, so it is gone.
+        Mail that never was of the job cannot be lost to it. With ``forgives_clear`` mail in clear
+        can only have been deleted by its owner.
 
         Returns:
             How many messages that were there before are not any more.
@@ -444,12 +410,7 @@ class MessageTable(Table):
             "   'gone', ?)"
             " WHERE presence IN ('present', 'changed')"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
-            (
-                *(State.NOT_IN_JOB, State.OLD_KEY),
-                forgives_clear,
-                *(State.CLEAR, State.SIGNED),
-                unseen,
-            ),
+            (State.NOT_IN_JOB, State.OLD_KEY, forgives_clear, State.CLEAR, State.SIGNED, unseen),
         )
         return cursor.rowcount
 
@@ -490,7 +451,7 @@ class MessageTable(Table):
         if claimed is None and (copy := self.copies.join(examination)):
             return copy
         message = self.insert(examination) if claimed is None else claimed.message
-        self._note_change([message])
+        self.changes.note([message])
         if claimed is not None:
             self.advance(message, examination.state, reason=examination.reason)
             self._connection.execute(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sectool.cli.render import plaintext_as_json, plaintext_as_table
-from sectool.summary import Lying, Plaintext
+from sectool.plaintext import Lying, Plaintext
 
 Fixture = Any
 

@@ -22,7 +22,8 @@ from sectool.cli.verdicts import Level
 from sectool.durable import explain
 from sectool.errors import Interrupted, SectoolError, UsageError
 from sectool.outcome import NOT_DONE, State
-from sectool.summary import Lying, NeedsOldKeys, Plaintext, StatusSummary
+from sectool.plaintext import Lying, Plaintext
+from sectool.summary import NeedsOldKeys, StatusSummary
 
 DEPTH = 3
 """Directories below one that was named in which jobs are looked for."""

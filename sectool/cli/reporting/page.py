@@ -19,8 +19,8 @@ from sectool.cli.layout import counted, key_name, size_text
 from sectool.cli.reporting.collect import Former, Group, Line, Report, Tally, shown
 from sectool.cli.verdicts import Level
 from sectool.outcome import NOT_DONE, State
+from sectool.plaintext import Lying, Plaintext
 from sectool.retirement import NOT_LOOKED_AT
-from sectool.summary import Lying, Plaintext
 
 GROUPS = 60
 """Reasons that are listed; the tables for a spreadsheet have all messages."""

@@ -214,7 +214,7 @@ class Session:
             check_way(job.log, run.operation)
             self._lock(job, mailbox, run.operation)
         if self.progress.hears_outcomes:
-            job.log.messages.watch(self.progress.outcome)
+            job.log.messages.changes.watch(self.progress.outcome)
         self.tell_passed_over(mailbox)
         return JobSession(run, job, mailbox, run.workers, self.progress, self.cancel, self.stack)
 

@@ -22,8 +22,9 @@ from sectool.joblog import Storage
 from sectool.jobs.session.job import STATUS_NAME, Job
 from sectool.jobs.session.spec import Operation
 from sectool.outcome import Outcome
+from sectool.plaintext import Plaintext
 from sectool.progress import Progress
-from sectool.summary import Activity, Plaintext, ShutKeyFile, StatusSummary, Summary
+from sectool.summary import Activity, ShutKeyFile, StatusSummary, Summary
 
 INTERVAL = 3.0
 """Seconds between two writings, at least."""
