@@ -184,9 +184,9 @@ def _after_decrypting(summary: Summary) -> str:
 def _after_encrypting(summary: Summary) -> str:
     job = shlex.quote(summary.job)
     if replaced(summary) > summary.counts[State.VERIFIED]:
-        return f"sectool verify {job} --verify-keys PATH: it opens each with the new key"
+        return f"sectool verify {job} --verify-keys PATH  # opens each with the new key"
     if summary.originals or (summary.plaintext and summary.plaintext.checkpoints.count):
-        return f"sectool purge {job}: it removes plaintext and originals, and ends the undo"
+        return f"sectool purge {job}  # removes plaintext and originals, and ends the undo"
     return ""
 
 

@@ -7,8 +7,8 @@ an editor find it whole.
 from __future__ import annotations
 
 import itertools
+import os
 import re
-import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +20,9 @@ _NARROWEST = 40
 """Columns below which no table would be read; narrower terminals break the lines themselves."""
 
 _NARROWEST_CELL = 10
+
+_USUAL = 80
+"""Columns of a terminal that does not tell."""
 
 _PADDED = 120
 """Columns that a cell is filled up to where there is no width."""
@@ -34,8 +37,11 @@ _CELL_COLUMNS = 120
 """Columns of it that are shown in any case: of a key its issuer's end and all its serial number."""
 
 NUMBERS = frozenset(
-    {"messages", "parts", "not done", "in clear", "days", "in sent mail", "exit", "done", "proven"}
-) | {"purged"}
+    {
+        *("messages", "parts", "not done", "in clear", "days", "in sent mail"),
+        *("exit", "mail", "done", "proven", "purged", "left"),
+    }
+)
 """Titles of columns that stand right."""
 
 
@@ -48,7 +54,11 @@ def width(stream: TextIO | None = None) -> int | None:
     stream = sys.stdout if stream is None else stream
     if stream is None or not stream.isatty():
         return None
-    return max(_NARROWEST, shutil.get_terminal_size().columns)
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        columns = 0
+    return max(_NARROWEST, columns or _USUAL)
 
 
 def table(

@@ -187,7 +187,7 @@ def _total_document(total: Summary) -> dict[str, Any]:
 
 
 _HEAD = (
-    *("job", "phase", "exit", "messages", "done", "proven", "purged", "not done"),
+    *("job", "phase", "exit", "mail", "done", "proven", "purged", "left"),
     *("in clear", "days"),
 )
 

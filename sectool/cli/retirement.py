@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sectool.cli.layout import counted, key_name, shorten, table, wrapped
+from sectool.cli.layout import columns_of, counted, key_name, shorten, table, wrapped
 from sectool.outcome import PublicKeyDigest
 from sectool.retirement import NOT_LOOKED_AT, Answer, Claim, GivenUp
 from sectool.summary import RetiredKey, VerifySummary
+
+_FILE = 24
+"""Columns of the name of a key file that are not broken in the table."""
 
 _REASON = 100
 """Columns of a reason in the table; the messages that it is given for have all of it."""
@@ -140,7 +143,11 @@ def as_table(keys: Sequence[RetiredKey]) -> Iterable[str]:
 
 def _answers(keys: Sequence[RetiredKey]) -> Iterable[str]:
     rows = [(key_name(key.key), key.file, _in_short(key), _why(key)) for key in keys]
-    yield from table(("old key", "file", "answer", "reason"), rows, gives_way=(0, 1, 3))
+    # The name of a file is whole where the others can give way.
+    is_long = any(columns_of(key.file) > _FILE for key in keys)
+    yield from table(
+        ("old key", "file", "answer", "reason"), rows, gives_way=(0, 1, 3) if is_long else (0, 3)
+    )
     for key in keys:
         if key.given_up:
             yield from wrapped(f"  {key.file}: {reason(key)}", indent=4)

@@ -170,25 +170,23 @@ def test_a_person_is_not_asked_where_only_the_input_is_no_terminal(
     assert QUESTION not in answer.err
 
 
-@pytest.mark.parametrize(("keys", "code", "left"), [("no\n", 130, True), ("yes\n", 0, False)])
+@pytest.mark.parametrize(("keys", "code", "left"), [("no\n", 130, True), ("yes\n", 3, False)])
 def test_the_first_purge_asks(
-    keys: str, code: int, left: bool, at_terminal: Fixture, sample: Fixture, tmp_path: Path
+    keys: str, code: int, left: bool, at_terminal: Fixture, move: Fixture
 ) -> None:
-    job = tmp_path / "job"
-    shutil.copytree(sample.job, job)
-    terminal = at_terminal("purge", job, sample.small, "--abandon", "--partial", "--workers=0")
+    job = move.job
+    terminal = at_terminal("purge", job, move.maildir, "--abandon", "--partial", "--workers=0")
     terminal.wait_for("Type yes: ")
     terminal.type_seen(keys)
     assert terminal.end() == code
     assert any((job / "checkpoints").glob("*.eml")) is left
-    if code:
+    if left:
         assert "nothing was removed" in terminal.text
 
 
-def test_purge_with_yes_asks_nothing(at_terminal: Fixture, sample: Fixture, tmp_path: Path) -> None:
-    job = tmp_path / "job"
-    shutil.copytree(sample.job, job)
-    words = ("purge", job, sample.small, "--abandon", "--partial", "--yes", "--workers=0")
+def test_purge_with_yes_asks_nothing(at_terminal: Fixture, move: Fixture) -> None:
+    job = move.job
+    words = ("purge", job, move.maildir, "--abandon", "--partial", "--yes", "--workers=0")
     terminal = at_terminal(*words)
-    assert terminal.end() == 0
+    assert terminal.end() == 3
     assert "Type yes" not in terminal.text

@@ -497,6 +497,7 @@ def test_long_reasons_of_many_messages_take_bounded_memory(
 ) -> None:
     monkeypatch.setattr("sectool.joblog.counts._REASONS", 10_000)
     with JobLog.create(tmp_path / "job.db") as log:
+        log.messages.begin_walk()
         with log.group():
             for number in range(100):
                 reason = f"{number} " + "long " * 1000
@@ -514,6 +515,7 @@ def test_long_reasons_of_many_messages_take_bounded_memory(
 
 def test_a_reason_of_many_messages_is_kept_once(tmp_path: Path) -> None:
     with JobLog.create(tmp_path / "job.db") as log:
+        log.messages.begin_walk()
         with log.group():
             for number in range(10):
                 one = examined(
