@@ -128,10 +128,14 @@ def _lines(text: str, columns: int, *, first: int = 0, indent: int = 0) -> Itera
         if columns_of(line + word) <= room:
             line += word
             continue
-        if line:
+        rest = word
+        if line and columns_of(word) <= columns - indent:
             yield line
-            room = columns - indent
-        rest = word.lstrip(" ") if line else word
+            line, room, rest = "", columns - indent, word.lstrip(" ")
+        elif line:
+            part = _beginning(word, room - columns_of(line))
+            yield (line + part).rstrip(" ")
+            line, room, rest = "", columns - indent, word[len(part) :].lstrip(" ")
         while columns_of(rest) > room:
             part = _beginning(rest, max(2, room))
             yield part

@@ -316,7 +316,7 @@ def test_events_are_told_while_a_run_is_on_and_name_nobody(
     run(*encrypt, "--limit", 2)
     run(*encrypt)
     text = events.read_text()
-    told = [json.loads(line) for line in text.splitlines()]
+    told = [json.loads(out) for out in text.splitlines()]
     assert [one["event"] for one in told].count("begin") == 2
     done = [one for one in told if one["event"] == "message" and one["state"] == "reencrypted"]
     assert len({one["identity"] for one in done}) == WHOLE
@@ -335,7 +335,8 @@ def test_events_end_with_the_error_that_ended_the_run(
     (tmp_path / "empty").mkdir()
     fill(tmp_path / "empty", [])
     run("verify", job, tmp_path / "empty", "--json-lines", events, code=14)
-    last = json.loads(events.read_text().splitlines()[-1])
+    out = events.read_text().splitlines()[-1]
+    last = json.loads(out)
     assert (last["event"], last["exit_code"]) == ("error", 14)
 
 
