@@ -124,6 +124,20 @@ PublicKeyDigest = NewType("PublicKeyDigest", str)
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one message in a run."""
+
+    folder: str
+    ref: str
+    """What the store calls it in its folder."""
+    identity: Identity
+    """What it was first found as; the same wherever the mailbox is moved to."""
+    state: State
+    reason: str
+    """Why it is not done; empty where it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class RecipientKey:
     """One recipient of an encrypted message, as its RecipientInfo names it."""
 

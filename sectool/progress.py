@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sectool.outcome import Outcome
+
 
 class Progress(Protocol):
     """Receives what a run is doing; every call returns quickly and never raises."""
@@ -11,6 +13,10 @@ class Progress(Protocol):
     @property
     def shows_totals(self) -> bool:
         """Whether counting ahead is worth its time."""
+
+    @property
+    def hears_outcomes(self) -> bool:
+        """Whether anybody wants to know what becomes of each message."""
 
     def begin(self, stage: str, total: int | None) -> None:
         """A stage starts; ``total`` counts its messages, None while unknown."""
@@ -24,6 +30,9 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """One line worth telling a person who asked for details (``-v``)."""
 
+    def outcome(self, outcome: Outcome) -> None:
+        """What became of one message, as it happens."""
+
     def warn(self, text: str, *, hint: str = "") -> None:
         """One line that a person should see: the run goes on, but something is amiss."""
 
@@ -32,6 +41,7 @@ class NoProgress:
     """A ``Progress`` that does nothing: the default of every operation."""
 
     shows_totals = False
+    hears_outcomes = False
 
     def begin(self, stage: str, total: int | None) -> None:
         pass
@@ -43,6 +53,9 @@ class NoProgress:
         pass
 
     def note(self, text: str) -> None:
+        pass
+
+    def outcome(self, outcome: Outcome) -> None:
         pass
 
     def warn(self, text: str, *, hint: str = "") -> None:

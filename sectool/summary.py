@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from sectool.outcome import (
     NOT_DONE,
@@ -18,6 +18,7 @@ from sectool.outcome import (
     RecipientKey,
     State,
 )
+from sectool.plaintext import Plaintext
 from sectool.retirement import Answer, Claim, GivenUp, LookedAt
 
 
@@ -184,69 +185,6 @@ class Retried:
     """Those of them that have nothing left to do now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lying:
-    """Things that lie somewhere, and since when."""
-
-    count: int = 0
-    bytes: int = 0
-    """Of plaintext."""
-    since: datetime | None = None
-    """When the oldest came there; None: there are none, or it is not known."""
-
-    @classmethod
-    def total(cls, several: Sequence[Lying]) -> Lying:
-        """Those of several places together."""
-        moments = [each.since for each in several if each.since is not None]
-        return cls(
-            sum(each.count for each in several),
-            sum(each.bytes for each in several),
-            min(moments, default=None),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Plaintext:
-    """Where what was encrypted lies in clear, and for how long."""
-
-    checkpoints: Lying
-    """In the job directory, for anybody to read who can read it."""
-    sealed: Lying
-    """In the job directory, encrypted."""
-    in_mailbox: Lying
-    """Messages that were decrypted in place."""
-    asked: datetime = field(compare=False)
-    """When this was."""
-    sealed_to: tuple[str, ...] = ()
-    """SHA-256 fingerprints of the certificates that open the sealed ones."""
-
-    @classmethod
-    def total(cls, several: Sequence[Plaintext]) -> Plaintext:
-        """That of several jobs, at least one, together."""
-        return cls(
-            checkpoints=Lying.total([each.checkpoints for each in several]),
-            sealed=Lying.total([each.sealed for each in several]),
-            in_mailbox=Lying.total([each.in_mailbox for each in several]),
-            asked=max(each.asked for each in several),
-            sealed_to=tuple(sorted({name for each in several for name in each.sealed_to})),
-        )
-
-    @property
-    def since(self) -> datetime | None:
-        """When the oldest came to where it lies; None: nothing lies anywhere."""
-        moments = (self.checkpoints.since, self.in_mailbox.since)
-        return min((moment for moment in moments if moment is not None), default=None)
-
-    @property
-    def days(self) -> int:
-        """Whole days since then; 0 where there is nothing."""
-        return 0 if self.since is None else self.days_since(self.since)
-
-    def days_since(self, moment: datetime) -> int:
-        """Whole days from a moment until this was asked."""
-        return max(0, (self.asked - moment).days)
-
-
 class Scenario(StrEnum):
     """What kind of move it is, by comparing the old keys with those at the new place."""
 
@@ -258,6 +196,13 @@ class Scenario(StrEnum):
     """No old key is there; an issuer has the same name and another key."""
     NEW_SITE = "new-site"
     """No old key is there, and the issuers have other names."""
+
+
+class TimeRange(NamedTuple):
+    """How long something takes, in seconds, as far as can be said."""
+
+    shortest: float
+    longest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +225,9 @@ class Preflight:
     space_free: int | None
     """Bytes on the file system of the mailbox, or of the job directory where that
     has less; None: not known."""
-    seconds: float | None
-    """That opening all of it takes, by what it took just now; None: nothing was opened."""
+    seconds: tuple[TimeRange, TimeRange] | None
+    """That decrypting and encrypting all of it take, by what opening it took just now; None:
+    nothing was opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +272,10 @@ class Summary:
     """``scan``, ``decrypt`` or ``encrypt``."""
     is_finished: bool = True
     """False: the phase was begun and not brought to an end."""
+    dry_run: bool = False
+    """Whether nothing was written, and the counts are of what a run would find or do."""
+    would_change: int = 0
+    """After a dry run: messages that a real run would write to the mailbox or the job."""
     messages: int = 0
     bytes: int = 0
     counts: Counter[State] = field(default_factory=Counter)
@@ -358,6 +308,12 @@ class Summary:
     """Attached archives and mail stores that cannot be looked into, and may contain mail."""
     plaintext: Plaintext | None = None
     """What of the job lies in clear; None: nobody asked."""
+    originals: int | None = None
+    """Originals of replaced messages that the job keeps; None: nobody asked."""
+    lost_in_clear: int = 0
+    """Messages among the lost ones that never were encrypted, so that no copy was kept."""
+    passed_over: int = 0
+    """Links, other files and folders that may hold mail, and that the run left."""
     unused_key_files: list[ShutKeyFile] = field(default_factory=list)
     """Key files that root does not use, since somebody could have led it to another's."""
     shut_key_files: list[ShutKeyFile] = field(default_factory=list)
@@ -380,10 +336,18 @@ class Summary:
         return self.counts[State.MISSING_KEY] - self.acknowledged[State.MISSING_KEY]
 
     @property
+    def left(self) -> int:
+        """How many messages are not done, those aside that a person knows of."""
+        return sum(self.counts[state] - self.acknowledged[state] for state in NOT_DONE)
+
+    def any_of(self, *states: State) -> int:
+        """How many messages are in any of these states."""
+        return sum(self.counts[state] for state in states)
+
+    @property
     def leaves_work(self) -> bool:
         """Whether a message is not done and not acknowledged, or a layer in it needs an old key."""
-        left = any(self.counts[state] > self.acknowledged[state] for state in NOT_DONE)
-        return left or any(not entry.acknowledged for entry in self.needs_old_keys)
+        return self.left > 0 or any(not entry.acknowledged for entry in self.needs_old_keys)
 
     @property
     def exit_code(self) -> int:
@@ -445,6 +409,10 @@ class VerifySummary(Summary):
 
     retire: list[RetiredKey] | None = None
     """The answer to ``verify --retire``."""
+    has_begun: bool = False
+    """Whether encrypting, or exchanging recipients, began on the job."""
+    opens: bool = False
+    """Whether new keys were given to open replaced messages with."""
 
     @property
     def leaves_work(self) -> bool:

@@ -41,7 +41,5 @@ Partial = Annotated[
 ]
 AcceptUnproven = Annotated[
     bool,
-    typer.Option(
-        "--accept-unproven", help="Be content with messages that no new key has opened yet."
-    ),
+    typer.Option("--accept-unproven", help="Accept messages that no new key has opened yet."),
 ]

@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from sectool import __version__
+from sectool.cli.help import Command
 from sectool.cli.shell import carry_out, say, write
 from sectool.errors import SectoolError, UsageError
 
@@ -165,7 +166,7 @@ class _Commands(Mapping[str, Any]):
 def _load(name: str) -> Any:
     module = importlib.import_module(f"sectool.cli.{name}")
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-    alone.command(epilog=ending(name, module.EXAMPLE))(spread(getattr(module, name)))
+    alone.command(cls=Command, epilog=ending(name, module.EXAMPLE))(spread(getattr(module, name)))
     return typer.main.get_command(alone)
 
 

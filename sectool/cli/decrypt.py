@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +14,6 @@ from sectool.cli.undone import UndoneOptions
 
 if TYPE_CHECKING:
     from sectool.jobs import Decrypt
-    from sectool.summary import Summary
 
 EXAMPLE = "Example: sectool decrypt ~/Maildir --keys ~/keys --job ~/move"
 
@@ -80,7 +78,7 @@ def decrypt(
     dry_run: options.DryRun = False,
     undone: UndoneOptions,
     run: options.RunOptions,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """Before the move: write a plaintext checkpoint of all that opens.
 
@@ -102,15 +100,4 @@ def decrypt(
     )
     spec = sealing.added_to(in_place.added_to(parts.added_to(spec)), passphrases)
     spec = run.added_to(undone.added_to(spec))
-    summary = run_job(spec, manners)
-    show(summary, manners, hint="" if dry_run else _next(summary, spec))
-
-
-def _next(summary: Summary, spec: Decrypt) -> str:
-    from sectool.outcome import State
-
-    waiting = summary.counts[State.CHECKPOINTED] + summary.counts[State.DECRYPTED]
-    if not summary.is_finished or not waiting:
-        return ""
-    command = f"sectool encrypt NEWPLACE --job {shlex.quote(str(spec.job))} --to new.pem"
-    return f"move the mailbox, then: {command}{' --seal-keys KEYS' if spec.seal_to else ''}"
+    show(run_job(spec, manners), manners)

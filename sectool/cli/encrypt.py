@@ -66,7 +66,7 @@ class LostOptions:
     accept_lost: Annotated[
         bool,
         typer.Option(
-            "--accept-lost", help="The user deleted what is lost: it leaves the job as gone."
+            "--accept-lost", help="The owner deleted what is lost: let it go, and stop listing it."
         ),
     ] = False
     restore_lost: Annotated[
@@ -94,7 +94,7 @@ def encrypt(
     dry_run: options.DryRun = False,
     undone: UndoneOptions,
     run: options.RunOptions,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """After the move: encrypt the mail of the job to the new keys.
 

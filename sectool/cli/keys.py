@@ -126,7 +126,7 @@ def _lines(history: KeyHistory, needed: Summary | None) -> Iterator[str]:
         head.insert(4, "messages")
         for row, entry in zip(rows, history.entries, strict=True):
             row.insert(4, str(_messages(entry, needed)))
-    yield from table(head, rows, gives_way=len(head) - 1)
+    yield from table(head, rows, gives_way=(len(head) - 1,))
     for number, entry in enumerate(history.entries, 1):
         yield ""
         yield f"key {number}"

@@ -1,43 +1,148 @@
-"""Text in columns for a terminal of 80; knows nothing of what the text says."""
+"""Text in columns as wide as the terminal is; knows nothing of what the text says.
+
+In a pipe or a file there is no width: a line is as long as what it says, so that ``grep`` and
+an editor find it whole.
+"""
 
 from __future__ import annotations
 
 import itertools
-import textwrap
+import os
+import re
+import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TextIO
 
 from sectool.outcome import RecipientKey
 
-WIDTH = 80
+_NARROWEST = 40
+"""Columns below which no table would be read; narrower terminals break the lines themselves."""
 
-LONGEST = 50 * WIDTH
-"""Columns of a text that is broken into lines: names are made by strangers, too."""
+_NARROWEST_CELL = 10
 
-NUMBERS = frozenset({"messages", "parts", "not done", "in clear", "days", "in sent mail"})
+_USUAL = 80
+"""Columns of a terminal that does not tell."""
+
+_PADDED = 120
+"""Columns that a cell is filled up to where there is no width."""
+
+LONGEST = 4000
+"""Columns of a text that is shown: names are made by strangers, too."""
+
+_CELL_LINES = 4
+"""Lines of a cell that gives way."""
+
+_CELL_COLUMNS = 120
+"""Columns of it that are shown in any case: of a key its issuer's end and all its serial number."""
+
+NUMBERS = frozenset(
+    {
+        *("messages", "parts", "not done", "in clear", "days", "in sent mail"),
+        *("exit", "mail", "done", "proven", "purged", "left"),
+    }
+)
 """Titles of columns that stand right."""
 
 
+def width(stream: TextIO | None = None) -> int | None:
+    """Columns of the terminal that a stream is; None: it is none.
+
+    Args:
+        stream: None: standard output.
+    """
+    stream = sys.stdout if stream is None else stream
+    if stream is None or not stream.isatty():
+        return None
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        columns = 0
+    return max(_NARROWEST, columns or _USUAL)
+
+
 def table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], *, gives_way: int = 0
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, gives_way: Sequence[int] = (0,)
 ) -> Iterable[str]:
-    """Lines of a table within 80 columns: one column gives way, numbers stand right."""
-    widths = [max(columns_of(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    spare = WIDTH - sum(widths) - 2 * (len(widths) - 1)
-    widths[gives_way] = max(10, widths[gives_way] + min(0, spare))
-    for row in (head, *rows):
-        cells = []
-        for cell, title, width in zip(row, head, widths, strict=True):
-            text = shorten(cell, width)
-            padding = " " * (width - columns_of(text))
-            cells.append(padding + text if title in NUMBERS else text + padding)
-        yield "  ".join(cells).rstrip()
+    """Lines of a table: numbers stand right, and some columns are broken where it is too wide.
+
+    Nothing of a cell is cut but the middle of one that would need many lines.
+    """
+    every = [head, *rows]
+    widths = [max(columns_of(row[column]) for row in every) for column in range(len(head))]
+    room = width()
+    if room is None:
+        widths = [min(_PADDED, one) for one in widths]
+    else:
+        _narrow(widths, gives_way, room - 2 * (len(widths) - 1))
+    for row in every:
+        cells = [[cell] for cell in row]
+        for column in gives_way if room is not None else ():
+            cells[column] = _cell(row[column], widths[column])
+        for line in itertools.zip_longest(*cells, fillvalue=""):
+            yield "  ".join(map(_padded, line, head, widths)).rstrip()
 
 
-def wrapped(text: str, *, indent: int) -> Iterable[str]:
-    """A text in lines of 80 columns, all but the first indented."""
+def _narrow(widths: list[int], gives_way: Sequence[int], room: int) -> None:
+    """Takes from the widest of these columns, again and again, until all of them have room."""
+    while sum(widths) > room:
+        widest = max(gives_way, key=widths.__getitem__)
+        if widths[widest] <= _NARROWEST_CELL:
+            return
+        widths[widest] -= 1
+
+
+def _cell(text: str, columns: int) -> list[str]:
+    return list(_lines(shorten(text, max(_CELL_LINES * columns, _CELL_COLUMNS)), columns)) or [""]
+
+
+def _padded(cell: str, title: str, columns: int) -> str:
+    padding = " " * (columns - columns_of(cell))
+    return padding + cell if title in NUMBERS else cell + padding
+
+
+def wrapped(
+    text: str, *, indent: int, first: int = 0, stream: TextIO | None = None
+) -> Iterable[str]:
+    """A text in lines as wide as the terminal, all but the first indented.
+
+    Args:
+        text: what it says.
+        indent: spaces before each further line.
+        first: spaces before the first one.
+        stream: where it goes; None: to standard output.
+    """
     text = shorten(text, LONGEST)
-    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False)
+    room = width(stream)
+    if room is None:
+        yield " " * first + text
+        return
+    for number, line in enumerate(_lines(text, room, first=first, indent=indent)):
+        yield " " * (indent if number else first) + line
+
+
+def _lines(text: str, columns: int, *, first: int = 0, indent: int = 0) -> Iterator[str]:
+    """Breaks a text at spaces, and a word only where it is longer than a line."""
+    line, room = "", columns - first
+    for word in re.findall(" *[^ ]+", text):
+        if columns_of(line + word) <= room:
+            line += word
+            continue
+        rest = word
+        if line and columns_of(word) <= columns - indent:
+            yield line
+            line, room, rest = "", columns - indent, word.lstrip(" ")
+        elif line:
+            part = _beginning(word, room - columns_of(line))
+            yield (line + part).rstrip(" ")
+            line, room, rest = "", columns - indent, word[len(part) :].lstrip(" ")
+        while columns_of(rest) > room:
+            part = _beginning(rest, max(2, room))
+            yield part
+            rest, room = rest[len(part) :], columns - indent
+        line = rest
+    if line:
+        yield line
 
 
 def fact(name: str, text: str) -> Iterable[str]:

@@ -10,14 +10,24 @@ from typing import Any, NoReturn
 
 import typer
 
-from sectool.cli import retirement
-from sectool.cli.layout import WIDTH, shorten, size_text, table
+from sectool.cli import advice, retirement
+from sectool.cli.layout import size_text, table, wrapped
 from sectool.cli.options import Manners
-from sectool.cli.render import as_json, plaintext_as_json, plaintext_as_table, verdict_as_json
-from sectool.cli.shell import answer, envelope, error_body, report, tell, warnings_after
+from sectool.cli.render import as_json, next_line, plaintext_as_json, plaintext_as_table
+from sectool.cli.shell import (
+    answer,
+    envelope,
+    error_body,
+    report,
+    say_in_lines,
+    tell,
+    warnings_after,
+)
+from sectool.cli.verdicts import Judgement, judge
 from sectool.errors import Interrupted, SectoolError
-from sectool.outcome import NOT_DONE, State
-from sectool.summary import Plaintext, Summary, VerifySummary
+from sectool.outcome import State
+from sectool.plaintext import Plaintext
+from sectool.summary import StatusSummary, Summary, VerifySummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +47,11 @@ class JobSeen:
         return 0 if looks_only else self.summary.exit_code
 
     @property
-    def verdict(self) -> dict[str, Any]:
+    def judgement(self) -> Judgement:
         """Of a job that cannot be read it is no good one."""
-        return {"good": False} if self.summary is None else verdict_as_json(self.summary)
+        if self.summary is not None:
+            return judge(self.summary)
+        return Judgement(False, "" if self.error is None else self.error.message, "")
 
 
 def see_each(directories: Sequence[Path], look: Callable[[Path], VerifySummary]) -> list[JobSeen]:
@@ -95,6 +107,8 @@ def show_many(found: Sequence[JobSeen], manners: Manners, *, looks_only: bool) -
         answer({**envelope(code), **document})
     elif not manners.quiet:
         report([*_lines(found, total), *_answer_lines(found, answers), *_last_lines(found)])
+    elif code:
+        say_in_lines(f"sectool: verdict: {_verdict(found)['text']}")
     for error in errors:
         tell(error)
     raise typer.Exit(code)
@@ -113,7 +127,7 @@ def _answer_lines(
     for job in found:
         if job.summary is not None and job.summary.retire is not None:
             yield ""
-            yield shorten(f"job {job.directory}", WIDTH)
+            yield from wrapped(f"job {job.directory}", indent=2)
             yield from retirement.as_table(job.summary.retire)
     if answers:
         yield ""
@@ -126,6 +140,7 @@ def _total(summaries: Sequence[Summary]) -> Summary:
         bytes=sum(each.bytes for each in summaries),
         counts=sum((each.counts for each in summaries), Counter[State]()),
         acknowledged=sum((each.acknowledged for each in summaries), Counter[State]()),
+        job_data_removed=sum(each.job_data_removed for each in summaries),
     )
     lying = [each.plaintext for each in summaries if each.plaintext is not None]
     if lying:
@@ -144,14 +159,20 @@ def _document(job: JobSeen, *, looks_only: bool) -> dict[str, Any]:
 
 
 def _verdict(found: Sequence[JobSeen]) -> dict[str, Any]:
-    bad = sum(not job.verdict["good"] for job in found)
+    bad = sum(not job.judgement.good for job in found)
     text = f"of {len(found)} jobs {bad} are not done or cannot be read" if bad else "all done"
     return {"good": not bad, "text": text}
 
 
 def _last_lines(found: Sequence[JobSeen]) -> Iterable[str]:
+    for job in found:
+        if not job.judgement.good:
+            yield ""
+            yield from wrapped(f"{job.directory}: {job.judgement.text}", indent=4)
+            if job.judgement.next_step:
+                yield from next_line(job.judgement.next_step, first=4)
     yield ""
-    yield f"verdict   {_verdict(found)['text']}"
+    yield from wrapped(f"verdict   {_verdict(found)['text']}", indent=10)
 
 
 def _total_document(total: Summary) -> dict[str, Any]:
@@ -165,10 +186,15 @@ def _total_document(total: Summary) -> dict[str, Any]:
     return document
 
 
+_HEAD = (
+    *("job", "phase", "exit", "mail", "done", "proven", "purged", "left"),
+    *("in clear", "days"),
+)
+
+
 def _lines(found: Sequence[JobSeen], total: Summary) -> Iterable[str]:
-    head = ("job", "phase", "messages", "not done", "in clear", "days")
     rows = [_row(str(job.directory), job.summary) for job in found]
-    yield from table(head, [*rows, _row(f"total of {len(found)}", total)])
+    yield from table(_HEAD, [*rows, _row(f"total of {len(found)}", total)], gives_way=(0, 1))
     if total.plaintext is not None:
         yield ""
         yield f"messages  {total.messages} ({size_text(total.bytes)})"
@@ -177,14 +203,33 @@ def _lines(found: Sequence[JobSeen], total: Summary) -> Iterable[str]:
 
 def _row(name: str, summary: Summary | None) -> tuple[str, ...]:
     if summary is None:
-        return (name, "unreadable", "", "", "", "")
-    left = sum(summary.counts[state] - summary.acknowledged[state] for state in NOT_DONE)
+        return (name, "unreadable", *[""] * (len(_HEAD) - 2))
     phase = ""
     if summary.phase:
         phase = f"{summary.phase}, {'finished' if summary.is_finished else 'begun'}"
-    lying = summary.plaintext
+    figures = (
+        summary.messages,
+        advice.replaced(summary),
+        summary.counts[State.VERIFIED],
+        summary.job_data_removed,
+        summary.left,
+    )
+    return (name, phase, _last_exit(summary), *map(str, figures), *_in_clear(summary.plaintext))
+
+
+def _last_exit(summary: Summary) -> str:
+    """Exit code of the last run on a job; of one that is on, or was killed, a word."""
+    activity = summary.activity if isinstance(summary, StatusSummary) else None
+    if activity is None:
+        return ""
+    if activity.ended is None:
+        return "on" if activity.is_on else "killed"
+    return str(activity.exit_code)
+
+
+def _in_clear(lying: Plaintext | None) -> tuple[str, str]:
+    """How much lies in clear, and for how many days."""
     if lying is None:
-        return (name, phase, str(summary.messages), str(left), "", "")
+        return "", ""
     things = lying.checkpoints.count + lying.in_mailbox.count
-    days = str(lying.days) if things else ""
-    return (name, phase, str(summary.messages), str(left), str(things), days)
+    return str(things), str(lying.days) if things else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from sectool.cli.account import AccountOptions, AnyRun
-from sectool.cli.paths import path_option
+from sectool.cli.paths import one_of, path_option
 from sectool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,12 +59,13 @@ TrustGroup = Annotated[
     typer.Option(
         "--trust-group",
         metavar="NAME",
-        help="Members of this group may write to the job directory and what leads to it or"
-        " to keys.",
+        help="Trust the members of this group, who may write to the job directory, to the keys"
+        " or to what leads there.",
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Do everything but write; show what it would take.")
+    bool,
+    typer.Option("--dry-run", help="Try it and write nothing; say what a run would do and take."),
 ]
 Workers = Annotated[
     int | None,
@@ -83,7 +84,7 @@ LimitFactor = Annotated[
         metavar="N",
         min=1,
         max=1000,
-        help="Spend N times as much on a message or key file before it is given up.",
+        help="Allow each message and key file N times the usual work before giving it up.",
     ),
 ]
 Verbose = Annotated[
@@ -93,7 +94,7 @@ Verbose = Annotated[
         "-v",
         count=True,
         show_default=False,
-        help="Say more; -vv: also where errors arose.",
+        help="Tell what becomes of each message; -vv: also where errors arose.",
     ),
 ]
 
@@ -225,7 +226,7 @@ RestoreSubject = Annotated[
     bool,
     typer.Option(
         "--restore-subject",
-        help="Show outside, in clear, the Subject that stands protected inside (RFC 9788).",
+        help="Copy the encrypted Subject into the visible header (RFC 9788).",
     ),
 ]
 
@@ -238,7 +239,7 @@ class PartOptions:
         bool,
         typer.Option(
             "--break-signatures",
-            help="Also take encrypted parts under a signature, which becomes void.",
+            help="Also take encrypted parts under a signature. The signature becomes invalid.",
         ),
     ] = False
     leave_attachments: Annotated[
@@ -269,7 +270,8 @@ Shared = Annotated[
     bool,
     typer.Option(
         "--shared",
-        help="Several people read it: a part goes only to those who could read it before.",
+        help="Several people read this mailbox. Each message part stays with those who could read"
+        " it before.",
     ),
 ]
 
@@ -354,13 +356,15 @@ class NewCertificates:
             "--profile",
             metavar="NAME",
             help="compatible (most mail programs), modern (AES-GCM) or post-quantum.",
+            autocompletion=one_of("compatible", "modern", "post-quantum"),
         ),
     ] = "compatible"
     also_classic: Annotated[
         bool,
         typer.Option(
             "--also-classic",
-            help="With post-quantum: other keys, too; the mail is only as safe as they are.",
+            help="With post-quantum: allow other keys as well. The mail is then only as safe as"
+            " these.",
         ),
     ] = False
     accept_certificate: AcceptCertificate = field(default_factory=list)
@@ -410,8 +414,29 @@ class Manners:
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on standard output.")
     ] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="Show errors only, and the verdict where the exit code is not 0.",
+        ),
+    ] = False
     verbose: Verbose = 0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RunManners(Manners):
+    """The same of a run."""
+
+    json_lines: Annotated[
+        Path | None,
+        path_option(
+            "--json-lines",
+            metavar="FILE",
+            help="Append to this file what happens, as it happens: a JSON object a line.",
+        ),
+    ] = None
 
 
 def worker_processes(workers: int | None) -> int:

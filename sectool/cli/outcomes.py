@@ -143,7 +143,10 @@ def _certificates(summary: EncryptingSummary) -> Iterable[str]:
         yield ""
         yield from _certificate(certificate)
     if not summary.owner_checked:
-        yield "  no --owner ADDRESS was given to hold that against"
+        yield from wrapped(
+            "  Not checked: does this certificate belong to the owner? Add --owner ADDRESS.",
+            indent=4,
+        )
 
 
 def _undone(summary: WorkingSummary) -> Iterable[str]:
@@ -206,7 +209,9 @@ def _losing_access(summary: EncryptingSummary) -> Iterable[str]:
         (_person(key, summary), str(count), str(sent[key]))
         for key, count in most_first(counts)[:LISTED]
     ]
-    yield from table(("could read it, and is not among --to", "messages", "in sent mail"), rows)
+    yield from table(
+        ("could read this mail before, will not afterwards", "messages", "in sent mail"), rows
+    )
     if len(counts) > LISTED:
         yield f"  and {len(counts) - LISTED} more: --json lists them all"
     if any(sent[key] == count for key, count in counts.items()):

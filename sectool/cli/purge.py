@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sectool.cli import afterwards, options
 from sectool.cli.account import AccountOptions
+
+if TYPE_CHECKING:
+    from sectool.jobs import Purge
 
 EXAMPLE = "Example: sectool purge ~/move --verify-keys new.p12 --dry-run"
 
@@ -19,6 +22,8 @@ Abandon = Annotated[
     ),
 ]
 
+Yes = Annotated[bool, typer.Option("--yes", help="Remove without a question on the terminal.")]
+
 
 def purge(
     directory: afterwards.Directory,
@@ -28,12 +33,13 @@ def purge(
     accept_unproven: afterwards.AcceptUnproven = False,
     abandon: Abandon = False,
     partial: afterwards.Partial = False,
+    yes: Yes = False,
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
     account: AccountOptions,
     workers: options.Workers = None,
     limit_factor: options.LimitFactor = 1,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """Remove checkpoints and originals that are no longer needed.
 
@@ -56,4 +62,29 @@ def purge(
         accept_unproven=accept_unproven,
         abandon=abandon,
     )
+    _ask(spec, yes=yes)
     show(run_job(account.at_account(spec), manners), manners)
+
+
+def _ask(spec: Purge, *, yes: bool) -> None:
+    """Asks before what cannot be undone: the first time on a job, and giving up each time.
+
+    Raises:
+        Interrupted: the answer was no.
+    """
+    from sectool import jobs
+    from sectool.cli.session import confirm, is_somebody_there
+
+    if yes or spec.dry_run or not is_somebody_there():
+        return
+    summary = jobs.status(spec.job, jobs.Trust.in_group(spec.trust_group))
+    if spec.abandon:
+        confirm(
+            f"This removes everything of {spec.job}, also the only plaintext of mail that was not"
+            " encrypted yet. It cannot be undone."
+        )
+    elif not summary.job_data_removed:
+        confirm(
+            f"This removes plaintext and originals of {spec.job}. After it nothing can be rolled"
+            " back."
+        )

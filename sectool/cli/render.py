@@ -1,8 +1,8 @@
-"""Summaries as JSON for a program and as tables for a person, 80 columns wide."""
+"""Summaries as JSON for a program and as tables for a person."""
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -12,44 +12,44 @@ from typing import Any, NoReturn
 import typer
 
 from sectool.cli import outcomes, parts
+from sectool.cli.advice import WHAT_TO_DO
 from sectool.cli.layout import (
-    WIDTH,
     counted,
     key_name,
     most_first,
-    shorten,
     size_text,
     table,
     wrapped,
 )
 from sectool.cli.options import Manners
-from sectool.cli.shell import answer, envelope, error_body, report, tell
+from sectool.cli.shell import answer, envelope, error_body, report, say_in_lines, tell
+from sectool.cli.verdicts import Judgement, judge
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State
+from sectool.plaintext import Lying, Plaintext
 from sectool.summary import (
     Activity,
-    Lying,
     NeedsOldKeys,
     NotDone,
     OpeningSummary,
-    Plaintext,
     Preflight,
     Scenario,
     StatusSummary,
     Summary,
-    VerifySummary,
-    WorkingSummary,
+    TimeRange,
 )
 
 SHOWN = 20
-"""Messages that were not done are listed up to this number; JSON lists them all."""
+"""Reasons are listed up to this number; JSON lists every message."""
+
+SHOWN_OF_EACH = 5
+"""Messages that one reason is given for are listed up to this number."""
 
 
 def show(
     summary: Summary,
     manners: Manners,
     *,
-    hint: str = "",
     looks_only: bool = False,
     fails: bool = False,
 ) -> NoReturn:
@@ -58,7 +58,6 @@ def show(
     Args:
         summary: what to print.
         manners: how.
-        hint: what the person may want to do next.
         looks_only: the command had nothing to do but to look, so what it saw
             is no failure: exit code 0.
         fails: a judgement was asked for, and it is no: exit code 3, or 12 where a
@@ -70,22 +69,16 @@ def show(
     failure = _failure(code, summary)
     if manners.json:
         document = as_json(summary, code)
-        document["next"] = hint or None
         if failure is not None:
             document["error"] = error_body(failure)
         answer(document)
     elif not manners.quiet:
-        report(_lines(summary, hint))
+        report(as_table(summary))
+    elif code:
+        say_in_lines(f"sectool: verdict: {judge(summary).text}")
     if failure is not None:
         tell(failure)
     raise typer.Exit(code)
-
-
-def _lines(summary: Summary, hint: str) -> Iterable[str]:
-    yield from as_table(summary)
-    if hint:
-        yield ""
-        yield f"next: {hint}"
 
 
 def _failure(code: int, summary: Summary) -> SectoolError | None:
@@ -118,8 +111,9 @@ def as_json(
     document = envelope(exit_code, warnings)
     document["mailbox"] = summary.mailbox
     document["job"] = summary.job or None
-    document["phase"] = summary.phase
-    document["finished"] = summary.is_finished
+    document["phase"] = "" if summary.dry_run else summary.phase
+    document["finished"] = summary.is_finished and not summary.dry_run
+    document["dry_run"] = summary.phase if summary.dry_run else None
     document["messages"] = summary.messages
     document["bytes"] = summary.bytes
     document["counts"] = {
@@ -144,19 +138,25 @@ def as_json(
     document["uninspected"] = summary.uninspected
     document["folders"] = dict(summary.folders)
     document["years"] = dict(sorted(summary.years.items()))
+    document["lost_in_clear"] = summary.lost_in_clear
+    document["passed_over"] = summary.passed_over
     document["not_done"] = [asdict(entry) for entry in summary.not_done]
+    if summary.dry_run:
+        document["would_change"] = summary.would_change
     if summary.space is not None:
         document["space"] = summary.space
     if isinstance(summary, OpeningSummary) and summary.preflight is not None:
         document["preflight"] = _preflight_as_json(summary.preflight)
     if summary.plaintext is not None:
         document["plaintext"] = plaintext_as_json(summary.plaintext)
+    if summary.originals is not None:
+        document["originals"] = summary.originals
     if isinstance(summary, StatusSummary) and summary.activity is not None:
         document["activity"] = _activity_as_json(summary.activity)
     document.update(parts.as_json(summary))
     document.update(outcomes.as_json(summary))
     document["verdict"] = verdict_as_json(summary)
-    document["next"] = None
+    document["next"] = judge(summary).next_step or None
     return document
 
 
@@ -171,8 +171,10 @@ def as_table(summary: Summary) -> Iterable[str]:
     """The same for a person, a line at a time."""
     yield from _head(summary)
     yield ""
+    # Only this one rehearses what becomes of each message; the others leave their states alone.
+    would_be = summary.dry_run and summary.phase == "decrypt"
     yield from table(
-        ("state", "messages", ""),
+        ("would be" if would_be else "state", "messages", ""),
         [
             (state.value, str(summary.counts[state]), _left(summary, state))
             for state in State
@@ -202,7 +204,7 @@ def as_table(summary: Summary) -> Iterable[str]:
     yield from parts.as_table(summary)
     yield from outcomes.as_table(summary)
     yield from _not_done(summary)
-    yield from verdict_as_table(summary)
+    yield from _verdict(judge(summary))
 
 
 def _section(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
@@ -224,23 +226,31 @@ def _left(summary: Summary, state: State) -> str:
 
 
 def _head(summary: Summary) -> Iterable[str]:
-    yield f"mailbox   {summary.mailbox}"
+    yield from wrapped(f"mailbox   {summary.mailbox}", indent=10)
     if summary.job:
-        yield f"job       {summary.job}"
-    if summary.phase:
+        yield from wrapped(f"job       {summary.job}", indent=10)
+    if summary.dry_run:
+        yield f"dry run   of {summary.phase}: nothing was written"
+    elif summary.phase:
         yield f"phase     {summary.phase}, {'finished' if summary.is_finished else 'begun'}"
     if isinstance(summary, StatusSummary) and summary.activity is not None:
         yield from _activity_as_table(summary.activity)
     yield f"messages  {summary.messages} ({size_text(summary.bytes)})"
     if summary.plaintext is not None:
         yield from plaintext_as_table(summary.plaintext)
+    if summary.originals:
+        yield f"originals {counted(summary.originals, 'message')} as they were, kept to undo"
     if summary.space is not None:
-        yield f"space     {size_text(summary.space)} on disk for a real run"
+        yield f"space     a real run would take about {size_text(summary.space)} of disk"
 
 
 def _uninspected(count: int) -> str:
     many = "1 attachment" if count == 1 else f"{count:,} attachments"
     return f"{many} may contain mail: encrypted or unknown archives, mail stores"
+
+
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
+"""What a person may accept is named by it, each part by another."""
 
 
 def _not_done(summary: Summary) -> Iterable[str]:
@@ -251,22 +261,33 @@ def _not_done(summary: Summary) -> Iterable[str]:
 
 
 def _listing(title: str, entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[str]:
-    """Messages with the reason of each, acknowledged ones last."""
+    """Messages by reason, acknowledged ones last, with what there is to do."""
     if not entries:
         return
+    groups: dict[tuple[bool, State, str], list[NotDone | NeedsOldKeys]] = {}
+    for entry in entries:
+        reason = _DIGEST.sub("DIGEST", entry.reason)
+        groups.setdefault((entry.acknowledged, entry.state, reason), []).append(entry)
     yield ""
     yield f"{title} ({len(entries)})"
-    for entry in sorted(entries, key=lambda entry: entry.acknowledged)[:SHOWN]:
-        place = entry.message_id or entry.ref
-        yield shorten(f"  {entry.state.value:15} {entry.folder}  {place}", WIDTH)
-        yield from textwrap.wrap(
-            f"acknowledged: {entry.reason}" if entry.acknowledged else entry.reason,
-            WIDTH,
-            initial_indent=" " * 18,
-            subsequent_indent=" " * 18,
-        )
-    if len(entries) > SHOWN:
-        yield f"  and {len(entries) - SHOWN} more: --json lists them all"
+    ordered = sorted(groups.items(), key=lambda group: (group[0][0], -len(group[1])))
+    for (acknowledged, state, reason), several in ordered[:SHOWN]:
+        known = ", acknowledged" if acknowledged else ""
+        yield from wrapped(f"{len(several)} {state.value}{known}: {reason}", first=2, indent=4)
+        if state in NOT_DONE and not acknowledged:
+            yield from wrapped(f"do: {WHAT_TO_DO[state]}", first=4, indent=8)
+        yield from _places(several)
+    if len(ordered) > SHOWN:
+        yield f"  and for {len(ordered) - SHOWN} more reasons: --json lists every message"
+
+
+def _places(entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[str]:
+    for entry in entries[:SHOWN_OF_EACH]:
+        yield from wrapped(f"{entry.folder}  {entry.message_id or entry.ref}", first=4, indent=8)
+        for digest in _DIGEST.findall(entry.reason):
+            yield f"      --accept {digest}"
+    if len(entries) > SHOWN_OF_EACH:
+        yield f"    and {len(entries) - SHOWN_OF_EACH} more: --json lists every message"
 
 
 # --- what a run on a job is doing, or how it ended ------------------------------------------------
@@ -328,8 +349,17 @@ def _preflight_as_json(verdict: Preflight) -> dict[str, Any]:
         "scenario": verdict.scenario and verdict.scenario.value,
         "space_needed": verdict.space_needed,
         "space_free": verdict.space_free,
-        "seconds": verdict.seconds,
+        "seconds": verdict.seconds
+        and dict(zip(("decrypt", "encrypt"), map(list, verdict.seconds), strict=True)),
     }
+
+
+def _time_range(several: TimeRange) -> str:
+    """In the unit a person would use."""
+    units = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+    size, unit = next(one for one in units if several.longest >= 2 * one[0] or one[0] == 1)
+    shortest, longest = (max(1, round(seconds / size)) for seconds in several)
+    return f"{shortest} to {max(longest, shortest + 1)} {unit}"
 
 
 def _preflight_as_table(verdict: Preflight) -> Iterable[str]:
@@ -340,7 +370,7 @@ def _preflight_as_table(verdict: Preflight) -> Iterable[str]:
     )
     yield f"  unreadable if moved now: {counted(verdict.unreadable_if_moved_now, 'message')}"
     if verdict.unreadable_after_decrypting is not None:
-        yield f"  unreadable also when decrypted first: {verdict.unreadable_after_decrypting}"
+        yield f"  cannot be decrypted with the given keys: {verdict.unreadable_after_decrypting}"
     if verdict.scenario is not None:
         yield f"  kind of move: {_SCENARIOS[verdict.scenario]}"
     free = "" if verdict.space_free is None else f", {size_text(verdict.space_free)} free there"
@@ -348,8 +378,8 @@ def _preflight_as_table(verdict: Preflight) -> Iterable[str]:
     if verdict.space_free is not None and verdict.space_free < verdict.space_needed:
         yield "  that is not enough: free some, or move in portions with --folder or --limit"
     if verdict.seconds is not None:
-        seconds = counted(round(verdict.seconds), "second")
-        yield f"  time for each half of the move: about {seconds}"
+        decrypting, encrypting = map(_time_range, verdict.seconds)
+        yield f"  time: {decrypting} for decrypting, {encrypting} for encrypting"
     for key, count in verdict.missing_keys.items():
         yield from wrapped(f"  missing key: {key_name(key)}, {counted(count, 'message')}", indent=4)
 
@@ -382,7 +412,10 @@ def plaintext_as_table(plaintext: Plaintext) -> Iterable[str]:
     """The same in lines for a person."""
     lying = plaintext.checkpoints, plaintext.in_mailbox
     if not any(each.count for each in lying):
-        yield "plaintext none lies in the job or, decrypted by it, in the mailbox"
+        yield from wrapped(
+            "plaintext none: sectool left no decrypted copy in the job directory or the mailbox",
+            indent=10,
+        )
     if plaintext.checkpoints.count:
         yield f"plaintext {_told(plaintext.checkpoints, 'checkpoints', plaintext)}"
     if plaintext.in_mailbox.count:
@@ -404,56 +437,23 @@ def _told(lying: Lying, what: str, plaintext: Plaintext) -> str:
 # --- whether a person may be content --------------------------------------------------------------
 
 
-_QUICK = "quick look, no verdict: `sectool scan` without --quick gives one"
-
-
 def verdict_as_json(summary: Summary) -> dict[str, Any]:
     """Member ``verdict`` of the document of the command contract."""
-    is_quick = summary.phase == "quick-scan"
-    reasons = [_QUICK] if is_quick else list(_verdict_reasons(summary))
-    return {"good": not reasons, "text": "; ".join(reasons) or _good_verdict(summary)}
+    judgement = judge(summary)
+    return {"good": judgement.good, "text": judgement.text}
 
 
-def verdict_as_table(summary: Summary) -> Iterable[str]:
-    """The same for a person; a scan says it with what it rests on."""
-    if summary.phase != "scan":
+def next_line(step: str, *, first: int = 0) -> Iterable[str]:
+    """What comes next; a command is in one line, to be copied whole."""
+    if step.startswith("sectool "):
+        return [f"{' ' * first}next: {step}"]
+    return wrapped(f"next: {step}", first=first, indent=first + 6)
+
+
+def _verdict(judgement: Judgement) -> Iterable[str]:
+    """The same for a person, and what comes next."""
+    yield ""
+    yield from wrapped(f"verdict   {judgement.text}", indent=10)
+    if judgement.next_step:
         yield ""
-        yield from wrapped(f"verdict   {verdict_as_json(summary)['text']}", indent=10)
-
-
-def _good_verdict(summary: Summary) -> str:
-    if summary.phase == "scan":
-        return "safe to move now"
-    return "all done" if summary.is_finished else "done as far as it was asked for"
-
-
-def _verdict_reasons(summary: Summary) -> Iterable[str]:
-    """Why it is not good, as ``Summary.exit_code`` has it."""
-    if summary.phase == "scan":
-        preflight = summary.preflight if isinstance(summary, OpeningSummary) else None
-        if preflight is not None and not preflight.safe_to_move:
-            yield f"not safe to move now: {preflight.reason}"
-        return
-    left = sum(summary.counts[state] - summary.acknowledged[state] for state in NOT_DONE)
-    if left:
-        yield f"{counted(left, 'message')} not done"
-    if isinstance(summary, StatusSummary):
-        if not summary.is_finished:
-            yield f"{summary.phase} is not finished"
-    elif isinstance(summary, VerifySummary):
-        waiting = sum(summary.counts[state] for state in (State.CHECKPOINTED, State.DECRYPTED))
-        if waiting:
-            yield f"{counted(waiting, 'message')} not encrypted yet"
-    needing = sum(not entry.acknowledged for entry in summary.needs_old_keys)
-    if needing:
-        yield f"{counted(needing, 'message')} {'needs' if needing == 1 else 'need'} old keys"
-    retired = summary.retire or () if isinstance(summary, VerifySummary) else ()
-    claims = [claim for key in retired for claim in key.claims]
-    claiming = sum(not claim.acknowledged for claim in claims)
-    if claiming:
-        yield f"old keys are or may be needed in {counted(claiming, 'case')}"
-    left_folders = summary.left_folders if isinstance(summary, WorkingSummary) else ()
-    if left_folders:
-        yield f"{counted(len(left_folders), 'folder')} left"
-    if not (left or needing or claiming or left_folders) and summary.failure_code:
-        yield "not all was done"
+        yield from next_line(judgement.next_step)

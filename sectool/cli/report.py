@@ -111,8 +111,8 @@ def _place(path: Path, trust: Trust) -> Path:
 
 def _show(made: Report, written: list[Path], manners: options.Manners) -> NoReturn:
     from sectool.cli.layout import wrapped
-    from sectool.cli.reporting.advice import Level
     from sectool.cli.shell import answer, envelope, report, tell
+    from sectool.cli.verdicts import Level
 
     code = next((error.exit_code for error in made.errors), 0)
     if manners.json:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sectool.cli.layout import WIDTH, counted, key_name, shorten, table, wrapped
+from sectool.cli.layout import columns_of, counted, key_name, shorten, table, wrapped
 from sectool.outcome import PublicKeyDigest
 from sectool.retirement import NOT_LOOKED_AT, Answer, Claim, GivenUp
 from sectool.summary import RetiredKey, VerifySummary
+
+_FILE = 24
+"""Columns of the name of a key file that are not broken in the table."""
+
+_REASON = 100
+"""Columns of a reason in the table; the messages that it is given for have all of it."""
 
 LISTED = 20
 """Messages that speak for keeping keys are listed up to this number; JSON lists them all."""
@@ -136,8 +142,12 @@ def as_table(keys: Sequence[RetiredKey]) -> Iterable[str]:
 
 
 def _answers(keys: Sequence[RetiredKey]) -> Iterable[str]:
-    rows = [(key_name(key.key), shorten(key.file, 20), _in_short(key)) for key in keys]
-    yield from table(("old key", "file", "answer"), rows)
+    rows = [(key_name(key.key), key.file, _in_short(key), _why(key)) for key in keys]
+    # The name of a file is whole where the others can give way.
+    is_long = any(columns_of(key.file) > _FILE for key in keys)
+    yield from table(
+        ("old key", "file", "answer", "reason"), rows, gives_way=(0, 1, 3) if is_long else (0, 3)
+    )
     for key in keys:
         if key.given_up:
             yield from wrapped(f"  {key.file}: {reason(key)}", indent=4)
@@ -147,6 +157,16 @@ def _in_short(key: RetiredKey) -> str:
     if key.answer is Answer.NOT_NEEDED:
         return f"{key.answer}{', but for' if key.given_up else ''}"
     return f"{key.answer} ({counted(key.needed or key.unclear, 'message')})"
+
+
+def _why(key: RetiredKey) -> str:
+    """The commonest reason of the messages that speak for keeping a key."""
+    reasons = Counter(claim.reason for claim in key.claims)
+    if not reasons:
+        return ""
+    ((first, _),) = reasons.most_common(1)
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return f"{shorten(first, _REASON)}{more}"
 
 
 def _not_looked_at() -> Iterable[str]:
@@ -163,7 +183,7 @@ def _claims(keys: Sequence[RetiredKey]) -> Iterable[str]:
         claims = group[0].claims
         files = ", ".join(dict.fromkeys(key.file for key in group))
         yield ""
-        yield shorten(f"for keeping {files} ({len(claims)})", WIDTH)
+        yield from wrapped(f"for keeping {files} ({len(claims)})", indent=2)
         for key in group[:LISTED]:
             yield f"  key    {key.public_key}"
         for claim in claims[:LISTED]:
@@ -175,10 +195,9 @@ def _claims(keys: Sequence[RetiredKey]) -> Iterable[str]:
 def _about(claim: Claim) -> Iterable[str]:
     place = claim.message_id or claim.ref or "the job directory"
     words = (claim.answer.value, claim.folder, claim.date[:10], place)
-    yield shorten("  " + "  ".join(word for word in words if word), WIDTH)
+    yield from wrapped("  ".join(word for word in words if word), first=2, indent=11)
     for text in (claim.reason, f"settled by: {claim.remedy}"):
-        indent = " " * 11
-        yield from textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
+        yield from wrapped(text, first=11, indent=11)
     if claim.identity:
         yield f"  called {claim.identity}"
 
@@ -257,13 +276,15 @@ def combined_table(jobs: Sequence[JobAnswers]) -> Iterable[str]:
     rows = [
         (
             key_name(one.key.key),
-            shorten(one.key.file, 20),
+            one.key.file,
             one.in_short,
             _where(jobs, one.answers),
         )
         for one in answers
     ]
-    yield from table(("old key", "file", f"in {len(jobs)} jobs", "so says"), rows)
+    yield from table(
+        ("old key", "file", f"in {len(jobs)} jobs", "so says"), rows, gives_way=(0, 1, 3)
+    )
     for one in answers:
         if one.given_up:
             yield from wrapped(f"  {one.key.file}: {one.reason}", indent=4)

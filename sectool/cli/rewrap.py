@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sectool.cli import afterwards, options
-from sectool.cli.paths import path_option
+from sectool.cli.paths import one_of, path_option
 from sectool.cli.undone import UndoneOptions
 from sectool.errors import UsageError
 
 if TYPE_CHECKING:
     from sectool.jobs import Reason
-    from sectool.summary import Summary
 
 EXAMPLE = "Example: sectool rewrap ~/Maildir --keys ~/old --to new.pem --job ~/renewal"
 
@@ -42,6 +41,7 @@ class ExchangeOptions:
             metavar="WORD",
             help="superseded, affiliation-changed, cessation-of-operation; key-compromise is"
             " refused.",
+            autocompletion=one_of("superseded", "affiliation-changed", "cessation-of-operation"),
         ),
     ] = "superseded"
     shared: options.Shared = False
@@ -74,7 +74,7 @@ def rewrap(
     dry_run: options.DryRun = False,
     undone: UndoneOptions,
     run: options.RunOptions,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """Exchange the recipients of encrypted mail; no plaintext on disk.
 
@@ -98,12 +98,4 @@ def rewrap(
         dry_run=dry_run,
     )
     spec = run.added_to(undone.added_to(certificates.added_to(spec)))
-    show(summary := run_job(spec, manners), manners, hint=_next(summary))
-
-
-def _next(summary: Summary) -> str:
-    from sectool.outcome import State
-
-    if not summary.counts[State.REFUSED]:
-        return ""
-    return "to encrypt anew what is refused, the same command with --or-reencrypt"
+    show(run_job(spec, manners), manners)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import afterwards, options
+from sectool.cli.paths import one_of
 
 EXAMPLE = "Example: sectool rollback ~/move"
 
@@ -16,6 +17,7 @@ ToStage = Annotated[
         "--to-stage",
         metavar="STAGE",
         help="original: what was there first. decrypted: the plaintext of a job in place.",
+        autocompletion=one_of("original", "decrypted"),
     ),
 ]
 
@@ -30,7 +32,7 @@ def rollback(
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
     run: options.RunOptions,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """Put the originals back.
 

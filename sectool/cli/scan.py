@@ -43,7 +43,7 @@ def scan(
     check: Check = False,
     quick: Quick = False,
     run: options.RunOptions,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """Count what a mailbox holds, and change nothing.
 

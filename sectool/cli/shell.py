@@ -114,7 +114,7 @@ def _failure(error: BaseException) -> SectoolError:
 
         return explain_unforeseen(error)
     return SectoolError(
-        f"sectool met an error of its own ({_kind(error)}); nothing was removed",
+        f"internal error in sectool ({_kind(error)}); nothing was removed",
         hint="run it again with -vv and report what it prints; the same command resumes",
     )
 
@@ -135,8 +135,8 @@ def warnings_after(count: int) -> list[dict[str, str]]:
 
 def tell(error: SectoolError) -> None:
     """What is wrong and what to do about it, a line each."""
-    say(f"sectool: error: {_one_line(error.message)}")
-    say(f"sectool: hint: {_one_line(_hint(error))}")
+    say_in_lines(f"sectool: error: {_one_line(error.message)}")
+    say_in_lines(f"sectool: hint: {_one_line(_hint(error))}")
 
 
 def error_body(error: SectoolError) -> dict[str, Any]:
@@ -285,3 +285,11 @@ def say(text: str = "") -> None:
     """One line for a person, on standard error; nobody there to read it is no reason to stop."""
     with contextlib.suppress(OSError):
         print(plain(text), file=sys.stderr)
+
+
+def say_in_lines(text: str) -> None:
+    """The same, broken at spaces where standard error is a terminal."""
+    from sectool.cli.layout import wrapped
+
+    for line in wrapped(plain(text), indent=len("sectool: "), stream=sys.stderr):
+        say(line)

@@ -91,7 +91,7 @@ class SignalCancel:
             # Not print: the signal may have come in the middle of one.
             with suppress(OSError):
                 start = "\n" if sys.stderr is not None and sys.stderr.isatty() else ""
-                words = "sectool: stopping after the messages under way; once more stops at once\n"
+                words = "sectool: Finishing the current messages. Press Ctrl-C again to stop now.\n"
                 os.write(2, f"{start}{words}".encode())
 
     def check(self) -> None:

@@ -20,7 +20,8 @@ Acknowledge = Annotated[
     path_option(
         "--acknowledge",
         metavar="FILE",
-        help="Identities of messages you know cannot be done: they fail no run any more.",
+        help="File of messages you have looked at and cannot do. They stay listed and still need"
+        " their keys, but no longer cause exit code 3.",
     ),
 ]
 

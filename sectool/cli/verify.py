@@ -76,7 +76,7 @@ def verify(
     dry_run: options.DryRun = False,
     acknowledge: Acknowledge = None,
     run: options.RunOptions,
-    manners: options.Manners,
+    manners: options.RunManners,
 ) -> None:
     """Prove the mailbox against the job: what is there, lost or new.
 
@@ -104,7 +104,7 @@ def verify(
     _verify(run.added_to(keys.added_to(spec, passphrases)), directories, manners)
 
 
-def _verify(spec: Verify, directories: Sequence[Path], manners: options.Manners) -> NoReturn:
+def _verify(spec: Verify, directories: Sequence[Path], manners: options.RunManners) -> NoReturn:
     from sectool.cli.many_jobs import see_each, show_many
     from sectool.cli.render import show
     from sectool.cli.session import run_job

@@ -12,7 +12,8 @@ from sectool.joblog.parts import STANDING
 from sectool.joblog.records import NOTICED, RECIPIENT_COLUMNS, Storage, moment_of
 from sectool.joblog.table import Table
 from sectool.outcome import NOT_DONE, Integrity, RecipientKey, State
-from sectool.summary import Lying, NotDone, Summary
+from sectool.plaintext import Lying
+from sectool.summary import NotDone, Summary
 
 _UNFINISHED = "(word IN (SELECT value FROM json_each(?)) OR (word = ? AND told <> ''))"
 _UNFINISHED_VALUES = (json.dumps(sorted(NOT_DONE)), State.CHECKPOINTED)
@@ -20,6 +21,18 @@ _UNFINISHED_VALUES = (json.dumps(sorted(NOT_DONE)), State.CHECKPOINTED)
 
 _LONGEST_REASON = 2000
 """Characters of a reason that are read of each message in a list of many."""
+
+_REASONS = 32 * 1024 * 1024
+"""Characters of different reasons that are kept whole of all messages together."""
+
+_REASON_IN_SHORT = 100
+"""Characters of each further one."""
+
+_NO_COPY = "it never was encrypted and is not in the mailbox; sectool has no copy of it"
+
+
+_IS_LOST_IN_CLEAR = "(presence = 'lost' AND state IN ('clear', 'signed'))"
+"""Condition on a message: it is missed, and was in clear, so that nothing of it was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +145,12 @@ class Counts(Table):
             )
         }
         rows = self._connection.execute(
-            "SELECT folder, key, internal_date, size, word, substr(told, 1, ?),"
+            "SELECT folder, key, internal_date, size, word,"
+            f" iif({_IS_LOST_IN_CLEAR}, ?, substr(told, 1, ?)),"
             f" {IS_ACKNOWLEDGED}, (SELECT group_concat(recipient) FROM message_recipient"
             "   WHERE message_recipient.message = counted.message)"
             f" FROM counted WHERE {_UNFINISHED} ORDER BY folder, message",
-            (_LONGEST_REASON, *_UNFINISHED_VALUES),
+            (_NO_COPY, _LONGEST_REASON, *_UNFINISHED_VALUES),
         )
         for folder, key, date, size, word, reason, acknowledged, named in rows:
             yield UnfinishedMessage(
@@ -152,17 +166,43 @@ class Counts(Table):
 
     def _summarise_not_done(self, summary: Summary) -> None:
         rows = self._connection.execute(
-            "SELECT folder, key, message_id, word, told, original_identity,"
-            f" {IS_ACKNOWLEDGED} FROM counted WHERE {_UNFINISHED} ORDER BY folder, message",
-            _UNFINISHED_VALUES,
+            "SELECT folder, key, message_id, word, substr(told, 1, ?), original_identity,"
+            f" {IS_ACKNOWLEDGED}, {_IS_LOST_IN_CLEAR}"
+            f" FROM counted WHERE {_UNFINISHED} ORDER BY folder, message",
+            (_LONGEST_REASON, *_UNFINISHED_VALUES),
         )
-        for folder, key, message_id, word, reason, identity, acknowledged in rows:
+        reasons = _Reasons()
+        for folder, key, message_id, word, told, identity, acknowledged, has_no_copy in rows:
+            reason = _NO_COPY if has_no_copy else reasons.kept(told)
             entry = NotDone(
                 folder, key, message_id, State(word), reason, identity, bool(acknowledged)
             )
             summary.not_done.append(entry)
+            summary.lost_in_clear += has_no_copy and not acknowledged
             if entry.acknowledged:
                 summary.acknowledged[entry.state] += 1
+
+
+class _Reasons:
+    """Reasons of any number of messages, each kept once, in bounded memory.
+
+    Strangers' mail decides on the words of a reason and on how many differ.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+        self._room = _REASONS
+
+    def kept(self, reason: str) -> str:
+        """The same text, or its beginning once so many others are kept."""
+        known = self._known.get(reason)
+        if known is not None:
+            return known
+        if len(reason) > self._room:
+            short = f"{reason[:_REASON_IN_SHORT]}…"
+            return reason if len(reason) <= _REASON_IN_SHORT else short
+        self._room -= len(reason)
+        return self._known.setdefault(reason, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +248,13 @@ class PlaintextTable(Table):
             f" WHERE name = 'decrypted' AND step.step > coalesce(undone.last, 0) AND {_IN_CLEAR}"
         )
         return Lying(count, int(size), None if since is None else moment_of(since))
+
+    def originals(self) -> int:
+        """How many originals of messages were kept and not purged."""
+        return self._number(
+            "SELECT count(DISTINCT digest) FROM original WHERE NOT EXISTS (SELECT 1 FROM tombstone"
+            " WHERE kind = 'original' AND tombstone.digest = original.digest)"
+        )
 
     def former_checkpoints(self) -> FormerPlaintext:
         """The checkpoints in clear that were purged, for as long as the log knows of them."""

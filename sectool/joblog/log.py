@@ -160,7 +160,9 @@ class JobLog(ValueTable):
             crashpoint("joblog.commit.before")
             self._connection.execute("COMMIT")
             crashpoint("joblog.commit.after")
+            self.messages.changes.end_group(is_kept=True)
         except BaseException as error:
+            self.messages.changes.end_group(is_kept=False)
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
                 self.messages.parts.forget_recipients()

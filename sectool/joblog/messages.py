@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from sectool.errors import JobLogDamaged
+from sectool.joblog.changes import Changes
 from sectool.joblog.copies import CopyTable
 from sectool.joblog.parts import PartTable
 from sectool.joblog.records import (
@@ -57,6 +58,7 @@ class MessageTable(Table):
         self.copies = CopyTable(connection, self)
         self._unseen = "gone"
         self._passed: dict[tuple[str, ...], int] = {}
+        self.changes = Changes(connection)
 
     # --- the one function through which every state changes ---------------------
 
@@ -87,6 +89,7 @@ class MessageTable(Table):
             (state, blotted(reason), proof or "", message),
         )
         self.note_step(message, step or state)
+        self.changes.note([message])
 
     def replace_copies(self, copies: Sequence[NewCopy], state: State, proof: Proof | None) -> None:
         """As ``advance``, for messages of which other copies lie in the mailbox from now on.
@@ -115,6 +118,7 @@ class MessageTable(Table):
             (json.dumps(messages),),
         )
         self.note_steps(messages, state)
+        self.changes.note(messages)
 
     def _check_legal(self, messages: Sequence[int], state: State) -> None:
         rows = self._connection.execute(
@@ -397,19 +401,21 @@ class MessageTable(Table):
         )
         self.see(message)
 
-    def end_walk(self, *, unseen: str) -> int:
+    def end_walk(self, *, unseen: str, forgives_clear: bool = False) -> int:
         """Gives the messages that a complete walk did not find a presence, ``gone`` or ``lost``.
 
-        Mail that never was of the job cannot be lost to it.
+        Mail that never was of the job cannot be lost to it. With ``forgives_clear`` mail in clear
+        can only have been deleted by its owner.
 
         Returns:
             How many messages that were there before are not any more.
         """
         cursor = self._connection.execute(
-            "UPDATE message SET presence = iif(state IN (?, ?), 'gone', ?)"
+            "UPDATE message SET presence = iif(state IN (?, ?) OR (? AND state IN (?, ?)),"
+            "   'gone', ?)"
             " WHERE presence IN ('present', 'changed')"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
-            (State.NOT_IN_JOB, State.OLD_KEY, unseen),
+            (State.NOT_IN_JOB, State.OLD_KEY, forgives_clear, State.CLEAR, State.SIGNED, unseen),
         )
         return cursor.rowcount
 
@@ -450,6 +456,7 @@ class MessageTable(Table):
         if claimed is None and (copy := self.copies.join(examination)):
             return copy
         message = self.insert(examination) if claimed is None else claimed.message
+        self.changes.note([message])
         if claimed is not None:
             self.advance(message, examination.state, reason=examination.reason)
             self._connection.execute(

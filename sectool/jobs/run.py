@@ -81,6 +81,7 @@ def run(
         # their end is to be told then, but that someone asked for it.
         cancel.check()
         raise
+    summary.passed_over = reporter.passed_over
     summary.unused_key_files = list(dict.fromkeys(reporter.unused_key_files))
     if not summary.messages:
         reporter.warn("there is no message in the mailbox", hint="is it the right one?")

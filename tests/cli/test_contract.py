@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -78,7 +77,8 @@ def test_scan_with_worker_processes_says_the_same(run: Fixture, sample: Fixture)
     for document in answers:
         document["not_done"].sort(key=lambda entry: entry["ref"])
         # Measured, not counted: these two differ between any two runs.
-        assert document["preflight"].pop("seconds") > 0
+        for shortest, longest in document["preflight"].pop("seconds").values():
+            assert 0 < shortest < longest
         assert document["preflight"].pop("space_free") > 0
     assert answers[0] == answers[1]
 
@@ -119,12 +119,13 @@ def test_rewrap_prints_the_same_shape(run: Fixture, sample: Fixture, tmp_path: P
     words = ("rewrap", maildir, *sample.history, "--to", sample.new, "--workers=0", "--json")
     dry = run(*words, "--dry-run")
     refused = run(*words[:-1], "--profile=modern", "--dry-run")
-    assert "with --or-reencrypt" in refused.out
+    assert "rewrap --or-reencrypt encrypts it anew" in refused.out
     real = run(*words, "--job", job)
     told = run("status", job, "--json")
     for answer in (dry, real, told):
         _check_shape(answer.document)
-        assert answer.document["phase"] == "rewrap"
+        assert answer.document["phase"] == ("" if answer is dry else "rewrap")
+    assert (dry.document["dry_run"], real.document["dry_run"]) == ("rewrap", None)
     assert dry.document["counts"]["readable"] == real.document["counts"]["rewrapped"]
     assert dry.document["owner_checked"] is False
     assert [entry["messages"] for entry in dry.document["losing_access"]] == [1]
@@ -190,7 +191,7 @@ def test_a_limit_is_kept(run: Fixture, sample: Fixture) -> None:
 
 
 @pytest.mark.parametrize("command", ["scan", "keys", "status"])
-def test_a_report_goes_to_standard_output_and_is_80_columns_wide(
+def test_a_report_goes_to_standard_output_alone(
     command: str, run: Fixture, sample: Fixture
 ) -> None:
     arguments = {
@@ -201,7 +202,6 @@ def test_a_report_goes_to_standard_output_and_is_80_columns_wide(
     answer = run(command, *arguments)
     assert answer.err == ""
     assert answer.out
-    assert max(map(len, answer.out.splitlines())) <= 80
     assert "\x1b" not in answer.out
 
 
@@ -221,9 +221,10 @@ def test_the_table_lists_each_message_that_was_not_done_with_its_reason(
 ) -> None:
     answer = run("scan", sample.small, *sample.history, "--workers=0")
     lines = answer.out.splitlines()
-    place = next(n for n, line in enumerate(lines) if line.startswith("  missing-key"))
-    reason = itertools.takewhile(lambda line: line.startswith("   "), lines[place + 1 :])
-    assert "no key for any recipient" in " ".join(map(str.strip, reason))
+    (place,) = (n for n, line in enumerate(lines) if line.startswith("  1 missing-key: "))
+    assert "no key for any recipient" in lines[place]
+    assert lines[place + 1].startswith("    do: find that key")
+    assert lines[place + 2].startswith("    INBOX  <")
 
 
 def test_keys_counts_the_messages_that_need_each_key(run: Fixture, sample: Fixture) -> None:
@@ -265,7 +266,11 @@ def test_what_to_do_next_is_told_only_while_it_is_to_be_done(
 ) -> None:
     maildir, job = move.maildir, tmp_path / "other"
     decrypt = ("decrypt", maildir, *sample.history, "--job", job, "--workers=0")
-    assert "next: move the mailbox" in run(*decrypt).out
+    known = tmp_path / "known.txt"
+    (missing,) = run(*decrypt, "--json").document["not_done"]
+    assert run(*decrypt).out.splitlines()[-1].startswith("next: find the missing keys")
+    known.write_text(f"{missing['identity']} {missing['state']}\n")
+    assert "next: move the mailbox" in run(*decrypt, "--acknowledge", known).out
     run("encrypt", maildir, "--job", job, "--to", sample.new, "--workers=0")
     assert "next:" not in run(*decrypt).out
 

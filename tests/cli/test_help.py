@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import statistics
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import typer
 
 from sectool.cli.app import EXIT_CODES, SUMMARIES, app
+from sectool.cli.help import SECTIONS, section_of
 
 Fixture = Any
 
@@ -84,6 +86,43 @@ def test_help_loads_nothing_heavy(command: str) -> None:
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_no_types_of_python(command: str, run: Fixture) -> None:
+    text = run(command, "--help").out
+    assert not re.search(r"<\w+(\[\w+\])?>|<=|list\[", text)
+
+
+def test_every_option_stands_under_one_heading() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    named = [name for names in SECTIONS.values() for name in names]
+    assert len(named) == len(set(named))
+    options = {
+        one.opts[0]: section_of(one.opts)
+        for command in commands.values()
+        for one in command.params
+        if one.param_type_name == "option"
+    }
+    assert set(named) - {"--help"} <= set(options)
+    of_server = {name for name, title in options.items() if title == "A mailbox on a server"}
+    assert of_server >= {"--user", "--password-file", "--ca-file", "--insecure"}
+    assert not of_server & {"--yes", "--json-lines", "--keys"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(("option", "word"), [("--profile", "post-quantum"), ("--to", "")])
+def test_a_profile_is_completed_and_a_path_is_left_to_the_shell(
+    shell: str, option: str, word: str, run_process: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = f"sectool encrypt {option} "
+    monkeypatch.setenv("_SECTOOL_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", "3")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", words)
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    offered = run_process().out
+    assert (word in offered) if word else offered.split() in ([], ["_files"])
 
 
 _RUNS = ["scan", "decrypt", "encrypt", "rewrap", "verify", "rollback"]

@@ -16,8 +16,7 @@ def test_a_mailbox_that_is_not_safe_ends_with_3_only_when_it_is_asked(
     assert asked.document["preflight"]["safe_to_move"] is False
 
 
-def test_the_verdict_names_the_missing_key_in_80_columns(run: Fixture, sample: Fixture) -> None:
+def test_the_verdict_names_the_missing_key(run: Fixture, sample: Fixture) -> None:
     answer = run("scan", sample.small, *sample.history, "--workers=0")
     assert "safe to move now: no" in answer.out
     assert "missing key: " in answer.out
-    assert max(map(len, answer.out.splitlines())) <= 80

@@ -132,7 +132,6 @@ def test_over_several_jobs_a_key_is_needed_where_one_of_them_needs_it(
     assert document["jobs"][0]["looked_at"]["mailbox"].endswith("/free")
     text = verify(free, needing, code=3, json_=False)
     assert re.search(r"^CN=old.*needed +.*needing-job", text, re.MULTILINE)
-    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_a_job_that_cannot_be_looked_at_makes_every_key_unclear(
@@ -186,7 +185,9 @@ def test_long_lists_end_for_a_person_and_not_for_a_program() -> None:
         *(0, 50, (), looked_at, claims),
     )
     lines = list(retirement.as_table([key, key]))
-    assert max(map(len, lines)) <= 80
-    assert sum("it is cut off" in line for line in lines) == retirement.LISTED
+    in_table = [line for line in lines if line.startswith("CN=old serial 0a")]
+    assert len(in_table) == 2
+    assert sum("it is cut off" in line for line in lines) == retirement.LISTED + len(in_table)
     assert "  and 30 more: --json lists them all" in lines
-    assert any("old.p12" in line and "unclear (50 messages)" in line for line in lines)
+    for line in in_table:
+        assert re.search("old.p12 +unclear [(]50 messages[)] +it is cut off", line)

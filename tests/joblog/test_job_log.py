@@ -490,3 +490,38 @@ def test_a_row_beyond_the_limit_is_damage(path: Path) -> None:
         )
     with pytest.raises(JobLogDamaged), JobLog.open(path) as log:
         log.messages.at(INBOX_COPY)
+
+
+def test_long_reasons_of_many_messages_take_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sectool.joblog.counts._REASONS", 10_000)
+    with JobLog.create(tmp_path / "job.db") as log:
+        log.messages.begin_walk()
+        with log.group():
+            for number in range(100):
+                reason = f"{number} " + "long " * 1000
+                one = examined(
+                    MessageRef("INBOX", f"{number}.host"), State.MALFORMED, named(str(number))
+                )
+                log.messages.record(replace(one, reason=reason))
+        summary = Summary()
+        log.counts.summarise(summary)
+    reasons = {entry.reason for entry in summary.not_done}
+    assert len(summary.not_done) == summary.counts[State.MALFORMED] == 100
+    assert sum(map(len, reasons)) < 10_000 + 100 * 101
+    assert max(map(len, reasons)) == 2000
+
+
+def test_a_reason_of_many_messages_is_kept_once(tmp_path: Path) -> None:
+    with JobLog.create(tmp_path / "job.db") as log:
+        log.messages.begin_walk()
+        with log.group():
+            for number in range(10):
+                one = examined(
+                    MessageRef("INBOX", f"{number}.host"), State.MALFORMED, named(str(number))
+                )
+                log.messages.record(replace(one, reason="it is cut off"))
+        summary = Summary()
+        log.counts.summarise(summary)
+    assert len({id(entry.reason) for entry in summary.not_done}) == 1

@@ -15,15 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sectool import jobs
-from sectool.cli import retirement
+from sectool.cli import advice, retirement, verdicts
 from sectool.cli.layout import key_name
-from sectool.cli.reporting import advice
-from sectool.cli.reporting.advice import Level
 from sectool.cli.shell import plain
+from sectool.cli.verdicts import Level
 from sectool.durable import explain
 from sectool.errors import Interrupted, SectoolError, UsageError
 from sectool.outcome import NOT_DONE, State
-from sectool.summary import Lying, NeedsOldKeys, Plaintext, StatusSummary
+from sectool.plaintext import Lying, Plaintext
+from sectool.summary import NeedsOldKeys, StatusSummary
 
 DEPTH = 3
 """Directories below one that was named in which jobs are looked for."""
@@ -328,7 +328,7 @@ def _add(report: Report, inspection: jobs.Inspection) -> Line:
 
 
 def _line(summary: StatusSummary) -> Line:
-    level, verdict = advice.verdict(summary)
+    level, verdict = verdicts.verdict(summary)
     activity = summary.activity
     retired = None
     if summary.retire is not None:

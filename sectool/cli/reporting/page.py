@@ -14,14 +14,13 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from sectool import __version__
-from sectool.cli import retirement
+from sectool.cli import advice, retirement
 from sectool.cli.layout import counted, key_name, size_text
-from sectool.cli.reporting import advice
-from sectool.cli.reporting.advice import Level
 from sectool.cli.reporting.collect import Former, Group, Line, Report, Tally, shown
+from sectool.cli.verdicts import Level
 from sectool.outcome import NOT_DONE, State
+from sectool.plaintext import Lying, Plaintext
 from sectool.retirement import NOT_LOOKED_AT
-from sectool.summary import Lying, Plaintext
 
 GROUPS = 60
 """Reasons that are listed; the tables for a spreadsheet have all messages."""

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import BinaryIO
 
 from sectool import jobs
-from sectool.cli.reporting import advice
+from sectool.cli import advice
 from sectool.cli.reporting.collect import Line, shown
 from sectool.outcome import State
 from sectool.retirement import Answer

@@ -11,10 +11,18 @@ from dataclasses import replace
 
 from sectool.joblog import REPLACED, Examination, JobLog, MessageRecord
 from sectool.jobs.passes.in_place import InPlace, check_in_place, check_options
-from sectool.jobs.passes.preflight import Survey, free_bytes, readable_if_opened
+from sectool.jobs.passes.preflight import (
+    LOG_OF_MESSAGE,
+    Survey,
+    free_bytes,
+    readable_if_opened,
+    space_for_checkpoint,
+    tell_room,
+)
 from sectool.jobs.passes.take_in import SAME_AGAIN, Group, Intake, is_released, keep_first
 from sectool.jobs.replacing.replacer import check_writable
 from sectool.jobs.session.acknowledge import read_acknowledgements
+from sectool.jobs.session.job import has_stayed, never_moved, note_walk
 from sectool.jobs.session.owner import keys_for
 from sectool.jobs.session.reopen import close_reopening, reopen
 from sectool.jobs.session.sealed_checkpoints import (
@@ -24,7 +32,7 @@ from sectool.jobs.session.sealed_checkpoints import (
 )
 from sectool.jobs.session.session import JobSession, Session, name_shut_key_files
 from sectool.jobs.session.spec import Decrypt, Operation
-from sectool.jobs.session.status_file import plaintext_of
+from sectool.jobs.session.status_file import tell_what_lies
 from sectool.jobs.session.succession import note_history, old_side
 from sectool.jobs.work.examine import ExamineArgument
 from sectool.jobs.work.open_with import is_tried_with, tried_with, workers_for
@@ -58,7 +66,8 @@ class _Decryption:
             restore_subject=spec.restore_subject,
             max_failures=spec.max_failures,
         )
-        self._checkpoint_bytes = 0
+        self._space = 0
+        self._would_change = 0
         self._left_out_bytes = 0
         rewrites = self._mailbox.capabilities.unit is Unit.FOLDER
         overhead = job.checkpoints.size_of(0)
@@ -70,6 +79,14 @@ class _Decryption:
 
     def run(self, progress: Progress) -> DecryptSummary:
         self._begin(progress)
+        if not self._spec.dry_run:
+            tell_room(
+                self._job.directory,
+                self._mailbox,
+                self._is_known_done,
+                progress,
+                self._on.cancel,
+            )
         self._walk.run(progress)
         if self._spec.in_place:
             self._in_place.run(progress)
@@ -97,9 +114,14 @@ class _Decryption:
             return
         with self._log.group():
             if self._spec.selection.is_everything:
-                self._log.messages.end_walk(unseen="gone")
-                if self._log.phase(Operation.ENCRYPT) is None:
+                stayed = never_moved(self._job, self._mailbox)
+                if stayed or has_stayed(self._job, self._mailbox):
+                    self._log.messages.end_walk(unseen="gone")
+                else:
+                    self._log.messages.end_walk(unseen="lost")
+                if stayed and self._log.phase(Operation.ENCRYPT) is None:
                     self._log.messages.forgive_losses()
+            note_walk(self._job, self._mailbox)
             if self._walk.leaves_work or self._in_place.leaves_work:
                 return
             close_reopening(self._log)
@@ -146,6 +168,10 @@ class _Decryption:
         same_again = known.state in SAME_AGAIN and is_tried_with(known.tried_with, self._tried_with)
         return same_again and not self._spec.retry
 
+    def _is_known_done(self, listing: Listing) -> bool:
+        known = self._log.messages.at(listing.ref)
+        return known is not None and known.state in DONE
+
     def _may_open_more(self, known: MessageRecord) -> bool:
         """Whether a layer inside keeps its recipients, and it was tried with other keys."""
         if known.is_replaced or is_tried_with(known.tried_with, self._tried_with):
@@ -165,10 +191,11 @@ class _Decryption:
     def _adopt(self, group: Group) -> None:
         if self._spec.dry_run:
             for examination in group.examinations:
-                self._checkpoint_bytes += sum(
-                    self._job.checkpoints.size_of(checkpoint.inner_size)
+                self._space += LOG_OF_MESSAGE + sum(
+                    space_for_checkpoint(self._job.checkpoints.size_of(checkpoint.inner_size))
                     for checkpoint in examination.checkpoints
                 )
+                self._would_change += examination.state is State.CHECKPOINTED
                 self._shut.pop(examination.ref, None)
                 if examination.state is State.MISSING_KEY:
                     # It may be looked at once more, when keys were tried on it.
@@ -192,9 +219,10 @@ class _Decryption:
         summary.left_folders = [left for one in failures for left in one.left.values()]
         summary.retried = self._walk.retry.outcome(DONE)
         if not self._spec.dry_run:
-            summary.plaintext = plaintext_of(self._job)
+            tell_what_lies(summary, self._job)
         else:
-            summary.space = self._checkpoint_bytes + self._in_place.space
+            summary.space = self._space + self._in_place.space
+            summary.would_change = max(self._would_change, self._in_place.rehearsed)
             summary.preflight = self._verdict(summary)
         return summary
 

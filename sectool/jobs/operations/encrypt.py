@@ -10,6 +10,7 @@ from sectool.jobs.passes.bring_back_lost import BroughtBack
 from sectool.jobs.passes.match import Matcher, check_found
 from sectool.jobs.passes.reseal import Resealing
 from sectool.jobs.session.acknowledge import read_acknowledgements
+from sectool.jobs.session.job import end_walk
 from sectool.jobs.session.new_certificates import load_certificates
 from sectool.jobs.session.owner import is_shared
 from sectool.jobs.session.reopen import check_not_rolled_back
@@ -120,7 +121,7 @@ class _Encryption:
 
     def _settle_losses(self, progress: Progress) -> None:
         with self._log.group():
-            self._log.messages.end_walk(unseen="lost")
+            end_walk(self._job, self._on.mailbox)
         if self._spec.restore_lost:
             self._brought_back = self._resealing.bring_back_lost(self._checkpoints, progress)
 

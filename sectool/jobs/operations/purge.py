@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from sectool.joblog import Removal
 from sectool.jobs.passes.match import match_again
 from sectool.jobs.passes.prove import prove_replaced
-from sectool.jobs.session.job import Job
+from sectool.jobs.session.job import Job, end_walk
 from sectool.jobs.session.session import JobSession, Session
 from sectool.jobs.session.spec import Operation, Purge
-from sectool.jobs.session.status_file import plaintext_of
+from sectool.jobs.session.status_file import tell_what_lies
 from sectool.progress import Progress
 from sectool.summary import Purged, PurgeSummary
 
@@ -117,11 +117,11 @@ def purge(spec: Purge, session: Session) -> PurgeSummary:
     if keys is not None:
         prove_replaced(on, keys, unread=match.unread)
     with job.log.group():
-        job.log.messages.end_walk(unseen="lost")
+        end_walk(job, on.mailbox)
     summary = on.summary(PurgeSummary)
     summary.purged = _Purge(spec, on, match.unread).run(progress)
     job.log.counts.summarise(summary)
-    summary.plaintext = plaintext_of(job)
+    tell_what_lies(summary, job)
     given_up = {identity for _, identity in job.log.give_ups.settled()}
     needing = [one for one in summary.needs_old_keys if one.identity not in given_up]
     if needing:

@@ -18,6 +18,7 @@ from sectool.jobs.passes.reseal import Resealing
 from sectool.jobs.passes.retry import RETRIED
 from sectool.jobs.passes.take_in import SAME_AGAIN, Group, Intake, is_released
 from sectool.jobs.session.acknowledge import read_acknowledgements
+from sectool.jobs.session.job import note_walk
 from sectool.jobs.session.new_certificates import load_certificates, names_of
 from sectool.jobs.session.owner import keys_for
 from sectool.jobs.session.session import JobSession, Session, name_shut_key_files
@@ -141,6 +142,7 @@ class _Rewrap:
             return
         with self._log.group():
             self._log.messages.end_walk(unseen="lost")
+            note_walk(self._job, self._on.mailbox)
             # What still had its old recipients can only have been deleted by its owner.
             self._log.messages.forgive_losses(replaced=False)
             if not self._walk.leaves_work:

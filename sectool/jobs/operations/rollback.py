@@ -17,8 +17,10 @@ from sectool.jobs.passes.replacing_pass import ReplacingPass
 from sectool.jobs.passes.selection import Selector
 from sectool.jobs.replacing.grouping import in_order, space_to_rewrite
 from sectool.jobs.replacing.replacer import check_writable
+from sectool.jobs.session.job import end_walk
 from sectool.jobs.session.session import JobSession, Session
 from sectool.jobs.session.spec import Operation, Rollback
+from sectool.jobs.session.status_file import tell_what_lies
 from sectool.jobs.work.fetch_original import FETCH_ORIGINAL, OriginalArgument
 from sectool.jobs.work.work import NotDone
 from sectool.progress import Progress
@@ -37,6 +39,7 @@ class _Rollback:
         self._replacing = ReplacingPass(on, Purpose.ROLLBACK)
         self._failure_code = 0
         self._space = 0
+        self._would_change = 0
 
     def run(self, progress: Progress) -> Summary:
         self._check()
@@ -77,11 +80,13 @@ class _Rollback:
         in_place = InPlace(self._on, again=True)
         in_place.run(progress)
         self._space = in_place.space
+        self._would_change = in_place.rehearsed
         self._failure_code = in_place.failure_code
 
     def _put_back_all(self, progress: Progress) -> None:
         if self._spec.dry_run:
             tasks = list(self._tasks())
+            self._would_change = len(tasks)
             self._space = sum(self._job.originals.size(one.original) for one in tasks)
             self._space += space_to_rewrite(self._mailbox, tasks)
             return
@@ -117,7 +122,7 @@ class _Rollback:
 
     def _finish(self) -> None:
         with self._log.group():
-            self._log.messages.end_walk(unseen="lost")
+            end_walk(self._on.job, self._mailbox)
             begun = self._log.phase(Operation.ROLLBACK) is not None
             left = self._log.replaced.to_roll_back()
             if self._spec.to_stage == "decrypted":
@@ -151,8 +156,10 @@ class _Rollback:
         if self._log.replaced.count_purged():
             # Without their originals they stay as they are.
             summary.failure_code = summary.failure_code or 3
+        tell_what_lies(summary, self._on.job)
         if self._spec.dry_run:
             summary.space = self._space
+            summary.would_change = self._would_change
         return summary
 
 

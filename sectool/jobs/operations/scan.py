@@ -22,7 +22,7 @@ from sectool.jobs.work.open_with import tried_with, workers_for
 from sectool.keys import KeyHistory
 from sectool.mailbox import Mailbox, Unit
 from sectool.message import Listing, MessageRef
-from sectool.outcome import State
+from sectool.outcome import Outcome, State
 from sectool.progress import Progress
 from sectool.summary import OpeningSummary
 
@@ -159,14 +159,14 @@ def scan(spec: Scan, session: Session) -> OpeningSummary:
         if trials is not None and trials.saw(answer):
             shut[examination.ref] = examination
         else:
-            _count(summary, survey, examination)
+            _count(summary, survey, examination, progress)
     progress.end()
     sightings.tell(progress)
     if trials is not None:
         _try_keys(trials, shut, argument, session, workers=spec.workers)
         trials.describe(summary)
     for examination in shut.values():
-        _count(summary, survey, examination)
+        _count(summary, survey, examination, progress)
     survey.not_selected = summary.counts[State.NOT_SELECTED]
     survey.passed_over = len(mailbox.passed_over)
     space_free = free_bytes(mailbox, None)
@@ -205,7 +205,12 @@ def _argument(spec: Scan, mailbox: Mailbox, keys: KeyHistory | None) -> ExamineA
     )
 
 
-def _count(summary: OpeningSummary, survey: Survey, examination: Examination) -> None:
+def _count(
+    summary: OpeningSummary, survey: Survey, examination: Examination, progress: Progress
+) -> None:
     state = readable_if_opened(examination.state)
     count_examination(summary, examination, state)
     survey.add(examination, state)
+    if progress.hears_outcomes:
+        ref, reason = examination.ref, examination.reason
+        progress.outcome(Outcome(ref.folder, ref.key, examination.identity, state, reason))

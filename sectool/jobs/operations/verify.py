@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from sectool.errors import MessageError
 from sectool.jobs.passes.match import match_again
 from sectool.jobs.passes.prove import prove_replaced
 from sectool.jobs.passes.retire_keys import retire
 from sectool.jobs.session.acknowledge import read_acknowledgements, read_give_ups
+from sectool.jobs.session.job import end_walk
 from sectool.jobs.session.session import JobSession, Session, name_shut_key_files
 from sectool.jobs.session.spec import Operation, Verify
+from sectool.jobs.session.status_file import tell_what_lies
 from sectool.outcome import State
 from sectool.summary import VerifySummary
 
@@ -39,8 +42,8 @@ def verify(spec: Verify, session: Session) -> VerifySummary:
     if keys is not None:
         prove_replaced(on, keys, again=spec.deep, unread=match.unread)
     with on.job.log.group():
-        on.job.log.messages.end_walk(unseen="lost")
-    summary = _summary(on)
+        end_walk(on.job, on.mailbox)
+    summary = _summary(on, opens=keys is not None)
     # They are counted as what they were: nothing else is known of them.
     match.tell_left(on.progress, summary)
     if retired is not None:
@@ -51,17 +54,15 @@ def verify(spec: Verify, session: Session) -> VerifySummary:
     return summary
 
 
-def _summary(on: JobSession) -> VerifySummary:
+def _summary(on: JobSession, *, opens: bool) -> VerifySummary:
     job = on.job
     summary = on.summary(VerifySummary)
     job.log.counts.summarise(summary)
-    if job.log.purges.count_abandoned():
-        summary.failure_code = 3
-    phases = (job.log.phase(Operation.ENCRYPT), job.log.phase(Operation.REWRAP))
-    waiting = (State.CHECKPOINTED, State.DECRYPTED, State.READABLE)
-    if any(phase and phase[0] == "finished" for phase in phases) and any(
-        summary.counts[state] for state in waiting
-    ):
-        # Old mail that came back, as from a backup, and mail in clear are left to the next run.
-        summary.failure_code = 3
+    tell_what_lies(summary, job)
+    summary.opens = opens
+    summary.has_begun = any(map(job.log.phase, (Operation.ENCRYPT, Operation.REWRAP)))
+    waiting = summary.any_of(State.CHECKPOINTED, State.DECRYPTED, State.READABLE)
+    # Who gives new keys asks whether they open all of it.
+    if job.log.purges.count_abandoned() or (waiting and (summary.has_begun or opens)):
+        summary.failure_code = MessageError.exit_code
     return summary

@@ -14,6 +14,7 @@ from sectool.errors import LimitExceeded, UnsupportedMessage, UsageError
 from sectool.joblog import JobLog, Purpose
 from sectool.jobs.passes.failure_limit import FailureLimit
 from sectool.jobs.passes.match import Matcher
+from sectool.jobs.passes.preflight import space_to_replace
 from sectool.jobs.passes.replacing_pass import ReplacingPass
 from sectool.jobs.passes.selection import Selector
 from sectool.jobs.replacing.grouping import in_order, space_to_rewrite
@@ -129,6 +130,7 @@ class InPlace:
     Attributes:
         failure_code: exit code of what stays encrypted or failed; 0: nothing did.
         space: in a dry run the bytes that originals and plaintext copies would take.
+        rehearsed: in a dry run the messages that would be replaced.
         leaves_work: whether messages were left out.
         failures: the folders that are left.
     """
@@ -144,6 +146,7 @@ class InPlace:
     ) -> None:
         self.failure_code = 0
         self.space = 0
+        self.rehearsed = 0
         self.leaves_work = False
         job, mailbox = on.job, on.mailbox
         done = job.log.standings.of_all(frozenset({State.DECRYPTED}))
@@ -190,7 +193,8 @@ class InPlace:
         """
         tasks = list(self._tasks())
         if self._dry_run:
-            self.space = sum(task.size * 2 for task in tasks)
+            self.rehearsed = len(tasks)
+            self.space = sum(space_to_replace(task.size) for task in tasks)
             replaced = [task.message for task in tasks]
             self.space += space_to_rewrite(self._mailbox, replaced)
             return

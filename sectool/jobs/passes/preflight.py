@@ -4,18 +4,51 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sectool import durable
+from sectool.errors import NoSpace
 from sectool.joblog import Examination
+from sectool.jobs.passes.selection import walk
+from sectool.jobs.session.spec import Cancel
 from sectool.keys import KeyHistory, authority_names
 from sectool.mailbox import Mailbox
+from sectool.message import Listing
 from sectool.outcome import RecipientKey, State
-from sectool.summary import Preflight, Scenario
+from sectool.progress import Progress
+from sectool.summary import Preflight, Scenario, TimeRange
+
+IsDone = Callable[[Listing], bool]
+"""Whether a run has nothing to do on a message."""
 
 GROWTH = 1.02
 """New size of a message by its old one, at most."""
+
+_BLOCK = 4096
+"""Bytes of disk that a file is given at a time, on the file systems of servers."""
+
+_HEADER = 1024
+"""Bytes of a message's header, which lies with each checkpoint of it."""
+
+_PLAINTEXT = 0.73
+"""Size of a plaintext by that of the base64 it was encrypted to, where it was not opened."""
+
+LOG_OF_MESSAGE = 2300
+"""Bytes that the job log takes for each message while it is decrypted."""
+
+LOG_OF_REPLACEMENT = 1100
+"""Bytes that it takes for each message that is replaced."""
+
+_ENOUGH_TO_BE_SURE = 0.8
+"""Of the room that is estimated: with less a run would certainly end for want of it."""
+
+DECRYPTING = (1.6, 3.3)
+"""Time of ``decrypt`` by that of a scan of the same mail, as docs/performance.md has both."""
+
+ENCRYPTING = (2.5, 5.8)
+"""The same of ``encrypt``."""
 
 CLEAR = frozenset({State.CLEAR, State.SIGNED})
 """What needs no key, before a move and after it."""
@@ -42,6 +75,7 @@ class Survey:
     old: KeyHistory | None
     new: KeyHistory | None
     writes_folders: bool = False
+    messages: int = 0
     encrypted_bytes: int = 0
     examined_bytes: int = 0
     unreadable: int = 0
@@ -53,8 +87,8 @@ class Survey:
     missing: Counter[RecipientKey] = field(default_factory=Counter)
     overhead: int = 0
     """Bytes that a checkpoint takes beside the plaintext in it."""
-    overheads: int = 0
-    """Bytes of that for all encrypted parts so far."""
+    job_bytes: int = 0
+    """Of disk that checkpoints and originals take."""
     _names: frozenset[RecipientKey] = frozenset()
 
     def __post_init__(self) -> None:
@@ -63,11 +97,12 @@ class Survey:
 
     def add(self, examination: Examination, state: State) -> None:
         """Takes one examined message into account, under ``state``."""
+        self.messages += 1
         self.examined_bytes += examination.listing.size
         if state in CLEAR:
             return
-        self.encrypted_bytes += examination.listing.size
-        self.overheads += self.overhead * len(examination.parts)
+        if state in {State.READABLE, State.ENCRYPTED}:
+            self._add_job_data(examination)
         if state in BY_NAME and self._stays_readable(examination):
             return
         self.unreadable += 1
@@ -78,6 +113,15 @@ class Survey:
             self.left_over += 1
         if state is State.MISSING_KEY:
             self.missing.update(_missing_keys(examination))
+
+    def _add_job_data(self, examination: Examination) -> None:
+        """What the job keeps of a message that opens, or may."""
+        size = examination.listing.size
+        self.encrypted_bytes += size
+        self.job_bytes += on_disk(size)
+        sizes = [checkpoint.inner_size for checkpoint in examination.checkpoints]
+        for inner_size in sizes or [int(size * _PLAINTEXT)]:
+            self.job_bytes += on_disk(self.overhead + _HEADER + inner_size)
 
     def _stays_readable(self, examination: Examination) -> bool:
         """Whether a new key is named by every part, as far as the recipients tell."""
@@ -98,7 +142,8 @@ class Survey:
             whole: bytes of the mailbox, with what was not looked at.
         """
         looked_at = self.examined_bytes
-        space = (1 + GROWTH) * self.encrypted_bytes + self.overheads
+        log = (LOG_OF_MESSAGE + LOG_OF_REPLACEMENT) * self.messages
+        space = self.job_bytes + (GROWTH - 1) * self.encrypted_bytes + log
         # New copies wait beside, and for a while each folder is there twice.
         space += GROWTH * self.encrypted_bytes if self.writes_folders else 0
         rewritten = whole if self.writes_folders else 0
@@ -109,11 +154,9 @@ class Survey:
             unreadable_after_decrypting=None if self.old is None else self.left_over,
             missing_keys=dict(sorted(self.missing.items(), key=_by_count)),
             scenario=_scenario(self.old, self.new),
-            # Checkpoints are no larger than the mail, and of the old and the new
-            # copies together one more than now stays until the purge.
             space_needed=int(space * _whole_by(looked_at, whole)) + rewritten,
             space_free=space_free,
-            seconds=None if self.old is None else seconds * _whole_by(looked_at, whole),
+            seconds=None if self.old is None else _times(seconds * _whole_by(looked_at, whole)),
         )
 
     def _reason(self) -> str:
@@ -151,6 +194,82 @@ def _by_count(item: tuple[RecipientKey, int]) -> tuple[int, str, str, str]:
 def _whole_by(looked_at: int, whole: int) -> float:
     """By how much the whole mailbox is larger than the sample that was looked at."""
     return max(whole / looked_at, 1) if looked_at else 1
+
+
+def _times(seconds: float) -> tuple[TimeRange, TimeRange]:
+    """How long each half of the move takes, by what opening all of it takes."""
+    decrypting, encrypting = (
+        TimeRange(seconds * low, seconds * high) for low, high in (DECRYPTING, ENCRYPTING)
+    )
+    return decrypting, encrypting
+
+
+def on_disk(size: int) -> int:
+    """Bytes of disk that a file of so many bytes takes."""
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def space_for_checkpoint(size: int) -> int:
+    """Bytes of disk that a checkpoint takes, with the header that lies in it.
+
+    Args:
+        size: of ``CheckpointStore.size_of``.
+    """
+    return on_disk(size + _HEADER)
+
+
+def space_to_replace(size: int) -> int:
+    """Bytes of disk that replacing a message of this size takes: its original is kept."""
+    return on_disk(size) + int(size * (GROWTH - 1)) + LOG_OF_REPLACEMENT
+
+
+def check_room(directory: Path, needed: int, progress: Progress) -> None:
+    """Holds that a job directory has room for what a run is about to write.
+
+    Args:
+        directory: of the job.
+        needed: bytes, as they are estimated.
+        progress: told where it may be too little.
+
+    Raises:
+        NoSpace: it certainly is; nothing was written.
+    """
+    try:
+        free = durable.free_bytes(directory)
+    except OSError:
+        return
+    if free >= needed:
+        return
+    text = f"this takes about {_megabytes(needed)}, and {_megabytes(free)} are free there"
+    hint = "free some, or go on in portions with --folder or --limit"
+    if free < needed * _ENOUGH_TO_BE_SURE:
+        raise NoSpace(text, hint=hint)
+    progress.warn(text, hint=hint)
+
+
+def tell_room(
+    directory: Path, mailbox: Mailbox, is_done: IsDone, progress: Progress, cancel: Cancel
+) -> None:
+    """Warns where the plaintext of a mailbox would not fit, were all that is not done encrypted."""
+    try:
+        free = durable.free_bytes(directory)
+    except OSError:
+        return
+    needed = 0
+    for listing in walk(mailbox, cancel):
+        if not is_done(listing):
+            needed += space_for_checkpoint(int(listing.size * _PLAINTEXT)) + LOG_OF_MESSAGE
+    if free < needed:
+        progress.warn(
+            f"if all of it is encrypted, this takes about {_megabytes(needed)}, and"
+            f" {_megabytes(free)} are free there",
+            hint="`--dry-run` says more exactly what it takes; free some, or go on in portions"
+            " with --folder or --limit",
+        )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def free_bytes(mailbox: Mailbox, job: Path | None) -> int | None:

@@ -17,6 +17,8 @@ from sectool.errors import MessageError, UsageError
 from sectool.joblog import REPLACED, JobLog, JobMessage
 from sectool.jobs.passes.bring_back_lost import BroughtBack, bring_back_lost, lost_messages
 from sectool.jobs.passes.failure_limit import FailureLimit
+from sectool.jobs.passes.in_place import is_in_place
+from sectool.jobs.passes.preflight import check_room, space_to_replace
 from sectool.jobs.passes.prove import prove_replaced
 from sectool.jobs.passes.replacing_pass import ReplacingPass
 from sectool.jobs.passes.retry import Retry
@@ -32,6 +34,7 @@ from sectool.jobs.session.new_certificates import (
 from sectool.jobs.session.owner import is_shared
 from sectool.jobs.session.session import JobSession
 from sectool.jobs.session.spec import NewCertificates, Operation, Undone
+from sectool.jobs.session.status_file import tell_what_lies
 from sectool.jobs.session.succession import OldSide, Succession
 from sectool.jobs.work.make_anew import LostArgument
 from sectool.jobs.work.new_message import NewMessage
@@ -42,9 +45,6 @@ from sectool.keys import KeyHistory, NewRecipient, recipient_of
 from sectool.outcome import RecipientKey
 from sectool.progress import Progress
 from sectool.summary import EncryptingSummary
-
-GROWTH = 1.02
-"""New size of a message by its old one, at most, in the estimate of a dry run."""
 
 Waiting = Callable[[], Iterator[JobMessage]]
 """The messages that wait; asked more than once, and each time as the log has them then."""
@@ -180,7 +180,11 @@ class Resealing:
             return
         self._tell_left_behind(progress)
         self._failures.tell(progress)
-        progress.begin(self._on.operation, sum(1 for _ in self._retry.narrow(self._waiting())))
+        sizes = [message.size for message in self._retry.narrow(self._waiting())]
+        if self._on.selection.is_everything and not is_in_place(self._log):
+            # What was decrypted in place has its original in the job already.
+            check_room(self._job.directory, sum(map(space_to_replace, sizes)), progress)
+        progress.begin(self._on.operation, len(sizes))
         self.replacing.run(
             SEAL,
             self._tasks(),
@@ -217,7 +221,7 @@ class Resealing:
 
     def _rehearse(self) -> None:
         self._rehearsed = list(self._tasks())
-        self._space = sum(int(message.size * GROWTH) * 2 for message in self._rehearsed)
+        self._space = sum(space_to_replace(message.size) for message in self._rehearsed)
         self._space += space_to_rewrite(self._mailbox, self._rehearsed)
 
     def _argument(self) -> SealArgument:
@@ -292,8 +296,10 @@ class Resealing:
         describe_losing_access(
             summary, self._log, self._rehearsed, self._recipients, self._histories
         )
+        tell_what_lies(summary, self._job)
         if self._on.dry_run:
             summary.space = self._space
+            summary.would_change = len(self._rehearsed)
 
 
 # --- what the first replacement of a phase fixes for the rest of it -------------------------------

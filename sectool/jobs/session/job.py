@@ -274,6 +274,53 @@ def check_way(log: JobLog, operation: Operation) -> None:
         )
 
 
+# --- where decrypting walked ------------------------------------------------------------------
+# What is missing where the mailbox has been all the time was deleted by its owner. What is
+# missing anywhere else may have been dropped on the way there.
+
+_WALKED_FIRST = "walked first"
+_WALKED_LAST = "walked last"
+"""Named values of the job: where the mailbox lay when it was walked to be taken in."""
+
+
+def note_walk(job: Job, mailbox: Mailbox) -> None:
+    """Takes down that the mailbox was walked to be taken in; inside a group."""
+    here = _place_of(mailbox)
+    if job.log.value(_WALKED_FIRST) is None:
+        job.log.set_value(_WALKED_FIRST, here)
+    job.log.set_value(_WALKED_LAST, here)
+
+
+def has_stayed(job: Job, mailbox: Mailbox) -> bool:
+    """Whether the mailbox lies where it was walked last; in doubt it does not."""
+    here = _place_of(mailbox)
+    return here != mailbox.specification.url and job.log.value(_WALKED_LAST) == here
+
+
+def never_moved(job: Job, mailbox: Mailbox) -> bool:
+    """Whether it lies where it was walked first, or is walked for the first time."""
+    return job.log.value(_WALKED_FIRST) in {None, _place_of(mailbox)}
+
+
+def _place_of(mailbox: Mailbox) -> str:
+    """Names the very directory a mailbox is or lies in; on a server it cannot be told."""
+    specification = mailbox.specification
+    path = Path(specification.location)
+    if not path.is_absolute():
+        return specification.url
+    # A file is replaced by another one when it is written.
+    status = (path if path.is_dir() else path.parent).stat()
+    return f"{specification.url} {status.st_dev} {status.st_ino}"
+
+
+def end_walk(job: Job, mailbox: Mailbox) -> None:
+    """What a walk that held the mailbox against the job did not find is lost; inside a group.
+
+    Mail in clear is so only where the mailbox has moved.
+    """
+    job.log.messages.end_walk(unseen="lost", forgives_clear=has_stayed(job, mailbox))
+
+
 def check_mailbox(job: Job, mailbox: Mailbox) -> None:
     """Holds that ``mailbox`` is where the job was begun; notes it on a new job.
 

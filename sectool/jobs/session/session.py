@@ -89,7 +89,8 @@ class JobSession:
     def summary(self, kind: type[AnySummary]) -> AnySummary:
         """A summary of this kind, which says what the run does and where."""
         url = self.mailbox.specification.url
-        return kind(mailbox=url, job=str(self.run.job or ""), phase=self.operation)
+        job = str(self.run.job or "")
+        return kind(mailbox=url, job=job, phase=self.operation, dry_run=self.dry_run)
 
     def failure_percent(self, asked: int) -> int:
         """How many percent of a folder may fail; a dry run looks at everything."""
@@ -212,6 +213,8 @@ class Session:
             job = self.stack.enter_context(open_job(run.job, create=create, trust=trust))
             check_way(job.log, run.operation)
             self._lock(job, mailbox, run.operation)
+        if self.progress.hears_outcomes:
+            job.log.messages.changes.watch(self.progress.outcome)
         self.tell_passed_over(mailbox)
         return JobSession(run, job, mailbox, run.workers, self.progress, self.cancel, self.stack)
 
@@ -237,8 +240,9 @@ def _last_mailbox(run: MatchingRun[Summary]) -> str:
         return job.mailbox
 
 
-def _tell_passed_over(mailbox: Mailbox, progress: Progress) -> None:
+def _tell_passed_over(mailbox: Mailbox, progress: Reporter) -> None:
     passed_over = mailbox.passed_over
+    progress.passed_over += len(passed_over)
     if passed_over:
         progress.warn(
             f"{len(passed_over)} {mailbox.passed_over_kind} were passed over,"

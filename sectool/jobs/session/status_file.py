@@ -21,8 +21,10 @@ from sectool.errors import Interrupted, SectoolError
 from sectool.joblog import Storage
 from sectool.jobs.session.job import STATUS_NAME, Job
 from sectool.jobs.session.spec import Operation
+from sectool.outcome import Outcome
+from sectool.plaintext import Plaintext
 from sectool.progress import Progress
-from sectool.summary import Activity, Plaintext, ShutKeyFile, StatusSummary, Summary
+from sectool.summary import Activity, ShutKeyFile, StatusSummary, Summary
 
 INTERVAL = 3.0
 """Seconds between two writings, at least."""
@@ -45,9 +47,15 @@ def summarise_job(job: Job) -> StatusSummary:
     else:
         summary.is_finished = False
     job.log.counts.summarise(summary)
-    summary.plaintext = plaintext_of(job)
+    tell_what_lies(summary, job)
     summary.retire = job.log.give_ups.last_answers()
     return summary
+
+
+def tell_what_lies(summary: Summary, job: Job) -> None:
+    """Adds what the job holds in clear, and what it keeps to undo what it did."""
+    summary.plaintext = plaintext_of(job)
+    summary.originals = job.log.plaintext.originals()
 
 
 def plaintext_of(job: Job) -> Plaintext:
@@ -79,6 +87,8 @@ class Reporter:
         self._warned: set[str] = set()
         self.unused_key_files: list[ShutKeyFile] = []
         """Key files that root does not use, since somebody could have led it to them."""
+        self.passed_over = 0
+        """Links, other files and folders that may hold mail, and that the walks left."""
         self._next = 0.0
         now = datetime.now(UTC)
         self._activity = Activity(operation, os.getpid(), now, now, is_on=True)
@@ -89,6 +99,11 @@ class Reporter:
     def shows_totals(self) -> bool:
         """As the other one has it."""
         return self._progress.shows_totals
+
+    @property
+    def hears_outcomes(self) -> bool:
+        """As the other one has it."""
+        return self._progress.hears_outcomes
 
     def begin(self, stage: str, total: int | None) -> None:
         """A stage starts."""
@@ -110,6 +125,10 @@ class Reporter:
     def note(self, text: str) -> None:
         """Told on."""
         self._progress.note(text)
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Told on."""
+        self._progress.outcome(outcome)
 
     def warn(self, text: str, *, hint: str = "") -> None:
         """Told on, once."""
