@@ -381,12 +381,14 @@ def keeps_no_modes(table: str, device: int) -> bool:
 
 def _file_systems(table: str, device: int) -> Iterator[tuple[str, list[str]]]:
     """Kind of each file system of a device, with its options."""
-    number = f"{os.major(device)}:{os.minor(device)}"
+    number = f" {os.major(device)}:{os.minor(device)} "
     # The kernel writes a line feed in a name as \012, but no other character that ends a line.
     for line in table.split("\n"):
+        if number not in line:  # as most are, of the many tables that a command reads
+            continue
         before, _, after = line.partition(" - ")
         kind, *rest = after.split(" ")
-        if before.split(" ")[2:3] == [number]:
+        if before.split(" ")[2:3] == [number.strip()]:
             yield kind, rest[-1].split(",") if rest else []
 
 

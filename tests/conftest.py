@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from hypothesis import HealthCheck, settings
 
 from tests.support.checked_keys import CheckedOnce
 
@@ -33,17 +32,6 @@ if sys.dont_write_bytecode:
 
 # A virtual machine of Java that lives for a second has no use for a good compiler.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
-
-# The machine's speed is no property of the code. A build must not depend on luck
-# either: there the examples are the same each time, and a person's runs look for new ones.
-for name, max_examples in (("sample", 60), ("whole", 300)):
-    settings.register_profile(
-        name,
-        deadline=None,
-        derandomize="CI" in os.environ,
-        max_examples=max_examples,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
 
 # A shell starts what runs in its background deaf to interrupts, and nohup deaf to a terminal that
 # is closed. Every process that a test starts, to end it so, would inherit that; what is handled is
@@ -103,11 +91,35 @@ def pytest_configure(config: pytest.Config) -> None:
     No test sees a power cut, and a killed process leaves the same files on any file system;
     half the time of the tests was waiting for syncs. With ``--all`` the disk is used.
     """
-    settings.load_profile("whole" if config.getoption("whole") else "sample")
+    _set_examples(300 if config.getoption("whole") else 60)
     if config.getoption("whole") or "TMPDIR" in os.environ or not _is_fit(MEMORY):
         return
     os.environ["TMPDIR"] = str(MEMORY)
     tempfile.tempdir = None
+
+
+def _set_examples(count: int) -> None:
+    # Imported here, where its compiled modules are kept: pytest rewrites them, which takes seconds.
+    from hypothesis import HealthCheck, settings
+
+    # The machine's speed is no property of the code. A build must not depend on luck
+    # either: there the examples are the same each time, and a person's runs look for new ones.
+    settings.register_profile(
+        "ours",
+        deadline=None,
+        derandomize="CI" in os.environ,
+        max_examples=count,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("ours")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Of ``-n auto``: half as many again as processors, since tests wait for peers and clocks."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return max(1, len(os.sched_getaffinity(0)) * 3 // 2)
 
 
 def _is_fit(directory: Path) -> bool:
@@ -115,6 +127,16 @@ def _is_fit(directory: Path) -> bool:
         return False
     executable = not os.statvfs(directory).f_flag & os.ST_NOEXEC
     return executable and shutil.disk_usage(directory).free >= ROOM
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """All that a collection of tests makes stays: to look for garbage in it is in vain."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:

@@ -56,7 +56,7 @@ def test_no_variable_kills_the_command_or_lets_it_write(fault: str, tmp_path: Pa
     assert not (tmp_path / "trace").exists()
     # The tests' own way does both, so the points are there.
     again = [*words[:-4], "--job", str(tmp_path / "another"), "--workers", "0"]
-    code = crash.command_in_child(again, tmp_path / "output", fault)
+    code = crash.command_in_child(again, tmp_path / "output", fault=fault)
     assert (code == -9, (tmp_path / "trace").exists()) in {(True, False), (False, True)}
 
 

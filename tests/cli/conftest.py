@@ -74,13 +74,24 @@ def _let_be_looked_at() -> None:
 
 
 @pytest.fixture
-def run_process() -> Run:
-    """Runs a command as a process of its own; with a fault where one is named."""
+def run_in_fork(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs a command in a fork of this process; see ``crash.command_in_child``."""
+    out, err = (tmp_path_factory.mktemp("said") / name for name in ("out", "err"))
 
-    def call(*arguments: object, fault: str = "", **options: Any) -> Answer:
-        program = crash.command(fault) if fault else [sys.executable, "-m", "sectool"]
+    def call(*arguments: object, **options: Any) -> Answer:
+        code = crash.command_in_child(arguments, out, err, **options)
+        return Answer(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+    return call
+
+
+@pytest.fixture
+def run_process() -> Run:
+    """Runs a command as a process of its own, where an interpreter has to start for the test."""
+
+    def call(*arguments: object, **options: Any) -> Answer:
         done = subprocess.run(
-            [*program, *map(str, arguments)],
+            [sys.executable, "-m", "sectool", *map(str, arguments)],
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
             stdin=subprocess.DEVNULL,
             check=False,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import pytest
 
 from sectool.cli.app import EXIT_CODES
 from sectool.locks import Lock
-from tests.support.documents import parsed
 
 Fixture = Any
 
@@ -286,18 +286,18 @@ def test_no_space_ends_with_17_and_the_same_command_resumes(run: Fixture, place:
 
 
 @pytest.fixture
-def read_only_run(place: Place) -> Callable[..., Any]:
+def read_only_run(place: Place, run_in_fork: Fixture) -> Callable[..., Any]:
     """Runs a command in a mount namespace where the mailbox is read-only."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs the right to make a mount namespace")
 
-    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-        script = 'mount --bind -o ro "$0" "$0" && exec "$@"'
-        command = ["unshare", "-m", "sh", "-c", script, str(place.maildir)]
-        command += [sys.executable, "-m", "sectool", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    def prepare() -> None:
+        new_mount_namespace = 0x20000
+        assert ctypes.CDLL(None).unshare(new_mount_namespace) == 0
+        script = 'mount --make-rprivate / && mount --bind -o ro "$0" "$0"'
+        subprocess.run(["sh", "-c", script, place.maildir], check=True)
 
-    return call
+    return partial(run_in_fork, prepare=prepare)
 
 
 @pytest.mark.parametrize("command", ["encrypt", "rewrap"])
@@ -308,14 +308,14 @@ def test_a_mailbox_that_cannot_be_written_ends_with_20(
     if command == "rewrap":
         arguments = place.rewrap("--job", place.scratch / "job")
     done = read_only_run(*arguments, "--json")
-    assert done.returncode == 20, done.stderr
-    assert parsed(done.stdout)["error"]["code"] == 20
+    assert done.code == 20, done.err
+    assert done.document["error"]["code"] == 20
 
 
 def test_a_mailbox_that_cannot_be_written_can_be_scanned(
     read_only_run: Callable[..., Any], place: Place
 ) -> None:
-    assert read_only_run("scan", place.maildir, "--workers=0", "-q").returncode == 0
+    assert read_only_run("scan", place.maildir, "--workers=0", "-q").code == 0
 
 
 def test_decrypting_in_place_what_cannot_be_written_ends_before_the_work(
@@ -323,9 +323,9 @@ def test_decrypting_in_place_what_cannot_be_written_ends_before_the_work(
 ) -> None:
     job = place.scratch / "job"
     done = read_only_run(*place.decrypt("--job", job, "--in-place"))
-    assert done.returncode == 20, done.stderr
+    assert done.code == 20, done.err
     assert not list((job / "checkpoints").glob("*.eml"))
-    assert read_only_run(*place.decrypt("--job", job, "-q")).returncode == 3
+    assert read_only_run(*place.decrypt("--job", job, "-q")).code == 3
 
 
 def test_an_empty_mailbox_is_told(run: Fixture, place: Place) -> None:

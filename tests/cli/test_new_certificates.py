@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.support.forge import make_holder
-from tests.support.mailboxes import make_key, openssl
+from tests.support.mailboxes import make_key, openssl, write_private_key
 
 Fixture = Any
 
@@ -133,9 +133,10 @@ def test_a_ca_certificate_ends_with_15_until_that_check_is_named(
 ) -> None:
     path = tmp_path / "ca.pem"
     openssl(
-        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=Owner"),
+        *("req", "-x509", "-key", write_private_key(tmp_path / "ca.key", "authority")),
+        *("-days", "3650", "-subj", "/CN=Owner"),
         *("-addext", "subjectAltName=email:owner@example.org"),
-        *("-keyout", tmp_path / "ca.key", "-out", path),
+        *("-out", path),
     )
     answer = encrypt_to(run, move, "--to", path, *dry_run)
     assert answer.code == 15

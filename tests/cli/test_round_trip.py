@@ -31,7 +31,7 @@ def told(tmp_path: Path) -> Told:
     def told(*words: object, fault: str = "") -> tuple[int, dict[str, int]]:
         output = tmp_path / "output"
         command = [*map(str, words), "--workers", "0", "--json"]
-        code = crash.command_in_child(command, output, fault)
+        code = crash.command_in_child(command, output, fault=fault)
         if code < 0:
             return code, {}
         document: dict[str, Any] = parsed(output.read_text(encoding="utf-8"))

@@ -96,12 +96,12 @@ def test_a_key_that_is_no_key_of_mail_keeps_the_exit_code(
 
 
 def test_a_passphrase_command_opens_and_its_words_to_the_person_are_passed_on(
-    run_process: Fixture, sample: Fixture
+    run_in_fork: Fixture, sample: Fixture
 ) -> None:
     passphrase = (sample.keys / "passphrase.txt").read_text(encoding="utf-8").partition("\n")[0]
     code = f"import sys; print('touch the key', file=sys.stderr); print({passphrase!r})"
     command = shlex.join([sys.executable, "-c", code])
-    answer = run_process("keys", sample.keys / "old", "--passphrase-command", command, "-q")
+    answer = run_in_fork("keys", sample.keys / "old", "--passphrase-command", command, "-q")
     assert (answer.code, answer.err) == (0, "touch the key\n")
     assert passphrase not in answer.out
 

@@ -87,20 +87,20 @@ def test_while_a_run_is_on_it_says_where_the_run_is_and_status_takes_no_lock(
 
 
 def test_it_is_written_now_and_then_and_not_for_each_message(
-    run_process: Fixture, sample: Fixture, move: Fixture, tmp_path: Path
+    run_in_fork: Fixture, sample: Fixture, move: Fixture, tmp_path: Path
 ) -> None:
     trace = tmp_path / "trace"
     command = ("decrypt", move.maildir, *sample.history, "--job", tmp_path / "new", "--workers=0")
-    run_process(*command, fault=f"trace@{trace}")
+    run_in_fork(*command, fault=f"trace@{trace}")
     writings = trace.read_text(encoding="ascii").split().count("status.rename.after")
     assert 1 < writings < 6
 
 
 def test_after_a_run_was_killed_status_says_so(
-    run: Fixture, run_process: Fixture, sample: Fixture, move: Fixture
+    run: Fixture, run_in_fork: Fixture, sample: Fixture, move: Fixture
 ) -> None:
     command = ("encrypt", move.maildir, "--job", move.job, "--to", sample.new, "--workers=0")
-    assert run_process(*command, fault="crash@joblog.commit.after:6").code == -9
+    assert run_in_fork(*command, fault="crash@joblog.commit.after:6").code == -9
     answer = run("status", move.job)
     assert "stopped   encrypt" in answer.out
     assert "the same command goes on" in answer.out

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import shutil
-import subprocess
+import signal
 import sys
 import termios
 import time
@@ -16,29 +17,38 @@ from typing import Any
 
 import pytest
 
-Fixture = Any
+from tests.support import crash
 
-# The new session takes the terminal, as a login does: that is where passphrases are asked for.
-TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    "os.execv(sys.executable, [sys.executable, '-m', 'sectool', *sys.argv[1:]])"
-)
+Fixture = Any
 
 
 class Terminal:
-    """A command on a terminal of its own."""
+    """A command on a terminal of its own.
 
-    def __init__(self, *words: object, environment: dict[str, str]) -> None:
+    Args:
+        words: of the command.
+        environment: of it.
+        starts: whether an interpreter starts for it, as for a person's.
+    """
+
+    def __init__(self, *words: object, environment: dict[str, str], starts: bool = False) -> None:
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (24, 80))
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", TAKE_TERMINAL, *map(str, words)],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            env=environment,
-        )
+
+        def take() -> None:
+            # The new session takes the terminal, as a login does: that is where passphrases are
+            # asked for.
+            os.setsid()
+            fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+            for number in range(3):
+                os.dup2(theirs, number)
+            os.closerange(3, 256)
+            os.environ.clear()
+            os.environ.update(environment)
+            if starts:
+                os.execv(sys.executable, [sys.executable, "-m", "sectool", *map(str, words)])
+
+        self._child: int | None = crash.start_command(words, take)
         os.close(theirs)
         self.text = ""
 
@@ -67,11 +77,14 @@ class Terminal:
 
     def end(self) -> int:
         self.wait_for(None)
-        return self.process.wait()
+        assert self._child is not None
+        child, self._child = self._child, None
+        return crash.wait_for(child)
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        if self._child is not None:
+            os.kill(self._child, signal.SIGKILL)
+            crash.wait_for(self._child)
         os.close(self._ours)
 
 
@@ -79,10 +92,10 @@ class Terminal:
 def at_terminal() -> Iterator[Callable[..., Terminal]]:
     terminals = []
 
-    def start(*words: object, **changes: str) -> Terminal:
+    def start(*words: object, starts: bool = False, **changes: str) -> Terminal:
         environment = {**os.environ, "TERM": "xterm", **changes}
         environment.pop("SECTOOL_PASSPHRASE", None)
-        terminals.append(Terminal(*words, environment=environment))
+        terminals.append(Terminal(*words, environment=environment, starts=starts))
         return terminals[-1]
 
     yield start
@@ -104,7 +117,7 @@ QUESTION = "passphrase of "
 def test_a_wrong_passphrase_is_asked_for_again_and_none_is_shown(
     at_terminal: Fixture, key_file: Path
 ) -> None:
-    terminal = at_terminal("keys", key_file)
+    terminal = at_terminal("keys", key_file, starts=True)
     terminal.wait_for(QUESTION)
     assert len(terminal.text.rpartition("\n")[2]) < 80
     terminal.type("hunter2\n")
@@ -162,9 +175,9 @@ def test_no_line_is_wider_than_the_terminal_and_none_has_a_colour(
 
 
 def test_a_person_is_not_asked_where_only_the_input_is_no_terminal(
-    run_process: Fixture, key_file: Path
+    run_in_fork: Fixture, key_file: Path
 ) -> None:
-    answer = run_process("keys", key_file)
+    answer = run_in_fork("keys", key_file)
     assert answer.code == 12
     assert QUESTION not in answer.err
 

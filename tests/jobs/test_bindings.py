@@ -21,7 +21,7 @@ from sectool.summary import OpeningSummary, Summary
 from tests.support import checker, crash, softhsm
 from tests.support.documents import parsed
 from tests.support.layers import TEXT, encrypt, message, multipart, stored
-from tests.support.mailboxes import Keys, Mail, fill, openssl
+from tests.support.mailboxes import Keys, Mail, fill, openssl, write_private_key
 from tests.support.peers import peer_missing
 from tests.support.recertified import (
     HEADERLESS,
@@ -293,8 +293,7 @@ def test_a_layer_inside_opens_with_what_the_mail_around_it_bound(
 def strangers(directory: Path, count: int) -> Iterator[Path]:
     """Certificates of other people, all for one key that nobody has."""
     directory.mkdir()
-    key = directory / "lost.key"
-    openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key)
+    key = write_private_key(directory / "lost.key", "lost")
     for number in range(count):
         certificate = directory / f"{number}.crt"
         openssl(

@@ -13,7 +13,7 @@ from sectool import jobs
 from sectool.errors import NoSpace
 from sectool.joblog import JobLog
 from sectool.outcome import State
-from tests.support import checker
+from tests.support import checker, crash
 from tests.support.documents import parsed
 from tests.support.mailboxes import Keys
 from tests.support.mounts import Mount, mount
@@ -85,19 +85,20 @@ def test_a_job_directory_that_cannot_be_written_is_not_told_as_a_mailbox_that_ca
     maildir: Path,
     specify: Specify,
     keys: Keys,
+    tmp_path: Path,
 ) -> None:
     job = small_disk / "job"
     jobs.run(specify("decrypt", maildir, job=job))
     census = checker.census(maildir)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    command = [sys.executable, "-m", "sectool", operation, "--json", "--workers=0"]
-    command += {
+    words = [operation, "--json", "--workers=0"]
+    words += {
         "decrypt": [str(maildir), "--keys", str(keys.history), "--job", str(job)],
         "encrypt": ["--job", str(job), "--to", str(keys.new.certificate)],
     }.get(operation, [str(job)])
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stderr
-    error = parsed(done.stdout)["error"]
+    output = tmp_path / "output"
+    assert crash.command_in_child(words, output) == 2
+    error = parsed(output.read_text(encoding="utf-8"))["error"]
     assert "job" in error["message"]
     assert "mount options" in error["hint"]
     assert checker.census(maildir) == census

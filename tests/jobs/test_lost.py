@@ -245,6 +245,7 @@ def test_killed_at_every_point_it_resumes_to_the_same_end_and_nothing_comes_twic
         assert counts(jobs.run(spec)) == ENCRYPTED, where
         assert meaning_without_flags(maildir, keys) == before, where
         assert not list(maildir.rglob("tmp/*")), where
-        census = checker.census(maildir)
-        assert counts(jobs.run(spec)) == ENCRYPTED
-        assert checker.census(maildir) == census
+        if trial.is_run_once_more():
+            census = checker.census(maildir)
+            assert counts(jobs.run(spec)) == ENCRYPTED
+            assert checker.census(maildir) == census

@@ -14,7 +14,15 @@ from sectool.errors import CertificateUnusable
 from sectool.keys import KeySpecification
 from sectool.outcome import State
 from tests.support import checker
-from tests.support.mailboxes import INNER, NO_AUTHORITY, Keys, Mail, fill, openssl
+from tests.support.mailboxes import (
+    INNER,
+    NO_AUTHORITY,
+    Keys,
+    Mail,
+    fill,
+    openssl,
+    write_private_key,
+)
 from tests.support.specifications import Specify
 
 
@@ -94,9 +102,10 @@ def named(tmp_path: Path) -> Path:
     """A certificate with a mail address, which has its key beside it."""
     path = tmp_path / "named.crt"
     openssl(
-        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=Alice"),
+        *("req", "-x509", "-key", write_private_key(tmp_path / "named.key", "named")),
+        *("-days", "3650", "-subj", "/CN=Alice"),
         *(*NO_AUTHORITY, "-addext", "subjectAltName=email:alice@example.org"),
-        *("-keyout", tmp_path / "named.key", "-out", path),
+        *("-out", path),
     )
     return path
 

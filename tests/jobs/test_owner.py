@@ -19,7 +19,7 @@ from sectool.summary import Summary
 from tests.support import checker
 from tests.support.checker import Key
 from tests.support.layers import FOOTER, TEXT, encrypt, forward, message, multipart, stored
-from tests.support.mailboxes import Mail, fill, openssl
+from tests.support.mailboxes import Mail, fill, openssl, write_private_key
 from tests.support.specifications import Fields, SpecifyThere, fitting, specification
 
 OF_THE_VICTIM = ("victim@example.org", "v.smith@example.org")
@@ -31,11 +31,11 @@ def make_person(directory: Path, name: str, *addresses: str) -> Key:
     key = Key(directory / f"{name}.crt", directory / f"{name}.key")
     names = ",".join(f"email:{address}" for address in addresses)
     openssl(
-        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650"),
+        *("req", "-x509", "-key", write_private_key(key.private_key, name), "-days", "3650"),
         *("-subj", f"/O=Example/CN={name}", "-addext", "keyUsage=keyEncipherment"),
         *("-addext", "basicConstraints=critical,CA:FALSE"),
         *(["-addext", f"subjectAltName={names}"] if names else []),
-        *("-keyout", key.private_key, "-out", key.certificate),
+        *("-out", key.certificate),
     )
     return key
 

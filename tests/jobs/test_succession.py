@@ -22,7 +22,15 @@ from sectool.progress import NoProgress
 from sectool.summary import EncryptingSummary
 from tests.support import checker
 from tests.support.checker import Key
-from tests.support.mailboxes import INNER, Mail, encrypted, fill, make_key, openssl
+from tests.support.mailboxes import (
+    INNER,
+    Mail,
+    encrypted,
+    fill,
+    make_key,
+    openssl,
+    write_private_key,
+)
 from tests.support.specifications import Fields, Specify, fitting
 
 SMITH, JONES, BOB = (f"{name}@example.org" for name in ("a.smith", "a.jones", "bob"))
@@ -78,8 +86,8 @@ def issue(tmp_path_factory: pytest.TempPathFactory) -> Issue:
         key = Key(place / f"{name}.crt", place / f"{name}.key")
         subject = ("-subj", f"/O=Example/CN={name}")
         openssl(
-            *("req", "-new", "-newkey", "rsa:2048", "-nodes", *subject),
-            *("-keyout", key.private_key, "-out", place / "request"),
+            *("req", "-new", "-key", write_private_key(key.private_key, f"issued {asked}")),
+            *(*subject, "-out", place / "request"),
         )
         openssl(
             *("ca", "-batch", "-notext", "-selfsign", "-config", place / "own"),

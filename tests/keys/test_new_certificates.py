@@ -12,6 +12,7 @@ import pytest
 from sectool.cms import comparable_address
 from sectool.errors import CertificateUnusable
 from sectool.keys.recipients import NewRecipient, load_new_recipients
+from tests.support.mailboxes import write_private_key
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PAST = ("-startdate", "20200101000000Z", "-enddate", "20210101000000Z")
@@ -62,9 +63,10 @@ def issue(openssl: Any, tmp_path: Path) -> Issue:
             AUTHORITY.format(place=place, extensions="\n".join(extensions)), encoding="utf-8"
         )
         key, request, certificate = (place / name for name in ("key", "request", "new.pem"))
+        write_private_key(key, place.name)
         openssl(
-            *("req", "-new", "-newkey", "rsa:2048", "-nodes", "-utf8", "-config", configuration),
-            *("-subj", subject, "-keyout", key, "-out", request),
+            *("req", "-new", "-key", key, "-utf8", "-config", configuration),
+            *("-subj", subject, "-out", request),
         )
         openssl(
             *("ca", "-batch", "-notext", "-utf8", "-selfsign", "-config", configuration, *dates),

@@ -1,4 +1,4 @@
-"""Stops sectool dead at a named crash point, in a fork of this process or as a command.
+"""Runs commands of sectool in forks of this process, and stops them dead at named crash points.
 
 A fault is written ``crash@N`` (die by SIGKILL at the N-th point that is passed, counted from 1
 over all names), ``crash@NAME`` or ``crash@NAME:N`` (at the first or N-th passing of one name), or
@@ -51,11 +51,6 @@ def _dying(wanted: str | None, number: int) -> Hook:
     return hook
 
 
-def command(fault: str) -> list[str]:
-    """The words that start ``sectool`` as a process of its own, with a fault."""
-    return [sys.executable, str(Path(__file__).with_name("faulty_sectool.py")), fault]
-
-
 def in_child(act: Callable[[], object], fault: str = "") -> int:
     """Acts in a fork of this process, with a fault; empty: without one.
 
@@ -65,35 +60,82 @@ def in_child(act: Callable[[], object], fault: str = "") -> int:
     return in_child_with(hook_of(fault) if fault else None, act)
 
 
-def command_in_child(words: Sequence[str], output: Path, fault: str = "") -> int:
-    """Carries out a command of ``sectool`` in a fork of this process, which needs no imports.
+def start_command(words: Sequence[object], prepare: Callable[[], object]) -> int:
+    """Starts a command of ``sectool`` in a fork of this process, which needs no imports.
 
     Args:
         words: of the command line.
-        output: receives its standard output.
+        prepare: called in the fork before: what it has for its standard streams, its environment
+            and its rights are its own.
+
+    Returns:
+        The number of the process, which ``wait_for`` waits for.
+    """
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        prepare()
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout, sys.stderr = (
+            open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            for number in (1, 2)
+        )
+        sys.argv = ["sectool", *map(str, words)]
+        main()
+    except SystemExit as ending:
+        sys.stdout.flush()
+        code = ending.code if isinstance(ending.code, int) else 1
+    finally:
+        os._exit(code)
+
+
+def wait_for(child: int) -> int:
+    """Exit code of a fork, when it has ended; minus the number of the signal that it died of."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _give_streams(*paths: Path) -> None:
+    """Lets standard output, then standard error, of this process write to new files."""
+    for number, path in enumerate(paths, 1):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+
+
+def command_in_child(
+    words: Sequence[object],
+    *outputs: Path,
+    fault: str = "",
+    prepare: Callable[[], object] = lambda: None,
+) -> int:
+    """Carries out a command of ``sectool`` in a fork of this process.
+
+    Args:
+        words: of the command line.
+        outputs: receive its standard output, and its standard error.
         fault: see above; empty: none.
+        prepare: called in the fork before.
 
     Returns:
         Its exit code; minus the number of the signal that it died of.
     """
 
-    def act() -> None:
-        sys.argv = ["sectool", *words]
-        with output.open("w", encoding="utf-8") as sys.stdout:
-            try:
-                main()
-            except SystemExit as ending:
-                sys.stdout.flush()
-                os._exit(ending.code if isinstance(ending.code, int) else 1)
+    def begin() -> None:
+        _give_streams(*outputs)
+        prepare()
+        install(hook_of(fault) if fault else None)
 
-    return in_child_with(hook_of(fault) if fault else None, act)
+    return wait_for(start_command(words, begin))
 
 
 def in_child_with(hook: Hook | None, act: Callable[[], object]) -> int:
     """The same, with what is to happen at each point."""
     child = os.fork()
     if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return wait_for(child)
     code = 1
     try:
         install(hook)
@@ -129,6 +171,7 @@ class Trial:
         self._whole = whole
         self._step = 1 if whole or not beside else 3
         self._kills = 0
+        self._traced: tuple[jobs.Specification | None, list[tuple[str, str]]] = (None, [])
         self._directory.rename(self._kept)
         self.put_back()
 
@@ -155,7 +198,9 @@ class Trial:
         Yields:
             Which point it was, for a person, while the directory is as the kill left it.
         """
-        passed = self._passed(spec)
+        traced, passed = self._traced
+        if traced is not spec:
+            passed = self._passed(spec)
         if among is None:
             chosen = _chosen(passed, whole=self._whole)[self._step // 2 :: self._step]
         else:
@@ -186,18 +231,26 @@ class Trial:
 
         assert in_child_with(hook, lambda: jobs.run(spec)) == 0
         lines = self._trace.read_text(encoding="ascii").splitlines()
-        return [(name, digest) for name, digest in map(str.split, lines)]
+        passed = [(name, digest) for name, digest in map(str.split, lines)]
+        self._traced = (spec, passed)
+        return passed
 
 
 def digest_of(directory: Path) -> str:
     """Changes with every name, size, mode, time and byte below a directory."""
     total = hashlib.sha256()
-    for path in sorted(directory.rglob("*")):
-        status = path.lstat()
-        facts = (str(path), status.st_mode, status.st_size, status.st_nlink)
-        total.update(repr(facts).encode())
-        if stat.S_ISREG(status.st_mode):
-            total.update(repr(status.st_mtime_ns).encode() + path.read_bytes())
+    waiting = [os.fspath(directory)]
+    while waiting:
+        with os.scandir(waiting.pop()) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        for entry in entries:
+            status = entry.stat(follow_symlinks=False)
+            facts = (entry.path, status.st_mode, status.st_size, status.st_nlink)
+            total.update(repr(facts).encode())
+            if stat.S_ISDIR(status.st_mode):
+                waiting.append(entry.path)
+            elif stat.S_ISREG(status.st_mode):
+                total.update(repr(status.st_mtime_ns).encode() + Path(entry.path).read_bytes())
     return total.hexdigest()
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from tests.support.checker import Key
 
 DAY = 86_400_000_000_000
@@ -26,15 +29,21 @@ NO_AUTHORITY = ("-addext", "basicConstraints=critical,CA:FALSE")
 
 
 @cache
-def _private_key(name: str, bits: int) -> bytes:
-    """A PEM file; the same one in a process, since making one takes as long as a whole run."""
-    size = f"rsa_keygen_bits:{bits}"
-    return openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", size)
+def private_key(name: str, bits: int = 2048) -> bytes:
+    """A PEM file of an RSA key; the same one in a process: making one takes as long as a run."""
+    key = rsa.generate_private_key(65537, bits)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def write_private_key(path: Path, name: str, bits: int = 2048) -> Path:
+    """Such a file, for ``openssl req -key``; answers the path."""
+    path.write_bytes(private_key(name, bits))
+    path.chmod(0o600)
+    return path
 
 
 def _certify(key: Key, name: str, bits: int, *options: object) -> Key:
-    key.private_key.write_bytes(_private_key(name, bits))
-    key.private_key.chmod(0o600)
+    write_private_key(key.private_key, name, bits)
     openssl(
         *("req", "-x509", "-key", key.private_key, "-days", "3650", *NO_AUTHORITY),
         *(*options, "-out", key.certificate),
