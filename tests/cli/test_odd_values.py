@@ -231,7 +231,7 @@ def try_out(attacked: Attacked, run: Fixture, sample: Fixture, place: tuple[str,
             return {13}
         for words in attacked.commands(sample):
             answer = run(*words)
-            assert "error of its own" not in answer.err, (place, words)
+            assert "internal error in sectool" not in answer.err, (place, words)
             assert "Traceback" not in answer.err
             assert answer.code in CODES, (place, words, answer.err)
             assert everything(attacked.victim) == before, (place, words)
@@ -257,7 +257,7 @@ FOUND = [
     ("message", "reason", "", "not UTF-8"),
     ("give_up", "by_whom", "", "not UTF-8"),
 ]
-"""What once ended a command with an error of its own, or with one that named no file."""
+"""What once ended a command with an internal error, or with one that named no file."""
 
 
 @pytest.mark.parametrize("place", FOUND, ids=".".join)

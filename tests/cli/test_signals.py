@@ -87,7 +87,7 @@ def _wait_for_answer(waiting: Waiting) -> None:
     """The first signal was noticed before anything else happens."""
     assert waiting.process.stderr is not None
     line = waiting.process.stderr.readline()
-    assert line.startswith("sectool: stopping after the messages under way")
+    assert line.startswith("sectool: Finishing the current messages")
 
 
 @pytest.mark.parametrize("number", CODES)

@@ -65,7 +65,7 @@ class Commands:
             ),
         }
         ended = self.process.command(words[command], self.place, fault=fault)
-        assert "error of its own" not in ended.err, ended.err
+        assert "internal error in sectool" not in ended.err, ended.err
         told = (ended.out + ended.err) if ended.code != 0 else ""
         self.said.append(f"{command}: {ended.code} {told}")
         self.kills += ended.code == KILLED

@@ -293,7 +293,7 @@ class Judge:
 
     def _told(self, ended: Ended, trial: Trial) -> Iterator[str]:
         text = ended.err + ended.out
-        if "error of its own" in text or "Traceback" in text:
+        if "internal error in sectool" in text or "Traceback" in text:
             yield text
         if trial.way in {"kill", "tear", *CUTS} and ended.code == -9:
             return
