@@ -209,7 +209,7 @@ def test_what_a_worker_cannot_sync_is_not_in_the_log(
 def test_taking_in_a_small_message_asks_no_more_than_it_must(
     keys: Keys, tmp_path: Path, specify: Specify
 ) -> None:
-    efforts = []
+    efforts: list[Effort] = []
     for messages in (2, 2, MESSAGES):  # the first imports, and fills caches
         place = tmp_path / f"{len(efforts)}"
         mail = [encrypted(number, keys.old, inner=TEXT) for number in range(messages)]
