@@ -30,6 +30,9 @@ from tests.support.mailboxes import Keys, Mail, encrypted, fill
 from tests.support.specifications import Specify
 
 MESSAGES = 4
+TAKING_IN_STATEMENTS = 11
+TAKING_IN_CALLS = 2_400
+"""Of any function, for each message of which a checkpoint is written."""
 TEXT = b"Content-Type: text/plain\r\n\r\n" + b"a line of some length, and its end\r\n" * 240
 
 _opened: list[str] | None = None
@@ -161,9 +164,10 @@ def test_mail_costs_no_more_with_forty_keys_than_with_one(
 ) -> None:
     former = tmp_path / "former.pem"
     former.write_bytes(b"".join(map(_former_key, range(39))))
-    _effort_of_opening(small, specify, KeySpecification((keys.history,)))  # imports, and caches
+    all_keys = KeySpecification((keys.history, former))
+    _effort_of_opening(small, specify, all_keys)  # imports, and caches
     one = _effort_of_opening(small, specify, KeySpecification((keys.history,)))
-    forty = _effort_of_opening(small, specify, KeySpecification((keys.history, former)))
+    forty = _effort_of_opening(small, specify, all_keys)
     assert forty < 1.05 * one
 
 
@@ -200,6 +204,24 @@ def test_what_a_worker_cannot_sync_is_not_in_the_log(
     with closing(sqlite3.connect(job / "job.db")) as log:
         assert log.execute("SELECT count(*) FROM checkpoint").fetchone() == (0,)
     assert faulty.command([*words, "0"], tmp_path).code == 0
+
+
+def test_taking_in_a_small_message_asks_no_more_than_it_must(
+    keys: Keys, tmp_path: Path, specify: Specify
+) -> None:
+    efforts: list[Effort] = []
+    for messages in (2, 2, MESSAGES):  # the first imports, and fills caches
+        place = tmp_path / f"{len(efforts)}"
+        mail = [encrypted(number, keys.old, inner=TEXT) for number in range(messages)]
+        names = [f"cur/13000000{number:02}.M{number}P1.h:2,S" for number in range(messages)]
+        fill(place, [Mail("", name, raw) for name, raw in zip(names, mail, strict=True)])
+        with watched() as effort:
+            jobs.run(specify("decrypt", place, job=tmp_path / f"job{len(efforts)}"))
+        efforts.append(effort)
+    _, few, many = efforts
+    more = MESSAGES - 2
+    assert (many.statements - few.statements) / more <= TAKING_IN_STATEMENTS
+    assert (many.calls - few.calls) / more <= TAKING_IN_CALLS
 
 
 # --- replacing ----------------------------------------------------------------------------
