@@ -246,10 +246,10 @@ class Bounds:
 REPLACING = {
     # The worker, and nobody after; the copy that is kept; the plaintext; the proof, by what is
     # read back.
-    "encrypt": Bounds(25, 8, 2, 2, {"old": 1, "originals": 1, "checkpoints": 1, "new": 1}),
+    "encrypt": Bounds(17, 8, 2, 2, {"old": 1, "originals": 1, "checkpoints": 1, "new": 1}),
     # It is examined first, with all others, so that a key found late serves all.
-    "rewrap": Bounds(24, 24, 5, 3, {"old": 2, "originals": 1, "checkpoints": 0, "new": 1}),
-    "rollback": Bounds(20, 8, 3, 1, {"old": 1, "originals": 1, "checkpoints": 0, "new": 1}),
+    "rewrap": Bounds(15, 24, 5, 3, {"old": 2, "originals": 1, "checkpoints": 0, "new": 1}),
+    "rollback": Bounds(11, 8, 3, 1, {"old": 1, "originals": 1, "checkpoints": 0, "new": 1}),
 }
 BEFORE = {"encrypt": ["decrypt"], "rewrap": [], "rollback": ["decrypt", "encrypt"]}
 ENDS = {

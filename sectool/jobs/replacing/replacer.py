@@ -157,15 +157,13 @@ class Replacer:
         if not group:
             return
         last = group[-1].ref.folder
-        kept: Sequence[NewMessage] = ()
         if _MEANINGS[self._purpose].keeps_original:
             others = [new for new in group if not new.keeps_original]
-            kept = self._keep_originals([new for new in group if new.keeps_original])
-            group = others + kept
+            group = others + self._keep_originals([new for new in group if new.keeps_original])
         changes = [
             Replace(new.ref, new.written.content, new.old.revision, new.old.sight) for new in group
         ]
-        steps = self._intend(group, changes, self._purpose, kept)
+        steps = self._intend(group, changes, self._purpose)
         if self._mailbox.capabilities.unit is Unit.MESSAGE:
             self._see_through(steps, self._bring_in, self._retire)
             return
@@ -245,18 +243,15 @@ class Replacer:
         return kept
 
     def _intend(
-        self,
-        group: Sequence[NewMessage],
-        changes: Sequence[Replace | Add],
-        purpose: Purpose,
-        kept: Sequence[NewMessage] = (),
+        self, group: Sequence[NewMessage], changes: Sequence[Replace | Add], purpose: Purpose
     ) -> list[_Step]:
-        """Logs what will come where, and of which messages the originals are kept."""
+        """Logs what will come where, and the originals, which are kept by now."""
         intents = self._mailbox.intend(changes)
         steps: list[_Step] = []
         with self._log.group():
-            originals = {new.message: new.old.digest for new in kept}
-            self._log.replacements.keep_originals(originals)
+            if _MEANINGS[purpose].keeps_original:
+                kept = {new.message: new.old.digest for new in group if new.keeps_original}
+                self._log.replacements.keep_originals(kept)
             for new, intent in zip(group, intents, strict=True):
                 written = new.written
                 meant = Purpose.REWRAP if written.is_rewrapped else purpose

@@ -144,7 +144,9 @@ class WritingContext(MailboxContext):
         new = {
             place: answer
             for place, answer in enumerate(answers)
-            if isinstance(answer, NewMessage) and answer.written.content.inherited is not None
+            if isinstance(answer, NewMessage)
+            and answer.written.content.inherited is not None
+            and answer.written.content.path.is_file()  # what somebody removed costs one message
         }
         files = [one.written.content.path for one in new.values()]
         with durable.explained("make the new copies durable"):
