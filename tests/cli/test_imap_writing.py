@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_imap import MASTER, RIGHTS, at, filled, own
+from tests.cli.test_imap import MASTER, RIGHTS, at
 from tests.support.dovecot import Dovecot, running_dovecot
-from tests.support.imap_world import IMAPWorld
+from tests.support.imap_world import IMAPWorld, filled, own
 from tests.support.mailbox_contract import Seen
 
 Fixture = Any
