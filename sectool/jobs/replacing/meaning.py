@@ -29,5 +29,5 @@ MEANINGS = {
 
 
 def state_after(error: MessageError) -> State:
-    """The state that an error leaves a message in: changed, where somebody did something to the message meanwhile."""
+    """Changed, where somebody did something to the message meanwhile; else failed."""
     return State.CHANGED if isinstance(error, (MessageChanged, MessageVanished)) else State.FAILED
