@@ -99,6 +99,13 @@ class AccountOptions:
             help="Connections to the server: all but one fetch while the run is at work.",
         ),
     ] = 2
+    drop_keywords: Annotated[
+        bool,
+        typer.Option(
+            "--drop-keywords",
+            help="Replace messages also where a folder of the account cannot keep their keywords.",
+        ),
+    ] = False
 
     def at_account(self, run: AnyRun) -> AnyRun:
         """The same run with these."""
@@ -115,5 +122,6 @@ class AccountOptions:
             self.patience * 60.0,
             tuple(self.skip_folder),
             self.connections,
+            self.drop_keywords,
         )
         return replace(run, account=account)

@@ -72,6 +72,8 @@ class Account:
     """Shell patterns of folders that are left."""
     connections: int = 2
     """To the server at once: one that lists and writes, the others fetch ahead."""
+    drop_keywords: bool = False
+    """Keywords that a folder cannot keep may be lost."""
 
 
 class MessageHead(NamedTuple):

@@ -360,6 +360,14 @@ class Mailbox(MessageSource):
         Where the unit is a folder, each folder of the batch is written anew.
         """
 
+    def check_removed(self) -> None:
+        """Holds that what ``retire`` removed first is gone; asked once the log knows of it.
+
+        Raises:
+            ReadOnlyMailbox: the mailbox keeps it elsewhere.
+        """
+        return
+
     @abstractmethod
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         """Finds out after a crash how far each came; what it found placed is made durable.

@@ -215,6 +215,9 @@ class Retrying(Mailbox):
     ) -> list[Placed | MessageError]:
         return self._store.retire(placed, note)
 
+    def check_removed(self) -> None:
+        _repeat(self._store.check_removed)
+
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         return _repeat(lambda: self._store.find(intents))
 

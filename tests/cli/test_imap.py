@@ -143,25 +143,6 @@ def test_a_job_of_a_maildir_is_found_again_in_an_account(
     assert run("verify", move.job, url, *words, "--json").document["counts"] == before
 
 
-@pytest.mark.usefixtures("password")
-@pytest.mark.parametrize("command", ["in place", "encrypt", "rewrap"])
-def test_what_would_write_to_an_account_is_refused_in_one_line(
-    command: str, server: MailServer, move: Fixture, sample: Fixture, run: Fixture, tmp_path: Path
-) -> None:
-    url, *words = at(server)
-    new, job = ("--to", sample.new), tmp_path / "new"
-    asked = {
-        "in place": ("decrypt", url, *sample.history, "--in-place", "--job", job),
-        "encrypt": ("encrypt", url, *new, "--job", move.job),
-        "rewrap": ("rewrap", url, *sample.history, *new, "--job", job),
-    }
-    before = state(server, "alice")
-    answer = run(*asked[command], *words)
-    assert (answer.code, answer.is_one_error()) == (20, True), answer.err
-    assert "IMAP" in answer.err
-    assert state(server, "alice") == before
-
-
 # --- who is let in ---------------------------------------------------------------------------
 
 

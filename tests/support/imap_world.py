@@ -99,7 +99,8 @@ class IMAPWorld:
     def seen(self) -> list[Seen]:
         found = []
         for folder in self._folders():
-            self._client.select(folder, readonly=True)
+            if self._client.select(f'"{folder}"', readonly=True)[0] != "OK":
+                continue
             items = "(UID FLAGS INTERNALDATE BODY.PEEK[])"
             answer = self._client.uid("FETCH", "1:*", items)[1]
             for told, raw in (one for one in answer if isinstance(one, tuple)):
@@ -137,7 +138,7 @@ class IMAPWorld:
         return told
 
     def _select(self, ref: MessageRef) -> None:
-        self._client.select(ref.folder)
+        self._client.select(f'"{ref.folder}"')
 
     @staticmethod
     def _uid(ref: MessageRef) -> str:

@@ -95,6 +95,7 @@ class ReplacingPass:
             group.finish()
             self.replacer.finish()
         finally:
+            self.replacer.close()
             with contextlib.suppress(SectoolError):
                 self._spool.sweep()
         progress.end()

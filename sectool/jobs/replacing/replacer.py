@@ -11,6 +11,7 @@ finished lies durably beside.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from sectool.errors import (
     MessageChanged,
     MessageError,
     MessageVanished,
+    NoSpace,
     SectoolError,
 )
 from sectool.joblog import Purpose, ReplacementRecord
@@ -29,7 +31,7 @@ from sectool.jobs.replacing.late import remove_late
 from sectool.jobs.replacing.originals import keep_originals, renew_originals
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
-from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
+from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, Looker
 from sectool.mailbox import (
     NOTHING,
     Add,
@@ -123,11 +125,17 @@ class Replacer:
         self._job = job
         self._log = job.log
         self._mailbox = mailbox
+        self._looker = Looker(mailbox, workers=workers)
+        self._is_first = True
         self._not_added: list[str] = []
         self._brought_in: set[int] = set()
         """Messages whose new copy was placed, so that its bytes are not at hand any more."""
         self._of_folder: list[tuple[_Step, Placed]] = []
         """Placed beside a folder that is written anew at once."""
+
+    def close(self) -> None:
+        """Lets go of what looks at copies."""
+        self._looker.close()
 
     # --- a group --------------------------------------------------------------
 
@@ -141,6 +149,13 @@ class Replacer:
             NoSpace: disk or quota full; the old copies are all there.
             RunError: a sync failed; the old copies are all there.
         """
+        if self._is_first and self._mailbox.capabilities.keeps is Keeps.REWRITTEN:
+            # What a server does of its own accord with what is removed is learnt of one message.
+            self._is_first = False
+            self.carry_out(group[:1])
+            group = group[1:]
+        if not group:
+            return
         last = group[-1].ref.folder
         if _MEANINGS[self._purpose].keeps_original:
             others = [new for new in group if not new.keeps_original]
@@ -199,6 +214,11 @@ class Replacer:
         while steps:
             try:
                 end(act(steps))
+            except NoSpace:
+                # Of what lies twice in a mailbox that is full the old goes, which makes room.
+                with contextlib.suppress(SectoolError):
+                    self._retire(self._go_on(self._still_open(steps), brings_in=False))
+                raise
             except SectoolError as error:
                 tries.wait_after(error)
                 steps = self._still_open(steps)
@@ -251,7 +271,7 @@ class Replacer:
             if isinstance(answer, Written):
                 written.append((step, answer))
             else:
-                self._withdraw(step, State.CHANGED, answer.message)
+                self._withdraw(step, _state_after(answer), answer.message)
         return self._place(written)
 
     def _place(self, written: Sequence[tuple[_Step, Written]]) -> list[tuple[_Step, Placed]]:
@@ -270,7 +290,7 @@ class Replacer:
         if self._mailbox.capabilities.keeps is Keeps.EXACT:
             return list(placed)
         tasks = [CopyTask(copy.ref, step.intent.size) for step, copy in placed]
-        looks = look_at_copies(self._mailbox, tasks, workers=self._workers)
+        looks = self._looker.look_at(tasks)
         proven: list[tuple[_Step, Placed]] = []
         for step, copy in placed:
             look = looks[copy.ref]
@@ -346,6 +366,7 @@ class Replacer:
             self._log_finished(finished)
         for step, error in withdrawn:
             self._withdraw(step, State.CHANGED, error.message)
+        self._mailbox.check_removed()
 
     @property
     def _is_one_copy(self) -> bool:
@@ -410,7 +431,7 @@ class Replacer:
                 if not isinstance(error, MessageError) and error.again is not Again.NOW:
                     raise
 
-    def _go_on(self, steps: list[_Step]) -> list[tuple[_Step, Placed]]:
+    def _go_on(self, steps: list[_Step], *, brings_in: bool = True) -> list[tuple[_Step, Placed]]:
         """Ends what is done, does what is not, and answers what is left to be retired."""
         records = [step.record for step in steps]
         found = find_copies(self._mailbox, records, workers=self._workers)
@@ -442,7 +463,7 @@ class Replacer:
             if step.record.original and _MEANINGS[step.record.purpose].keeps_original
         ]
         renew_originals(self._job, self._mailbox, originals)
-        return retire + self._bring_in_again(missing)
+        return retire + (self._bring_in_again(missing) if brings_in else [])
 
     def _is_on_the_move(self, step: _Step, copies: FoundCopies) -> bool:
         """Whether a copy is gone that the walk saw: the next one shows whether it was moved."""

@@ -135,6 +135,43 @@ def run_tasks(
         yield from pool.run(work, itertools.chain([first], waiting))
 
 
+class Standing:
+    """Workers that stay for more work until they are let go; the first work starts them.
+
+    Args:
+        make_context: as of ``run_tasks``.
+        context_argument: likewise.
+        workers: processes; 0: this one, which makes its context for each work.
+    """
+
+    def __init__(
+        self, make_context: Callable[[Any], Any], context_argument: object, workers: int
+    ) -> None:
+        self._make = make_context
+        self._argument = context_argument
+        self._workers = workers
+        self._pool: _Pool | None = None
+
+    def run(
+        self, work: Callable[[Any, TaskT], AnswerT], tasks: Iterable[TaskT]
+    ) -> Iterator[tuple[TaskT, AnswerT | Died]]:
+        """Does every task, as ``run_tasks`` does."""
+        if self._workers == 0:
+            yield from run_tasks(
+                *(work, tasks), make_context=self._make, context_argument=self._argument, workers=0
+            )
+            return
+        if self._pool is None:
+            self._pool = _Pool(self._workers, self._make, self._argument)
+        yield from self._pool.run(work, batches(tasks))
+
+    def close(self) -> None:
+        """Ends the processes."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool = None
+
+
 class _Pool:
     def __init__(self, workers: int, make_context: Callable[[Any], Any], argument: object) -> None:
         from pebble import ProcessPool  # noqa: PLC0415  # heavy; not for --help
@@ -162,6 +199,9 @@ class _Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         # By a signal, on which a worker closes what it holds open unless it is on its way out.
         self._pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it unannotated
         self._pool.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 
 from sectool import smime
@@ -72,16 +73,41 @@ def _look_at(context: MailboxContext, task: CopyTask) -> KnownCopy:
 _LOOK_AT = WorkKind(MailboxContext, _look_at)
 
 
+class Looker:
+    """Looks at copies with a worker, since anything may lie there, which stays until ``close``.
+
+    Args:
+        mailbox: where they are.
+        workers: processes; 0: this one.
+    """
+
+    def __init__(self, mailbox: Mailbox, *, workers: int) -> None:
+        self._argument = CopyArgument(mailbox.access)
+        self._workers = min(workers, 1)
+        self._standing = _LOOK_AT.standing(self._argument, workers=self._workers)
+
+    def look_at(self, tasks: Iterable[CopyTask]) -> dict[MessageRef, KnownCopy | NotDone]:
+        """What copies are; each is read once."""
+        once = {task.ref: task for task in tasks}
+        answers = _LOOK_AT.run(
+            once.values(), self._argument, workers=self._workers, standing=self._standing
+        )
+        return {task.ref: answer for task, answer in answers}
+
+    def close(self) -> None:
+        """Lets the worker go."""
+        self._standing.close()
+
+
 def look_at_copies(
     mailbox: Mailbox, tasks: Iterable[CopyTask], *, workers: int
 ) -> dict[MessageRef, KnownCopy | NotDone]:
-    """What copies are, read by a worker, since anything may lie there.
+    """The same once.
 
     Args:
-        mailbox: where.
-        tasks: the copies; each is read once.
+        mailbox: where they are.
+        tasks: the copies.
         workers: processes; 0: this one.
     """
-    once = {task.ref: task for task in tasks}
-    answers = _LOOK_AT.run(once.values(), CopyArgument(mailbox.access), workers=min(workers, 1))
-    return {task.ref: answer for task, answer in answers}
+    with closing(Looker(mailbox, workers=workers)) as looker:
+        return looker.look_at(tasks)

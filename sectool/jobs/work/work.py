@@ -24,7 +24,7 @@ from sectool.errors import (
     why_unread,
 )
 from sectool.jobs.work.ahead import Supplied, Supply
-from sectool.jobs.work.pool import AnswerT, Died, TaskT, run_tasks
+from sectool.jobs.work.pool import AnswerT, Died, Standing, TaskT, run_tasks
 from sectool.mailbox import Access, Ahead, MessageSource, open_mailbox
 from sectool.message import MessageRef
 from sectool.outcome import State
@@ -127,8 +127,17 @@ class WorkKind(Generic[ArgumentT, ContextT, TaskT, AnswerT]):
     most: int | None = None
     """Bytes of each that it reads; None: all."""
 
+    def standing(self, argument: ArgumentT, *, workers: int) -> Standing:
+        """Workers for work of this kind that comes again and again; arguments as of ``run``."""
+        return Standing(self.open, argument, argument.mailbox.workers(workers))
+
     def run(
-        self, tasks: Iterable[TaskT], argument: ArgumentT, *, workers: int
+        self,
+        tasks: Iterable[TaskT],
+        argument: ArgumentT,
+        *,
+        workers: int,
+        standing: Standing | None = None,
     ) -> Iterator[tuple[TaskT, AnswerT | NotDone]]:
         """Does all tasks, and yields each with its answer, in no particular order.
 
@@ -136,13 +145,18 @@ class WorkKind(Generic[ArgumentT, ContextT, TaskT, AnswerT]):
             tasks: taken as workers get free, so a generator stays lazy.
             argument: pickled, and the only way for secrets.
             workers: processes, where the store lets as many in; 0: this one.
+            standing: does it instead, made with the same argument.
 
         Raises:
             SectoolError: it concerns the whole run.
         """
         access = argument.mailbox
         workers = access.workers(workers)
-        run = partial(run_tasks, make_context=self.open, context_argument=argument, workers=workers)
+        run: Callable[..., Iterator[tuple[Any, Any]]] = (
+            partial(run_tasks, make_context=self.open, context_argument=argument, workers=workers)
+            if standing is None
+            else standing.run
+        )
         if not access.is_of_run_alone:
             for task, answer in run(self._attempt, tasks):
                 yield task, NotDone(answer.reason) if isinstance(answer, Died) else answer

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,7 +38,9 @@ from sectool.mailbox.imap.connection import Connection, Refused
 from sectool.mailbox.imap.download import uid_of, validity_of
 from sectool.mailbox.imap.fetched import Fetched
 from sectool.mailbox.imap.folders import TO_WRITE, rights_on
-from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, require_kept
+from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, kept
+from sectool.mailbox.imap.quota import require_room, require_size
+from sectool.mailbox.imap.removed import MOST_WATCHED, Watch, next_uids
 from sectool.mailbox.imap.replacing import Retiring, look, unmark
 from sectool.mailbox.imap.store import AccountReader, all_uids
 from sectool.message import NOTHING, Content, Flags, Intent, MessageRef
@@ -57,6 +61,7 @@ class IMAPMailbox(AccountReader):
         self._local: dict[str, Outgoing] = {}
         """What was written and not placed, by the ``where`` of its intent."""
         self._appender: Appender | None = None
+        self._watch: Watch | None = None
         self._lacking: dict[bytes, str] = {}
         """Rights that a folder would have to give, of those that were asked about."""
 
@@ -137,28 +142,43 @@ class IMAPMailbox(AccountReader):
         seen = self._looked_at([intent.replaced for intent, _ in intended])
         opened = self._all_opened(intent.folder for intent, _ in intended)
         answers: list[Written | MessageError] = []
+        sizes: dict[str, list[int]] = defaultdict(list)
         for intent, content in intended:
             try:
-                folder = opened[intent.folder]
-                if folder is not None:
-                    self._require_takes(folder, intent.flags)
-                date = _date(intent, seen)
-                self._local[intent.where] = Outgoing.of(content, intent.flags, date)
-                answers.append(Written.as_intended(intent))
+                new = self._outgoing(intent, content, opened[intent.folder], seen)
             except MessageError as error:
                 answers.append(error)
+            else:
+                self._local[intent.where] = new
+                sizes[intent.folder].append(new.size)
+                answers.append(Written.as_intended(intent))
+        for name, several in sizes.items():
+            if (folder := self._folder(name)) is not None:
+                require_room(self._server(), name, folder.wire, several)
         return answers
 
-    def _require_takes(self, folder: OpenFolder, flags: Flags) -> None:
-        """Holds that a folder takes new copies, and keeps their flags.
+    def _outgoing(
+        self,
+        intent: Intent,
+        content: Content,
+        folder: OpenFolder | None,
+        seen: Mapping[MessageRef, Fetched],
+    ) -> Outgoing:
+        flags = intent.flags if folder is None else self._flags_kept(folder, intent.flags)
+        new = Outgoing.of(content, flags, _date(intent, seen))
+        require_size(self._server(), new.size)
+        return new
+
+    def _flags_kept(self, folder: OpenFolder, flags: Flags) -> Flags:
+        """Flags of a new copy in a folder.
 
         Raises:
-            MessageError: it does not.
+            MessageError: the folder takes none, or the copy would lose some.
         """
         self._require_rights(self._server(), folder.name)
         if folder.is_read_only:
             raise MessageError(f"the server opens the folder {folder.name} only to be read")
-        require_kept(folder, flags)
+        return kept(folder, flags, drops_keywords=self._account.drop_keywords)
 
     def place(self, written: Sequence[Written]) -> list[Placed | MessageError]:
         self.require_writable()
@@ -236,7 +256,31 @@ class IMAPMailbox(AccountReader):
         self, placed: Sequence[Placed], note: Note = note_nothing
     ) -> list[Placed | MessageError]:
         self.require_writable()
-        return Retiring(self._to_write, note).retire(placed)
+        if self._watch is None and placed:
+            self._watch = self._watch_over(placed[0].written.intent.replaced)
+        drops_keywords = self._account.drop_keywords
+        return Retiring(self._to_write, note, drops_keywords).retire(placed)
+
+    def _watch_over(self, ref: MessageRef) -> Watch | None:
+        """What to look for once a message is removed; None: it is not there."""
+        try:
+            digest = self.fetch(ref).content.digest
+        except MessageError:
+            return None
+        return Watch(ref, digest, next_uids(self._server(), self._folders.own.values()))
+
+    def check_removed(self) -> None:
+        watch = self._watch
+        if watch is None or watch.is_over:
+            return
+        list(self.folders())
+        for name, first in watch.grown(next_uids(self._server(), self._folders.own.values())):
+            server, folder = self._opened_folder(name, afresh=True)
+            uids = [uid for uid in all_uids(server) if uid >= first][:MOST_WATCHED]
+            refs = [MessageRef(name, f"{folder.validity}:{uid}") for uid in uids]
+            with closing(self.fetch_ahead([ref for ref in refs if ref != watch.ref])) as ahead:
+                watch.check(name, ahead)
+        watch.is_over = True
 
     # --- after a crash --------------------------------------------------------------------
 

@@ -85,15 +85,25 @@ def open_folder(connection: Connection, folder: Folder, *, for_writing: bool) ->
     return opened
 
 
-def require_kept(folder: OpenFolder, flags: Flags) -> None:
-    """Holds that a copy keeps these flags in a folder.
+def kept(folder: OpenFolder, flags: Flags, *, drops_keywords: bool) -> Flags:
+    """What a copy in a folder is given of these flags.
+
+    Args:
+        folder: is open to be written.
+        flags: wanted.
+        drops_keywords: whether keywords may be lost.
 
     Raises:
-        MessageError: it would lose some.
+        MessageError: it would lose some that may not be.
     """
     lost = folder.not_kept(flags)
+    if drops_keywords:
+        flags = Flags(flags.system, flags.keywords - lost.keywords)
+        lost = Flags(lost.system)
     if lost != Flags():
-        raise MessageError(f"the folder {folder.name} cannot keep its flags: {lost}")
+        hint = " (--drop-keywords does without)" if lost.keywords else ""
+        raise MessageError(f"the folder {folder.name} cannot keep its flags {lost}{hint}")
+    return flags
 
 
 def _number(text: str) -> int:

@@ -6,6 +6,7 @@ is about to be marked is noted before: after a kill the mark that lies there is 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections import defaultdict
@@ -18,6 +19,7 @@ from sectool.errors import (
     MessageChanged,
     MessageError,
     MessageVanished,
+    NoSpace,
     ReadOnlyMailbox,
     ServerUnavailable,
 )
@@ -26,7 +28,7 @@ from sectool.mailbox.imap.connection import Connection, Refused, Take, nothing
 from sectool.mailbox.imap.download import uid_of, validity_of
 from sectool.mailbox.imap.encoder import uid_set
 from sectool.mailbox.imap.fetched import Collected, Fetched
-from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, require_kept
+from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, kept
 from sectool.mailbox.imap.reader import Status
 from sectool.message import Flags, MessageRef
 
@@ -38,7 +40,9 @@ Entry = TypeVar("Entry")
 ROUNDS = 5
 """Looks at one message whose flags somebody changes again and again."""
 
+_MARK = "+FLAGS.SILENT (\\Deleted)"
 _UNMARK = "-FLAGS.SILENT (\\Deleted)"
+_NO_ROOM = re.compile("quota|recoverable", re.IGNORECASE)
 _MODIFIED = re.compile(r"MODIFIED ([\d:,]+)", re.IGNORECASE)
 
 
@@ -51,6 +55,8 @@ class _Pair:
     """Of the flags as they were seen last."""
     is_noted: bool = False
     """Whether the log takes a mark on the old copy for ours."""
+    is_marked: bool = False
+    """Whether the old copy was marked a moment ago."""
 
     @property
     def old(self) -> MessageRef:
@@ -96,21 +102,19 @@ class Retiring:
 
     def _round(self, pairs: list[_Pair]) -> list[_Pair]:
         """Those whose flags somebody changed meanwhile."""
-        seen = self._look(pairs)
+        seen = self._look([ref for pair in pairs for ref in (pair.placed.ref, pair.old)])
         pairs = [pair for pair in pairs if self._merges(pair, seen)]
         self._note(pairs)
         self._carry_over(pairs)
-        seen = self._look(pairs)
-        again = [pair for pair in pairs if not self._is_as_seen(pair, seen)]
-        ready = [pair for pair in pairs if pair not in again and pair.old not in self._answers]
-        for name, several in _by_folder(ready, lambda pair: pair.old):
+        again: list[_Pair] = []
+        for name, several in _by_folder(pairs, lambda pair: pair.old):
             again += self._remove(name, several, seen)
         return again
 
     def _fail(self, pair: _Pair, error: MessageError) -> None:
         """Nothing was removed, and a mark that turns up from now on is somebody else's."""
         self._answers[pair.old] = error
-        if pair.has_our_mark:
+        if pair.has_our_mark or pair.is_marked:
             unmark(self.open_folder, pair.old)
         written, merge = pair.placed.written, pair.merge
         if pair.is_noted and merge is not None:
@@ -121,15 +125,10 @@ class Retiring:
 
     # --- looking --------------------------------------------------------------------------
 
-    def _look(self, pairs: Sequence[_Pair]) -> dict[MessageRef, Fetched]:
-        """What is there of both copies of each; folders of old ones last."""
-        new = {pair.placed.ref for pair in pairs}
-        old = {pair.old for pair in pairs}
-        alone = [ref for ref in new if ref.folder not in {one.folder for one in old}]
+    def _look(self, refs: Iterable[MessageRef]) -> dict[MessageRef, Fetched]:
         seen: dict[MessageRef, Fetched] = {}
-        for refs in (alone, old | (new - set(alone))):
-            for name, several in _by_folder(refs, lambda ref: ref):
-                seen.update(look(self.open_folder, name, several))
+        for name, several in _by_folder(set(refs), lambda ref: ref):
+            seen.update(look(self.open_folder, name, several))
         return seen
 
     def _merges(self, pair: _Pair, seen: Mapping[MessageRef, Fetched]) -> bool:
@@ -141,27 +140,28 @@ class Retiring:
         return True
 
     def _merged(self, pair: _Pair, seen: Mapping[MessageRef, Fetched]) -> Merge:
-        written, new = pair.placed.written, seen.get(pair.placed.ref)
-        if _revision(pair.old) != written.intent.revision:
+        written = pair.placed.written
+        if pair.old.key != written.intent.revision:
             raise MessageChanged(f"the message {pair.old} is not the one that was read before")
         if (old := seen.get(pair.old)) is None:
             raise MessageVanished(f"the message {pair.old} is no longer there")
-        if new is None or pair.placed.revision != _revision(pair.placed.ref):
-            raise MessageVanished(f"the new copy {pair.placed.ref} is no longer there")
-        # Who marks one of two copies wants the other one.
-        if new.flags.deleted and not written.flags.deleted:
-            raise MessageChanged(f"the new copy {pair.placed.ref} was marked as deleted")
         flags = old.flags.unmarked if pair.has_our_mark else old.flags
-        return written.merged(old=flags, new=new.flags)
+        return written.merged(old=flags, new=self._new(pair, seen).flags)
 
-    def _is_as_seen(self, pair: _Pair, seen: Mapping[MessageRef, Fetched]) -> bool:
-        """Whether both are there, and the old one has the flags that the new one was given."""
-        assert pair.merge is not None
-        try:
-            merge = self._merged(pair, seen)
-        except MessageError:
-            return False
-        return merge.old == pair.merge.old
+    @staticmethod
+    def _new(pair: _Pair, seen: Mapping[MessageRef, Fetched]) -> Fetched:
+        """The new copy, which is to stay.
+
+        Raises:
+            MessageError: it is not there, or somebody does not want it.
+        """
+        ref = pair.placed.ref
+        if (new := seen.get(ref)) is None or ref.key != pair.placed.revision:
+            raise MessageVanished(f"the new copy {ref} is no longer there")
+        # Who marks one of two copies wants the other one.
+        if new.flags.deleted and not pair.placed.written.flags.deleted:
+            raise MessageChanged(f"the new copy {ref} was marked as deleted")
+        return new
 
     # --- changing -------------------------------------------------------------------------
 
@@ -182,10 +182,8 @@ class Retiring:
             assert merge is not None
             added, removed = _less(merge.old, merge.base), _less(merge.base, merge.old)
             _, folder = self.open_folder(pair.placed.ref.folder)
-            if self.drops_keywords:
-                added = _less(added, Flags(keywords=folder.not_kept(added).keywords))
             try:
-                require_kept(folder, added)
+                added = kept(folder, added, drops_keywords=self.drops_keywords)
             except MessageError as error:
                 self._fail(pair, error)
                 pairs.remove(pair)
@@ -211,36 +209,84 @@ class Retiring:
         self, name: str, pairs: list[_Pair], seen: Mapping[MessageRef, Fetched]
     ) -> list[_Pair]:
         """Marks and removes old copies of one folder; answers those that changed just now."""
-        server, folder = self.open_folder(name)
-        by_uid = {uid_of(pair.old): pair for pair in pairs}
-        uids = sorted(by_uid)
-        changes = [seen[pair.old].change for pair in pairs]
-        unless = ""
-        if folder.counts_changes and None not in changes:
-            unless = f" (UNCHANGEDSINCE {max(one for one in changes if one is not None)})"
-        crashpoint("imap.mark.before")
-        mark = f"UID STORE {uid_set(uids)}{unless} +FLAGS.SILENT (\\Deleted)"
-        status = command(server, name, mark, passes=_MODIFIED)
-        crashpoint("imap.mark.after")
-        changed = _changed(status.code, by_uid)
-        gone = [uid for uid in uids if uid not in changed]
-        if gone:
-            self._expunge(server, name, gone)
-        there = look(self.open_folder, name, [by_uid[uid].old for uid in gone])
-        for uid in gone:
-            pair = by_uid[uid]
-            if pair.old in there:
-                unmark(self.open_folder, pair.old)
+        try:
+            return self._marked_and_removed(name, pairs, seen)
+        except (ReadOnlyMailbox, NoSpace):
+            self._withdraw(pairs)
+            raise
+
+    def _withdraw(self, pairs: Sequence[_Pair]) -> None:
+        """Removes new copies whose old ones the server does not remove, as far as it lets them."""
+        left = self._look(pair.old for pair in pairs)
+        twice = [pair.placed.ref for pair in pairs if pair.old in left]
+        for name, several in _by_folder(twice, lambda ref: ref):
+            server, _ = self.open_folder(name)
+            uids = sorted({uid_of(ref) for ref in several})
+            with contextlib.suppress(ReadOnlyMailbox, NoSpace):
+                command(server, name, f"UID STORE {uid_set(uids)} {_MARK}")
+                self._expunge(name, uids)
+
+    def _marked_and_removed(
+        self, name: str, pairs: list[_Pair], seen: Mapping[MessageRef, Fetched]
+    ) -> list[_Pair]:
+        changed = self._mark(name, pairs, seen)
+        marked = [pair for pair in pairs if pair not in changed]
+        now = self._look(ref for pair in marked for ref in (pair.placed.ref, pair.old))
+        for pair in marked:
+            pair.is_marked = True
+            try:
+                self._new(pair, now)
+            except MessageError as error:
+                self._fail(pair, error)
+            else:
+                if pair.old in now and now[pair.old].flags != seen[pair.old].flags.marked:
+                    unmark(self.open_folder, pair.old)
+                    pair.is_marked = False
+                    changed.append(pair)
+        marked = [pair for pair in marked if pair.is_marked and pair.old not in self._answers]
+        if marked:
+            self._expunge(name, sorted({uid_of(pair.old) for pair in marked}))
+        left = self._look(pair.old for pair in marked)
+        for pair in marked:
+            if pair.old in left:
                 self._fail(pair, MessageError("the server did not remove its old copy"))
             else:
                 self._answers[pair.old] = pair.placed
-        return [by_uid[uid] for uid in changed]
+        return changed
 
-    def _expunge(self, server: Connection, name: str, uids: Sequence[int]) -> None:
+    def _mark(
+        self, name: str, pairs: list[_Pair], seen: Mapping[MessageRef, Fetched]
+    ) -> list[_Pair]:
+        """Marks old copies that are as they were seen; answers the others."""
+        server, folder = self.open_folder(name)
+        changed: list[_Pair] = []
+        unless = ""
+        changes = [seen[pair.old].change or 0 for pair in pairs]
+        if folder.counts_changes and all(changes):
+            unless = f" (UNCHANGEDSINCE {max(changes)})"
+        else:
+            now = self._look(pair.old for pair in pairs)
+            changed = [
+                pair
+                for pair in pairs
+                if pair.old not in now or now[pair.old].flags != seen[pair.old].flags
+            ]
+        uids = sorted({uid_of(pair.old) for pair in pairs if pair not in changed})
+        if not uids:
+            return changed
+        crashpoint("imap.mark.before")
+        mark = f"UID STORE {uid_set(uids)}{unless} {_MARK}"
+        status = command(server, name, mark, passes=_MODIFIED)
+        crashpoint("imap.mark.after")
+        modified = set(_changed(status.code, uids))
+        return changed + [pair for pair in pairs if uid_of(pair.old) in modified]
+
+    def _expunge(self, name: str, uids: Sequence[int]) -> None:
+        server, _ = self.open_folder(name)
         crashpoint("imap.expunge.before")
         try:
             command(server, name, f"UID EXPUNGE {uid_set(uids)}")
-        except ReadOnlyMailbox:
+        except (ReadOnlyMailbox, NoSpace):
             command(server, name, f"UID STORE {uid_set(uids)} {_UNMARK}")
             raise
         crashpoint("imap.expunge.after")
@@ -277,6 +323,7 @@ def command(
 
     Raises:
         ReadOnlyMailbox: the server refuses it.
+        NoSpace: the same, since something is full.
         ServerUnavailable: it does not understand it, and the connection was dropped.
     """
     try:
@@ -287,8 +334,12 @@ def command(
         what = " ".join(words.split(" ")[:2])
         if not server.is_open:
             raise ServerUnavailable(f"the server does not understand {what}: {refused}") from None
+        told = f"the server refuses {what} in the folder {name}: {refused}"
+        if _NO_ROOM.search(f"{refused.status.code} {refused}"):
+            hint = "what the server keeps of removed mail may be full (Exchange: Recoverable Items)"
+            raise NoSpace(told, hint=hint) from None
         raise ReadOnlyMailbox(
-            f"the server refuses {what} in the folder {name}: {refused}",
+            told,
             hint="give whoever logs in the rights of an owner there; the same command goes on",
         ) from None
 
@@ -317,10 +368,6 @@ def _by_folder(
     ordered = sorted(entries, key=lambda entry: ref_of(entry).folder)
     for name, several in itertools.groupby(ordered, key=lambda entry: ref_of(entry).folder):
         yield name, list(several)
-
-
-def _revision(ref: MessageRef) -> str:
-    return ref.key
 
 
 def _less(flags: Flags, others: Flags) -> Flags:
