@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,13 +12,15 @@ from typing import Unpack
 
 import pytest
 
-from sectool import jobs
+from sectool import crashpoints, jobs
+from sectool.mailbox import retrying
 from sectool.outcome import State
 from tests.jobs.test_stores import MARK, OPERATIONS, Meanings, counts
 from tests.support import checker, crash
 from tests.support.dovecot import OWNER, Dovecot, passable_directory, running_dovecot
 from tests.support.imap_world import ON_LOOPBACK, url_of
 from tests.support.mailboxes import Keys, Mail, fill
+from tests.support.rewriting_proxy import rewriting
 from tests.support.specifications import Fields, Specify
 
 SECOND = 1_000_000_000
@@ -147,3 +150,102 @@ def names_of(maildir: Path) -> set[str]:
     return {str(path.relative_to(maildir)) for path in maildir.glob("**/cur/*")} | {
         str(path.relative_to(maildir)) for path in maildir.glob("**/new/*")
     }
+
+
+# --- what is lost on the way, and what others do meanwhile --------------------------------
+
+
+def contents(place: Place, keys: Keys) -> Counter[object]:
+    """What mail there is, whatever its folder and flags."""
+    found: Counter[object] = Counter()
+    for meaning, count in place.meanings(keys.old, keys.new).items():
+        found[meaning[-1]] += count
+    return found
+
+
+@pytest.mark.parametrize("command", [rb"APPEND", rb"UID STORE", rb"UID EXPUNGE"])
+def test_a_run_whose_answer_was_lost_goes_on_by_itself(
+    command: bytes, place: Place, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "WAITS", (0.1,) * 5)
+    jobs.run(place.run_of("decrypt"))
+    before = place.meanings(keys.old)
+    with rewriting(place.server.port) as proxy:
+        proxy.loses += [command, command]
+        spec = place.run_of("encrypt")
+        url = f"imap://alice@127.0.0.1:{proxy.port}/"
+        assert jobs.run(replace(spec, mailbox=url)).counts[State.REENCRYPTED] == 5
+        assert proxy.loses == []
+    assert place.meanings(keys.new) == before
+
+
+def test_a_run_that_was_killed_goes_on_where_all_mail_has_other_numbers(
+    place: Place, keys: Keys
+) -> None:
+    jobs.run(place.run_of("decrypt"))
+    before = place.meanings(keys.old)
+    spec = place.run_of("encrypt")
+    for point in ("imap.append.after:2", "imap.mark.before", "imap.expunge.after:2"):
+        crash.killed_at(spec, point)
+        place.server.wait_until_idle()
+        for path in place.mailbox.rglob("dovecot*"):
+            path.unlink()
+        for uidlist in place.mailbox.rglob("cur"):
+            (uidlist.parent / "dovecot-uidlist").write_text(f"3 V{time.time_ns() // 10**9} N100\n")
+        place.own()
+    assert jobs.run(spec).counts[State.REENCRYPTED] == 5
+    assert place.meanings(keys.new) == before
+
+
+ACTS = ("moves", "deletes", "flags", "copies")
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize(
+    "point", ["imap.append.before", "imap.append.after", "imap.mark.before", "imap.expunge.after"]
+)
+def test_what_another_client_does_meanwhile_is_neither_undone_nor_doubled(
+    act: str, point: str, place: Place, keys: Keys
+) -> None:
+    jobs.run(place.run_of("decrypt"))
+    before = contents(place, keys)
+    passed = []
+
+    def hook(name: str) -> None:
+        passed.append(name)
+        if passed.count(point) != 2:
+            return
+        crashpoints.install(None)
+        client = place.server.connect()
+        client.create("Elsewhere")
+        client.select("INBOX")
+        uid = client.uid("SEARCH", 'HEADER Subject "message 3"')[1][0].split()[0].decode()
+        if act in {"moves", "copies"}:
+            client.uid("MOVE" if act == "moves" else "COPY", uid, "Elsewhere")
+        else:
+            client.uid("STORE", uid, "+FLAGS", r"(\Deleted)" if act == "deletes" else r"(\Flagged)")
+            if act == "deletes":
+                client.uid("EXPUNGE", uid)
+        client.logout()
+
+    spec = place.run_of("encrypt")
+    crashpoints.install(hook)
+    try:
+        jobs.run(spec)
+    finally:
+        crashpoints.install(None)
+    # What was copied or moved is met by the walks that follow, as any mail is.
+    for _ in range(2):
+        jobs.run(place.run_of("decrypt"))
+        jobs.run(spec)
+    after = contents(place, keys)
+    (third,) = [what for what in before if "message 3" in str(what)]
+    there = {"moves": 1, "flags": 1, "copies": 2}.get(act)
+    if there is None:
+        # Whichever of the two it was: no more than one is left, and all else is there.
+        assert after[third] <= 1
+        there = after[third]
+    assert after == before + Counter({third: 1}) - Counter({third: 2 - there})
+    if act == "flags":
+        flags = [m[1] for m in place.meanings(keys.old, keys.new) if m[-1] == third]
+        assert flags == ["F"]

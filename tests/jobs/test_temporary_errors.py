@@ -198,13 +198,10 @@ class DeletesNewCopies:
             there = {number for (number,) in rows.execute("SELECT number FROM message")}
             if self._before is None:
                 self._before = there
-            if (name, moment) == ("retire", Moment.BEFORE) and not self.deleted:
-                new = [(number,) for number in there - self._before]
-                self.deleted = rows.executemany(
-                    "DELETE FROM message WHERE number = ?", new
-                ).rowcount
-            else:
+            new = [(number,) for number in there - self._before]
+            if (name, moment) != ("retire", Moment.BEFORE) or not new:
                 return
+            self.deleted += rows.executemany("DELETE FROM message WHERE number = ?", new).rowcount
         raise ServerUnavailable("try again later")
 
 

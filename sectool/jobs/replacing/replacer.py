@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from sectool import durable
 from sectool.errors import (
     Again,
-    MessageChanged,
     MessageError,
     MessageVanished,
     NoSpace,
@@ -28,6 +27,7 @@ from sectool.errors import (
 from sectool.joblog import Purpose, ReplacementRecord
 from sectool.jobs.replacing.in_flight import FoundCopies, find_copies, of_store
 from sectool.jobs.replacing.late import remove_late
+from sectool.jobs.replacing.meaning import MEANINGS, state_after
 from sectool.jobs.replacing.originals import keep_originals, renew_originals
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage
@@ -47,31 +47,7 @@ from sectool.mailbox import (
     Written,
 )
 from sectool.message import Flags, Listing
-from sectool.outcome import Proof, State
-
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    """What it means that a replacement is finished."""
-
-    state: State
-    proof: Proof | None
-    keeps_original: bool
-    """Whether the copy that is replaced must be kept first."""
-
-
-_MEANINGS = {
-    Purpose.ENCRYPT: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=True),
-    Purpose.REWRAP: _Meaning(State.REWRAPPED, Proof.STRUCTURAL, keeps_original=True),
-    Purpose.ROLLBACK: _Meaning(State.ROLLED_BACK, None, keeps_original=False),
-    Purpose.DECRYPT: _Meaning(State.DECRYPTED, None, keeps_original=True),
-    Purpose.BRING_BACK: _Meaning(State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=False),
-}
-
-
-def _state_after(error: MessageError) -> State:
-    """Changed, where somebody did something to the message meanwhile."""
-    return State.CHANGED if isinstance(error, (MessageChanged, MessageVanished)) else State.FAILED
+from sectool.outcome import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +133,7 @@ class Replacer:
         if not group:
             return
         last = group[-1].ref.folder
-        if _MEANINGS[self._purpose].keeps_original:
+        if MEANINGS[self._purpose].keeps_original:
             others = [new for new in group if not new.keeps_original]
             group = others + self._keep_originals([new for new in group if new.keeps_original])
         changes = [
@@ -271,7 +247,7 @@ class Replacer:
             if isinstance(answer, Written):
                 written.append((step, answer))
             else:
-                self._withdraw(step, _state_after(answer), answer.message)
+                self._withdraw(step, state_after(answer), answer.message)
         return self._place(written)
 
     def _place(self, written: Sequence[tuple[_Step, Written]]) -> list[tuple[_Step, Placed]]:
@@ -281,7 +257,7 @@ class Replacer:
             if isinstance(answer, Placed):
                 placed.append((step, answer))
             else:
-                self._withdraw(step, _state_after(answer), answer.message)
+                self._withdraw(step, state_after(answer), answer.message)
         self._log_placed(placed)
         return self._proven(placed)
 
@@ -359,7 +335,7 @@ class Replacer:
             for (step, _), answer in zip(placed, answers, strict=True):
                 if isinstance(answer, Placed):
                     finished.append((step, answer))
-                elif self._is_one_copy and _state_after(answer) is State.CHANGED:
+                elif self._is_one_copy and state_after(answer) is State.CHANGED:
                     withdrawn.append((step, answer))
                 else:
                     self._settle(step, answer)
@@ -381,7 +357,7 @@ class Replacer:
         One of the two copies may have been moved by the user just now, so the log
         goes on saying that there are two: the next run looks what is left of them.
         """
-        self._log.messages.advance(step.message, _state_after(error), reason=error.message)
+        self._log.messages.advance(step.message, state_after(error), reason=error.message)
 
     def _withdraw(self, step: _Step, state: State, reason: str) -> None:
         self._mailbox.abandon([step.intent])
@@ -409,7 +385,7 @@ class Replacer:
             listing = Listing(copy.ref, step.intent.size, Flags(), copy.hint)
             of_purpose[step.record.purpose][step.message] = listing
         for purpose, listings in of_purpose.items():
-            meaning = _MEANINGS[purpose]
+            meaning = MEANINGS[purpose]
             self._log.replacements.finish(listings, meaning.state, meaning.proof)
 
     # --- after an interruption -----------------------------------------------------
@@ -460,7 +436,7 @@ class Replacer:
         originals = [
             (step.record.original, copy.written.intent)
             for step, copy in retire
-            if step.record.original and _MEANINGS[step.record.purpose].keeps_original
+            if step.record.original and MEANINGS[step.record.purpose].keeps_original
         ]
         renew_originals(self._job, self._mailbox, originals)
         return retire + (self._bring_in_again(missing) if brings_in else [])

@@ -236,10 +236,12 @@ class Retiring:
             pair.is_marked = True
             try:
                 self._new(pair, now)
+                if pair.old not in now:  # somebody moved it, or removed it
+                    raise MessageVanished(f"the message {pair.old} is no longer there")
             except MessageError as error:
                 self._fail(pair, error)
             else:
-                if pair.old in now and now[pair.old].flags != seen[pair.old].flags.marked:
+                if now[pair.old].flags != seen[pair.old].flags.marked:
                     unmark(self.open_folder, pair.old)
                     pair.is_marked = False
                     changed.append(pair)
