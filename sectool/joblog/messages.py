@@ -165,10 +165,9 @@ class MessageTable(Table):
     def changed_at(self, ref: MessageRef) -> int | None:
         """The replaced message whose copy at this place was changed by somebody."""
         row = self._row(
-            "SELECT message FROM message WHERE folder = ? AND key = ? AND presence = 'changed'"
-            " AND replaced",
-            ref.folder,
-            ref.key,
+            "SELECT message FROM message"
+            " WHERE folder = ? AND key = ? AND presence = 'changed' AND replaced",
+            *(ref.folder, ref.key),
         )
         return None if row is None else int(row[0])
 
@@ -178,8 +177,7 @@ class MessageTable(Table):
 
     def is_seen(self, message: int) -> bool:
         """Whether the walk found this message."""
-        row = self._connection.execute("SELECT 1 FROM temp.seen WHERE message = ?", (message,))
-        return row.fetchone() is not None
+        return self._has("SELECT 1 FROM temp.seen WHERE message = ?", message)
 
     def unsee(self, message: int) -> None:
         """A message that the walk found has gone since."""
@@ -266,10 +264,9 @@ class MessageTable(Table):
         if anywhere is None:
             return None
         # "+": by the index of the key, which few copies share, not of the folder.
+        here = "identity = ? AND key = ? AND +folder = ?"
         found = (
-            self.first_unseen(
-                "identity = ? AND key = ? AND +folder = ?", identity, ref.key, ref.folder
-            )
+            self.first_unseen(here, identity, ref.key, ref.folder)
             or self.first_unseen("identity = ? AND key = ?", identity, ref.key)
             or self.first_unseen(f"{present} AND folder = ?", identity, ref.folder)
             or self.first_unseen(present, identity)

@@ -256,11 +256,9 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
     if keys is not None and task.guesses:
         keys = keys.bind((), task.guesses)
     marked = inventory.mark.message if inventory.mark and inventory.mark.job == context.job else 0
-    listing = task.listing
+    listed, size = task.listing, stored.content.size
     examination = Examination(
-        listing=Listing(
-            listing.ref, stored.content.size, listing.flags, listing.hint, stored.internal_date
-        ),
+        listing=Listing(task.ref, size, listed.flags, listed.hint, stored.internal_date),
         identity=inventory.identity,
         state=inventory.state,
         reason=inventory.reason,
@@ -286,8 +284,7 @@ def _examine(context: ExamineContext, task: ExamineTask, stored: StoredMessage) 
         layers=tuple(_unreached(inventory)),
         defects=inventory.defects,
     )
-    is_encrypted = inventory.parts or inventory.covered
-    if not is_encrypted or keys is None or not task.opening:
+    if not (inventory.parts or inventory.covered) or keys is None or not task.opening:
         return Examined(examination)
     return _open_parts(context, keys, stored, inventory, examination)
 
