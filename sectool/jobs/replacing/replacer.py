@@ -225,7 +225,7 @@ class Replacer:
         intents = self._mailbox.intend(changes)
         steps: list[_Step] = []
         with self._log.group():
-            if _MEANINGS[purpose].keeps_original:
+            if MEANINGS[purpose].keeps_original:
                 kept = {new.message: new.old.digest for new in group if new.keeps_original}
                 self._log.replacements.keep_originals(kept)
             for new, intent in zip(group, intents, strict=True):
