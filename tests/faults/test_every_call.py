@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.every_call import Judge, Stage, Trial, note_figures, trials
-from tests.support.faults import Call, FaultyProcess
+from tests.support.faults import Call, FaultyProcess, seeing_each_change
 from tests.support.mailboxes import Keys
 
 OPERATIONS = (
@@ -36,7 +36,7 @@ SAMPLE = 3
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory, keys: Keys, faulty: FaultyProcess) -> Stage:
     place = tmp_path_factory.mktemp("calls")
-    return Stage(place, faulty, keys, place / "work")
+    return Stage(place, faulty, keys, place / "work", seeing_each_change)
 
 
 # Budget: 15 seconds for the sample.
@@ -59,7 +59,7 @@ def test_a_call_that_goes_wrong_costs_no_message_and_the_same_command_resumes(
 @pytest.fixture(scope="module")
 def eml_stage(tmp_path_factory: pytest.TempPathFactory, keys: Keys, faulty: FaultyProcess) -> Stage:
     place = tmp_path_factory.mktemp("calls")
-    return Stage(place, faulty, keys, place / "work", kind="eml")
+    return Stage(place, faulty, keys, place / "work", seeing_each_change, kind="eml")
 
 
 # In the normal run each act of the store fails instead (``tests/jobs/test_eml.py``).

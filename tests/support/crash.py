@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from sectool import jobs
+from sectool import jobs, message
 from sectool.cli import main
 from sectool.crashpoints import Hook, install
 
@@ -151,6 +151,12 @@ def killed_at(spec: jobs.Specification, name: str) -> None:
     assert code == -signal.SIGKILL, f"{name} was not reached"
 
 
+def _seeing_each_change(spec: jobs.Specification) -> None:
+    """A run as with a clock so fine that the points it passes depend on no moment."""
+    message.CLOCK_GRAIN = 0
+    jobs.run(spec)
+
+
 class Trial:
     """A directory that is put back as it was before a run, for every kill of that run.
 
@@ -208,7 +214,7 @@ class Trial:
         assert chosen
         for number in chosen:
             self.put_back()
-            code = in_child(lambda: jobs.run(spec), f"crash@{number}")
+            code = in_child(lambda: _seeing_each_change(spec), f"crash@{number}")
             assert code == -signal.SIGKILL, f"point {number} was not reached"
             self._kills += 1
             yield f"killed at point {number} of {len(passed)}, {passed[number - 1][0]}"
@@ -229,7 +235,7 @@ class Trial:
             with self._trace.open("a", encoding="ascii") as trace:
                 trace.write(f"{name} {digest_of(self._directory)}\n")
 
-        assert in_child_with(hook, lambda: jobs.run(spec)) == 0
+        assert in_child_with(hook, lambda: _seeing_each_change(spec)) == 0
         lines = self._trace.read_text(encoding="ascii").splitlines()
         passed = [(name, digest) for name, digest in map(str.split, lines)]
         self._traced = (spec, passed)

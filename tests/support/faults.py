@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from sectool import durable
+from sectool import durable, message
 from sectool.cli.app import run_app
 from tests.faults.server import Request
 
@@ -223,6 +223,11 @@ def without_syncs_of_files() -> None:
     """
     durable.sync_file = lambda file: None
     os.posix_fadvise = lambda *_: None
+
+
+def seeing_each_change() -> None:
+    """As with a clock so fine that the number of calls depends on no moment."""
+    message.CLOCK_GRAIN = 0
 
 
 def few_descriptors() -> None:
