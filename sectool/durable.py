@@ -36,12 +36,8 @@ from sectool.errors import (
     reason_of,
     why_unread,
 )
-from sectool.message import (
-    COPY_BLOCK,
-    Sight,
-    digest_stream,
-    open_regular_file,
-)
+from sectool.message import COPY_BLOCK, digest_stream, open_regular_file
+from sectool.sight import Sight
 
 AnyPath = TypeVar("AnyPath", Path, DirectoryEntry)
 

@@ -29,8 +29,9 @@ from sectool.errors import (
     UsageError,
     why_unread,
 )
-from sectool.message import Content, DigestingSink, FileContent, Sight, copy
+from sectool.message import Content, DigestingSink, FileContent, copy
 from sectool.outcome import MessageDigest
+from sectool.sight import Sight
 
 
 @dataclass(frozen=True, slots=True)

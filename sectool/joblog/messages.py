@@ -88,7 +88,7 @@ class MessageTable(Table):
             "UPDATE message SET state = ?, reason = ?, proof = ? WHERE message = ?",
             (state, blotted(reason), proof or "", message),
         )
-        self.note_step(message, step or state)
+        self.note_steps([message], step or state)
         self.changes.note([message])
 
     def replace_copies(self, copies: Sequence[NewCopy], state: State, proof: Proof | None) -> None:
@@ -132,10 +132,6 @@ class MessageTable(Table):
                 raise JobLogDamaged(
                     f"message {message} of the job log cannot go from {before} to {state}"
                 )
-
-    def note_step(self, message: int, step: str) -> None:
-        """Writes down that a step was taken on a message."""
-        self.note_steps([message], step)
 
     def note_steps(self, messages: Iterable[int], step: str) -> None:
         """Writes down that a step was taken on each of some messages."""
@@ -398,23 +394,19 @@ class MessageTable(Table):
         )
         self.see(message)
 
-    def end_walk(self, *, unseen: str, forgives_clear: bool = False) -> int:
+    def end_walk(self, *, unseen: str, forgives_clear: bool = False) -> None:
         """Gives the messages that a complete walk did not find a presence, ``gone`` or ``lost``.
 
         Mail that never was of the job cannot be lost to it. With ``forgives_clear`` mail in clear
         can only have been deleted by its owner.
-
-        Returns:
-            How many messages that were there before are not any more.
         """
-        cursor = self._connection.execute(
+        self._connection.execute(
             "UPDATE message SET presence = iif(state IN (?, ?) OR (? AND state IN (?, ?)),"
             "   'gone', ?)"
             " WHERE presence IN ('present', 'changed')"
             " AND NOT EXISTS (SELECT 1 FROM temp.seen WHERE seen.message = message.message)",
             (State.NOT_IN_JOB, State.OLD_KEY, forgives_clear, State.CLEAR, State.SIGNED, unseen),
         )
-        return cursor.rowcount
 
     def forgive_losses(self, *, replaced: bool = True) -> None:
         """What was missed was deleted by its owner: it leaves the job.
@@ -462,9 +454,9 @@ class MessageTable(Table):
                 (examination.tried_with, examination.year, examination.message_id, message),
             )
         for content_digest in examination.released:
-            self.note_step(message, f"accepted {content_digest}")
+            self.note_steps([message], f"accepted {content_digest}")
         for defect in examination.defects:
-            self.note_step(message, f"{NOTICED}{defect}")
+            self.note_steps([message], f"{NOTICED}{defect}")
         self.parts.write(message, examination, is_new=claimed is None)
         return message
 
@@ -503,5 +495,5 @@ class MessageTable(Table):
         message = int(cursor.lastrowid or 0)
         self.copies.note_new(message)
         self._note_found(message)
-        self.note_step(message, examination.state)
+        self.note_steps([message], examination.state)
         return message

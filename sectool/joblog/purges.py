@@ -241,7 +241,7 @@ class PurgeTable(Table):
         execute = self._connection.execute
         rows = execute("SELECT message, state FROM message JOIN purging USING (message)").fetchall()
         for message, state in rows:
-            self._messages.note_step(message, "purged")
+            self._messages.note_steps([message], "purged")
             if State(state) in ABANDONED:
                 execute("UPDATE message SET purged = 1 WHERE message = ?", (message,))
             if State(state) is State.CHECKPOINTED:

@@ -106,7 +106,7 @@ class ReplacementTable:
         """The new copy is not there, as far as the store can tell; the message stands as before."""
         self.expect_late(message)
         self._remove(message)
-        self._messages.note_step(message, "withdrawn")
+        self._messages.note_steps([message], "withdrawn")
 
     def expect_late(self, message: int) -> None:
         """The new copy is not there, and may still turn up."""

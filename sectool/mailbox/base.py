@@ -47,7 +47,8 @@ from typing import BinaryIO, Self
 
 from sectool.errors import MessageChanged, MessageError, ReadOnlyMailbox
 from sectool.mailbox.access import Access, Ahead, MailboxSpecification, MessageHead, MessageSource
-from sectool.message import Content, Flags, Intent, Listing, MessageRef, Sight, StoredMessage
+from sectool.message import Content, Flags, Intent, Listing, MessageRef, StoredMessage
+from sectool.sight import Sight
 
 
 class Unit(Enum):

@@ -185,13 +185,14 @@ def test_a_run_that_was_killed_goes_on_where_all_mail_has_other_numbers(
     jobs.run(place.run_of("decrypt"))
     before = place.meanings(keys.old)
     spec = place.run_of("encrypt")
-    for point in ("imap.append.after:2", "imap.mark.before", "imap.expunge.after:2"):
+    points = ("imap.append.after:2", "imap.mark.before", "imap.expunge.after:2")
+    for validity, point in enumerate(points, start=time.time_ns() // 10**9 + 1000):
         crash.killed_at(spec, point)
         place.server.wait_until_idle()
         for path in place.mailbox.rglob("dovecot*"):
             path.unlink()
         for uidlist in place.mailbox.rglob("cur"):
-            (uidlist.parent / "dovecot-uidlist").write_text(f"3 V{time.time_ns() // 10**9} N100\n")
+            (uidlist.parent / "dovecot-uidlist").write_text(f"3 V{validity} N100\n")
         place.own()
     assert jobs.run(spec).counts[State.REENCRYPTED] == 5
     assert place.meanings(keys.new) == before

@@ -286,7 +286,7 @@ def test_replacing_a_small_message_reads_and_asks_no_more_than_it_must(
     operation: str, keys: Keys, tmp_path: Path, specify: Specify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As with a clock so fine that no file is too young to tell whether it was changed.
-    monkeypatch.setattr("sectool.message.CLOCK_GRAIN", 0)
+    monkeypatch.setattr("sectool.sight.CLOCK_GRAIN", 0)
     few, _ = _replaced(operation, keys, tmp_path / "few", specify, 2)
     many, files = _replaced(operation, keys, tmp_path / "many", specify, MESSAGES)
     bounds = REPLACING[operation]

@@ -53,7 +53,7 @@ CASES = [
     Case("rewrap", "fresh", MESSAGE),
     Case("verify", "encrypted", MESSAGE, undone=0),
     Case("verify --verify-keys", "encrypted", MESSAGE),
-    Case("verify --retire", "encrypted", MESSAGE, told=2),
+    Case("verify --retire", "encrypted", MESSAGE, told=3),  # with its key, too
     Case("rollback", "encrypted", MESSAGE),
     Case("rollback", "encrypted", ORIGINAL, code=16),
     Case("rollback --to-stage", "in place, encrypted", CHECKPOINT, code=16),

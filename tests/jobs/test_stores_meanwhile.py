@@ -125,7 +125,9 @@ def test_after_a_crash_a_mailbox_of_sixty_messages_has_sixty(
     crash.killed_at(place.run_of("encrypt"), point)
     summary = jobs.run(place.run_of("decrypt"))
     assert (summary.messages, summary.is_finished) == (60, True)
-    assert summary.counts[State.CHECKPOINTED] == 60
+    # A server is tried with one message first, which was through by then.
+    through = summary.counts[State.REENCRYPTED]
+    assert (through, summary.counts[State.CHECKPOINTED]) == (int(kind == "imaplike"), 60 - through)
     assert jobs.run(place.run_of("encrypt")).counts[State.REENCRYPTED] == 60
     assert place.headers() == before
 

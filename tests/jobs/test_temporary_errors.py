@@ -337,12 +337,16 @@ class LateAppends:
         self._lasts = lasts
         self._before: set[MessageRef] = set()
         self._taken: list[checker.StoredMail] = []
+        self._groups = 0
 
     def __call__(self, name: str, moment: Moment) -> None:
         if self._taken and self._lasts:
             raise ServerUnavailable("it is away")
         if name != "place" or self._taken:
             return
+        self._groups += moment is Moment.BEFORE
+        if self._groups == 1:
+            return  # the server is tried with one message first
         if moment is Moment.BEFORE:
             self._before = set(self._mail())
         if moment is Moment.AFTER:
@@ -364,7 +368,7 @@ class LateAppends:
 
     def deliver(self, folder: str = "") -> None:
         """It takes them now; in a folder that their owner moves them to at once, or as meant."""
-        assert len(self._taken) == 5
+        assert len(self._taken) == 4
         for mail in self._taken:
             there = folder or mail.folder.removeprefix(".") or "INBOX"
             flags = Flags(frozenset(checker.FLAGS[letter] for letter in mail.flags))
@@ -424,8 +428,8 @@ def test_a_copy_that_comes_while_its_message_waits_becomes_the_new_one(
     with pytest.raises(ServerUnavailable):
         slow.run("encrypt", late)
     nothing = jobs.Selection(folder="Nothing")
-    assert State.REENCRYPTED not in counts(slow.run("encrypt", Faults(), selection=nothing))
-    assert abandoned(slow) == 5
+    assert counts(slow.run("encrypt", Faults(), selection=nothing))[State.REENCRYPTED] == 1
+    assert abandoned(slow) == 4
     late.deliver(folder)
     faults = Faults()
     assert counts(slow.run("encrypt", faults))[State.REENCRYPTED] == 5
@@ -465,5 +469,5 @@ def test_a_late_copy_stays_where_the_other_is_gone(slow: Place, keys: Keys) -> N
     late.deliver()
     slow.run("encrypt", Faults(), partial=True)
     kept = slow.meanings(keys.new)
-    assert sum(kept.values()) == 5
+    assert sum(kept.values()) == 4  # the one that was through before was deleted as well
     assert not kept - before

@@ -21,7 +21,8 @@ from sectool.errors import MessageChanged, MessageError, MessageVanished
 from sectool.mailbox import Add, Intent, Mailbox, Placed, Replace, Written, open_mailbox
 from sectool.mailbox.files.inheriting import Inheritance
 from sectool.mailbox.maildir import Maildir
-from sectool.message import CLOCK_GRAIN, BytesContent, FileContent, MessageRef, Sight
+from sectool.message import BytesContent, FileContent, MessageRef
+from sectool.sight import CLOCK_GRAIN, Sight
 from tests.support.mailbox_contract import NEW, OLD, World, intend, place, write
 from tests.support.replacing_process import settled
 

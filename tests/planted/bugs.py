@@ -58,7 +58,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "no original is kept of what is encrypted",
-        "sectool/jobs/replacing/replacer.py",
+        "sectool/jobs/replacing/meaning.py",
         "State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=True)",
         "State.REENCRYPTED, Proof.STRUCTURAL, keeps_original=False)",
         ("tests/jobs/test_move.py::test_the_originals_are_kept",),
@@ -138,7 +138,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a time too young to tell of a change is trusted",
-        "sectool/message.py",
+        "sectool/sight.py",
         "return self.changed + grain_of(self.changed) < now",
         "return self.changed <= now",
         (

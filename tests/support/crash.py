@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from sectool import jobs, message
+from sectool import jobs, sight
 from sectool.cli import main
 from sectool.crashpoints import Hook, install
 
@@ -153,7 +153,7 @@ def killed_at(spec: jobs.Specification, name: str) -> None:
 
 def _seeing_each_change(spec: jobs.Specification) -> None:
     """A run as with a clock so fine that the points it passes depend on no moment."""
-    message.CLOCK_GRAIN = 0
+    sight.CLOCK_GRAIN = 0
     jobs.run(spec)
 
 

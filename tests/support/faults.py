@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from sectool import durable, message
+from sectool import durable, sight
 from sectool.cli.app import run_app
 from tests.faults.server import Request
 
@@ -227,7 +227,7 @@ def without_syncs_of_files() -> None:
 
 def seeing_each_change() -> None:
     """As with a clock so fine that the number of calls depends on no moment."""
-    message.CLOCK_GRAIN = 0
+    sight.CLOCK_GRAIN = 0
 
 
 def few_descriptors() -> None:

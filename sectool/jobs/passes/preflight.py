@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -255,10 +255,9 @@ def tell_room(
         free = durable.free_bytes(directory)
     except OSError:
         return
-    needed = 0
-    for listing in walk(mailbox, cancel):
-        if not is_done(listing):
-            needed += space_for_checkpoint(int(listing.size * _PLAINTEXT)) + LOG_OF_MESSAGE
+    if free >= _needed(walk(mailbox, cancel)):
+        return  # also were all of it to be done, so that the log need not be asked
+    needed = _needed(listing for listing in walk(mailbox, cancel) if not is_done(listing))
     if free < needed:
         progress.warn(
             f"if all of it is encrypted, this takes about {_megabytes(needed)}, and"
@@ -266,6 +265,13 @@ def tell_room(
             hint="`--dry-run` says more exactly what it takes; free some, or go on in portions"
             " with --folder or --limit",
         )
+
+
+def _needed(listings: Iterable[Listing]) -> int:
+    return sum(
+        space_for_checkpoint(int(listing.size * _PLAINTEXT)) + LOG_OF_MESSAGE
+        for listing in listings
+    )
 
 
 def _megabytes(size: int) -> str:

@@ -13,8 +13,9 @@ from sectool.errors import MessageChanged, MessageError
 from sectool.jobs.session.job import Job
 from sectool.jobs.work.new_message import NewMessage, ReadCopy
 from sectool.mailbox import Mailbox, MessageSource
-from sectool.message import Content, Intent, MessageRef, Sight
+from sectool.message import Content, Intent, MessageRef
 from sectool.outcome import MessageDigest
+from sectool.sight import Sight
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,9 +191,10 @@ class Replacer:
             try:
                 end(act(steps))
             except NoSpace:
-                # Of what lies twice in a mailbox that is full the old goes, which makes room.
-                with contextlib.suppress(SectoolError):
-                    self._retire(self._go_on(self._still_open(steps), brings_in=False))
+                if self._mailbox.capabilities.keeps is Keeps.REWRITTEN:
+                    # Of what lies twice in an account that is full the old goes: it makes room.
+                    with contextlib.suppress(SectoolError):
+                        self._retire(self._go_on(self._still_open(steps), brings_in=False))
                 raise
             except SectoolError as error:
                 tries.wait_after(error)
@@ -239,7 +240,7 @@ class Replacer:
             self._log.replacements.intend([step.record for step in steps])
             for new in group:
                 if new.note:
-                    self._log.messages.note_step(new.message, new.note)
+                    self._log.messages.note_steps([new.message], new.note)
         return steps
 
     def _bring_in(self, steps: Sequence[_Step]) -> list[tuple[_Step, Placed]]:

@@ -12,8 +12,9 @@ from sectool import durable
 from sectool.joblog import SealablePart
 from sectool.jobs.work.work import MailboxContext
 from sectool.mailbox import Access
-from sectool.message import FileContent, Inheritable, MessageRef, Sight, StoredMessage
+from sectool.message import FileContent, Inheritable, MessageRef, StoredMessage
 from sectool.outcome import Identity, MessageDigest
+from sectool.sight import Sight
 
 AnswerT = TypeVar("AnswerT")
 

@@ -14,7 +14,8 @@ from sectool.mailbox.files.message_files import hint
 from sectool.mailbox.files.replacing import REMOVED, FileReplacer, check_name
 from sectool.mailbox.files.setting_aside import digest_of
 from sectool.mailbox.files.view import Entry
-from sectool.message import Intent, MessageRef, Sight
+from sectool.message import Intent, MessageRef
+from sectool.sight import Sight
 
 
 class EmlReplacer(FileReplacer):

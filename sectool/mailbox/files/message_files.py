@@ -20,14 +20,8 @@ from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVa
 from sectool.mailbox.files.folders import Folder, OpenFolders, Skipped
 from sectool.mailbox.files.inheriting import EPOCH, Inheritance, attributes_of
 from sectool.mailbox.files.view import GONE, Entry, FolderView
-from sectool.message import (
-    Flags,
-    Listing,
-    MessageRef,
-    Sight,
-    digest_stream,
-    open_regular_file,
-)
+from sectool.message import Flags, Listing, MessageRef, digest_stream, open_regular_file
+from sectool.sight import Sight
 
 LOOKS = 32
 """Times a file that is renamed again and again is looked for."""

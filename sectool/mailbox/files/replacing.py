@@ -32,14 +32,8 @@ from sectool.mailbox.files.inheriting import Inheritance
 from sectool.mailbox.files.message_files import LOOKS, Found, MessageFiles, answer
 from sectool.mailbox.files.names import is_unique_name
 from sectool.mailbox.files.view import GONE
-from sectool.message import (
-    COPY_BLOCK,
-    Content,
-    FileContent,
-    Intent,
-    Sight,
-    open_regular_file,
-)
+from sectool.message import COPY_BLOCK, Content, FileContent, Intent, open_regular_file
+from sectool.sight import Sight
 
 Answer = TypeVar("Answer")
 

@@ -30,11 +30,11 @@ from sectool.message import (
     Intent,
     Listing,
     MessageRef,
-    Sight,
     Slice,
     StoredMessage,
     digest_stream,
 )
+from sectool.sight import Sight
 from sectool.trust import Trust
 
 

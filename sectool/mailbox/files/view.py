@@ -25,7 +25,8 @@ from sectool.mailbox.files.folders import (
     cannot_list,
 )
 from sectool.mailbox.files.names import printable
-from sectool.message import Flags, grain_of
+from sectool.message import Flags
+from sectool.sight import grain_of
 
 READINGS = 6
 """Times a folder that keeps changing is read for one snapshot."""

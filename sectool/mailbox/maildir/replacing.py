@@ -18,7 +18,8 @@ from sectool.mailbox.files.replacing import REMOVED, FileReplacer
 from sectool.mailbox.files.view import Entry
 from sectool.mailbox.maildir.adding import directory_for, directory_to_write
 from sectool.mailbox.maildir.names import INFO
-from sectool.message import Intent, MessageRef, Sight
+from sectool.message import Intent, MessageRef
+from sectool.sight import Sight
 
 
 class MaildirReplacer(FileReplacer):
