@@ -29,7 +29,11 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
-BLOCKS = re.findall(r"^```\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    text
+    for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    if not language
+]
 SETTING_UP = [line for block in BLOCKS for line in block.splitlines() if "venv" in line]
 COMMANDS = [
     line
@@ -40,11 +44,12 @@ COMMANDS = [
 """In the order of the page, those inside a sentence last."""
 
 
-def test_the_readme_shows_each_command_of_a_move() -> None:
+def test_the_readme_shows_each_command_of_a_renewal_and_of_a_move() -> None:
     shown = [command.split()[1] for command in COMMANDS]
-    story = ["scan", "decrypt", "encrypt", "status", "verify", "rollback", "purge"]
-    assert shown[: len(story)] == story
-    assert "keys" in shown[len(story) :]
+    renewal = ["rewrap", "rewrap", "verify", "purge"]
+    move = ["scan", "decrypt", "encrypt", "status", "verify", "report"]
+    assert shown[: len(renewal + move)] == renewal + move
+    assert {"rollback", "keys"} <= {*shown}
 
 
 @pytest.fixture
@@ -93,15 +98,32 @@ def _words(command: str, home: Path) -> Iterator[str]:
 def test_every_command_of_the_readme_works_as_it_stands_there(
     home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    ended = {}
+    ended: dict[str, set[int]] = {}
     for command in COMMANDS:
         if MOVED in command and (home / "Maildir").exists():
             (home / "server").mkdir()
             shutil.move(home / "Maildir", home / "server" / "Maildir")
-        ended[command.split()[1]] = run_app(list(_words(command, home)))
+        ended.setdefault(command.split()[1], set()).add(run_app(list(_words(command, home))))
     # The sample has mail that no key opens: exit code 3 from what had to open it.
-    done = {"decrypt": 3, "encrypt": 3, "verify": 3, "rollback": 3, "purge": 3, "rewrap": 3}
-    assert ended == {"scan": 0, "status": 0, "report": 0, "keys": 0, **done}, capfd.readouterr().err
+    looks = {name: {0} for name in ("scan", "status", "report", "keys")}
+    acts = {name: {3} for name in ("rewrap", "verify", "purge", "decrypt", "encrypt", "rollback")}
+    assert ended == looks | acts, capfd.readouterr().err
+
+
+def test_the_readme_shows_what_a_renewal_ends_with(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = home / "Maildir" / ".Projekt Umzug"
+    unpack_maildir(sample_directory(), home / "whole")
+    shutil.rmtree(home / "Maildir")
+    shutil.move(home / "whole" / folder.name, home / "Maildir")
+    for command in COMMANDS[:3]:
+        capfd.readouterr()
+        assert run_app(list(_words(command, home))) == 0
+    said = [line.rstrip() for line in capfd.readouterr().out.splitlines()]
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    places = [said.index(line) for line in shown.splitlines() if line]
+    assert places == sorted(places)
 
 
 def test_the_demo_ends_well(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
