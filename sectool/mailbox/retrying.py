@@ -136,7 +136,6 @@ class Retrying(Mailbox):
         self.passed_over_kind = store.passed_over_kind
         self.passed_over_hint = store.passed_over_hint
         self._store = store
-        self._fetchers: tuple[Mailbox, ...] | None = None
 
     def lock(self) -> AbstractContextManager[object]:
         return self._store.lock()
@@ -175,10 +174,7 @@ class Retrying(Mailbox):
 
     @property
     def fetchers(self) -> Sequence[Mailbox]:
-        others = self._store.fetchers
-        if self._fetchers is None:
-            self._fetchers = tuple(map(Retrying, others))
-        return self._fetchers
+        return self._store.fetchers  # what one of them fails at is asked for here again
 
     def withheld(self, known: Sequence[str], *, has_moved: bool) -> list[str]:
         return _repeat(lambda: self._store.withheld(known, has_moved=has_moved))

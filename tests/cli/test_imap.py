@@ -189,6 +189,19 @@ def test_a_master_user_is_let_in_for_somebody_else(
     assert {answer.document["messages"] for answer in found} == {10}
 
 
+@pytest.mark.usefixtures("password")
+def test_a_server_that_lets_a_person_in_only_once_at_a_time_is_read_all_the_same(
+    sample: Fixture, run: Fixture
+) -> None:
+    with running_dovecot(settings=MASTER + "mail_max_userip_connections = 1\n") as strict:
+        filled(strict, "alice", sample.small)
+        found = run("scan", *at(strict), *sample.history, "--connections=4", "--json")
+    assert found.code == 0, found.err or found.document
+    assert without_place(found.document) == without_place(
+        run("scan", sample.small, "--workers=0", "--json", *sample.history).document
+    )
+
+
 @pytest.fixture
 def guarded(sample: Fixture) -> Iterator[Dovecot]:
     with running_dovecot(settings=MASTER + RIGHTS) as running:

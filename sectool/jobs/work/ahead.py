@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, Self
 
-from sectool.errors import Interrupted
+from sectool.errors import Interrupted, LoginRefused, ServerUnavailable
 from sectool.jobs.work.pool import TaskT
 from sectool.mailbox import Access, Ahead, Mailbox, check_stopped, patience, stopped_by
 from sectool.message import MessageRef
@@ -21,6 +21,10 @@ MESSAGES = 200
 
 BYTES = 16 * 1024 * 1024
 """The same, in bytes of the tasks' sizes."""
+
+
+_FAILURES = 3
+"""Batches that others may fail to fetch before the run fetches all of them itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Supply(Generic[TaskT]):
         self._threads = ThreadPoolExecutor(len(fetchers), "fetch") if fetchers else None
         self._most_under_way = len(fetchers)
         self._under_way: deque[tuple[list[TaskT], Future[Ahead]]] = deque()
+        self._failures = 0
         self._is_over = False
 
     def of(self, tasks: Iterable[TaskT]) -> Iterator[Supplied[TaskT]]:
@@ -75,13 +80,12 @@ class Supply(Generic[TaskT]):
             SectoolError: the mailbox cannot be read.
         """
         for batch in self._together(tasks):
-            refs = list(dict.fromkeys(ref for task in batch for ref in self._reads(task)))
             if self._threads is None:
-                yield from self._supplied(batch, self._mailbox.fetch_ahead(refs, self._most))
+                yield from self._supplied(batch, self._fetched_by(self._mailbox, batch))
                 continue
             # With what the thread is to know of the run: its limits, and whether it goes on.
             context = contextvars.copy_context()
-            future = self._threads.submit(context.run, self._fetched, refs)
+            future = self._threads.submit(context.run, self._fetched, batch)
             self._under_way.append((batch, future))
             if len(self._under_way) > self._most_under_way:
                 yield from self._next()
@@ -102,7 +106,11 @@ class Supply(Generic[TaskT]):
         if waiting:
             yield waiting
 
-    def _fetched(self, refs: list[MessageRef]) -> Ahead:
+    def _fetched_by(self, mailbox: Mailbox, tasks: list[TaskT]) -> Ahead:
+        refs = dict.fromkeys(ref for task in tasks for ref in self._reads(task))
+        return mailbox.fetch_ahead(list(refs), self._most)
+
+    def _fetched(self, tasks: list[TaskT]) -> Ahead:
         """In a thread: what one of the others fetches."""
         goes_on = contextvars.copy_context().run
 
@@ -115,13 +123,22 @@ class Supply(Generic[TaskT]):
         try:
             with stopped_by(check, patience()):
                 check()
-                return fetcher.fetch_ahead(refs, self._most)
+                return self._fetched_by(fetcher, tasks)
         finally:
             self._free.put(fetcher)
 
     def _next(self) -> Iterator[Supplied[TaskT]]:
         batch, future = self._under_way[0]
-        fetched = future.result()
+        try:
+            fetched = future.result()
+        except (LoginRefused, ServerUnavailable):
+            # Some servers let nobody in so many times. The run has its own connection, which is
+            # patient, and says so where the server is away.
+            fetched = self._fetched_by(self._mailbox, batch)
+            self._failures += 1
+            if self._failures > _FAILURES and self._threads is not None:
+                self._threads.shutdown(wait=False)
+                self._threads = None
         self._under_way.popleft()
         return self._supplied(batch, fetched)
 
