@@ -119,9 +119,14 @@ def purge(spec: Purge, session: Session) -> PurgeSummary:
     with job.log.group():
         end_walk(job, on.mailbox)
     summary = on.summary(PurgeSummary)
+    if spec.dry_run:
+        # The rehearsal lets go of what stays.
+        job.log.counts.summarise(summary)
+        tell_what_lies(summary, job)
     summary.purged = _Purge(spec, on, match.unread).run(progress)
-    job.log.counts.summarise(summary)
-    tell_what_lies(summary, job)
+    if not spec.dry_run:
+        job.log.counts.summarise(summary)
+        tell_what_lies(summary, job)
     given_up = {identity for _, identity in job.log.give_ups.settled()}
     needing = [one for one in summary.needs_old_keys if one.identity not in given_up]
     if needing:
