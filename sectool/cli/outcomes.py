@@ -232,7 +232,8 @@ def _purged(purged: Purged) -> Iterable[str]:
         f"{went:<12}{purged.checkpoints} checkpoints, {purged.originals} originals"
         f" ({size_text(purged.bytes)})"
     )
-    yield f"{stay:<12}{purged.kept} checkpoints and originals"
+    young = f", {purged.too_young} of them only for --older-than" if purged.too_young else ""
+    yield f"{stay:<12}{purged.kept} checkpoints and originals{young}"
 
 
 # --- certificates that are not at hand and whose key is -------------------------------------------

@@ -2,27 +2,78 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sectool.cli import afterwards, options
 from sectool.cli.account import AccountOptions
+from sectool.errors import UsageError
 
 if TYPE_CHECKING:
     from sectool.jobs import Purge
 
 EXAMPLE = "Example: sectool purge ~/move --verify-keys new.p12 --dry-run"
 
-Abandon = Annotated[
-    bool,
-    typer.Option(
-        "--abandon",
-        help="Remove everything, also what belongs to messages that were not replaced.",
-    ),
-]
 
-Yes = Annotated[bool, typer.Option("--yes", help="Remove without a question on the terminal.")]
+def _age(text: str) -> timedelta:
+    """So many days, as a person writes it."""
+    found = re.fullmatch("([1-9][0-9]{0,4})d", text)
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no age in days like 30d")
+    return timedelta(days=int(found[1]))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class WhatGoes:
+    """Which files go, and whether a person is asked before."""
+
+    accept_unproven: afterwards.AcceptUnproven = False
+    abandon: Annotated[
+        bool,
+        typer.Option(
+            "--abandon",
+            help="Remove everything, also what belongs to messages that were not replaced.",
+        ),
+    ] = False
+    older_than: Annotated[
+        timedelta | None,
+        typer.Option(
+            "--older-than",
+            metavar="DAYS",
+            parser=_age,
+            help="Only what belongs to messages that were replaced so long ago: 30d.",
+        ),
+    ] = None
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove without a question on the terminal.")
+    ] = False
+
+    def added_to(self, run: Purge) -> Purge:
+        """The same run with these, where a person agrees.
+
+        Raises:
+            UsageError: unproven mail would go by its age while nobody looks, or the age means
+                nothing.
+            Interrupted: a person does not agree.
+        """
+        run = replace(
+            run,
+            accept_unproven=self.accept_unproven,
+            abandon=self.abandon,
+            older_than=self.older_than,
+        )
+        if self.older_than is not None and self.abandon:
+            raise UsageError(
+                "--older-than means nothing with --abandon, which removes everything",
+                hint="leave out one of the two",
+            )
+        if not (self.yes or run.dry_run):
+            _ask(run)
+        return run
 
 
 def purge(
@@ -30,10 +81,8 @@ def purge(
     mailbox: afterwards.Mailbox = None,
     *,
     verify_keys: afterwards.VerifyKeys = [],  # noqa: B006  # typer copies it
-    accept_unproven: afterwards.AcceptUnproven = False,
-    abandon: Abandon = False,
+    goes: WhatGoes,
     partial: afterwards.Partial = False,
-    yes: Yes = False,
     passphrases: options.PassphraseOptions,
     dry_run: options.DryRun = False,
     account: AccountOptions,
@@ -59,23 +108,28 @@ def purge(
         dry_run=dry_run,
         partial=partial,
         verify_keys=passphrases.of_any(verify_keys),
-        accept_unproven=accept_unproven,
-        abandon=abandon,
     )
-    _ask(spec, yes=yes)
-    show(run_job(account.at_account(spec), manners), manners)
+    show(run_job(goes.added_to(account.at_account(spec)), manners), manners)
 
 
-def _ask(spec: Purge, *, yes: bool) -> None:
+def _ask(spec: Purge) -> None:
     """Asks before what cannot be undone: the first time on a job, and giving up each time.
 
     Raises:
+        UsageError: nobody is there, and what no new key opened would go for its age.
         Interrupted: the answer was no.
     """
     from sectool import jobs
     from sectool.cli.session import confirm, is_somebody_there
 
-    if yes or spec.dry_run or not is_somebody_there():
+    if not is_somebody_there():
+        if spec.older_than is not None and spec.accept_unproven:
+            raise UsageError(
+                "nobody is at the terminal, and --accept-unproven would remove what no new key"
+                " opened",
+                hint="add --verify-keys with the new private key instead; or --yes, if that is"
+                " meant",
+            )
         return
     summary = jobs.status(spec.job, jobs.Trust.in_group(spec.trust_group))
     if spec.abandon:

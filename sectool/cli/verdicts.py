@@ -176,7 +176,8 @@ def _purged(summary: Summary) -> Iterable[str]:
     checkpoints = counted(purged.checkpoints, "checkpoint")
     yield f"{checkpoints} and {counted(purged.originals, 'original')} {went}"
     if purged.kept:
-        yield f"{purged.kept} {stay}"
+        young = f", {purged.too_young} of them only for --older-than" if purged.too_young else ""
+        yield f"{purged.kept} {stay}{young}"
 
 
 _ACHIEVED = {
