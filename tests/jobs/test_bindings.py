@@ -67,7 +67,6 @@ def logged(job: Path) -> list[tuple[str, ...]]:
                 "SELECT issuer, serial_number, subject_key_identifier, public_key FROM binding"
             )
         )
-    log.close()
     return rows
 
 
