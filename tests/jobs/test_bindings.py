@@ -62,12 +62,11 @@ def counts(summary: Summary) -> dict[State, int]:
 
 def logged(job: Path) -> list[tuple[str, ...]]:
     with closing(sqlite3.connect(f"file:{job / 'job.db'}?mode=ro", uri=True)) as log:
-        rows = list(
+        return list(
             log.execute(
                 "SELECT issuer, serial_number, subject_key_identifier, public_key FROM binding"
             )
         )
-    return rows
 
 
 def serial_of(certificate: Path) -> str:
