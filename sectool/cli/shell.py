@@ -296,7 +296,7 @@ def say(text: str = "") -> None:
 
 def say_in_lines(text: str) -> None:
     """The same, broken at spaces where standard error is a terminal."""
-    from sectool.cli.layout import wrapped
+    from sectool.cli.words.layout import wrapped
 
     for line in wrapped(plain(text), indent=len("sectool: "), stream=sys.stderr):
         say(line)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import typer
 
-from sectool.cli import advice
 from sectool.cli.app import app
-from sectool.cli.verdicts import judge
+from sectool.cli.words import advice
+from sectool.cli.words.verdicts import judge
 from sectool.outcome import NOT_DONE, State
 from sectool.summary import (
     DecryptSummary,

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sectool.cli import parts, retirement
-from sectool.cli.layout import counted, fact, key_name, most_first, size_text, table, wrapped
+from sectool.cli.words import parts, retirement
+from sectool.cli.words.layout import counted, fact, key_name, most_first, size_text, table, wrapped
 from sectool.outcome import RecipientKey
 from sectool.summary import (
     BoundKey,

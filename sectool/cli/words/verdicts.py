@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from sectool.cli import advice
-from sectool.cli.layout import counted, size_text
+from sectool.cli.words import advice
+from sectool.cli.words.layout import counted, size_text
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Plaintext
 from sectool.retirement import Answer

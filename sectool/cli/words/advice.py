@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 
-from sectool.cli.layout import counted
+from sectool.cli.words.layout import counted
 from sectool.outcome import NOT_DONE, State
 from sectool.summary import (
     EncryptSummary,

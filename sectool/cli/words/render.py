@@ -11,9 +11,11 @@ from typing import Any, NoReturn
 
 import typer
 
-from sectool.cli import outcomes, parts
-from sectool.cli.advice import KEEP, WHAT_TO_DO
-from sectool.cli.layout import (
+from sectool.cli.options import Manners
+from sectool.cli.shell import answer, envelope, error_body, report, say_in_lines, tell
+from sectool.cli.words import outcomes, parts
+from sectool.cli.words.advice import KEEP, WHAT_TO_DO
+from sectool.cli.words.layout import (
     counted,
     key_name,
     most_first,
@@ -21,9 +23,7 @@ from sectool.cli.layout import (
     table,
     wrapped,
 )
-from sectool.cli.options import Manners
-from sectool.cli.shell import answer, envelope, error_body, report, say_in_lines, tell
-from sectool.cli.verdicts import Judgement, judge
+from sectool.cli.words.verdicts import Judgement, judge
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Lying, Plaintext

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from sectool.cli.account import AccountOptions, AnyRun
-from sectool.cli.paths import one_of, path_option
+from sectool.cli.options.account import AccountOptions, AnyRun
+from sectool.cli.options.paths import one_of, path_option
 from sectool.errors import UsageError
 
 if TYPE_CHECKING:

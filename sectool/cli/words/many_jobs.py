@@ -10,10 +10,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from sectool.cli import advice, retirement
-from sectool.cli.layout import size_text, table, wrapped
 from sectool.cli.options import Manners
-from sectool.cli.render import as_json, next_line, plaintext_as_json, plaintext_as_table
 from sectool.cli.shell import (
     answer,
     envelope,
@@ -23,7 +20,10 @@ from sectool.cli.shell import (
     tell,
     warnings_after,
 )
-from sectool.cli.verdicts import Judgement, judge
+from sectool.cli.words import advice, retirement
+from sectool.cli.words.layout import size_text, table, wrapped
+from sectool.cli.words.render import as_json, next_line, plaintext_as_json, plaintext_as_table
+from sectool.cli.words.verdicts import Judgement, judge
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import State
 from sectool.plaintext import Plaintext

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sectool.cli import afterwards, options
-from sectool.cli.account import AccountOptions
+from sectool.cli import options
+from sectool.cli.options import afterwards
+from sectool.cli.options.account import AccountOptions
 from sectool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def purge(
     with the new key. What is removed cannot be rolled back.
     """
     from sectool import jobs
-    from sectool.cli.render import show
     from sectool.cli.session import run_job
+    from sectool.cli.words.render import show
 
     spec = jobs.Purge(
         mailbox=mailbox,
