@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sectool.cli.options import SealKeys
-from sectool.cli.paths import path_argument, path_option
+from sectool.cli.options.paths import path_argument, path_option
+from sectool.cli.options.shared import SealKeys
 
 Directory = Annotated[Path, path_argument(metavar="DIR", help="Job directory.")]
 Mailbox = Annotated[

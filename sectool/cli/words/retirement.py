@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sectool.cli.layout import columns_of, counted, key_name, shorten, table, wrapped
+from sectool.cli.words.layout import columns_of, counted, key_name, shorten, table, wrapped
 from sectool.outcome import PublicKeyDigest
 from sectool.retirement import NOT_LOOKED_AT, Answer, Claim, GivenUp
 from sectool.summary import RetiredKey, VerifySummary

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from sectool.cli.paths import path_option
+from sectool.cli.options.paths import path_option
 
 if TYPE_CHECKING:
     from sectool.jobs import Undone
