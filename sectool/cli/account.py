@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from sectool.cli.paths import path_option
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -13,6 +13,7 @@ import typer
 from sectool.cli.account import AccountOptions, AnyRun
 from sectool.cli.paths import one_of, path_option
 from sectool.errors import UsageError
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.cms import Profile

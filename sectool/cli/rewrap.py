@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from sectool.cli import afterwards, options
 from sectool.cli.paths import one_of, path_option
 from sectool.cli.undone import UndoneOptions
 from sectool.errors import UsageError
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Reason

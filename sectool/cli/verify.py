@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -12,6 +12,7 @@ import typer
 from sectool.cli import afterwards, options
 from sectool.cli.paths import path_option
 from sectool.cli.undone import Acknowledge
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Verify

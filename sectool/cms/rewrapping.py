@@ -7,7 +7,7 @@ content is judged here, and none of the old recipients stays (RFC 5652 section 6
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sectool.asn1 import der, tags
 from sectool.cms import oids
@@ -20,6 +20,7 @@ from sectool.cms.sealing import envelope_head, envelope_version, wrap_for
 from sectool.cms.seams import HashingSink
 from sectool.errors import UnsupportedMessage
 from sectool.message import Sink
+from sectool.values import dataclass
 
 _KEPT_CONTENT = {
     oids.ENVELOPED_DATA: frozenset({oids.AES_128_CBC, oids.AES_192_CBC, oids.AES_256_CBC}),
