@@ -84,11 +84,13 @@ def rewrap_envelope(
     if reason := why_not_rewrapped(opening, profile):
         raise UnsupportedMessage(reason)
     sealed = opening.sealed
-    envelope = sealed.read_again(with_attributes=True)
+    envelope = sealed.envelope
+    if envelope.other_attributes is None:
+        envelope = sealed.read_again(with_attributes=True)
     tail = _tail(envelope, sealed.limits)
     output = HashingSink(sink)
     output.write(_head(envelope, opening, recipients, profile, len(tail)))
-    sealed.read_again(output.write)
+    sealed.give_content(output.write)
     output.write(tail)
     return Rewrapped(output.digest(), output.size, opening.content_encryption_key)
 
@@ -125,7 +127,7 @@ def _tail(envelope: Envelope, limits: Limits) -> bytes:
     )
 
 
-def _attributes(number: int, attributes: bytes, limits: Limits) -> bytes:
+def _attributes(number: int, attributes: bytes | None, limits: Limits) -> bytes:
     # An implicit tag: only the first octet differs from that of a SET.
-    encoded = canonical_set(attributes, limits)
+    encoded = canonical_set(attributes or b"", limits)
     return bytes((tags.context(number) | tags.CONSTRUCTED,)) + encoded[1:] if encoded else b""
