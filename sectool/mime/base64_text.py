@@ -47,7 +47,7 @@ class Base64Decoder:
                 self._note(AFTER_PADDING)
             return b""
         if not (self._rest or self._padded) and (sound := _decode_sound(block)) is not None:
-            self._padded = block.rstrip(WHITE_SPACE).endswith(b"=")
+            self._padded = len(sound) % 3 > 0
             return sound
         if self._padded or b"=" in block:
             words = self._words_behind(block)
@@ -133,7 +133,7 @@ class Base64Decoder:
 
 
 def _decode_sound(text: bytes) -> bytes | None:
-    """Decodes whole groups in lines, with padding at their end if anywhere; None: it is not that."""
+    """Decodes whole groups in lines, padded at their end if anywhere; None: it is not that."""
     groups = text.translate(None, b"\r\n")
     if len(groups) % 4:
         return None
