@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +27,7 @@ from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import State
 from sectool.plaintext import Plaintext
 from sectool.summary import StatusSummary, Summary, VerifySummary
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 
 from sectool.cli.words import advice
@@ -25,6 +24,7 @@ from sectool.summary import (
     VerifySummary,
     WorkingSummary,
 )
+from sectool.values import dataclass
 
 
 class Level(Enum):

@@ -10,7 +10,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,6 +27,7 @@ from sectool.mailbox.imap.reader import (
 )
 from sectool.mailbox.retrying import check_stopped
 from sectool.message import COPY_BLOCK
+from sectool.values import dataclass
 
 CONNECTING = 30.0
 """Seconds until a server has answered that it is there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sectool.errors import MailboxError, MessageError
 from sectool.mailbox.imap.connection import Connection, Refused
@@ -10,6 +10,7 @@ from sectool.mailbox.imap.fetched import LAST_UID
 from sectool.mailbox.imap.folders import Folder
 from sectool.mailbox.imap.reader import Data, Numbers, Status
 from sectool.message import Flags
+from sectool.values import dataclass
 
 ANY_KEYWORD = "\\*"
 

@@ -11,7 +11,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TypeAlias, TypeVar
 
 from sectool.crashpoints import crashpoint
@@ -31,6 +31,7 @@ from sectool.mailbox.imap.fetched import Collected, Fetched
 from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, kept
 from sectool.mailbox.imap.reader import Status
 from sectool.message import Flags, MessageRef
+from sectool.values import dataclass
 
 Open: TypeAlias = Callable[[str], tuple[Connection, OpenFolder]]
 """Opens a folder to be written, unless it is open."""

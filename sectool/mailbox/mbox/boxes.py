@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO, TypeVar
 
 from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
@@ -30,6 +30,7 @@ from sectool.mailbox.mbox.index import (
     read_index,
 )
 from sectool.message import COPY_BLOCK, MessageRef
+from sectool.values import dataclass
 
 INDEXES = 4
 """Files whose index is kept in memory."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +29,7 @@ from sectool.mailbox.mbox.form import LINE_LIMIT
 from sectool.mailbox.mbox.index import Reader, first_separator
 from sectool.message import open_regular_file
 from sectool.trust import person
+from sectool.values import dataclass
 
 IMAP_CACHE = "ImapMail"
 """Directory of a Thunderbird profile that holds copies of what lies on servers."""

@@ -16,7 +16,6 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
 
@@ -32,6 +31,7 @@ from sectool.mailbox.mbox.form import (
     separates,
 )
 from sectool.message import COPY_BLOCK, Flags
+from sectool.values import dataclass
 
 WINDOW = 512 * 1024
 """Bytes of a file that are in memory at once."""
