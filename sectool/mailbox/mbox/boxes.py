@@ -18,17 +18,9 @@ from typing import BinaryIO, TypeVar
 
 from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
 from sectool.mailbox.mbox.folders import MboxFolders
-from sectool.mailbox.mbox.index import (
-    FileState,
-    Index,
-    Layout,
-    RangesStream,
-    Reader,
-    digest_of,
-    key_of,
-    lay_out,
-    read_index,
-)
+from sectool.mailbox.mbox.index import FileState, Index, key_of, read_index
+from sectool.mailbox.mbox.layout import Layout, RangesStream, digest_of, lay_out
+from sectool.mailbox.mbox.reader import Reader
 from sectool.message import COPY_BLOCK, MessageRef
 
 INDEXES = 4

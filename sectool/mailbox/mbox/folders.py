@@ -27,7 +27,8 @@ from sectool.mailbox.files.folders import (
 )
 from sectool.mailbox.files.names import printable, safe_level
 from sectool.mailbox.mbox.form import LINE_LIMIT
-from sectool.mailbox.mbox.index import Reader, first_separator
+from sectool.mailbox.mbox.layout import first_separator
+from sectool.mailbox.mbox.reader import Reader
 from sectool.message import open_regular_file
 from sectool.trust import person
 

@@ -18,8 +18,10 @@ from sectool.directories import Directory, DirectoryEntry, is_regular
 from sectool.errors import Locked, MessageVanished
 from sectool.mailbox.files.inheriting import Inheritance
 from sectool.mailbox.mbox.folders import MboxFolders
-from sectool.mailbox.mbox.index import Reader, is_separator, read_index
+from sectool.mailbox.mbox.index import read_index
+from sectool.mailbox.mbox.layout import is_separator
 from sectool.mailbox.mbox.locking import is_open_for_writing, lock_of, locked, remove_stale_lock
+from sectool.mailbox.mbox.reader import Reader
 from sectool.mailbox.mbox.waiting import Waiting
 from sectool.message import COPY_BLOCK, open_regular_file
 

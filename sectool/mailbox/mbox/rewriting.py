@@ -25,18 +25,11 @@ from sectool.mailbox.base import Placed
 from sectool.mailbox.files.inheriting import Inheritance, attributes_of
 from sectool.mailbox.mbox.boxes import Boxes, answer
 from sectool.mailbox.mbox.form import HEADER_LIMIT, Header, separator
-from sectool.mailbox.mbox.index import (
-    FileState,
-    Index,
-    Layout,
-    Reader,
-    end_by_length,
-    key_of,
-    lay_out,
-    read_index,
-)
+from sectool.mailbox.mbox.index import FileState, Index, key_of, read_index
 from sectool.mailbox.mbox.late import BOX, Endings, make_box, missing_end, old_name
+from sectool.mailbox.mbox.layout import Layout, end_by_length, lay_out
 from sectool.mailbox.mbox.locking import HeldFile, locked, locked_beside
+from sectool.mailbox.mbox.reader import Reader
 from sectool.mailbox.mbox.waiting import Waiting, digest_in
 from sectool.message import COPY_BLOCK, Intent, MessageRef, open_regular_file
 

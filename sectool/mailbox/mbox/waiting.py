@@ -21,7 +21,8 @@ from sectool.errors import MessageError, MessageVanished, why_unread
 from sectool.mailbox.files.inheriting import Inheritance
 from sectool.mailbox.mbox.folders import MboxFolders, beside_name
 from sectool.mailbox.mbox.form import HEADER_LIMIT, Header, header_end, quoted
-from sectool.mailbox.mbox.index import USUAL_HEADER, Layout, Reader, digest_of, lay_out
+from sectool.mailbox.mbox.layout import USUAL_HEADER, Layout, digest_of, lay_out
+from sectool.mailbox.mbox.reader import Reader
 from sectool.message import COPY_BLOCK, Content, Intent, open_regular_file
 
 PART, WHOLE = ".part", ".new"
