@@ -126,7 +126,7 @@ class MboxFolders:
                 if error.errno in NOTHING_THERE:
                     raise MessageVanished(f"the folder {name} is no longer there") from error
                 raise MessageError(f"the folder {name} cannot be opened: {error}") from error
-            self.check_owner(str(directory.path), directory.status())
+            self.check_owner(directory.path, directory.status())
         return directory / last
 
     def open(self, name: str) -> BinaryIO:
@@ -147,13 +147,13 @@ class MboxFolders:
                 hint="check the owner, the mode and the disk",
             ) from error
         try:
-            self.check_owner(str(entry), os.fstat(stream.fileno()))
+            self.check_owner(entry, os.fstat(stream.fileno()))
         except BaseException:
             stream.close()
             raise
         return stream
 
-    def check_owner(self, path: str, status: os.stat_result) -> None:
+    def check_owner(self, path: object, status: os.stat_result) -> None:
         """Holds that root is led to nothing but what the owner of the mailbox has.
 
         Raises:
@@ -163,7 +163,7 @@ class MboxFolders:
             return
         if status.st_uid != self._owner:
             raise MessageError(
-                f"{printable(path)} belongs to {person(status.st_uid)}, and the mailbox to"
+                f"{printable(str(path))} belongs to {person(status.st_uid)}, and the mailbox to"
                 f" {person(self._owner)}, so root leaves it"
             )
 

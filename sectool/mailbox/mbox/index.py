@@ -90,6 +90,7 @@ class Index:
         self._numbers: dict[Flags, int] = {}
         self.keys = bytearray()
         self.digests = bytearray()
+        self.plain = bytearray()
         self._ordinals = array("L")
         self._seen: Counter[bytes] = Counter()
 
@@ -118,6 +119,7 @@ class Index:
         self._seen[key] += 1
         self.keys += key
         self.digests += digest
+        self.plain.append(layout.is_plain)
 
     def finish(self) -> None:
         """Lets go of what only ``add`` needs."""

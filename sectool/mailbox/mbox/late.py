@@ -123,7 +123,7 @@ class Endings:
         for name in _kept(beside):
             kept = beside / name
             with open_regular_file(kept) as old:
-                self._folders.check_owner(str(kept), os.fstat(old.fileno()))
+                self._folders.check_owner(kept, os.fstat(old.fileno()))
                 size = os.fstat(old.fileno()).st_size
                 if size > _known(name) and not _is_same(file, old):
                     kept = self._deliver(file, kept, old.fileno(), size)
@@ -143,7 +143,7 @@ class Endings:
         beside, known = kept.directory, _known(kept.name)
         with os.fdopen(file.open(os.O_RDWR | os.O_APPEND), "ab") as new:
             status = os.fstat(new.fileno())
-            self._folders.check_owner(str(file), status)
+            self._folders.check_owner(file, status)
             begun = _begun(kept.name)
             if begun is None:
                 begun = status.st_size

@@ -50,6 +50,8 @@ class Layout:
     """Whether its last line has an end; else the content has one more than the file."""
     hides: bool = False
     """Whether what would begin another message is part of it, as a Content-Length says alone."""
+    is_plain: bool = False
+    """Whether no line of it begins with ``From ``, after marks or none."""
 
     @property
     def size(self) -> int:
@@ -65,13 +67,23 @@ class _Look:
     """Where the next message begins."""
     quoted: list[int]
     """The first mark of each line that has some."""
-    is_raw: bool
+    is_raw: bool = False
     """Whether none is quoted."""
-    hides: bool
+    hides: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        return not (self.quoted or self.is_raw or self.hides)
 
 
 def lay_out(
-    reader: Reader, start: int, end: int | None, *, by_length: bool, bare: bool = False
+    reader: Reader,
+    start: int,
+    end: int | None,
+    *,
+    by_length: bool,
+    bare: bool = False,
+    is_plain: bool = False,
 ) -> Layout:
     """Finds where a message ends, and what of it is its content.
 
@@ -81,6 +93,7 @@ def lay_out(
         end: where the next message begins, where that is known.
         by_length: whether a Content-Length says it, where it is right.
         bare: the file holds this message alone, without a separator line.
+        is_plain: what ``end`` was found with says so, so that no line is looked at.
     """
     line = b"" if bare else reader.line(start)
     header_start = min(start + len(line), reader.size)
@@ -93,7 +106,10 @@ def lay_out(
     known = end
     if known is None and (by_length or header.is_numbered):
         known = _end_by_length(reader, body, header)
-    look = _look_through(reader, header_start, body, known)
+    if is_plain and known is not None:
+        look = _Look(known, [])
+    else:
+        look = _look_through(reader, header_start, body, known)
     end = look.end
     if length == 0 and not is_whole:
         # What ends before an empty line comes is a header alone.
@@ -113,7 +129,8 @@ def lay_out(
     last = max(last, body)
     is_ended = last == header_start or reader.read(last - 1, last) == b"\n"
     kept = tuple(part for part in ranges if part[1] > part[0])
-    return Layout(start, end, line, header, header_start, kept, is_ended, look.hides)
+    lines = look.hides, look.is_plain
+    return Layout(start, end, line, header, header_start, kept, is_ended, *lines)
 
 
 def _beginning(reader: Reader, start: int, limit: int) -> bytes:
