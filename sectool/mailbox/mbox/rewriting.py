@@ -275,7 +275,7 @@ class Rewriter:
     def _exchange(self, file: DirectoryEntry, beside: Directory, old: BinaryIO, size: int) -> None:
         if self._held is not None:
             self._held.hold(beside / BOX)
-        kept = beside / old_name(size)
+        kept = beside / old_name(size, (beside / BOX).lstat().st_ino)
         durable.link(old, kept, "mbox.keep")
         durable.sync_directories([beside], "mbox.keep")
         durable.rename(beside / BOX, file, "mbox.exchange")

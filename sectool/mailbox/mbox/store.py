@@ -121,6 +121,11 @@ class Mbox(Mailbox):
     def is_in_use(self) -> bool:
         return self._held.is_held() if self._held else is_held(self._folders.root / ".")
 
+    passed_over_hint = (
+        "links are not followed: name what they lead to as a mailbox of its own;"
+        " give the file for which a directory .NAME.sectool waits its name again, or remove that"
+    )
+
     @property
     def passed_over(self) -> Sequence[str]:
         return tuple(skipped.path for skipped in self._folders.skipped if skipped.may_be_mail)
@@ -373,26 +378,25 @@ class Mbox(Mailbox):
             return
         with durable.explained("end the exchange of a folder that was interrupted"):
             self._folders.names()
-            self._rewriter.endings.settle()
+            self._rewriter.endings.settle(intents)
             for intent in intents:
                 if answer(self._is_left_beside, intent) is True:
                     self._remove(intent)
 
     def _is_left_beside(self, intent: Intent) -> bool:
         """Whether a new copy came into its folder, or never will, and lies beside all the same."""
-        if not self._folders.knows(intent.folder):
-            return True  # its file has another name now
         beside = self._waiting.directory(self._folders.entry(intent.folder))
         return is_regular(beside / whole_name(intent)) and not self._whereabouts(intent).old_present
 
     def abandon(self, intents: Sequence[Intent]) -> None:
         with durable.explained("remove what was written and not placed"):
+            self._folders.names()
             for intent in intents:
                 self._remove(intent)
 
     def _remove(self, intent: Intent) -> None:
         """Removes what lies beside of a new copy; its folder may have another name by now."""
-        for file, beside in list(self._folders.besides()):
+        for file, beside in self._folders.besides():
             if answer(self._waiting.remove, intent, beside) is True:
                 self._waiting.remove_directory(file)
 

@@ -48,6 +48,12 @@ def digest_in(intent: Intent) -> str:
     return _parts_of(intent)["digest"]
 
 
+def names_of(intent: Intent) -> tuple[str, ...]:
+    """All that a new copy that waits may be called; none where its place was never chosen here."""
+    is_ours = _WHERE.fullmatch(intent.where) is not None
+    return (written_name(intent), whole_name(intent)) if is_ours else ()
+
+
 def written_name(intent: Intent) -> str:
     """Name of a new copy that was written."""
     return f"{_parts_of(intent)['name']}{PART}"
@@ -258,7 +264,7 @@ class Waiting:
     def remove(self, intent: Intent, directory: Directory) -> bool:
         """Removes a new copy from a directory; whether there was one."""
         was_there = False
-        for name in (written_name(intent), whole_name(intent)):
+        for name in names_of(intent):
             with contextlib.suppress(FileNotFoundError):
                 (directory / name).lstat()
                 durable.unlink(directory / name, "mbox.discard", missing_ok=True)
