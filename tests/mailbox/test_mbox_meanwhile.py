@@ -249,6 +249,22 @@ def test_a_lock_file_that_another_program_made_meanwhile_stays(tmp_path: Path) -
     assert lock.exists()
 
 
+@pytest.mark.parametrize("point", ["mbox.lock.before", "mbox.lock.after"])
+def test_a_kill_while_the_lock_file_is_made_leaves_none_that_names_nobody(
+    tmp_path: Path, point: str
+) -> None:
+    """One such would be waited for until it is old."""
+    (tmp_path / "box").write_bytes(b"")
+
+    def act() -> None:
+        with locking.locked(Directory.at(tmp_path) / "box"):
+            pass
+
+    assert crash.in_child(act, f"crash@{point}") == -signal.SIGKILL
+    locks = [path.read_text() for path in tmp_path.glob("*.lock")]
+    assert [text.strip().isdigit() for text in locks] == ([True] if "after" in point else [])
+
+
 @pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize("kind", ["kernel", "file"])
 def test_a_lock_that_somebody_holds_ends_the_run_and_says_whose_it_is(
