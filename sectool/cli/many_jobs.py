@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import typer
 
 from sectool.cli import advice, retirement
-from sectool.cli.layout import size_text, table, wrapped
+from sectool.cli.layout import table, wrapped
 from sectool.cli.options import Manners
 from sectool.cli.render import as_json, next_line, plaintext_as_json, plaintext_as_table
 from sectool.cli.shell import (
@@ -27,6 +27,7 @@ from sectool.cli.verdicts import Judgement, judge
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import State
 from sectool.plaintext import Plaintext
+from sectool.progress import size_text
 from sectool.summary import StatusSummary, Summary, VerifySummary
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sectool.cli import advice
-from sectool.cli.layout import counted, size_text
+from sectool.cli.layout import counted
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Plaintext
+from sectool.progress import size_text
 from sectool.retirement import Answer
 from sectool.summary import (
     OpeningSummary,
