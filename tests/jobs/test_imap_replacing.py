@@ -73,6 +73,7 @@ def place(sample: list[Mail], specify: Specify, monkeypatch: pytest.MonkeyPatch)
             place = Place(server, directory, specify)
             place.own()
             yield place
+            server.wait_until_idle()
             assert server.complaints() == []
 
 

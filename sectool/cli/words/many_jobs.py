@@ -26,6 +26,7 @@ from sectool.cli.words.verdicts import Judgement, judge
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import State
 from sectool.plaintext import Plaintext
+from sectool.progress import size_text
 from sectool.summary import StatusSummary, Summary, VerifySummary
 from sectool.values import dataclass
 

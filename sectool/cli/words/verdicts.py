@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from enum import Enum
 
 from sectool.cli.words import advice
-from sectool.cli.words.layout import counted, size_text
+from sectool.cli.words.layout import counted
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Plaintext
+from sectool.progress import size_text
 from sectool.retirement import Answer
 from sectool.summary import (
     OpeningSummary,
