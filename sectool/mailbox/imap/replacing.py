@@ -192,10 +192,10 @@ class Retiring:
                 if flags != Flags():
                     changes[pair.placed.ref.folder, sign, flags].append(pair)
         for (name, sign, flags), several in changes.items():
-            server, _ = self.open_folder(name)
-            uids = uid_set(sorted({uid_of(pair.placed.ref) for pair in several}))
+            server, folder = self.open_folder(name)
+            uids = _uids_in(folder, (pair.placed.ref for pair in several))
             crashpoint("imap.flag.before")
-            command(server, name, f"UID STORE {uids} {sign}FLAGS.SILENT ({flags})")
+            command(server, name, f"UID STORE {uid_set(uids)} {sign}FLAGS.SILENT ({flags})")
             crashpoint("imap.flag.after")
         for pair in pairs:
             assert pair.merge is not None
@@ -220,11 +220,11 @@ class Retiring:
         left = self._look(pair.old for pair in pairs)
         twice = [pair.placed.ref for pair in pairs if pair.old in left]
         for name, several in _by_folder(twice, lambda ref: ref):
-            server, _ = self.open_folder(name)
-            uids = sorted({uid_of(ref) for ref in several})
+            server, folder = self.open_folder(name)
+            uids = _uids_in(folder, several)
             with contextlib.suppress(ReadOnlyMailbox, NoSpace):
                 command(server, name, f"UID STORE {uid_set(uids)} {_MARK}")
-                self._expunge(name, uids)
+                self._expunge(name, several)
 
     def _marked_and_removed(
         self, name: str, pairs: list[_Pair], seen: Mapping[MessageRef, Fetched]
@@ -247,7 +247,7 @@ class Retiring:
                     changed.append(pair)
         marked = [pair for pair in marked if pair.is_marked and pair.old not in self._answers]
         if marked:
-            self._expunge(name, sorted({uid_of(pair.old) for pair in marked}))
+            self._expunge(name, [pair.old for pair in marked])
         left = self._look(pair.old for pair in marked)
         for pair in marked:
             if pair.old in left:
@@ -260,7 +260,7 @@ class Retiring:
         self, name: str, pairs: list[_Pair], seen: Mapping[MessageRef, Fetched]
     ) -> list[_Pair]:
         """Marks old copies that are as they were seen; answers the others."""
-        server, folder = self.open_folder(name)
+        _, folder = self.open_folder(name)
         changed: list[_Pair] = []
         unless = ""
         changes = [seen[pair.old].change or 0 for pair in pairs]
@@ -273,7 +273,8 @@ class Retiring:
                 for pair in pairs
                 if pair.old not in now or now[pair.old].flags != seen[pair.old].flags
             ]
-        uids = sorted({uid_of(pair.old) for pair in pairs if pair not in changed})
+        server, folder = self.open_folder(name)
+        uids = _uids_in(folder, (pair.old for pair in pairs if pair not in changed))
         if not uids:
             return changed
         crashpoint("imap.mark.before")
@@ -283,8 +284,9 @@ class Retiring:
         modified = set(_changed(status.code, uids))
         return changed + [pair for pair in pairs if uid_of(pair.old) in modified]
 
-    def _expunge(self, name: str, uids: Sequence[int]) -> None:
-        server, _ = self.open_folder(name)
+    def _expunge(self, name: str, refs: Iterable[MessageRef]) -> None:
+        server, folder = self.open_folder(name)
+        uids = _uids_in(folder, refs)
         crashpoint("imap.expunge.before")
         try:
             command(server, name, f"UID EXPUNGE {uid_set(uids)}")
@@ -292,6 +294,19 @@ class Retiring:
             command(server, name, f"UID STORE {uid_set(uids)} {_UNMARK}")
             raise
         crashpoint("imap.expunge.after")
+
+
+def _uids_in(folder: OpenFolder, refs: Iterable[MessageRef]) -> list[int]:
+    """The numbers of messages in a folder that is open, for a command that changes them.
+
+    Raises:
+        ServerUnavailable: the folder was made anew since they were looked at, so that its
+            messages have other numbers, and these are others' messages now.
+    """
+    refs = list(refs)
+    if any(validity_of(ref) != folder.validity for ref in refs):
+        raise ServerUnavailable(f"the folder {folder.name} was made anew meanwhile")
+    return sorted({uid_of(ref) for ref in refs})
 
 
 def unmark(open_folder: Open, ref: MessageRef) -> None:
