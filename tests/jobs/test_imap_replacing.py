@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -61,10 +62,11 @@ class Place:
         )
 
 
-@pytest.fixture
-def place(sample: list[Mail], specify: Specify, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setenv("SECTOOL_IMAP_PASSWORD", "secret")
-    with passable_directory() as home:
+@contextlib.contextmanager
+def serving(sample: list[Mail], specify: Specify) -> Iterator[Place]:
+    """A place with the sample, beneath a server."""
+    with passable_directory() as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SECTOOL_IMAP_PASSWORD", "secret")
         directory = home / "trial"
         # This server takes a size in a name for true.
         mail = [replace(one, name=one.name.replace(",S=900", "")) for one in sample]
@@ -73,7 +75,13 @@ def place(sample: list[Mail], specify: Specify, monkeypatch: pytest.MonkeyPatch)
             place = Place(server, directory, specify)
             place.own()
             yield place
-            assert server.complaints() == []
+
+
+@pytest.fixture
+def place(sample: list[Mail], specify: Specify) -> Iterator[Place]:
+    with serving(sample, specify) as place:
+        yield place
+        assert place.server.complaints() == []
 
 
 def test_a_whole_job_comes_to_its_end_and_back(place: Place, keys: Keys) -> None:
