@@ -15,7 +15,7 @@ from sectool import crashpoints, jobs
 from sectool.errors import SectoolError
 from tests.jobs.test_imap_replacing import Place, ServedTrial, serving
 from tests.support.mailboxes import Keys, Mail, encrypted
-from tests.support.specifications import Specify
+from tests.support.specifications import Fields, Specify
 
 SUBJECT = "message 1"
 """Of the message that is acted on; it lies in the inbox, and was seen."""
@@ -219,7 +219,7 @@ def test_whatever_another_client_does_in_the_middle_of_a_step_counts(
     """Takes 1 s for each case; the normal run has each act at one point."""
     if operation == "encrypt":
         jobs.run(place.run_of("decrypt"))
-    options = {"or_reencrypt": True} if operation == "rewrap" else {}
+    options: Fields = {"or_reencrypt": True} if operation == "rewrap" else {}
     fresh = encrypted(9, keys.old)
     trial = ServedTrial(place, whole=True)
     judge = Judge(place, keys)

@@ -19,7 +19,7 @@ from sectool.errors import MessageError, NoSpace, ServerUnavailable
 from sectool.mailbox.imap.connection import Connection, Refused
 from sectool.mailbox.imap.encoder import encode
 from sectool.mailbox.imap.fetched import LAST_UID, Collected, date_text
-from sectool.mailbox.imap.opening import OpenFolder
+from sectool.mailbox.imap.opening import OpenFolder, command
 from sectool.mailbox.imap.reader import Status
 from sectool.message import COPY_BLOCK, Content, Flags
 
@@ -170,9 +170,8 @@ class Appender:
         except Refused as refused:
             return self._refused(folder, refused.status)
         (uid,) = _uids(status, folder, 1)
-        if uid is not None:
-            self._remind(wire, message, uid)
-        return uid
+        is_it = uid is not None and self._remind(folder.name, wire, message, uid)
+        return uid if is_it else None
 
     def _send(self, wire: bytes, messages: Sequence[Outgoing], *, is_awaited: bool) -> Status:
         crashpoint("imap.append.before")
@@ -191,22 +190,33 @@ class Appender:
             return MessageError(f"the server does not understand how it is sent: {status.text}")
         return MessageError(f"the server does not take it: {status.text or status.code}")
 
-    def _remind(self, wire: bytes, message: Outgoing, uid: int) -> None:
+    def _remind(self, name: str, wire: bytes, message: Outgoing, uid: int) -> bool:
         """Looks whether the first message with some flags has them; sets those that are forgotten.
 
         Exchange forgets that a message is flagged.
+
+        Returns:
+            Whether it may be the message.
         """
         forgotten = self._taken.get((wire, message.flags))
+        if forgotten == Flags():
+            return True
+        told = Collected({uid})
+        command(self.connection, name, f"UID FETCH {uid} (UID FLAGS INTERNALDATE)", take=told.take)
+        found = told.messages.get(uid)
+        if found is None or not found.tells_flags:
+            return True
+        if found.internal_date != message.date:
+            return False
         if forgotten is None:
-            told = Collected({uid})
-            self.connection.ask(f"UID FETCH {uid} (UID FLAGS)", take=told.take)
-            has = told.messages[uid].flags if uid in told.messages else message.flags
             forgotten = Flags(
-                message.flags.system - has.system, _lacking(message.flags.keywords, has.keywords)
+                message.flags.system - found.flags.system,
+                _lacking(message.flags.keywords, found.flags.keywords),
             )
             self._taken[wire, message.flags] = forgotten
         if forgotten != Flags():
-            self.connection.ask(f"UID STORE {uid} +FLAGS.SILENT ({forgotten})")
+            command(self.connection, name, f"UID STORE {uid} +FLAGS.SILENT ({forgotten})")
+        return True
 
 
 def _lacking(wanted: frozenset[str], found: frozenset[str]) -> frozenset[str]:

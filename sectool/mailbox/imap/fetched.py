@@ -28,6 +28,8 @@ class Fetched:
     """What was told of one message; None: nothing."""
 
     flags: Flags = field(default_factory=Flags)
+    tells_flags: bool = False
+    """Whether it has those flags, or they were not told."""
     internal_date: datetime | None = None
     size: int | None = None
     body: Spooled | bytes | None = None
@@ -78,6 +80,7 @@ def _add(message: Fetched, items: Mapping[str, Value]) -> None:
             if len(value) > MOST_FLAGS:
                 raise BadAnswer("the server tells of too many flags")
             message.flags = flags_of([one for one in value if isinstance(one, str)])
+            message.tells_flags = True
         elif name == "INTERNALDATE" and isinstance(value, bytes):
             message.internal_date = date_of(value)
         elif name == "RFC822.SIZE":
