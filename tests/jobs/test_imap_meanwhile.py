@@ -13,6 +13,7 @@ import pytest
 
 from sectool import crashpoints, jobs
 from sectool.errors import SectoolError
+from sectool.mailbox.imap.connection import Connection
 from tests.jobs.test_imap_replacing import Place, ServedTrial, serving
 from tests.support.mailboxes import Keys, Mail, encrypted
 from tests.support.specifications import Fields, Specify
@@ -201,22 +202,39 @@ def met_by(
     return f"{act.__name__} {which} at {number} {at} {problems}"
 
 
-def of_acts(names: list[str]) -> list[int]:
-    """Numbers, from 1 on, of the first and the second passing of each act on the server."""
-    counted: Counter[str] = Counter()
-    chosen = []
-    for number, name in enumerate(names, 1):
-        counted[name] += 1
-        if name.startswith("imap.") and counted[name] in {1, 2}:
-            chosen.append(number)
+def apart(specification: jobs.Specification, monkeypatch: pytest.MonkeyPatch) -> dict[int, str]:
+    """The points of a run by number, from 1 on; one of those between which nothing is asked."""
+    sent = itertools.count()
+    last = 0
+    send = Connection._send
+
+    def counted(self: Connection, piece: bytes) -> None:
+        nonlocal last
+        last = next(sent)
+        send(self, piece)
+
+    points: list[tuple[int, str]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "_send", counted)
+        crashpoints.install(lambda name: points.append((last, name)))
+        try:
+            jobs.run(specification)
+        finally:
+            crashpoints.install(None)
+    chosen: dict[int, str] = {}
+    asked = -1
+    for number, (count, name) in enumerate(points, 1):
+        if count != asked:
+            chosen[number] = name
+            asked = count
     return chosen
 
 
 @pytest.mark.parametrize("operation", ["encrypt", "rewrap"])
 def test_whatever_another_client_does_in_the_middle_of_a_step_counts(
-    place: Place, keys: Keys, whole: bool, operation: str
+    place: Place, keys: Keys, whole: bool, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Takes 1 s for each case; the normal run has each act at one point."""
+    """Takes 1 s for each case; the normal run has each act at one point of an act on the server."""
     if operation == "encrypt":
         jobs.run(place.run_of("decrypt"))
     options: Fields = {"or_reencrypt": True} if operation == "rewrap" else {}
@@ -224,12 +242,12 @@ def test_whatever_another_client_does_in_the_middle_of_a_step_counts(
     trial = ServedTrial(place, whole=True)
     judge = Judge(place, keys)
     spec = place.run_of(operation, **options)
-    points = trial.points(spec)
-    numbers = list(range(1, len(points) + 1)) if whole else of_acts(points)
-    cases = [(number, case) for number in numbers for case in CASES]
+    points = apart(spec, monkeypatch)
     if not whole:
-        step = len(cases) // len(CASES) + 1
-        cases = cases[operation == "rewrap" :: step]
+        points = {number: name for number, name in points.items() if name.startswith("imap.")}
+    cases = list(itertools.product(points, CASES))
+    if not whole:
+        cases = cases[operation == "rewrap" :: len(points) + 1]
     wrong: list[str] = []
     for number, (act, which) in cases:
         trial.put_back()
@@ -241,3 +259,4 @@ def test_whatever_another_client_does_in_the_middle_of_a_step_counts(
             run_on(spec, problems)
         wrong += [f"{where}: {problem}" for problem in (*problems, *judge.complaints(act, where))]
     assert wrong == [], f"{len(wrong)} of {len(cases)}"
+    print(f"{operation}: {len(cases)} cases at {len(points)} points")  # noqa: T201

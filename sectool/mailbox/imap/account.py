@@ -41,6 +41,7 @@ from sectool.mailbox.imap.encoder import uid_set
 from sectool.mailbox.imap.fetched import Collected, Fetched
 from sectool.mailbox.imap.folders import TO_WRITE, rights_on
 from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, command, kept, look
+from sectool.mailbox.imap.profiles import GENERIC, Profile
 from sectool.mailbox.imap.quota import require_room, require_size
 from sectool.mailbox.imap.removed import MOST_WATCHED, Watch, next_uids
 from sectool.mailbox.imap.replacing import Retiring, unmark
@@ -75,7 +76,7 @@ class IMAPMailbox(AccountReader):
     def require_writable(self) -> None:
         server = self._server()
         location = self.specification.url
-        if "X-GM-EXT-1" in server.capabilities:
+        if not self._known.is_written:
             raise ReadOnlyMailbox(
                 f"the mailbox {location} cannot be written: Gmail removes a label where others"
                 " remove a message, and may give back the old one",
@@ -87,6 +88,12 @@ class IMAPMailbox(AccountReader):
                 " would remove what others marked as well",
                 hint="scan, decrypt without --in-place and verify read it",
             )
+
+    @property
+    def _known(self) -> Profile:
+        """What is known of the server."""
+        self._server()
+        return self._profile or GENERIC
 
     # --- opening --------------------------------------------------------------------------
 
@@ -262,7 +269,9 @@ class IMAPMailbox(AccountReader):
         before = self._appender
         if before is None or before.connection is not server:
             is_one_by_one = before is not None and before.is_one_by_one
-            self._appender = before = Appender(server, is_one_by_one=is_one_by_one)
+            self._appender = before = Appender(
+                server, keeps_flags=self._known.keeps_flags, is_one_by_one=is_one_by_one
+            )
         return before
 
     def _create(self, name: str) -> None:
@@ -286,7 +295,7 @@ class IMAPMailbox(AccountReader):
         if self._watch is None and placed:
             self._watch = self._watch_over(placed[0].written.intent.replaced)
         drops_keywords = self._account.drop_keywords
-        return Retiring(self._to_write, note, drops_keywords).retire(placed)
+        return Retiring(self._to_write, note, self._known, drops_keywords).retire(placed)
 
     def _watch_over(self, ref: MessageRef) -> Watch | None:
         """What to look for once a message is removed; None: it is not there."""

@@ -98,6 +98,8 @@ class Appender:
     connection: Connection
     _taken: dict[tuple[bytes, Flags], Flags] = field(default_factory=dict)
     """Of the flags that it took in a folder, those that it forgot meanwhile."""
+    keeps_flags: bool = False
+    """As ``Profile`` has it."""
     is_one_by_one: bool = False
     """It takes no more than one message at once."""
 
@@ -199,6 +201,8 @@ class Appender:
             Whether it may be the message.
         """
         forgotten = self._taken.get((wire, message.flags))
+        if self.keeps_flags:
+            self._taken[wire, message.flags] = forgotten = Flags()
         if forgotten == Flags():
             return True
         told = Collected({uid})

@@ -18,6 +18,8 @@ from sectool.message import Flags, MessageRef
 
 ANY_KEYWORD = "\\*"
 
+FULL = "what the server keeps of removed mail may be full (Exchange: Recoverable Items)"
+
 _NO_ROOM = re.compile("quota|recoverable", re.IGNORECASE)
 
 
@@ -149,8 +151,7 @@ def command(
             raise ServerUnavailable(f"the server does not understand {what}: {refused}") from None
         told = f"the server refuses {what} in the folder {name}: {refused}"
         if _NO_ROOM.search(f"{refused.status.code} {refused}"):
-            hint = "what the server keeps of removed mail may be full (Exchange: Recoverable Items)"
-            raise NoSpace(told, hint=hint) from None
+            raise NoSpace(told, hint=FULL) from None
         raise ReadOnlyMailbox(
             told,
             hint="give whoever logs in the rights of an owner there; the same command goes on",

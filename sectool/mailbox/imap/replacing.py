@@ -27,7 +27,8 @@ from sectool.mailbox.base import Merge, Note, Placed
 from sectool.mailbox.imap.download import uid_of, validity_of
 from sectool.mailbox.imap.encoder import uid_set
 from sectool.mailbox.imap.fetched import Fetched
-from sectool.mailbox.imap.opening import NoSuchFolder, Open, OpenFolder, command, kept, look
+from sectool.mailbox.imap.opening import FULL, NoSuchFolder, Open, OpenFolder, command, kept, look
+from sectool.mailbox.imap.profiles import Profile
 from sectool.message import Flags, MessageRef
 
 Entry = TypeVar("Entry")
@@ -79,11 +80,13 @@ class Retiring:
     Args:
         open_folder: opens folders.
         note: told of flags and marks before they are set.
+        profile: of the server.
         drops_keywords: whether keywords may be lost that a folder does not keep.
     """
 
     open_folder: Open
     note: Note
+    profile: Profile
     drops_keywords: bool = False
     _answers: dict[MessageRef, Placed | MessageError] = field(default_factory=dict)
 
@@ -113,8 +116,10 @@ class Retiring:
             self._carry_over(pairs)
             for name, several in _by_folder(pairs, lambda pair: pair.old):
                 again += self._marked_and_removed(name, several, seen)
-        except (ReadOnlyMailbox, NoSpace):
+        except (ReadOnlyMailbox, NoSpace) as refusal:
             self._withdraw([pair for pair in pairs if pair.old not in self._answers])
+            if self.profile.hides:
+                raise NoSpace(refusal.message, hint=FULL) from refusal
             raise
         return again
 
@@ -157,6 +162,10 @@ class Retiring:
         if pair.is_by_append and new.internal_date != old.internal_date:
             self._withdraw([pair])
             raise MessageError("the server does not give the new copy the date of the old one")
+        if forgotten := self.profile.forgets - new.flags.system:
+            # The copy may be of a run that was killed before it could set them.
+            had = Flags(written.flags.system - forgotten, written.flags.keywords)
+            written = replace(written, flags=had)
         return written.merged(old=flags, new=new.flags)
 
     @staticmethod

@@ -32,6 +32,8 @@ USERS = [f"user{number}" for number in range(30)]
 NEXT = itertools.cycle(USERS)
 OTHER = b"Subject: another\n\nof another client\n"
 LATER = DATE + timedelta(days=1)
+UNKNOWN = {rb'"name" "[^"]*"': rb'"name" "nobody knows"'}
+"""Of a server that may forget flags, so that it is looked at."""
 REFUSED = rb"UID COPY \1 Nowhere"
 """What is asked instead, so that the answer is NO."""
 
@@ -73,6 +75,7 @@ def mailbox(proxy: RewritingProxy, world: IMAPWorld) -> Iterator[Mailbox]:
 def test_a_number_of_another_message_is_not_taken_for_that_of_the_new_copy(
     proxy: RewritingProxy, world: IMAPWorld, mailbox: Mailbox
 ) -> None:
+    proxy.told.update(UNKNOWN)
     written = write(mailbox, [world.deliver("INBOX", OLD, flags=FLAGGED)])
     other = world.deliver("INBOX", OTHER, date=LATER)
     proxy.told[rb"APPENDUID (\d+) \d+"] = rb"APPENDUID \1 " + other.key.partition(":")[2].encode()
@@ -187,6 +190,7 @@ def test_where_flags_cannot_be_carried_over_the_new_copies_go(
 def test_where_forgotten_flags_cannot_be_set_the_run_ends_with_a_reason(
     proxy: RewritingProxy, world: IMAPWorld, mailbox: Mailbox
 ) -> None:
+    proxy.told.update(UNKNOWN)
     written = write(mailbox, [world.deliver("INBOX", OLD, flags=FLAGGED)])
     proxy.told[rb"FLAGS \(\\Flagged \\Seen"] = rb"FLAGS (\\Seen"
     proxy.asked.append((rb"UID STORE (\d+) [^\r]*", REFUSED))

@@ -212,6 +212,7 @@ def test_a_keyword_that_a_folder_cannot_keep_leaves_the_message(
 
 def test_flags_that_a_server_forgets_are_set_again(world: IMAPWorld, proxy: RewritingProxy) -> None:
     ref = world.deliver("INBOX", OLD, flags=FLAGGED)
+    proxy.told[rb'"name" "[^"]*"'] = rb'"name" "nobody knows"'
     with through(proxy, world) as mailbox:
         written = write(mailbox, [ref])
         # The first look says that one is missing.
