@@ -122,11 +122,12 @@ def test_a_flag_that_it_forgot_before_a_run_was_killed_is_set_by_the_next(
     proxy: RewritingProxy, world: IMAPWorld, mailbox: Mailbox
 ) -> None:
     written = write(mailbox, [world.deliver("INBOX", OLD, flags=FLAGGED)])
-    proxy.asked.append((rb"\(\\Flagged \\Seen\) \"", rb'(\\Seen) "'))
+    proxy.asked.append((rb"\(\\flagged \\seen\) \"", rb'(\\Seen) "'))
     proxy.loses.append(rb"new and longer body")
     with pytest.raises(ServerUnavailable):
         mailbox.place(written)
     (where,) = mailbox.find([written[0].intent])
+    assert [seen.flags for seen in world.seen()] == [SEEN, FLAGGED]
     mailbox.retire(list(where.copies))
     assert world.seen() == [Seen("INBOX", NEW, FLAGGED, DATE)]
 
