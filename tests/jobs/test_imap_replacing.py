@@ -121,9 +121,8 @@ def of_the_server(names: list[str]) -> list[int]:
     return sorted({numbers[(len(numbers) - 1) // 2] for numbers in passings.values()})
 
 
-def hold_at_the_kill(place: Place, before: Meanings, keys: Keys, where: str) -> None:
+def hold_at_the_kill(found: Meanings, before: Meanings, where: str) -> None:
     """Nothing is lost, and nothing is there more than twice."""
-    found = place.meanings(keys.old, keys.new)
     for mail, copies in before.items():
         marked = found[(mail[0], "".join(sorted(f"{mail[1]}T")), *mail[2:])]
         assert copies <= found[mail] + marked <= 2 * copies, where
@@ -144,7 +143,7 @@ def test_replacing_killed_at_every_point_loses_nothing_and_resumes_to_the_same_e
     after = place.meanings(keys.old, keys.new)
     for where in trial.kills(spec, None if whole else of_the_server):
         if operation != "in place":  # a plaintext does not mean the same to the checker
-            hold_at_the_kill(place, before, keys, where)
+            hold_at_the_kill(place.meanings(keys.old, keys.new), before, where)
         assert counts(jobs.run(spec)) == wanted, where
         assert place.meanings(keys.old, keys.new) == after, where
         place.server.wait_until_idle()
