@@ -20,7 +20,7 @@ from tests.support import checker, crash
 from tests.support.cyrus import Cyrus, running_cyrus
 from tests.support.imap_world import ON_LOOPBACK, as_told, filled, url_of
 from tests.support.mailboxes import Keys, Mail, fill
-from tests.support.specifications import Specify
+from tests.support.specifications import Fields, Specify
 
 
 @dataclass
@@ -47,9 +47,11 @@ class Account:
         shutil.rmtree(self.directory / "job", ignore_errors=True)
 
     def run_of(self, operation: str) -> jobs.Specification:
-        options = OPERATIONS[operation][1] if operation in OPERATIONS else {}
+        options = Fields(job=self.directory / "job")
+        if operation in OPERATIONS:
+            options.update(OPERATIONS[operation][1])
         name = "decrypt" if operation == "in place" else operation
-        made = self.specify(name, url_of(self.server), job=self.directory / "job", **options)
+        made: jobs.Specification = self.specify(name, url_of(self.server), **options)
         return replace(made, account=ON_LOOPBACK)
 
     def meanings(self, *keys: checker.Key) -> Meanings:
