@@ -35,7 +35,6 @@ BYTES_TOGETHER = 4 * 1024 * 1024
 _YEARS = range(1971, 2037)
 """Of dates that no server is known to refuse."""
 
-_BARE = re.compile(rb"(?<!\r)\n")
 _KEYWORD = re.compile(r"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
 _APPENDED = re.compile(r"APPENDUID (\d{1,10}) ([\d:,]{1,2000})", re.IGNORECASE)
 _NO_ROOM = re.compile("quota|mailbox is full|no space", re.IGNORECASE)
@@ -87,7 +86,8 @@ def _with_crlf(content: Content) -> Iterator[bytes]:
     with durable.explained("read a new message"), content.open() as stream:
         while block := stream.read(COPY_BLOCK):
             before = b"\r" if ends_with_cr else b""
-            yield _BARE.sub(b"\r\n", before + block)[len(before) :]
+            lines = (before + block).replace(b"\r\n", b"\n")
+            yield lines.replace(b"\n", b"\r\n")[len(before) :]
             ends_with_cr = block.endswith(b"\r")
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 from sectool.mailbox.imap.connection import Take
 from sectool.mailbox.imap.reader import BadAnswer, Data, Numbers, Spooled, Status, Value
@@ -120,6 +121,7 @@ def date_text(date: datetime) -> str:
     return f"{date.day:02d}-{month}-{date.year:04d} {date:%H:%M:%S} {zone}"
 
 
+@lru_cache(maxsize=1024)  # each message of a batch is looked at again and again
 def date_of(text: bytes) -> datetime | None:
     """An internal date with its zone; None where it is none."""
     found = _DATE.fullmatch(text)
