@@ -20,7 +20,7 @@ from sectool.cli.shell import (
     warnings_after,
 )
 from sectool.cli.words import advice, retirement
-from sectool.cli.words.layout import size_text, table, wrapped
+from sectool.cli.words.layout import table, wrapped
 from sectool.cli.words.render import as_json, next_line, plaintext_as_json, plaintext_as_table
 from sectool.cli.words.verdicts import Judgement, judge
 from sectool.errors import Interrupted, SectoolError
