@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from sectool.outcome import (
 )
 from sectool.plaintext import Plaintext
 from sectool.retirement import Answer, Claim, GivenUp, LookedAt
+from sectool.values import dataclass
 
 LISTED_NOT_DONE = 10_000
 """Messages that are not done are listed up to this number, and as many that a person knows of."""

@@ -49,7 +49,6 @@ def carry_out(run: Callable[[list[str]], None], words: list[str]) -> int:
     Returns:
         The exit code of the command contract.
     """
-    _warnings.clear()
     try:
         _occupy_standard_descriptors()
         with stopping_at_once():
@@ -64,6 +63,8 @@ def carry_out(run: Callable[[list[str]], None], words: list[str]) -> int:
         failure = _failure(error)
         _tell(failure, as_json="--json" in words)
         return failure.exit_code
+    finally:
+        _warnings.clear()
     return 0
 
 
@@ -125,7 +126,7 @@ def _failure(error: BaseException) -> SectoolError:
 
 
 _warnings: list[dict[str, str]] = []
-"""What the command warned of so far; documents have it, too."""
+"""What the command warned of so far; documents have it, too. None is left when it ends."""
 
 
 def note_warning(text: str, hint: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ from sectool.cli import options
 from sectool.cli.options import afterwards
 from sectool.cli.options.paths import path_option
 from sectool.cli.options.undone import UndoneOptions
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Encrypt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from sectool.cli import options
 from sectool.cli.options import afterwards
 from sectool.cli.options.account import AccountOptions
 from sectool.errors import UsageError
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Purge

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ from sectool.cli.options import afterwards
 from sectool.cli.options.paths import one_of, path_option
 from sectool.cli.options.undone import UndoneOptions
 from sectool.errors import UsageError
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Reason

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -13,6 +13,7 @@ from sectool.cli import options
 from sectool.cli.options import afterwards
 from sectool.cli.options.paths import path_option
 from sectool.cli.options.undone import Acknowledge
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Verify

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -10,6 +10,7 @@ import typer
 
 from sectool.cli.options.paths import path_option
 from sectool.cli.options.secrets import secret_command, secret_file
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Run

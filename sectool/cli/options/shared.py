@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -14,6 +14,7 @@ from sectool.cli.options.account import AccountOptions, AnyRun
 from sectool.cli.options.paths import one_of, path_option
 from sectool.cli.options.secrets import secret_command, secret_file
 from sectool.errors import UsageError
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.cms import Profile

@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from sectool.errors import Interrupted, SectoolError, UsageError
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Lying, Plaintext
 from sectool.summary import NeedsOldKeys, StatusSummary
+from sectool.values import dataclass
 
 DEPTH = 3
 """Directories below one that was named in which jobs are looked for."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,13 +20,15 @@ from sectool.cli.shell import (
     warnings_after,
 )
 from sectool.cli.words import advice, retirement
-from sectool.cli.words.layout import size_text, table, wrapped
+from sectool.cli.words.layout import table, wrapped
 from sectool.cli.words.render import as_json, next_line, plaintext_as_json, plaintext_as_table
 from sectool.cli.words.verdicts import Judgement, judge
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import State
 from sectool.plaintext import Plaintext
+from sectool.progress import size_text
 from sectool.summary import StatusSummary, Summary, VerifySummary
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

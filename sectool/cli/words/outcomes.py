@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from sectool.cli.words import parts, retirement
-from sectool.cli.words.layout import counted, fact, key_name, most_first, size_text, table, wrapped
+from sectool.cli.words.layout import counted, fact, key_name, most_first, table, wrapped
 from sectool.outcome import RecipientKey
+from sectool.progress import size_text
 from sectool.summary import (
     BoundKey,
     EncryptingSummary,

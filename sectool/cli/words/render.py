@@ -19,7 +19,6 @@ from sectool.cli.words.layout import (
     counted,
     key_name,
     most_first,
-    size_text,
     table,
     wrapped,
 )
@@ -27,6 +26,7 @@ from sectool.cli.words.verdicts import Judgement, judge
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Lying, Plaintext
+from sectool.progress import size_text
 from sectool.summary import (
     Activity,
     NeedsOldKeys,

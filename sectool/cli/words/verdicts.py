@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 
 from sectool.cli.words import advice
-from sectool.cli.words.layout import counted, size_text
+from sectool.cli.words.layout import counted
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Plaintext
+from sectool.progress import size_text
 from sectool.retirement import Answer
 from sectool.summary import (
     OpeningSummary,
@@ -25,6 +25,7 @@ from sectool.summary import (
     VerifySummary,
     WorkingSummary,
 )
+from sectool.values import dataclass
 
 
 class Level(Enum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +25,7 @@ from sectool.summary import (
     Summary,
     VerifySummary,
 )
+from sectool.values import dataclass
 
 S_co = TypeVar("S_co", bound=Summary, covariant=True)
 
