@@ -137,6 +137,8 @@ class Purged:
     bytes: int = 0
     kept: int = 0
     """Checkpoints and originals that stay."""
+    too_young: int = 0
+    """Those of them that stay for no other reason than ``--older-than``."""
     is_rehearsal: bool = False
     """Whether nothing went, and this is what would go."""
 

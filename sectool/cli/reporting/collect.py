@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sectool import jobs
-from sectool.cli import advice, retirement, verdicts
-from sectool.cli.layout import key_name
 from sectool.cli.shell import plain
-from sectool.cli.verdicts import Level
+from sectool.cli.words import advice, retirement, verdicts
+from sectool.cli.words.layout import key_name
+from sectool.cli.words.verdicts import Level
 from sectool.durable import explain
 from sectool.errors import Interrupted, SectoolError, UsageError
 from sectool.outcome import NOT_DONE, State

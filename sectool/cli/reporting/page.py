@@ -13,12 +13,13 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from sectool import __version__
-from sectool.cli import advice, retirement
-from sectool.cli.layout import counted, key_name, size_text
 from sectool.cli.reporting.collect import Former, Group, Line, Report, Tally, shown
-from sectool.cli.verdicts import Level
+from sectool.cli.words import advice, retirement
+from sectool.cli.words.layout import counted, key_name
+from sectool.cli.words.verdicts import Level
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Lying, Plaintext
+from sectool.progress import size_text
 from sectool.retirement import NOT_LOOKED_AT
 from sectool.values import dataclass
 

@@ -336,6 +336,6 @@ def check_found(match: Match, here: str, *, partial: bool) -> None:
     """
     if match.found * 2 < match.messages and not partial:
         raise NotThisMailbox(
-            f"only {match.found} of the {match.messages} messages of the job are in {here}",
+            f"{here} holds only {match.found} of the {match.messages} messages of the job",
             hint="name the mailbox the user was moved to, or add --partial if this is it",
         )

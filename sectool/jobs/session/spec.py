@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 from dataclasses import field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
@@ -314,6 +314,8 @@ class Purge(MatchingRun[PurgeSummary]):
     """Remove what belongs to messages with a structural proof only, too."""
     abandon: bool = False
     """Remove what belongs to messages that were not replaced, too."""
+    older_than: timedelta | None = None
+    """Remove only what belongs to messages that were replaced, or rolled back, so long ago."""
 
 
 Specification = Scan | QuickScan | Decrypt | Encrypt | Rewrap | Verify | Rollback | Purge
