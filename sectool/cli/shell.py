@@ -29,7 +29,8 @@ from sectool.errors import (
 )
 
 FORMAT = 2
-"""Of every JSON document; a member that goes or means something else makes it one more."""
+"""Of every JSON document; after the first release a member that goes or means something else
+makes it one more."""
 
 TRACEBACK_VERBOSITY = 2
 """``-vv``: errors come with the place in the source they came from."""
@@ -134,9 +135,15 @@ def warnings_after(count: int) -> list[dict[str, str]]:
     return _warnings[count:]
 
 
-def tell(error: SectoolError) -> None:
-    """What is wrong and what to do about it, a line each."""
-    say_in_lines(f"sectool: error: {_one_line(error.message)}")
+def tell(error: SectoolError, *, where: str = "") -> None:
+    """What is wrong and what to do about it, a line each.
+
+    Args:
+        error: what was met.
+        where: at which of several things a command was given; empty: there is one.
+    """
+    said = f"{where}: {error.message}" if where else error.message
+    say_in_lines(f"sectool: error: {_one_line(said)}")
     say_in_lines(f"sectool: hint: {_one_line(_hint(error))}")
 
 
@@ -290,7 +297,7 @@ def say(text: str = "") -> None:
 
 def say_in_lines(text: str) -> None:
     """The same, broken at spaces where standard error is a terminal."""
-    from sectool.cli.layout import wrapped
+    from sectool.cli.words.layout import wrapped
 
     for line in wrapped(plain(text), indent=len("sectool: "), stream=sys.stderr):
         say(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from sectool import durable
@@ -19,6 +19,7 @@ from sectool.message import Listing
 from sectool.outcome import RecipientKey, State
 from sectool.progress import Progress, size_text
 from sectool.summary import Preflight, Scenario, TimeRange
+from sectool.values import dataclass
 
 IsDone = Callable[[Listing], bool]
 """Whether a run has nothing to do on a message."""
