@@ -295,7 +295,12 @@ class IMAPMailbox(AccountReader):
         if self._watch is None and placed:
             self._watch = self._watch_over(placed[0].written.intent.replaced)
         drops_keywords = self._account.drop_keywords
-        return Retiring(self._to_write, note, self._known, drops_keywords).retire(placed)
+        answers = Retiring(self._to_write, note, self._known, drops_keywords).retire(placed)
+        if (watch := self._watch) is not None and not watch.is_over:
+            refs = [copy.written.intent.replaced for copy in placed]
+            if watch.ref in refs and isinstance(answers[refs.index(watch.ref)], MessageError):
+                self._watch = None  # it was not removed, and may turn up anywhere
+        return answers
 
     def _watch_over(self, ref: MessageRef) -> Watch | None:
         """What to look for once a message is removed; None: it is not there."""
