@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -61,10 +62,11 @@ class Place:
         )
 
 
-@pytest.fixture
-def place(sample: list[Mail], specify: Specify, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setenv("SECTOOL_IMAP_PASSWORD", "secret")
-    with passable_directory() as home:
+@contextlib.contextmanager
+def serving(sample: list[Mail], specify: Specify) -> Iterator[Place]:
+    """A place with the sample, beneath a server."""
+    with passable_directory() as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SECTOOL_IMAP_PASSWORD", "secret")
         directory = home / "trial"
         # This server takes a size in a name for true.
         mail = [replace(one, name=one.name.replace(",S=900", "")) for one in sample]
@@ -73,7 +75,14 @@ def place(sample: list[Mail], specify: Specify, monkeypatch: pytest.MonkeyPatch)
             place = Place(server, directory, specify)
             place.own()
             yield place
-            assert server.complaints() == []
+
+
+@pytest.fixture
+def place(sample: list[Mail], specify: Specify) -> Iterator[Place]:
+    with serving(sample, specify) as place:
+        yield place
+        place.server.wait_until_idle()
+        assert place.server.complaints() == []
 
 
 def test_a_whole_job_comes_to_its_end_and_back(place: Place, keys: Keys) -> None:
@@ -113,9 +122,8 @@ def of_the_server(names: list[str]) -> list[int]:
     return sorted({numbers[(len(numbers) - 1) // 2] for numbers in passings.values()})
 
 
-def hold_at_the_kill(place: Place, before: Meanings, keys: Keys, where: str) -> None:
+def hold_at_the_kill(found: Meanings, before: Meanings, where: str) -> None:
     """Nothing is lost, and nothing is there more than twice."""
-    found = place.meanings(keys.old, keys.new)
     for mail, copies in before.items():
         marked = found[(mail[0], "".join(sorted(f"{mail[1]}T")), *mail[2:])]
         assert copies <= found[mail] + marked <= 2 * copies, where
@@ -136,7 +144,7 @@ def test_replacing_killed_at_every_point_loses_nothing_and_resumes_to_the_same_e
     after = place.meanings(keys.old, keys.new)
     for where in trial.kills(spec, None if whole else of_the_server):
         if operation != "in place":  # a plaintext does not mean the same to the checker
-            hold_at_the_kill(place, before, keys, where)
+            hold_at_the_kill(place.meanings(keys.old, keys.new), before, where)
         assert counts(jobs.run(spec)) == wanted, where
         assert place.meanings(keys.old, keys.new) == after, where
         place.server.wait_until_idle()

@@ -11,8 +11,8 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from sectool.crashpoints import crashpoint
 from sectool.errors import (
@@ -36,14 +36,20 @@ from sectool.mailbox.base import (
 from sectool.mailbox.imap.appending import Appender, Outgoing
 from sectool.mailbox.imap.connection import Connection, Refused
 from sectool.mailbox.imap.download import uid_of, validity_of
-from sectool.mailbox.imap.fetched import Fetched
+from sectool.mailbox.imap.encoder import uid_set
+from sectool.mailbox.imap.fetched import Collected, Fetched
 from sectool.mailbox.imap.folders import TO_WRITE, rights_on
-from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, kept
+from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, command, kept, look
+from sectool.mailbox.imap.profiles import GENERIC, Profile
 from sectool.mailbox.imap.quota import require_room, require_size
 from sectool.mailbox.imap.removed import MOST_WATCHED, Watch, next_uids
-from sectool.mailbox.imap.replacing import Retiring, look, unmark
+from sectool.mailbox.imap.replacing import Retiring, unmark
 from sectool.mailbox.imap.store import AccountReader, all_uids
 from sectool.message import NOTHING, Content, Flags, Intent, MessageRef
+from sectool.values import dataclass
+
+_Came: TypeAlias = tuple[Written, Outgoing, int, int | MessageError | None]
+"""What was appended, with UIDVALIDITY, and the UID, or why it was refused; None: not told."""
 
 
 class IMAPMailbox(AccountReader):
@@ -61,6 +67,8 @@ class IMAPMailbox(AccountReader):
         self._local: dict[str, Outgoing] = {}
         """What was written and not placed, by the ``where`` of its intent."""
         self._appender: Appender | None = None
+        self._silent: set[str] = set()
+        """The ``where`` of what the server took without saying credibly where it is."""
         self._watch: Watch | None = None
         self._lacking: dict[bytes, str] = {}
         """Rights that a folder would have to give, of those that were asked about."""
@@ -68,7 +76,7 @@ class IMAPMailbox(AccountReader):
     def require_writable(self) -> None:
         server = self._server()
         location = self.specification.url
-        if "X-GM-EXT-1" in server.capabilities:
+        if not self._known.is_written:
             raise ReadOnlyMailbox(
                 f"the mailbox {location} cannot be written: Gmail removes a label where others"
                 " remove a message, and may give back the old one",
@@ -80,6 +88,12 @@ class IMAPMailbox(AccountReader):
                 " would remove what others marked as well",
                 hint="scan, decrypt without --in-place and verify read it",
             )
+
+    @property
+    def _known(self) -> Profile:
+        """What is known of the server."""
+        self._server()
+        return self._profile or GENERIC
 
     # --- opening --------------------------------------------------------------------------
 
@@ -164,6 +178,11 @@ class IMAPMailbox(AccountReader):
         folder: OpenFolder | None,
         seen: Mapping[MessageRef, Fetched],
     ) -> Outgoing:
+        if intent.where in self._silent:
+            raise ReadOnlyMailbox(
+                f"the server took a message into the folder {intent.folder}, and does not show it",
+                hint="look what the server does with new messages; no old one was removed",
+            )
         flags = intent.flags if folder is None else self._flags_kept(folder, intent.flags)
         new = Outgoing.of(content, flags, _date(intent, seen))
         require_size(self._server(), new.size)
@@ -186,56 +205,73 @@ class IMAPMailbox(AccountReader):
         for name in sorted({copy.intent.folder for copy in written}):
             several = [copy for copy in written if copy.intent.folder == name]
             answers.update(self._place_in(name, several))
+        if self._silent & {copy.intent.where for copy in written}:
+            error = ServerUnavailable("the server does not say where it put new messages")
+            error.has_progressed = True
+            raise error
         return [answers[copy.intent.where] for copy in written]
 
     def _place_in(
         self, name: str, written: Sequence[Written]
     ) -> Iterator[tuple[str, Placed | MessageError]]:
-        """Brings copies into one folder, which is made where an addition needs it."""
-        ready = [copy for copy in written if copy.intent.where in self._local]
+        """Brings copies into one folder; what the server is silent about is noted and left out."""
         for copy in written:
-            if copy not in ready:
+            if copy.intent.where not in self._local:
                 yield copy.intent.where, MessageVanished("the new copy was never written")
-        is_silent = False
+        came = list(self._appended(name, written))
+        others = self._others(
+            name, {uid: new.date for _, new, _, uid in came if isinstance(uid, int)}
+        )
+        for copy, _, validity, uid in came:
+            if isinstance(uid, MessageError):
+                yield copy.intent.where, uid
+            elif uid is None or uid in others:
+                self._silent.add(copy.intent.where)
+            else:
+                key = f"{validity}:{uid}"
+                yield copy.intent.where, Placed(copy, MessageRef(name, key), key, key)
+
+    def _appended(self, name: str, written: Sequence[Written]) -> Iterator[_Came]:
+        """Appends copies to one folder, which is made where an addition needs it."""
+        waiting = ((copy, self._local.get(copy.intent.where)) for copy in written)
+        ready = [(copy, new) for copy, new in waiting if new is not None]
         while ready:
             try:
                 server, folder = self._to_write(name)
             except NoSuchFolder:
-                if any(copy.intent.replaced != NOTHING for copy in ready):
-                    for copy in ready:
-                        yield copy.intent.where, MessageVanished(f"the folder {name} is gone")
-                    break
+                if any(copy.intent.replaced != NOTHING for copy, _ in ready):
+                    gone = MessageVanished(f"the folder {name} is gone")
+                    yield from ((*one, 0, gone) for one in ready)
+                    return
                 self._create(name)
                 continue
             wire = self._folders.own[name].wire
-            outgoing = [self._local[copy.intent.where] for copy in ready]
-            for uids in self._appender_on(server).append(folder, wire, outgoing):
-                for copy, uid in zip(ready, uids, strict=False):
+            appender = self._appender_on(server)
+            for uids in appender.append(folder, wire, [new for _, new in ready]):
+                for (copy, new), uid in zip(ready, uids, strict=False):
                     del self._local[copy.intent.where]
-                    is_silent |= uid is None
-                    yield copy.intent.where, self._placed(copy, folder, uid)
+                    yield copy, new, folder.validity, uid
                 del ready[: len(uids)]
                 if not server.is_open:
                     break  # what was refused may have been understood as something else
-        if is_silent:
-            error = ServerUnavailable("the server does not say where it put new messages")
-            error.has_progressed = True
-            raise error
 
-    @staticmethod
-    def _placed(
-        written: Written, folder: OpenFolder, uid: int | MessageError | None
-    ) -> Placed | MessageError:
-        if not isinstance(uid, int):
-            return uid or MessageVanished("nobody knows where it is")
-        key = f"{folder.validity}:{uid}"
-        return Placed(written, MessageRef(folder.name, key), key, key)
+    def _others(self, name: str, dates: Mapping[int, datetime]) -> set[int]:
+        """Which UIDs that the server said belong to messages of other dates than were sent."""
+        if not dates:
+            return set()
+        server, _ = self._to_write(name)
+        told = Collected(dates)
+        items = f"UID FETCH {uid_set(sorted(dates))} (UID INTERNALDATE)"
+        command(server, name, items, take=told.take)
+        return {uid for uid, found in told.messages.items() if found.internal_date != dates[uid]}
 
     def _appender_on(self, server: Connection) -> Appender:
         before = self._appender
         if before is None or before.connection is not server:
             is_one_by_one = before is not None and before.is_one_by_one
-            self._appender = before = Appender(server, is_one_by_one=is_one_by_one)
+            self._appender = before = Appender(
+                server, keeps_flags=self._known.keeps_flags, is_one_by_one=is_one_by_one
+            )
         return before
 
     def _create(self, name: str) -> None:
@@ -259,7 +295,7 @@ class IMAPMailbox(AccountReader):
         if self._watch is None and placed:
             self._watch = self._watch_over(placed[0].written.intent.replaced)
         drops_keywords = self._account.drop_keywords
-        return Retiring(self._to_write, note, drops_keywords).retire(placed)
+        return Retiring(self._to_write, note, self._known, drops_keywords).retire(placed)
 
     def _watch_over(self, ref: MessageRef) -> Watch | None:
         """What to look for once a message is removed; None: it is not there."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
 from sectool import durable
@@ -19,9 +19,10 @@ from sectool.errors import MessageError, NoSpace, ServerUnavailable
 from sectool.mailbox.imap.connection import Connection, Refused
 from sectool.mailbox.imap.encoder import encode
 from sectool.mailbox.imap.fetched import LAST_UID, Collected, date_text
-from sectool.mailbox.imap.opening import OpenFolder
+from sectool.mailbox.imap.opening import OpenFolder, command
 from sectool.mailbox.imap.reader import Status
 from sectool.message import COPY_BLOCK, Content, Flags
+from sectool.values import dataclass
 
 TOGETHER = 64
 """Messages that come by one command."""
@@ -35,7 +36,6 @@ BYTES_TOGETHER = 4 * 1024 * 1024
 _YEARS = range(1971, 2037)
 """Of dates that no server is known to refuse."""
 
-_BARE = re.compile(rb"(?<!\r)\n")
 _KEYWORD = re.compile(r"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
 _APPENDED = re.compile(r"APPENDUID (\d{1,10}) ([\d:,]{1,2000})", re.IGNORECASE)
 _NO_ROOM = re.compile("quota|mailbox is full|no space", re.IGNORECASE)
@@ -87,7 +87,8 @@ def _with_crlf(content: Content) -> Iterator[bytes]:
     with durable.explained("read a new message"), content.open() as stream:
         while block := stream.read(COPY_BLOCK):
             before = b"\r" if ends_with_cr else b""
-            yield _BARE.sub(b"\r\n", before + block)[len(before) :]
+            lines = (before + block).replace(b"\r\n", b"\n")
+            yield lines.replace(b"\n", b"\r\n")[len(before) :]
             ends_with_cr = block.endswith(b"\r")
 
 
@@ -98,6 +99,8 @@ class Appender:
     connection: Connection
     _taken: dict[tuple[bytes, Flags], Flags] = field(default_factory=dict)
     """Of the flags that it took in a folder, those that it forgot meanwhile."""
+    keeps_flags: bool = False
+    """As ``Profile`` has it."""
     is_one_by_one: bool = False
     """It takes no more than one message at once."""
 
@@ -170,9 +173,8 @@ class Appender:
         except Refused as refused:
             return self._refused(folder, refused.status)
         (uid,) = _uids(status, folder, 1)
-        if uid is not None:
-            self._remind(wire, message, uid)
-        return uid
+        is_it = uid is not None and self._remind(folder.name, wire, message, uid)
+        return uid if is_it else None
 
     def _send(self, wire: bytes, messages: Sequence[Outgoing], *, is_awaited: bool) -> Status:
         crashpoint("imap.append.before")
@@ -191,22 +193,35 @@ class Appender:
             return MessageError(f"the server does not understand how it is sent: {status.text}")
         return MessageError(f"the server does not take it: {status.text or status.code}")
 
-    def _remind(self, wire: bytes, message: Outgoing, uid: int) -> None:
+    def _remind(self, name: str, wire: bytes, message: Outgoing, uid: int) -> bool:
         """Looks whether the first message with some flags has them; sets those that are forgotten.
 
         Exchange forgets that a message is flagged.
+
+        Returns:
+            Whether it may be the message.
         """
         forgotten = self._taken.get((wire, message.flags))
+        if self.keeps_flags:
+            self._taken[wire, message.flags] = forgotten = Flags()
+        if forgotten == Flags():
+            return True
+        told = Collected({uid})
+        command(self.connection, name, f"UID FETCH {uid} (UID FLAGS INTERNALDATE)", take=told.take)
+        found = told.messages.get(uid)
+        if found is None or not found.tells_flags:
+            return True
+        if found.internal_date != message.date:
+            return False
         if forgotten is None:
-            told = Collected({uid})
-            self.connection.ask(f"UID FETCH {uid} (UID FLAGS)", take=told.take)
-            has = told.messages[uid].flags if uid in told.messages else message.flags
             forgotten = Flags(
-                message.flags.system - has.system, _lacking(message.flags.keywords, has.keywords)
+                message.flags.system - found.flags.system,
+                _lacking(message.flags.keywords, found.flags.keywords),
             )
             self._taken[wire, message.flags] = forgotten
         if forgotten != Flags():
-            self.connection.ask(f"UID STORE {uid} +FLAGS.SILENT ({forgotten})")
+            command(self.connection, name, f"UID STORE {uid} +FLAGS.SILENT ({forgotten})")
+        return True
 
 
 def _lacking(wanted: frozenset[str], found: frozenset[str]) -> frozenset[str]:

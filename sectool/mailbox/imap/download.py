@@ -7,7 +7,7 @@ length, and a message ends where a part is shorter than that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from sectool.budget import Work, limit_of
@@ -19,6 +19,7 @@ from sectool.mailbox.imap.fetched import LAST_UID, Collected, Fetched
 from sectool.mailbox.imap.reader import BadAnswer, Sink, Spooled
 from sectool.mailbox.imap.spool import Spool
 from sectool.message import COPY_BLOCK, FileContent, MessageRef, StoredMessage
+from sectool.values import dataclass
 
 PART = 1024 * 1024
 """Bytes of each message that a batch asks for; what is longer is gone on with alone."""
@@ -51,6 +52,8 @@ class Download:
     """Where files are made."""
     ahead: Ahead = field(default_factory=Ahead)
     """What has come."""
+    substitute: bytes = b""
+    """As ``Profile`` has it."""
     _spool: Spool | None = None
     _large: dict[MessageRef, _Large] = field(default_factory=dict)
     _alone: bool = False
@@ -224,10 +227,19 @@ class Download:
         if message.internal_date is None:
             self.give_up([ref], MessageError("the server tells no date of it that can be read"))
             return
+        if self.substitute and _begins_subject(content, self.substitute):
+            self.give_up([ref], MessageError("the server gives a text of its own in its place"))
+            return
         token = f"{validity}:{uid_of(ref)}"
         self.ahead.copies[ref] = StoredMessage(
             ref, content, message.flags, message.internal_date, token
         )
+
+
+def _begins_subject(content: FileContent, text: bytes) -> bool:
+    with content.open() as stream:
+        header = stream.read(COPY_BLOCK).partition(b"\r\n\r\n")[0]
+    return b"\r\nsubject: " + text.lower() in b"\r\n" + header.lower()
 
 
 def uid_of(ref: MessageRef) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 from sectool.mailbox.imap.connection import Take
 from sectool.mailbox.imap.reader import BadAnswer, Data, Numbers, Spooled, Status, Value
 from sectool.message import Flags
+from sectool.values import dataclass
 
 LAST_UID = 2**32 - 1
 
@@ -28,6 +30,8 @@ class Fetched:
     """What was told of one message; None: nothing."""
 
     flags: Flags = field(default_factory=Flags)
+    tells_flags: bool = False
+    """Whether it has those flags, or they were not told."""
     internal_date: datetime | None = None
     size: int | None = None
     body: Spooled | bytes | None = None
@@ -78,6 +82,7 @@ def _add(message: Fetched, items: Mapping[str, Value]) -> None:
             if len(value) > MOST_FLAGS:
                 raise BadAnswer("the server tells of too many flags")
             message.flags = flags_of([one for one in value if isinstance(one, str)])
+            message.tells_flags = True
         elif name == "INTERNALDATE" and isinstance(value, bytes):
             message.internal_date = date_of(value)
         elif name == "RFC822.SIZE":
@@ -117,6 +122,7 @@ def date_text(date: datetime) -> str:
     return f"{date.day:02d}-{month}-{date.year:04d} {date:%H:%M:%S} {zone}"
 
 
+@lru_cache(maxsize=1024)  # each message of a batch is looked at again and again
 def date_of(text: bytes) -> datetime | None:
     """An internal date with its zone; None where it is none."""
     found = _DATE.fullmatch(text)

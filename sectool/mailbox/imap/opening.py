@@ -1,17 +1,27 @@
-"""Opens one folder on a connection: EXAMINE to read it, SELECT where it is to be written."""
+"""One folder on a connection: EXAMINE to read it, SELECT where it is to be written; commands."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import field
+from typing import TypeAlias
 
-from sectool.errors import MailboxError, MessageError
-from sectool.mailbox.imap.connection import Connection, Refused
-from sectool.mailbox.imap.fetched import LAST_UID
+from sectool.errors import MailboxError, MessageError, NoSpace, ReadOnlyMailbox, ServerUnavailable
+from sectool.mailbox.imap.connection import Connection, Refused, Take, nothing
+from sectool.mailbox.imap.download import uid_of, validity_of
+from sectool.mailbox.imap.encoder import uid_set
+from sectool.mailbox.imap.fetched import LAST_UID, Collected, Fetched
 from sectool.mailbox.imap.folders import Folder
-from sectool.mailbox.imap.reader import Data, Numbers, Status
-from sectool.message import Flags
+from sectool.mailbox.imap.reader import BadAnswer, Data, Numbers, Status
+from sectool.message import Flags, MessageRef
+from sectool.values import dataclass
 
 ANY_KEYWORD = "\\*"
+
+FULL = "what the server keeps of removed mail may be full (Exchange: Recoverable Items)"
+
+_NO_ROOM = re.compile("quota|recoverable", re.IGNORECASE)
 
 
 class NoSuchFolder(MailboxError):
@@ -104,6 +114,71 @@ def kept(folder: OpenFolder, flags: Flags, *, drops_keywords: bool) -> Flags:
         hint = " (--drop-keywords does without)" if lost.keywords else ""
         raise MessageError(f"the folder {folder.name} cannot keep its flags {lost}{hint}")
     return flags
+
+
+Open: TypeAlias = Callable[[str], tuple[Connection, OpenFolder]]
+"""Opens a folder to be written, unless it is open."""
+
+
+def command(
+    server: Connection,
+    name: str,
+    words: str,
+    *,
+    take: Take = nothing,
+    passes: re.Pattern[str] | None = None,
+) -> Status:
+    """A command in a folder that is open.
+
+    Args:
+        server: has it open.
+        name: of the folder.
+        words: of the command.
+        take: given each untagged response.
+        passes: code of a refusal that is an answer.
+
+    Raises:
+        ReadOnlyMailbox: the server refuses it.
+        NoSpace: the same, since something is full.
+        ServerUnavailable: it does not understand it, and the connection was dropped.
+    """
+    try:
+        return server.ask(words, take=take)
+    except Refused as refused:
+        if passes is not None and passes.match(refused.status.code):
+            return refused.status
+        what = " ".join(words.split(" ")[:2])
+        if not server.is_open:
+            raise ServerUnavailable(f"the server does not understand {what}: {refused}") from None
+        told = f"the server refuses {what} in the folder {name}: {refused}"
+        if _NO_ROOM.search(f"{refused.status.code} {refused}"):
+            raise NoSpace(told, hint=FULL) from None
+        raise ReadOnlyMailbox(
+            told,
+            hint="give whoever logs in the rights of an owner there; the same command goes on",
+        ) from None
+
+
+def look(open_folder: Open, name: str, refs: Iterable[MessageRef]) -> dict[MessageRef, Fetched]:
+    """Flags, dates and changes of those messages of a folder that are there."""
+    try:
+        server, folder = open_folder(name)
+    except NoSuchFolder:
+        return {}
+    by_uid = {uid_of(ref): ref for ref in refs if validity_of(ref) == folder.validity}
+    by_uid.pop(0, None)
+    if not by_uid:
+        return {}
+    told = Collected(by_uid)
+    # Before that a server may tell what was, not what others did meanwhile.
+    command(server, name, "NOOP")
+    items = f"(UID FLAGS INTERNALDATE{' MODSEQ' if folder.counts_changes else ''})"
+    command(server, name, f"UID FETCH {uid_set(sorted(by_uid))} {items}", take=told.take)
+    if not all(found.tells_flags for found in told.messages.values()):
+        # None would be taken for all of them cleared.
+        server.drop()
+        raise BadAnswer("the server tells no flags of a message")
+    return {by_uid[uid]: found for uid, found in told.messages.items()}
 
 
 def _number(text: str) -> int:

@@ -11,8 +11,8 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias, TypeVar
+from dataclasses import field, replace
+from typing import TypeVar
 
 from sectool.crashpoints import crashpoint
 from sectool.errors import (
@@ -24,16 +24,13 @@ from sectool.errors import (
     ServerUnavailable,
 )
 from sectool.mailbox.base import Merge, Note, Placed
-from sectool.mailbox.imap.connection import Connection, Refused, Take, nothing
 from sectool.mailbox.imap.download import uid_of, validity_of
 from sectool.mailbox.imap.encoder import uid_set
-from sectool.mailbox.imap.fetched import Collected, Fetched
-from sectool.mailbox.imap.opening import NoSuchFolder, OpenFolder, kept
-from sectool.mailbox.imap.reader import Status
+from sectool.mailbox.imap.fetched import Fetched
+from sectool.mailbox.imap.opening import FULL, NoSuchFolder, Open, OpenFolder, command, kept, look
+from sectool.mailbox.imap.profiles import Profile
 from sectool.message import Flags, MessageRef
-
-Open: TypeAlias = Callable[[str], tuple[Connection, OpenFolder]]
-"""Opens a folder to be written, unless it is open."""
+from sectool.values import dataclass
 
 Entry = TypeVar("Entry")
 
@@ -42,7 +39,6 @@ ROUNDS = 5
 
 _MARK = "+FLAGS.SILENT (\\Deleted)"
 _UNMARK = "-FLAGS.SILENT (\\Deleted)"
-_NO_ROOM = re.compile("quota|recoverable", re.IGNORECASE)
 _MODIFIED = re.compile(r"MODIFIED ([\d:,]+)", re.IGNORECASE)
 
 
@@ -68,6 +64,15 @@ class _Pair:
         told = self.placed.written.intent.told
         return told is not None and told.deleted and not self.placed.written.flags.deleted
 
+    @property
+    def is_by_append(self) -> bool:
+        """Whether the new copy came by the intent, and the old one was there before.
+
+        Where a new copy is to go and the old one stays, they change places.
+        """
+        where = self.placed.written.intent.where
+        return may_have_come(where, self.placed.ref) and not may_have_come(where, self.old)
+
 
 @dataclass(slots=True)
 class Retiring:
@@ -76,11 +81,13 @@ class Retiring:
     Args:
         open_folder: opens folders.
         note: told of flags and marks before they are set.
+        profile: of the server.
         drops_keywords: whether keywords may be lost that a folder does not keep.
     """
 
     open_folder: Open
     note: Note
+    profile: Profile
     drops_keywords: bool = False
     _answers: dict[MessageRef, Placed | MessageError] = field(default_factory=dict)
 
@@ -105,10 +112,16 @@ class Retiring:
         seen = self._look([ref for pair in pairs for ref in (pair.placed.ref, pair.old)])
         pairs = [pair for pair in pairs if self._merges(pair, seen)]
         self._note(pairs)
-        self._carry_over(pairs)
         again: list[_Pair] = []
-        for name, several in _by_folder(pairs, lambda pair: pair.old):
-            again += self._remove(name, several, seen)
+        try:
+            self._carry_over(pairs)
+            for name, several in _by_folder(pairs, lambda pair: pair.old):
+                again += self._marked_and_removed(name, several, seen)
+        except (ReadOnlyMailbox, NoSpace) as refusal:
+            self._withdraw([pair for pair in pairs if pair.old not in self._answers])
+            if self.profile.hides:
+                raise NoSpace(refusal.message, hint=FULL) from refusal
+            raise
         return again
 
     def _fail(self, pair: _Pair, error: MessageError) -> None:
@@ -146,7 +159,15 @@ class Retiring:
         if (old := seen.get(pair.old)) is None:
             raise MessageVanished(f"the message {pair.old} is no longer there")
         flags = old.flags.unmarked if pair.has_our_mark else old.flags
-        return written.merged(old=flags, new=self._new(pair, seen).flags)
+        new = self._new(pair, seen)
+        if pair.is_by_append and new.internal_date != old.internal_date:
+            self._withdraw([pair])
+            raise MessageError("the server does not give the new copy the date of the old one")
+        if forgotten := self.profile.forgets - new.flags.system:
+            # The copy may be of a run that was killed before it could set them.
+            had = Flags(written.flags.system - forgotten, written.flags.keywords)
+            written = replace(written, flags=had)
+        return written.merged(old=flags, new=new.flags)
 
     @staticmethod
     def _new(pair: _Pair, seen: Mapping[MessageRef, Fetched]) -> Fetched:
@@ -192,10 +213,10 @@ class Retiring:
                 if flags != Flags():
                     changes[pair.placed.ref.folder, sign, flags].append(pair)
         for (name, sign, flags), several in changes.items():
-            server, _ = self.open_folder(name)
-            uids = uid_set(sorted({uid_of(pair.placed.ref) for pair in several}))
+            server, folder = self.open_folder(name)
+            uids = _uids_in(folder, (pair.placed.ref for pair in several))
             crashpoint("imap.flag.before")
-            command(server, name, f"UID STORE {uids} {sign}FLAGS.SILENT ({flags})")
+            command(server, name, f"UID STORE {uid_set(uids)} {sign}FLAGS.SILENT ({flags})")
             crashpoint("imap.flag.after")
         for pair in pairs:
             assert pair.merge is not None
@@ -205,26 +226,16 @@ class Retiring:
                 written = replace(written, intent=replace(written.intent, told=told))
             pair.placed = replace(pair.placed, written=written)
 
-    def _remove(
-        self, name: str, pairs: list[_Pair], seen: Mapping[MessageRef, Fetched]
-    ) -> list[_Pair]:
-        """Marks and removes old copies of one folder; answers those that changed just now."""
-        try:
-            return self._marked_and_removed(name, pairs, seen)
-        except (ReadOnlyMailbox, NoSpace):
-            self._withdraw(pairs)
-            raise
-
     def _withdraw(self, pairs: Sequence[_Pair]) -> None:
-        """Removes new copies whose old ones the server does not remove, as far as it lets them."""
+        """Removes new copies whose old ones stay, as far as the server lets them go."""
         left = self._look(pair.old for pair in pairs)
-        twice = [pair.placed.ref for pair in pairs if pair.old in left]
+        twice = [pair.placed.ref for pair in pairs if pair.old in left and pair.is_by_append]
         for name, several in _by_folder(twice, lambda ref: ref):
-            server, _ = self.open_folder(name)
-            uids = sorted({uid_of(ref) for ref in several})
+            server, folder = self.open_folder(name)
+            uids = _uids_in(folder, several)
             with contextlib.suppress(ReadOnlyMailbox, NoSpace):
                 command(server, name, f"UID STORE {uid_set(uids)} {_MARK}")
-                self._expunge(name, uids)
+                self._expunge(name, several)
 
     def _marked_and_removed(
         self, name: str, pairs: list[_Pair], seen: Mapping[MessageRef, Fetched]
@@ -247,7 +258,7 @@ class Retiring:
                     changed.append(pair)
         marked = [pair for pair in marked if pair.is_marked and pair.old not in self._answers]
         if marked:
-            self._expunge(name, sorted({uid_of(pair.old) for pair in marked}))
+            self._expunge(name, [pair.old for pair in marked])
         left = self._look(pair.old for pair in marked)
         for pair in marked:
             if pair.old in left:
@@ -260,7 +271,7 @@ class Retiring:
         self, name: str, pairs: list[_Pair], seen: Mapping[MessageRef, Fetched]
     ) -> list[_Pair]:
         """Marks old copies that are as they were seen; answers the others."""
-        server, folder = self.open_folder(name)
+        _, folder = self.open_folder(name)
         changed: list[_Pair] = []
         unless = ""
         changes = [seen[pair.old].change or 0 for pair in pairs]
@@ -273,7 +284,8 @@ class Retiring:
                 for pair in pairs
                 if pair.old not in now or now[pair.old].flags != seen[pair.old].flags
             ]
-        uids = sorted({uid_of(pair.old) for pair in pairs if pair not in changed})
+        server, folder = self.open_folder(name)
+        uids = _uids_in(folder, (pair.old for pair in pairs if pair not in changed))
         if not uids:
             return changed
         crashpoint("imap.mark.before")
@@ -283,8 +295,9 @@ class Retiring:
         modified = set(_changed(status.code, uids))
         return changed + [pair for pair in pairs if uid_of(pair.old) in modified]
 
-    def _expunge(self, name: str, uids: Sequence[int]) -> None:
-        server, _ = self.open_folder(name)
+    def _expunge(self, name: str, refs: Iterable[MessageRef]) -> None:
+        server, folder = self.open_folder(name)
+        uids = _uids_in(folder, refs)
         crashpoint("imap.expunge.before")
         try:
             command(server, name, f"UID EXPUNGE {uid_set(uids)}")
@@ -292,6 +305,25 @@ class Retiring:
             command(server, name, f"UID STORE {uid_set(uids)} {_UNMARK}")
             raise
         crashpoint("imap.expunge.after")
+
+
+def _uids_in(folder: OpenFolder, refs: Iterable[MessageRef]) -> list[int]:
+    """The numbers of messages in a folder that is open, for a command that changes them.
+
+    Raises:
+        ServerUnavailable: the folder was made anew since they were looked at, so that its
+            messages have other numbers, and these are others' messages now.
+    """
+    refs = list(refs)
+    if any(validity_of(ref) != folder.validity for ref in refs):
+        raise ServerUnavailable(f"the folder {folder.name} was made anew meanwhile")
+    return sorted({uid_of(ref) for ref in refs})
+
+
+def may_have_come(where: str, ref: MessageRef) -> bool:
+    """Whether a message of a folder that was not made anew came since an intent noted ``where``."""
+    validity, first, _ = where.split(":") if where else ("0", "0", "")
+    return validity_of(ref) == int(validity) != 0 and uid_of(ref) >= int(first)
 
 
 def unmark(open_folder: Open, ref: MessageRef) -> None:
@@ -304,64 +336,6 @@ def unmark(open_folder: Open, ref: MessageRef) -> None:
         crashpoint("imap.unmark.before")
         command(server, ref.folder, f"UID STORE {uid_of(ref)} {_UNMARK}")
         crashpoint("imap.unmark.after")
-
-
-def command(
-    server: Connection,
-    name: str,
-    words: str,
-    *,
-    take: Take = nothing,
-    passes: re.Pattern[str] | None = None,
-) -> Status:
-    """A command in a folder that is open.
-
-    Args:
-        server: has it open.
-        name: of the folder.
-        words: of the command.
-        take: given each untagged response.
-        passes: code of a refusal that is an answer.
-
-    Raises:
-        ReadOnlyMailbox: the server refuses it.
-        NoSpace: the same, since something is full.
-        ServerUnavailable: it does not understand it, and the connection was dropped.
-    """
-    try:
-        return server.ask(words, take=take)
-    except Refused as refused:
-        if passes is not None and passes.match(refused.status.code):
-            return refused.status
-        what = " ".join(words.split(" ")[:2])
-        if not server.is_open:
-            raise ServerUnavailable(f"the server does not understand {what}: {refused}") from None
-        told = f"the server refuses {what} in the folder {name}: {refused}"
-        if _NO_ROOM.search(f"{refused.status.code} {refused}"):
-            hint = "what the server keeps of removed mail may be full (Exchange: Recoverable Items)"
-            raise NoSpace(told, hint=hint) from None
-        raise ReadOnlyMailbox(
-            told,
-            hint="give whoever logs in the rights of an owner there; the same command goes on",
-        ) from None
-
-
-def look(open_folder: Open, name: str, refs: Iterable[MessageRef]) -> dict[MessageRef, Fetched]:
-    """Flags, dates and changes of those messages of a folder that are there."""
-    try:
-        server, folder = open_folder(name)
-    except NoSuchFolder:
-        return {}
-    by_uid = {uid_of(ref): ref for ref in refs if validity_of(ref) == folder.validity}
-    by_uid.pop(0, None)
-    if not by_uid:
-        return {}
-    told = Collected(by_uid)
-    # Before that a server may tell what was, not what others did meanwhile.
-    command(server, name, "NOOP")
-    items = f"(UID FLAGS INTERNALDATE{' MODSEQ' if folder.counts_changes else ''})"
-    command(server, name, f"UID FETCH {uid_set(sorted(by_uid))} {items}", take=told.take)
-    return {by_uid[uid]: found for uid, found in told.messages.items()}
 
 
 def _by_folder(

@@ -39,6 +39,7 @@ from sectool.mailbox.imap.fetched import LAST_UID, Collected, Fetched
 from sectool.mailbox.imap.folders import TO_READ, Folder, Folders, list_folders, rights_on
 from sectool.mailbox.imap.login import log_in
 from sectool.mailbox.imap.opening import OpenFolder, open_folder
+from sectool.mailbox.imap.profiles import Profile, recognised
 from sectool.mailbox.imap.reader import BadAnswer, Data, Numbers, Status
 from sectool.mailbox.imap.spool import private_directory, sweep
 from sectool.mailbox.imap.url import account_of
@@ -87,6 +88,8 @@ class AccountReader(Mailbox):
         sweep(self._directory)
         self._connection: Connection | None = None
         self._opened: OpenFolder | None = None
+        self._profile: Profile | None = None
+        """Of the server, once somebody logged in."""
         self._folders = Folders()
         self._denied: dict[bytes, bool] = {}
         """Of the folders that were asked about, whether they may not be read."""
@@ -103,6 +106,7 @@ class AccountReader(Mailbox):
             self._connection = Connection(self._endpoint)
             try:
                 log_in(self._connection, self._credentials.renewed())
+                self._profile = self._profile or recognised(self._connection)
             except BaseException:
                 self._connection.drop()
                 raise
@@ -114,12 +118,12 @@ class AccountReader(Mailbox):
             others = range(self._account.connections - 1)
             self._fetchers = tuple(type(self)(self._access) for _ in others)
         for fetcher in self._fetchers:
-            fetcher.take_over(self._folders, self._denied)
+            fetcher.take_over(self)
         return self._fetchers
 
-    def take_over(self, folders: Folders, denied: dict[bytes, bool]) -> None:
-        """Nobody asks again what another connection was told of the folders."""
-        self._folders, self._denied = folders, denied
+    def take_over(self, other: AccountReader) -> None:
+        """Nobody asks again what another connection was told of the folders and the server."""
+        self._folders, self._denied, self._profile = other._folders, other._denied, other._profile
 
     def close(self) -> None:
         for fetcher in self._fetchers or ():
@@ -203,7 +207,9 @@ class AccountReader(Mailbox):
 
     @property
     def passed_over(self) -> Sequence[str]:
-        return tuple(f"{name}: {reason}" for name, reason in self._folders.left.items())
+        left = [f"{name}: {reason}" for name, reason in self._folders.left.items()]
+        hides = "" if self._profile is None else self._profile.hides
+        return (*left, *([hides] if hides else []))
 
     # --- reading --------------------------------------------------------------------------
 
@@ -326,6 +332,8 @@ class AccountReader(Mailbox):
         gone = [ref for ref in refs if ref not in here]
         download.give_up(gone, MessageVanished("the message is no longer there"))
         if here:
+            if self._profile is not None:
+                download.substitute = self._profile.substitute
             download.fetch(server, here, validity)
 
     def fetch(self, ref: MessageRef) -> StoredMessage:

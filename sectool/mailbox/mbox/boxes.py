@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO, TypeVar
 
 from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
@@ -22,6 +22,7 @@ from sectool.mailbox.mbox.index import FileState, Index, key_of, read_index
 from sectool.mailbox.mbox.layout import USUAL_HEADER, Layout, RangesStream, digest_of, lay_out
 from sectool.mailbox.mbox.reader import Reader
 from sectool.message import COPY_BLOCK, MessageRef
+from sectool.values import dataclass
 
 INDEXES = 4
 """Files whose index is kept in memory."""

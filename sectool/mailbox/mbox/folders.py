@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +31,7 @@ from sectool.mailbox.mbox.layout import first_separator
 from sectool.mailbox.mbox.reader import Reader
 from sectool.message import open_regular_file
 from sectool.trust import person
+from sectool.values import dataclass
 
 IMAP_CACHE = "ImapMail"
 """Directory of a Thunderbird profile that holds copies of what lies on servers."""

@@ -14,7 +14,6 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sectool.errors import MailboxError
@@ -28,6 +27,7 @@ from sectool.mailbox.mbox.layout import (
 )
 from sectool.mailbox.mbox.reader import Reader
 from sectool.message import Flags
+from sectool.values import dataclass
 
 MESSAGE_LIMIT = 2_000_000
 """Messages in one file."""

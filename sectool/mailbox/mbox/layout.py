@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 from bisect import bisect_right
-from dataclasses import dataclass
 from itertools import accumulate
 
 from sectool.mailbox.mbox.form import (
@@ -20,6 +19,7 @@ from sectool.mailbox.mbox.form import (
 )
 from sectool.mailbox.mbox.reader import Reader
 from sectool.message import COPY_BLOCK
+from sectool.values import dataclass
 
 USUAL_HEADER = 16 * 1024
 """Bytes in which most header blocks end."""

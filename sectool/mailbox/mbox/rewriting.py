@@ -13,7 +13,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import BinaryIO
 
@@ -32,6 +32,7 @@ from sectool.mailbox.mbox.locking import HeldFile, locked, locked_beside
 from sectool.mailbox.mbox.reader import Reader
 from sectool.mailbox.mbox.waiting import Waiting, digest_in, whole_name
 from sectool.message import COPY_BLOCK, Intent, MessageRef, open_regular_file
+from sectool.values import dataclass
 
 TRIES = 5
 """Times a folder is written that programs change although it is locked."""

@@ -654,6 +654,16 @@ def test_no_password_goes_over_a_connection_that_anybody_could_read(server: Serv
     assert server.connections == 2
 
 
+def test_a_mailbox_that_is_open_before_anybody_logs_in_is_not_taken(server: Server) -> None:
+    server.greeting = b"* PREAUTH [CAPABILITY IMAP4rev1] hello\r\n"
+    with (
+        server.opened(Account(insecure=True)) as mailbox,
+        pytest.raises(LoginRefused, match="does not say whose"),
+    ):
+        list(mailbox.folders())
+    assert server.said == []
+
+
 def test_what_is_said_before_tls_is_there_ends_the_connection(server: Server) -> None:
     server.capabilities = "STARTTLS AUTH=PLAIN"
     server.answers["STARTTLS"] = b"TAG OK begin\r\n* CAPABILITY AUTH=PLAIN\r\n"
@@ -731,3 +741,27 @@ def test_a_server_is_known_by_its_certificate(
         assert "--ca-file" in refused.value.hint
     assert server.said == []
     assert server.connections == 1
+
+
+class _Elsewhere:
+    """A connection to another machine, on which nothing may be sent."""
+
+    def __init__(self, address: str) -> None:
+        self.getpeername = lambda: (address, 143)
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("address", ["192.0.2.9", "2001:db8::9", "fe80::9%eth0"])
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_server_elsewhere_is_refused_with_insecure_before_anything_is_sent(
+    address: str, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = _Elsewhere(address)
+    monkeypatch.setattr("socket.create_connection", lambda *_: reached)
+    with pytest.raises(UsageError, match="--insecure is for a server on this machine") as refused:
+        connection.Connection(connection.Endpoint("imap.example.org", 143, tls, insecure=True))
+    assert refused.value.exit_code == 2
+    assert reached.is_closed

@@ -212,6 +212,7 @@ def test_a_keyword_that_a_folder_cannot_keep_leaves_the_message(
 
 def test_flags_that_a_server_forgets_are_set_again(world: IMAPWorld, proxy: RewritingProxy) -> None:
     ref = world.deliver("INBOX", OLD, flags=FLAGGED)
+    proxy.told[rb'"name" "[^"]*"'] = rb'"name" "nobody knows"'
     with through(proxy, world) as mailbox:
         written = write(mailbox, [ref])
         # The first look says that one is missing.
@@ -386,6 +387,28 @@ def test_what_another_client_does_while_the_old_copy_goes_is_kept(
     if error is not None:
         assert isinstance(answer, error)
         assert not told[-1].old.deleted
+
+
+def test_numbers_that_a_folder_gives_to_others_meanwhile_are_not_acted_on(
+    world: IMAPWorld, mailbox: Mailbox
+) -> None:
+    refs = [world.deliver(folder, OLD) for folder in ("Archive", "Sent")]
+    placed = place(mailbox, refs)
+
+    def hook(name: str) -> None:
+        # Of the first folder; the second was looked at, and is open no more.
+        if name == "imap.expunge.after":
+            crashpoints.install(None)
+            world.make_anew("Sent")
+
+    crashpoints.install(hook)
+    try:
+        with pytest.raises(ServerUnavailable, match="made anew"):
+            mailbox.retire(placed)
+    finally:
+        crashpoints.install(None)
+    left = [(seen.folder, seen.raw, seen.flags) for seen in world.seen()]
+    assert left == [("Archive", NEW, SEEN), ("Sent", NEW, SEEN), ("Sent", OLD, SEEN)]
 
 
 # --- where nothing is written --------------------------------------------------------------------
