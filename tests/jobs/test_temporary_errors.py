@@ -26,17 +26,20 @@ from sectool.outcome import State
 from sectool.summary import Summary
 from tests.support import checker, crash
 from tests.support.failing import Failing, Moment
+from tests.support.kinds import fill_kind
 from tests.support.mailboxes import Keys, Mail, fill
 from tests.support.one_file import KINDS
-from tests.support.one_file_world import OneFileWorld, fill_one_file
+from tests.support.one_file_world import OneFileWorld
 from tests.support.specifications import Fields, Specify
 
 USUAL = {
     ("maildir", "walk", Moment.HALFWAY),
     ("imaplike", "walk", Moment.HALFWAY),
     *((kind, name, Moment.AFTER) for kind in KINDS for name in ("write", "place", "retire")),
+    *((kind, "retire", Moment.AFTER) for kind in ("mbox", "eml")),
 } - {("maildirlike", name, Moment.AFTER) for name in ("write", "place")}
 """What the normal run lets fail, and where."""
+TRIED = ("maildir", "mbox", "eml", *KINDS)
 READING = ("folders", "walk", "fetch", "find")
 WRITING = ("write", "place", "retire")
 
@@ -97,7 +100,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "WAITS", (0.0,) * len(retrying.WAITS))
 
 
-@pytest.fixture(params=["maildir", *KINDS])
+@pytest.fixture(params=TRIED)
 def place(
     request: pytest.FixtureRequest,
     sample: list[Mail],
@@ -122,7 +125,7 @@ def place(
     if kind == "maildir":
         shutil.move(tmp_path / "filled", mailbox)
     else:
-        fill_one_file(mailbox, kind, tmp_path / "filled")
+        fill_kind(mailbox, kind, tmp_path / "filled")
     return Place(tmp_path / "trial", f"{kind}:{mailbox}", mailbox, specify, faults)
 
 
@@ -134,7 +137,7 @@ def counts(summary: Summary) -> dict[State, int]:
     ("place", "name", "moment"),
     [
         pytest.param(*case, marks=() if case in USUAL else pytest.mark.all_only)
-        for case in product(("maildir", *KINDS), (*READING, *WRITING), Moment)
+        for case in product(TRIED, (*READING, *WRITING), Moment)
     ],
     indirect=["place"],
 )
@@ -165,7 +168,7 @@ def test_a_call_that_fails_for_a_moment_leaves_no_trace(
     [
         # The normal run has each call, each on another kind.
         pytest.param(kind, name, marks=() if (n + m) % 4 == 0 else pytest.mark.all_only)
-        for n, kind in enumerate(("maildir", *KINDS))
+        for n, kind in enumerate(TRIED)
         for m, name in enumerate(WRITING)
     ],
     indirect=["place"],
