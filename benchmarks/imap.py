@@ -21,7 +21,9 @@ from pathlib import Path
 
 from benchmarks.mail import Mail, make_mail
 from benchmarks.measure import Measured, measured
+from sectool import jobs
 from sectool.hardening import Secret
+from sectool.keys import KeySpecification
 from sectool.mailbox import (
     Account,
     Credentials,
@@ -32,6 +34,7 @@ from sectool.mailbox import (
     Written,
     open_mailbox,
 )
+from sectool.mailbox.imap.connection import Connection
 from sectool.message import BytesContent, MessageRef
 from tests.support.dovecot import Dovecot, running_dovecot
 from tests.support.imap_world import own
@@ -88,8 +91,8 @@ def far(mail: Mail, directory: Path, rounds: int) -> None:
         for number in range(rounds):
             least = one_by_one(proxy.port, ONE_BY_ONE)
             print(f"far: one by one {least:.1f} messages a second")
-            jobs = ("--job", directory / f"job{number}")
-            for words in (("scan", "--keys", mail.old), ("decrypt", "--keys", mail.old, *jobs)):
+            job = ("--job", directory / f"job{number}")
+            for words in (("scan", "--keys", mail.old), ("decrypt", "--keys", mail.old, *job)):
                 done = command(proxy.port, words)
                 rate = len(mail.names) / done.seconds
                 print(
@@ -98,6 +101,42 @@ def far(mail: Mail, directory: Path, rounds: int) -> None:
                     f" {rate / least:.0f} times (goal {GOAL_FAR})",
                     flush=True,
                 )
+
+
+def waits(mail: Mail, directory: Path) -> None:
+    """Prints what does not depend on what else the machine does: processor time, and answers.
+
+    One process over one connection waits for each answer, so that the sum is more than the
+    command takes, which fetches while it works and has workers.
+    """
+    answers = 0
+    send = Connection._send  # noqa: SLF001  # nothing else counts it
+
+    def counted(self: Connection, piece: bytes) -> None:
+        nonlocal answers
+        answers += 1
+        send(self, piece)
+
+    Connection._send = counted  # type: ignore[method-assign]  # noqa: SLF001
+    keys = KeySpecification((mail.old,))
+    account = Account(insecure=True, connections=1)
+    with served(mail) as server:
+        url = f"imap://alice@127.0.0.1:{server.port}/"
+        for spec in (
+            jobs.Scan(mailbox=url, keys=keys, account=account, workers=0),
+            jobs.Decrypt(mailbox=url, keys=keys, account=account, workers=0, job=directory / "job"),
+        ):
+            answers, used = 0, time.process_time()
+            jobs.run(spec)
+            used = time.process_time() - used
+            total = used + answers * 2 * THERE
+            print(
+                f"far: {type(spec).__name__.lower()} of {len(mail.names)}: {used:.1f} s of the"
+                f" processor, {answers} answers; together {total:.1f} s,"
+                f" one by one {len(mail.names) * 2 * THERE:.0f} s for the answers alone",
+                flush=True,
+            )
+    Connection._send = send  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def near(mail: Mail, rounds: int) -> None:
@@ -159,6 +198,7 @@ def main() -> None:
         directory = Path(name)
         mail = make_mail(directory / "mail", options.mix, options.messages)
         if options.only != "near":
+            waits(mail, directory)
             far(mail, directory, options.rounds)
         if options.only != "far":
             near(mail, options.rounds)

@@ -48,6 +48,8 @@ from sectool.mailbox.imap.store import AccountReader, all_uids
 from sectool.message import NOTHING, Content, Flags, Intent, MessageRef
 from sectool.values import dataclass
 
+_ANEW = "its folder was made anew meanwhile"
+
 _Came: TypeAlias = tuple[Written, Outgoing, int, int | MessageError | None]
 """What was appended, with UIDVALIDITY, and the UID, or why it was refused; None: not told."""
 
@@ -69,6 +71,8 @@ class IMAPMailbox(AccountReader):
         self._appender: Appender | None = None
         self._silent: set[str] = set()
         """The ``where`` of what the server took without saying credibly where it is."""
+        self._had: set[tuple[str, int]] = set()
+        """Folders that were open to be written, with their UIDVALIDITY then."""
         self._watch: Watch | None = None
         self._lacking: dict[bytes, str] = {}
         """Rights that a folder would have to give, of those that were asked about."""
@@ -105,13 +109,15 @@ class IMAPMailbox(AccountReader):
             MailboxError: it cannot be opened.
         """
         try:
-            return self._opened_folder(name, for_writing=True)
+            server, folder = self._opened_folder(name, for_writing=True)
         except ServerUnavailable:
             raise
         except MailboxError as error:
             if name in {*self.folders(), *self._folders.left}:
                 raise
             raise NoSuchFolder(error.message) from error
+        self._had.add((name, folder.validity))
+        return server, folder
 
     def _looked_at(self, refs: Sequence[MessageRef]) -> dict[MessageRef, Fetched]:
         seen: dict[MessageRef, Fetched] = {}
@@ -295,7 +301,12 @@ class IMAPMailbox(AccountReader):
         if self._watch is None and placed:
             self._watch = self._watch_over(placed[0].written.intent.replaced)
         drops_keywords = self._account.drop_keywords
-        return Retiring(self._to_write, note, self._known, drops_keywords).retire(placed)
+        answers = Retiring(self._to_write, note, self._known, drops_keywords).retire(placed)
+        if (watch := self._watch) is not None and not watch.is_over:
+            refs = [copy.written.intent.replaced for copy in placed]
+            if watch.ref in refs and isinstance(answers[refs.index(watch.ref)], MessageError):
+                self._watch = None  # it was not removed, and may turn up anywhere
+        return answers
 
     def _watch_over(self, ref: MessageRef) -> Watch | None:
         """What to look for once a message is removed; None: it is not there."""
@@ -322,7 +333,18 @@ class IMAPMailbox(AccountReader):
 
     def find(self, intents: Sequence[Intent]) -> list[Whereabouts]:
         places = {name: self._uids_of(name) for name in sorted(_folders_of(intents))}
-        return [_whereabouts(intent, places) for intent in intents]
+        return [
+            Whereabouts((), old_present=False, unclear=MessageError(_ANEW))
+            if self._was_made_anew(intent.replaced, places)
+            else _whereabouts(intent, places)
+            for intent in intents
+        ]
+
+    def _was_made_anew(self, ref: MessageRef, places: Mapping[str, _Place | MessageError]) -> bool:
+        """Whether the folder of a message was, since it was open here; the next walk finds both."""
+        place = places.get(ref.folder)
+        is_there = isinstance(place, _Place) and place.validity not in {0, validity_of(ref)}
+        return is_there and (ref.folder, validity_of(ref)) in self._had
 
     def _uids_of(self, name: str) -> _Place | MessageError:
         try:
