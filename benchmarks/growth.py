@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sectool import budget, cms, smime
 from sectool.asn1 import der
-from sectool.cli.layout import fact, table
+from sectool.cli.words.layout import fact, table
 from sectool.cms import oids
 from sectool.errors import MessageError, SectoolError
 from sectool.jobs.work.open_with import find_opening

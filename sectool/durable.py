@@ -21,7 +21,6 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -38,6 +37,7 @@ from sectool.errors import (
 )
 from sectool.message import COPY_BLOCK, digest_stream, open_regular_file
 from sectool.sight import Sight
+from sectool.values import dataclass
 
 AnyPath = TypeVar("AnyPath", Path, DirectoryEntry)
 

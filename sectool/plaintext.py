@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
+
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,3 +60,12 @@ class NoProgress:
 
     def warn(self, text: str, *, hint: str = "") -> None:
         pass
+
+
+def size_text(size: float) -> str:
+    """Bytes in the unit a person would use: kB, MB and GB are powers of a thousand."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError

@@ -6,11 +6,11 @@ One mailbox is all that is ever looked at. Nothing here says of a key that it ca
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from sectool.outcome import Identity
+from sectool.values import dataclass
 
 NOT_LOOKED_AT = ("other mailboxes", "shared folders", "backups", "holds", "files")
 """Where mail may lie that needs an old key, and where nobody looked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from sectool.outcome import (
 )
 from sectool.plaintext import Plaintext
 from sectool.retirement import Answer, Claim, GivenUp, LookedAt
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,8 @@ class Purged:
     bytes: int = 0
     kept: int = 0
     """Checkpoints and originals that stay."""
+    too_young: int = 0
+    """Those of them that stay for no other reason than ``--older-than``."""
     is_rehearsal: bool = False
     """Whether nothing went, and this is what would go."""
 

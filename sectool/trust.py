@@ -16,10 +16,10 @@ import shlex
 import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from sectool.errors import UnsafeDirectory, UsageError
+from sectool.values import dataclass
 
 PLACE = "/var/lib/sectool"
 """Directory of root's below which an administrator's job directories lie."""

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.support.checked_keys import CheckedOnce
+from tests.support.large_pages import take_large_pages
 
 if TYPE_CHECKING:
     from tests.support.faults import FaultyProcess
@@ -146,6 +147,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    take_large_pages()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

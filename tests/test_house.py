@@ -187,7 +187,7 @@ def test_only_the_job_log_knows_sqlite() -> None:
 
 def test_only_the_command_line_knows_typer_and_tqdm() -> None:
     users = {
-        path.parent.name
+        path.relative_to(ROOT / "sectool").parts[0]
         for path in SOURCES
         if re.search(
             r"^\s*(import|from) (typer|tqdm|click)", path.read_text(encoding="utf-8"), re.MULTILINE

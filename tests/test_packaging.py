@@ -57,6 +57,41 @@ def test_each_command_has_a_man_page_with_all_its_options(tmp_path: Path, progra
         assert not missing, name
 
 
+BASH = """
+source ./sectool
+COMP_WORDS=(sectool encrypt --profile mod) COMP_CWORD=3
+_sectool_completion sectool
+echo "$COMPREPLY"
+"""
+ZSH = """
+zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell 'fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -D; echo READ""Y'
+zpty -r -m shell line '*READY*'
+zpty -w -n shell $'sectool encrypt --profile mod\t'
+zpty -r -m shell line '*modern*' && echo modern
+"""
+"""What zsh completes shows only where somebody types."""
+FISH = "source sectool.fish; complete -C 'sectool encrypt --profile mod'"
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"),
+    [
+        ("bash", ("--norc", "-c", BASH)),
+        ("zsh", ("-f", "-c", ZSH)),
+        ("fish", ("--no-config", "-c", FISH)),
+    ],
+)
+def test_a_shell_completes_with_what_is_made_for_it(
+    shell: str, words: tuple[str, ...], tmp_path: Path, program: Path
+) -> None:
+    require(shell)
+    made = tmp_path / "completions"
+    run(PACKAGING / "make-completions", made, directory=tmp_path)
+    assert run(shell, *words, directory=made).decode().split() == ["modern"]
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
 def test_systemd_finds_nothing_wrong_with_a_unit(unit: Path) -> None:
     require("systemd-analyze")

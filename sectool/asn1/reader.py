@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Final, Generic, NamedTuple, Self, TypeVar
 
 from sectool.asn1.octets import read_long_length, read_long_tag, read_oid
 from sectool.asn1.tags import CONSTRUCTED, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING
 from sectool.errors import LimitExceeded, MalformedMessage
+from sectool.values import dataclass
 
 BLOCK: Final = 128 * 1024
 """Bytes read from the stream at a time."""

@@ -7,7 +7,6 @@ in pieces, so DER alone will not do. Knows tags and lengths, no meanings.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from sectool.asn1.der import element
 from sectool.asn1.octets import read_long_length, read_oid
@@ -20,6 +19,7 @@ from sectool.asn1.tags import (
     SEQUENCE,
 )
 from sectool.errors import MalformedMessage
+from sectool.values import dataclass
 
 _HIGH_TAG = 0x1F
 

@@ -15,7 +15,6 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +31,7 @@ from sectool.errors import (
 from sectool.message import Content, DigestingSink, FileContent, copy
 from sectool.outcome import MessageDigest
 from sectool.sight import Sight
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +33,7 @@ from sectool.message import (
     InnerEntity,
     digest_stream,
 )
+from sectool.values import dataclass
 
 _PROFILES = (cms.Profile.MODERN, cms.Profile.POST_QUANTUM)
 """Those with authenticated encryption, the more widely read one first."""

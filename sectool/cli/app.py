@@ -164,7 +164,7 @@ class _Commands(Mapping[str, Any]):
 
 @cache
 def _load(name: str) -> Any:
-    module = importlib.import_module(f"sectool.cli.{name}")
+    module = importlib.import_module(f"sectool.cli.commands.{name}")
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
     alone.command(cls=Command, epilog=ending(name, module.EXAMPLE))(spread(getattr(module, name)))
     return typer.main.get_command(alone)

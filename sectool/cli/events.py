@@ -91,7 +91,7 @@ class Events:
 
     def summary(self, summary: Summary) -> None:
         """What came of the run."""
-        from sectool.cli.verdicts import judge
+        from sectool.cli.words.verdicts import judge
 
         if self.are_heard:
             counts: dict[str, Any] = {state.value: n for state, n in sorted(summary.counts.items())}

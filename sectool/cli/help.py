@@ -13,7 +13,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "What it works on": (
         *("--job", "--mailbox", "--dry-run", "--in-place", "--nested", "--wrapped"),
         *("--restore-subject", "--include-clear", "--restart-phase", "--to-stage", "--abandon"),
-        *("--check", "--quick", "--deep", "--or-reencrypt", "--reason", "--yes"),
+        *("--older-than", "--check", "--quick", "--deep", "--or-reencrypt", "--reason", "--yes"),
     ),
     "Keys and certificates": (
         *("--keys", "--new-keys", "--to", "--verify-keys", "--retire", "--give-up", "--owner"),

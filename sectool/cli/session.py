@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from sectool.cli.events import Events, open_events
-from sectool.cli.layout import shorten
 from sectool.cli.options import Manners, RunManners
 from sectool.cli.shell import note_warning, plain, say, say_in_lines, warnings_after
 from sectool.cli.stopping import SignalCancel, handling, stopping_at_once
+from sectool.cli.words.layout import shorten
 from sectool.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def confirm(warning: str) -> None:
 def run_job(spec: Run[AnySummary], manners: Manners) -> AnySummary:
     """Carries out a run for a person at a terminal or a program behind a pipe."""
     from sectool import jobs
-    from sectool.cli.render import as_json
+    from sectool.cli.words.render import as_json
     from sectool.hardening import harden
 
     harden()

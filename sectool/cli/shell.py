@@ -29,7 +29,8 @@ from sectool.errors import (
 )
 
 FORMAT = 2
-"""Of every JSON document; a member that goes or means something else makes it one more."""
+"""Of every JSON document; after the first release a member that goes or means something else
+makes it one more."""
 
 TRACEBACK_VERBOSITY = 2
 """``-vv``: errors come with the place in the source they came from."""
@@ -48,7 +49,6 @@ def carry_out(run: Callable[[list[str]], None], words: list[str]) -> int:
     Returns:
         The exit code of the command contract.
     """
-    _warnings.clear()
     try:
         _occupy_standard_descriptors()
         with stopping_at_once():
@@ -63,6 +63,8 @@ def carry_out(run: Callable[[list[str]], None], words: list[str]) -> int:
         failure = _failure(error)
         _tell(failure, as_json="--json" in words)
         return failure.exit_code
+    finally:
+        _warnings.clear()
     return 0
 
 
@@ -120,7 +122,7 @@ def _failure(error: BaseException) -> SectoolError:
 
 
 _warnings: list[dict[str, str]] = []
-"""What the command warned of so far; documents have it, too."""
+"""What the command warned of so far; documents have it, too. None is left when it ends."""
 
 
 def note_warning(text: str, hint: str) -> None:
@@ -133,9 +135,15 @@ def warnings_after(count: int) -> list[dict[str, str]]:
     return _warnings[count:]
 
 
-def tell(error: SectoolError) -> None:
-    """What is wrong and what to do about it, a line each."""
-    say_in_lines(f"sectool: error: {_one_line(error.message)}")
+def tell(error: SectoolError, *, where: str = "") -> None:
+    """What is wrong and what to do about it, a line each.
+
+    Args:
+        error: what was met.
+        where: at which of several things a command was given; empty: there is one.
+    """
+    said = f"{where}: {error.message}" if where else error.message
+    say_in_lines(f"sectool: error: {_one_line(said)}")
     say_in_lines(f"sectool: hint: {_one_line(_hint(error))}")
 
 
@@ -289,7 +297,7 @@ def say(text: str = "") -> None:
 
 def say_in_lines(text: str) -> None:
     """The same, broken at spaces where standard error is a terminal."""
-    from sectool.cli.layout import wrapped
+    from sectool.cli.words.layout import wrapped
 
     for line in wrapped(plain(text), indent=len("sectool: "), stream=sys.stderr):
         say(line)

@@ -7,7 +7,7 @@ another row, and a class like ``ciphers.CBC`` or ``aead.CCM`` where its mode or 
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -40,6 +40,7 @@ from sectool.cms.ciphers import (
 from sectool.cms.identifiers import AlgorithmIdentifier, read_algorithm_identifier
 from sectool.cms.reader import CMSReader
 from sectool.errors import MalformedMessage, UnsupportedMessage
+from sectool.values import dataclass
 
 # --- what old mail needs to be opened, and nothing is ever sealed with ----------------------------
 # Short keys or blocks of 8 bytes: RFC 3370 (Triple DES, RC2), RFC 2984 (CAST5),

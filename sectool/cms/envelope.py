@@ -63,8 +63,8 @@ class Envelope:
     """Bytes of the outer element as encoded."""
     trailing_bytes: int
     """Bytes of the source after it."""
-    other_attributes: bytes = b""
-    """unprotectedAttrs or unauthAttrs as encoded, where they were asked for."""
+    other_attributes: bytes | None = b""
+    """unprotectedAttrs or unauthAttrs as encoded; None: they are there, and were passed over."""
     encrypted_content: bytes | None = field(default=None, repr=False)
     """Where it is small enough for memory, and was not received by anybody else."""
 
@@ -284,13 +284,13 @@ def enter_encrypted_content_info(reader: CMSReader) -> tuple[str, AlgorithmIdent
     return content_type, read_algorithm_identifier(reader, "contentEncryptionAlgorithm")
 
 
-def _other_attributes(reader: CMSReader, number: int, what: str, *, keep: bool) -> bytes:
+def _other_attributes(reader: CMSReader, number: int, what: str, *, keep: bool) -> bytes | None:
     if not reader.at(tags.context(number)):
         return b""
     if keep:
         return reader.read_raw(what, reader.limits.attributes_size)
     reader.skip(what)
-    return b""
+    return None
 
 
 # --- description -------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 
 from sectool.asn1 import tags
 from sectool.cms import oids
@@ -18,6 +17,7 @@ from sectool.cms.recipients import read_recipient_infos
 from sectool.cms.seams import RecipientIdentifier
 from sectool.cms.usual_form import read_usual_head
 from sectool.errors import MalformedMessage
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

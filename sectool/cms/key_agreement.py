@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -42,6 +41,7 @@ from sectool.cms.seams import (
     SubjectKeyIdentifier,
 )
 from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessage
+from sectool.values import dataclass
 
 AgreementPublicKey = ec.EllipticCurvePublicKey | x25519.X25519PublicKey
 """Kinds of keys that are encrypted to."""

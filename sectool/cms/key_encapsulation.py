@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import mlkem
@@ -31,6 +31,7 @@ from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, UnwrappedKey
 from sectool.cms.seams import IssuerAndSerialNumber, KeyOperations
 from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessage
+from sectool.values import dataclass
 
 KEMPublicKey = mlkem.MLKEM768PublicKey | mlkem.MLKEM1024PublicKey
 """Kinds of keys that are encrypted to."""

@@ -6,7 +6,6 @@ open anything: each trial is a private-key operation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from sectool.asn1 import tags
@@ -16,6 +15,7 @@ from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, RecipientKind
 from sectool.cms.seams import RecipientIdentifier
 from sectool.errors import MalformedMessage, MissingKey
+from sectool.values import dataclass
 
 _AGREEING = frozenset({oids.EC_PUBLIC_KEY, oids.X25519, oids.X448})
 _ROUNDING = 8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sectool.asn1 import der, tags
 from sectool.cms import oids
@@ -26,6 +25,7 @@ from sectool.cms.seams import (
     SubjectKeyIdentifier,
 )
 from sectool.errors import MalformedMessage, UnsupportedMessage
+from sectool.values import dataclass
 
 
 def _read_pkcs1_v15(algorithm: AlgorithmIdentifier) -> RSAPadding:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import SEED, Camellia, TripleDES
@@ -19,6 +18,7 @@ from sectool.asn1 import der
 from sectool.cms import oids
 from sectool.cms.identifiers import AlgorithmIdentifier, require_null_or_absent
 from sectool.errors import DecryptionFailed, MalformedMessage, UnsupportedMessage
+from sectool.values import dataclass
 
 _HALF = 8
 """Bytes of half a block, the unit that RFC 3394 wraps."""

@@ -5,10 +5,9 @@ Nothing here bounds the encrypted content itself, which is streamed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sectool.asn1.reader import ReaderLimits
 from sectool.message import IN_MEMORY
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,13 +138,22 @@ class SealedEnvelope:
             budget.spend(Work.READING, len(block))
             plaintext.write(decryptor.update(block))
 
+        self.give_content(receive)
+        plaintext.write(decryptor.finish())
+        return DecryptedContent(plaintext.size, plaintext.digest())
+
+    def give_content(self, receive: Callable[[bytes], object]) -> None:
+        """Gives the encrypted content in blocks; what is not held is read again.
+
+        Raises:
+            MalformedMessage: the source is damaged.
+            MessageChanged: it is not what was read before.
+        """
         if (held := self.envelope.encrypted_content) is None:
             self.read_again(receive)
         else:
             for start in range(0, len(held), COPY_BLOCK):
                 receive(held[start : start + COPY_BLOCK])
-        plaintext.write(decryptor.finish())
-        return DecryptedContent(plaintext.size, plaintext.digest())
 
     def read_again(
         self, receive: Callable[[bytes], object] | None = None, *, with_attributes: bool = False

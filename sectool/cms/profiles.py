@@ -7,7 +7,6 @@ certificates are judged elsewhere.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import Protocol
@@ -41,6 +40,7 @@ from sectool.cms.reader import CMSReader
 from sectool.cms.recipients import RecipientInfo, RecipientKind
 from sectool.cms.seams import OAEP, IssuerAndSerialNumber, PKCS1v15, RSAPadding
 from sectool.errors import CertificateUnusable, MalformedMessage
+from sectool.values import dataclass
 
 # --- how a key is written for a certificate: one class for each kind of key -----------------------
 

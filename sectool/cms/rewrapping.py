@@ -7,7 +7,7 @@ content is judged here, and none of the old recipients stays (RFC 5652 section 6
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sectool.asn1 import der, tags
 from sectool.cms import oids
@@ -20,6 +20,7 @@ from sectool.cms.sealing import envelope_head, envelope_version, wrap_for
 from sectool.cms.seams import HashingSink
 from sectool.errors import UnsupportedMessage
 from sectool.message import Sink
+from sectool.values import dataclass
 
 _KEPT_CONTENT = {
     oids.ENVELOPED_DATA: frozenset({oids.AES_128_CBC, oids.AES_192_CBC, oids.AES_256_CBC}),
@@ -83,11 +84,13 @@ def rewrap_envelope(
     if reason := why_not_rewrapped(opening, profile):
         raise UnsupportedMessage(reason)
     sealed = opening.sealed
-    envelope = sealed.read_again(with_attributes=True)
+    envelope = sealed.envelope
+    if envelope.other_attributes is None:
+        envelope = sealed.read_again(with_attributes=True)
     tail = _tail(envelope, sealed.limits)
     output = HashingSink(sink)
     output.write(_head(envelope, opening, recipients, profile, len(tail)))
-    sealed.read_again(output.write)
+    sealed.give_content(output.write)
     output.write(tail)
     return Rewrapped(output.digest(), output.size, opening.content_encryption_key)
 
@@ -124,7 +127,7 @@ def _tail(envelope: Envelope, limits: Limits) -> bytes:
     )
 
 
-def _attributes(number: int, attributes: bytes, limits: Limits) -> bytes:
+def _attributes(number: int, attributes: bytes | None, limits: Limits) -> bytes:
     # An implicit tag: only the first octet differs from that of a SET.
-    encoded = canonical_set(attributes, limits)
+    encoded = canonical_set(attributes or b"", limits)
     return bytes((tags.context(number) | tags.CONSTRUCTED,)) + encoded[1:] if encoded else b""

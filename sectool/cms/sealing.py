@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sectool.asn1 import der, tags
 from sectool.cms import oids
@@ -22,6 +22,7 @@ from sectool.cms.recipients import RecipientInfo
 from sectool.cms.seams import DISCARD, HashingSink, IssuerAndSerialNumber, SizedSource, Source
 from sectool.errors import MalformedMessage, MessageChanged
 from sectool.message import Sink
+from sectool.values import dataclass
 
 _BLOCK = 128 * 1024
 _TAG_SIZE = 16

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, modes
@@ -30,6 +30,7 @@ from sectool.errors import (
     MalformedMessage,
     UnsupportedMessage,
 )
+from sectool.values import dataclass
 
 _CHECK_SIZE = 3
 """Bytes of the key that RFC 3211 section 2.3.1 repeats inverted."""

@@ -10,7 +10,6 @@ import hashlib
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Protocol
 
@@ -50,6 +49,7 @@ from sectool.errors import (
     MessageError,
     UnsupportedMessage,
 )
+from sectool.values import dataclass
 
 Digests = dict[str, frozenset[bytes]]
 """By the name of a hash function: the digests of the content that are right. Several,

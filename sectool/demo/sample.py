@@ -13,7 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +23,7 @@ import sectool
 from sectool.durable import explained
 from sectool.errors import RunError, UsageError
 from sectool.outcome import State
+from sectool.values import dataclass
 
 _Entry = TypeVar("_Entry")
 

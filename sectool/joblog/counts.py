@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sectool.joblog.layers import IS_ACKNOWLEDGED, LayerTable
@@ -14,6 +13,7 @@ from sectool.joblog.table import Table
 from sectool.outcome import NOT_DONE, Integrity, RecipientKey, State
 from sectool.plaintext import Lying
 from sectool.summary import NotDone, Summary
+from sectool.values import dataclass
 
 _UNFINISHED = "(word IN (SELECT value FROM json_each(?)) OR (word = ? AND told <> ''))"
 _UNFINISHED_VALUES = (json.dumps(sorted(NOT_DONE)), State.CHECKPOINTED)

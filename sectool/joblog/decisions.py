@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +30,7 @@ from sectool.outcome import (
 )
 from sectool.retirement import GivenUp, LookedAt
 from sectool.summary import RetiredKey
+from sectool.values import dataclass
 
 HAPPENED = frozenset({State.LOST, State.CHANGED})
 """States that come of what someone did: only acknowledged where they are named."""

@@ -122,12 +122,16 @@ class JobLog(ValueTable):
             JobLogVersion: a newer sectool wrote it, or one that was never released.
         """
         connection = sqlite3.connect(":memory:", isolation_level=None)
-        if path is None or not path.exists():
-            make_tables(connection, schema)
-            connection.execute("INSERT INTO job VALUES ('job', 'rehearsal')")
-        else:
-            _copy(path, connection, schema)
-        configure(connection, read_only=True)
+        try:
+            if path is None or not path.exists():
+                make_tables(connection, schema)
+                connection.execute("INSERT INTO job VALUES ('job', 'rehearsal')")
+            else:
+                _copy(path, connection, schema)
+            configure(connection, read_only=True)
+        except BaseException:
+            connection.close()
+            raise
         return cls(path or Path(":memory:"), connection)
 
     def close(self) -> None:

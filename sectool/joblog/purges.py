@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
+from datetime import datetime
 
 from sectool.joblog.messages import MessageTable
 from sectool.joblog.parts import STORED
-from sectool.joblog.records import Removal
+from sectool.joblog.records import Removal, number_of
 from sectool.joblog.table import Table
 from sectool.outcome import ContentDigest, MessageDigest, State
 
@@ -113,6 +114,28 @@ class PurgeTable(Table):
                 execute(f"{insert} {_LAYERS_GO}", ("layer", message, *_WAITING))
         for message in unread:
             execute("DELETE FROM temp.freed WHERE message = ?", (message,))
+
+    def hold_younger(self, cutoff: datetime) -> Removal:
+        """Keeps for now what belongs to released messages that were worked on since a moment.
+
+        Args:
+            cutoff: a message whose last step lies before it is old enough. That the new key
+                opened it is no step on it here, or a proof would make it young again.
+
+        Returns:
+            What stays for this reason alone.
+        """
+        rows = self._connection.execute(
+            "SELECT DISTINCT freed.message FROM temp.freed AS freed JOIN step USING (message)"
+            " WHERE name NOT IN ('verified', 'purged') AND at >= ? ORDER BY 1",
+            (number_of(cutoff),),
+        )
+        young = [int(message) for (message,) in rows]
+        stays = self.removal(young)
+        self._connection.executemany(
+            "DELETE FROM temp.freed WHERE message = ?", [(message,) for message in young]
+        )
+        return stays
 
     def released(self) -> list[int]:
         """Messages that let go of a checkpoint or an original, in order."""

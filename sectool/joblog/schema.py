@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from sectool.joblog.records import (
@@ -27,6 +27,7 @@ from sectool.joblog.records import (
     StoredCopy,
 )
 from sectool.outcome import Integrity, Proof, State
+from sectool.values import dataclass
 
 APPLICATION_ID = 0x5EC70001
 """Marks the SQLite file as a job log (``PRAGMA application_id``)."""

@@ -7,7 +7,6 @@ certificate must allow.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -17,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sectool.errors import SectoolError, UsageError
 from sectool.keys.certificates import HeldCertificate, read_extension
+from sectool.values import dataclass
 
 AGREEING_KEYS = (ec.EllipticCurvePublicKey, x25519.X25519PublicKey)
 ENCIPHERING_KEYS = (rsa.RSAPublicKey, mlkem.MLKEM768PublicKey, mlkem.MLKEM1024PublicKey)

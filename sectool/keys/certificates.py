@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TypeVar
@@ -30,6 +29,7 @@ from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import damaged
 from sectool.outcome import CertificateFingerprint
+from sectool.values import dataclass
 
 _AGREEING_KEYS = frozenset({oids.EC_PUBLIC_KEY, oids.X25519, oids.X448})
 

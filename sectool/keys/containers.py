@@ -9,7 +9,6 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from sectool.keys.objects import add_object, read_pkcs12, recognise_object
 from sectool.keys.passphrases import FilePassphrases
 from sectool.keys.private_structures import KnownKeys
 from sectool.keys.problems import KeyFileError, ProblemKind, damaged, over_limit, unsupported
+from sectool.values import dataclass
 
 KEY_SUFFIXES = frozenset(
     {

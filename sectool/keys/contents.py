@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -19,6 +19,7 @@ from sectool.keys.passphrases import FilePassphrases
 from sectool.keys.private_keys import encode_public_key, load_private_key
 from sectool.keys.private_structures import KnownKeys
 from sectool.keys.problems import KeyFileError, damaged, over_limit, passphrase_needed
+from sectool.values import dataclass
 
 
 @dataclass(slots=True)

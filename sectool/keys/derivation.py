@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 
@@ -20,6 +19,7 @@ from sectool.cms.identifiers import HASH_NAMES
 from sectool.cms.oids import PSEUDORANDOM_FUNCTIONS
 from sectool.keys import limits
 from sectool.keys.problems import damaged, over_limit, unsupported
+from sectool.values import dataclass
 
 HASHES = {
     "1.2.840.113549.2.5": "md5",

@@ -15,7 +15,6 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +26,7 @@ from sectool.keys.specification import KeySpecification
 from sectool.keys.token_uri import parse_token_uri
 from sectool.message import open_regular_file
 from sectool.trust import MAXIMUM_LINKS, Trust, components, person
+from sectool.values import dataclass
 
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """Not blocking: a FIFO in the place of a file must not hang."""

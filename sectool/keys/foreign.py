@@ -7,12 +7,12 @@ then has a file that every program reads.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from sectool.asn1 import tags
 from sectool.errors import SectoolError
 from sectool.keys import ber
 from sectool.keys.problems import KeyFileError, unsupported
+from sectool.values import dataclass
 
 _KEYTOOL = "keytool -importkeystore -srckeystore {file} {type}-destkeystore {stem}.p12"
 _KEYTOOL += " -deststoretype PKCS12"

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,7 @@ from sectool.outcome import (
     PublicKeyDigest,
     RecipientKey,
 )
+from sectool.values import dataclass
 
 # --- what is asked of each private key, wherever it lies: file or token ---------------------------
 

@@ -9,7 +9,7 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from sectool.keys.token_access import TokenAccess, close_sessions, open_token, s
 from sectool.keys.token_contents import read_token
 from sectool.keys.token_uri import parse_token_uri
 from sectool.trust import Trust
+from sectool.values import dataclass
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 

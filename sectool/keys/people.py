@@ -7,10 +7,10 @@ common; keys without any address are nobody's in particular.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from sectool import cms
 from sectool.keys.history import HeldKey, KeyHistory
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ RFC 5958 (PKCS#8), RFC 8017 (RSA), RFC 9935 (ML-KEM keys). Knows no files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import (
@@ -41,6 +41,7 @@ from sectool.keys.private_structures import (
 )
 from sectool.keys.problems import damaged, unsupported
 from sectool.keys.unpadding import whole_encrypted_key
+from sectool.values import dataclass
 
 _ML_KEM = frozenset({"2.16.840.1.101.3.4.4.2", "2.16.840.1.101.3.4.4.3"})
 _ML_KEM_SEED_BYTES = 64

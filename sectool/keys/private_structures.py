@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -26,6 +25,7 @@ from sectool.budget import Work, current
 from sectool.errors import SectoolError
 from sectool.keys import ber, limits
 from sectool.keys.problems import KeyFileError, damaged, over_limit, unsupported
+from sectool.values import dataclass
 
 _RSA = frozenset(
     {"1.2.840.113549.1.1.1", "1.2.840.113549.1.1.7", "1.2.840.113549.1.1.10", "2.5.8.1.1"}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from sectool.errors import RunError
+from sectool.values import dataclass
 
 
 class ProblemKind(StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
@@ -48,6 +48,7 @@ from sectool.keys.private_keys import describe_key, encode_public_key
 from sectool.keys.problems import KeyFileError, ProblemKind
 from sectool.keys.specification import KeySpecification
 from sectool.outcome import CertificateFingerprint
+from sectool.values import dataclass
 
 CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 """Elliptic curves that are encrypted to; which profile takes which is not judged here."""

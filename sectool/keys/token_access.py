@@ -10,7 +10,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sectool.errors import PassphraseError, RunError, UsageError
 from sectool.keys.passphrases import Ask, read_text
 from sectool.keys.specification import KeySpecification
 from sectool.keys.token_uri import TokenURI
+from sectool.values import dataclass
 
 PIN_VARIABLE = "SECTOOL_PIN"
 MODULE_VARIABLE = "SECTOOL_PKCS11_MODULE"

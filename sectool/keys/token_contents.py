@@ -9,7 +9,7 @@ run, the other costs a message.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +32,7 @@ from sectool.keys.problems import KeyFileError, KeyProblem, damaged, unsupported
 from sectool.keys.token_access import TokenAccess, token_failed
 from sectool.keys.token_uri import TokenURI
 from sectool.keys.unpadding import unpad, whole_encrypted_key
+from sectool.values import dataclass
 
 TokenPublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 

@@ -7,10 +7,10 @@ read by everyone on the machine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
 from sectool.errors import UsageError
+from sectool.values import dataclass
 
 SCHEME = "pkcs11:"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sectool.errors import MessageError, MessageVanished
 from sectool.hardening import Secret
 from sectool.message import IN_MEMORY, BytesContent, MessageRef, StoredMessage
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.mailbox.base import Mailbox

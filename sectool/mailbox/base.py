@@ -38,7 +38,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -49,6 +49,7 @@ from sectool.errors import MessageChanged, MessageError, ReadOnlyMailbox
 from sectool.mailbox.access import Access, Ahead, MailboxSpecification, MessageHead, MessageSource
 from sectool.message import Content, Flags, Intent, Listing, MessageRef, StoredMessage
 from sectool.sight import Sight
+from sectool.values import dataclass
 
 
 class Unit(Enum):

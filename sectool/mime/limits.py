@@ -5,7 +5,7 @@ Bodies are not bounded here; they are streamed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 from sectool.mime.lines import match_delimiter
 from sectool.mime.transfer_encoding import reaches_end_of_cms
+from sectool.values import dataclass
 
 LOOK_AHEAD = 16 * 1024
 """Bytes in which a header is looked for."""

@@ -189,14 +189,13 @@ def decode(
 ) -> bytes:
     """As ``open_decoded``, all of it at once."""
     if isinstance(content, BytesContent):
-        raw = content.raw[start:end]
-        blocks = [raw] if len(raw) <= BLOCK else [*_blocks(io.BytesIO(raw), len(raw))]
+        blocks = [content.raw[start:end]]
     else:
         with content.open() as stream:
             _pass(stream, start)
             blocks = [*_blocks(stream, end - start)]
     for layer in layers:
-        blocks = [*_decoded(iter(blocks), _DECODERS[layer](note))]
+        blocks = [*filter(None, _decoded(iter(blocks), _DECODERS[layer](note)))]
     return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
@@ -133,7 +134,7 @@ def test_a_message_to_a_crowd_opens_and_writes_a_bounded_table(
     assert +summary.counts == {State.CHECKPOINTED: 1}
     assert len(summary.keys_in_history) == 1
     assert len(summary.keys) == cms.DEFAULT_LIMITS.recipients + 1
-    with sqlite3.connect(tmp_path / "job" / "job.db") as log:
+    with closing(sqlite3.connect(tmp_path / "job" / "job.db")) as log:
         (rows,) = log.execute("SELECT count(*) FROM recipient").fetchone()
     assert rows == cms.DEFAULT_LIMITS.recipients + 1
 

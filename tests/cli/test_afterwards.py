@@ -108,6 +108,28 @@ def test_purge_tells_what_would_go_and_what_went(
     assert answer["job_data_removed"] == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--older-than", "30d"), 0),
+        (("--older-than", "30d", "--accept-unproven"), 2),
+        (("--older-than", "30d", "--accept-unproven", "--yes"), 0),
+        (("--older-than", "30d", "--accept-unproven", "--dry-run"), 0),
+        (("--older-than", "30d", "--abandon", "--yes"), 2),
+        (("--older-than", "30"), 2),
+        (("--older-than", "0d"), 2),
+    ],
+)
+def test_nothing_unproven_goes_by_its_age_while_nobody_looks(
+    words: tuple[str, ...], code: int, job: Path, keys: dict[str, Key], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    before = sorted(job.rglob("*.eml"))
+    proof = named("--verify-keys", keys["new"])
+    assert run_app(["purge", str(job), *proof, "--workers", "0", *words]) == code
+    assert sorted(job.rglob("*.eml")) == before
+
+
 def test_rollback_closes_the_job_to_encrypt(
     job: Path, keys: dict[str, Key], capsys: pytest.CaptureFixture[str]
 ) -> None:

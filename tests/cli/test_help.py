@@ -68,7 +68,7 @@ def test_without_a_command_help_is_shown_and_the_code_is_usage(run: Fixture) -> 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_shorter_than_40_lines(command: str) -> None:
-    module = importlib.import_module(f"sectool.cli.{command}")
+    module = importlib.import_module(f"sectool.cli.commands.{command}")
     assert len(inspect.getsource(getattr(module, command)).splitlines()) < 40
 
 

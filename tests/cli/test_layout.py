@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sectool.cli import layout
-from sectool.cli.layout import columns_of, key_name, table, wrapped
+from sectool.cli.words import layout
+from sectool.cli.words.layout import columns_of, key_name, table, wrapped
 from sectool.outcome import RecipientKey
 
 SERIAL = "7e0020110c5d4f8811aa027e0020110c5d4f8811"

@@ -25,10 +25,10 @@ from typing import Any
 
 import pytest
 
-from sectool.cli import advice
 from sectool.cli.reporting.collect import TOLD_APART, Tally
 from sectool.cli.reporting.page import KINDS, Kind
-from sectool.cli.verdicts import Level
+from sectool.cli.words import advice
+from sectool.cli.words.verdicts import Level
 from sectool.locks import Lock
 from sectool.outcome import NOT_DONE, State
 from tests.support.copies import copy_as_moved

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sectool.cli import retirement
 from sectool.cli.app import run_app
+from sectool.cli.words import retirement
 from sectool.outcome import Identity, PublicKeyDigest, RecipientKey
 from sectool.retirement import Answer, Claim, LookedAt
 from sectool.summary import RetiredKey

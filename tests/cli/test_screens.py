@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sectool.cli.layout import columns_of
+from sectool.cli.words.layout import columns_of
 from sectool.demo.sample import sample_directory, unpack_maildir
 from tests.support.terminal import screen
 

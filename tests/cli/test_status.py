@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sectool.cli.render import plaintext_as_json, plaintext_as_table
+from sectool.cli.words.render import plaintext_as_json, plaintext_as_table
 from sectool.plaintext import Lying, Plaintext
 
 Fixture = Any

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from sectool import jobs
-from sectool.cli.render import as_json
 from sectool.cli.stopping import Stopped
+from sectool.cli.words.render import as_json
 from sectool.errors import Terminated
 from sectool.progress import NoProgress
 from sectool.summary import Activity

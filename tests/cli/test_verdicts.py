@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sectool.cli.app import run_app
+from sectool.cli.shell import envelope
 from tests.support import checker
 from tests.support.checker import Key
 from tests.support.documents import parsed
@@ -405,7 +406,7 @@ def test_encrypt_begins_nothing_that_there_is_no_room_for(
     before = checker.census(maildir)
     monkeypatch.setattr("sectool.durable.free_bytes", lambda _: 1000)
     answer = run("encrypt", "--job", job, "--to", keys["new"].certificate, code=17)
-    assert "free there" in answer["error"]["message"]
+    assert "1.0 kB are free there" in answer["error"]["message"]
     assert checker.census(maildir) == before
 
 
@@ -416,3 +417,5 @@ def test_decrypt_says_before_it_begins_that_the_room_may_not_do(
     words = ("decrypt", maildir, "--job", tmp_path / "job", *named("--keys", keys["old"]))
     (warning,) = run(*words)["warnings"]
     assert "if all of it is encrypted, this takes about" in warning["message"]
+    assert "1.0 kB are free there" in warning["message"]
+    assert envelope(0)["warnings"] == []  # none is left to the next document of this process

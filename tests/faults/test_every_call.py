@@ -56,24 +56,29 @@ def test_a_call_that_goes_wrong_costs_no_message_and_the_same_command_resumes(
     assert violations == []
 
 
-@pytest.fixture(scope="module")
-def eml_stage(tmp_path_factory: pytest.TempPathFactory, keys: Keys, faulty: FaultyProcess) -> Stage:
-    place = tmp_path_factory.mktemp("calls")
-    return Stage(place, faulty, keys, place / "work", seeing_each_change, kind="eml")
+@pytest.fixture(scope="module", params=["eml", "mbox"])
+def stage_of_files(
+    tmp_path_factory: pytest.TempPathFactory,
+    keys: Keys,
+    faulty: FaultyProcess,
+    request: pytest.FixtureRequest,
+) -> Stage:
+    place, kind = tmp_path_factory.mktemp("calls"), str(request.param)
+    return Stage(place, faulty, keys, place / "work", seeing_each_change, kind=kind)
 
 
-# In the normal run each act of the store fails instead (``tests/jobs/test_eml.py``).
+# In the normal run each act of these stores fails instead: ``test_eml.py``, ``test_mbox.py``.
 @pytest.mark.all_only
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("operation", ["encrypt", "in place", "rewrap", "rollback"])
-def test_a_call_that_goes_wrong_costs_no_eml_file_and_the_same_command_resumes(
-    operation: str, part: int, eml_stage: Stage
+def test_a_call_that_goes_wrong_costs_no_file_of_mail_and_the_same_command_resumes(
+    operation: str, part: int, stage_of_files: Stage
 ) -> None:
-    judge = Judge(eml_stage, operation)
+    judge = Judge(stage_of_files, operation)
     calls = judge.calls()
     chosen = [trial for trial in trials(calls) if "/job/" not in trial.call.path][part::PARTS]
     violations = [text for trial in chosen for text in judge.violations(trial)]
-    note_figures(f"{operation}, of .eml files", calls, chosen, violations)
+    note_figures(f"{operation}, of {stage_of_files.kind} files", calls, chosen, violations)
     assert violations == []
 
 

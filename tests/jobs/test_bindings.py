@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -60,14 +61,12 @@ def counts(summary: Summary) -> dict[State, int]:
 
 
 def logged(job: Path) -> list[tuple[str, ...]]:
-    with sqlite3.connect(f"file:{job / 'job.db'}?mode=ro", uri=True) as log:
-        rows = list(
+    with closing(sqlite3.connect(f"file:{job / 'job.db'}?mode=ro", uri=True)) as log:
+        return list(
             log.execute(
                 "SELECT issuer, serial_number, subject_key_identifier, public_key FROM binding"
             )
         )
-    log.close()
-    return rows
 
 
 def serial_of(certificate: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sectool import jobs
-from sectool.cli.render import as_json, as_table
+from sectool.cli.words.render import as_json, as_table
 from sectool.mime import base64_text
 from sectool.outcome import State
 from tests.support.mailboxes import Keys, Mail, encrypted, fill

@@ -11,7 +11,7 @@ from typing import Unpack
 import pytest
 
 from sectool import jobs
-from sectool.cli import retirement
+from sectool.cli.words import retirement
 from sectool.errors import UsageError
 from sectool.keys import KeySpecification
 from sectool.retirement import Answer

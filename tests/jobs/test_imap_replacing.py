@@ -81,6 +81,7 @@ def serving(sample: list[Mail], specify: Specify) -> Iterator[Place]:
 def place(sample: list[Mail], specify: Specify) -> Iterator[Place]:
     with serving(sample, specify) as place:
         yield place
+        place.server.wait_until_idle()
         assert place.server.complaints() == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sectool import jobs
-from sectool.cli.render import as_json, as_table
+from sectool.cli.words.render import as_json, as_table
 from sectool.cms import Profile
 from sectool.keys import KeySpecification
 from tests.support.mailboxes import INNER, Keys, Mail, encrypted, fill, openssl

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 
 from sectool import budget, jobs, smime
-from sectool.cli.render import as_json, as_table
+from sectool.cli.words.render import as_json, as_table
 from sectool.cms import Profile
 from sectool.jobs.work import search_layers
 from sectool.keys import KeySpecification

@@ -20,6 +20,7 @@ from sectool.crashpoints import install
 from sectool.errors import Locked, NoSpace, ReadOnlyMailbox, SectoolError
 from sectool.jobs.passes.preflight import space_to_replace
 from sectool.jobs.replacing import grouping
+from sectool.mailbox import MailboxSpecification, open_mailbox
 from sectool.outcome import State
 from tests.support import checker, crash
 from tests.support.mailboxes import Keys, encrypted
@@ -31,6 +32,9 @@ __all__ = ["mount"]
 
 COUNT = 9
 """More than the groups of these tests have."""
+
+BEFORE = ("mbox.write:2", "mbox.place.after:3")
+"""Points of a run that are passed before a file is written anew."""
 
 LINE = b"From sender-%d@example.org Fri Mar  4 05:06:07 2011\n"
 
@@ -248,14 +252,19 @@ def test_a_dry_run_counts_the_room_that_the_rewrite_takes(
 
 
 def named_otherwise_after(
-    spec: jobs.Specification, point: str, place: Path, late: bytes = b""
+    spec: jobs.Specification,
+    point: str,
+    place: Path,
+    late: bytes = b"",
+    *,
+    then: jobs.Specification | None = None,
 ) -> dict[str, bytes]:
     """What lies there once a run was killed, the folder got another name, and a run ended."""
     with (place / "Work").open("ab", 0) as open_before:
         crash.killed_at(spec, point)
         (place / "Work").rename(place / "Archive")
         open_before.write(late)
-    jobs.run(spec)
+    jobs.run(then or spec)
     return {
         str(path.relative_to(place)): path.read_bytes() if path.is_file() else b""
         for path in place.rglob("*")
@@ -288,6 +297,56 @@ def test_nothing_stays_beside_a_folder_that_gets_another_name_after_a_kill(
     assert sorted(left) == ["Archive"]
     assert len(messages_in(left["Archive"])) == 4
     assert (b"this is message" in left["Archive"]) == (operation == "decrypt")
+
+
+def killed_single_file(
+    place: Path, keys: Keys, specify: Specify, operation: str, point: str
+) -> dict[str, bytes]:
+    """What lies there once ``encrypt`` ended on a single file that got another name after a kill.
+
+    Beside it lies what waits for two other files, of which one is gone.
+    """
+    job = place.parent / "job"
+    place.mkdir()
+    filled(place / "Work", keys, 4)
+    (place / "Other").touch()
+    for name in ("Other", "Gone"):
+        (place / f".{name}.sectool").mkdir(mode=0o700)
+        (place / f".{name}.sectool/0123456789abcdef.new").write_bytes(b"theirs")
+    spec: jobs.Specification = specify("decrypt", place / "Work", job=job, in_place=True)
+    if operation == "encrypt":
+        jobs.run(spec)
+        spec = specify("encrypt", place / "Work", job=job)
+    then = specify("encrypt", f"mbox:{place / 'Archive'}", job=job, partial=True)
+    return named_otherwise_after(spec, point, place, then=then)
+
+
+@pytest.mark.parametrize(
+    ("point", "operation"),
+    [
+        ("mbox.rewrite", "decrypt"),
+        ("mbox.ended.before", "encrypt"),
+        *(
+            pytest.param(point, operation, marks=pytest.mark.all_only)
+            for point in (*BEFORE, "mbox.keep.after", "mbox.exchange.after")
+            for operation in ("decrypt", "encrypt")
+        ),
+    ],
+)
+def test_nothing_stays_beside_a_single_file_that_gets_another_name_after_a_kill(
+    tmp_path: Path, keys: Keys, specify: Specify, point: str, operation: str
+) -> None:
+    """Nor is touched what waits for another one, and what waits for one that is gone is told."""
+    place = tmp_path / "mail"
+    left = killed_single_file(place, keys, specify, operation, point)
+    theirs = [left.pop(f".{name}.sectool/0123456789abcdef.new") for name in ("Other", "Gone")]
+    assert theirs == [b"theirs", b"theirs"]
+    assert sorted(left) == [".Gone.sectool", ".Other.sectool", "Archive", "Other"]
+    assert len(messages_in(left["Archive"])) == 4
+    assert b"this is message" not in left["Archive"]
+    archive = open_mailbox(MailboxSpecification("mbox", str(place / "Archive")))
+    assert list(archive.folders()) == ["INBOX"]
+    assert archive.passed_over == (str(place / ".Gone.sectool"),)
 
 
 def test_a_delivery_into_a_folder_that_got_another_name_after_a_kill_makes_it_anew(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sectool import jobs, smime
-from sectool.cli.render import as_json, as_table
+from sectool.cli.words.render import as_json, as_table
 from sectool.keys import KeySpecification
 from sectool.outcome import State
 from sectool.summary import Summary

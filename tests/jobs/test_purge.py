@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,50 @@ def test_a_message_that_was_never_read_keeps_no_others_files(
     os.utime(path)
     summary = jobs.run(specify("purge", None, verify_keys=new))
     assert told(summary) == ({**VERIFIED, State.UNSUPPORTED: 1}, 5)
+
+
+def make_older(job: Path, days: int, *, messages: int) -> None:
+    """As if so many messages had been replaced earlier; first those that share no checkpoint."""
+    with contextlib.closing(sqlite3.connect(job / "job.db")) as connection, connection:
+        connection.execute(
+            "UPDATE step SET at = at - ? WHERE message IN (SELECT message FROM message"
+            " WHERE replaced ORDER BY (SELECT count(*) FROM part AS own JOIN part AS same"
+            " USING (content_digest) WHERE own.message = message.message) LIMIT ?)",
+            (days * 86_400 * 10**6, messages),
+        )
+
+
+@pytest.mark.parametrize(
+    ("older", "gone", "kept"),
+    [(0, (0, 0), 9), (4, (3, 4), 2), (5, (4, 5), 0)],
+    ids=["none", "all but one that has the checkpoint of another", "all"],
+)
+def test_what_was_replaced_lately_is_kept_for_its_age(
+    encrypted_job: Path,
+    specify: Specify,
+    new: KeySpecification,
+    older: int,
+    gone: tuple[int, int],
+    kept: int,
+) -> None:
+    make_older(encrypted_job, 31, messages=older)
+    age = timedelta(days=30)
+    for dry_run in (True, False):
+        summary = jobs.run(specify("purge", None, verify_keys=new, older_than=age, dry_run=dry_run))
+        purged = summary.purged
+        assert (purged.checkpoints, purged.originals) == gone
+        assert (purged.kept, purged.too_young) == (kept, kept)
+        assert summary.failure_code == 0, "what is young is no fault"
+    assert files(encrypted_job) == (4 - gone[0], 5 - gone[1])
+
+
+def test_what_stays_for_another_reason_is_not_called_young(
+    encrypted_job: Path, specify: Specify
+) -> None:
+    summary = jobs.run(specify("purge", None, older_than=timedelta(days=30)))
+    assert (summary.purged.kept, summary.purged.too_young) == (9, 0)
+    assert summary.failure_code == 3
+    assert files(encrypted_job) == (4, 5)
 
 
 def test_a_second_purge_changes_nothing(

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from sectool import jobs
-from sectool.cli.render import as_json
+from sectool.cli.words.render import as_json
 from sectool.cms import Profile
 from sectool.demo.sample import (
     SampleManifest,

@@ -11,7 +11,7 @@ from typing import Unpack
 import pytest
 
 from sectool import jobs
-from sectool.cli.render import verdict_as_json
+from sectool.cli.words.render import verdict_as_json
 from sectool.outcome import State
 from sectool.progress import NoProgress
 from tests.support import checker, crash

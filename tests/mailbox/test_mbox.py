@@ -20,7 +20,8 @@ from sectool.mailbox import (
     mbox,
     open_mailbox,
 )
-from sectool.mailbox.mbox import form, index
+from sectool.mailbox.mbox import form, layout
+from sectool.mailbox.mbox.reader import Reader
 from sectool.message import IN_MEMORY, BytesContent, Flags
 from tests.support.mailbox_contract import DATE, all_placed
 from tests.support.mbox_files import waiting_in
@@ -281,12 +282,12 @@ def test_a_header_that_only_the_fields_of_programs_make_too_long_costs_its_messa
 def test_more_quoted_lines_than_the_limit_are_read_as_they_stand_and_take_no_memory(
     box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index, "QUOTED_LIMIT", 100)
+    monkeypatch.setattr(layout, "QUOTED_LIMIT", 100)
     message = b"Subject: x\n\n" + b">From me\n" * 1000
     assert contents(opened(box, FROM + message + b"\n")) == [message]
     with box.open("rb") as file:
-        reader = index.Reader(file.fileno(), box.stat().st_size)
-        assert len(index.lay_out(reader, 0, None, by_length=False).ranges) <= 2
+        reader = Reader(file.fileno(), box.stat().st_size)
+        assert len(layout.lay_out(reader, 0, None, by_length=False).ranges) <= 2
 
 
 @pytest.mark.parametrize("size", [IN_MEMORY - 100, IN_MEMORY + 100])

@@ -83,6 +83,7 @@ class Deliveries:
         self._path = path
         self._how = how
         self._children: list[int] = []
+        self._ended, self._held = os.pipe()
         self.points: list[str] = []
 
     def begin(self, point: str) -> None:
@@ -90,7 +91,8 @@ class Deliveries:
         child = os.fork()
         if not child:
             install(None)
-            os.closerange(3, 1024)  # of other processes it has nothing
+            os.closerange(3, self._held)  # of other processes it has nothing
+            os.closerange(self._held + 1, 1024)
             try:
                 self._how(self._path, len(self.points))
             finally:
@@ -99,6 +101,10 @@ class Deliveries:
         time.sleep(0.002)  # it opens the file, or is about to
 
     def end(self) -> None:
+        """Waits for all, also for those that a process began which was killed."""
+        os.close(self._held)
+        assert os.read(self._ended, 1) == b""
+        os.close(self._ended)
         while self._children:
             assert os.waitpid(self._children.pop(), 0)[1] == 0
 
@@ -166,7 +172,7 @@ def test_a_delivery_beside_a_kill_at_any_moment_comes_in_once(
             open_mailbox(world.specification).retire(placed)
 
         assert crash.in_child(act) == -signal.SIGKILL
-        wait_for_lock(world.path("INBOX"))
+        deliveries.end()
         begun = sum(
             one.endswith("before") or one == "mbox.rewrite" for one in points[: number + 20]
         )
@@ -181,18 +187,6 @@ def test_a_delivery_beside_a_kill_at_any_moment_comes_in_once(
         )
         assert seen.total() == 2 + len(found)
         assert waiting_in(world.root) == [], points[number - 1]
-
-
-def wait_for_lock(path: Path) -> None:
-    """Until the deliveries that were begun have ended: their processes are nobody's children."""
-    until = time.monotonic() + 5
-    while time.monotonic() < until:
-        before = path.stat().st_size
-        time.sleep(0.02)
-        with path.open("ab") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX)
-        if path.stat().st_size == before:
-            return
 
 
 def finish(mailbox: Mailbox, intents: list[Intent]) -> None:
@@ -253,6 +247,22 @@ def test_a_lock_file_that_another_program_made_meanwhile_stays(tmp_path: Path) -
         assert lock.exists()
         theirs.rename(lock)
     assert lock.exists()
+
+
+@pytest.mark.parametrize("point", ["mbox.lock.before", "mbox.lock.after"])
+def test_a_kill_while_the_lock_file_is_made_leaves_none_that_names_nobody(
+    tmp_path: Path, point: str
+) -> None:
+    """One such would be waited for until it is old."""
+    (tmp_path / "box").write_bytes(b"")
+
+    def act() -> None:
+        with locking.locked(Directory.at(tmp_path) / "box"):
+            pass
+
+    assert crash.in_child(act, f"crash@{point}") == -signal.SIGKILL
+    locks = [path.read_text() for path in tmp_path.glob("*.lock")]
+    assert [text.strip().isdigit() for text in locks] == ([True] if "after" in point else [])
 
 
 @pytest.mark.usefixtures("_impatient")

@@ -22,6 +22,7 @@ import pytest
 
 from tests.support.dovecot import passable_directory
 from tests.support.peers import peer_missing
+from tests.support.processes import stop_server
 
 ADMINISTRATOR = "cyrus"
 """May log in for everybody; the password is ``masters``."""
@@ -131,8 +132,7 @@ def running_cyrus(*, users: Sequence[str] = ("alice",), settings: str = "") -> I
             _wait_for(running, users[0])
             yield running
         finally:
-            server.terminate()
-            server.wait(20)
+            stop_server(server)
 
 
 def _wait_for(server: Cyrus, user: str) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.peers import peer_missing
+from tests.support.processes import stop_server, wait_until_none
 
 CONFIGURATION = """
 base_dir = {0}/run
@@ -86,6 +87,10 @@ OWNER = 65534
 """User and group that the mail belongs to."""
 
 
+_OF_A_CONNECTION = frozenset({"dovecot", "imap", "imap-login"})
+"""Names of processes; a child that still has the master's is about to have another one."""
+
+
 @dataclass(frozen=True)
 class Dovecot:
     """A running server with one user."""
@@ -98,19 +103,21 @@ class Dovecot:
     """Number of its master."""
 
     def wait_until_idle(self) -> None:
-        """Waits until nobody is logged in: whoever was killed is still so for a moment."""
-        for _ in range(500):
-            if not any(self._sessions()):
-                return
-            time.sleep(0.01)
-        pytest.fail("somebody stays logged in")
+        """Waits until nobody is logged in or about to be: whoever was killed is so for a moment.
 
-    def _sessions(self) -> Iterator[str]:
-        for status in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                name, _, rest = status.read_text().rpartition(")")
-                if name.endswith("(imap") and rest.split()[1] == str(self.process):
-                    yield name
+        Each connection has a process of its own, first one for the login, and what was asked for
+        before the connection was lost is done still. Between the two a connection lies in a queue
+        and has none; whoever logs in then is served after it.
+        """
+        self._wait_for_processes()
+        self.connect().logout()
+        self._wait_for_processes()
+
+    def _wait_for_processes(self) -> None:
+        wait_until_none(
+            lambda process: process.parent == self.process and process.name in _OF_A_CONNECTION,
+            "somebody stays logged in",
+        )
 
     def connect(self, user: str = "alice") -> imaplib.IMAP4:
         client = imaplib.IMAP4("127.0.0.1", self.port, timeout=20)
@@ -252,7 +259,8 @@ def running_dovecot(
             (mail / user).mkdir(parents=True, exist_ok=True)
         for path in (mail, home / "own", *(mail / user for user in users)):
             os.chown(path, OWNER, OWNER)
-        server = subprocess.Popen([program, "-F", "-c", str(home / "dovecot.conf")])
+        command = [program, "-F", "-c", str(home / "dovecot.conf")]
+        server = subprocess.Popen(command, start_new_session=True)
         try:
             running = Dovecot(
                 *(port, mail / "alice" / "Maildir", home / "dovecot.log", home / "dovecot.conf"),
@@ -261,8 +269,7 @@ def running_dovecot(
             _wait_for(running)
             yield running
         finally:
-            server.terminate()
-            server.wait(20)
+            stop_server(server)
 
 
 def _wait_for(server: Dovecot) -> None:

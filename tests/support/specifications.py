@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Protocol, TypedDict, Unpack, cast, get_args, overload
 
@@ -33,6 +34,7 @@ class Fields(TypedDict, total=False):
     nested: bool
     new_certificates: tuple[Path, ...]
     new_keys: KeySpecification | None
+    older_than: timedelta | None
     or_reencrypt: bool
     owners: tuple[str, ...]
     part_selection: PartSelection

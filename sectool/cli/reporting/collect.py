@@ -10,20 +10,21 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sectool import jobs
-from sectool.cli import advice, retirement, verdicts
-from sectool.cli.layout import key_name
 from sectool.cli.shell import plain
-from sectool.cli.verdicts import Level
+from sectool.cli.words import advice, retirement, verdicts
+from sectool.cli.words.layout import key_name
+from sectool.cli.words.verdicts import Level
 from sectool.durable import explain
 from sectool.errors import Interrupted, SectoolError, UsageError
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Lying, Plaintext
 from sectool.summary import NeedsOldKeys, StatusSummary
+from sectool.values import dataclass
 
 DEPTH = 3
 """Directories below one that was named in which jobs are looked for."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from importlib.resources import files
@@ -14,13 +13,15 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from sectool import __version__
-from sectool.cli import advice, retirement
-from sectool.cli.layout import counted, key_name, size_text
 from sectool.cli.reporting.collect import Former, Group, Line, Report, Tally, shown
-from sectool.cli.verdicts import Level
+from sectool.cli.words import advice, retirement
+from sectool.cli.words.layout import counted, key_name
+from sectool.cli.words.verdicts import Level
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Lying, Plaintext
+from sectool.progress import size_text
 from sectool.retirement import NOT_LOOKED_AT
+from sectool.values import dataclass
 
 GROUPS = 60
 """Reasons that are listed; the tables for a spreadsheet have all messages."""

@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import BinaryIO
 
 from sectool import jobs
-from sectool.cli import advice
 from sectool.cli.reporting.collect import Line, shown
+from sectool.cli.words import advice
 from sectool.outcome import State
 from sectool.retirement import Answer
 from sectool.summary import StatusSummary

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from sectool.joblog import Removal
 from sectool.jobs.passes.match import match_again
@@ -44,6 +45,7 @@ class _Purge:
             given_up=[message for message, _ in self._log.give_ups.settled()],
             unread=self._unread,
         )
+        too_young = self._hold_younger()
         released = self._log.purges.released()
         unknown = self._unknown()
         progress.begin(Operation.PURGE, len(released))
@@ -63,8 +65,16 @@ class _Purge:
             self._originals,
             self._bytes,
             kept,
+            too_young,
             is_rehearsal=self._spec.dry_run,
         )
+
+    def _hold_younger(self) -> int:
+        """How many files stay for their age alone."""
+        if self._spec.older_than is None:
+            return 0
+        stays = self._log.purges.hold_younger(datetime.now(UTC) - self._spec.older_than)
+        return len(stays.checkpoints) + len(stays.originals)
 
     def _remove(self, removal: Removal) -> None:
         if not removal:
@@ -119,9 +129,14 @@ def purge(spec: Purge, session: Session) -> PurgeSummary:
     with job.log.group():
         end_walk(job, on.mailbox)
     summary = on.summary(PurgeSummary)
+    if spec.dry_run:
+        # The rehearsal lets go of what stays.
+        job.log.counts.summarise(summary)
+        tell_what_lies(summary, job)
     summary.purged = _Purge(spec, on, match.unread).run(progress)
-    job.log.counts.summarise(summary)
-    tell_what_lies(summary, job)
+    if not spec.dry_run:
+        job.log.counts.summarise(summary)
+        tell_what_lies(summary, job)
     given_up = {identity for _, identity in job.log.give_ups.settled()}
     needing = [one for one in summary.needs_old_keys if one.identity not in given_up]
     if needing:
@@ -129,7 +144,7 @@ def purge(spec: Purge, session: Session) -> PurgeSummary:
             f"messages that an old key is still needed for: {len(needing)}",
             hint="keep the old keys, and the checkpoints of these messages, which stay",
         )
-    if summary.purged.kept:
+    if summary.purged.kept > summary.purged.too_young:
         _tell_why(job, progress, is_told=bool(needing or match.unread))
         summary.failure_code = 3
     match.tell_left(progress, summary)

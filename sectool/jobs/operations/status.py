@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from sectool.locks import is_held
 from sectool.message import open_regular_file
 from sectool.summary import Activity, StatusSummary
 from sectool.trust import Trust
+from sectool.values import dataclass
 
 SIZE_LIMIT = 256 * 1024 * 1024
 """Bytes of that file that are read."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from sectool import cms
 from sectool.joblog import Examination
@@ -34,6 +34,7 @@ from sectool.outcome import (
 )
 from sectool.progress import Progress
 from sectool.summary import BoundKey, NotTried, OpeningSummary
+from sectool.values import dataclass
 
 SCAN_OPERATIONS = 500
 """Private-key operations that a scan spends on trials: under a second in software."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sectool.joblog import JobMessage
 from sectool.jobs.passes.replacing_pass import ReplacingPass
@@ -16,6 +16,7 @@ from sectool.jobs.work.new_message import NewMessage, ReadCopy
 from sectool.jobs.work.work import NotDone
 from sectool.mailbox import NOTHING, Add
 from sectool.progress import Progress
+from sectool.values import dataclass
 
 RECOVERED = "Recovered"
 """Folder for what was lost."""

@@ -8,7 +8,7 @@ copy is read and known by its content.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from sectool.errors import MessageError, NotThisMailbox
 from sectool.joblog import Examination, StoredCopy
@@ -28,6 +28,7 @@ from sectool.message import Listing, MessageRef
 from sectool.outcome import State
 from sectool.progress import NoProgress, Progress
 from sectool.summary import Summary
+from sectool.values import dataclass
 
 IN_CLEAR = frozenset({State.CLEAR, State.SIGNED})
 """States of mail that is not encrypted."""
@@ -321,6 +322,6 @@ def check_found(match: Match, here: str, *, partial: bool) -> None:
     """
     if match.found * 2 < match.messages and not partial:
         raise NotThisMailbox(
-            f"only {match.found} of the {match.messages} messages of the job are in {here}",
+            f"{here} holds only {match.found} of the {match.messages} messages of the job",
             hint="name the mailbox the user was moved to, or add --partial if this is it",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from sectool import durable
@@ -17,8 +17,9 @@ from sectool.keys import KeyHistory, authority_names
 from sectool.mailbox import Mailbox
 from sectool.message import Listing
 from sectool.outcome import RecipientKey, State
-from sectool.progress import Progress
+from sectool.progress import Progress, size_text
 from sectool.summary import Preflight, Scenario, TimeRange
+from sectool.values import dataclass
 
 IsDone = Callable[[Listing], bool]
 """Whether a run has nothing to do on a message."""
@@ -240,7 +241,7 @@ def check_room(directory: Path, needed: int, progress: Progress) -> None:
         return
     if free >= needed:
         return
-    text = f"this takes about {_megabytes(needed)}, and {_megabytes(free)} are free there"
+    text = f"this takes about {size_text(needed)}, and {size_text(free)} are free there"
     hint = "free some, or go on in portions with --folder or --limit"
     if free < needed * _ENOUGH_TO_BE_SURE:
         raise NoSpace(text, hint=hint)
@@ -260,8 +261,8 @@ def tell_room(
     needed = _needed(listing for listing in walk(mailbox, cancel) if not is_done(listing))
     if free < needed:
         progress.warn(
-            f"if all of it is encrypted, this takes about {_megabytes(needed)}, and"
-            f" {_megabytes(free)} are free there",
+            f"if all of it is encrypted, this takes about {size_text(needed)}, and"
+            f" {size_text(free)} are free there",
             hint="`--dry-run` says more exactly what it takes; free some, or go on in portions"
             " with --folder or --limit",
         )
@@ -272,10 +273,6 @@ def _needed(listings: Iterable[Listing]) -> int:
         space_for_checkpoint(int(listing.size * _PLAINTEXT)) + LOG_OF_MESSAGE
         for listing in listings
     )
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
 
 
 def free_bytes(mailbox: Mailbox, job: Path | None) -> int | None:

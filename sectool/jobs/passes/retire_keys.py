@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 
 from sectool.joblog import PASSED_OVER, Standing
@@ -39,6 +39,7 @@ from sectool.outcome import Identity, RecipientKey, State
 from sectool.progress import Progress
 from sectool.retirement import Answer, Claim, GivenUp, LookedAt
 from sectool.summary import RetiredKey
+from sectool.values import dataclass
 
 
 def retire(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from sectool.checkpoint import IncomingCheckpoint
 from sectool.errors import Interrupted
@@ -45,6 +45,7 @@ from sectool.message import Listing, MessageRef
 from sectool.outcome import RecipientKey, State
 from sectool.progress import Progress
 from sectool.summary import OpeningSummary
+from sectool.values import dataclass
 
 GROUP_MESSAGES = 128
 """Messages made durable and logged together."""

@@ -8,7 +8,7 @@ the old one, and another mail the place that was intended.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sectool.errors import MessageError, MessageVanished
 from sectool.joblog import Purpose, ReplacementRecord
@@ -17,6 +17,7 @@ from sectool.jobs.work.stored_copy import CopyTask, KnownCopy, look_at_copies
 from sectool.jobs.work.work import NotDone
 from sectool.mailbox import Keeps, Mailbox, Placed, Retirement, Whereabouts
 from sectool.message import MessageRef
+from sectool.values import dataclass
 
 _TWO_COPIES = "its old copy is there beside the new one, as another store left it: remove the old"
 

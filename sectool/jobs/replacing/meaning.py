@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sectool.errors import MessageChanged, MessageError, MessageVanished
 from sectool.joblog import Purpose
 from sectool.outcome import Proof, State
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

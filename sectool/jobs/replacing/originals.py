@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
 
@@ -16,6 +16,7 @@ from sectool.mailbox import Mailbox, MessageSource
 from sectool.message import Content, Intent, MessageRef
 from sectool.outcome import MessageDigest
 from sectool.sight import Sight
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sectool import durable
 from sectool.errors import (
@@ -48,6 +48,7 @@ from sectool.mailbox import (
 )
 from sectool.message import Flags, Listing
 from sectool.outcome import State
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from sectool.errors import UsageError, reason_of
@@ -22,6 +21,7 @@ from sectool.keys import KeyHistory
 from sectool.outcome import NOT_DONE, CertificateFingerprint, Identity, PublicKeyDigest, State
 from sectool.progress import Progress
 from sectool.trust import open_named
+from sectool.values import dataclass
 
 _HINT = "a line is an identity, as `sectool status DIR --json` lists it, and the state if you like"
 

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from sectool import durable
@@ -18,6 +18,7 @@ from sectool.jobs.work.checkpoint_access import CheckpointPlace, fixed_recipient
 from sectool.locks import Lock
 from sectool.mailbox import Mailbox
 from sectool.trust import PLACE, Trust, Way
+from sectool.values import dataclass
 
 LOG_NAME = "job.db"
 LOCK_NAME = "lock"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,6 +48,7 @@ from sectool.mailbox import Mailbox, open_mailbox, recognise
 from sectool.progress import Progress
 from sectool.summary import ShutKeyFile, Summary
 from sectool.trust import Trust
+from sectool.values import dataclass
 
 AnySummary = TypeVar("AnySummary", bound=Summary)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
@@ -25,6 +25,7 @@ from sectool.summary import (
     Summary,
     VerifySummary,
 )
+from sectool.values import dataclass
 
 S_co = TypeVar("S_co", bound=Summary, covariant=True)
 
@@ -313,6 +314,8 @@ class Purge(MatchingRun[PurgeSummary]):
     """Remove what belongs to messages with a structural proof only, too."""
     abandon: bool = False
     """Remove what belongs to messages that were not replaced, too."""
+    older_than: timedelta | None = None
+    """Remove only what belongs to messages that were replaced, or rolled back, so long ago."""
 
 
 Specification = Scan | QuickScan | Decrypt | Encrypt | Rewrap | Verify | Rollback | Purge

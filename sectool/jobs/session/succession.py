@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import UTC, datetime
 
 from sectool import cms
@@ -35,6 +35,7 @@ from sectool.keys import (
 )
 from sectool.outcome import CertificateFingerprint
 from sectool.progress import Progress
+from sectool.values import dataclass
 
 RECORD = "key_history"
 """Value of the job that says whose certificates its mail was opened with."""

@@ -6,7 +6,6 @@ import contextvars
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, Self
@@ -15,6 +14,7 @@ from sectool.errors import Interrupted, LoginRefused, ServerUnavailable
 from sectool.jobs.work.pool import TaskT
 from sectool.mailbox import Access, Ahead, Mailbox, check_stopped, patience, stopped_by
 from sectool.message import MessageRef
+from sectool.values import dataclass
 
 MESSAGES = 200
 """Fetched together: at 50 ms a round trip this is 140 times as quick as one by one."""

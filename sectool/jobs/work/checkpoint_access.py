@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from sectool import cms
@@ -11,6 +10,7 @@ from sectool.errors import CheckpointDamaged
 from sectool.joblog import CheckpointRecord, JobLog, Storage
 from sectool.keys import KeyHistory, KeyMaterial, NewRecipient
 from sectool.outcome import ContentDigest
+from sectool.values import dataclass
 
 SEALED_TO = "sealed-to"
 """Value of the job: fingerprints of the certificates its checkpoints are sealed to,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +21,7 @@ from sectool.jobs.work.stored_copy import fetch_known
 from sectool.jobs.work.work import WorkKind
 from sectool.mailbox import Access
 from sectool.message import Content, DigestingSink, FileContent, StoredMessage, copy
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

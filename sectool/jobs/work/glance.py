@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby, islice
 
 from sectool import smime
@@ -14,6 +14,7 @@ from sectool.errors import MessageError, MessageVanished
 from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.mailbox import Access, MessageHead
 from sectool.message import Listing, MessageRef
+from sectool.values import dataclass
 
 _HEADS = 256
 """Messages of a task: one alone is small beside the cost of sending it."""

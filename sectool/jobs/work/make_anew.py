@@ -8,7 +8,6 @@ encrypted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from sectool import smime
@@ -29,6 +28,7 @@ from sectool.jobs.work.sealers import FromCheckpoints
 from sectool.jobs.work.work import WorkKind, reads_nothing
 from sectool.mailbox import Access
 from sectool.message import BytesContent, Content
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ job did with the others of its message. When in doubt, every old key may be need
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from sectool import cms, smime
 from sectool.budget import Work, current
@@ -29,6 +29,7 @@ from sectool.mailbox import Access
 from sectool.message import Content, Listing, MessageRef
 from sectool.outcome import ContentDigest, Identity
 from sectool.retirement import Answer
+from sectool.values import dataclass
 
 LAYERS = 7
 """Envelopes inside each other that are looked at."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from sectool.mailbox import Access
 from sectool.message import FileContent, Inheritable, MessageRef, StoredMessage
 from sectool.outcome import Identity, MessageDigest
 from sectool.sight import Sight
+from sectool.values import dataclass
 
 AnswerT = TypeVar("AnswerT")
 

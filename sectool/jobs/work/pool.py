@@ -21,7 +21,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, TimeoutError as FutureTimeout
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import util
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -36,6 +35,7 @@ from sectool.hardening import (
     isolate_children,
 )
 from sectool.trust import Trust
+from sectool.values import dataclass
 
 TaskT = TypeVar("TaskT", bound="Sized")
 AnswerT = TypeVar("AnswerT")

@@ -7,14 +7,13 @@ content is not judged again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sectool import cms, smime
 from sectool.errors import DecryptionFailed, MessageChanged, MessageError, MissingKey
 from sectool.joblog import JobMessage, SealablePart
 from sectool.jobs.work.work import MailboxContext, WorkKind
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.mailbox import Access
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

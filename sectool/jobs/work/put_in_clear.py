@@ -7,7 +7,7 @@ is that of the checkpoints alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -32,6 +32,7 @@ from sectool.jobs.work.work import WorkKind
 from sectool.mailbox import Access
 from sectool.message import Content, DigestingSink, FileContent, MessageRef
 from sectool.outcome import Identity, PlaintextDigest, State
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ their own beside it. So each person's keys are tried alone, and must give the sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sectool import smime
 from sectool.errors import MessageError
@@ -17,6 +16,7 @@ from sectool.jobs.work.open_with import open_part
 from sectool.jobs.work.search_layers import LayerSearch
 from sectool.keys import KeyHistory, people_of
 from sectool.message import InnerEntity
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

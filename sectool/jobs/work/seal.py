@@ -8,7 +8,7 @@ answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sectool import cms, durable, smime
 from sectool.crashpoints import crashpoint
@@ -37,6 +37,7 @@ from sectool.message import (
     StoredMessage,
 )
 from sectool.outcome import ContentDigest, Identity, Integrity, PlaintextDigest, State
+from sectool.values import dataclass
 
 SUBJECT_RESTORED = "subject restored"
 SUBJECT_OBSCURED = "subject obscured"

@@ -8,7 +8,6 @@ first. Only the envelopes and the fields that describe them differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 
 from sectool import cms, smime
@@ -17,6 +16,7 @@ from sectool.errors import MalformedMessage, MessageError
 from sectool.joblog import CheckpointRecord
 from sectool.jobs.work.checkpoint_access import not_as_known
 from sectool.message import BytesContent, Content, Sink
+from sectool.values import dataclass
 
 _ZEROS = bytes(64 * 1024)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from sectool import cms, smime
@@ -16,6 +16,7 @@ from sectool.jobs.work.open_with import find_opening
 from sectool.jobs.work.seal_nested import NestedSealer
 from sectool.keys import KeyHistory, KeyMaterial
 from sectool.outcome import Binding, ContentDigest
+from sectool.values import dataclass
 
 
 class WrittenCMS(Protocol):

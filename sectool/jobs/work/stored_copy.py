@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
 
 from sectool import smime
 from sectool.errors import MessageChanged
@@ -13,6 +12,7 @@ from sectool.jobs.work.work import MailboxContext, NotDone, WorkKind
 from sectool.mailbox import Access, Mailbox, MessageSource
 from sectool.message import MessageRef, StoredMessage
 from sectool.outcome import Identity
+from sectool.values import dataclass
 
 
 def known_as(inventory: smime.Inventory) -> tuple[Identity, Identity]:

@@ -6,8 +6,6 @@ accepted by the same rule as ever (G3). Nothing is kept of what opens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sectool import cms, smime
 from sectool.budget import current
 from sectool.errors import MessageError, NotAccepted
@@ -17,6 +15,7 @@ from sectool.jobs.work.work import WorkKind
 from sectool.keys import KeyHistory
 from sectool.message import Listing, MessageRef
 from sectool.outcome import ContentDigest, PublicKeyDigest, RecipientKey
+from sectool.values import dataclass
 
 MOST_NAMED = 3
 """RecipientInfos of one part that may name the certificate; each is a private-key operation."""

@@ -14,13 +14,13 @@ import shlex
 import stat
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from sectool import durable
 from sectool.directories import Directory, DirectoryEntry
 from sectool.errors import MailboxError, MessageError, SectoolError, reason_of
 from sectool.mailbox.files.names import printable
 from sectool.trust import person
+from sectool.values import dataclass
 
 INBOX = "INBOX"
 """Name of the inbox; on most the root directory."""

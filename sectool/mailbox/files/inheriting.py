@@ -12,11 +12,12 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 
 from sectool.directories import Directory
 from sectool.errors import MessageError
+from sectool.values import dataclass
 
 ACCESS_LIST = "system.posix_acl_access"
 """Extended attribute that holds a POSIX access control list (acl(5))."""

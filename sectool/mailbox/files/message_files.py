@@ -11,7 +11,6 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, TypeVar
 
@@ -22,6 +21,7 @@ from sectool.mailbox.files.inheriting import EPOCH, Inheritance, attributes_of
 from sectool.mailbox.files.view import GONE, Entry, FolderView
 from sectool.message import Flags, Listing, MessageRef, digest_stream, open_regular_file
 from sectool.sight import Sight
+from sectool.values import dataclass
 
 LOOKS = 32
 """Times a file that is renamed again and again is looked for."""

@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
@@ -36,6 +36,7 @@ from sectool.message import (
 )
 from sectool.sight import Sight
 from sectool.trust import Trust
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
@@ -47,6 +46,7 @@ from sectool.mailbox.imap.removed import MOST_WATCHED, Watch, next_uids
 from sectool.mailbox.imap.replacing import Retiring, unmark
 from sectool.mailbox.imap.store import AccountReader, all_uids
 from sectool.message import NOTHING, Content, Flags, Intent, MessageRef
+from sectool.values import dataclass
 
 _ANEW = "its folder was made anew meanwhile"
 

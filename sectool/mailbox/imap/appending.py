@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
 from sectool import durable
@@ -22,6 +22,7 @@ from sectool.mailbox.imap.fetched import LAST_UID, Collected, date_text
 from sectool.mailbox.imap.opening import OpenFolder, command
 from sectool.mailbox.imap.reader import Status
 from sectool.message import COPY_BLOCK, Content, Flags
+from sectool.values import dataclass
 
 TOGETHER = 64
 """Messages that come by one command."""

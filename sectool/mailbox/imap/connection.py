@@ -10,11 +10,10 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from sectool.errors import Again, ServerUnavailable, UsageError, reason_of
+from sectool.errors import Again, LoginRefused, ServerUnavailable, UsageError, reason_of
 from sectool.mailbox.imap.encoder import encode
 from sectool.mailbox.imap.reader import (
     BadAnswer,
@@ -28,6 +27,7 @@ from sectool.mailbox.imap.reader import (
 )
 from sectool.mailbox.retrying import check_stopped
 from sectool.message import COPY_BLOCK
+from sectool.values import dataclass
 
 CONNECTING = 30.0
 """Seconds until a server has answered that it is there."""
@@ -175,8 +175,14 @@ class Connection:
         self._check_away(greeting)
         if greeting.condition not in {"OK", "PREAUTH"}:
             raise BadAnswer(f"{self} did not greet as an IMAP server does")
+        is_trusted = self._endpoint.tls or self._endpoint.insecure
+        if greeting.condition == "PREAUTH" and is_trusted:
+            raise LoginRefused(
+                f"{self} opens a mailbox before anybody logs in, and does not say whose",
+                hint="a port where it asks for a name and a password (its greeting: PREAUTH)",
+            )
         self.look_at_capabilities(greeting)
-        if self._endpoint.tls or self._endpoint.insecure:
+        if is_trusted:
             return
         if greeting.condition == "PREAUTH" or "STARTTLS" not in self.capabilities:
             raise NotTrusted(

@@ -7,7 +7,7 @@ length, and a message ends where a part is shorter than that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from sectool.budget import Work, limit_of
@@ -19,6 +19,7 @@ from sectool.mailbox.imap.fetched import LAST_UID, Collected, Fetched
 from sectool.mailbox.imap.reader import BadAnswer, Sink, Spooled
 from sectool.mailbox.imap.spool import Spool
 from sectool.message import COPY_BLOCK, FileContent, MessageRef, StoredMessage
+from sectool.values import dataclass
 
 PART = 1024 * 1024
 """Bytes of each message that a batch asks for; what is longer is gone on with alone."""

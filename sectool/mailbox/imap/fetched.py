@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
 from sectool.mailbox.imap.connection import Take
 from sectool.mailbox.imap.reader import BadAnswer, Data, Numbers, Spooled, Status, Value
 from sectool.message import Flags
+from sectool.values import dataclass
 
 LAST_UID = 2**32 - 1
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from sectool.mailbox.imap import utf7
 from sectool.mailbox.imap.connection import Connection, Refused
 from sectool.mailbox.imap.reader import BadAnswer, Data, Numbers, Status, Value
+from sectool.values import dataclass
 
 MOST_FOLDERS = 500_000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from sectool.errors import MailboxError, MessageError, NoSpace, ReadOnlyMailbox, ServerUnavailable
@@ -15,6 +15,7 @@ from sectool.mailbox.imap.fetched import LAST_UID, Collected, Fetched
 from sectool.mailbox.imap.folders import Folder
 from sectool.mailbox.imap.reader import BadAnswer, Data, Numbers, Status
 from sectool.message import Flags, MessageRef
+from sectool.values import dataclass
 
 ANY_KEYWORD = "\\*"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 
 from sectool.mailbox.imap.connection import Connection, Refused
 from sectool.mailbox.imap.reader import Data, Numbers, Status
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
 
 from sectool.errors import MessageError, NoSpace
 from sectool.mailbox.imap.connection import Connection, Refused
 from sectool.mailbox.imap.reader import Data, Numbers, Status
+from sectool.values import dataclass
 
 _KIBIBYTE = 1024
 _UNITS = {"STORAGE": _KIBIBYTE, "MESSAGE": 1}

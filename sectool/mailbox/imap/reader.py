@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, TypeAlias
 
 from sectool.errors import ServerUnavailable
 from sectool.message import COPY_BLOCK
+from sectool.values import dataclass
 
 LONGEST_LINE = 1024 * 1024
 """Bytes of the lines of one response."""

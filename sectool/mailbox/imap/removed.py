@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from sectool.errors import ReadOnlyMailbox
 from sectool.mailbox.access import Ahead
@@ -16,6 +15,7 @@ from sectool.mailbox.imap.connection import Connection, Refused
 from sectool.mailbox.imap.folders import Folder
 from sectool.mailbox.imap.reader import Data, Numbers, Status
 from sectool.message import MessageRef, StoredMessage
+from sectool.values import dataclass
 
 MOST_WATCHED = 200
 """Messages of one folder that are looked at."""

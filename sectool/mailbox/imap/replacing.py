@@ -11,7 +11,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TypeVar
 
 from sectool.crashpoints import crashpoint
@@ -30,6 +30,7 @@ from sectool.mailbox.imap.fetched import Fetched
 from sectool.mailbox.imap.opening import FULL, NoSuchFolder, Open, OpenFolder, command, kept, look
 from sectool.mailbox.imap.profiles import Profile
 from sectool.message import Flags, MessageRef
+from sectool.values import dataclass
 
 Entry = TypeVar("Entry")
 

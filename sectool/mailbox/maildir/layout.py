@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from sectool.directories import Directory
 from sectool.mailbox.files.folders import (
@@ -32,6 +31,7 @@ from sectool.mailbox.files.folders import (
 )
 from sectool.mailbox.files.names import printable, safe_level
 from sectool.mailbox.maildir.names import decode_level
+from sectool.values import dataclass
 
 _KMAIL = ".directory"
 _THUNDERBIRD = ".sbd"

@@ -11,10 +11,11 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sectool.mailbox.files.names import is_safe_level
 from sectool.message import Flags
+from sectool.values import dataclass
 
 INFO = ":2,"
 """Begins the flags of a file name; what stands before it is the base name."""

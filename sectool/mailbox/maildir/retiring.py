@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sectool import durable
 from sectool.directories import Directory, DirectoryEntry
@@ -33,6 +33,7 @@ from sectool.mailbox.files.view import Entry
 from sectool.mailbox.maildir.adding import directory_to_write
 from sectool.mailbox.maildir.names import INFO
 from sectool.message import Flags, Intent, MessageRef
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,23 +13,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO, TypeVar
 
 from sectool.errors import MailboxError, MessageChanged, MessageError, MessageVanished, reason_of
 from sectool.mailbox.mbox.folders import MboxFolders
-from sectool.mailbox.mbox.index import (
-    FileState,
-    Index,
-    Layout,
-    RangesStream,
-    Reader,
-    digest_of,
-    key_of,
-    lay_out,
-    read_index,
-)
+from sectool.mailbox.mbox.index import FileState, Index, key_of, read_index
+from sectool.mailbox.mbox.layout import USUAL_HEADER, Layout, RangesStream, digest_of, lay_out
+from sectool.mailbox.mbox.reader import Reader
 from sectool.message import COPY_BLOCK, MessageRef
+from sectool.values import dataclass
 
 INDEXES = 4
 """Files whose index is kept in memory."""
@@ -161,10 +154,12 @@ class Boxes:
         start, end = index.starts[number], min(index.ends[number], state.size)
         if start >= end:
             return None
-        reader = Reader(descriptor, state.size, end - start)
-        layout = lay_out(reader, start, end, by_length=index.by_length)
+        is_known = state == index.state and index.is_settled
+        is_plain = is_known and bool(index.plain[number])
+        reader = Reader(descriptor, state.size, USUAL_HEADER if is_plain else end - start)
+        layout = lay_out(reader, start, end, by_length=index.by_length, is_plain=is_plain)
         digest = index.digest(number)
-        if state != index.state or not index.is_settled:
+        if not is_known:
             now = digest_of(reader, layout)
             if now.hex() != digest or key_of(layout.line, now).hex() != key.partition(".")[0]:
                 return None

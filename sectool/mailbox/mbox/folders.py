@@ -7,10 +7,10 @@ from a name to a file, and each directory is opened from the one before; links a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,9 +27,11 @@ from sectool.mailbox.files.folders import (
 )
 from sectool.mailbox.files.names import printable, safe_level
 from sectool.mailbox.mbox.form import LINE_LIMIT
-from sectool.mailbox.mbox.index import Reader, first_separator
+from sectool.mailbox.mbox.layout import first_separator
+from sectool.mailbox.mbox.reader import Reader
 from sectool.message import open_regular_file
 from sectool.trust import person
+from sectool.values import dataclass
 
 IMAP_CACHE = "ImapMail"
 """Directory of a Thunderbird profile that holds copies of what lies on servers."""
@@ -82,20 +84,32 @@ class MboxFolders:
 
     def names(self) -> list[str]:
         """Names of all folders, ``INBOX`` first; those seen before stay known."""
-        if self.only is not None:
-            self._folders = {INBOX: Folder(INBOX, (self.only,))}
-            return [INBOX]
         finder = _Finder()
-        folders = list(_with_unique_names(finder.find(self.root)))
+        there: set[tuple[str, ...]] = set()
+        if self.only is None:
+            folders = list(_with_unique_names(finder.find(self.root)))
+        else:
+            folders = [Folder(INBOX, (self.only,))]
+            with contextlib.suppress(OSError), self.root.scan() as entries:
+                there = {(entry.name,) for entry in entries}
+            finder.besides = [names for names in sorted(there) if _is_beside(*names)]
         self.skipped = finder.skipped
         folders.sort(key=lambda folder: (folder.name != INBOX, folder.name))
         self._folders.update((folder.name, folder) for folder in folders)
-        known = {_beside(folder.components) for folder in folders}
+        there.update(folder.components for folder in self._folders.values())
+        known = set(map(_beside, there))
         self._left = [
-            Folder("/".join(names), (*names[:-1], names[-1][1 : -len(BESIDE)]))
+            Folder(printable("/".join(names)), (*names[:-1], names[-1][1 : -len(BESIDE)]))
             for names in finder.besides
             if names not in known
         ]
+        for folder in self._left:
+            for _, beside in self._besides(folder):
+                with beside.scan() as entries:
+                    is_empty = next(entries, None) is None
+                # Below a tree, as all that is skipped; else it lies beside the mailbox.
+                path = folder.name if self.only is None else printable(str(beside.path))
+                self.skipped += [] if is_empty else [Skipped(path, "its file is not there")]
         return [folder.name for folder in folders]
 
     def knows(self, name: str) -> bool:
@@ -125,7 +139,7 @@ class MboxFolders:
                 if error.errno in NOTHING_THERE:
                     raise MessageVanished(f"the folder {name} is no longer there") from error
                 raise MessageError(f"the folder {name} cannot be opened: {error}") from error
-            self.check_owner(str(directory.path), directory.status())
+            self.check_owner(directory.path, directory.status())
         return directory / last
 
     def open(self, name: str) -> BinaryIO:
@@ -146,13 +160,13 @@ class MboxFolders:
                 hint="check the owner, the mode and the disk",
             ) from error
         try:
-            self.check_owner(str(entry), os.fstat(stream.fileno()))
+            self.check_owner(entry, os.fstat(stream.fileno()))
         except BaseException:
             stream.close()
             raise
         return stream
 
-    def check_owner(self, path: str, status: os.stat_result) -> None:
+    def check_owner(self, path: object, status: os.stat_result) -> None:
         """Holds that root is led to nothing but what the owner of the mailbox has.
 
         Raises:
@@ -162,7 +176,7 @@ class MboxFolders:
             return
         if status.st_uid != self._owner:
             raise MessageError(
-                f"{printable(path)} belongs to {person(status.st_uid)}, and the mailbox to"
+                f"{printable(str(path))} belongs to {person(status.st_uid)}, and the mailbox to"
                 f" {person(self._owner)}, so root leaves it"
             )
 
@@ -186,15 +200,18 @@ class MboxFolders:
     def besides(self) -> Iterator[tuple[DirectoryEntry, Directory]]:
         """The files for which new copies wait, with the directories in which they do.
 
-        They wait also for a file that has another name by now, or was to be made.
+        They wait also for a file that has another name by now, or was to be made: as the last call
+        of ``names`` found them. Beside a single file those of others are among these.
         """
-        self.names()
         for folder in (*self._folders.values(), *self._left):
-            try:
-                entry = self._entry(folder)
-                yield entry, (entry.directory / beside_name(entry.name)).open_directory()
-            except (MessageError, OSError):
-                continue
+            yield from self._besides(folder)
+
+    def _besides(self, folder: Folder) -> Iterator[tuple[DirectoryEntry, Directory]]:
+        with contextlib.suppress(MessageError, OSError):
+            entry = self._entry(folder)
+            beside = (entry.directory / beside_name(entry.name)).open_directory()
+            self.check_owner(beside.path, beside.status())
+            yield entry, beside
 
 
 def beside_name(name: str) -> str:
@@ -202,6 +219,10 @@ def beside_name(name: str) -> str:
     longest = _LONGEST_NAME - len(f".{BESIDE}")
     short = os.fsdecode(os.fsencode(name)[:longest])
     return f".{short}{BESIDE}"
+
+
+def _is_beside(name: str) -> bool:
+    return name.startswith(".") and name[1:].endswith(BESIDE) and name[1:] != BESIDE
 
 
 def _beside(components: tuple[str, ...]) -> tuple[str, ...]:
@@ -299,7 +320,7 @@ class _Finder:
             with directory.scan() as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
-                        if entry.name[1:].endswith(BESIDE) and entry.name[1:] != BESIDE:
+                        if _is_beside(entry.name):
                             self.besides.append((*names, entry.name))
                             self._left -= 1
                         continue

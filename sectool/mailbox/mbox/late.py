@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import time
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from sectool import durable
@@ -18,10 +19,12 @@ from sectool.directories import Directory, DirectoryEntry, is_regular
 from sectool.errors import Locked, MessageVanished
 from sectool.mailbox.files.inheriting import Inheritance
 from sectool.mailbox.mbox.folders import MboxFolders
-from sectool.mailbox.mbox.index import Reader, is_separator, read_index
+from sectool.mailbox.mbox.index import read_index
+from sectool.mailbox.mbox.layout import is_separator
 from sectool.mailbox.mbox.locking import is_open_for_writing, lock_of, locked, remove_stale_lock
-from sectool.mailbox.mbox.waiting import Waiting
-from sectool.message import COPY_BLOCK, open_regular_file
+from sectool.mailbox.mbox.reader import Reader
+from sectool.mailbox.mbox.waiting import Waiting, names_of
+from sectool.message import COPY_BLOCK, Intent, open_regular_file
 
 PATIENCE = 2.0
 """Seconds that a program is waited for that has the old file open for writing."""
@@ -29,9 +32,9 @@ PATIENCE = 2.0
 BOX = "box"
 """Name of the new file beside the old one."""
 
-_OLD = re.compile(r"old\.\d{1,19}\.[0-9a-f]{8}(\.\d{1,19})?")
-"""Name of the old file after the exchange: how many bytes of it are in the new one, and how many
-that one had when what came late began to be delivered."""
+_OLD = re.compile(r"old\.\d{1,19}\.[0-9a-f]{8}([0-9a-f]{1,16})?(\.\d{1,19})?")
+"""Name of the old file after the exchange: how many bytes of it are in the new one, which file that
+is, and how many bytes it had when what came late began to be delivered."""
 _PAUSE = 0.02
 
 
@@ -53,14 +56,19 @@ class Endings:
         with contextlib.suppress(MessageVanished):
             self._unended += [file] if _kept(self._waiting.directory(file)) else []
 
-    def settle(self) -> None:
-        """Ends the exchanges that an earlier run left, and removes what it had begun."""
-        for file, beside in self._folders.besides():
-            durable.unlink(beside / BOX, "mbox.discard", missing_ok=True)
+    def settle(self, intents: Sequence[Intent]) -> None:
+        """Ends the exchanges that an earlier run left, and removes what it had begun.
+
+        Args:
+            intents: of that run.
+        """
+        for file, beside in list(self._folders.besides()):
             if not is_regular(file):
-                self._end_of_renamed(file, beside)
-                self._waiting.remove_directory(file)
+                if self._folders.only is None or self._is_of_only(beside, intents):
+                    self._end_of_renamed(file, beside, intents)
+                    self._waiting.remove_directory(file)
                 continue
+            durable.unlink(beside / BOX, "mbox.discard", missing_ok=True)
             self.end_exchange(file)
             self._waiting.remove_directory(file)
             if is_regular(lock_of(file)):
@@ -68,8 +76,25 @@ class Endings:
                 with contextlib.suppress(Locked), locked(file):
                     pass
 
-    def _end_of_renamed(self, file: DirectoryEntry, beside: Directory) -> None:
+    def _is_of_only(self, beside: Directory, intents: Sequence[Intent]) -> bool:
+        """Whether what waits for a file that is gone waits for the only one, by its name then."""
+        with beside.scan() as entries:
+            names = {entry.name for entry in entries}
+        if any(not names.isdisjoint(names_of(intent)) for intent in intents):
+            return True
+        status = (self._folders.root / str(self._folders.only)).lstat()
+        return any(
+            _new_of(name) == status.st_ino or os.path.samestat((beside / name).lstat(), status)
+            for name in filter(_OLD.fullmatch, names)
+        )
+
+    def _end_of_renamed(
+        self, file: DirectoryEntry, beside: Directory, intents: Sequence[Intent]
+    ) -> None:
         """Ends the exchange of a folder whose file has another name, or none, since then."""
+        durable.unlink(beside / BOX, "mbox.discard", missing_ok=True)
+        for intent in intents:
+            self._waiting.remove(intent, beside)
         remove_stale_lock(file)
         with contextlib.suppress(FileNotFoundError):
             file.lstat()
@@ -121,7 +146,7 @@ class Endings:
         for name in _kept(beside):
             kept = beside / name
             with open_regular_file(kept) as old:
-                self._folders.check_owner(str(kept), os.fstat(old.fileno()))
+                self._folders.check_owner(kept, os.fstat(old.fileno()))
                 size = os.fstat(old.fileno()).st_size
                 if size > _known(name) and not _is_same(file, old):
                     kept = self._deliver(file, kept, old.fileno(), size)
@@ -141,7 +166,7 @@ class Endings:
         beside, known = kept.directory, _known(kept.name)
         with os.fdopen(file.open(os.O_RDWR | os.O_APPEND), "ab") as new:
             status = os.fstat(new.fileno())
-            self._folders.check_owner(str(file), status)
+            self._folders.check_owner(file, status)
             begun = _begun(kept.name)
             if begun is None:
                 begun = status.st_size
@@ -152,7 +177,7 @@ class Endings:
             _append_late(Reader(old, size), known, new, begun, status.st_size)
             new.flush()
             durable.sync_files([new], "mbox.deliver")
-        delivered = beside / old_name(size)
+        delivered = beside / old_name(size, status.st_ino)
         durable.rename(kept, delivered, "mbox.delivered")
         durable.sync_directories([beside], "mbox.delivered")
         return delivered
@@ -224,13 +249,14 @@ def _append(source: Reader, target: BinaryIO, start: int, end: int) -> None:
     target.writelines(source.read(place, min(place + COPY_BLOCK, end)) for place in places)
 
 
-def old_name(size: int) -> str:
+def old_name(size: int, new: int) -> str:
     """What an old file is called after the exchange.
 
     Args:
         size: bytes of it that are in the new file.
+        new: inode of that file.
     """
-    return f"old.{size}.{os.urandom(4).hex()}"
+    return f"old.{size}.{os.urandom(4).hex()}{new:x}"
 
 
 def _kept(beside: Directory) -> list[str]:
@@ -240,6 +266,11 @@ def _kept(beside: Directory) -> list[str]:
 
 def _known(name: str) -> int:
     return int(name.split(".")[1])
+
+
+def _new_of(name: str) -> int | None:
+    inode = name.split(".")[2][8:]
+    return int(inode, 16) if inode else None
 
 
 def _begun(name: str) -> int | None:

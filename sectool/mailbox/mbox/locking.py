@@ -35,6 +35,8 @@ _STEP = 0.05
 _FLOCK = struct.Struct("@hhqqi4x")
 """``struct flock`` of 64-bit Linux."""
 _BUSY = frozenset({errno.EAGAIN, errno.EACCES})
+_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
+"""What a system answers that makes no files without names, as those of NFS."""
 _LOCK_TEXT = 64
 _LONGEST_COMMAND = 64
 
@@ -146,8 +148,7 @@ def _make_lock(lock: DirectoryEntry) -> str:
     """Makes the lock file; who holds it, empty where it is ours now."""
     for _ in range(2):
         try:
-            with durable.new_file(lock, mode=0o644) as stream:
-                stream.write(b"%d\n" % os.getpid())
+            _write_lock(lock)
         except FileExistsError:
             holder = _holder_of_lock_file(lock)
             if holder:
@@ -156,6 +157,28 @@ def _make_lock(lock: DirectoryEntry) -> str:
         else:
             return ""
     return "another program"
+
+
+def _write_lock(lock: DirectoryEntry) -> None:
+    """Makes the lock file at once with what it says, so that a kill leaves none that names nobody.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    text = b"%d\n" % os.getpid()
+    try:
+        unnamed = (lock.directory / ".").open(os.O_TMPFILE | os.O_WRONLY, 0o644)
+    except OSError as error:
+        if error.errno not in _NO_UNNAMED:
+            raise
+        with durable.new_file(lock, mode=0o644) as stream:
+            stream.write(text)
+        return
+    with os.fdopen(unnamed, "wb") as stream:
+        os.fchmod(unnamed, 0o644)
+        stream.write(text)
+        stream.flush()
+        durable.link(stream, lock, "mbox.lock")
 
 
 def _holder_of_lock_file(lock: DirectoryEntry) -> str:

@@ -13,7 +13,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import BinaryIO
 
@@ -25,20 +25,14 @@ from sectool.mailbox.base import Placed
 from sectool.mailbox.files.inheriting import Inheritance, attributes_of
 from sectool.mailbox.mbox.boxes import Boxes, answer
 from sectool.mailbox.mbox.form import HEADER_LIMIT, Header, separator
-from sectool.mailbox.mbox.index import (
-    FileState,
-    Index,
-    Layout,
-    Reader,
-    end_by_length,
-    key_of,
-    lay_out,
-    read_index,
-)
+from sectool.mailbox.mbox.index import FileState, Index, key_of, read_index
 from sectool.mailbox.mbox.late import BOX, Endings, make_box, missing_end, old_name
+from sectool.mailbox.mbox.layout import Layout, end_by_length, lay_out
 from sectool.mailbox.mbox.locking import HeldFile, locked, locked_beside
-from sectool.mailbox.mbox.waiting import Waiting, digest_in
+from sectool.mailbox.mbox.reader import Reader
+from sectool.mailbox.mbox.waiting import Waiting, digest_in, whole_name
 from sectool.message import COPY_BLOCK, Intent, MessageRef, open_regular_file
+from sectool.values import dataclass
 
 TRIES = 5
 """Times a folder is written that programs change although it is locked."""
@@ -120,10 +114,11 @@ class Rewriter:
             return [MessageChanged(reason) for _ in placed]
         with contextlib.suppress(Locked):  # the next run ends it
             self.endings.end_exchange(file)
-        for copy, answered in zip(placed, answers, strict=True):
-            if isinstance(answered, Placed):
-                with contextlib.suppress(MessageVanished):
-                    self._waiting.remove(copy.written.intent, self._waiting.directory(file))
+        with contextlib.suppress(MessageVanished):
+            beside = self._waiting.directory(file)
+            for copy, answered in zip(placed, answers, strict=True):
+                if isinstance(answered, Placed):
+                    self._waiting.remove(copy.written.intent, beside)
         self._waiting.remove_directory(file)
         self.endings.remember(file)
         return answers
@@ -135,11 +130,11 @@ class Rewriter:
         with self._folders.open(folder) as old:
             index = self._boxes.index_of(folder, old.fileno())
             taken: set[int] = set()
-            ready = [self._ready(file, index, copy, taken) for copy in placed]
+            beside = self._waiting.ensure_directory(file)
+            ready = [self._ready(beside, index, copy, taken) for copy in placed]
             changes = [change for change in ready if isinstance(change, _Change)]
             if not changes:
                 return [change for change in ready if isinstance(change, MessageError)]
-            beside = self._waiting.ensure_directory(file)
             # An exchange before this one may not have been ended yet.
             self.endings.end(file, beside, waits=True)
             box = beside / BOX
@@ -172,12 +167,12 @@ class Rewriter:
         ]
 
     def _ready(
-        self, file: DirectoryEntry, index: Index, copy: Placed, taken: set[int]
+        self, beside: Directory, index: Index, copy: Placed, taken: set[int]
     ) -> _Change | MessageError:
         """Looks at both copies once more; the answer is the error that costs this message."""
         intent = copy.written.intent
         try:
-            written = self._waiting.whole(intent, file)
+            written = beside / whole_name(intent)
             if intent.internal_date is not None:
                 return _Change(intent, written, None)
             number = index.find(intent.replaced.key)
@@ -234,7 +229,8 @@ class Rewriter:
             start, end = index.starts[number], index.ends[number]
             _copy_range(old, new, position, start)
             _expect_as_before(expected, index, following, number)
-            layout = lay_out(reader, start, end, by_length=index.by_length)
+            is_plain = bool(index.plain[number])
+            layout = lay_out(reader, start, end, by_length=index.by_length, is_plain=is_plain)
             # One that comes to be right would say of the whole file how it is to be read.
             says_length = end_by_length(reader, layout) == layout.end
             put = answer(self._put, new, change, layout, expected, says_length)
@@ -260,8 +256,9 @@ class Rewriter:
     def _put(
         self, new: BinaryIO, change: _Change, old: Layout, expected: _Expected, says_length: bool
     ) -> None:
-        with self._waiting.opened(change.written, change.intent) as (reader, layout):
-            header = layout.header
+        with self._waiting.open(change.written) as stream:
+            layout = self._waiting.layout(stream, change.intent)
+            header, reader = layout.header, Reader(stream.fileno(), layout.end, about=0)
             body = layout.header_start + len(header.raw)
             end = b"\r\n" if old.line.endswith(b"\r\n") else b"\n"
             empty = 0 if body == reader.size else reader.read(body, body + 2).find(b"\n") + 1
@@ -279,7 +276,7 @@ class Rewriter:
     def _exchange(self, file: DirectoryEntry, beside: Directory, old: BinaryIO, size: int) -> None:
         if self._held is not None:
             self._held.hold(beside / BOX)
-        kept = beside / old_name(size)
+        kept = beside / old_name(size, (beside / BOX).lstat().st_ino)
         durable.link(old, kept, "mbox.keep")
         durable.sync_directories([beside], "mbox.keep")
         durable.rename(beside / BOX, file, "mbox.exchange")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
 from sectool import durable
 from sectool.directories import Directory, DirectoryEntry, is_regular
@@ -24,6 +25,7 @@ from sectool.errors import (
     NoSuchMailbox,
     ReadOnlyMailbox,
     SectoolError,
+    why_unread,
 )
 from sectool.locks import DirectoryLock, is_held
 from sectool.mailbox.access import MailboxSpecification
@@ -47,7 +49,14 @@ from sectool.mailbox.mbox.folders import MboxFolders, holds_mbox, imap_host, is_
 from sectool.mailbox.mbox.locking import HeldFile
 from sectool.mailbox.mbox.rewriting import Rewriter
 from sectool.mailbox.mbox.thunderbird import check_profile
-from sectool.mailbox.mbox.waiting import Waiting, digest_in, where_of
+from sectool.mailbox.mbox.waiting import (
+    REMOVED,
+    Waiting,
+    digest_in,
+    where_of,
+    whole_name,
+    written_name,
+)
 from sectool.message import (
     IN_MEMORY,
     NOTHING,
@@ -58,7 +67,6 @@ from sectool.message import (
     Listing,
     MessageRef,
     StoredMessage,
-    open_regular_file,
 )
 from sectool.trust import Trust, person
 
@@ -112,6 +120,11 @@ class Mbox(Mailbox):
 
     def is_in_use(self) -> bool:
         return self._held.is_held() if self._held else is_held(self._folders.root / ".")
+
+    passed_over_hint = (
+        "links are not followed: name what they lead to as a mailbox of its own;"
+        " give the file for which a directory .NAME.sectool waits its name again, or remove that"
+    )
 
     @property
     def passed_over(self) -> Sequence[str]:
@@ -232,38 +245,49 @@ class Mbox(Mailbox):
         ]
 
     def _read_back(self, written: Sequence[Written]) -> list[Placed | MessageError]:
+        folders = {copy.intent.folder for copy in written}
+        beside = {folder: answer(self._beside, folder) for folder in folders}
         with ExitStack() as stack:
-            entries = [answer(self._written, copy.intent) for copy in written]
-            found = [entry for entry in entries if isinstance(entry, DirectoryEntry)]
-            streams = [stack.enter_context(open_regular_file(entry)) for entry in found]
-            durable.sync_files(streams, "mbox.written")
-            for stream in streams:
-                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        answers = [
-            entry if isinstance(entry, MessageError) else answer(self._place, copy, entry)
-            for copy, entry in zip(written, entries, strict=True)
-        ]
-        _sync_directories_of(found)
+            opened = [
+                answer(self._open, copy.intent, beside[copy.intent.folder], stack)
+                for copy in written
+            ]
+            streams = [each for each in opened if not isinstance(each, MessageError)]
+            read = iter(durable.sync_and_read_back(streams, "mbox.written"))
+            answers = [
+                each
+                if isinstance(each, MessageError)
+                else answer(self._place, copy, beside[copy.intent.folder], each, next(read))
+                for copy, each in zip(written, opened, strict=True)
+            ]
+        durable.sync_directories(
+            [each for each in beside.values() if isinstance(each, Directory)], "mbox.directory"
+        )
         return answers
 
-    def _written(self, intent: Intent) -> DirectoryEntry:
-        entry = self._waiting.written(intent, self._file(intent))
-        if not is_regular(entry):
-            raise MessageVanished("the new copy was removed while it waited")
-        return entry
+    def _beside(self, folder: str) -> Directory:
+        return self._waiting.directory(self._folders.entry_of_new(folder))
 
-    def _file(self, intent: Intent) -> DirectoryEntry:
-        return self._folders.entry_of_new(intent.folder)
+    def _open(self, intent: Intent, beside: Directory | MessageError, stack: ExitStack) -> BinaryIO:
+        if isinstance(beside, MessageError):
+            raise beside
+        return stack.enter_context(self._waiting.open(beside / written_name(intent)))
 
-    def _place(self, copy: Written, entry: DirectoryEntry) -> Placed:
+    def _place(
+        self, copy: Written, beside: Directory, stream: BinaryIO, read: durable.ReadBack
+    ) -> Placed:
         intent = copy.intent
         try:
-            with self._waiting.opened(entry, intent):
-                pass
+            if read.error is not None:
+                reason = why_unread(read.error)
+                raise MessageError(f"the new copy does not read back: {reason}") from read.error
+            self._waiting.layout(stream, intent, read.digest)
+            durable.rename(beside / written_name(intent), beside / whole_name(intent), "mbox.place")
+        except FileNotFoundError as error:
+            raise MessageVanished(REMOVED) from error
         except MessageError:
             self._remove(intent)
             raise
-        durable.rename(entry, self._waiting.whole(intent, self._file(intent)), "mbox.place")
         return Placed(copy, intent.replaced, digest_in(intent), _BESIDE)
 
     def retire(
@@ -342,37 +366,37 @@ class Mbox(Mailbox):
         if not intent.where or intent.met is not None:
             return False
         try:
-            entry = self._waiting.whole(intent, self._folders.entry(intent.folder))
-            with self._waiting.opened(entry, intent):
-                return True
+            beside = self._waiting.directory(self._folders.entry(intent.folder))
+            with self._waiting.open(beside / whole_name(intent)) as stream:
+                self._waiting.layout(stream, intent)
         except MessageError:
             return False
+        return True
 
     def settle(self, intents: Sequence[Intent]) -> None:
         if not self.capabilities.writable:
             return
         with durable.explained("end the exchange of a folder that was interrupted"):
             self._folders.names()
-            self._rewriter.endings.settle()
+            self._rewriter.endings.settle(intents)
             for intent in intents:
                 if answer(self._is_left_beside, intent) is True:
                     self._remove(intent)
 
     def _is_left_beside(self, intent: Intent) -> bool:
         """Whether a new copy came into its folder, or never will, and lies beside all the same."""
-        if not self._folders.knows(intent.folder):
-            return True  # its file has another name now
-        entry = self._waiting.whole(intent, self._folders.entry(intent.folder))
-        return is_regular(entry) and not self._whereabouts(intent).old_present
+        beside = self._waiting.directory(self._folders.entry(intent.folder))
+        return is_regular(beside / whole_name(intent)) and not self._whereabouts(intent).old_present
 
     def abandon(self, intents: Sequence[Intent]) -> None:
         with durable.explained("remove what was written and not placed"):
+            self._folders.names()
             for intent in intents:
                 self._remove(intent)
 
     def _remove(self, intent: Intent) -> None:
         """Removes what lies beside of a new copy; its folder may have another name by now."""
-        for file, beside in list(self._folders.besides()):
+        for file, beside in self._folders.besides():
             if answer(self._waiting.remove, intent, beside) is True:
                 self._waiting.remove_directory(file)
 

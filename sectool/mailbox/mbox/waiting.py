@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import BinaryIO
 
 from sectool import durable
 from sectool.crashpoints import crashpoint
@@ -21,11 +21,14 @@ from sectool.errors import MessageError, MessageVanished, why_unread
 from sectool.mailbox.files.inheriting import Inheritance
 from sectool.mailbox.mbox.folders import MboxFolders, beside_name
 from sectool.mailbox.mbox.form import HEADER_LIMIT, Header, header_end, quoted
-from sectool.mailbox.mbox.index import USUAL_HEADER, Layout, Reader, digest_of, lay_out
+from sectool.mailbox.mbox.layout import USUAL_HEADER, Layout, digest_of, lay_out
+from sectool.mailbox.mbox.reader import Reader
 from sectool.message import COPY_BLOCK, Content, Intent, open_regular_file
 
 PART, WHOLE = ".part", ".new"
 """How the names of files end that are being written, and that were read back."""
+
+REMOVED = "the new copy was removed while it waited"
 
 _WHERE = re.compile(r"(?P<name>[0-9a-f]{16})-(?P<digest>[0-9a-f]{64})")
 _EMPTY_ENOUGH = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT})
@@ -43,6 +46,22 @@ def digest_in(intent: Intent) -> str:
         MessageError: its place was never chosen here.
     """
     return _parts_of(intent)["digest"]
+
+
+def names_of(intent: Intent) -> tuple[str, ...]:
+    """All that a new copy that waits may be called; none where its place was never chosen here."""
+    is_ours = _WHERE.fullmatch(intent.where) is not None
+    return (written_name(intent), whole_name(intent)) if is_ours else ()
+
+
+def written_name(intent: Intent) -> str:
+    """Name of a new copy that was written."""
+    return f"{_parts_of(intent)['name']}{PART}"
+
+
+def whole_name(intent: Intent) -> str:
+    """Its name once it was read back."""
+    return f"{_parts_of(intent)['name']}{WHOLE}"
 
 
 def _parts_of(intent: Intent) -> re.Match[str]:
@@ -129,10 +148,10 @@ class Waiting:
         try:
             directory = entry.open_directory()
         except FileNotFoundError as error:
-            raise MessageVanished("the new copy was removed while it waited") from error
+            raise MessageVanished(REMOVED) from error
         except NotADirectoryError as error:
             raise _no_directory(entry) from error
-        self._folders.check_owner(str(entry), directory.status())
+        self._folders.check_owner(entry, directory.status())
         return directory
 
     def ensure_directory(self, file: DirectoryEntry) -> Directory:
@@ -154,7 +173,7 @@ class Waiting:
         with directory.scan() as entries:
             is_ours = is_ours and next(entries, None) is None
         if not is_ours:
-            self._folders.check_owner(str(entry), status)
+            self._folders.check_owner(entry, status)
         Inheritance(owner.st_uid, owner.st_gid, 0o700).give(directory.descriptor)
         durable.sync_directories([file.directory], "mbox.made")
         return directory
@@ -176,7 +195,7 @@ class Waiting:
             MessageError: its content cannot be read.
             OSError: it cannot be written.
         """
-        target = self.ensure_directory(file) / f"{_parts_of(intent)['name']}{PART}"
+        target = self.ensure_directory(file) / written_name(intent)
         durable.unlink(target, "mbox.discard", missing_ok=True)
         owner = self._folders.owner_status()
         with durable.new_file(target) as stream:
@@ -193,59 +212,61 @@ class Waiting:
             stream.flush()
             Inheritance(owner.st_uid, owner.st_gid, 0o600).give(stream.fileno())
 
-    def written(self, intent: Intent, file: DirectoryEntry) -> DirectoryEntry:
-        """Where a new copy lies that was written.
+    def open(self, entry: DirectoryEntry) -> BinaryIO:
+        """Opens a new copy; the caller closes it.
 
         Raises:
             MessageVanished: it is gone.
-        """
-        return self.directory(file) / f"{_parts_of(intent)['name']}{PART}"
-
-    def whole(self, intent: Intent, file: DirectoryEntry) -> DirectoryEntry:
-        """Where it lies once it was read back."""
-        return self.directory(file) / f"{_parts_of(intent)['name']}{WHOLE}"
-
-    @contextmanager
-    def opened(self, entry: DirectoryEntry, intent: Intent) -> Iterator[tuple[Reader, Layout]]:
-        """A new copy, open, that is what it is to be.
-
-        Raises:
-            MessageVanished: it is gone.
-            MessageError: it is not, or cannot be read.
+            MessageError: it is another user's, or cannot be read.
         """
         try:
             stream = open_regular_file(entry)
         except FileNotFoundError as error:
-            raise MessageVanished("the new copy was removed while it waited") from error
+            raise MessageVanished(REMOVED) from error
         except OSError as error:
             if durable.is_shortage(error):
                 raise
             raise MessageError(f"the new copy cannot be read: {why_unread(error)}") from error
-        with stream:
-            status = os.fstat(stream.fileno())
-            self._folders.check_owner(str(entry), status)
-            reader = Reader(stream.fileno(), status.st_size)
-            try:
-                layout = lay_out(reader, 0, status.st_size, by_length=False, bare=True)
-                digest = digest_of(reader, layout).hex()
-            except OSError as error:
-                raise MessageError(
-                    f"the new copy does not read back: {why_unread(error)}"
-                ) from error
-            if digest != digest_in(intent):
-                raise MessageError(
-                    "the new copy reads back otherwise than it was written",
-                    hint="the disk may be failing, or an mbox cannot hold the message",
-                )
-            yield reader, layout
+        try:
+            self._folders.check_owner(entry, os.fstat(stream.fileno()))
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    @staticmethod
+    def layout(stream: BinaryIO, intent: Intent, digest: str = "") -> Layout:
+        """How an open copy that is what it is to be lies in its file.
+
+        Args:
+            stream: the copy.
+            intent: says what it is to be.
+            digest: SHA-256 of all of the file, where that is known.
+
+        Raises:
+            MessageError: it is not, or cannot be read.
+        """
+        reader = Reader(stream.fileno(), os.fstat(stream.fileno()).st_size)
+        try:
+            layout = lay_out(reader, 0, reader.size, by_length=False, bare=True)
+            # Nothing of it is quoted, or the store's: what is read of it is all of it.
+            is_all = bool(digest) and layout.is_ended and layout.size == reader.size
+            found = digest if is_all else digest_of(reader, layout).hex()
+        except OSError as error:
+            raise MessageError(f"the new copy does not read back: {why_unread(error)}") from error
+        if found != digest_in(intent):
+            raise MessageError(
+                "the new copy reads back otherwise than it was written",
+                hint="the disk may be failing, or an mbox cannot hold the message",
+            )
+        return layout
 
     def remove(self, intent: Intent, directory: Directory) -> bool:
         """Removes a new copy from a directory; whether there was one."""
-        name = _parts_of(intent)["name"]
         was_there = False
-        for ending in (PART, WHOLE):
+        for name in names_of(intent):
             with contextlib.suppress(FileNotFoundError):
-                (directory / f"{name}{ending}").lstat()
-                durable.unlink(directory / f"{name}{ending}", "mbox.discard", missing_ok=True)
+                (directory / name).lstat()
+                durable.unlink(directory / name, "mbox.discard", missing_ok=True)
                 was_there = True
         return was_there

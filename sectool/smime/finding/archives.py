@@ -7,7 +7,6 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from struct import unpack_from
 
@@ -16,6 +15,7 @@ from sectool.budget import Work, current
 from sectool.errors import LimitExceeded
 from sectool.message import BytesContent
 from sectool.mime.limits import Limits
+from sectool.values import dataclass
 
 _END_OF_DIRECTORY = b"PK\x05\x06"
 _END_OF_DIRECTORY_64 = b"PK\x06\x06"

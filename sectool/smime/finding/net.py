@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
@@ -22,6 +21,7 @@ from sectool.mime.base64_text import Base64Decoder
 from sectool.mime.limits import Limits
 from sectool.mime.transfer_encoding import stream_of
 from sectool.smime.finding import needles
+from sectool.values import dataclass
 
 Opener = Callable[[], BinaryIO]
 

@@ -8,11 +8,12 @@ or after it, or both. HTML is never among them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sectool.mime.content_type import parse_disposition
 from sectool.mime.entities import Entity
 from sectool.smime.finding.recognition import PKCS7_MIME, is_detached_signature
+from sectool.values import dataclass
 
 TEXT_SIZE = 16 * 1024
 """Bytes of a header or footer, encoded; those of real lists have some hundred."""

@@ -11,10 +11,11 @@ import io
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO
 
 from sectool.message import BytesContent, Content, InnerEntity, Sink, digest_stream
+from sectool.values import dataclass
 
 _BLOCK = 256 * 1024
 _WAITING_BLOCKS = 4

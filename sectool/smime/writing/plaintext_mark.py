@@ -7,9 +7,9 @@ copy is tried as first. The content decides.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from sectool.mime.header import HeaderBlock
+from sectool.values import dataclass
 
 MARK_FIELD = b"x-sectool-id"
 """Name of the field, lower case."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from email.errors import MessageError as EmailError
 from email.header import decode_header, make_header
 from typing import BinaryIO
@@ -28,6 +27,7 @@ from sectool.smime.identity import OBSCURED_SUBJECTS
 from sectool.smime.parts import fields_named
 from sectool.smime.signing.signatures import check_signature, signed_entity
 from sectool.smime.writing.plaintext_mark import MARK_FIELD
+from sectool.values import dataclass
 
 _LONGEST = 16 * 1024
 _LINE = 900

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 from sectool.errors import UnsupportedMessage
 from sectool.message import COPY_BLOCK, Content, Sink
@@ -26,6 +25,7 @@ from sectool.smime.finding.find_again import places_to_find_again
 from sectool.smime.parts import Place, WholeEntity, fields_named, root_entity
 from sectool.smime.writing.plaintext_mark import MARK_FIELD, Mark
 from sectool.smime.writing.put_envelope import copy_to, write_header, write_separator
+from sectool.values import dataclass
 
 _MIME_VERSION = b"mime-version"
 MARKS = frozenset({MARK_FIELD})

@@ -654,6 +654,16 @@ def test_no_password_goes_over_a_connection_that_anybody_could_read(server: Serv
     assert server.connections == 2
 
 
+def test_a_mailbox_that_is_open_before_anybody_logs_in_is_not_taken(server: Server) -> None:
+    server.greeting = b"* PREAUTH [CAPABILITY IMAP4rev1] hello\r\n"
+    with (
+        server.opened(Account(insecure=True)) as mailbox,
+        pytest.raises(LoginRefused, match="does not say whose"),
+    ):
+        list(mailbox.folders())
+    assert server.said == []
+
+
 def test_what_is_said_before_tls_is_there_ends_the_connection(server: Server) -> None:
     server.capabilities = "STARTTLS AUTH=PLAIN"
     server.answers["STARTTLS"] = b"TAG OK begin\r\n* CAPABILITY AUTH=PLAIN\r\n"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sectool.cli import options
-from sectool.cli.paths import path_option
-from sectool.cli.undone import UndoneOptions
+from sectool.cli.options.paths import path_option
+from sectool.cli.options.undone import UndoneOptions
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Decrypt
@@ -87,8 +88,8 @@ def decrypt(
     just what is new.
     """
     from sectool import jobs
-    from sectool.cli.render import show
     from sectool.cli.session import run_job
+    from sectool.cli.words.render import show
 
     spec = jobs.Decrypt(
         mailbox=mailbox,

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
-from sectool.cli import advice, retirement
-from sectool.cli.layout import size_text, table, wrapped
 from sectool.cli.options import Manners
-from sectool.cli.render import as_json, next_line, plaintext_as_json, plaintext_as_table
 from sectool.cli.shell import (
     answer,
     envelope,
@@ -23,11 +19,16 @@ from sectool.cli.shell import (
     tell,
     warnings_after,
 )
-from sectool.cli.verdicts import Judgement, judge
+from sectool.cli.words import advice, retirement
+from sectool.cli.words.layout import table, wrapped
+from sectool.cli.words.render import as_json, next_line, plaintext_as_json, plaintext_as_table
+from sectool.cli.words.verdicts import Judgement, judge
 from sectool.errors import Interrupted, SectoolError
 from sectool.outcome import State
 from sectool.plaintext import Plaintext
+from sectool.progress import size_text
 from sectool.summary import StatusSummary, Summary, VerifySummary
+from sectool.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ def show_many(found: Sequence[JobSeen], manners: Manners, *, looks_only: bool) -
     summaries = [job.summary for job in found if job.summary is not None]
     total = _total(summaries)
     answers = _answers(found) if any(one.retire is not None for one in summaries) else []
-    errors = [job.error for job in found if job.error is not None]
-    codes = [error.exit_code for error in errors]
+    errors = [(job.directory, job.error) for job in found if job.error is not None]
+    codes = [error.exit_code for _, error in errors]
     codes += [job.exit_code(looks_only=looks_only) for job in found]
     code = next((code for code in codes if code), 0)
     if manners.json:
@@ -109,8 +110,8 @@ def show_many(found: Sequence[JobSeen], manners: Manners, *, looks_only: bool) -
         report([*_lines(found, total), *_answer_lines(found, answers), *_last_lines(found)])
     elif code:
         say_in_lines(f"sectool: verdict: {_verdict(found)['text']}")
-    for error in errors:
-        tell(error)
+    for directory, error in errors:
+        tell(error, where=str(directory))
     raise typer.Exit(code)
 
 
@@ -160,7 +161,7 @@ def _document(job: JobSeen, *, looks_only: bool) -> dict[str, Any]:
 
 def _verdict(found: Sequence[JobSeen]) -> dict[str, Any]:
     bad = sum(not job.judgement.good for job in found)
-    text = f"of {len(found)} jobs {bad} are not done or cannot be read" if bad else "all done"
+    text = f"{bad} of {len(found)} jobs are not done, or cannot be read" if bad else "all done"
     return {"good": not bad, "text": text}
 
 

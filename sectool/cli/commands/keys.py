@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sectool.cli import options
-from sectool.cli.account import AccountOptions
-from sectool.cli.layout import fact, table, wrapped
-from sectool.cli.paths import path_argument
+from sectool.cli.options.account import AccountOptions
+from sectool.cli.options.paths import path_argument
 from sectool.cli.shell import answer, envelope, report
+from sectool.cli.words.layout import fact, table, wrapped
 
 if TYPE_CHECKING:
     from sectool.keys import HistoryEntry, KeyHistory

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sectool.cli import parts, retirement
-from sectool.cli.layout import counted, fact, key_name, most_first, size_text, table, wrapped
+from sectool.cli.words import parts, retirement
+from sectool.cli.words.layout import counted, fact, key_name, most_first, table, wrapped
 from sectool.outcome import RecipientKey
+from sectool.progress import size_text
 from sectool.summary import (
     BoundKey,
     EncryptingSummary,
@@ -232,7 +233,8 @@ def _purged(purged: Purged) -> Iterable[str]:
         f"{went:<12}{purged.checkpoints} checkpoints, {purged.originals} originals"
         f" ({size_text(purged.bytes)})"
     )
-    yield f"{stay:<12}{purged.kept} checkpoints and originals"
+    young = f", {purged.too_young} of them only for --older-than" if purged.too_young else ""
+    yield f"{stay:<12}{purged.kept} checkpoints and originals{young}"
 
 
 # --- certificates that are not at hand and whose key is -------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sectool.cli.layout import table
+from sectool.cli.words.layout import table
 from sectool.outcome import RecipientKey
 from sectool.summary import LeftPart, NeedsOldKeys, Summary
 

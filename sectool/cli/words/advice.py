@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 
-from sectool.cli.layout import counted
+from sectool.cli.words.layout import counted
 from sectool.outcome import NOT_DONE, State
 from sectool.summary import (
     EncryptSummary,
@@ -17,12 +17,13 @@ from sectool.summary import (
 )
 
 WHAT_TO_DO = {
-    State.MISSING_KEY: "find that key (sectool scan names its certificate), then the same command"
-    " with --retry",
-    State.UNSUPPORTED: "read the reason; for a limit --limit-factor",
+    State.MISSING_KEY: "find that key (sectool scan names its certificate); with it, --retry of"
+    " decrypt or rewrap takes the message",
+    State.UNSUPPORTED: "for a limit --limit-factor; else keep what opens it, and acknowledge it",
     State.MALFORMED: "look for an undamaged copy in a backup; else acknowledge it",
-    State.UNDER_SIGNATURE: "--break-signatures takes it; else keep the old key",
-    State.REVIEW: "look at it; --accept DIGEST takes it",
+    State.UNDER_SIGNATURE: "--break-signatures of decrypt or rewrap takes it; else keep the old"
+    " key",
+    State.REVIEW: "look at it; --accept DIGEST of decrypt or rewrap takes it",
     State.NOT_READ: "scan without --quick reads it",
     State.REFUSED: "rewrap --or-reencrypt encrypts it anew",
     State.CHANGED: "look at it, and run the same command again",
@@ -32,6 +33,9 @@ WHAT_TO_DO = {
     State.CHECKPOINTED: "encrypt it after the move",
 }
 """For each state of a message that is not done what ``docs/states.md`` says."""
+
+KEEP = "keep the old key, or do without this part of the message and acknowledge it"
+"""The same for a message that is done, while a layer or part of it needs an old key."""
 
 _OPENING = {
     "rewrap": "sectool rewrap {mailbox} --keys PATH --to CERT --job {job}",
@@ -87,6 +91,14 @@ AGAIN = {
 }
 """What mends messages in a state, where all that are not done are in that one."""
 
+_SOMETHING_HAPPENED = frozenset({State.CHANGED, State.FAILED})
+
+_TAKES_AGAIN = {
+    **dict.fromkeys(("decrypt", "rewrap"), NOT_DONE),
+    **dict.fromkeys(("encrypt", "rollback"), _SOMETHING_HAPPENED),
+}
+"""States of messages that the same command may take when it is given again, by its name."""
+
 _EACH = (
     "do what stands with each reason above, then the same command again; what nobody can do goes"
     " into a file for --acknowledge"
@@ -127,8 +139,7 @@ def _mending_steps(summary: Summary) -> Iterator[str]:
         )
     if summary.counts[State.LOST] > summary.acknowledged[State.LOST]:
         yield _bring_back(summary)
-    if works or summary.phase == "rollback":
-        yield from _not_done_steps(summary)
+    yield from _not_done_steps(summary)
     if works and summary.passed_over:
         yield (
             "look at what was passed over, which the warning names; give the same command for what"
@@ -143,15 +154,12 @@ def _left_out(summary: Summary) -> int:
 
 
 def _not_done_steps(summary: Summary) -> Iterator[str]:
-    states = [
-        state
-        for state in State
-        if state in NOT_DONE and summary.counts[state] > summary.acknowledged[state]
-    ]
+    taken = _TAKES_AGAIN.get(summary.phase, frozenset())
+    states = [state for state in taken if summary.counts[state] > summary.acknowledged[state]]
     if len(states) == 1:
         yield AGAIN.get(states[0], _EACH)
     elif states:
-        yield _EACH
+        yield _EACH if taken is NOT_DONE else AGAIN[State.FAILED]
 
 
 def open_key_file(summary: Summary) -> str:
@@ -205,6 +213,12 @@ def _after_purging(summary: Summary) -> str:
     unproven = replaced(summary) > summary.counts[State.VERIFIED]
     if isinstance(summary, PurgeSummary) and summary.purged.kept and unproven:
         return "the same command with --verify-keys PATH removes what the new key opens"
+    if summary.left:
+        job = shlex.quote(summary.job)
+        return (
+            "do what stands with each reason above; what nobody can do goes into a file for"
+            f" sectool verify {job} --acknowledge FILE"
+        )
     return ""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from sectool.cli import options
-from sectool.cli.paths import path_argument
+from sectool.cli.options.paths import path_argument
 
 EXAMPLE = "Example: sectool status ~/move"
 
@@ -28,8 +28,8 @@ def status(
     And what of it lies in clear, and for how long.
     """
     from sectool import jobs
-    from sectool.cli.many_jobs import see_each, show_many
-    from sectool.cli.render import show
+    from sectool.cli.words.many_jobs import see_each, show_many
+    from sectool.cli.words.render import show
 
     look = functools.partial(jobs.status, trust=jobs.Trust.in_group(trust_group))
     if len(directories) > 1:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sectool.cli import afterwards, options
-from sectool.cli.paths import path_option
-from sectool.cli.undone import UndoneOptions
+from sectool.cli import options
+from sectool.cli.options import afterwards
+from sectool.cli.options.paths import path_option
+from sectool.cli.options.undone import UndoneOptions
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Encrypt
@@ -101,8 +103,8 @@ def encrypt(
     Old mail is kept in the job once new is proven. The same command resumes.
     """
     from sectool import jobs
-    from sectool.cli.render import show
     from sectool.cli.session import run_job
+    from sectool.cli.words.render import show
 
     spec = jobs.Encrypt(
         mailbox=None if mailbox is None else options.not_certificate(mailbox),

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from sectool.cli import afterwards, options
-from sectool.cli.paths import one_of
+from sectool.cli import options
+from sectool.cli.options import afterwards
+from sectool.cli.options.paths import one_of
 
 EXAMPLE = "Example: sectool rollback ~/move"
 
@@ -41,8 +42,8 @@ def rollback(
     job until decrypt was run once more.
     """
     from sectool import jobs
-    from sectool.cli.render import show
     from sectool.cli.session import run_job
+    from sectool.cli.words.render import show
 
     spec = jobs.Rollback(
         mailbox=mailbox,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from sectool.cli import afterwards, options
-from sectool.cli.paths import path_option
-from sectool.cli.undone import Acknowledge
+from sectool.cli import options
+from sectool.cli.options import afterwards
+from sectool.cli.options.paths import path_option
+from sectool.cli.options.undone import Acknowledge
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Verify
@@ -105,9 +107,9 @@ def verify(
 
 
 def _verify(spec: Verify, directories: Sequence[Path], manners: options.RunManners) -> NoReturn:
-    from sectool.cli.many_jobs import see_each, show_many
-    from sectool.cli.render import show
     from sectool.cli.session import run_job
+    from sectool.cli.words.many_jobs import see_each, show_many
+    from sectool.cli.words.render import show
 
     def look(directory: Path) -> VerifySummary:
         return run_job(replace(spec, job=directory), manners)

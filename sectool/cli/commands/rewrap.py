@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sectool.cli import afterwards, options
-from sectool.cli.paths import one_of, path_option
-from sectool.cli.undone import UndoneOptions
+from sectool.cli import options
+from sectool.cli.options import afterwards
+from sectool.cli.options.paths import one_of, path_option
+from sectool.cli.options.undone import UndoneOptions
 from sectool.errors import UsageError
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Reason
@@ -81,8 +82,8 @@ def rewrap(
     Its content stays as it is encrypted. The same command resumes.
     """
     from sectool import jobs
-    from sectool.cli.render import show
     from sectool.cli.session import run_job
+    from sectool.cli.words.render import show
 
     spec = jobs.Rewrap(
         mailbox=options.not_certificate(mailbox),

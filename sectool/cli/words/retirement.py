@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
-from sectool.cli.layout import columns_of, counted, key_name, shorten, table, wrapped
+from sectool.cli.words.layout import columns_of, counted, key_name, shorten, table, wrapped
 from sectool.outcome import PublicKeyDigest
 from sectool.retirement import NOT_LOOKED_AT, Answer, Claim, GivenUp
 from sectool.summary import RetiredKey, VerifySummary
+from sectool.values import dataclass
 
 _FILE = 24
 """Columns of the name of a key file that are not broken in the table."""

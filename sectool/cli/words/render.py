@@ -11,22 +11,22 @@ from typing import Any, NoReturn
 
 import typer
 
-from sectool.cli import outcomes, parts
-from sectool.cli.advice import WHAT_TO_DO
-from sectool.cli.layout import (
+from sectool.cli.options import Manners
+from sectool.cli.shell import answer, envelope, error_body, report, say_in_lines, tell
+from sectool.cli.words import outcomes, parts
+from sectool.cli.words.advice import KEEP, WHAT_TO_DO
+from sectool.cli.words.layout import (
     counted,
     key_name,
     most_first,
-    size_text,
     table,
     wrapped,
 )
-from sectool.cli.options import Manners
-from sectool.cli.shell import answer, envelope, error_body, report, say_in_lines, tell
-from sectool.cli.verdicts import Judgement, judge
+from sectool.cli.words.verdicts import Judgement, judge
 from sectool.errors import CheckpointDamaged, MessageError, PassphraseError, SectoolError
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Lying, Plaintext
+from sectool.progress import size_text
 from sectool.summary import (
     Activity,
     NeedsOldKeys,
@@ -274,8 +274,9 @@ def _listing(title: str, entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[
     for (acknowledged, state, reason), several in ordered[:SHOWN]:
         known = ", acknowledged" if acknowledged else ""
         yield from wrapped(f"{len(several)} {state.value}{known}: {reason}", first=2, indent=4)
-        if state in NOT_DONE and not acknowledged:
-            yield from wrapped(f"do: {WHAT_TO_DO[state]}", first=4, indent=8)
+        if not acknowledged:
+            what = WHAT_TO_DO[state] if state in NOT_DONE else KEEP
+            yield from wrapped(f"do: {what}", first=4, indent=8)
         yield from _places(several)
     if len(ordered) > SHOWN:
         yield f"  and for {len(ordered) - SHOWN} more reasons: --json lists every message"

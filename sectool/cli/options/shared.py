@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from sectool.cli.account import AccountOptions, AnyRun
-from sectool.cli.paths import one_of, path_option
+from sectool.cli.options.account import AccountOptions, AnyRun
+from sectool.cli.options.paths import one_of, path_option
+from sectool.cli.options.secrets import secret_command, secret_file
 from sectool.errors import UsageError
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.cms import Profile
@@ -113,12 +115,7 @@ class PassphraseOptions:
 
     passphrase_file: Annotated[
         Path | None,
-        path_option(
-            "--passphrase-file",
-            metavar="FILE",
-            help="File with the keys' passphrase; - is standard input."
-            " Else SECTOOL_PASSPHRASE, or you are asked.",
-        ),
+        secret_file("--passphrase-file", "keys' passphrase", "SECTOOL_PASSPHRASE"),
     ] = None
     passphrases: Annotated[
         Path | None,
@@ -128,14 +125,7 @@ class PassphraseOptions:
             help="File with rows: key file name, passphrase; - is standard input.",
         ),
     ] = None
-    passphrase_command: Annotated[
-        str,
-        typer.Option(
-            "--passphrase-command",
-            metavar="COMMAND",
-            help="Run this, without a shell; the first line it prints is the passphrase.",
-        ),
-    ] = ""
+    passphrase_command: Annotated[str, secret_command("--passphrase-command", "passphrase")] = ""
     no_mac_check: Annotated[
         bool,
         typer.Option(
@@ -144,11 +134,7 @@ class PassphraseOptions:
     ] = False
     pin_file: Annotated[
         Path | None,
-        path_option(
-            "--pin-file",
-            metavar="FILE",
-            help="File with the PIN of a token. Else SECTOOL_PIN, or you are asked.",
-        ),
+        secret_file("--pin-file", "PIN of a token", "SECTOOL_PIN", or_input=False),
     ] = None
     trust_group: TrustGroup = None
 

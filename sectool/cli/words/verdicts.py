@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 
-from sectool.cli import advice
-from sectool.cli.layout import counted, size_text
+from sectool.cli.words import advice
+from sectool.cli.words.layout import counted
 from sectool.outcome import NOT_DONE, State
 from sectool.plaintext import Plaintext
+from sectool.progress import size_text
 from sectool.retirement import Answer
 from sectool.summary import (
     OpeningSummary,
+    Preflight,
     PurgeSummary,
     StatusSummary,
     Summary,
     VerifySummary,
     WorkingSummary,
 )
+from sectool.values import dataclass
 
 
 class Level(Enum):
@@ -49,7 +51,7 @@ class Judgement:
     """Empty: nothing comes next."""
 
 
-_QUICK = "quick look, no verdict: `sectool scan` without --quick gives one"
+_NO_PREFLIGHT = "quick look, no verdict: `sectool scan` without --quick gives one"
 
 
 def judge(summary: Summary) -> Judgement:
@@ -57,19 +59,20 @@ def judge(summary: Summary) -> Judgement:
     if isinstance(summary, StatusSummary):
         level, text = verdict(summary)
         return Judgement(level is Level.GOOD, text, advice.next_step(summary))
-    if summary.phase == "quick-scan":
-        return Judgement(False, _QUICK, f"sectool scan {shlex.quote(summary.mailbox)} --keys PATH")
-    if summary.phase == "scan":
-        return _judge_scan(summary)
+    if summary.phase in {"scan", "quick-scan"}:
+        preflight = summary.preflight if isinstance(summary, OpeningSummary) else None
+        if preflight is None:
+            step = f"sectool scan {shlex.quote(summary.mailbox)} --keys PATH"
+            return Judgement(False, _NO_PREFLIGHT, step)
+        return _judge_scan(summary, preflight)
     left = list(_left(summary))
     text = "; ".join([*_achieved(summary), *left])
     is_good = not left and not _waits(summary)
     return Judgement(is_good, text, advice.next_of_run(summary))
 
 
-def _judge_scan(summary: Summary) -> Judgement:
-    preflight = summary.preflight if isinstance(summary, OpeningSummary) else None
-    if preflight is None or preflight.safe_to_move:
+def _judge_scan(summary: Summary, preflight: Preflight) -> Judgement:
+    if preflight.safe_to_move:
         return Judgement(True, "safe to move now", "")
     opens = preflight.unreadable_after_decrypting is not None
     would_open = preflight.unreadable_if_moved_now - (preflight.unreadable_after_decrypting or 0)
@@ -81,7 +84,7 @@ def _judge_scan(summary: Summary) -> Judgement:
     elif would_open > 0:
         step = f"sectool decrypt {shlex.quote(summary.mailbox)} --keys PATH --job DIR"
     elif summary.missing_a_key:
-        step = f"{advice.AGAIN[State.MISSING_KEY]}"
+        step = "find the missing keys, add them with --keys, and scan again"
     return Judgement(False, f"not safe to move now: {preflight.reason}", step)
 
 
@@ -174,7 +177,8 @@ def _purged(summary: Summary) -> Iterable[str]:
     checkpoints = counted(purged.checkpoints, "checkpoint")
     yield f"{checkpoints} and {counted(purged.originals, 'original')} {went}"
     if purged.kept:
-        yield f"{purged.kept} {stay}"
+        young = f", {purged.too_young} of them only for --older-than" if purged.too_young else ""
+        yield f"{purged.kept} {stay}{young}"
 
 
 _ACHIEVED = {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from sectool.cli.paths import path_option
+from sectool.cli.options.paths import path_option
+from sectool.cli.options.secrets import secret_command, secret_file
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Run
@@ -33,21 +35,9 @@ class AccountOptions:
     ] = ""
     password_file: Annotated[
         Path | None,
-        path_option(
-            "--password-file",
-            metavar="FILE",
-            help="File with the password of the account; - is standard input."
-            " Else SECTOOL_IMAP_PASSWORD, or you are asked.",
-        ),
+        secret_file("--password-file", "password of the account", "SECTOOL_IMAP_PASSWORD"),
     ] = None
-    password_command: Annotated[
-        str,
-        typer.Option(
-            "--password-command",
-            metavar="COMMAND",
-            help="Run this, without a shell; the first line it prints is the password.",
-        ),
-    ] = ""
+    password_command: Annotated[str, secret_command("--password-command", "password")] = ""
     token_command: Annotated[
         str,
         typer.Option(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from sectool.cli import options
-from sectool.cli.paths import path_argument
+from sectool.cli.options.paths import path_argument
 from sectool.cli.shell import report
 
 EXAMPLE = "Example: sectool demo /tmp/look"

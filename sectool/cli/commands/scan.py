@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sectool.cli import options
-from sectool.cli.paths import path_option
+from sectool.cli.options.paths import path_option
 from sectool.errors import UsageError
 
 EXAMPLE = "Example: sectool scan ~/Maildir --keys ~/keys --passphrase-file pass.txt"
@@ -51,8 +51,8 @@ def scan(
     opens are listed with the issuer and serial number of the key they need.
     """
     from sectool import jobs
-    from sectool.cli.render import show
     from sectool.cli.session import run_job
+    from sectool.cli.words.render import show
 
     if quick:
         _check_quick(opening, parts, {"--new-keys": new_keys, "--check": check})

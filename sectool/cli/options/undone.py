@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from sectool.cli.paths import path_option
+from sectool.cli.options.paths import path_option
+from sectool.values import dataclass
 
 if TYPE_CHECKING:
     from sectool.jobs import Undone

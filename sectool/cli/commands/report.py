@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 import typer
 
 from sectool.cli import options
-from sectool.cli.paths import path_argument, path_option
+from sectool.cli.options.paths import path_argument, path_option
 from sectool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ def _place(path: Path, trust: Trust) -> Path:
 
 
 def _show(made: Report, written: list[Path], manners: options.Manners) -> NoReturn:
-    from sectool.cli.layout import wrapped
     from sectool.cli.shell import answer, envelope, report, tell
-    from sectool.cli.verdicts import Level
+    from sectool.cli.words.layout import wrapped
+    from sectool.cli.words.verdicts import Level
 
     code = next((error.exit_code for error in made.errors), 0)
     if manners.json:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sectool.cli.options import SealKeys
-from sectool.cli.paths import path_argument, path_option
+from sectool.cli.options.paths import path_argument, path_option
+from sectool.cli.options.shared import SealKeys
+from sectool.values import dataclass
 
 Directory = Annotated[Path, path_argument(metavar="DIR", help="Job directory.")]
 Mailbox = Annotated[

@@ -1,0 +1,1 @@
+"""One module a command, of its name: options become a specification, a run its words."""

@@ -1,0 +1,26 @@
+"""The forms that options of commands take: what each is called, means and becomes."""
+
+from sectool.cli.options.shared import (
+    DryRun as DryRun,
+    Keys as Keys,
+    LimitFactor as LimitFactor,
+    Mailbox as Mailbox,
+    Manners as Manners,
+    NewCertificates as NewCertificates,
+    OpeningOptions as OpeningOptions,
+    PartOptions as PartOptions,
+    PassphraseOptions as PassphraseOptions,
+    ReaderOptions as ReaderOptions,
+    RestoreSubject as RestoreSubject,
+    RunManners as RunManners,
+    RunOptions as RunOptions,
+    SealingOptions as SealingOptions,
+    SealKeys as SealKeys,
+    Shared as Shared,
+    TrustGroup as TrustGroup,
+    Verbose as Verbose,
+    Workers as Workers,
+    not_certificate as not_certificate,
+    stage as stage,
+    worker_processes as worker_processes,
+)
