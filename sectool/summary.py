@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -21,6 +21,12 @@ from sectool.outcome import (
 from sectool.plaintext import Plaintext
 from sectool.retirement import Answer, Claim, GivenUp, LookedAt
 from sectool.values import dataclass
+
+LISTED_NOT_DONE = 10_000
+"""Messages that are not done are listed up to this number, and as many that a person knows of."""
+
+LONGEST_REASON = 2_000
+"""Characters of a reason that are told of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +297,9 @@ class Summary:
     folders: Counter[str] = field(default_factory=Counter)
     years: Counter[str] = field(default_factory=Counter)
     not_done: list[NotDone] = field(default_factory=list)
+    """Filled by ``list_not_done``."""
+    not_done_beyond: int = 0
+    """Messages that are not done either, beyond those that are listed."""
     acknowledged: Counter[State] = field(default_factory=Counter)
     """Those of ``counts`` that a person knows cannot be done."""
     left_parts: list[LeftPart] = field(default_factory=list)
@@ -322,9 +331,25 @@ class Summary:
     shut_key_files: list[ShutKeyFile] = field(default_factory=list)
     """Where the keys may lie that messages miss, or that were to be retired and of which
     nothing is said; none where no message misses one."""
+    _listed: Counter[bool] = field(default_factory=Counter)
+    """How many of ``not_done`` a person knows of, and how many not."""
     failure_code: int = 0
     """Exit code of what cost messages and calls for more than a look at them,
     such as 16 for damaged checkpoints, or 12 for key files that stay shut; 0: nothing did."""
+
+    def list_not_done(self, entry: NotDone) -> None:
+        """Adds a message that is not done to the list, while that has room.
+
+        Of those that a person knows of, and of the others, the first ``LISTED_NOT_DONE`` are
+        listed. Strangers' mail decides on how many there are, and on how long a reason is.
+        """
+        if self._listed[entry.acknowledged] == LISTED_NOT_DONE:
+            self.not_done_beyond += 1
+            return
+        self._listed[entry.acknowledged] += 1
+        if len(entry.reason) > LONGEST_REASON:
+            entry = replace(entry, reason=f"{entry.reason[: LONGEST_REASON - 1]}…")
+        self.not_done.append(entry)
 
     def count_defect(self, defect: str, messages: int = 1) -> None:
         """Adds what was odd about so many messages, or an archive of each that was not read."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sectool import budget, cms
+from sectool import budget, cms, summary
 from sectool.jobs.passes import bindings
 from sectool.jobs.work import search_layers
 from sectool.keys import limits as of_keys
@@ -25,6 +25,7 @@ WIRE = {
     name: getattr(reader, name)
     for name in ("LONGEST_LINE", "LONGEST_NUMBERS", "LARGEST_STRING", "MOST_TOKENS", "DEEPEST")
 }
+LISTED = {name: getattr(summary, name) for name in ("LISTED_NOT_DONE", "LONGEST_REASON")}
 LAYERS = {"DEEPEST": search_layers.DEEPEST}
 TRIALS = {
     name: getattr(bindings, name)
@@ -69,3 +70,7 @@ def test_the_page_has_the_limits_of_trials_with_their_values() -> None:
 
 def test_the_page_has_the_limits_of_the_wire_with_their_values() -> None:
     assert rows("`sectool/mailbox/imap/reader.py`") == WIRE
+
+
+def test_the_page_has_the_limits_of_what_is_listed_with_their_values() -> None:
+    assert rows("`sectool/summary.py`") == LISTED

@@ -86,9 +86,13 @@ def _reader_is_gone() -> bool:
     watch.register(1, select.POLLOUT)
     if not any(event & select.POLLERR for _, event in watch.poll(0)):
         return False
-    # What is still in the buffer must not fail once more at the end of the process.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _let_go_of_output()
     return True
+
+
+def _let_go_of_output() -> None:
+    """What is still in the buffer must not fail once more at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _verbosity(words: Sequence[str]) -> int:
@@ -271,6 +275,7 @@ def _put(raw: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
+        _let_go_of_output()
         raise RunError(
             f"cannot write to standard output: {(error.strerror or '').lower()}",
             hint="the work is done; `sectool status` shows a job again",

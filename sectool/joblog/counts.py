@@ -12,15 +12,12 @@ from sectool.joblog.records import NOTICED, RECIPIENT_COLUMNS, Storage, moment_o
 from sectool.joblog.table import Table
 from sectool.outcome import NOT_DONE, Integrity, RecipientKey, State
 from sectool.plaintext import Lying
-from sectool.summary import NotDone, Summary
+from sectool.summary import LONGEST_REASON, NotDone, Summary
 from sectool.values import dataclass
 
 _UNFINISHED = "(word IN (SELECT value FROM json_each(?)) OR (word = ? AND told <> ''))"
 _UNFINISHED_VALUES = (json.dumps(sorted(NOT_DONE)), State.CHECKPOINTED)
 """Of a checkpointed message a reason says why it did not go into the mailbox in clear."""
-
-_LONGEST_REASON = 2000
-"""Characters of a reason that are read of each message in a list of many."""
 
 _REASONS = 32 * 1024 * 1024
 """Characters of different reasons that are kept whole of all messages together."""
@@ -150,7 +147,7 @@ class Counts(Table):
             f" {IS_ACKNOWLEDGED}, (SELECT group_concat(recipient) FROM message_recipient"
             "   WHERE message_recipient.message = counted.message)"
             f" FROM counted WHERE {_UNFINISHED} ORDER BY folder, message",
-            (_NO_COPY, _LONGEST_REASON, *_UNFINISHED_VALUES),
+            (_NO_COPY, LONGEST_REASON, *_UNFINISHED_VALUES),
         )
         for folder, key, date, size, word, reason, acknowledged, named in rows:
             yield UnfinishedMessage(
@@ -169,7 +166,7 @@ class Counts(Table):
             "SELECT folder, key, message_id, word, substr(told, 1, ?), original_identity,"
             f" {IS_ACKNOWLEDGED}, {_IS_LOST_IN_CLEAR}"
             f" FROM counted WHERE {_UNFINISHED} ORDER BY folder, message",
-            (_LONGEST_REASON, *_UNFINISHED_VALUES),
+            (LONGEST_REASON, *_UNFINISHED_VALUES),
         )
         reasons = _Reasons()
         for folder, key, message_id, word, told, identity, acknowledged, has_no_copy in rows:
@@ -177,7 +174,7 @@ class Counts(Table):
             entry = NotDone(
                 folder, key, message_id, State(word), reason, identity, bool(acknowledged)
             )
-            summary.not_done.append(entry)
+            summary.list_not_done(entry)
             summary.lost_in_clear += has_no_copy and not acknowledged
             if entry.acknowledged:
                 summary.acknowledged[entry.state] += 1

@@ -9,7 +9,7 @@ from typing import Any
 from sectool.joblog.records import RECIPIENT_COLUMNS, UNREACHED, LayerRecord
 from sectool.joblog.table import Table
 from sectool.outcome import ContentDigest, RecipientKey, State, blotted
-from sectool.summary import LeftPart, NeedsOldKeys
+from sectool.summary import LONGEST_REASON, LeftPart, NeedsOldKeys
 
 NOT_EVERYBODYS = (
     "an encrypted layer lies inside that not everybody can read who reads what is around it"
@@ -200,7 +200,7 @@ class LayerTable(Table):
         return self._connection.execute(
             "SELECT counted.message, layer.part, layer.path, folder, key, message_id, word,"
             " original_identity,"
-            f" {IS_ACKNOWLEDGED}, layer.reason, {RECIPIENT_COLUMNS}"
+            f" {IS_ACKNOWLEDGED}, substr(layer.reason, 1, {LONGEST_REASON}), {RECIPIENT_COLUMNS}"
             f" FROM counted JOIN layer USING (message) LEFT JOIN layer_recipient USING ({_KEY})"
             f" LEFT JOIN recipient USING (recipient) WHERE {condition}"
             " AND word NOT IN ('lost', 'rolled-back')"

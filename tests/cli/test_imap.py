@@ -101,6 +101,7 @@ def test_workers_are_given_what_was_fetched(
 ) -> None:
     url, insecure, _ = at(server)
     found = run("scan", url, insecure, "--workers=2", "--json", *sample.history)
+    assert "error" not in found.document, found.out
     assert without_place(found.document) == without_place(
         run("scan", sample.small, "--workers=0", "--json", *sample.history).document
     )

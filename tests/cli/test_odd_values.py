@@ -311,7 +311,7 @@ SCHEMAS: dict[str, str] = {
     "a table more": "CREATE TABLE more (x)",
     "a column more": "ALTER TABLE message ADD COLUMN more TEXT",
     "a generated column": "ALTER TABLE message ADD COLUMN more TEXT"
-    " AS (hex(zeroblob(1000000000))) VIRTUAL",
+    " AS (hex(zeroblob(1000000))) VIRTUAL",
     "a table without its types": "DROP TABLE purging; CREATE TABLE purging (message)",
     "an index over an expression": "CREATE INDEX i ON message (hex(zeroblob(size)))",
     "an index is missing": "DROP INDEX message_by_state",

@@ -100,6 +100,7 @@ def play(story: tuple[str, ...], place: Path, columns: int) -> str:
     return same_again("\n".join(told), place)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.all_only)])
 @pytest.mark.parametrize("story", STORIES)
 def test_a_story_looks_as_it_is_kept(story: str, columns: int, place: Path) -> None:

@@ -67,7 +67,7 @@ def stage_of_files(
     return Stage(place, faulty, keys, place / "work", seeing_each_change, kind=kind)
 
 
-# In the normal run each act of these stores fails instead: ``test_eml.py``, ``test_mbox.py``.
+# In the normal run each act of the stores fails instead (``tests/jobs``).
 @pytest.mark.all_only
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("operation", ["encrypt", "in place", "rewrap", "rollback"])

@@ -50,6 +50,7 @@ def test_decrypt_killed_at_every_point_resumes_to_the_same_end(
         assert checker.census(maildir) == census, where
 
 
+@pytest.mark.long
 def test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
     place: Path, specify: Specify, keys: Keys, whole: bool
 ) -> None:
@@ -72,6 +73,7 @@ def test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end
             assert checker.census(maildir) == census, where
 
 
+@pytest.mark.long
 def test_rewrap_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end(
     sample: list[Mail], tmp_path: Path, specify: Specify, keys: Keys, whole: bool
 ) -> None:

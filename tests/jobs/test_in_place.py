@@ -299,6 +299,7 @@ def test_a_header_inside_that_would_forge_one_outside_stays_there_and_is_told(
 
 
 # Budget: 10 seconds.
+@pytest.mark.long
 @pytest.mark.parametrize("operation", ["decrypt", "encrypt", "rollback", "to-stage"])
 def test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached(
     operation: str, sample: list[Mail], specify: Specify, keys: Keys, tmp_path: Path, whole: bool

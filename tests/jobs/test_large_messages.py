@@ -152,6 +152,7 @@ def check_moved(large: Large, keys: Keys) -> None:
     checker.opened.cache_clear()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_large_message_takes_little_more_memory_than_a_small_one(
     build: Build, keys: Keys, algorithm: str, size: int

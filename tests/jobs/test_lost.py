@@ -228,6 +228,7 @@ def test_a_damaged_checkpoint_is_told_and_nothing_is_made_of_it(
 
 
 # Budget: 5 seconds.
+@pytest.mark.long
 def test_killed_at_every_point_it_resumes_to_the_same_end_and_nothing_comes_twice(
     sample: list[Mail], tmp_path: Path, specify: Specify, keys: Keys, whole: bool
 ) -> None:

@@ -11,6 +11,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,9 @@ COUNT = 9
 
 BEFORE = ("mbox.write:2", "mbox.place.after:3")
 """Points of a run that are passed before a file is written anew."""
+
+THEIRS = ("0123456789abcdef.new", "box", "old.6.0123abcd")
+"""What may wait beside another file."""
 
 LINE = b"From sender-%d@example.org Fri Mar  4 05:06:07 2011\n"
 
@@ -312,7 +316,8 @@ def killed_single_file(
     (place / "Other").touch()
     for name in ("Other", "Gone"):
         (place / f".{name}.sectool").mkdir(mode=0o700)
-        (place / f".{name}.sectool/0123456789abcdef.new").write_bytes(b"theirs")
+        for theirs in THEIRS:
+            (place / f".{name}.sectool" / theirs).write_bytes(b"theirs")
     spec: jobs.Specification = specify("decrypt", place / "Work", job=job, in_place=True)
     if operation == "encrypt":
         jobs.run(spec)
@@ -339,8 +344,8 @@ def test_nothing_stays_beside_a_single_file_that_gets_another_name_after_a_kill(
     """Nor is touched what waits for another one, and what waits for one that is gone is told."""
     place = tmp_path / "mail"
     left = killed_single_file(place, keys, specify, operation, point)
-    theirs = [left.pop(f".{name}.sectool/0123456789abcdef.new") for name in ("Other", "Gone")]
-    assert theirs == [b"theirs", b"theirs"]
+    for name, theirs in product(("Other", "Gone"), THEIRS):
+        assert left.pop(f".{name}.sectool/{theirs}") == b"theirs"
     assert sorted(left) == [".Gone.sectool", ".Other.sectool", "Archive", "Other"]
     assert len(messages_in(left["Archive"])) == 4
     assert b"this is message" not in left["Archive"]

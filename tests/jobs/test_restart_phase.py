@@ -220,12 +220,14 @@ def test_killed_at_every_point_it_loses_nothing_and_ends_the_same(
     place.mkdir()
     maildir = maildir.rename(place / "Maildir")
     spec = specify("encrypt", maildir, job=wrong.rename(place / "job"), restart_phase=True)
-    for where in crash.Trial(place, whole=whole, beside=True).kills(spec):
+    trial = crash.Trial(place, whole=whole, beside=True)
+    for where in trial.kills(spec):
         at_the_kill = checker.meanings(maildir, [mistaken, keys.new])
         for mail, copies in before.items():
             assert copies <= at_the_kill[mail] <= 2 * copies, where
         assert counts(jobs.run(spec)) == ENCRYPTED, where
         assert checker.meanings(maildir, [keys.new]) == before, where
-        census = checker.census(maildir)
-        assert counts(jobs.run(spec)) == ENCRYPTED, where
-        assert checker.census(maildir) == census, where
+        if trial.is_run_once_more():
+            census = checker.census(maildir)
+            assert counts(jobs.run(spec)) == ENCRYPTED, where
+            assert checker.census(maildir) == census, where

@@ -155,15 +155,22 @@ class Judge:
             assert copies <= found[mail] <= self._most * copies, where
 
     def hold_resumed(
-        self, spec: jobs.Specification, wanted: dict[State, int], after: Meanings, where: str
+        self,
+        spec: jobs.Specification,
+        wanted: dict[State, int],
+        after: Meanings,
+        where: str,
+        *,
+        once_more: bool,
     ) -> None:
-        """The same end; a second run changes nothing."""
+        """The same end; a second run changes nothing, where it is asked for."""
         assert counts(jobs.run(spec)) == wanted, where
         assert self._place.meanings(*self._keys) == after, where
         assert checker.waiting(self._place.mailbox) == 0, where
-        census = checker.census(self._place.mailbox)
-        assert counts(jobs.run(spec)) == wanted, where
-        assert checker.census(self._place.mailbox) == census, where
+        if once_more:
+            census = checker.census(self._place.mailbox)
+            assert counts(jobs.run(spec)) == wanted, where
+            assert checker.census(self._place.mailbox) == census, where
 
 
 TWO_COPIES = {"maildir", "nested", "maildirlike", "imaplike"}
@@ -185,7 +192,7 @@ def test_replacing_killed_at_every_point_loses_nothing_and_resumes_to_the_same_e
     first, options, state = OPERATIONS[operation]
     for one in first:
         jobs.run(place.run_of(one))
-    trial = crash.Trial(place.directory, whole=True)
+    trial = crash.Trial(place.directory, whole=whole)
     judge = Judge(place, keys.old, keys.new)
     spec = place.run_of("decrypt" if operation == "in place" else operation, **options)
     wanted = counts(jobs.run(spec))
@@ -194,7 +201,7 @@ def test_replacing_killed_at_every_point_loses_nothing_and_resumes_to_the_same_e
     for where in trial.kills(spec, None if whole else of_the_store):
         if operation != "in place":  # a plaintext does not mean the same to the checker
             judge.hold_at_the_kill(where)
-        judge.hold_resumed(spec, wanted, after, where)
+        judge.hold_resumed(spec, wanted, after, where, once_more=trial.is_run_once_more())
 
 
 # --- into a store of another kind ---------------------------------------------------------
@@ -233,4 +240,4 @@ def test_what_a_move_lost_comes_back_once_wherever_the_run_is_killed(
     assert wanted[State.REENCRYPTED] == 5
     after = moved.meanings(keys.new)
     for where in trial.kills(spec, None if whole else of_the_store):
-        Judge(moved, keys.new).hold_resumed(spec, wanted, after, where)
+        Judge(moved, keys.new).hold_resumed(spec, wanted, after, where, once_more=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import tracemalloc
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sectool.crashpoints import install
 from sectool.errors import MessageError, NoSuchMailbox
 from sectool.mailbox import (
     Add,
@@ -382,6 +384,37 @@ def test_a_header_of_a_message_that_says_flags_is_not_written(box: Path) -> None
     assert mailbox.find([intent])[0].copies[0].ref == placed.ref
     assert contents(opened(box)) == [MAIL, b"Subject: x\n\nbody\n"]
     assert waiting_in(box) == []
+
+
+def test_what_takes_the_place_of_a_message_is_durable_before_it_does(
+    box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No kill tells: the system keeps what a process wrote."""
+    done: list[str] = []
+    sync = os.fsync
+
+    def synced(descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        sync(descriptor)
+
+    mailbox = opened(box, FROM + MAIL + b"\n")
+    monkeypatch.setattr(os, "fsync", synced)
+    install(done.append)
+    replaced(mailbox, NEW)
+    install(None)
+    acts = [name.rpartition(".")[2] if name.endswith(".part") else name for name in done]
+    beside = ".box.sectool"
+
+    def between(first: str, last: str) -> list[str]:
+        return acts[acts.index(first) : acts.index(last)]
+
+    assert "part" in between("mbox.write", "mbox.place.before")
+    assert beside in between("mbox.place.after", "mbox.rewrite")
+    assert "box" in between("mbox.rewrite", "mbox.keep.before")
+    assert beside in between("mbox.keep.after", "mbox.exchange.before")
+    assert {box.parent.name, beside} <= set(
+        between("mbox.exchange.after", "mbox.discard-old.before")
+    )
 
 
 # --- where they lie -----------------------------------------------------------------------

@@ -358,4 +358,49 @@ BUGS: tuple[Bug, ...] = (
             "tests/faults/test_every_call.py::test_a_checkpoint_is_durable_before_the_log_tells_of_it",
         ),
     ),
+    Bug(
+        "an mbox is written anew while a delivery holds its lock of the kernel",
+        "sectool/mailbox/mbox/locking.py",
+        "holder = _lock_file(descriptor) or _make_lock(lock)",
+        "holder = _make_lock(lock)",
+        (
+            "tests/mailbox/test_mbox_meanwhile.py::test_a_lock_that_somebody_holds_ends_the_run_and_says_whose_it_is",
+        ),
+    ),
+    Bug(
+        "what a program changed while an mbox was written anew is lost",
+        "sectool/mailbox/mbox/rewriting.py",
+        "if FileState.of(old.fileno()) != index.state:",
+        "if FileState.of(old.fileno()).inode != index.state.inode:",
+        (
+            "tests/mailbox/test_mbox_meanwhile.py::test_what_a_program_without_locks_does_while_a_folder_is_written_is_kept",
+        ),
+    ),
+    Bug(
+        "what came late into the old file of an mbox is removed with it",
+        "sectool/mailbox/mbox/late.py",
+        "if size > _known(name) and not _is_same(file, old):",
+        "if size < _known(name) and not _is_same(file, old):",
+        (
+            "tests/mailbox/test_mbox_meanwhile.py::test_an_old_file_that_a_program_has_open_to_write_stays_until_it_is_closed",
+        ),
+    ),
+    Bug(
+        "the bytes of a new mbox file are not durable when it has its name",
+        "sectool/mailbox/mbox/rewriting.py",
+        'durable.sync_files([stream], "mbox.sync")',
+        'durable.sync_files([], "mbox.sync")',
+        (
+            "tests/mailbox/test_mbox.py::test_what_takes_the_place_of_a_message_is_durable_before_it_does",
+        ),
+    ),
+    Bug(
+        "what waits for another mbox that is gone is removed",
+        "sectool/mailbox/mbox/late.py",
+        "if self._folders.only is None or self._is_of_only(beside, intents):",
+        "if self._folders.only or not self._is_of_only(beside, intents):",
+        (
+            "tests/jobs/test_mbox.py::test_nothing_stays_beside_a_single_file_that_gets_another_name_after_a_kill",
+        ),
+    ),
 )

@@ -157,6 +157,20 @@ def _seeing_each_change(spec: jobs.Specification) -> None:
     jobs.run(spec)
 
 
+FEW = 5
+"""Kills of a harness whose command another one kills at each of its points."""
+
+SEVERAL = 6
+"""Kills of a harness that names its points."""
+
+
+def spread(numbers: Sequence[int], most: int | None) -> list[int]:
+    """At most so many of them, as far from each other as can be; None: all."""
+    if most is None or len(numbers) <= most:
+        return list(numbers)
+    return [numbers[(2 * index + 1) * len(numbers) // (2 * most)] for index in range(most)]
+
+
 class Trial:
     """A directory that is put back as it was before a run, for every kill of that run.
 
@@ -167,7 +181,8 @@ class Trial:
             between which nothing changed in the directory the first alone, since a kill leaves
             the same there.
         beside: another harness of the normal run kills the same command at each of these points;
-            this one, of a variant or of another judgement, takes every third of them.
+            this one, of a variant or of another judgement, takes a few of them, from the first
+            to the last.
     """
 
     def __init__(self, directory: Path, *, whole: bool, beside: bool = False) -> None:
@@ -175,9 +190,9 @@ class Trial:
         self._kept = directory.with_name(f"{directory.name}-kept")
         self._trace = directory.with_name(f"{directory.name}-trace")
         self._whole = whole
-        self._step = 1 if whole or not beside else 3
+        self._most = FEW if beside and not whole else None
         self._kills = 0
-        self._traced: tuple[jobs.Specification | None, list[tuple[str, str]]] = (None, [])
+        self._traced: tuple[jobs.Specification, list[tuple[str, str]]] | None = None
         self._directory.rename(self._kept)
         self.put_back()
 
@@ -189,7 +204,7 @@ class Trial:
 
     def points(self, spec: jobs.Specification) -> list[str]:
         """Names of all crash points that the run passes, in order; the run is carried out."""
-        return [name for name, _ in self._passed(spec)]
+        return [name for name, _ in self._passed(spec, states=not self._whole)]
 
     def kills(
         self, spec: jobs.Specification, among: Callable[[list[str]], list[int]] | None = None
@@ -199,18 +214,17 @@ class Trial:
         Args:
             spec: of the run.
             among: numbers, counted from 1, of those of all points that are to be killed at;
-                the sample is every other one of them.
+                the sample is several of them.
 
         Yields:
             Which point it was, for a person, while the directory is as the kill left it.
         """
-        traced, passed = self._traced
-        if traced is not spec:
-            passed = self._passed(spec)
+        passed = self._passed(spec, states=among is None and not self._whole)
         if among is None:
-            chosen = _chosen(passed, whole=self._whole)[self._step // 2 :: self._step]
+            chosen = spread(_chosen(passed, whole=self._whole), self._most)
         else:
-            chosen = among([name for name, _ in passed])[:: 1 if self._whole else 2]
+            found = among([name for name, _ in passed])
+            chosen = spread(found, None if self._whole else SEVERAL)
         assert chosen
         for number in chosen:
             self.put_back()
@@ -226,18 +240,24 @@ class Trial:
         """
         return self._whole or self._kills % 3 == 1
 
-    def _passed(self, spec: jobs.Specification) -> list[tuple[str, str]]:
-        """Each point that the run passes, and a digest of the directory at that moment."""
+    def _passed(self, spec: jobs.Specification, *, states: bool) -> list[tuple[str, str]]:
+        """Each point that the run passes, and a digest of the directory at that moment, if asked.
+
+        What was asked last is remembered.
+        """
+        if self._traced is not None and self._traced[0] is spec:
+            return self._traced[1]
         self.put_back()
         self._trace.unlink(missing_ok=True)
 
         def hook(name: str) -> None:
+            state = digest_of(self._directory) if states else "-"
             with self._trace.open("a", encoding="ascii") as trace:
-                trace.write(f"{name} {digest_of(self._directory)}\n")
+                trace.write(f"{name} {state}\n")
 
         assert in_child_with(hook, lambda: _seeing_each_change(spec)) == 0
         lines = self._trace.read_text(encoding="ascii").splitlines()
-        passed = [(name, digest) for name, digest in map(str.split, lines)]
+        passed = [(name, state) for name, state in map(str.split, lines)]
         self._traced = (spec, passed)
         return passed
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
-import subprocess
-import sys
 import termios
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.support import crash
 
 
 def screen(
@@ -27,14 +27,15 @@ def screen(
     """
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, columns))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sectool", *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        cwd=directory,
-        env={**os.environ, "TERM": "dumb", **(environment or {})},
-    )
+
+    def prepare() -> None:
+        nobody = os.open(os.devnull, os.O_RDONLY)
+        for number, stream in enumerate((nobody, theirs, theirs)):
+            os.dup2(stream, number)
+        os.chdir(directory)
+        os.environ.update({"TERM": "dumb", **(environment or {})})
+
+    process = crash.start_command(words, prepare)
     os.close(theirs)
     said = b""
     while True:
@@ -46,4 +47,4 @@ def screen(
             break
         said += more
     os.close(ours)
-    return process.wait(), said.decode().replace("\r\n", "\n")
+    return crash.wait_for(process), said.decode().replace("\r\n", "\n")

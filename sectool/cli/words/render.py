@@ -140,7 +140,7 @@ def as_json(
     document["years"] = dict(sorted(summary.years.items()))
     document["lost_in_clear"] = summary.lost_in_clear
     document["passed_over"] = summary.passed_over
-    document["not_done"] = [asdict(entry) for entry in summary.not_done]
+    document.update(_not_done_as_json(summary))
     if summary.dry_run:
         document["would_change"] = summary.would_change
     if summary.space is not None:
@@ -158,6 +158,13 @@ def as_json(
     document["verdict"] = verdict_as_json(summary)
     document["next"] = judge(summary).next_step or None
     return document
+
+
+def _not_done_as_json(summary: Summary) -> dict[str, Any]:
+    return {
+        "not_done": [asdict(entry) for entry in summary.not_done],
+        "not_done_beyond": summary.not_done_beyond,
+    }
 
 
 def _integrity(summary: Summary) -> dict[str, int]:
@@ -254,13 +261,15 @@ _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 def _not_done(summary: Summary) -> Iterable[str]:
-    yield from _listing("not done", summary.not_done)
+    yield from _listing("not done", summary.not_done, summary.not_done_beyond)
     # Those above need them as well.
     done = [entry for entry in summary.needs_old_keys if entry.state not in NOT_DONE]
     yield from _listing("done, but in need of an old key", done)
 
 
-def _listing(title: str, entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[str]:
+def _listing(
+    title: str, entries: Sequence[NotDone | NeedsOldKeys], beyond: int = 0
+) -> Iterable[str]:
     """Messages by reason, acknowledged ones last, with what there is to do."""
     if not entries:
         return
@@ -269,7 +278,7 @@ def _listing(title: str, entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[
         reason = _DIGEST.sub("DIGEST", entry.reason)
         groups.setdefault((entry.acknowledged, entry.state, reason), []).append(entry)
     yield ""
-    yield f"{title} ({len(entries)})"
+    yield f"{title} ({len(entries) + beyond})"
     ordered = sorted(groups.items(), key=lambda group: (group[0][0], -len(group[1])))
     for (acknowledged, state, reason), several in ordered[:SHOWN]:
         known = ", acknowledged" if acknowledged else ""
@@ -280,6 +289,13 @@ def _listing(title: str, entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[
         yield from _places(several)
     if len(ordered) > SHOWN:
         yield f"  and for {len(ordered) - SHOWN} more reasons: --json lists every message"
+    if beyond:
+        yield from wrapped(
+            f"and {beyond} more that are not listed: sectool report DIR --messages FILE lists"
+            " every message of a job",
+            first=2,
+            indent=4,
+        )
 
 
 def _places(entries: Sequence[NotDone | NeedsOldKeys]) -> Iterable[str]:

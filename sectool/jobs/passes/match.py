@@ -13,7 +13,14 @@ from dataclasses import field, replace
 from sectool.errors import MessageError, NotThisMailbox
 from sectool.joblog import Examination, StoredCopy
 from sectool.jobs.passes.own_copies import has_header_of_original
-from sectool.jobs.passes.selection import FURTHER_LISTINGS, check_shown, count, walk, walk_again
+from sectool.jobs.passes.selection import (
+    FURTHER_LISTINGS,
+    check_shown,
+    count,
+    paged,
+    walk,
+    walk_again,
+)
 from sectool.jobs.replacing.in_flight import in_flight
 from sectool.jobs.session.job import MAILBOX_VALUE, Job, rehearse_job
 from sectool.jobs.session.session import JobSession
@@ -180,20 +187,27 @@ class Matcher:
                 yield answer.examination
 
     def _unfamiliar(self, listings: Iterable[Listing], progress: Progress) -> Iterator[ExamineTask]:
-        for listing in listings:
-            known = self._log.messages.at(listing.ref)
-            replaced = self._in_flight.get(listing.ref)
-            if self._log.replacements.is_late_at(listing.ref):
-                progress.advance()
-            elif replaced is not None:
-                # The new copy of a message that an interrupted run was replacing.
-                self._met.append(replaced)
-                progress.advance()
-            elif known is not None and known.listing.hint == listing.hint and not self._deep:
-                self._log.messages.see(known.message)
-                progress.advance()
-            else:
+        for page in paged(listings):
+            with self._log.group():
+                unfamiliar = [listing for listing in page if not self._is_familiar(listing)]
+            if familiar := len(page) - len(unfamiliar):
+                progress.advance(familiar)
+            for listing in unfamiliar:
                 yield ExamineTask(listing, opening=False)
+
+    def _is_familiar(self, listing: Listing) -> bool:
+        """Whether what lies at a place need not be read to tell which message it is."""
+        if self._log.replacements.is_late_at(listing.ref):
+            return True
+        if (replaced := self._in_flight.get(listing.ref)) is not None:
+            # The new copy of a message that an interrupted run was replacing.
+            self._met.append(replaced)
+            return True
+        known = self._log.messages.at(listing.ref)
+        if known is None or known.listing.hint != listing.hint or self._deep:
+            return False
+        self._log.messages.see(known.message)
+        return True
 
     def _claim(self, group: list[Examination]) -> None:
         # Before a copy of it elsewhere, what lies where the job knows a message.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from sectool.errors import MailboxError, ReadOnlyMailbox
 from sectool.jobs.session.job import Job
@@ -10,6 +11,8 @@ from sectool.jobs.session.spec import Cancel, Selection
 from sectool.mailbox import Mailbox
 from sectool.message import Listing
 from sectool.progress import Progress
+
+_PAGE = 256
 
 
 def walk(mailbox: Mailbox, cancel: Cancel) -> Iterator[Listing]:
@@ -41,6 +44,16 @@ def walk_again(
         was_seen: told of each message; whether the walk knows what became of it.
     """
     return [listing for listing in walk(mailbox, cancel) if not was_seen(listing)]
+
+
+def paged(listings: Iterable[Listing]) -> Iterator[list[Listing]]:
+    """Listings, so many at a time as the log is asked about in one transaction.
+
+    Outside of one SQLite locks and unlocks the file for each question.
+    """
+    walking = iter(listings)
+    while page := list(islice(walking, _PAGE)):
+        yield page
 
 
 def count(mailbox: Mailbox, progress: Progress, cancel: Cancel) -> int | None:

@@ -24,6 +24,7 @@ from sectool.jobs.passes.selection import (
     Selector,
     check_shown,
     count,
+    paged,
     walk,
     walk_again,
 )
@@ -365,21 +366,29 @@ class Intake:
     # --- what is walked -------------------------------------------------------------------
 
     def _tasks(self, listings: Iterable[Listing], progress: Progress) -> Iterator[ExamineTask]:
-        for listing in listings:
-            replaced = self._in_flight.get(listing.ref)
-            if replaced is not None:
-                self._met.append(replaced)
-            if replaced is not None or self._is_late_at(listing.ref) or self._is_settled(listing):
-                progress.advance()
-                continue
-            known = self._log.messages.at(listing.ref)
-            if known is not None and self._is_done(known, listing):
-                self._log.messages.see(known.message)
-                progress.advance()
-            elif self.retry.leaves(listing, known):
-                self._leave(listing, known)
-            else:
-                yield from self._task(listing, known)
+        for page in paged(listings):
+            with self._log.group():
+                waiting = [(one, known) for one in page for known in self._known_if_waiting(one)]
+            if settled := len(page) - len(waiting):
+                progress.advance(settled)
+            for listing, known in waiting:
+                if self.retry.leaves(listing, known):
+                    self._leave(listing, known)
+                else:
+                    yield from self._task(listing, known)
+
+    def _known_if_waiting(self, listing: Listing) -> Iterator[MessageRecord | None]:
+        """What the log knows of a message, unless it is done, or another pass sees to it."""
+        replaced = self._in_flight.get(listing.ref)
+        if replaced is not None:
+            self._met.append(replaced)
+        if replaced is not None or self._is_late_at(listing.ref) or self._is_settled(listing):
+            return
+        known = self._log.messages.at(listing.ref)
+        if known is not None and self._is_done(known, listing):
+            self._log.messages.see(known.message)
+        else:
+            yield known
 
     def _task(self, listing: Listing, known: MessageRecord | None) -> Iterator[ExamineTask]:
         """Looks at a message, unless it is put aside or not selected."""

@@ -53,7 +53,7 @@ def count_examination(summary: Summary, examination: Examination, state: State) 
             )
         )
     if state in NOT_DONE:
-        summary.not_done.append(
+        summary.list_not_done(
             NotDone(
                 ref.folder,
                 ref.key,

@@ -29,7 +29,7 @@ from sectool.summary import Activity, ShutKeyFile, StatusSummary, Summary
 INTERVAL = 3.0
 """Seconds between two writings, at least."""
 
-SHARE = 20
+SHARE = 50
 """A run spends no more than one part in so many of its time on writing."""
 
 Document = Callable[[StatusSummary], dict[str, Any]]
