@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,3 +193,28 @@ def test_what_a_move_lost_comes_back_into_a_folder_of_its_own(
         again = run("encrypt", url, *words, *options)
         assert again.document["counts"] == done.document["counts"]
         assert [one for one in seen(server) if one.folder == "Recovered"] == recovered
+
+
+def test_the_commands_at_the_head_of_the_page_work_as_they_stand_there(
+    sample: Fixture, run: Fixture, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "imap.md").read_text(encoding="utf-8")
+    lines = page.partition("```\n")[2].partition("```")[0].splitlines()
+    assert len(lines) == 5
+    with serving(sample) as server:
+        url, *options = at(server)
+        put: dict[str, tuple[object, ...]] = {
+            "imaps://alice@imap.example.org/": (url,),
+            "--keys": (),
+            "~/keys": sample.history,
+            "~/move": (tmp_path / "job",),
+            "new.pem": (sample.new,),
+        }
+        before = seen(server)
+        for line in lines:
+            words = [one for word in shlex.split(line)[1:] for one in put.get(word, (word,))]
+            # The sample has mail that no key opens.
+            done = run(*words, *options)
+            assert done.code in {0, 3}, done.err
+        assert outside(seen(server)) == outside(before)
+        assert sum(one not in before for one in seen(server)) == 6

@@ -153,7 +153,7 @@ class Judge:
         allowed = ENDS[act]
         if act == "marks" and any(point in where for point in MARKED):
             allowed = [*allowed, [HERE]]
-        if act == "moves" and any(point in where for point in MARKED):
+        if act in {"moves", "copies"} and any(point in where for point in MARKED):
             allowed = [*allowed, [HERE, Lies(".Elsewhere", "ST")]]  # it took the mark along
         if LOOKED in where and act in UNSEEN:
             allowed = [*allowed, UNSEEN[act]]
