@@ -103,6 +103,7 @@ class ServedTrial(crash.Trial):
 
     def __init__(self, place: Place, *, whole: bool) -> None:
         self._place = place
+        place.server.wait_until_idle()  # else a lock of the server's is moved away with the mail
         super().__init__(place.directory, whole=whole)
 
     def put_back(self) -> None:

@@ -37,9 +37,13 @@ def running() -> Iterator[Process]:
 
 
 def wait_until_none(chosen: Callable[[Process], bool], what: str) -> None:
-    """Waits until no such process runs; fails where one stays."""
+    """Waits until no such process runs, twice in a row; fails where one stays.
+
+    Once is not enough: processes are looked at one after the other, and one that was not there
+    yet may have taken over from one that is gone.
+    """
     end = time.monotonic() + PATIENCE
-    while left := [process for process in running() if chosen(process)]:
+    while left := [process for _ in range(2) for process in running() if chosen(process)]:
         if time.monotonic() > end:
             pytest.fail(f"{what}: {left}")
         time.sleep(0.01)
