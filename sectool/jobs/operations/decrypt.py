@@ -179,13 +179,12 @@ class _Decryption:
         return bool(self._log.messages.parts.layers.positions(known.message, kept=True))
 
     def _has_checkpoints(self, known: MessageRecord) -> bool:
-        """Whether they are there; the log hears where someone removed them."""
+        """Whether they are there; the log, in a group, hears where someone removed them."""
         digests = self._log.messages.parts.content_digests(known.message)
         if all(self._job.checkpoints.path(digest).is_file() for digest in digests):
             return True
-        with self._log.group():
-            reason = "its checkpoint is missing"
-            self._log.messages.advance(known.message, State.FAILED, reason=reason)
+        reason = "its checkpoint is missing"
+        self._log.messages.advance(known.message, State.FAILED, reason=reason)
         return False
 
     def _adopt(self, group: Group) -> None:

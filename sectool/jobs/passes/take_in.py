@@ -148,7 +148,8 @@ class Intake:
         left_out: the messages that the selection leaves out are counted there.
         argument: how messages are examined.
         tried_with: names a key history, as ``argument`` has it.
-        is_done: whether a message of the job, seen at its place, needs no look.
+        is_done: whether a message of the job, seen at its place, needs no look; asked in a
+            group of the log, for a page of messages.
         before_logging: called with each group, to make durable what the log will say.
         is_settled: whether the copy at a place is none to take in, whatever it holds.
 
