@@ -279,6 +279,8 @@ class Summary:
     job: str = ""
     phase: str = ""
     """``scan``, ``decrypt`` or ``encrypt``."""
+    access: tuple[str, ...] = ()
+    """Options by which the run reached its server, for the command that comes next."""
     is_finished: bool = True
     """False: the phase was begun and not brought to an end."""
     dry_run: bool = False

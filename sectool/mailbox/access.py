@@ -76,6 +76,20 @@ class Account:
     drop_keywords: bool = False
     """Keywords that a folder cannot keep may be lost."""
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Options by which the next command reaches the same account; holds no secret."""
+        named = {
+            "--authuser": self.authuser,
+            "--password-file": self.password_file,
+            "--password-command": self.password_command,
+            "--token-command": self.token_command,
+            "--ca-file": self.ca_file,
+        }
+        pairs = ((option, str(value)) for option, value in named.items() if value)
+        insecure = ("--insecure",) if self.insecure else ()
+        return (*(word for pair in pairs for word in pair), *insecure)
+
 
 class MessageHead(NamedTuple):
     """How a message begins."""

@@ -102,6 +102,7 @@ def test_workers_are_given_what_was_fetched(
     url, insecure, _ = at(server)
     found = run("scan", url, insecure, "--workers=2", "--json", *sample.history)
     assert "error" not in found.document, found.out
+    assert found.document["next"] == f"sectool decrypt {url} --keys PATH --job DIR --insecure"
     assert without_place(found.document) == without_place(
         run("scan", sample.small, "--workers=0", "--json", *sample.history).document
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import typer
 from sectool.cli.app import app
 from sectool.cli.words import advice
 from sectool.cli.words.verdicts import judge
+from sectool.mailbox import Account
 from sectool.outcome import NOT_DONE, State
 from sectool.summary import (
     DecryptSummary,
@@ -72,6 +75,25 @@ def test_a_next_step_names_no_option_that_its_command_lacks(phase: str) -> None:
     found = {judge(summary).next_step for summary in summaries(phase)}
     assert len(found) > 2
     assert {step: lacking for step in found if (lacking := untrue(step, phase))} == {}
+
+
+@pytest.mark.parametrize("phase", KINDS)
+def test_a_next_command_reaches_the_server_that_this_one_reached(phase: str) -> None:
+    account = Account(authuser="master", ca_file=Path("/my own/ca.pem"), insecure=True)
+    found = set()
+    for summary in summaries(phase):
+        summary.access = account.words
+        step = judge(summary).next_step
+        if step.startswith("sectool "):
+            found.add(step)
+            assert not untrue(step, phase)
+            words = shlex.split(step, comments=True)
+            assert words[-5:] == [
+                *("--authuser", "master", "--ca-file", "/my own/ca.pem", "--insecure")
+            ]
+        else:
+            assert "--authuser" not in step
+    assert bool(found) is (phase in {"encrypt", "rewrap", "verify"})
 
 
 @pytest.mark.parametrize("phase", KINDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from sectool.cli.words.layout import counted
 from sectool.outcome import NOT_DONE, State
@@ -276,6 +276,14 @@ def mending(state: State, reason: str, phase: str) -> str:
     return {State.LOST: f"{encrypting} --restore-lost", State.CHECKPOINTED: encrypting}.get(
         state, ""
     )
+
+
+def reaching(step: str, access: Sequence[str]) -> str:
+    """A next step with the options by which this run reached the server of its mailbox."""
+    if not access or not step.startswith("sectool "):
+        return step
+    command, mark, note = step.partition("  # ")
+    return f"{command} {shlex.join(access)}{mark}{note}"
 
 
 def filled_in(command: str, mailbox: str, job: str) -> str:

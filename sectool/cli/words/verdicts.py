@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import Enum
 
 from sectool.cli.words import advice
@@ -56,6 +57,11 @@ _NO_PREFLIGHT = "quick look, no verdict: `sectool scan` without --quick gives on
 
 def judge(summary: Summary) -> Judgement:
     """What came of a run, or how a job stands."""
+    judged = _judge(summary)
+    return replace(judged, next_step=advice.reaching(judged.next_step, summary.access))
+
+
+def _judge(summary: Summary) -> Judgement:
     if isinstance(summary, StatusSummary):
         level, text = verdict(summary)
         return Judgement(level is Level.GOOD, text, advice.next_step(summary))

@@ -24,7 +24,8 @@ def quick_scan(spec: QuickScan, session: Session) -> Summary:
     session.tell_passed_over(mailbox)
     keys = session.any_history(spec.keys)
     progress, cancel = session.progress, session.cancel
-    summary = Summary(mailbox=mailbox.specification.url, phase=spec.operation)
+    url = mailbox.specification.url
+    summary = Summary(mailbox=url, phase=spec.operation, access=spec.account.words)
     selector = Selector(spec.selection)
     seen = Glances()
 

@@ -129,7 +129,8 @@ def scan(spec: Scan, session: Session) -> OpeningSummary:
     session.tell_passed_over(mailbox)
     keys = session.any_history(spec.keys)
     progress, cancel = session.progress, session.cancel
-    summary = OpeningSummary(mailbox=mailbox.specification.url, phase=spec.operation)
+    url = mailbox.specification.url
+    summary = OpeningSummary(mailbox=url, phase=spec.operation, access=spec.account.words)
     selector = Selector(spec.selection)
     rewrites = mailbox.capabilities.unit is Unit.FOLDER
     survey = Survey(keys, session.any_history(spec.new_keys), writes_folders=rewrites)

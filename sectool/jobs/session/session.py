@@ -91,7 +91,8 @@ class JobSession:
         """A summary of this kind, which says what the run does and where."""
         url = self.mailbox.specification.url
         job = str(self.run.job or "")
-        return kind(mailbox=url, job=job, phase=self.operation, dry_run=self.dry_run)
+        access = self.run.account.words
+        return kind(mailbox=url, job=job, phase=self.operation, access=access, dry_run=self.dry_run)
 
     def failure_percent(self, asked: int) -> int:
         """How many percent of a folder may fail; a dry run looks at everything."""
