@@ -62,6 +62,7 @@ def test_no_crash_costs_a_message(
 ) -> None:
     # As with a clock by which each change shows, or none: all is read once, or looked at again.
     monkeypatch.setattr("sectool.sight.CLOCK_GRAIN", grain)
+    monkeypatch.setattr("sectool.mailbox.files.view.PAUSE", 0)  # nobody else is at work here
     root, notes, trace = Path(maildir.specification.location), tmp_path / "notes", tmp_path / "t"
     for raw, folder in OLD.items():
         maildir.deliver(folder, raw)
