@@ -67,6 +67,7 @@ def test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end
             assert copies <= at_the_kill[mail] <= 2 * copies, where
         assert counts(jobs.run(spec)) == wanted, where
         assert checker.meanings(maildir, [keys.new]) == before, where
+        assert not list(maildir.glob("**/tmp/*")), where
         if trial.is_run_once_more():
             census = checker.census(maildir)
             assert counts(jobs.run(spec)) == wanted, where

@@ -184,7 +184,7 @@ BUGS: tuple[Bug, ...] = (
         "mailbox.settle(job.log",
         "list(job.log",
         (
-            "tests/jobs/test_in_place.py::test_killed_at_every_point_nothing_is_lost_and_the_same_end_is_reached[decrypt]",
+            "tests/jobs/test_crashes.py::test_encrypt_killed_at_every_point_loses_nothing_and_resumes_to_the_same_end",
         ),
     ),
     Bug(
