@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +12,7 @@ from sectool.errors import MessageError, ReadOnlyMailbox, ServerUnavailable
 from sectool.mailbox import Mailbox, Placed, retrying
 from sectool.message import BytesContent
 from tests.mailbox.imap.test_writing import through
-from tests.support.dovecot import Dovecot, running_dovecot
+from tests.support.dovecot import Dovecot
 from tests.support.imap_world import IMAPWorld
 from tests.support.mailbox_contract import (
     DATE,
@@ -28,8 +27,6 @@ from tests.support.mailbox_contract import (
 )
 from tests.support.rewriting_proxy import RewritingProxy, rewriting
 
-USERS = [f"user{number}" for number in range(30)]
-NEXT = itertools.cycle(USERS)
 OTHER = b"Subject: another\n\nof another client\n"
 LATER = DATE + timedelta(days=1)
 UNKNOWN = {rb'"name" "[^"]*"': rb'"name" "nobody knows"'}
@@ -41,20 +38,6 @@ REFUSED = rb"UID COPY \1 Nowhere"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "WAITS", (0.05,) * 5)
-
-
-@pytest.fixture(scope="module")
-def dovecot() -> Iterator[Dovecot]:
-    with running_dovecot(users=["alice", *USERS]) as server:
-        yield server
-        assert server.complaints() == []
-
-
-@pytest.fixture
-def world(dovecot: Dovecot) -> Iterator[IMAPWorld]:
-    account = IMAPWorld(dovecot, next(NEXT))
-    yield account
-    account.close()
 
 
 @pytest.fixture

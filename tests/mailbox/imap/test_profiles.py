@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +13,13 @@ from sectool.mailbox import Mailbox, retrying
 from sectool.mailbox.imap.account import IMAPMailbox
 from sectool.mailbox.imap.profiles import PROFILES
 from tests.mailbox.imap.test_writing import through
-from tests.support.dovecot import Dovecot, running_dovecot
+from tests.support.dovecot import Dovecot
 from tests.support.imap_server import CAPABILITIES, Server
 from tests.support.imap_world import IMAPWorld
 from tests.support.mailbox_contract import DATE, FLAGGED, NEW, OLD, SEEN, Seen, place, write
 from tests.support.rewriting_proxy import RewritingProxy, rewriting
 
 PAGE = Path(__file__).parents[3] / "docs" / "imap.md"
-USERS = [f"user{number}" for number in range(10)]
-NEXT = itertools.cycle(USERS)
 EXCHANGE = b'"name" "Microsoft.Exchange.Imap4.Imap4Server" "version" "15.20"'
 
 
@@ -58,20 +55,6 @@ def test_the_page_says_of_each_kind_what_it_is_proven_on() -> None:
 
 
 # --- Exchange, as far as a server of the tests can be it ----------------------------------------
-
-
-@pytest.fixture(scope="module")
-def dovecot() -> Iterator[Dovecot]:
-    with running_dovecot(users=["alice", *USERS]) as server:
-        yield server
-        assert server.complaints() == []
-
-
-@pytest.fixture
-def world(dovecot: Dovecot) -> Iterator[IMAPWorld]:
-    account = IMAPWorld(dovecot, next(NEXT))
-    yield account
-    account.close()
 
 
 @pytest.fixture

@@ -53,8 +53,6 @@ from tests.support.mailbox_contract import (
 )
 from tests.support.rewriting_proxy import RewritingProxy, rewriting
 
-USERS = [f"user{number}" for number in range(60)]
-NEXT = itertools.cycle(USERS)
 LIMITS = """
 mail_plugins = quota
 protocol imap {
@@ -74,13 +72,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def dovecot() -> Iterator[Dovecot]:
-    with running_dovecot(users=["alice", *USERS]) as server:
-        yield server
-        assert server.complaints() == []
-
-
-@pytest.fixture(scope="module")
 def proxy(dovecot: Dovecot) -> Iterator[RewritingProxy]:
     with rewriting(dovecot.port) as between:
         yield between
@@ -94,13 +85,6 @@ def _says_nothing_else(request: pytest.FixtureRequest) -> Iterator[None]:
         between.told.clear()
         between.loses.clear()
         between.asked.clear()
-
-
-@pytest.fixture
-def world(dovecot: Dovecot) -> Iterator[IMAPWorld]:
-    account = IMAPWorld(dovecot, next(NEXT))
-    yield account
-    account.close()
 
 
 @pytest.fixture
